@@ -1,0 +1,134 @@
+"""A batch: spans, log records or metric points of one tenant, as OTLP bytes and as a message.
+
+Each form is made from the other when first asked for, so bytes that only pass through are never parsed.
+"""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import TypeAlias
+
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from otel_bridge.errors import MalformedError
+
+Request: TypeAlias = ExportTraceServiceRequest | ExportLogsServiceRequest | ExportMetricsServiceRequest
+
+
+class Signal(StrEnum):
+    """The three kinds of OTLP requests; the values are the last part of their HTTP paths."""
+
+    TRACES = "traces"
+    LOGS = "logs"
+    METRICS = "metrics"
+
+
+REQUESTS: dict[Signal, type[Request]] = {
+    Signal.TRACES: ExportTraceServiceRequest,
+    Signal.LOGS: ExportLogsServiceRequest,
+    Signal.METRICS: ExportMetricsServiceRequest,
+}
+
+DEFAULT_TENANT = "default"
+
+
+def count_items(request: Request) -> int:
+    """How many spans, log records or metrics a request holds; a metric counts once, however many points it has."""
+    if isinstance(request, ExportTraceServiceRequest):
+        return sum(len(scoped.spans) for block in request.resource_spans for scoped in block.scope_spans)
+    if isinstance(request, ExportLogsServiceRequest):
+        return sum(len(scoped.log_records) for block in request.resource_logs for scoped in block.scope_logs)
+    return sum(len(scoped.metrics) for block in request.resource_metrics for scoped in block.scope_metrics)
+
+
+class Batch:
+    """Read-only by contract: others hold the same one. To change spans, take `editable()` and make a new batch."""
+
+    __slots__ = ("_item_count", "_request", "_wire", "signal", "tenant")
+
+    def __init__(
+        self,
+        signal: Signal,
+        tenant: str,
+        *,
+        wire: bytes | None = None,
+        request: Request | None = None,
+        item_count: int | None = None,
+    ) -> None:
+        self.signal = signal
+        self.tenant = tenant
+        self._wire = wire
+        self._request = request
+        self._item_count = item_count
+
+    @classmethod
+    def from_wire(
+        cls, signal: Signal, wire: bytes, *, tenant: str = DEFAULT_TENANT, item_count: int | None = None
+    ) -> "Batch":
+        """Wrap the bytes of one OTLP export request; they are not looked at before somebody asks for `request`."""
+        return cls(signal, tenant, wire=wire, item_count=item_count)
+
+    @classmethod
+    def from_request(cls, request: Request, *, tenant: str = DEFAULT_TENANT, item_count: int | None = None) -> "Batch":
+        """Wrap a decoded request, which belongs to the batch from now on."""
+        signal = next(signal for signal, kind in REQUESTS.items() if isinstance(request, kind))
+        return cls(signal, tenant, request=request, item_count=item_count)
+
+    @classmethod
+    def merge(cls, batches: Sequence["Batch"]) -> "Batch":
+        """Join batches of one signal and one tenant; serialised requests concatenate, so nothing is parsed.
+
+        Raises:
+            ValueError: no batches, or of two signals or two tenants.
+        """
+        if len(batches) == 1:
+            return batches[0]
+        if len({(batch.signal, batch.tenant) for batch in batches}) != 1:
+            raise ValueError("only batches of one signal and one tenant can be merged")
+        first = batches[0]
+        counts = [batch._item_count for batch in batches]
+        known = None if None in counts else sum(count or 0 for count in counts)
+        return cls(first.signal, first.tenant, wire=b"".join(batch.wire for batch in batches), item_count=known)
+
+    @property
+    def wire(self) -> bytes:
+        """The batch as the bytes of an OTLP export request."""
+        if self._wire is None:
+            assert self._request is not None  # noqa: S101 - one of the two is always there
+            self._wire = self._request.SerializeToString()
+        return self._wire
+
+    @property
+    def request(self) -> Request:
+        """The batch as an OTLP export request; not to be changed.
+
+        Raises:
+            MalformedError: the bytes are no OTLP request of this signal.
+        """
+        if self._request is None:
+            try:
+                self._request = REQUESTS[self.signal].FromString(self._wire or b"")
+            except DecodeError as error:
+                raise MalformedError(f"not an OTLP {self.signal} request: {error}") from error
+        return self._request
+
+    @property
+    def item_count(self) -> int:
+        """Spans, log records or metrics in it."""
+        if self._item_count is None:
+            self._item_count = count_items(self.request)
+        return self._item_count
+
+    def editable(self) -> Request:
+        """A deep copy of the request, to change and to hand on in a new batch."""
+        copy = REQUESTS[self.signal]()
+        if self._wire is not None:
+            copy.MergeFromString(self._wire)
+        else:
+            copy.CopyFrom(self.request)  # type: ignore[arg-type]  # both are of the signal's own type
+        return copy
+
+    def __repr__(self) -> str:
+        return f"Batch({self.signal}, tenant={self.tenant!r})"

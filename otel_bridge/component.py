@@ -1,0 +1,143 @@
+"""What every component is: a config and one async generator.
+
+Before `yield` it gets ready; it yields its consumer and runs; after `yield` it lets go. Stacked on an AsyncExitStack
+this gives the order of start and stop for free, and there is no "built but not started".
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
+
+from otel_bridge.batch import Batch
+from otel_bridge.config import Config
+from otel_bridge.model import Translation
+from otel_bridge.telemetry import Counters, logger
+from otel_bridge.trace import Trace
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+Consume: TypeAlias = Callable[[Batch], Awaitable[None]]
+"""Returns: mine now, to deliver or to drop and count. Raises one of the four errors: still yours."""
+
+Settle: TypeAlias = Callable[[Translation], Awaitable[None]]
+"""The same promise for the translation of settled traces (whole ones, or pieces that delivery split)."""
+
+Pass: TypeAlias = Callable[[Trace], Awaitable[None]]
+"""The same for a settled trace on its way through the trace processors; not passing it on drops it."""
+
+C = TypeVar("C", bound=Config)
+
+
+class Kind(StrEnum):
+    """The five kinds of components; the values are the sections of the configuration."""
+
+    RECEIVER = "receivers"
+    SPAN_PROCESSOR = "span_processors"
+    TRACE_PROCESSOR = "trace_processors"
+    EXPORTER = "exporters"
+    EXTENSION = "extensions"
+
+
+class Takes(StrEnum):
+    """What an exporter is given: batches as they come, translations of settled traces, or both."""
+
+    BATCHES = "batches"
+    SETTLED = "settled"
+    BOTH = "both"
+
+
+@dataclass(slots=True, frozen=True)
+class Sinks:
+    """What an exporter that takes both yields."""
+
+    batches: Consume
+    settled: Settle
+
+
+class Bridge(Protocol):
+    """What an extension sees of the running bridge."""
+
+    def status(self) -> dict[str, Any]:
+        """Pipelines, endpoints, waiting items, parked destinations, counters: plain JSON without secrets."""
+
+    async def consume(self, batch: Batch) -> None:
+        """Take a batch in as if a receiver had sent it, into every pipeline."""
+
+
+@dataclass(slots=True)
+class Host:
+    """What the engine gives to a component.
+
+    id: `otlp` or `langfuse/eu`, as the configuration calls it.
+    data_dir: where it may keep files of its own; it exists.
+    bridge: the running bridge; None but for extensions.
+    endpoints: a receiver or extension puts the addresses here that it really bound, by name, as {"http": "http://127.0.0.1:4318"}.
+    """
+
+    id: str
+    data_dir: Path
+    counters: Counters = field(default_factory=Counters)
+    bridge: Bridge | None = None
+    endpoints: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def log(self) -> "FilteringBoundLogger":
+        """The logger of this component."""
+        return logger(self.id)
+
+
+@dataclass(slots=True, frozen=True)
+class Component(Generic[C]):
+    """A component as its decorator leaves it; `open` is the async generator function."""
+
+    kind: Kind
+    name: str
+    config: type[C]
+    open: Callable[..., AsyncIterator[Any]]
+    takes: Takes = Takes.BATCHES
+
+    @property
+    def summary(self) -> str:
+        """The first line of its docstring, or of its module's."""
+        import sys
+
+        text = self.open.__doc__ or sys.modules[self.open.__module__].__doc__ or ""
+        return text.strip().partition("\n")[0]
+
+
+def receiver(
+    config: type[C],
+) -> Callable[[Callable[[C, Consume, Host], AsyncIterator[None]]], Component[C]]:
+    """`async def otlp(config, consume, host)`: yields nothing, and calls `consume` for what it receives."""
+    return lambda opened: Component(Kind.RECEIVER, opened.__name__, config, opened)
+
+
+def span_processor(
+    config: type[C],
+) -> Callable[[Callable[[C, Consume, Host], AsyncIterator[Consume]]], Component[C]]:
+    """`async def drop(config, consume, host)`: yields the consumer that stands before `consume`, at the door."""
+    return lambda opened: Component(Kind.SPAN_PROCESSOR, opened.__name__, config, opened)
+
+
+def trace_processor(
+    config: type[C],
+) -> Callable[[Callable[[C, Pass, Host], AsyncIterator[Pass]]], Component[C]]:
+    """`async def noise(config, consume, host)`: the same with a settled trace in the batch's place."""
+    return lambda opened: Component(Kind.TRACE_PROCESSOR, opened.__name__, config, opened)
+
+
+def exporter(
+    config: type[C], takes: Takes = Takes.BATCHES
+) -> Callable[[Callable[[C, Host], AsyncIterator[Consume | Settle | Sinks]]], Component[C]]:
+    """`async def file(config, host)`: yields what it takes; cursor, retry and batching are put around it."""
+    return lambda opened: Component(Kind.EXPORTER, opened.__name__, config, opened, takes)
+
+
+def extension(
+    config: type[C],
+) -> Callable[[Callable[[C, Host], AsyncIterator[None]]], Component[C]]:
+    """`async def viewer(config, host)`: yields nothing, and lives beside the flow."""
+    return lambda opened: Component(Kind.EXTENSION, opened.__name__, config, opened)

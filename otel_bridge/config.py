@@ -1,0 +1,57 @@
+"""The base of everything a user writes in YAML, and the types that carry units."""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, SecretStr
+
+__all__ = ["Bytes", "Config", "Seconds", "SecretStr"]
+
+SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+BYTES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
+
+
+def _read(value: Any, units: dict[str, Any], example: str) -> Any:
+    if not isinstance(value, str):
+        return value
+    found = AMOUNT.fullmatch(value.strip())
+    if found is None or found[2] not in units:
+        raise ValueError(f"write it as {example}")
+    return float(found[1]) * units[found[2]]
+
+
+def _seconds(value: Any) -> Any:
+    return _read(value, SECONDS, "500ms, 6s, 2m, 12h or 7d")
+
+
+def _bytes(value: Any) -> Any:
+    read = _read(value, BYTES, "64KiB, 20MiB or 8GiB")
+    return int(read) if isinstance(read, float) else read
+
+
+def _show_seconds(value: float) -> str:
+    for unit in ("d", "h", "m", "s"):
+        if value >= SECONDS[unit] and value % SECONDS[unit] == 0:
+            return f"{int(value / SECONDS[unit])}{unit}"
+    return f"{value * 1000:g}ms"
+
+
+def _show_bytes(value: int) -> str:
+    for unit in ("GiB", "MiB", "KiB"):
+        if value and value % BYTES[unit] == 0:
+            return f"{value // BYTES[unit]}{unit}"
+    return f"{value}B"
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds), PlainSerializer(_show_seconds, return_type=str)]
+"""A duration: a number of seconds, or text as `500ms`, `6s`, `2m`, `12h`, `7d`."""
+
+Bytes = Annotated[int, BeforeValidator(_bytes), PlainSerializer(_show_bytes, return_type=str)]
+"""A size: a number of bytes, or text as `64KiB`, `20MiB`, `8GiB`."""
+
+
+class Config(BaseModel):
+    """What a user writes: unknown keys are errors, nothing changes after it was read, secrets never show."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True)

@@ -1,0 +1,61 @@
+"""The durable log: what was appended survives a crash, and every reader resumes where it was.
+
+`segments` holds the bulk (append-only files), `state` the small facts about it (a SQLite file): settled parts of
+traces, what each exporter has confirmed, decisions, the ledger.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from otel_bridge.batch import Batch, Signal
+
+
+@dataclass(slots=True, frozen=True)
+class Entry:
+    """One batch of one pipeline, as it was made durable.
+
+    seq: counts up by one for each entry, never reused, over all pipelines and tenants.
+    received_ns: the wall clock when it was appended, nanoseconds since 1970.
+    """
+
+    seq: int
+    pipeline: str
+    batch: Batch
+    received_ns: int
+
+
+class Journal(Protocol):
+    """What the engine asks of a journal; `segments` is the embedded one."""
+
+    @property
+    def next_seq(self) -> int:
+        """The sequence number that the next durable entry will have; what is below it is durable."""
+
+    async def append(self, entries: Sequence[tuple[str, Batch]]) -> None:
+        """Make (pipeline, batch) pairs durable together, all or none; on disk when this returns.
+
+        If cancelled, they may be on disk or not.
+
+        Raises:
+            JournalFullError: they would exceed `max_bytes`, or the disk is full or failing; nothing was written.
+        """
+
+    def read(self, seq: int) -> Entry | None:
+        """One entry by its number, or None where it was trimmed or is damaged (counted)."""
+
+    def scan(self, start_seq: int, pipeline: str, tenant: str | None = None, max_bytes: int = 4 << 20) -> list[Entry]:
+        """The next durable entries of a pipeline (and tenant) from `start_seq` on: at least one if there is any,
+        more while they fit `max_bytes`. Entries of others in between are skipped without being read."""
+
+    async def wait(self, seq: int) -> None:
+        """Return when the entry `seq` is durable (at once if it is)."""
+
+    def tenants(self, pipeline: str) -> dict[str, int]:
+        """The tenants that have entries of the pipeline here, with the highest sequence number of each."""
+
+    def accepted(self) -> dict[tuple[str, str, Signal], int]:
+        """(pipeline, tenant, signal) → items ever appended, trimmed ones included."""
+
+    def trim(self, below_seq: int) -> None:
+        """Let go of entries below; whole segments disappear when nothing else lies in them."""

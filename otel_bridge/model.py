@@ -1,0 +1,162 @@
+"""Langfuse's words as plain classes: observation, score, usage, trace attributes, and a translation that holds them.
+
+Exporters take translations, merged and split as delivery needs: every observation carries its trace's attributes,
+so any part of a translation can be sent by itself.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+from otel_bridge.batch import DEFAULT_TENANT
+from otel_bridge.trace import Known
+
+Json: TypeAlias = None | bool | int | float | str | list[Any] | dict[str, Any]
+
+
+class ObservationType(StrEnum):
+    """Langfuse's observation types, upper case as its public API has them (OTLP attributes have them in lower case)."""
+
+    SPAN = "SPAN"
+    EVENT = "EVENT"
+    GENERATION = "GENERATION"
+    AGENT = "AGENT"
+    TOOL = "TOOL"
+    CHAIN = "CHAIN"
+    RETRIEVER = "RETRIEVER"
+    EMBEDDING = "EMBEDDING"
+    EVALUATOR = "EVALUATOR"
+    GUARDRAIL = "GUARDRAIL"
+
+
+class Level(StrEnum):
+    """Langfuse's levels."""
+
+    DEBUG = "DEBUG"
+    DEFAULT = "DEFAULT"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+
+@dataclass(slots=True)
+class TraceAttributes:
+    """What Langfuse keeps of a trace as a whole; it stands on every observation of the trace.
+
+    `session_id` and the others are None where nobody said them; `tags` are in the order first seen.
+    """
+
+    trace_id: str
+    name: str | None = None
+    user_id: str | None = None
+    session_id: str | None = None
+    tags: list[str] = field(default_factory=list)
+    environment: str | None = None
+    release: str | None = None
+    version: str | None = None
+    public: bool | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    input: Json = None
+    output: Json = None
+
+
+@dataclass(slots=True)
+class Observation:
+    """One span as Langfuse shows it. Ids are lower-case hex; times are nanoseconds since 1970, UTC.
+
+    usage: exclusive buckets of non-negative integers and their `total`; None where nothing was said.
+    cost: US dollars by bucket and their `total`.
+    app_root: the topmost observation that is sent, where its parent is not.
+    size: about how many bytes it is on the wire, for cutting batches.
+    """
+
+    id: str
+    trace_id: str
+    parent_id: str | None
+    type: ObservationType
+    name: str
+    start_ns: int
+    end_ns: int
+    trace: TraceAttributes
+    completion_start_ns: int | None = None
+    level: Level = Level.DEFAULT
+    status_message: str | None = None
+    model: str | None = None
+    model_parameters: dict[str, Any] | None = None
+    input: Json = None
+    output: Json = None
+    usage: dict[str, int] | None = None
+    cost: dict[str, float] | None = None
+    prompt_name: str | None = None
+    prompt_version: int | None = None
+    version: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    resource: dict[str, Any] = field(default_factory=dict)
+    scope_name: str = ""
+    scope_version: str = ""
+    app_root: bool = False
+    size: int = 0
+
+
+@dataclass(slots=True)
+class Score:
+    """A judgement on an observation, a trace or a session; `id` is derived from what it scores, so twice is once.
+
+    value: a number (NUMERIC, and 0 or 1 for BOOLEAN) or a string (CATEGORICAL, TEXT).
+    """
+
+    id: str
+    name: str
+    value: float | str
+    data_type: str
+    timestamp_ns: int
+    trace_id: str | None = None
+    observation_id: str | None = None
+    session_id: str | None = None
+    comment: str | None = None
+    environment: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True, frozen=True)
+class Omitted:
+    """A span that no observation stands for, and why, in a word."""
+
+    span_id: str
+    trace_id: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Translation:
+    """What one or more parts of traces became.
+
+    known: what the next part of the trace must know; meaningful only for the translation of a single part.
+    """
+
+    traces: list[TraceAttributes] = field(default_factory=list)
+    observations: list[Observation] = field(default_factory=list)
+    scores: list[Score] = field(default_factory=list)
+    rejected: list[Omitted] = field(default_factory=list)
+    dropped: list[Omitted] = field(default_factory=list)
+    known: Known = field(default_factory=Known)
+    tenant: str = DEFAULT_TENANT
+
+    @classmethod
+    def merge(cls, parts: Sequence["Translation"]) -> "Translation":
+        """Join translations of one tenant, in order."""
+        if len(parts) == 1:
+            return parts[0]
+        whole = cls(tenant=parts[0].tenant if parts else DEFAULT_TENANT)
+        for part in parts:
+            whole.traces += part.traces
+            whole.observations += part.observations
+            whole.scores += part.scores
+            whole.rejected += part.rejected
+            whole.dropped += part.dropped
+        return whole
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it is on the wire."""
+        return sum(observation.size for observation in self.observations) + 300 * len(self.scores)

@@ -1,0 +1,93 @@
+"""What the bridge says of itself: counters, and logs for when a human should act.
+
+Counters may be added to from any thread and cost a dictionary update. What becomes of accepted items is counted
+under the names of `Outcome`; those counts are kept across restarts, in the journal's state.
+"""
+
+import logging
+import sys
+import threading
+from collections import Counter
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+
+class Outcome(StrEnum):
+    """The six ways out of the journal; accepted = these + waiting, for each exporter and tenant."""
+
+    DELIVERED = "delivered"
+    FILTERED = "filtered"
+    SAMPLED_OUT = "sampled_out"
+    DEAD_LETTERED = "dead_lettered"
+    EXPIRED = "expired"
+    EVICTED = "evicted"
+
+
+class Counters:
+    """Named counts with labels: `counters.add("refused", 3, reason="malformed")`."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str, tuple[tuple[str, str], ...]]] = Counter()
+        self._lock = threading.Lock()
+
+    def add(self, name: str, amount: int = 1, **labels: str) -> None:
+        """Add to a count; labels are few and bounded (reasons, component ids), never content."""
+        with self._lock:
+            self._counts[name, tuple(sorted(labels.items()))] += amount
+
+    def value(self, name: str, **labels: str) -> int:
+        """The sum of a count over all label sets that include the given ones."""
+        wanted = set(labels.items())
+        with self._lock:
+            return sum(n for (counted, labelled), n in self._counts.items() if counted == name and wanted <= set(labelled))
+
+    def snapshot(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], int]:
+        """All counts as they are now: (name, ((label, value), ...)) → count."""
+        with self._lock:
+            return dict(self._counts)
+
+
+def configure_logs(*, json: bool = False, level: str = "info") -> None:
+    """Send the bridge's own logs to standard error: for people on a terminal, as JSON lines for machines.
+
+    Values are escaped: what a trace holds can not forge a line or move a terminal's cursor.
+    """
+    import structlog
+
+    renderer = structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info if json else _keep,
+            _escape,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+def _keep(_logger: object, _method: str, event: dict[str, object]) -> dict[str, object]:
+    return event
+
+
+def _escape(_logger: object, _method: str, event: dict[str, object]) -> dict[str, object]:
+    return {
+        key: value if not isinstance(value, str) or value.isprintable() or key == "exception" else value.encode("unicode_escape").decode()
+        for key, value in event.items()
+    }
+
+
+def logger(name: str) -> "FilteringBoundLogger":
+    """A logger that says which part of the bridge speaks."""
+    import structlog
+
+    bound: FilteringBoundLogger = structlog.get_logger().bind(part=name)
+    return bound
