@@ -1,0 +1,132 @@
+"""Reading segments, from any thread, while they grow and go."""
+
+import os
+from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+
+from otel_bridge.batch import Signal
+from otel_bridge.errors import FilesError
+from otel_bridge.journal import Entry
+from otel_bridge.journal.record import ItemCounts
+from otel_bridge.journal.recovery import recover
+from otel_bridge.journal.segment import Segment, read_at
+from otel_bridge.telemetry import Counters
+
+
+class Reader:
+    """The reading half of a journal, over segments that are oldest first and never changed in place: a new list is
+    put where the old one was."""
+
+    def __init__(self, segments: list[Segment], next_seq: int, counters: Counters) -> None:
+        self._segments = segments
+        self._next_seq = next_seq
+        self._counters = counters
+
+    @property
+    def next_seq(self) -> int:
+        """The sequence number that the next durable entry will have; what is below it is durable."""
+        return self._next_seq
+
+    @property
+    def used_bytes(self) -> int:
+        """What the segments take on disk."""
+        return sum(segment.disk_bytes for segment in self._segments)
+
+    def read(self, seq: int) -> Entry | None:
+        """One entry by its number, or None where it was trimmed or is damaged (counted)."""
+        segments = self._segments
+        at = bisect_right(segments, seq, key=_first_seq) - 1
+        if at < 0 or seq >= self._next_seq:
+            return None
+        with _opened(segments[at]) as fd:
+            return self._entry(segments[at], seq, fd)
+
+    def scan(self, start_seq: int, pipeline: str, tenant: str | None = None, max_bytes: int = 4 << 20) -> list[Entry]:
+        """The next durable entries of a pipeline (and tenant) from `start_seq` on: at least one if there is any,
+        more while they fit `max_bytes`. Entries of others in between are skipped without being read."""
+        found: list[Entry] = []
+        room = max_bytes
+        segments, next_seq = self._segments, self._next_seq
+        for segment in segments[max(bisect_right(segments, start_seq, key=_first_seq) - 1, 0) :]:
+            seqs = segment.seqs(start_seq, pipeline, tenant)
+            if (first := next(seqs, None)) is None:
+                continue
+            with _opened(segment) as fd:
+                for seq in chain((first,), seqs):
+                    place = segment.place(seq)
+                    if seq >= next_seq or place is None:
+                        continue
+                    if found and place[1] > room:
+                        return found
+                    if entry := self._entry(segment, seq, fd):
+                        found.append(entry)
+                        room -= place[1]
+        return found
+
+    def tenants(self, pipeline: str) -> dict[str, int]:
+        """The tenants that have entries of the pipeline here, with the highest sequence number of each."""
+        last: dict[str, int] = {}
+        for segment in self._segments:
+            last |= segment.last_seqs(pipeline)
+        return last
+
+    def accepted(self) -> dict[tuple[str, str, Signal], int]:
+        """(pipeline, tenant, signal) → items ever appended, trimmed ones included."""
+        total: ItemCounts = {}
+        for segment in self._segments:
+            if segment.base is not None:
+                total = dict(segment.base)
+            for owner, items in list(segment.items.items()):
+                total[owner] = total.get(owner, 0) + items
+        return total
+
+    def _entry(self, segment: Segment, seq: int, fd: int | None) -> Entry | None:
+        place = segment.place(seq)
+        if place is None or fd is None:
+            return None
+        offset, length = place
+        raw = read_at(fd, length, offset)
+        entry = segment.entry(seq, raw)
+        if entry is None:
+            segment.forget(seq)
+            self._damaged(segment, offset, raw)
+        return entry
+
+    def _damaged(self, segment: Segment, offset: int, raw: bytes) -> None:
+        self._counters.add("journal_corrupt_records")
+
+
+def read_segments(directory: Path, counters: Counters | None = None) -> Reader:
+    """The journal in a directory as it is now, without changing anything, whether or not a bridge is writing to it.
+
+    Raises:
+        FilesError: there is none, it cannot be read, or a later version wrote it.
+    """
+    if not directory.is_dir():
+        raise FilesError(f"{directory} is no journal: name the data_dir of a bridge that has run")
+    found = recover(directory)
+    counters = counters or Counters()
+    counters.add("journal_corrupt_records", found.corrupt)
+    counters.add("journal_missing_records", found.missing)
+    return Reader(found.segments, found.end_seq, counters)
+
+
+@contextmanager
+def _opened(segment: Segment) -> Iterator[int | None]:
+    """The segment's file, or None where it was trimmed meanwhile."""
+    try:
+        fd = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield None
+        return
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _first_seq(segment: Segment) -> int:
+    return segment.first_seq
