@@ -1,0 +1,1 @@
+"""Receivers: where batches come in; one file (or folder) each."""

@@ -1,0 +1,89 @@
+"""OTLP files: each read once, from where the last run stopped, then done."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from itertools import islice
+from pathlib import Path
+
+import orjson
+
+from otel_bridge.batch import Batch
+from otel_bridge.component import Consume, Host, receiver
+from otel_bridge.config import Config
+from otel_bridge.errors import ConsumeError, FilesError, MalformedError, ParkedError, RetryableError
+from otel_bridge.otlp_files import read_batches
+from otel_bridge.tasks import owned_tasks
+from otel_bridge.validate import check
+
+RETRY_S = 5.0
+
+
+class FileConfig(Config):
+    """Which files."""
+
+    path: str  # one file, or a pattern as `exports/**/*.traces.pb`
+
+
+@receiver(FileConfig)
+async def file(config: FileConfig, consume: Consume, host: Host) -> AsyncIterator[None]:
+    """OTLP files, protobuf or JSON: each is read once."""
+    paths = await asyncio.to_thread(_matching, config.path)
+    if not paths:
+        host.log.warning("no file matches", path=config.path)
+    positions = _Positions(host.data_dir / "positions.json")
+    async with owned_tasks() as tasks:
+        tasks.create_task(_read_all(paths, positions, consume, host))
+        yield
+
+
+def _matching(pattern: str) -> list[Path]:
+    path = Path(pattern).expanduser().absolute()
+    return sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+
+
+class _Positions:
+    """How many batches of each file were taken; on disk, so that a restart goes on behind them."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._taken: dict[str, int] = orjson.loads(path.read_bytes()) if path.exists() else {}
+        except orjson.JSONDecodeError as error:
+            raise FilesError(f"{path} is damaged; remove it to read all files again") from error
+
+    def of(self, path: Path) -> int:
+        return self._taken.get(str(path), 0)
+
+    def advance(self, path: Path) -> None:
+        self._taken[str(path)] = self.of(path) + 1
+        written = self._path.with_suffix(".new")
+        written.write_bytes(orjson.dumps(self._taken))
+        written.replace(self._path)
+
+
+async def _read_all(paths: list[Path], positions: _Positions, consume: Consume, host: Host) -> None:
+    for path in paths:
+        try:
+            batches = islice(read_batches(path, host.counters), positions.of(path), None)
+            while batch := await asyncio.to_thread(next, batches, None):
+                await _take(batch, consume, host)
+                await asyncio.to_thread(positions.advance, path)
+        except (MalformedError, FilesError) as error:  # in this file; the next may be better
+            host.counters.add("refused", reason="malformed" if isinstance(error, MalformedError) else "unreadable")
+            host.log.warning("a file was not read to its end", error=str(error))
+
+
+async def _take(batch: Batch, consume: Consume, host: Host) -> None:
+    checked, _rejected = check(batch, "file", host.counters)
+    while checked.item_count:
+        try:
+            await consume(checked)
+        except (RetryableError, ParkedError) as error:
+            named_s = error.retry_after_s if isinstance(error, RetryableError) else None
+            await asyncio.sleep(RETRY_S if named_s is None else named_s)
+        except ConsumeError as error:
+            host.counters.add("refused", reason="refused")
+            host.log.warning("a batch of a file was refused", error=str(error))
+            return
+        else:
+            return

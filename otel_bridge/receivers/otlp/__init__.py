@@ -1,0 +1,67 @@
+"""OTLP from anywhere: gRPC and HTTP, traces, logs and metrics."""
+
+import re
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, model_validator
+
+from otel_bridge.component import Consume, Host, receiver
+from otel_bridge.config import Bytes, Config, Seconds
+from otel_bridge.receivers.otlp.admission import Admission
+
+ENDPOINT = re.compile(r"(\[[0-9a-fA-F:]+\]|[^:/\s]+):([0-9]{1,5})")
+
+
+def _endpoint(value: str) -> str:
+    found = ENDPOINT.fullmatch(value)
+    if found is None or int(found[2]) > 65535:
+        raise ValueError("write it as host:port, like 127.0.0.1:4318 or [::1]:4318")
+    return value
+
+
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
+"""`host:port`; port 0 is any free one."""
+
+
+class OtlpConfig(Config):
+    """Where to listen, and how much one sender may ask for."""
+
+    grpc: Endpoint | None = "127.0.0.1:4317"
+    http: Endpoint | None = "127.0.0.1:4318"
+    max_body: Bytes = Field(64 << 20, gt=0)  # of one request, after decompression
+    max_inflight: Bytes = Field(128 << 20, gt=0)  # of all requests that have no answer yet
+    max_connections: int = Field(1024, gt=0)  # HTTP
+    header_timeout: Seconds = Field(10, gt=0)  # HTTP: from the first byte of a request to the end of its headers
+    body_timeout: Seconds = Field(30, gt=0)  # HTTP: from there to the end of its body
+    idle_timeout: Seconds = Field(60, gt=0)  # a connection without a request
+    close_timeout: Seconds = Field(2, ge=0)  # for requests that are running when the bridge stops
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "OtlpConfig":
+        if self.grpc is None and self.http is None:
+            raise ValueError("grpc and http are both null: give one of them an address, or remove the receiver")
+        if self.max_inflight < self.max_body:
+            raise ValueError("max_inflight must be at least max_body, or the largest request could never be taken in")
+        return self
+
+
+@receiver(OtlpConfig)
+async def otlp(config: OtlpConfig, consume: Consume, host: Host) -> AsyncIterator[None]:
+    """OTLP over gRPC and HTTP (protobuf and JSON): traces, logs and metrics."""
+    async with AsyncExitStack() as stack:
+        threads = stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix=f"{host.id}-decode"))
+        admission = Admission(consume, host.counters, threads, config.max_body, config.max_inflight)
+        if config.grpc is not None:
+            from otel_bridge.receivers.otlp.grpc import serve_grpc
+
+            address = await stack.enter_async_context(serve_grpc(config, config.grpc, admission))
+            host.endpoints["grpc"] = f"http://{address}"
+        if config.http is not None:
+            from otel_bridge.receivers.otlp.http import serve_http
+
+            address = await stack.enter_async_context(serve_http(config, config.http, admission, host))
+            host.endpoints["http"] = f"http://{address}"
+        yield

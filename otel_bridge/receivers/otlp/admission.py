@@ -1,0 +1,169 @@
+"""The one way in behind both doors: bytes → decoded → counted → validated → consumed → what to answer."""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from google.protobuf.message import Message
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+from otel_bridge import otlp_json, otlp_repair
+from otel_bridge.batch import Batch, Signal
+from otel_bridge.component import Consume
+from otel_bridge.errors import (
+    BridgeError,
+    JournalFullError,
+    MalformedError,
+    ParkedError,
+    RetryableError,
+    TooLargeError,
+)
+from otel_bridge.model import Omitted
+from otel_bridge.telemetry import Counters
+from otel_bridge.validate import check, summary
+
+INLINE_BYTES = 1 << 20  # more is decoded in a thread, so that the loop goes on
+INLINE_PACKED_BYTES = 64 << 10  # the same for compressed bodies, which grow
+
+RESPONSES: dict[Signal, tuple[type[Message], str]] = {
+    Signal.TRACES: (ExportTraceServiceResponse, "rejected_spans"),
+    Signal.LOGS: (ExportLogsServiceResponse, "rejected_log_records"),
+    Signal.METRICS: (ExportMetricsServiceResponse, "rejected_data_points"),
+}
+
+Unpack: TypeAlias = Callable[[bytes, int], bytes]
+"""Compressed bytes and the most that may come out → the plain bytes; raises TooLargeError, MalformedError."""
+
+Hold: TypeAlias = Callable[[int], None]
+"""Takes so many more bytes into account for a request; raises BusyError when all requests together hold too many."""
+
+
+class BusyError(RetryableError):
+    """As many bytes as may be in flight are."""
+
+
+RETRY_REASONS: dict[type[BridgeError], str] = {BusyError: "busy", JournalFullError: "journal_full"}
+
+
+@dataclass(slots=True, frozen=True)
+class Refusal:
+    """What a sender is told when nothing of its request was taken.
+
+    reason: for the counter `refused`.
+    code: of google.rpc.Code, which gRPC shares.
+    status: of HTTP.
+    retry_after_s: when the sender should try again; None means never.
+    """
+
+    reason: str
+    code: int
+    status: int
+    message: str
+    retry_after_s: float | None = None
+
+
+def refusal(error: BridgeError) -> Refusal:
+    """The answer to an error of `Admission.take`."""
+    text = str(error)
+    if isinstance(error, MalformedError):
+        return Refusal("malformed", 3, 400, text)
+    if isinstance(error, TooLargeError):
+        return Refusal("too_large", 8, 413, text)
+    if isinstance(error, RetryableError | ParkedError):
+        reason = RETRY_REASONS.get(type(error), "unavailable")
+        after_s = error.retry_after_s if isinstance(error, RetryableError) else None
+        return Refusal(reason, 14, 503, text, max(1.0, after_s or random.uniform(1, 5)))  # noqa: S311 - spreads senders
+    return Refusal("refused", 3, 400, text)
+
+
+class Admission:
+    """Takes requests in, from any door; `max_inflight` bounds the bytes of those that are being taken in."""
+
+    def __init__(
+        self, consume: Consume, counters: Counters, threads: Executor, max_body: int, max_inflight: int
+    ) -> None:
+        self._consume = consume
+        self._counters = counters
+        self._threads = threads
+        self._max_body = max_body
+        self._max_inflight = max_inflight
+        self._inflight = 0
+
+    @contextmanager
+    def holding(self) -> Iterator[Hold]:
+        """Let a request take bytes into account as they become known; gives them back at the end."""
+        held = 0
+
+        def hold(size: int) -> None:
+            nonlocal held
+            if self._inflight + size > self._max_inflight:
+                raise BusyError(f"{self._inflight} bytes are being taken in already")
+            self._inflight += size
+            held += size
+
+        try:
+            yield hold
+        finally:
+            self._inflight -= held
+
+    async def take(
+        self,
+        signal: Signal,
+        raw: bytes,
+        hold: Hold,
+        *,
+        transport: str,
+        json: bool = False,
+        unpack: Unpack | None = None,
+    ) -> list[Omitted]:
+        """Take a request in; when this returns it is the consumer's, but for the items that are returned.
+
+        Raises:
+            MalformedError, TooLargeError: the request can not be read.
+            ConsumeError: nothing was taken.
+        """
+
+        def read() -> tuple[Batch, list[Omitted]]:
+            plain = unpack(raw, self._max_body) if unpack else raw
+            rejected: list[Omitted] = []
+            if json:
+                batch = Batch.from_request(otlp_json.parse(signal, plain, rejected))
+            else:
+                batch = otlp_repair.decode(signal, plain, self._counters)
+            for omitted in rejected:
+                self._counters.add("rejected", reason=omitted.reason)
+            checked, more = check(batch, transport, self._counters)
+            return checked, rejected + more
+
+        if len(raw) <= (INLINE_PACKED_BYTES if unpack else INLINE_BYTES):
+            batch, rejected = read()
+        else:
+            batch, rejected = await asyncio.get_running_loop().run_in_executor(self._threads, read)
+        if unpack:
+            hold(len(batch.wire))
+        if batch.item_count:
+            await self._consume(batch)
+        return rejected
+
+    def refused(self, error: BridgeError) -> Refusal:
+        """Count a refusal, and say what to answer."""
+        answer = refusal(error)
+        self._counters.add("refused", reason=answer.reason)
+        return answer
+
+
+def response(signal: Signal, rejected: list[Omitted]) -> Message:
+    """OTLP's answer to a request that was taken, with what was rejected as its partial success."""
+    kind, rejected_field = RESPONSES[signal]
+    if not rejected:
+        return kind()
+    message = f"rejected: {summary(rejected)}"
+    if signal is Signal.TRACES and all(omitted.reason.startswith(("no_", "bad_")) for omitted in rejected):
+        message += " (spans need a trace id and a span id; log records go to the logs service)"
+    return kind(partial_success={rejected_field: len(rejected), "error_message": message})

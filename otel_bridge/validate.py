@@ -1,0 +1,354 @@
+"""What may be stored: every span and log record judged by itself, mended where that loses nothing, else rejected alone.
+
+A batch with nothing to mend, which is nearly every batch, is looked at once and handed on as it is. What is mended is
+counted `repaired{what}`; what is mended here is written down, so it is the same on every retry and every replay.
+"""
+
+import re
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol, TypeAlias
+
+import orjson
+from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from otel_bridge.batch import Batch, Request
+from otel_bridge.component import Consume
+from otel_bridge.model import Omitted
+from otel_bridge.telemetry import Counters
+
+MAX_VALUE_BYTES = 1 << 20  # of one attribute's value
+MAX_KEY = 256  # characters
+MAX_ATTRIBUTES = 1024
+MAX_EVENTS = 128
+MAX_LINKS = 128
+MAX_TRACE_STATE = 512  # characters
+LONGEST_NS = 30 * 24 * 3600 * 10**9
+NO_TRACE = bytes(16)
+NO_SPAN = bytes(8)
+
+TENANT = "otel_bridge.tenant"
+TIME_REPAIRED = "otel_bridge.time_repaired"
+TRUNCATED = "otel_bridge.truncated"
+TRUNCATED_ATTRS = "otel_bridge.truncated_attrs"
+RESERVED = frozenset((TENANT, TIME_REPAIRED, TRUNCATED, TRUNCATED_ATTRS))
+RESERVED_ON_WIRE = re.compile(b"|".join(re.escape(name.encode()) for name in sorted(RESERVED)))
+
+Attributes: TypeAlias = RepeatedCompositeFieldContainer[KeyValue]
+Repairs: TypeAlias = Counter[str]
+
+
+class Attributed(Protocol):
+    """A resource, scope, span, event, link or log record."""
+
+    dropped_attributes_count: int
+
+    @property
+    def attributes(self) -> Attributes:
+        """Its attributes."""
+
+    def ByteSize(self) -> int:  # noqa: N802 - protobuf's name
+        """How many bytes it is on the wire."""
+
+
+async def admit(batch: Batch, transport: str, consume: Consume, counters: Counters) -> list[Omitted]:
+    """Count, validate and hand on: what every door does with a batch once it is decoded. Returns what was rejected.
+
+    Raises:
+        MalformedError: the batch's bytes are no OTLP request.
+        ConsumeError: `consume` refused; nothing was taken.
+    """
+    checked, rejected = check(batch, transport, counters)
+    if checked.item_count:
+        await consume(checked)
+    return rejected
+
+
+def check(batch: Batch, transport: str, counters: Counters) -> tuple[Batch, list[Omitted]]:
+    """The part of `admit` that only computes, for a thread."""
+    counters.add("received", batch.item_count, signal=batch.signal, transport=transport)
+    return validate(batch, time.time_ns(), counters)
+
+
+def validate(batch: Batch, received_ns: int, counters: Counters) -> tuple[Batch, list[Omitted]]:
+    """The batch as it may be stored (the very same object where nothing had to change), and what was rejected.
+
+    received_ns: the wall clock, for spans that do not say their time; nanoseconds since 1970.
+
+    Raises:
+        MalformedError: the batch's bytes are no OTLP request.
+    """
+    large = len(batch.wire) > MAX_VALUE_BYTES  # below it, no single value can be too large
+    if not RESERVED_ON_WIRE.search(batch.wire) and _sound(batch.request, large):
+        return batch, []
+    repairs: Repairs = Counter()
+    rejected: list[Omitted] = []
+    mended = batch.editable()
+    if isinstance(mended, ExportTraceServiceRequest):
+        rejected = _mend_spans(mended, received_ns, repairs, counters)
+    elif isinstance(mended, ExportLogsServiceRequest):
+        _mend_logs(mended, received_ns, repairs)
+    for what, times in repairs.items():
+        counters.add("repaired", times, what=what)
+    for omitted in rejected:
+        counters.add("rejected", reason=omitted.reason)
+    if not repairs and not rejected:
+        return batch, []
+    return Batch.from_request(mended, tenant=batch.tenant), rejected
+
+
+# The quick look: True only where nothing needs mending. Everything in it is paid for every span.
+
+
+def _sound(request: Request, large: bool) -> bool:
+    if isinstance(request, ExportTraceServiceRequest):
+        return _sound_spans(request, large)
+    if isinstance(request, ExportLogsServiceRequest):
+        return all(
+            _sound_owner(block.resource, large)
+            and all(_sound_log(record, large) for scoped in block.scope_logs for record in scoped.log_records)
+            for block in request.resource_logs
+        )
+    return True
+
+
+def _sound_owner(owner: Attributed, large: bool) -> bool:
+    return _sound_attributes(owner.attributes) and not (large and owner.ByteSize() > MAX_VALUE_BYTES)
+
+
+def _sound_attributes(attributes: Attributes) -> bool:
+    if not attributes:
+        return True
+    keys = [attribute.key for attribute in attributes]
+    return len(keys) <= MAX_ATTRIBUTES and len(max(keys, key=len)) <= MAX_KEY and len(set(keys)) == len(keys)
+
+
+def _sound_spans(request: ExportTraceServiceRequest, large: bool) -> bool:
+    ids: set[bytes] = set()
+    spans = 0
+    for block in request.resource_spans:
+        if not _sound_owner(block.resource, large):
+            return False
+        for scoped in block.scope_spans:
+            for span in scoped.spans:
+                if not _sound_span(span, large):
+                    return False
+                ids.add(span.trace_id + span.span_id)
+            spans += len(scoped.spans)
+    return len(ids) == spans
+
+
+def _sound_span(span: Span, large: bool) -> bool:
+    span_id, parent_id = span.span_id, span.parent_span_id
+    start_ns, end_ns = span.start_time_unix_nano, span.end_time_unix_nano
+    return (
+        len(span.trace_id) == 16
+        and len(span_id) == 8
+        and span.trace_id != NO_TRACE
+        and span_id != NO_SPAN
+        and (not parent_id or (len(parent_id) == 8 and parent_id not in (span_id, NO_SPAN)))
+        and 0 < start_ns <= end_ns <= start_ns + LONGEST_NS
+        and len(span.trace_state) <= MAX_TRACE_STATE
+        and _sound_owner(span, large)
+        and _sound_parts(span.events, MAX_EVENTS)
+        and _sound_parts(span.links, MAX_LINKS)
+    )
+
+
+def _sound_parts(parts: Sequence[Span.Event | Span.Link], most: int) -> bool:
+    return not parts or (len(parts) <= most and all(_sound_attributes(part.attributes) for part in parts))
+
+
+def _sound_log(record: LogRecord, large: bool) -> bool:
+    return (
+        _sound_id(record.trace_id, 16)
+        and _sound_id(record.span_id, 8)
+        and (record.time_unix_nano or record.observed_time_unix_nano) > 0
+        and _sound_owner(record, large)
+    )
+
+
+def _sound_id(value: bytes, length: int) -> bool:
+    return not value or (len(value) == length and any(value))
+
+
+# The careful look, at a copy.
+
+
+def _mend_spans(
+    request: ExportTraceServiceRequest, received_ns: int, repairs: Repairs, counters: Counters
+) -> list[Omitted]:
+    rejected: list[Omitted] = []
+    twice = _ids_used_twice(request)
+    seen: dict[bytes, set[bytes]] = defaultdict(set)
+    for block in request.resource_spans:
+        _mend_attributes(block.resource, repairs)
+        for scoped in block.scope_spans:
+            _mend_attributes(scoped.scope, repairs)
+            kept = []
+            for span in scoped.spans:
+                if reason := _unusable(span):
+                    rejected.append(Omitted(span.span_id.hex()[:64], span.trace_id.hex()[:64], reason))
+                    continue
+                key = span.trace_id + span.span_id
+                if key in twice and _is_repeat(span, seen[key], counters):
+                    repairs["duplicate_span"] += 1
+                    continue
+                _mend_span(span, received_ns, repairs, counters)
+                kept.append(span)
+            if len(kept) < len(scoped.spans):
+                del scoped.spans[:]
+                scoped.spans.extend(kept)
+    return rejected
+
+
+def _ids_used_twice(request: ExportTraceServiceRequest) -> set[bytes]:
+    times = Counter(
+        span.trace_id + span.span_id
+        for block in request.resource_spans
+        for scoped in block.scope_spans
+        for span in scoped.spans
+    )
+    return {key for key, count in times.items() if count > 1}
+
+
+def _is_repeat(span: Span, seen: set[bytes], counters: Counters) -> bool:
+    """Whether these very bytes came already; other bytes under the same id are kept, and counted as a conflict."""
+    wire = span.SerializeToString(deterministic=True)
+    if wire in seen:
+        counters.add("dedup_identical")
+        return True
+    if seen:
+        counters.add("span_id_conflict")
+    seen.add(wire)
+    return False
+
+
+def _unusable(span: Span) -> str | None:
+    if len(span.trace_id) != 16 or span.trace_id == NO_TRACE:
+        return "bad_trace_id" if span.trace_id else "no_trace_id"
+    if len(span.span_id) != 8 or span.span_id == NO_SPAN:
+        return "bad_span_id" if span.span_id else "no_span_id"
+    return None
+
+
+def _mend_span(span: Span, received_ns: int, repairs: Repairs, counters: Counters) -> None:
+    parent_id = span.parent_span_id
+    if parent_id and (len(parent_id) != 8 or parent_id in (span.span_id, NO_SPAN)):
+        span.parent_span_id = b""
+        repairs["parent"] += 1
+    if len(span.trace_state) > MAX_TRACE_STATE:
+        # Whole members only: half of one would be another vendor's nonsense.
+        span.trace_state = span.trace_state[: MAX_TRACE_STATE + 1].rpartition(",")[0]
+        repairs["trace_state"] += 1
+    if len(span.events) > MAX_EVENTS:
+        span.dropped_events_count += len(span.events) - MAX_EVENTS
+        repairs["events"] += len(span.events) - MAX_EVENTS
+        del span.events[MAX_EVENTS:]
+    if len(span.links) > MAX_LINKS:
+        span.dropped_links_count += len(span.links) - MAX_LINKS
+        repairs["links"] += len(span.links) - MAX_LINKS
+        del span.links[MAX_LINKS:]
+    owners: list[Attributed] = [span, *span.events, *span.links]
+    for owner in owners:
+        _mend_attributes(owner, repairs)
+    _mend_times(span, received_ns, repairs, counters)
+
+
+def _mend_times(span: Span, received_ns: int, repairs: Repairs, counters: Counters) -> None:
+    if not span.start_time_unix_nano or not span.end_time_unix_nano:
+        known = span.start_time_unix_nano or span.end_time_unix_nano or received_ns
+        span.start_time_unix_nano = span.start_time_unix_nano or known
+        span.end_time_unix_nano = span.end_time_unix_nano or known
+        span.attributes.add(key=TIME_REPAIRED, value=AnyValue(bool_value=True))
+        repairs["time"] += 1
+    elif not 0 <= span.end_time_unix_nano - span.start_time_unix_nano <= LONGEST_NS:
+        counters.add("time_anomaly")
+
+
+def _mend_logs(request: ExportLogsServiceRequest, received_ns: int, repairs: Repairs) -> None:
+    for block in request.resource_logs:
+        _mend_attributes(block.resource, repairs)
+        for scoped in block.scope_logs:
+            _mend_attributes(scoped.scope, repairs)
+            for record in scoped.log_records:
+                _mend_log(record, received_ns, repairs)
+
+
+def _mend_log(record: LogRecord, received_ns: int, repairs: Repairs) -> None:
+    if not _sound_id(record.trace_id, 16):
+        record.trace_id = b""
+        repairs["log_trace_id"] += 1
+    if not _sound_id(record.span_id, 8):
+        record.span_id = b""
+        repairs["log_span_id"] += 1
+    _mend_attributes(record, repairs)
+    if not record.time_unix_nano and not record.observed_time_unix_nano:
+        record.observed_time_unix_nano = received_ns
+        record.attributes.add(key=TIME_REPAIRED, value=AnyValue(bool_value=True))
+        repairs["time"] += 1
+
+
+def _mend_attributes(owner: Attributed, repairs: Repairs) -> None:
+    attributes = owner.attributes
+    keys = {attribute.key for attribute in attributes}
+    if _sound_attributes(attributes) and keys.isdisjoint(RESERVED) and owner.ByteSize() <= MAX_VALUE_BYTES:
+        return
+    kept: dict[str, KeyValue] = {}
+    for attribute in attributes:
+        key = attribute.key
+        if key in RESERVED:
+            repairs["reserved_attribute"] += 1
+            continue
+        if len(key) > MAX_KEY:
+            attribute.key = key = key[:MAX_KEY]
+            repairs["attribute_key"] += 1
+        if key in kept:
+            repairs["duplicate_attribute"] += 1  # the last one wins, as in a dictionary
+        kept[key] = attribute
+    if (excess := len(kept) - MAX_ATTRIBUTES) > 0:
+        owner.dropped_attributes_count += excess
+        repairs["attributes"] += excess
+    fitting = list(kept.values())[:MAX_ATTRIBUTES]
+    truncated = [attribute.key for attribute in fitting if _truncate(attribute.value)]
+    del attributes[:]
+    attributes.extend(fitting)
+    if truncated:
+        repairs["attribute_value"] += len(truncated)
+        attributes.add(key=TRUNCATED_ATTRS).value.array_value.values.extend(AnyValue(string_value=k) for k in truncated)
+
+
+def _truncate(value: AnyValue) -> bool:
+    """Cut a value that is too large, and say whether it was; arrays and maps become JSON text first."""
+    if value.ByteSize() <= MAX_VALUE_BYTES:
+        return False
+    if value.HasField("bytes_value"):
+        value.bytes_value = value.bytes_value[:MAX_VALUE_BYTES]
+        return True
+    text = value.string_value or orjson.dumps(_plain(value), default=bytes.hex).decode()
+    value.string_value = text.encode()[:MAX_VALUE_BYTES].decode(errors="ignore")
+    return True
+
+
+def _plain(value: AnyValue) -> Any:
+    match value.WhichOneof("value"):
+        case None:
+            return None
+        case "array_value":
+            return [_plain(item) for item in value.array_value.values]
+        case "kvlist_value":
+            return {item.key: _plain(item.value) for item in value.kvlist_value.values}
+        case kind:
+            return getattr(value, kind)
+
+
+def summary(rejected: Iterable[Omitted]) -> str:
+    """Why items were rejected, in a line for the sender: reasons and counts, nothing of the content."""
+    reasons = Counter(omitted.reason for omitted in rejected)
+    return ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))

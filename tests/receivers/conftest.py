@@ -1,0 +1,62 @@
+"""A receiver on free ports, and a list that consumes what it takes in."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from otel_bridge.batch import Batch
+from otel_bridge.component import Host
+from otel_bridge.receivers.otlp import OtlpConfig, otlp
+
+
+@dataclass
+class Taken:
+    """A consumer that keeps what it is given, once `gate` is open; it raises `refuse` instead where that is set."""
+
+    host: Host
+    batches: list[Batch] = field(default_factory=list)
+    refuse: Exception | None = None
+
+    gate: asyncio.Event | None = None
+    waiting: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def __call__(self, batch: Batch) -> None:
+        self.waiting.set()
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.refuse is not None:
+            raise self.refuse
+        self.batches.append(batch)
+
+    @property
+    def items(self) -> int:
+        return sum(batch.item_count for batch in self.batches)
+
+    def address(self, door: str) -> tuple[str, int]:
+        host, _, port = self.host.endpoints[door].removeprefix("http://").rpartition(":")
+        return host, int(port)
+
+    def count(self, name: str, **labels: str) -> int:
+        return self.host.counters.value(name, **labels)
+
+
+Receiving = Callable[..., AbstractAsyncContextManager[Taken]]
+
+
+@pytest.fixture
+def receiving(tmp_path: Path) -> Receiving:
+    """`async with receiving(max_body=...) as taken`: an OTLP receiver, configured so, on free ports."""
+
+    @asynccontextmanager
+    async def run(**config: Any) -> AsyncIterator[Taken]:
+        taken = Taken(Host(id="otlp", data_dir=tmp_path))
+        settings = {"grpc": "127.0.0.1:0", "http": "127.0.0.1:0"} | config
+        async with asynccontextmanager(otlp.open)(OtlpConfig(**settings), taken, taken.host):
+            yield taken
+
+    return run

@@ -1,0 +1,31 @@
+"""The configuration of the OTLP receiver refuses what can not work, with words that help."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from otel_bridge.receivers.otlp import OtlpConfig
+
+
+@pytest.mark.parametrize("endpoint", ["127.0.0.1:4318", "[::1]:4318", "localhost:0", "bridge.example:65535"])
+def test_addresses(endpoint: str) -> None:
+    assert OtlpConfig(http=endpoint).http == endpoint
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"http": "4318"}, "host:port"),
+        ({"http": ":4318"}, "host:port"),
+        ({"grpc": "127.0.0.1:70000"}, "host:port"),
+        ({"grpc": "http://127.0.0.1:4317"}, "host:port"),
+        ({"grpc": None, "http": None}, "both null"),
+        ({"max_body": "1GiB"}, "max_inflight must be at least max_body"),
+        ({"max_body": 0}, "greater than 0"),
+        ({"max_bdy": 1}, "Extra inputs"),
+    ],
+)
+def test_what_can_not_work_is_refused(config: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        OtlpConfig(**config)

@@ -1,0 +1,101 @@
+"""Text that is no UTF-8 costs its bad bytes, and nothing else changes."""
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from otel_bridge.batch import Signal
+from otel_bridge.errors import MalformedError
+from otel_bridge.otlp_repair import decode, repair_utf8
+from otel_bridge.telemetry import Counters
+
+WIRE = ExportTraceServiceRequest(
+    resource_spans=[
+        {
+            "scope_spans": [
+                {
+                    "spans": [
+                        {
+                            "trace_id": b"\xff" * 16,
+                            "span_id": b"s" * 8,
+                            "name": "NAME",
+                            "start_time_unix_nano": 2**64 - 1,
+                            "flags": 0x300,
+                            "kind": 3,
+                            "attributes": [{"key": "TEXT", "value": {"kvlist_value": {"values": [{"key": "DEEP"}]}}}],
+                        }
+                    ]
+                }
+            ]
+        }
+    ]
+).SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("text", "broken"), [(b"NAME", b"N\xff\xfeE"), (b"TEXT", b"T\xc3XT"), (b"DEEP", b"\xe2\x82EP")]
+)
+def test_bad_bytes_become_replacement_characters(text: bytes, broken: bytes) -> None:
+    counters = Counters()
+    batch = decode(Signal.TRACES, WIRE.replace(text, broken), counters)
+
+    mended = broken.decode(errors="replace").encode()
+    assert batch.wire == repair_utf8(Signal.TRACES, WIRE.replace(text, broken))
+    assert mended in batch.wire
+    assert counters.value("repaired", what="utf8") == 1
+    span = batch.request.resource_spans[0].scope_spans[0].spans[0]
+    assert (span.trace_id, span.start_time_unix_nano, span.flags, span.kind) == (b"\xff" * 16, 2**64 - 1, 0x300, 3)
+
+
+def test_sound_bytes_are_not_touched() -> None:
+    counters = Counters()
+    assert decode(Signal.TRACES, WIRE, counters).wire is WIRE
+    assert counters.snapshot() == {}
+    assert repair_utf8(Signal.TRACES, WIRE) == WIRE
+
+
+@pytest.mark.parametrize(
+    "wire", [b"\xff", b"\x0a\x05abc", b"\x0b", b"\x0a" * 9, b"\x09abc", b"\x0a\x02\x12\xff", bytes(3), b"\x80" * 12]
+)
+def test_what_is_no_protobuf_is_refused(wire: bytes) -> None:
+    with pytest.raises(MalformedError, match="not an OTLP traces request"):
+        decode(Signal.TRACES, wire, Counters())
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_read_or_refused(wire: bytes) -> None:
+    with contextlib.suppress(MalformedError):
+        decode(Signal.TRACES, wire, Counters())
+
+
+@given(st.integers(0, len(WIRE) - 1), st.integers(0, 255))
+def test_one_wrong_byte_anywhere(at: int, byte: int) -> None:
+    with contextlib.suppress(MalformedError):
+        decode(Signal.TRACES, WIRE[:at] + bytes([byte]) + WIRE[at + 1 :], Counters())
+
+
+def test_endless_nesting_is_refused() -> None:
+    value = b"\x0a\x01\xff"  # a string that is no UTF-8, so that the walk begins
+    for _ in range(200):
+        value = b"\x0a" + _length(value) + value
+        value = b"\x2a" + _length(value) + value
+    with pytest.raises(MalformedError):
+        decode(Signal.TRACES, _in_a_span(value), Counters())
+
+
+def _in_a_span(any_value: bytes) -> bytes:
+    wire = b"\x12" + _length(any_value) + any_value
+    for tag in (0x4A, 0x12, 0x12, 0x0A):
+        wire = bytes([tag]) + _length(wire) + wire
+    return wire
+
+
+def _length(of: bytes) -> bytes:
+    size, out = len(of), b""
+    while size > 0x7F:
+        out += bytes([size & 0x7F | 0x80])
+        size >>= 7
+    return out + bytes([size])
