@@ -88,7 +88,7 @@ class Batch:
         if len({(batch.signal, batch.tenant) for batch in batches}) != 1:
             raise ValueError("only batches of one signal and one tenant can be merged")
         first = batches[0]
-        counts = [batch._item_count for batch in batches]
+        counts = [batch._item_count for batch in batches]  # noqa: SLF001 - its own class
         known = None if None in counts else sum(count or 0 for count in counts)
         return cls(first.signal, first.tenant, wire=b"".join(batch.wire for batch in batches), item_count=known)
 

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from otel_bridge.batch import DEFAULT_TENANT
 from otel_bridge.trace import Known
 
-Json: TypeAlias = None | bool | int | float | str | list[Any] | dict[str, Any]
+Json: TypeAlias = bool | int | float | str | list[Any] | dict[str, Any] | None
 
 
 class ObservationType(StrEnum):
@@ -37,6 +37,101 @@ class Level(StrEnum):
     DEFAULT = "DEFAULT"
     WARNING = "WARNING"
     ERROR = "ERROR"
+
+
+class Usage(dict[str, int]):
+    """Usage details by bucket: non-negative integers that exclude each other, and their sum as `total`."""
+
+    __slots__ = ()
+
+    @classmethod
+    def inclusive(
+        cls,
+        input: int | None,  # noqa: A002 - Langfuse's word for the bucket
+        output: int | None,
+        *,
+        cache_read: int | None = None,
+        cache_write: int | None = None,
+        reasoning: int | None = None,
+        input_audio: int | None = None,
+        output_audio: int | None = None,
+        total: int | None = None,
+    ) -> "Usage | None":
+        """Read counts where cached and audio tokens are inside `input`, reasoning and audio inside `output`.
+
+        Where `total` is given and only fits the other way, or the parts exceed the whole, they are read as beside it.
+        None if neither side was counted.
+        """
+        return cls._of(
+            input, output, cache_read, cache_write, reasoning, input_audio, output_audio, total, beside=False
+        )
+
+    @classmethod
+    def exclusive(
+        cls,
+        input: int | None,  # noqa: A002 - Langfuse's word for the bucket
+        output: int | None,
+        *,
+        cache_read: int | None = None,
+        cache_write: int | None = None,
+        reasoning: int | None = None,
+        input_audio: int | None = None,
+        output_audio: int | None = None,
+        total: int | None = None,
+    ) -> "Usage | None":
+        """The same where cached tokens are beside `input`, as Anthropic and Bedrock count them."""
+        return cls._of(input, output, cache_read, cache_write, reasoning, input_audio, output_audio, total, beside=True)
+
+    @classmethod
+    def _of(
+        cls,
+        input: int | None,  # noqa: A002 - Langfuse's word for the bucket
+        output: int | None,
+        cache_read: int | None,
+        cache_write: int | None,
+        reasoning: int | None,
+        input_audio: int | None,
+        output_audio: int | None,
+        total: int | None,
+        *,
+        beside: bool,
+    ) -> "Usage | None":
+        if input is None and output is None:
+            return None
+        cached = (cache_read or 0) + (cache_write or 0)
+        thought = reasoning or 0
+        counted_in, counted_out = input or 0, output or 0
+        if total is not None and input is not None and output is not None:
+            fits = [
+                (aside, apart)
+                for aside in (beside, not beside)
+                for apart in (False, True)
+                if counted_in + cached * aside + counted_out + thought * apart == total
+            ]
+            beside, thought_beside = fits[0] if fits else (beside, False)
+        else:
+            thought_beside = False
+        if not beside and cached <= counted_in:
+            counted_in -= cached
+        if not thought_beside and thought <= counted_out:
+            counted_out -= thought
+        heard = input_audio if input_audio and input_audio <= counted_in else 0
+        spoken = output_audio if output_audio and output_audio <= counted_out else 0
+        usage = cls()
+        if input is not None:
+            usage["input"] = counted_in - heard
+        if output is not None:
+            usage["output"] = counted_out - spoken
+        parts = {
+            "input_cached_tokens": cache_read,
+            "input_cache_creation": cache_write,
+            "input_audio_tokens": heard,
+            "output_reasoning_tokens": reasoning,
+            "output_audio_tokens": spoken,
+        }
+        usage.update((name, part) for name, part in parts.items() if part)
+        usage["total"] = sum(usage.values())
+        return usage
 
 
 @dataclass(slots=True)

@@ -8,8 +8,9 @@ import logging
 import sys
 import threading
 from collections import Counter
+from collections.abc import MutableMapping
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -42,7 +43,11 @@ class Counters:
         """The sum of a count over all label sets that include the given ones."""
         wanted = set(labels.items())
         with self._lock:
-            return sum(n for (counted, labelled), n in self._counts.items() if counted == name and wanted <= set(labelled))
+            return sum(
+                amount
+                for (counted, labelled), amount in self._counts.items()
+                if counted == name and wanted <= set(labelled)
+            )
 
     def snapshot(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], int]:
         """All counts as they are now: (name, ((label, value), ...)) → count."""
@@ -56,33 +61,32 @@ def configure_logs(*, json: bool = False, level: str = "info") -> None:
     Values are escaped: what a trace holds can not forge a line or move a terminal's cursor.
     """
     import structlog
+    from structlog.typing import Processor
 
-    renderer = structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(
-        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-    )
+    common: list[Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _escape,
+    ]
+    for_machines: list[Processor] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    for_people: list[Processor] = [
+        structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback, sort_keys=False
+        )
+    ]
     structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info if json else _keep,
-            _escape,
-            renderer,
-        ],
+        processors=common + (for_machines if json else for_people),
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
 
 
-def _keep(_logger: object, _method: str, event: dict[str, object]) -> dict[str, object]:
+def _escape(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for key, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            event[key] = value.encode("unicode_escape").decode()
     return event
-
-
-def _escape(_logger: object, _method: str, event: dict[str, object]) -> dict[str, object]:
-    return {
-        key: value if not isinstance(value, str) or value.isprintable() or key == "exception" else value.encode("unicode_escape").decode()
-        for key, value in event.items()
-    }
 
 
 def logger(name: str) -> "FilteringBoundLogger":

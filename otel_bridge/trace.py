@@ -54,12 +54,14 @@ class Known:
     attributes: the trace attributes that were sent (name, session, user, tags ...), for later parts to repeat.
     usage_below: ids of spans that have not come yet, below which usage has been counted.
     usage_at: ids of spans whose own count stood for what is below them.
+    calls: the providers' ids of responses whose usage has been counted, in earlier parts or in another trace.
     root_id: the observation that was sent as the root, or None while there is none.
     """
 
     attributes: dict[str, Any] = field(default_factory=dict)
     usage_below: list[str] = field(default_factory=list)
     usage_at: list[str] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
     root_id: str | None = None
 
 
