@@ -1,0 +1,1 @@
+"""What delivers: one file or folder for each exporter."""

@@ -1,0 +1,43 @@
+"""Keep everything in a local SQLite file, for the viewer, the command line and the API to ask."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from otel_bridge.batch import Batch
+from otel_bridge.component import Host, Sinks, Takes, exporter
+from otel_bridge.config import Bytes, Config, Seconds
+from otel_bridge.model import Translation
+
+
+class StoreConfig(Config):
+    """path: the file; `store.db` in the data folder unless said otherwise. Past the limits, the oldest traces go."""
+
+    path: Path | None = None
+    max_age: Seconds = 30 * 24 * 3600
+    max_bytes: Bytes = 4 << 30
+
+
+@exporter(StoreConfig, takes=Takes.BOTH)
+async def store(config: StoreConfig, host: Host) -> AsyncIterator[Sinks]:
+    """Keep spans as they come and observations as they settle in a local SQLite file."""
+    from otel_bridge.store.writer import Writer
+
+    loop = asyncio.get_running_loop()
+    path = config.path.expanduser() if config.path else host.data_dir / "store.db"
+    with ThreadPoolExecutor(1, thread_name_prefix="store") as thread:
+        opened = partial(Writer, path, max_age_s=config.max_age, max_bytes=config.max_bytes, counters=host.counters)
+        writer = await loop.run_in_executor(thread, opened)
+
+        async def batches(batch: Batch) -> None:
+            await loop.run_in_executor(thread, writer.batch, batch)
+
+        async def settled(translation: Translation) -> None:
+            await loop.run_in_executor(thread, writer.settled, translation)
+
+        try:
+            yield Sinks(batches=batches, settled=settled)
+        finally:
+            await loop.run_in_executor(thread, writer.close)

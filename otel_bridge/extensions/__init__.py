@@ -1,0 +1,1 @@
+"""What lives beside the flow: the viewer, the probes of containers."""

@@ -1,0 +1,25 @@
+"""`/healthz` and `/readyz` for a container's probes, where there is no viewer."""
+
+from collections.abc import AsyncIterator
+
+from otel_bridge.component import Host, extension
+from otel_bridge.config import Config
+
+
+class HealthConfig(Config):
+    """endpoint: `host:port` to serve on; port 0 takes a free one."""
+
+    endpoint: str = "127.0.0.1:13133"
+
+
+@extension(HealthConfig)
+async def health(config: HealthConfig, host: Host) -> AsyncIterator[None]:
+    """Answer liveness and readiness probes; they say nothing else, so any host name may ask."""
+    from starlette.applications import Starlette
+
+    from otel_bridge.viewer.probes import probes
+    from otel_bridge.viewer.serve import serving
+
+    async with serving(Starlette(routes=probes(host.bridge)), config.endpoint, host.id) as url:
+        host.endpoints["health"] = url
+        yield

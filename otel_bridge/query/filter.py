@@ -1,0 +1,254 @@
+"""The filter language: `status:error duration:>10s name:chat* -model:gpt* "free text"`, compiled to SQL.
+
+Lucene's syntax. Terms side by side must all hold; OR, NOT, `-`, parentheses and [a TO b] work as expected. What was
+typed only ever becomes a parameter of the SQL, never a part of it.
+"""
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from typing import Any, TypeAlias
+
+import orjson
+
+from otel_bridge.errors import UsageError
+
+MAX_LENGTH = 1000
+MAX_DEPTH = 30
+
+DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?")
+SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
+
+TEXTS = {
+    "id": "t.trace_id",
+    "trace": "t.trace_id",
+    "name": "t.name",
+    "session": "t.session_id",
+    "user": "t.user_id",
+    "environment": "t.environment",
+    "env": "t.environment",
+    "release": "t.release",
+    "version": "t.version",
+    "tenant": "t.tenant",
+}
+OBSERVED = {"model": "o.model", "type": "o.type", "level": "o.level", "observation": "o.name"}
+NUMBERS = {
+    "tokens": "t.total_tokens",
+    "cost": "t.total_cost",
+    "errors": "t.error_count",
+    "observations": "t.observation_count",
+}
+STATUS = {
+    "error": "t.error_count > 0",
+    "ok": "(t.error_count = 0 AND t.settled = 1)",
+    "open": "t.settled = 0",
+}
+OF_OBSERVATIONS = "observations o WHERE o.trace_id = t.trace_id AND o.tenant = t.tenant AND"
+OF_SCORES = "scores s WHERE s.trace_id = t.trace_id AND s.tenant = t.tenant AND"
+FIELDS = (*TEXTS, *OBSERVED, *NUMBERS, "duration", "start", "age", "status", "tag", "score", "metadata.KEY")
+
+Convert: TypeAlias = Callable[[str], float]
+
+
+@dataclass(slots=True, frozen=True)
+class Condition:
+    """An SQL expression over the table `traces AS t`, and the values of its `?` parameters in order."""
+
+    sql: str
+    values: tuple[Any, ...] = ()
+
+
+ALL = Condition("1")
+
+
+def compile_filter(text: str, now_ns: int | None = None) -> Condition:
+    """The condition that a filter stands for; an empty filter holds for all traces.
+
+    now_ns: what `age` counts from; the wall clock unless given.
+
+    Raises:
+        UsageError: it can not be read, or names a field that there is not.
+    """
+    if not text.strip():
+        return ALL
+    if len(text) > MAX_LENGTH:
+        raise UsageError(f"the filter has {len(text)} characters, {MAX_LENGTH} at most")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise UsageError("the filter is not UTF-8")
+    from luqum.exceptions import ParseError
+    from luqum.thread import parse
+
+    try:
+        tree = parse(text)
+    except ParseError as error:
+        raise UsageError(
+            f'the filter can not be read: {error}. Write it as: status:error duration:>10s name:chat* "free text"'
+        ) from error
+    return _Compiler(time.time_ns() if now_ns is None else now_ns).condition(tree)
+
+
+class _Compiler:
+    """Walks the parsed filter; knows what time it is."""
+
+    def __init__(self, now_ns: int) -> None:
+        self._now_ns = now_ns
+
+    def condition(self, node: Any, field: str | None = None, depth: int = 0) -> Condition:
+        from luqum import tree
+
+        if depth > MAX_DEPTH:
+            raise UsageError(f"the filter is nested more than {MAX_DEPTH} levels deep")
+        match node:
+            case tree.OrOperation():
+                return self._joined(" OR ", node, field, depth)
+            case tree.AndOperation() | tree.UnknownOperation():
+                return self._joined(" AND ", node, field, depth)
+            case tree.Not() | tree.Prohibit():
+                inner = self.condition(node.a, field, depth + 1)
+                return Condition(f"NOT coalesce({inner.sql}, 0)", inner.values)
+            case tree.Group() | tree.FieldGroup():
+                return self.condition(node.expr, field, depth + 1)
+            case tree.Plus():
+                return self.condition(node.a, field, depth + 1)
+            case tree.SearchField() if field is None:
+                return self.condition(node.expr, node.name.replace("\\", ""), depth + 1)
+            case tree.Word() | tree.Phrase() | tree.From() | tree.To() | tree.Range():
+                return self._term(field, node)
+        raise UsageError(
+            f"the filter can not use {str(node).strip()!r}: fuzzy, boosted and regular expressions are not known"
+        )
+
+    def _joined(self, word: str, node: Any, field: str | None, depth: int) -> Condition:
+        parts = [self.condition(child, field, depth + 1) for child in node.children]
+        return Condition(
+            "(" + word.join(part.sql for part in parts) + ")", tuple(value for part in parts for value in part.values)
+        )
+
+    def _term(self, field: str | None, node: Any) -> Condition:
+        if field is None:
+            return _contains(_literal("text", node))
+        if field in NUMBERS:
+            return _compared(NUMBERS[field], field, node, _number)
+        if field == "duration":
+            return _compared("(t.end_ns - t.start_ns)", field, node, _duration_ns)
+        if field == "start":
+            return _compared("t.start_ns", field, node, _time_ns)
+        if field == "age":
+            return _compared(f"({self._now_ns} - t.start_ns)", field, node, _duration_ns)
+        if field == "status":
+            return _status(_literal(field, node))
+        if field in TEXTS:
+            return _like(TEXTS[field], field, node)
+        if field in OBSERVED:
+            return _exists(OF_OBSERVATIONS, _like(OBSERVED[field], field, node))
+        if field == "score":
+            return _exists(OF_SCORES, _like("s.name", field, node))
+        if field == "tag":
+            return _exists("json_each(t.tags) x WHERE", _like("x.value", field, node))
+        if field.startswith("metadata."):
+            inner = _like("x.value", field, node)
+            key = field.removeprefix("metadata.")
+            return _exists("json_each(t.metadata) x WHERE x.key = ? AND", Condition(inner.sql, (key, *inner.values)))
+        raise _unknown(field)
+
+
+def _exists(source: str, inner: Condition) -> Condition:
+    return Condition(f"EXISTS (SELECT 1 FROM {source} {inner.sql})", inner.values)  # noqa: S608 - both are our own SQL
+
+
+def _unknown(field: str) -> UsageError:
+    close = get_close_matches(field, FIELDS, 1)
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(FIELDS)}"
+    return UsageError(f"no field {field!r} to filter by, {hint}")
+
+
+def _literal(field: str, node: Any) -> str:
+    from luqum import tree
+
+    match node:
+        case tree.Phrase():
+            return str(node.value)[1:-1].replace('\\"', '"').replace("\\\\", "\\")
+        case tree.Word():
+            return str(node.value)
+    raise UsageError(f"{field} has no order: it can not be compared or in a range")
+
+
+def _pattern(text: str, *, wild: bool) -> str:
+    """A pattern for LIKE ... ESCAPE '\\'; `*` and `?` are wild unless escaped or quoted."""
+    pattern, escaped = [], False
+    for character in text:
+        if wild and not escaped and character == "\\":
+            escaped = True
+            continue
+        if wild and not escaped and character in "*?":
+            pattern.append("%" if character == "*" else "_")
+        else:
+            pattern.append("\\" + character if character in "%_\\" else character)
+        escaped = False
+    return "".join(pattern)
+
+
+def _like(column: str, field: str, node: Any) -> Condition:
+    from luqum import tree
+
+    text = _literal(field, node)
+    return Condition(f"{column} LIKE ? ESCAPE '\\'", (_pattern(text, wild=isinstance(node, tree.Word)),))
+
+
+def _contains(text: str) -> Condition:
+    """Free text: in the trace's name, or in the name or the content of one of its observations."""
+    named = f"%{_pattern(text, wild=False)}%"
+    written = f"%{_pattern(orjson.dumps(text).decode()[1:-1], wild=False)}%"  # content is stored as JSON
+    inside = Condition("(o.name LIKE ? ESCAPE '\\' OR o.detail LIKE ? ESCAPE '\\')", (named, written))
+    observed = _exists(OF_OBSERVATIONS, inside)
+    return Condition(f"(coalesce(t.name LIKE ? ESCAPE '\\', 0) OR {observed.sql})", (named, *observed.values))
+
+
+def _status(text: str) -> Condition:
+    if text not in STATUS:
+        raise UsageError(f"no status {text!r}, there are {', '.join(STATUS)}")
+    return Condition(STATUS[text])
+
+
+def _compared(column: str, field: str, node: Any, convert: Convert) -> Condition:
+    from luqum import tree
+
+    match node:
+        case tree.From():
+            return Condition(f"{column} >{'=' * node.include} ?", (convert(_literal(field, node.a)),))
+        case tree.To():
+            return Condition(f"{column} <{'=' * node.include} ?", (convert(_literal(field, node.a)),))
+        case tree.Range():
+            ends = ((">", node.low, node.include_low), ("<", node.high, node.include_high))
+            parts = [
+                (f"{column} {sign}{'=' * include} ?", convert(_literal(field, end)))
+                for sign, end, include in ends
+                if str(end).strip() != "*"
+            ]
+            return Condition(" AND ".join(sql for sql, _ in parts) or "1", tuple(value for _, value in parts))
+    return Condition(f"{column} = ?", (convert(_literal(field, node)),))
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is no number: write it as tokens:>1000 or cost:>0.1") from None
+
+
+def _duration_ns(text: str) -> float:
+    found = DURATION.fullmatch(text)
+    if found is None:
+        raise UsageError(f"{text!r} is no duration: write it as 500ms, 10s, 2m, 12h or 7d")
+    return float(found[1]) * SECONDS[found[2]] * 1e9
+
+
+def _time_ns(text: str) -> float:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is no time: write it as 2026-01-31 or 2026-01-31T12:00:00Z") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1e9

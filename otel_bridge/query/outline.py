@@ -1,0 +1,139 @@
+"""A trace as text: for a terminal, a chat or another program to read."""
+
+from typing import Any
+
+import orjson
+
+from otel_bridge.query.answer import Answer
+from otel_bridge.query.tree import guides
+
+BRIEF_CHARACTERS = 300
+
+
+def shown(text: object) -> str:
+    """Text that can not move a terminal's cursor, change its colours or turn the reading direction."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in str(text)
+    )
+
+
+def duration(milliseconds: float) -> str:
+    """A duration for people: `850 ms`, `12.3 s`, `4 min 05 s`."""
+    if milliseconds < 1000:
+        return f"{milliseconds:.0f} ms"
+    if milliseconds < 120_000:
+        return f"{milliseconds / 1000:.1f} s"
+    minutes, seconds = divmod(round(milliseconds / 1000), 60)
+    return f"{minutes} min {seconds:02} s"
+
+
+def cost(dollars: float) -> str:
+    """A cost for people: cents and less keep two digits that count."""
+    return f"${dollars:.2f}" if dollars >= 1 else f"${dollars:.2g}" if dollars >= 0.0001 or not dollars else "<$0.0001"
+
+
+def plural(count: int, thing: str) -> str:
+    """`1 error`, `2 errors`."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
+def facts(answer: Answer) -> str:
+    """Duration, tokens, cost and errors of a trace or session, as far as known: `3.2 s · 6512 tokens · $0.019`."""
+    parts = [duration(answer["durationMs"])]
+    if answer.get("observationCount") is not None:
+        parts.append(plural(answer["observationCount"], "observation"))
+    if answer["totalTokens"] is not None:
+        parts.append(f"{answer['totalTokens']} tokens")
+    if answer["totalCost"] is not None:
+        parts.append(cost(answer["totalCost"]))
+    if answer["errorCount"]:
+        parts.append(plural(answer["errorCount"], "error"))
+    return " · ".join(parts)
+
+
+def observation_facts(observation: Answer) -> str:
+    """Duration, model, tokens and cost of an observation, as far as known."""
+    parts = [duration(observation["durationMs"])]
+    if observation["model"]:
+        parts.append(shown(observation["model"]))
+    if observation["totalTokens"] is not None:
+        parts.append(f"{observation['totalTokens']} tokens")
+    if observation["totalCost"] is not None:
+        parts.append(cost(observation["totalCost"]))
+    return " · ".join(parts)
+
+
+def failure(observation: Answer) -> str:
+    """The level and message of an observation that is not as usual, or nothing."""
+    if observation["level"] in ("DEFAULT", "DEBUG"):
+        return ""
+    return f"{observation['level']} {shown(observation['statusMessage'] or '')}".rstrip()
+
+
+def scored(score: Answer) -> str:
+    """A score on one line: `helpful = 0.9 (comment)`."""
+    value = score["value"]
+    said = f"{value:g}" if isinstance(value, float) else shown(value)
+    comment = f" ({shown(score['comment'])})" if score["comment"] else ""
+    return f"{shown(score['name'])} = {said}{comment}"
+
+
+def scores_by_observation(trace: Answer) -> dict[str | None, list[Answer]]:
+    """The scores of a trace under the id of what they score; under None those of the trace itself."""
+    by_id: dict[str | None, list[Answer]] = {}
+    for score in trace["scores"]:
+        by_id.setdefault(score["observationId"], []).append(score)
+    return by_id
+
+
+def heading(trace: Answer) -> list[tuple[str, str]]:
+    """What to say above a tree: (label, text) pairs of session, user, tags, input and output, where they are known."""
+    said = [
+        ("session", trace["sessionId"]),
+        ("user", trace["userId"]),
+        ("tags", ", ".join(map(str, trace["tags"]))),
+        ("input", brief(trace["input"])),
+        ("output", brief(trace["output"])),
+    ]
+    return [(label, shown(text)) for label, text in said if text]
+
+
+def brief(value: Any) -> str:
+    """What an input or output says, in short: of chat messages the text of the last."""
+    if isinstance(value, dict) and isinstance(value.get("messages"), list):
+        value = value["messages"]
+    if isinstance(value, list) and value:
+        value = value[-1]
+    if isinstance(value, dict):
+        value = next((value[key] for key in ("content", "parts", "text") if value.get(key)), value)
+    if isinstance(value, list):
+        texts = [part.get("text") or part.get("content") for part in value if isinstance(part, dict)]
+        value = " ".join(text for text in texts if isinstance(text, str)) or value
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    text = " ".join(text.split())
+    return text if len(text) <= BRIEF_CHARACTERS else text[:BRIEF_CHARACTERS] + "…"
+
+
+def outline(trace: Answer) -> str:
+    """A trace as a tree of lines."""
+    state = "" if trace["settled"] else " (open)"
+    lines = [f"trace {shown(trace['name'] or '')} {trace['id']}{state}", facts(trace)]
+    lines += [f"{label}: {text}" for label, text in heading(trace)]
+    scores = scores_by_observation(trace)
+    lines += [f"score {scored(score)}" for score in scores.get(None, ())]
+    lines.append("")
+    observations = trace["observations"]
+    for guide, observation in zip(guides([row["depth"] for row in observations]), observations, strict=True):
+        said = [observation["type"], shown(observation["name"]), observation_facts(observation), failure(observation)]
+        said += [f"score {scored(score)}" for score in scores.get(observation["id"], ())]
+        lines.append(guide + "  ".join(filter(None, said)))
+    if trace["nextCursor"]:
+        lines.append("… and more observations than are shown here")
+    return "\n".join(lines) + "\n"
+
+
+def markdown(trace: Answer) -> str:
+    """The same for a chat; no line of an outline begins with what a trace says, so nothing in it can end the block."""
+    return f"## Trace {trace['id']}\n\n```text\n{outline(trace)}```\n"

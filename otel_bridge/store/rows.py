@@ -1,0 +1,256 @@
+"""What came and what it became, as rows for the statements of `write.sql`."""
+
+import json
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import Any, TypeAlias
+
+import orjson
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import Status
+
+from otel_bridge.batch import Request
+from otel_bridge.model import Observation, Score, TraceAttributes, Translation
+
+Rows: TypeAlias = dict[str, list[tuple[Any, ...]]]
+"""Rows by the name of the statement that writes them."""
+
+MAX_INTEGER = (1 << 63) - 1
+"""SQLite's largest; OTLP's times and counts may be larger."""
+
+ERROR = Status.STATUS_CODE_ERROR
+
+
+def came(request: Request, tenant: str, seen_ns: int) -> Rows:
+    """The rows of a request as it came; `seen_ns` is now, for retention."""
+    if isinstance(request, ExportTraceServiceRequest):
+        return _spans(request, tenant, seen_ns)
+    if isinstance(request, ExportLogsServiceRequest):
+        return _logs(request, tenant, seen_ns)
+    return _points(request, tenant, seen_ns)
+
+
+def _resource(resource: Resource) -> tuple[bytes, bytes]:
+    wire = resource.SerializeToString()
+    return blake2b(wire, digest_size=8).digest(), wire
+
+
+def _spans(request: ExportTraceServiceRequest, tenant: str, seen_ns: int) -> Rows:
+    resources, spans, events = [], [], []
+    traces: dict[str, tuple[int, int, int, str | None]] = {}
+    for block in request.resource_spans:
+        resources.append(_resource(block.resource))
+        resource_id = resources[-1][0]
+        for scoped in block.scope_spans:
+            scope = scoped.scope.name
+            for span in scoped.spans:
+                trace_id, span_id = span.trace_id.hex(), span.span_id.hex()
+                parent_id = span.parent_span_id.hex() or None
+                start_ns = min(span.start_time_unix_nano, MAX_INTEGER)
+                end_ns = min(span.end_time_unix_nano, MAX_INTEGER)
+                status, name = span.status.code, span.name
+                spans.append(
+                    (
+                        tenant, trace_id, span_id, parent_id, name, start_ns, end_ns, status, scope, resource_id,
+                        span.SerializeToString(),
+                    )
+                )  # fmt: skip
+                events += [
+                    (tenant, trace_id, span_id, i, min(event.time_unix_nano, MAX_INTEGER), event.name,
+                     event.SerializeToString())
+                    for i, event in enumerate(span.events)
+                ]  # fmt: skip
+                first, last, errors, root = traces.get(trace_id, (start_ns, end_ns, 0, None))
+                traces[trace_id] = (
+                    min(first, start_ns),
+                    max(last, end_ns),
+                    errors or int(status == ERROR),
+                    root if parent_id else name,
+                )
+    provisional = [
+        (tenant, trace_id, seen_ns, first, last, errors, root)
+        for trace_id, (first, last, errors, root) in traces.items()
+    ]
+    return {"resource": resources, "span": spans, "event": events, "provisional_trace": provisional}
+
+
+def _logs(request: ExportLogsServiceRequest, tenant: str, seen_ns: int) -> Rows:
+    resources, logs = [], []
+    for block in request.resource_logs:
+        resources.append(_resource(block.resource))
+        resource_id = resources[-1][0]
+        for scoped in block.scope_logs:
+            for record in scoped.log_records:
+                wire = record.SerializeToString()
+                logs.append(
+                    (
+                        blake2b(resource_id + wire, digest_size=16).digest(),
+                        tenant,
+                        record.trace_id.hex() or None,
+                        record.span_id.hex() or None,
+                        min(record.time_unix_nano or record.observed_time_unix_nano, MAX_INTEGER),
+                        seen_ns,
+                        record.severity_number,
+                        record.event_name,
+                        scoped.scope.name,
+                        resource_id,
+                        wire,
+                    )
+                )
+    return {"resource": resources, "log": logs}
+
+
+def _points(request: ExportMetricsServiceRequest, tenant: str, seen_ns: int) -> Rows:
+    resources, points = [], []
+    for block in request.resource_metrics:
+        resources.append(_resource(block.resource))
+        resource_id = resources[-1][0]
+        for scoped in block.scope_metrics:
+            scope = scoped.scope.name
+            for metric in scoped.metrics:
+                for kind, time_ns, attributes, value, count, wire in _measured(metric):
+                    series = blake2b(resource_id + scope.encode() + b"\0" + attributes, digest_size=16).digest()
+                    points.append(
+                        (
+                            tenant, metric.name, series, time_ns, seen_ns, kind, metric.unit, value, count, scope,
+                            resource_id, wire,
+                        )
+                    )  # fmt: skip
+    return {"resource": resources, "point": points}
+
+
+def _measured(metric: Metric) -> Iterator[tuple[str, int, bytes, float | None, int | None, bytes]]:
+    kind = metric.WhichOneof("data")
+    if kind is None:
+        return
+    for point in getattr(metric, kind).data_points:
+        value: float | None
+        if kind in ("gauge", "sum"):
+            which = point.WhichOneof("value")
+            value, count = None if which is None else float(getattr(point, which)), None
+        else:
+            has_sum = kind == "summary" or point.HasField("sum")  # a summary's sum is always there
+            value, count = point.sum if has_sum else None, min(point.count, MAX_INTEGER)
+        attributes = b"".join(pair.SerializeToString() for pair in point.attributes)
+        yield kind, min(point.time_unix_nano, MAX_INTEGER), attributes, value, count, point.SerializeToString()
+
+
+def became(translation: Translation, seen_ns: int) -> Rows:
+    """The rows of settled observations and scores.
+
+    Raises:
+        ValueError: a value can not be written as JSON.
+    """
+    tenant = translation.tenant
+    return {
+        "observation": [_observation(observation, tenant) for observation in translation.observations],
+        "score": [_score(score, tenant, seen_ns) for score in translation.scores],
+    }
+
+
+def settled_traces(translation: Translation, seen_ns: int) -> list[dict[str, Any]]:
+    """Named values for `settled_trace`, one for each trace that the translation has something of.
+
+    Raises:
+        ValueError: a value can not be written as JSON.
+    """
+    known = {observation.trace_id: observation.trace for observation in translation.observations}
+    known |= {attributes.trace_id: attributes for attributes in translation.traces}
+    return [_trace(trace_id, trace, translation.tenant, seen_ns) for trace_id, trace in known.items()]
+
+
+def _trace(trace_id: str, trace: TraceAttributes, tenant: str, seen_ns: int) -> dict[str, Any]:
+    return {
+        "tenant": tenant,
+        "trace_id": trace_id,
+        "seen_ns": seen_ns,
+        "name": trace.name,
+        "user_id": trace.user_id,
+        "session_id": trace.session_id,
+        "environment": trace.environment,
+        "release": trace.release,
+        "version": trace.version,
+        "public": trace.public,
+        "tags": to_json(trace.tags) if trace.tags else None,
+        "metadata": to_json(trace.metadata) if trace.metadata else None,
+        "input": None if trace.input is None else to_json(trace.input),
+        "output": None if trace.output is None else to_json(trace.output),
+    }
+
+
+def _observation(observation: Observation, tenant: str) -> tuple[Any, ...]:
+    o = observation
+    detail = {
+        "completionStartNs": o.completion_start_ns,
+        "modelParameters": o.model_parameters,
+        "input": o.input,
+        "output": o.output,
+        "usageDetails": o.usage,
+        "costDetails": o.cost,
+        "promptName": o.prompt_name,
+        "promptVersion": o.prompt_version,
+        "version": o.version,
+        "metadata": o.metadata,
+        "resource": o.resource,
+        "scope": {"name": o.scope_name, "version": o.scope_version} if o.scope_name else None,
+    }
+    return (
+        tenant,
+        o.trace_id,
+        o.id,
+        o.parent_id,
+        o.type,
+        o.name,
+        min(o.start_ns, MAX_INTEGER),
+        min(o.end_ns, MAX_INTEGER),
+        o.level,
+        o.model,
+        None if o.usage is None else min(_total(o.usage), MAX_INTEGER),
+        None if o.cost is None else _total(o.cost),
+        o.status_message,
+        to_json({key: value for key, value in detail.items() if value is not None}),
+    )
+
+
+def _total(buckets: dict[str, Any]) -> Any:
+    return buckets["total"] if "total" in buckets else sum(buckets.values())
+
+
+def _score(score: Score, tenant: str, seen_ns: int) -> tuple[Any, ...]:
+    is_label = isinstance(score.value, str)
+    return (
+        tenant,
+        score.id,
+        score.trace_id,
+        score.observation_id,
+        score.session_id,
+        score.name,
+        None if is_label else score.value,
+        score.value if is_label else score.metadata.get("label"),
+        score.data_type,
+        min(score.timestamp_ns, MAX_INTEGER),
+        seen_ns,
+        score.environment,
+        score.comment,
+        to_json(score.metadata),
+    )
+
+
+def to_json(value: Any) -> str:
+    """JSON text that every reader can read: integers over 64 bits as floats, half surrogates as question marks.
+
+    Raises:
+        ValueError: it can not be written, as when nested over 250 levels deep.
+    """
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # the slow way round is for what orjson refuses
+        try:
+            repaired = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
+            return orjson.dumps(orjson.loads(repaired)).decode()
+        except (TypeError, RecursionError) as error:
+            raise ValueError(f"no JSON: {error}") from error

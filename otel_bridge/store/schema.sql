@@ -1,0 +1,139 @@
+-- What came is kept as OTLP bytes, decoded when somebody looks; what it became is kept as Langfuse's words.
+-- The two never share a row, so what is provisional can not overwrite what has settled.
+-- Large columns stand last: a row is then read only as far as it is needed.
+
+-- settled = 0: only spans have come; observation_count and what follows it are then unknown (errors: none, or some).
+-- seen_ns: when the bridge first saw it; retention goes by this, as the times of spans may be anything.
+CREATE TABLE traces (
+    tenant TEXT NOT NULL,
+    trace_id TEXT NOT NULL,
+    settled INTEGER NOT NULL,
+    seen_ns INTEGER NOT NULL,
+    start_ns INTEGER NOT NULL,
+    end_ns INTEGER NOT NULL,
+    error_count INTEGER NOT NULL,
+    observation_count INTEGER,
+    total_tokens INTEGER,
+    total_cost REAL,
+    name TEXT,
+    user_id TEXT,
+    session_id TEXT,
+    environment TEXT,
+    release TEXT,
+    version TEXT,
+    public INTEGER,
+    tags TEXT,
+    metadata TEXT,
+    input TEXT,
+    output TEXT,
+    PRIMARY KEY (trace_id, tenant)
+);
+CREATE INDEX traces_by_start ON traces (start_ns, trace_id, tenant);
+CREATE INDEX traces_by_seen ON traces (seen_ns);
+CREATE INDEX traces_by_session ON traces (session_id, start_ns) WHERE session_id IS NOT NULL;
+
+CREATE TABLE observations (
+    tenant TEXT NOT NULL,
+    trace_id TEXT NOT NULL,
+    id TEXT NOT NULL,
+    parent_id TEXT,
+    type TEXT NOT NULL,
+    name TEXT NOT NULL,
+    start_ns INTEGER NOT NULL,
+    end_ns INTEGER NOT NULL,
+    level TEXT NOT NULL,
+    model TEXT,
+    tokens INTEGER,
+    cost REAL,
+    status_message TEXT,
+    detail TEXT NOT NULL,
+    UNIQUE (trace_id, id, tenant)
+);
+
+CREATE TABLE spans (
+    tenant TEXT NOT NULL,
+    trace_id TEXT NOT NULL,
+    id TEXT NOT NULL,
+    parent_id TEXT,
+    name TEXT NOT NULL,
+    start_ns INTEGER NOT NULL,
+    end_ns INTEGER NOT NULL,
+    status INTEGER NOT NULL,
+    scope TEXT NOT NULL,
+    resource_id BLOB NOT NULL,
+    span BLOB NOT NULL,
+    UNIQUE (trace_id, id, tenant)
+);
+
+CREATE TABLE events (
+    tenant TEXT NOT NULL,
+    trace_id TEXT NOT NULL,
+    span_id TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    time_ns INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    event BLOB NOT NULL,
+    PRIMARY KEY (trace_id, span_id, position, tenant)
+) WITHOUT ROWID;
+
+CREATE TABLE scores (
+    tenant TEXT NOT NULL,
+    id TEXT NOT NULL,
+    trace_id TEXT,
+    observation_id TEXT,
+    session_id TEXT,
+    name TEXT NOT NULL,
+    value REAL,
+    label TEXT,
+    data_type TEXT NOT NULL,
+    time_ns INTEGER NOT NULL,
+    seen_ns INTEGER NOT NULL,
+    environment TEXT,
+    comment TEXT,
+    metadata TEXT NOT NULL,
+    PRIMARY KEY (id, tenant)
+);
+CREATE INDEX scores_by_trace ON scores (trace_id);
+CREATE INDEX scores_by_time ON scores (time_ns);
+CREATE INDEX scores_by_seen ON scores (seen_ns);
+
+-- Log records have no id: their key is a digest of their bytes, so that the same record twice is one row.
+CREATE TABLE logs (
+    key BLOB NOT NULL,
+    tenant TEXT NOT NULL,
+    trace_id TEXT,
+    span_id TEXT,
+    time_ns INTEGER NOT NULL,
+    seen_ns INTEGER NOT NULL,
+    severity INTEGER NOT NULL,
+    event_name TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    resource_id BLOB NOT NULL,
+    record BLOB NOT NULL,
+    UNIQUE (key, tenant)
+);
+CREATE INDEX logs_by_trace ON logs (trace_id) WHERE trace_id IS NOT NULL;
+CREATE INDEX logs_by_seen ON logs (seen_ns);
+
+-- series: a digest of resource, scope and attributes. value: the number, or a histogram's sum.
+CREATE TABLE points (
+    tenant TEXT NOT NULL,
+    name TEXT NOT NULL,
+    series BLOB NOT NULL,
+    time_ns INTEGER NOT NULL,
+    seen_ns INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    unit TEXT NOT NULL,
+    value REAL,
+    count INTEGER,
+    scope TEXT NOT NULL,
+    resource_id BLOB NOT NULL,
+    point BLOB NOT NULL,
+    UNIQUE (name, series, time_ns, tenant)
+);
+CREATE INDEX points_by_seen ON points (seen_ns);
+
+CREATE TABLE resources (
+    id BLOB PRIMARY KEY,
+    resource BLOB NOT NULL
+) WITHOUT ROWID;

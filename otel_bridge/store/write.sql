@@ -1,0 +1,133 @@
+-- name: resource
+INSERT INTO resources (id, resource) VALUES (?, ?) ON CONFLICT DO NOTHING;
+
+-- name: span
+INSERT INTO spans (tenant, trace_id, id, parent_id, name, start_ns, end_ns, status, scope, resource_id, span)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (trace_id, id, tenant) DO UPDATE SET
+    parent_id = excluded.parent_id,
+    name = excluded.name,
+    start_ns = excluded.start_ns,
+    end_ns = excluded.end_ns,
+    status = excluded.status,
+    scope = excluded.scope,
+    resource_id = excluded.resource_id,
+    span = excluded.span;
+
+-- name: event
+INSERT INTO events (tenant, trace_id, span_id, position, time_ns, name, event)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET time_ns = excluded.time_ns, name = excluded.name, event = excluded.event;
+
+-- name: provisional_trace
+INSERT INTO traces (tenant, trace_id, settled, seen_ns, start_ns, end_ns, error_count, name)
+VALUES (?, ?, 0, ?, ?, ?, ?, ?)
+ON CONFLICT (trace_id, tenant) DO UPDATE SET
+    start_ns = min(start_ns, excluded.start_ns),
+    end_ns = max(end_ns, excluded.end_ns),
+    error_count = max(error_count, excluded.error_count),
+    name = coalesce(excluded.name, name)
+WHERE settled = 0;
+
+-- name: log
+INSERT INTO logs
+    (key, tenant, trace_id, span_id, time_ns, seen_ns, severity, event_name, scope, resource_id, record)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO NOTHING;
+
+-- name: point
+INSERT INTO points
+    (tenant, name, series, time_ns, seen_ns, kind, unit, value, count, scope, resource_id, point)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO NOTHING;
+
+-- name: observation
+INSERT INTO observations
+    (tenant, trace_id, id, parent_id, type, name, start_ns, end_ns, level, model, tokens, cost, status_message, detail)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (trace_id, id, tenant) DO UPDATE SET
+    parent_id = excluded.parent_id,
+    type = excluded.type,
+    name = excluded.name,
+    start_ns = excluded.start_ns,
+    end_ns = excluded.end_ns,
+    level = excluded.level,
+    model = excluded.model,
+    tokens = excluded.tokens,
+    cost = excluded.cost,
+    status_message = excluded.status_message,
+    detail = excluded.detail;
+
+-- name: score
+INSERT INTO scores
+    (tenant, id, trace_id, observation_id, session_id, name, value, label, data_type, time_ns, seen_ns, environment,
+    comment, metadata)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id, tenant) DO UPDATE SET
+    trace_id = excluded.trace_id,
+    observation_id = excluded.observation_id,
+    session_id = excluded.session_id,
+    name = excluded.name,
+    value = excluded.value,
+    label = excluded.label,
+    data_type = excluded.data_type,
+    time_ns = excluded.time_ns,
+    environment = excluded.environment,
+    comment = excluded.comment,
+    metadata = excluded.metadata;
+
+-- Rolled up from all observations of the trace that are here, so a part that comes twice counts once.
+-- What a later part does not know (coalesce) stays as an earlier part said it.
+-- name: settled_trace
+INSERT INTO traces
+    (tenant, trace_id, settled, seen_ns, start_ns, end_ns, error_count, observation_count, total_tokens, total_cost,
+    name, user_id, session_id, environment, release, version, public, tags, metadata, input, output)
+SELECT
+    :tenant, :trace_id, 1, :seen_ns, min(start_ns), max(end_ns), sum(level = 'ERROR'), count(*),
+    CASE WHEN count(tokens) THEN CAST(total(tokens) AS INTEGER) END, sum(cost),
+    :name, :user_id, :session_id, :environment, :release, :version, :public, :tags, :metadata, :input, :output
+FROM observations WHERE trace_id = :trace_id AND tenant = :tenant
+HAVING count(*) > 0
+ON CONFLICT (trace_id, tenant) DO UPDATE SET
+    settled = 1,
+    start_ns = excluded.start_ns,
+    end_ns = excluded.end_ns,
+    error_count = excluded.error_count,
+    observation_count = excluded.observation_count,
+    total_tokens = excluded.total_tokens,
+    total_cost = excluded.total_cost,
+    name = coalesce(excluded.name, name),
+    user_id = coalesce(excluded.user_id, user_id),
+    session_id = coalesce(excluded.session_id, session_id),
+    environment = coalesce(excluded.environment, environment),
+    release = coalesce(excluded.release, release),
+    version = coalesce(excluded.version, version),
+    public = coalesce(excluded.public, public),
+    tags = coalesce(excluded.tags, tags),
+    metadata = coalesce(excluded.metadata, metadata),
+    input = coalesce(excluded.input, input),
+    output = coalesce(excluded.output, output);
+
+-- name: oldest_traces
+SELECT tenant, trace_id FROM traces ORDER BY seen_ns LIMIT max(1, (SELECT count(*) / 10 FROM traces));
+
+-- name: traces_seen_before
+SELECT tenant, trace_id FROM traces WHERE seen_ns < ? LIMIT 1000;
+
+-- name: forget_trace
+DELETE FROM spans WHERE trace_id = :trace_id AND tenant = :tenant;
+DELETE FROM events WHERE trace_id = :trace_id AND tenant = :tenant;
+DELETE FROM observations WHERE trace_id = :trace_id AND tenant = :tenant;
+DELETE FROM scores WHERE trace_id = :trace_id AND tenant = :tenant;
+DELETE FROM logs WHERE trace_id = :trace_id AND tenant = :tenant;
+DELETE FROM traces WHERE trace_id = :trace_id AND tenant = :tenant;
+
+-- name: forget_loose_before
+DELETE FROM logs WHERE seen_ns < :before_ns;
+DELETE FROM points WHERE seen_ns < :before_ns;
+DELETE FROM scores WHERE seen_ns < :before_ns;
+
+-- The first tenth; rows are numbered as they come.
+-- name: forget_oldest_loose
+DELETE FROM logs WHERE rowid <= (SELECT min(rowid) + (max(rowid) - min(rowid)) / 10 FROM logs);
+DELETE FROM points WHERE rowid <= (SELECT min(rowid) + (max(rowid) - min(rowid)) / 10 FROM points);

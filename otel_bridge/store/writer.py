@@ -1,0 +1,142 @@
+"""The store's one writer: batches as they come and translations as they settle; doing it twice is doing it once."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from otel_bridge.batch import Batch
+from otel_bridge.errors import MalformedError, RefusedError, RetryableError
+from otel_bridge.model import Translation
+from otel_bridge.store.database import move_aside, open_writing
+from otel_bridge.store.rows import Rows, became, came, settled_traces
+from otel_bridge.store.statements import statements
+from otel_bridge.telemetry import Counters
+
+TRIM_EVERY_S = 30.0
+
+
+class Writer:
+    """Belongs to one thread. What is older than `max_age_s` or over `max_bytes` goes, oldest traces first.
+
+    now_ns: the wall clock; injected so that retention can be tested.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_age_s: float,
+        max_bytes: int,
+        counters: Counters,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        """Open the store.
+
+        Raises:
+            FilesError: the file can not be used.
+        """
+        self._path = path
+        self._max_age_ns = int(max_age_s * 1e9)
+        self._max_bytes = max_bytes
+        self._counters = counters
+        self._now_ns = now_ns
+        self._sql = statements("otel_bridge.store", "write.sql")
+        self._connection = open_writing(path)
+        self._next_trim_ns = 0
+
+    def close(self) -> None:
+        """Fold the write-ahead log into the file and let go of it."""
+        self._connection.close()
+
+    def batch(self, batch: Batch) -> None:
+        """Keep what came, provisionally.
+
+        Raises:
+            RetryableError: the disk is full, or another process holds the file.
+            RefusedError: the bytes are no OTLP request.
+        """
+        try:
+            rows = came(batch.request, batch.tenant, self._now_ns())
+        except MalformedError as error:
+            raise RefusedError(str(error)) from error
+        self._write(lambda: self._put(rows))
+
+    def settled(self, translation: Translation) -> None:
+        """Keep what it became, and roll its traces up.
+
+        Raises:
+            RetryableError: the disk is full, or another process holds the file.
+            RefusedError: something in it can not be kept.
+        """
+        seen_ns = self._now_ns()
+        try:
+            rows = became(translation, seen_ns)
+            traces = settled_traces(translation, seen_ns)
+        except ValueError as error:
+            raise RefusedError(f"the store can not keep a value: {error}") from error
+
+        def put() -> None:
+            self._put(rows)
+            self._connection.executemany(self._sql["settled_trace"], traces)
+
+        self._write(put)
+
+    def _put(self, rows: Rows) -> None:
+        for name, values in rows.items():
+            if values:
+                self._connection.executemany(self._sql[name], values)
+
+    def _write(self, put: Callable[[], None]) -> None:
+        """Run `put` in a transaction, in a store begun anew if the old one is damaged."""
+        import apsw
+
+        try:
+            with self._connection:
+                put()
+        except (apsw.CorruptError, apsw.NotADBError) as error:
+            self._connection.close(True)
+            move_aside(self._path, str(error))
+            self._connection = open_writing(self._path)
+            with self._connection:
+                put()
+        except (apsw.FullError, apsw.IOError, apsw.BusyError, apsw.LockedError, apsw.ReadOnlyError) as error:
+            raise RetryableError(f"the store {self._path} can not be written now: {error}") from error
+        except (UnicodeEncodeError, OverflowError) as error:
+            raise RefusedError(f"the store can not keep a value: {error}") from error
+        self._trim_when_due()
+
+    def _trim_when_due(self) -> None:
+        now_ns = self._now_ns()
+        if now_ns >= self._next_trim_ns:
+            self._next_trim_ns = now_ns + int(TRIM_EVERY_S * 1e9)
+            self.trim()
+
+    def trim(self) -> None:
+        """Forget what is too old or too much, counted as `store_forgotten` traces by reason."""
+        before_ns = self._now_ns() - self._max_age_ns
+        while self._forget_traces("traces_seen_before", "max_age", before_ns):
+            pass
+        with self._connection:
+            self._connection.execute(self._sql["forget_loose_before"], {"before_ns": before_ns})
+        while self._used_bytes() > self._max_bytes:
+            changes = self._connection.total_changes()
+            self._forget_traces("oldest_traces", "max_bytes")
+            with self._connection:
+                self._connection.execute(self._sql["forget_oldest_loose"])
+            if self._connection.total_changes() == changes:
+                break
+        self._connection.execute("PRAGMA incremental_vacuum").fetchall()  # a step for each page
+
+    def _forget_traces(self, which: str, reason: str, *bindings: int) -> int:
+        with self._connection:
+            traces = self._connection.execute(self._sql[which], bindings).fetchall()
+            for tenant, trace_id in traces:
+                self._connection.execute(self._sql["forget_trace"], {"tenant": tenant, "trace_id": trace_id})
+        if traces:
+            self._counters.add("store_forgotten", len(traces), reason=reason)
+        return len(traces)
+
+    def _used_bytes(self) -> int:
+        pragma = self._connection.pragma
+        used: int = (pragma("page_count") - pragma("freelist_count")) * pragma("page_size")
+        return used

@@ -1,0 +1,198 @@
+"""The HTTP application: the JSON API under /api/v1, the page that shows it, and what probes ask."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import orjson
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from otel_bridge.component import Bridge
+from otel_bridge.errors import BridgeError, ConsumeError, FilesError, UsageError
+from otel_bridge.query.answer import Answer
+from otel_bridge.query.outline import markdown, outline
+from otel_bridge.query.scores import list_scores
+from otel_bridge.query.sessions import list_sessions, one_session
+from otel_bridge.query.traces import (
+    HEX,
+    MAX_OBSERVATIONS,
+    NotFoundError,
+    find_trace,
+    list_traces,
+    one_observation,
+    one_trace,
+)
+from otel_bridge.store.reader import Reader, SlowQuestionError, reading
+from otel_bridge.viewer.guard import Guard
+from otel_bridge.viewer.probes import probes
+from otel_bridge.viewer.scores import MAX_BODY_BYTES, evaluation, read_score
+
+UI = {
+    "/": ("ui/index.html", "text/html"),
+    "/app.js": ("ui/app.js", "text/javascript"),
+    "/style.css": ("ui/style.css", "text/css"),
+    "/openapi.json": ("openapi.json", "application/json"),
+}
+"""The only files that are served."""
+
+STATUSES: dict[type[BridgeError], int] = {
+    UsageError: 400,
+    NotFoundError: 404,
+    SlowQuestionError: 503,
+    FilesError: 503,
+    ConsumeError: 503,
+}
+
+
+def application(store: Path, bridge: Bridge | None, thread: Executor, hosts: Iterable[str] = ()) -> ASGIApp:
+    """The application over the store at `store`.
+
+    bridge: takes scores in and knows its status; without it these two answer 503.
+    thread: runs the questions, so that none is ever asked on the event loop.
+    hosts: names besides those of the loopback by which it may be asked for.
+    """
+    routes = [*_api(_Store(store, thread)), *_bridge(bridge, _Store(store, thread)), *_page()]
+    return Guard(Starlette(routes=routes, exception_handlers={BridgeError: _refused, HTTPException: _refused}), hosts)
+
+
+class _Store:
+    """Asks the store in a thread; what is being asked when the time is up is interrupted there."""
+
+    def __init__(self, path: Path, thread: Executor) -> None:
+        self._path = path
+        self._thread = thread
+
+    async def ask(self, question: Callable[[Reader], Any]) -> Any:
+        def answer() -> Any:
+            with reading(self._path) as reader:
+                return question(reader)
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, answer)
+
+
+def _api(store: _Store) -> list[Route]:
+    async def traces(request: Request) -> Response:
+        asked = request.query_params
+        filter_text, sort, cursor = asked.get("filter", ""), asked.get("sort", "-start"), asked.get("cursor")
+        limit = _limit(request, 50)
+        return _json(await store.ask(lambda reader: list_traces(reader, filter_text, sort, limit, cursor)))
+
+    async def trace(request: Request) -> Response:
+        asked, trace_id = request.query_params, request.path_params["trace_id"]
+        limit, cursor, tenant = _limit(request, MAX_OBSERVATIONS), asked.get("cursor"), asked.get("tenant")
+        form = asked.get("format", "json")
+        if form not in ("json", "text", "md"):
+            raise UsageError(f"no format {form!r}, there are json, text and md")
+        found: Answer = await store.ask(
+            lambda reader: one_trace(reader, trace_id, tenant=tenant, limit=limit, cursor=cursor)
+        )
+        if form == "json":
+            return _json(found)
+        name = f"trace-{found['id']}.{'md' if form == 'md' else 'txt'}"
+        return PlainTextResponse(
+            markdown(found) if form == "md" else outline(found),
+            headers={"Content-Disposition": f'attachment; filename="{name}"'},
+        )
+
+    async def observation(request: Request) -> Response:
+        ids, tenant = request.path_params, request.query_params.get("tenant")
+        return _json(
+            await store.ask(
+                lambda reader: one_observation(reader, ids["trace_id"], ids["observation_id"], tenant=tenant)
+            )
+        )
+
+    async def sessions(request: Request) -> Response:
+        limit, cursor = _limit(request, 50), request.query_params.get("cursor")
+        return _json(await store.ask(lambda reader: list_sessions(reader, limit, cursor)))
+
+    async def session(request: Request) -> Response:
+        limit, cursor = _limit(request, 50), request.query_params.get("cursor")
+        session_id = request.path_params["session_id"]
+        return _json(await store.ask(lambda reader: one_session(reader, session_id, limit, cursor)))
+
+    async def scores(request: Request) -> Response:
+        limit = _limit(request, 50)
+        return _json(await store.ask(lambda reader: list_scores(reader, limit)))
+
+    return [
+        Route("/api/v1/traces", traces),
+        Route("/api/v1/traces/{trace_id}", trace),
+        Route("/api/v1/traces/{trace_id}/observations/{observation_id}", observation),
+        Route("/api/v1/sessions", sessions),
+        Route("/api/v1/sessions/{session_id:path}", session),
+        Route("/api/v1/scores", scores),
+    ]
+
+
+def _bridge(bridge: Bridge | None, store: _Store) -> list[Route]:
+    async def score(request: Request) -> Response:
+        if bridge is None:
+            raise HTTPException(503, "no bridge is running that could take a score")
+        if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+            raise HTTPException(415, "send the score as application/json")
+        given = read_score(await _body(request))
+        _, tenant = await store.ask(lambda reader: find_trace(reader, given.trace_id))
+        await bridge.consume(evaluation(given, tenant))
+        return _json({"accepted": True}, 202)
+
+    async def status(_: Request) -> Response:
+        if bridge is None:
+            raise HTTPException(503, "no bridge is running")
+        return _json(bridge.status())
+
+    return [Route("/api/v1/scores", score, methods=["POST"]), Route("/api/v1/status", status), *probes(bridge)]
+
+
+def _page() -> list[Route]:
+    async def link(request: Request) -> Response:
+        trace_id = request.path_params["trace_id"]
+        if not HEX.fullmatch(trace_id) and trace_id != "last":
+            raise HTTPException(404, "this is no trace id")
+        return RedirectResponse(f"../#/t/{trace_id}")  # relative, so that it holds under a path prefix as well
+
+    return [*(_file(path, *what) for path, what in UI.items()), Route("/t/{trace_id}", link)]
+
+
+def _file(path: str, name: str, media_type: str) -> Route:
+    content = (files("otel_bridge.viewer") / name).read_bytes()
+
+    async def serve(_: Request) -> Response:
+        return Response(content, media_type=media_type)
+
+    return Route(path, serve)
+
+
+def _limit(request: Request, default: int) -> int:
+    text = request.query_params.get("limit", str(default))
+    if not (text.isdecimal() and len(text) <= 9):
+        raise UsageError("limit is a number of rows")
+    return int(text)
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MAX_BODY_BYTES:
+            raise HTTPException(413, f"a score has {MAX_BODY_BYTES} bytes at most")
+    return bytes(body)
+
+
+def _json(answer: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(answer), status, media_type="application/json")
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException):
+        return _json({"error": error.detail}, error.status_code)
+    status = next((code for kind, code in STATUSES.items() if isinstance(error, kind)), 500)
+    return _json({"error": str(error)}, status)

@@ -1,0 +1,60 @@
+"""An HTTP server within a running event loop: bound before it is there to be asked, ended with its block."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from otel_bridge.errors import FilesError, UsageError
+
+STOP_AFTER_S = 2
+"""What is being answered when the server stops has this long."""
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the bridge, which owns the process."""
+        yield
+
+
+@contextlib.asynccontextmanager
+async def serving(app: ASGIApp, endpoint: str, component_id: str) -> AsyncIterator[str]:
+    """Serve `app` on `host:port` and yield the address that was really bound, as `http://127.0.0.1:4319`.
+
+    Raises:
+        UsageError: the endpoint is no `host:port`.
+        FilesError: it can not be bound, as when another program holds it.
+    """
+    with _bound(endpoint, component_id) as listener:
+        config = uvicorn.Config(
+            app, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
+            proxy_headers=False, timeout_graceful_shutdown=STOP_AFTER_S, limit_concurrency=200,
+        )  # fmt: skip
+        server = _Server(config)
+        host, port = listener.getsockname()[:2]
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(server.serve(sockets=[listener]), name=component_id)
+            try:
+                yield f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            finally:
+                server.should_exit = True
+
+
+def _bound(endpoint: str, component_id: str) -> socket.socket:
+    host, _, port = endpoint.rpartition(":")
+    if not host or not (port.isdecimal() and int(port) < 1 << 16):
+        raise UsageError(f"{component_id}: the endpoint {endpoint!r} is no host:port, as 127.0.0.1:4319")
+    host = host.strip("[]")
+    try:
+        return socket.create_server(
+            (host, int(port)), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=128
+        )
+    except OSError as error:
+        raise FilesError(
+            f"{component_id} can not listen on {endpoint}: {error.strerror}; "
+            f"end the program that holds it, or set extensions::{component_id}::endpoint to another port"
+        ) from error

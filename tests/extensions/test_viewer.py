@@ -1,0 +1,49 @@
+"""The viewer and the health endpoint as the engine opens them."""
+
+import asyncio
+import signal
+import socket
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from otel_bridge.component import Component, Host
+from otel_bridge.errors import FilesError, UsageError
+from otel_bridge.extensions.health import HealthConfig, health
+from otel_bridge.extensions.viewer import ViewerConfig, viewer
+
+EXTENSIONS = [(viewer, ViewerConfig), (health, HealthConfig)]
+
+
+@pytest.mark.parametrize(("extension", "config"), EXTENSIONS)
+async def test_says_where_it_is_and_lets_go(
+    tmp_path: Path, extension: Component[ViewerConfig], config: type[ViewerConfig]
+) -> None:
+    """The address that was really bound; signals stay the bridge's own; afterwards nobody listens."""
+    host = Host(extension.name, tmp_path)
+    before = signal.getsignal(signal.SIGTERM)
+    async with asynccontextmanager(extension.open)(config(endpoint="127.0.0.1:0"), host):
+        url = host.endpoints[extension.name]
+        assert signal.getsignal(signal.SIGTERM) is before
+        async with aiohttp.request("GET", f"{url}/healthz") as alive, aiohttp.request("GET", f"{url}/readyz") as ready:
+            assert (alive.status, ready.status) == (200, 200)
+
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+
+
+async def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        endpoint = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(FilesError, match=f"viewer can not listen on {endpoint}: .*extensions::viewer::endpoint"):
+            async with asynccontextmanager(viewer.open)(ViewerConfig(endpoint=endpoint), Host("viewer", tmp_path)):
+                pass
+
+
+@pytest.mark.parametrize("endpoint", ["4319", "localhost", "localhost:port", "127.0.0.1:99999", ":4319"])
+async def test_an_endpoint_that_is_none_is_said(tmp_path: Path, endpoint: str) -> None:
+    with pytest.raises(UsageError, match="no host:port"):
+        async with asynccontextmanager(viewer.open)(ViewerConfig(endpoint=endpoint), Host("viewer", tmp_path)):
+            pass

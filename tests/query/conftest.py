@@ -1,0 +1,76 @@
+"""A store with settled traces, to ask questions of."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+
+from otel_bridge.model import Level, Observation, ObservationType, Score, TraceAttributes, Translation
+from otel_bridge.store.reader import Reader, reading
+from otel_bridge.store.writer import Writer
+from otel_bridge.telemetry import Counters
+
+START = 1_700_000_000_000_000_000
+
+Settled: TypeAlias = Callable[..., None]
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[Writer]:
+    opened = Writer(tmp_path / "store.db", max_age_s=1e9, max_bytes=1 << 30, counters=Counters())
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def settled(writer: Writer) -> Settled:
+    """Settles a trace of given number; `tree` holds (number, parent's number) of its observations, 0 for none."""
+
+    def settle(
+        number: int,
+        tree: tuple[tuple[int, int], ...] = ((1, 0),),
+        *,
+        start_s: float = 0,
+        seconds: float = 1,
+        error: bool = False,
+        scores: tuple[Score, ...] = (),
+        observation: dict[str, Any] | None = None,
+        **trace: Any,
+    ) -> None:
+        attributes = TraceAttributes(f"{number:032x}", **{"name": f"trace {number}", **trace})
+        start_ns = START + int(start_s * 1e9)
+        observations = [
+            Observation(
+                **{
+                    "id": f"{child:016x}",
+                    "trace_id": attributes.trace_id,
+                    "parent_id": f"{parent:016x}" if parent else None,
+                    "type": ObservationType.SPAN,
+                    "name": f"observation {child}",
+                    "start_ns": start_ns + child,
+                    "end_ns": start_ns + int(seconds * 1e9) + child,
+                    "trace": attributes,
+                    "level": Level.ERROR if error else Level.DEFAULT,
+                    **(observation or {}),
+                }
+            )
+            for child, parent in tree
+        ]
+        writer.settled(Translation(traces=[attributes], observations=observations, scores=list(scores)))
+
+    return settle
+
+
+@pytest.fixture
+def reader(writer: Writer, tmp_path: Path) -> Iterator[Callable[[], Reader]]:
+    """Opens readers, each of which sees what was written before."""
+    opened = []
+
+    def read() -> Reader:
+        opened.append(reading(tmp_path / "store.db"))
+        return opened[-1].__enter__()
+
+    yield read
+    for context in opened:
+        context.__exit__(None, None, None)

@@ -1,0 +1,247 @@
+"""Lists to page through, trees in order, and one observation with all it holds."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Status
+
+from otel_bridge.batch import Batch
+from otel_bridge.errors import UsageError
+from otel_bridge.model import Score
+from otel_bridge.query.answer import SHOWN_CHARACTERS
+from otel_bridge.query.scores import list_scores
+from otel_bridge.query.sessions import list_sessions, one_session
+from otel_bridge.query.traces import NotFoundError, list_traces, one_observation, one_trace
+from otel_bridge.query.tree import guides, in_tree_order
+from otel_bridge.store.reader import Reader, SlowQuestionError
+from otel_bridge.store.writer import Writer
+
+START = 1_700_000_000_000_000_000
+ONE = f"{1:032x}"
+
+Settled = Callable[..., None]
+Opened = Callable[[], Reader]
+
+
+def came(writer: Writer, number: int = 1, span: int = 9, parent: int = 1) -> None:
+    """A span with attributes, an event and a log record, as it comes."""
+    traces, logs = ExportTraceServiceRequest(), ExportLogsServiceRequest()
+    scoped = traces.resource_spans.add().scope_spans.add()
+    traces.resource_spans[0].resource.attributes.add(key="service.name").value.string_value = "agents"
+    scoped.scope.name = "acme"
+    added = scoped.spans.add(
+        trace_id=number.to_bytes(16),
+        span_id=span.to_bytes(8),
+        parent_span_id=parent.to_bytes(8) if parent else b"",
+        name="running",
+        start_time_unix_nano=START + 50,
+        end_time_unix_nano=START + 1_500_000_050,
+        status=Status(code=Status.STATUS_CODE_ERROR, message="broke"),
+    )
+    added.attributes.add(key="ratio").value.double_value = float("nan")
+    added.events.add(name="exception", time_unix_nano=START).attributes.add(key="type").value.string_value = "E"
+    record = (
+        logs.resource_logs.add()
+        .scope_logs.add()
+        .log_records.add(
+            time_unix_nano=START, trace_id=number.to_bytes(16), span_id=span.to_bytes(8), event_name="said"
+        )
+    )
+    record.body.string_value = "hello"
+    writer.batch(Batch.from_request(traces))
+    writer.batch(Batch.from_request(logs))
+
+
+@pytest.mark.parametrize("sort", ["start", "-start", "duration", "-tokens", "-cost", "errors"])
+def test_pages_hold_every_trace_once(settled: Settled, reader: Opened, sort: str) -> None:
+    for number in range(1, 24):
+        settled(number, start_s=number % 5, seconds=number % 3, error=number % 2 == 0)
+
+    seen: list[str] = []
+    cursor = None
+    while True:
+        answer = list_traces(reader(), sort=sort, limit=5, cursor=cursor)
+        seen += [trace["id"] for trace in answer["traces"]]
+        cursor = answer["nextCursor"]
+        if cursor is None:
+            break
+
+    whole = [trace["id"] for trace in list_traces(reader(), sort=sort, limit=100)["traces"]]
+    assert seen == whole
+    assert len(set(seen)) == 23
+
+
+def test_a_summary_says_what_lists_show(settled: Settled, reader: Opened) -> None:
+    settled(
+        1, ((1, 0), (2, 1)), seconds=2.5, session_id="s", user_id="u", tags=["a"], environment="e", error=True,
+        observation={"usage": {"input": 1, "output": 2, "total": 3}, "cost": {"total": 0.25}},
+    )  # fmt: skip
+
+    assert list_traces(reader())["traces"] == [
+        {
+            "id": ONE, "tenant": "default", "name": "trace 1", "status": "error", "settled": True,
+            "startTime": "2023-11-14T22:13:20.000000Z", "endTime": "2023-11-14T22:13:22.500000Z", "durationMs": 2500.0,
+            "observationCount": 2, "errorCount": 2, "totalTokens": 6, "totalCost": 0.5, "userId": "u", "sessionId": "s",
+            "environment": "e", "release": None, "version": None, "tags": ["a"],
+        }
+    ]  # fmt: skip
+
+
+def test_an_open_trace_is_listed_and_shown(writer: Writer, reader: Opened) -> None:
+    came(writer, parent=0)
+
+    listed = list_traces(reader(), "status:open")["traces"]
+    shown = one_trace(reader(), ONE)
+    assert [(trace["name"], trace["settled"], trace["observationCount"], trace["errorCount"]) for trace in listed] == [
+        ("running", False, 1, 1)
+    ]
+    assert [(row["name"], row["settled"], row["level"], row["type"]) for row in shown["observations"]] == [
+        ("running", False, "ERROR", "SPAN")
+    ]
+
+
+def test_a_span_that_nothing_stands_for_is_shown_in_its_place(settled: Settled, writer: Writer, reader: Opened) -> None:
+    """Late ones, and those a processor dropped; those that settled are not shown twice."""
+    settled(1, ((1, 0), (2, 1)))
+    came(writer, span=9, parent=1)
+    came(writer, span=2, parent=1)
+
+    rows = one_trace(reader(), ONE)["observations"]
+    assert [(int(row["id"], 16), row["depth"], row["settled"]) for row in rows] == [
+        (1, 0, True), (2, 1, True), (9, 1, False),
+    ]  # fmt: skip
+
+
+def test_an_observation_holds_all_it_said(settled: Settled, writer: Writer, reader: Opened) -> None:
+    settled(1, observation={"input": {"q": 1}, "metadata": {"a": "b"}, "usage": {"total": 3}, "model": "m"})
+    came(writer, span=1, parent=0)
+
+    found = one_observation(reader(), ONE, f"{1:016x}")
+    assert (found["input"], found["metadata"], found["usageDetails"], found["model"]) == (
+        {"q": 1}, {"a": "b"}, {"total": 3}, "m",
+    )  # fmt: skip
+    assert [(event["name"], event["attributes"]) for event in found["events"]] == [("exception", {"type": "E"})]
+    assert [(log["name"], log["body"]) for log in found["logs"]] == [("said", "hello")]
+
+
+def test_a_span_shows_its_attributes_until_it_settles(writer: Writer, reader: Opened) -> None:
+    """JSON has no NaN; it is shown as text."""
+    came(writer)
+
+    found = one_observation(reader(), ONE, f"{9:016x}")
+    assert (found["metadata"], found["resource"], found["scope"], found["statusMessage"]) == (
+        {"ratio": "nan"}, {"service.name": "agents"}, {"name": "acme"}, "broke",
+    )  # fmt: skip
+
+
+def test_long_content_is_cut(settled: Settled, reader: Opened) -> None:
+    settled(1, input="x" * 3_000_000, name="n" * 5000, observation={"output": ["y" * 3_000_000]})
+
+    trace = one_trace(reader(), ONE)
+    observation = one_observation(reader(), ONE, f"{1:016x}")
+    assert len(trace["name"]) < 300
+    assert SHOWN_CHARACTERS < len(trace["input"]) < SHOWN_CHARACTERS + 100
+    assert observation["output"].endswith("(3000004 characters, cut)")
+
+
+def test_a_tree_comes_in_pages(settled: Settled, reader: Opened) -> None:
+    settled(1, ((1, 0), *((child, 1) for child in range(2, 12))))
+
+    first = one_trace(reader(), ONE, limit=4)
+    second = one_trace(reader(), ONE, limit=100, cursor=first["nextCursor"])
+    assert [int(row["id"], 16) for row in first["observations"] + second["observations"]] == list(range(1, 12))
+    assert second["nextCursor"] is None
+
+
+def test_an_id_may_be_short(settled: Settled, writer: Writer, reader: Opened) -> None:
+    settled(1)
+    settled(0xAB << 120)
+    settled(0xAC << 120)
+
+    assert one_trace(reader(), "AB")["id"] == f"{0xAB << 120:032x}"
+    assert one_trace(reader(), "last")["id"] == f"{0xAC << 120:032x}"
+    with pytest.raises(UsageError, match="several"):
+        one_trace(reader(), "a")
+    for nothing in ("bb", "", "x' OR 1", "%", "\ud800"):
+        with pytest.raises(NotFoundError):
+            one_trace(reader(), nothing)
+
+
+def test_an_empty_store_has_no_last_trace(reader: Opened) -> None:
+    with pytest.raises(NotFoundError, match="no trace yet"):
+        one_trace(reader(), "last")
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "bm8=", "W10=", "WyJhIl0=", "WzFlMzAwLCJhIiwiYiJd", "é"])
+def test_a_cursor_from_elsewhere_is_refused(reader: Opened, cursor: str) -> None:
+    with pytest.raises(UsageError, match="cursor"):
+        list_traces(reader(), cursor=cursor)
+
+
+@pytest.mark.parametrize("asked", [{"limit": 0}, {"limit": 10_000}, {"sort": "name"}, {"sort": "--start"}])
+def test_odd_wishes_are_refused(reader: Opened, asked: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        list_traces(reader(), **asked)  # type: ignore[arg-type]  # odd on purpose
+
+
+def test_a_slow_question_is_interrupted(writer: Writer, reader: Opened) -> None:
+    asking = reader()
+    asking._deadline = 0
+
+    with pytest.raises(SlowQuestionError, match="narrow the filter"):
+        asking.rows("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n")
+
+
+def test_sessions_gather_their_traces(settled: Settled, reader: Opened) -> None:
+    for number in range(1, 7):
+        settled(number, start_s=number, session_id=f"s/{number % 3}", error=number == 6)
+    settled(7)
+
+    first = list_sessions(reader(), limit=2)
+    rest = list_sessions(reader(), limit=2, cursor=first["nextCursor"])
+    one = one_session(reader(), "s/0")
+    assert [session["id"] for session in first["sessions"] + rest["sessions"]] == ["s/0", "s/2", "s/1"]
+    assert (one["traceCount"], one["errorCount"], one["durationMs"]) == (2, 1, 4000.0)
+    assert [int(trace["id"], 16) for trace in one["traces"]] == [6, 3]
+    with pytest.raises(NotFoundError):
+        one_session(reader(), "s")
+
+
+def test_scores_come_with_their_trace(settled: Settled, reader: Opened) -> None:
+    settled(
+        1,
+        scores=(
+            Score("a", "helpful", 0.5, "NUMERIC", START, trace_id=ONE, observation_id=f"{1:016x}"),
+            Score("b", "tone", "kind", "CATEGORICAL", START + 1, trace_id=ONE, comment="very"),
+        ),
+    )
+
+    shown = [(score["name"], score["value"], score["observationId"]) for score in one_trace(reader(), ONE)["scores"]]
+    assert shown == [("helpful", 0.5, f"{1:016x}"), ("tone", "kind", None)]
+    assert [score["name"] for score in list_scores(reader())["scores"]] == ["tone", "helpful"]
+
+
+def test_a_deep_tree_needs_no_deep_stack() -> None:
+    ordered = in_tree_order((str(i), str(i - 1)) for i in range(20_000))
+
+    assert ordered[-1] == ("19999", 19_999)
+    assert len(guides([depth for _, depth in ordered])[-1]) < 200
+
+
+@given(st.lists(st.tuples(st.integers(0, 12), st.none() | st.integers(0, 12)), max_size=20))
+def test_whatever_the_parents_say_every_node_comes_once(pairs: list[tuple[int, int | None]]) -> None:
+    """Missing parents, circles and self-parents included; a child always comes one deeper than its parent, below it."""
+    nodes = [(str(node), None if parent is None else str(parent)) for node, parent in pairs]
+    ordered = in_tree_order(nodes)
+
+    assert sorted(node for node, _ in ordered) == sorted({node for node, _ in nodes})
+    for above, below in zip([("", -1), *ordered], ordered, strict=False):
+        assert below[1] <= above[1] + 1
+
+
+def test_guides_draw_the_tree() -> None:
+    assert guides([0, 1, 2, 1, 2, 0]) == ["", "├─ ", "│  └─ ", "└─ ", "   └─ ", ""]

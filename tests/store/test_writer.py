@@ -1,0 +1,323 @@
+"""What is written once or twice, provisionally or settled, and what becomes of it with age, size and damage."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.metrics.v1.metrics_pb2 import ResourceMetrics
+from opentelemetry.proto.trace.v1.trace_pb2 import Status
+
+from otel_bridge.batch import Batch, Signal
+from otel_bridge.errors import FilesError, RefusedError
+from otel_bridge.model import Level, Observation, ObservationType, Score, TraceAttributes, Translation
+from otel_bridge.store.database import VERSION, open_writing
+from otel_bridge.store.reader import reading
+from otel_bridge.store.writer import Writer
+from otel_bridge.telemetry import Counters
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+START = 1_700_000_000_000_000_000
+
+
+def spans(*names: str, trace_id: str = TRACE, tenant: str = "default", status: int = 0) -> Batch:
+    request = ExportTraceServiceRequest()
+    block = request.resource_spans.add()
+    block.resource.attributes.add(key="service.name").value.string_value = "agents"
+    scoped = block.scope_spans.add()
+    scoped.scope.name = "acme"
+    for i, name in enumerate(names):
+        span = scoped.spans.add(
+            trace_id=bytes.fromhex(trace_id),
+            span_id=(i + 1).to_bytes(8),
+            parent_span_id=(1).to_bytes(8) if i else b"",
+            name=name,
+            start_time_unix_nano=START + i,
+            end_time_unix_nano=START + 1000 + i,
+            status=Status(code=status),  # type: ignore[arg-type]  # a number is what the wire has
+        )
+        span.events.add(name="thought", time_unix_nano=START + 5)
+    return Batch.from_request(request, tenant=tenant)
+
+
+def translation(*names: str, trace_id: str = TRACE, **trace: Any) -> Translation:
+    attributes = TraceAttributes(trace_id, **{"name": "run", "session_id": "s1", **trace})
+    observations = [
+        Observation(
+            id=f"{i + 1:016x}",
+            trace_id=trace_id,
+            parent_id=f"{1:016x}" if i else None,
+            type=ObservationType.GENERATION if i else ObservationType.AGENT,
+            name=name,
+            start_ns=START + i,
+            end_ns=START + 2000,
+            trace=attributes,
+            level=Level.ERROR if name == "broken" else Level.DEFAULT,
+            usage={"input": 40, "output": 2, "total": 42} if i else None,
+            cost={"total": 0.25} if i else None,
+        )
+        for i, name in enumerate(names)
+    ]
+    return Translation(traces=[attributes], observations=observations)
+
+
+def count(path: Path, table: str) -> int:
+    with reading(path) as reader:
+        found = reader.row(f"SELECT count(*) AS n FROM {table}")
+    assert found is not None
+    return int(found["n"])
+
+
+def trace_row(path: Path, tenant: str = "default") -> dict[str, Any]:
+    with reading(path) as reader:
+        found = reader.row("SELECT * FROM traces WHERE trace_id = ? AND tenant = ?", (TRACE, tenant))
+    assert found is not None
+    return found
+
+
+def test_only_the_owner_may_read(writer: Writer, path: Path) -> None:
+    """Prompts are in it; so the file and its write-ahead log are for one person."""
+    writer.batch(spans("a"))
+
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert {file.stat().st_mode & 0o777 for file in path.parent.iterdir()} == {0o600}
+
+
+def test_twice_is_once(writer: Writer, path: Path) -> None:
+    for _ in range(2):
+        writer.batch(spans("a", "b"))
+        writer.settled(translation("a", "b"))
+        writer.batch(log())
+        writer.batch(points())
+
+    tables = {"traces": 1, "spans": 2, "events": 2, "observations": 2, "logs": 1, "resources": 2, "points": 4}
+    assert {table: count(path, table) for table in tables} == tables
+    assert trace_row(path)["total_tokens"] == 42
+
+
+def test_a_trace_is_provisional_until_it_settles(writer: Writer, path: Path) -> None:
+    writer.batch(spans("a", "b", status=Status.STATUS_CODE_ERROR))
+    came = trace_row(path)
+    writer.settled(translation("a", "broken"))
+    became = trace_row(path)
+
+    assert (came["settled"], came["name"], came["error_count"], came["end_ns"]) == (0, "a", 1, START + 1001)
+    assert (became["settled"], became["name"], became["session_id"]) == (1, "run", "s1")
+    assert (became["observation_count"], became["error_count"], became["total_tokens"]) == (2, 1, 42)
+    assert (became["total_cost"], became["end_ns"]) == (0.25, START + 2000)
+
+
+def test_what_comes_later_does_not_unsettle(writer: Writer, path: Path) -> None:
+    """A batch that is delivered again after its trace settled changes nothing of what settled."""
+    writer.settled(translation("a", "b"))
+    settled = trace_row(path)
+    writer.batch(spans("other", "names"))
+
+    assert trace_row(path) == settled
+
+
+def test_a_late_part_adds_to_its_trace(writer: Writer, path: Path) -> None:
+    """What a late part does not know stays as the first part said it; the sums are over both."""
+    writer.settled(translation("a", "b", input="question", tags=["x"]))
+    late = translation("ignored", "ignored", "late")
+    late.observations = late.observations[2:]
+    late.traces[0].name = None
+    writer.settled(late)
+
+    row = trace_row(path)
+    assert (row["name"], row["input"], row["tags"]) == ("run", '"question"', '["x"]')
+    assert (row["observation_count"], row["total_tokens"]) == (3, 84)
+
+
+def test_a_piece_of_a_translation_is_enough(writer: Writer, path: Path) -> None:
+    """Delivery splits and bisects: an observation without the list of traces still has its trace's attributes."""
+    piece = translation("a", "b")
+    piece.traces = []
+    writer.settled(piece)
+
+    assert trace_row(path)["session_id"] == "s1"
+
+
+def test_scores_alone_make_no_trace(writer: Writer, path: Path) -> None:
+    score = Score("id", "helpful", "yes", "CATEGORICAL", START, trace_id=TRACE)
+    writer.settled(Translation(traces=[TraceAttributes(TRACE)], scores=[score]))
+
+    assert (count(path, "scores"), count(path, "traces")) == (1, 0)
+
+
+def test_tenants_do_not_touch_each_other(writer: Writer, path: Path) -> None:
+    """The same trace id from two tenants is two traces."""
+    writer.settled(translation("a"))
+    other = translation("b", name="theirs")
+    other.tenant = "other"
+    writer.settled(other)
+
+    assert (trace_row(path)["name"], trace_row(path, "other")["name"]) == ("run", "theirs")
+
+
+def test_odd_values_are_kept(writer: Writer, path: Path) -> None:
+    """Half a surrogate, an integer of 80 bits, times and counts that SQLite has no number for."""
+    odd = translation("a", "b")
+    odd.observations[0].input = {"half": "\ud800", "huge": 1 << 80}
+    odd.observations[1].end_ns = (1 << 64) - 1
+    odd.observations[1].usage = {"total": 1 << 70}
+    writer.settled(odd)
+    request = spans("a").editable()
+    assert isinstance(request, ExportTraceServiceRequest)
+    request.resource_spans[0].scope_spans[0].spans[0].end_time_unix_nano = (1 << 64) - 1
+    writer.batch(Batch.from_request(request))
+
+    assert count(path, "observations") == 2
+    assert count(path, "spans") == 1
+
+
+@pytest.mark.parametrize("where", ["input", "name"])
+def test_what_can_not_be_kept_is_refused(writer: Writer, path: Path, where: str) -> None:
+    """So that delivery finds the one observation; nothing of the rest is half written."""
+    nested: Any = "end"
+    for _ in range(2000):
+        nested = [nested]
+    poison = translation("a", "b")
+    setattr(poison.observations[1], where, nested if where == "input" else "\ud800")
+
+    with pytest.raises(RefusedError):
+        writer.settled(poison)
+    assert count(path, "observations") == 0
+
+
+def test_bytes_that_are_no_request_are_refused(writer: Writer) -> None:
+    with pytest.raises(RefusedError):
+        writer.batch(Batch.from_wire(Signal.TRACES, b"\xff\xff\xff"))
+
+
+def log(body: str = "hello") -> Batch:
+    request = ExportLogsServiceRequest()
+    record = (
+        request.resource_logs.add()
+        .scope_logs.add()
+        .log_records.add(
+            event_name="acme.said", time_unix_nano=START, trace_id=bytes.fromhex(TRACE), span_id=(1).to_bytes(8)
+        )
+    )
+    record.body.string_value = body
+    return Batch.from_request(request)
+
+
+def points() -> Batch:
+    block = ResourceMetrics()
+    scoped = block.scope_metrics.add()
+    metric = scoped.metrics.add(name="requests", unit="1")
+    metric.sum.data_points.add(time_unix_nano=START, as_int=7)
+    metric.sum.data_points.add(time_unix_nano=START, as_double=0.5).attributes.add(key="a").value.string_value = "b"
+    scoped.metrics.add(name="latency").histogram.data_points.add(time_unix_nano=START, count=3, sum=1.5)
+    scoped.metrics.add(name="old").summary.data_points.add(time_unix_nano=START, count=2, sum=4.0)
+    scoped.metrics.add(name="empty")
+    return Batch.from_request(ExportMetricsServiceRequest(resource_metrics=[block]))
+
+
+def test_points_of_every_kind(writer: Writer, path: Path) -> None:
+    writer.batch(points())
+
+    with reading(path) as reader:
+        rows = reader.rows("SELECT name, kind, value, count FROM points ORDER BY name, value")
+    assert [tuple(row.values()) for row in rows] == [
+        ("latency", "histogram", 1.5, 3),
+        ("old", "summary", 4.0, 2),
+        ("requests", "sum", 0.5, None),
+        ("requests", "sum", 7.0, None),
+    ]
+
+
+def test_old_traces_go_with_all_they_have(writer: Writer, path: Path, clock: Any, counters: Counters) -> None:
+    """By when they were first seen: the times in spans may be anything."""
+    writer.batch(spans("a"))
+    writer.batch(log())
+    writer.settled(translation("a"))
+    writer.batch(points())
+    clock.step(3000)
+    writer.batch(spans("young", trace_id="f" * 32))
+    clock.step(1000)
+    writer.trim()
+
+    tables = ("traces", "spans", "events", "observations", "logs", "points")
+    assert {table: count(path, table) for table in tables} == {
+        "traces": 1, "spans": 1, "events": 1, "observations": 0, "logs": 0, "points": 0,
+    }  # fmt: skip
+    assert counters.value("store_forgotten", reason="max_age") == 1
+
+
+def test_too_much_makes_the_oldest_go(path: Path, clock: Any, counters: Counters) -> None:
+    writer = Writer(path, max_age_s=3600, max_bytes=400_000, counters=counters, now_ns=clock)
+    for i in range(40):
+        clock.step(1)
+        writer.settled(translation("a", trace_id=f"{i:032x}", input="x" * 20_000))
+        writer.batch(log(str(i) * 5000))
+    writer.trim()
+
+    with reading(path) as reader:
+        left = [row["trace_id"] for row in reader.rows("SELECT trace_id FROM traces ORDER BY seen_ns")]
+    writer.close()
+    assert 0 < len(left) < 40
+    assert left[-1] == f"{39:032x}"
+    assert path.stat().st_size <= 500_000
+    assert counters.value("store_forgotten", reason="max_bytes") == 40 - len(left)
+
+
+def test_a_file_that_is_no_store_is_moved_aside(path: Path, counters: Counters) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"this was never a database" * 100)
+    writer = Writer(path, max_age_s=3600, max_bytes=1 << 30, counters=counters)
+    writer.batch(spans("a"))
+    writer.close()
+
+    assert count(path, "spans") == 1
+    assert len(list(path.parent.glob("store.db.unreadable-*"))) == 1
+
+
+def test_damage_while_running_begins_a_new_store(writer: Writer, path: Path) -> None:
+    """What comes next is kept; the damaged file stays for somebody to look at."""
+    for i in range(200):
+        writer.batch(spans(*"abcdefghij", trace_id=f"{i:032x}"))
+    writer.close()
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xa5" * 200_000)
+    again = Writer(path, max_age_s=3600, max_bytes=1 << 30, counters=Counters())
+    again.batch(spans("a"))
+    again.settled(translation("a"))
+    again.close()
+
+    assert trace_row(path)["settled"] == 1
+    assert count(path, "spans") == 1
+    assert list(path.parent.glob("store.db.unreadable-*"))
+
+
+def test_a_newer_format_is_left_alone(path: Path) -> None:
+    open_writing(path).close()
+    connection = open_writing(path)
+    connection.pragma("user_version", VERSION + 1)
+    connection.close()
+
+    with pytest.raises(FilesError, match="newer bridge"):
+        open_writing(path)
+
+
+def test_a_folder_that_can_not_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(FilesError, match="can not be written"):
+        open_writing(tmp_path / "file" / "store.db")
+
+
+def test_no_store_is_said(tmp_path: Path) -> None:
+    with pytest.raises(FilesError, match="there is no store"), reading(tmp_path / "store.db"):
+        pass
+
+
+def test_readers_can_not_write(writer: Writer, path: Path) -> None:
+    import apsw
+
+    with reading(path) as reader, pytest.raises(apsw.ReadOnlyError):
+        reader.rows("DELETE FROM traces")

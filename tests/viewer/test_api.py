@@ -1,0 +1,173 @@
+"""The API over real HTTP: what it answers, and how it says what it can not."""
+
+import json
+from collections.abc import AsyncIterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from starlette.routing import Route
+
+from otel_bridge.viewer.app import application
+from otel_bridge.viewer.guard import Guard
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+GENERATION = f"{2:016x}"
+CHANGE = {"X-Otel-Bridge": "1"}
+
+
+@pytest.fixture
+async def http(url: str) -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(url) as session:
+        yield session
+
+
+async def got(http: aiohttp.ClientSession, path: str, status: int = 200) -> Any:
+    async with http.get(path) as response:
+        assert response.status == status, await response.text()
+        return await response.json()
+
+
+async def test_traces_are_listed_and_filtered(http: aiohttp.ClientSession) -> None:
+    assert [trace["status"] for trace in (await got(http, "/api/v1/traces"))["traces"]] == ["open", "error"]
+    found = await got(http, "/api/v1/traces?filter=errors:>0&sort=-duration&limit=1")
+    assert [trace["id"] for trace in found["traces"]] == [TRACE]
+
+
+async def test_one_trace_and_one_observation(http: aiohttp.ClientSession) -> None:
+    trace = await got(http, f"/api/v1/traces/{TRACE[:6]}")
+    assert [(row["depth"], row["type"]) for row in trace["observations"]] == [
+        (0, "AGENT"), (1, "GENERATION"), (1, "TOOL"),
+    ]  # fmt: skip
+    observation = await got(http, f"/api/v1/traces/{TRACE}/observations/{GENERATION}")
+    assert observation["input"][0]["content"] == "<script>alert(1)</script>"
+
+
+async def test_a_session_of_any_name_is_found(http: aiohttp.ClientSession) -> None:
+    from urllib.parse import quote
+
+    name = (await got(http, "/api/v1/sessions"))["sessions"][0]["id"]
+    assert "/" in name
+    assert [trace["id"] for trace in (await got(http, f"/api/v1/sessions/{quote(name, safe='')}"))["traces"]] == [TRACE]
+
+
+@pytest.mark.parametrize("form", ["text", "md"])
+async def test_a_trace_as_text_is_a_download(http: aiohttp.ClientSession, form: str) -> None:
+    async with http.get(f"/api/v1/traces/{TRACE}?format={form}") as response:
+        assert response.content_type == "text/plain"
+        assert response.headers["Content-Disposition"].startswith(f'attachment; filename="trace-{TRACE}')
+        assert "AGENT  planner" in await response.text()
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "said"),
+    [
+        ("/api/v1/traces?filter=nme:x", 400, "did you mean name?"),
+        ("/api/v1/traces?filter=" + "a" * 2000, 400, "1000 at most"),
+        ("/api/v1/traces?limit=0", 400, "1 to 200"),
+        ("/api/v1/traces?limit=-1", 400, "number of rows"),
+        ("/api/v1/traces?limit=99999999999999999999", 400, "number of rows"),
+        ("/api/v1/traces?cursor=x", 400, "cursor"),
+        (f"/api/v1/traces/{TRACE}?format=xml", 400, "json, text and md"),
+        ("/api/v1/traces/ffff", 404, "no trace"),
+        (f"/api/v1/traces/{TRACE}/observations/ffff", 404, "no observation"),
+        ("/api/v1/sessions/nobody", 404, "no session"),
+        ("/api/v1/nothing", 404, "Not Found"),
+        ("/t/..%2f..%2fetc", 404, "Not Found"),
+        ("/t/xyz", 404, "no trace id"),
+        ("/ui/app.js", 404, "Not Found"),
+        ("/../app.py", 404, "Not Found"),
+    ],
+)
+async def test_what_can_not_be_answered_is_said(http: aiohttp.ClientSession, path: str, status: int, said: str) -> None:
+    assert said in (await got(http, path, status))["error"]
+
+
+async def test_a_link_leads_to_the_page(http: aiohttp.ClientSession) -> None:
+    async with http.get(f"/t/{TRACE}", allow_redirects=False) as response:
+        assert (response.status, response.headers["Location"]) == (307, f"../#/t/{TRACE}")
+
+
+async def test_probes(http: aiohttp.ClientSession, bridge: Any) -> None:
+    async with http.get("/healthz") as alive, http.get("/readyz") as ready:
+        assert (alive.status, ready.status) == (200, 200)
+    bridge.ready = False
+    async with http.get("/readyz") as ready:
+        assert ready.status == 503
+    assert (await got(http, "/api/v1/status"))["ready"] is False
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (0.5, {"gen_ai.evaluation.score.value": 0.5}),
+        (3, {"gen_ai.evaluation.score.value": 3.0}),
+        ("kind", {"gen_ai.evaluation.score.label": "kind"}),
+        (True, {"gen_ai.evaluation.score.value": 1.0, "gen_ai.evaluation.score.label": "true"}),
+    ],
+)
+async def test_a_score_goes_the_way_of_any_evaluation(
+    http: aiohttp.ClientSession, bridge: Any, value: object, said: dict[str, object]
+) -> None:
+    score = {"traceId": TRACE, "observationId": GENERATION, "name": "tone", "value": value, "comment": "c"}
+    async with http.post("/api/v1/scores", json=score, headers=CHANGE) as response:
+        assert response.status == 202, await response.text()
+
+    (batch,) = bridge.batches
+    assert isinstance(batch.request, ExportLogsServiceRequest)
+    record = batch.request.resource_logs[0].scope_logs[0].log_records[0]
+    attributes = {pair.key: pair.value.string_value or pair.value.double_value for pair in record.attributes}
+    assert (record.event_name, record.trace_id.hex(), record.span_id.hex()) == (
+        "gen_ai.evaluation.result", TRACE, GENERATION,
+    )  # fmt: skip
+    assert attributes == {"gen_ai.evaluation.name": "tone", "gen_ai.evaluation.explanation": "c", **said}
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status"),
+    [
+        (b"{}", {}, 400),
+        (b"not json", {}, 400),
+        (b'{"traceId": "%s", "name": "n", "value": NaN}' % TRACE.encode(), {}, 400),
+        (b'{"traceId": "%s", "name": "n", "value": 1, "more": 2}' % TRACE.encode(), {}, 400),
+        (b'{"traceId": "short", "name": "n", "value": 1}', {}, 400),
+        (b'{"traceId": "%s", "name": "n", "value": 1}' % (b"f" * 32), {}, 404),
+        (b" " * 100_000, {}, 413),
+        (b"{}", {"Content-Type": "text/plain"}, 415),
+        (b"{}", {"X-Otel-Bridge": "0"}, 403),
+    ],
+)
+async def test_a_score_that_is_none_is_refused(
+    http: aiohttp.ClientSession, bridge: Any, body: bytes, headers: dict[str, str], status: int
+) -> None:
+    sent = {"Content-Type": "application/json", **CHANGE, **headers}
+    async with http.post("/api/v1/scores", data=body, headers=sent) as response:
+        assert response.status == status, await response.text()
+    assert bridge.batches == []
+
+
+async def test_without_a_store_the_answer_says_so(http: aiohttp.ClientSession, data_dir: Path) -> None:
+    (data_dir / "store.db").unlink()
+
+    assert "there is no store" in (await got(http, "/api/v1/traces", 503))["error"]
+
+
+def test_the_description_knows_every_route(tmp_path: Path) -> None:
+    """openapi.json is written by hand; a route that it does not describe, or that there is not, fails here."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as thread:
+        guard = application(tmp_path / "store.db", None, thread)
+    assert isinstance(guard, Guard)
+    routes: list[Route] = guard._app.routes  # type: ignore[attr-defined]  # starlette's
+    served = {
+        (route.path.replace(":path}", "}"), method.lower())
+        for route in routes
+        if route.path.startswith("/api/")
+        for method in (route.methods or ()) - {"HEAD"}
+    }
+    described = json.loads((files("otel_bridge.viewer") / "openapi.json").read_text())
+    assert served == {(path, method) for path, methods in described["paths"].items() for method in methods}

@@ -1,0 +1,112 @@
+"""The page in a real browser: it shows what there is, and what a trace holds stays text."""
+
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Page, async_playwright, expect
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "/usr/bin/chromium")
+BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason=f"no browser found: install one of {', '.join(BROWSERS)}"),
+]
+
+
+class Seen:
+    """What a page must never cause."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.harm: list[str] = []
+        page.on("dialog", lambda dialog: self.harm.append(f"dialog {dialog.message}"))
+        page.on("pageerror", lambda error: self.harm.append(f"error {error}"))
+        page.on("console", lambda line: self.harm.append(f"console {line.text}"))
+        page.on(
+            "request",
+            lambda request: None if request.url.startswith((url, "data:,")) else self.harm.append(f"to {request.url}"),
+        )
+
+
+@asynccontextmanager
+async def browsing() -> AsyncIterator[Page]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
+        try:
+            yield await browser.new_page()
+        finally:
+            await browser.close()
+
+
+async def test_lists_traces_and_shows_one(url: str) -> None:
+    """From the list to a trace's tree, to the messages of the generation that was clicked, to its failure by key."""
+    async with browsing() as page:
+        await page.goto(url)
+        rows = page.locator("table.traces tbody tr")
+        await expect(rows).to_have_count(2)
+        await expect(rows.nth(0)).to_contain_text("still running")
+        await rows.nth(1).locator("td.name a").click()
+
+        tree = page.locator(".tree .row")
+        await expect(tree).to_have_count(3)
+        await expect(tree.nth(0)).to_contain_text("AGENTplanner")
+        await tree.nth(1).click()
+        await expect(page.locator(".detail .message")).to_have_count(15)
+        await expect(page.locator(".detail")).to_contain_text("<script>alert(1)</script>")
+        await page.keyboard.press("e")
+        await expect(page.locator(".detail .failure")).to_contain_text("ERROR")
+        assert page.url.endswith(f"#/t/{TRACE}/{3:016x}")
+
+
+async def test_what_a_trace_holds_is_inert(url: str) -> None:
+    """Every place that shows content is visited; no script runs, nothing is asked of elsewhere, no policy is broken."""
+    async with browsing() as page:
+        seen = Seen(page, url)
+        await page.goto(f"{url}/t/{TRACE}")
+        tree = page.locator(".tree .row")
+        for i, name in enumerate(("planner", "2 <script>", "3 <script>")):
+            await tree.nth(i).click()
+            await expect(page.locator(".detail h2")).to_contain_text(name)
+        await page.locator(".facts a").click()
+        await expect(page.locator("table.traces tbody tr")).to_have_count(1)
+        await page.goto(f"{url}/t/{'bb' * 16}")
+        await expect(page.locator(".detail")).to_contain_text("<script>alert(1)</script>")
+
+        assert seen.harm == []
+        tags = await page.evaluate("[...document.querySelectorAll('main *')].map((node) => node.localName)")
+        assert not {"script", "img", "svg", "iframe", "style", "link", "object", "math"} & set(tags)
+
+
+async def test_a_mistake_in_the_filter_is_said(url: str) -> None:
+    async with browsing() as page:
+        await page.goto(url)
+        await page.fill("#filter", "nme:x")
+        await page.keyboard.press("Enter")
+
+        await expect(page.locator("#problem")).to_contain_text("did you mean name?")
+
+
+async def test_a_store_that_is_not_there_yet_is_said_and_found_later(url: str, data_dir: Path) -> None:
+    """The page asks again by itself."""
+    aside = (data_dir / "store.db").rename(data_dir / "aside.db")
+    async with browsing() as page:
+        await page.goto(url)
+        await expect(page.locator("#problem")).to_contain_text("there is no store")
+        aside.rename(data_dir / "store.db")
+
+        await expect(page.locator("table.traces tbody tr")).to_have_count(2, timeout=15_000)
+        await expect(page.locator("#problem")).to_be_hidden()
