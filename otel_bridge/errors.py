@@ -65,7 +65,7 @@ class UnreachableError(BridgeError):
 
 
 class FilesError(BridgeError):
-    """The bridge's own files cannot be used: no permission, another bridge holds them, a newer format."""
+    """What the bridge needs for itself cannot be used: files, or an address that another program holds."""
 
     exit_code = 73
 

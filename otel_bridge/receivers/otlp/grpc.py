@@ -10,7 +10,7 @@ from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untype
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # published without types
 
 from otel_bridge.batch import Signal
-from otel_bridge.errors import BridgeError
+from otel_bridge.errors import BridgeError, FilesError
 from otel_bridge.receivers.otlp.admission import Admission, Refusal, response
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ async def serve_grpc(config: "OtlpConfig", endpoint: str, admission: Admission) 
     """Serve until the block ends; yields the address that was bound, as host:port.
 
     Raises:
-        BridgeError: the address can not be bound.
+        FilesError: the address can not be bound.
     """
     server = grpc.aio.server(options=_options(config))
     for signal, service in SERVICES.items():
@@ -55,7 +55,7 @@ async def serve_grpc(config: "OtlpConfig", endpoint: str, admission: Admission) 
     try:
         port = server.add_insecure_port(endpoint)
     except RuntimeError as error:
-        raise BridgeError(
+        raise FilesError(
             f"grpc: {endpoint} can not be bound: is another program using it? Stop it, or choose another address"
         ) from error
     await server.start()

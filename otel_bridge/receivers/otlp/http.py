@@ -19,7 +19,7 @@ from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # publ
 from otel_bridge import otlp_json
 from otel_bridge.batch import Signal
 from otel_bridge.component import Host
-from otel_bridge.errors import BridgeError, MalformedError, TooLargeError
+from otel_bridge.errors import BridgeError, FilesError, MalformedError, TooLargeError
 from otel_bridge.receivers.otlp.admission import Admission, Hold, Unpack, response
 from otel_bridge.receivers.otlp.unpack import ENCODINGS
 
@@ -76,14 +76,14 @@ async def serve_http(config: "OtlpConfig", endpoint: str, admission: Admission, 
     """Serve until the block ends; yields the address that was bound, as host:port.
 
     Raises:
-        BridgeError: the address can not be bound.
+        FilesError: the address can not be bound.
     """
     name, _, port = endpoint.rpartition(":")
     door = _Door(config, admission, host)
     try:
         server = await asyncio.start_server(door.accept, name.strip("[]"), int(port), limit=MAX_HEAD)
     except OSError as error:
-        raise BridgeError(
+        raise FilesError(
             f"http: {endpoint} can not be bound ({error.strerror}): is another program using it? "
             "Stop it, or choose another address"
         ) from error

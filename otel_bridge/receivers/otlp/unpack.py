@@ -1,17 +1,14 @@
 """Compressed bodies, unpacked only as far as they may be: a bomb stops at the limit."""
 
-from typing import TYPE_CHECKING
+import sys
 
 from otel_bridge.errors import MalformedError, TooLargeError
 from otel_bridge.receivers.otlp.admission import Unpack
 
-if TYPE_CHECKING:
-    import zstandard
-
 HARMLESS_BYTES = 1 << 20  # above it, nothing honest is packed tighter than:
 MAX_RATIO = 200
 ZLIB_OR_GZIP = 47  # window bits by which zlib looks at the header itself
-MAX_ZSTD_WINDOW = 8 << 20
+MAX_ZSTD_WINDOW_LOG = 23  # 8 MiB
 
 
 def _allowed(packed: bytes, limit: int) -> int:
@@ -52,34 +49,29 @@ def gunzip(packed: bytes, limit: int) -> bytes:
 
 
 def unzstd(packed: bytes, limit: int) -> bytes:
-    """Unpack one frame of zstd; raises as `gunzip`."""
-    import zstandard
+    """Unpack zstd, of several frames too; raises as `gunzip`."""
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
 
     allowed = _allowed(packed, limit)
-    unpacker = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW)
+    parts: list[bytes] = []
+    size = 0
     try:
-        declared = zstandard.get_frame_parameters(packed).content_size
-        if declared != zstandard.CONTENTSIZE_UNKNOWN and declared > allowed:
-            raise _bomb(allowed)
-        # The limit only counts where the frame does not declare its size. One more, to tell too large from damaged.
-        plain = unpacker.decompress(packed, max_output_size=allowed + 1, allow_extra_data=False)
-    except zstandard.ZstdError as error:
-        if _comes_to_more(unpacker, packed, allowed):
-            raise _bomb(allowed) from error
+        while packed:
+            frame = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: MAX_ZSTD_WINDOW_LOG})
+            part = frame.decompress(packed, allowed - size + 1)
+            size += len(part)
+            if size > allowed:
+                raise _bomb(allowed)
+            if not frame.eof:
+                raise MalformedError("the compressed body is cut off")
+            parts.append(part)
+            packed = frame.unused_data
+    except zstd.ZstdError as error:
         raise MalformedError("the body is not zstd as Content-Encoding says, or is damaged") from error
-    if len(plain) > allowed:
-        raise _bomb(allowed)
-    return plain
-
-
-def _comes_to_more(unpacker: "zstandard.ZstdDecompressor", packed: bytes, allowed: int) -> bool:
-    import zstandard
-
-    try:
-        with unpacker.stream_reader(packed) as reader:
-            return len(reader.read(allowed + 1)) > allowed
-    except zstandard.ZstdError:
-        return False
+    return b"".join(parts)
 
 
 ENCODINGS: dict[bytes, Unpack] = {b"gzip": gunzip, b"deflate": gunzip, b"zstd": unzstd}
