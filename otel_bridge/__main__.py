@@ -1,0 +1,18 @@
+"""Where the program starts: quick answers before anything heavy is imported, then the commands."""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line; ends the process with the exit code of the command."""
+    if sys.argv[1:2] == ["healthcheck"]:  # a container asks every few seconds
+        from otel_bridge.cli.healthcheck import check
+
+        sys.exit(check(sys.argv[2:]))
+    from otel_bridge.cli.app import run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

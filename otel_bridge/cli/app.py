@@ -1,0 +1,80 @@
+"""All commands by name, and the one place where the program ends: a refusal becomes a sentence and an exit code."""
+
+import json
+import os
+import sys
+from typing import Any
+
+import typer
+
+from otel_bridge.cli import configuration, delivery, demo, operating, questions, serve, translate
+from otel_bridge.cli.output import ConfigOption, printable
+from otel_bridge.errors import BridgeError, PlanError
+
+app = typer.Typer(
+    name="otel-bridge",
+    help="OpenTelemetry from AI agents in, whole Langfuse traces out.",
+    epilog="Exit codes: 0 fine, 1 a finding or failure, 2 usage, 3 unreachable, 73 cannot use its files, "
+    "78 bad configuration. Every command takes --json.",
+    add_completion=False,
+    rich_markup_mode=None,  # plain help starts quicker, and reads the same in a pipe
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback(invoke_without_command=True)
+def without_command(context: typer.Context, config: ConfigOption = None) -> None:
+    """OpenTelemetry from AI agents in, whole Langfuse traces out. Without a command: `serve`."""
+    if context.invoked_subcommand is None:
+        serve.serve(config)
+
+
+app.command()(serve.serve)
+app.command()(demo.demo)
+app.command()(translate.translate)
+app.command()(questions.traces)
+app.command()(questions.trace)
+app.command()(configuration.validate)
+app.add_typer(configuration.config)
+app.command()(configuration.components)
+app.command()(configuration.dialects)
+app.command()(delivery.audit)
+app.command(add_help_option=False, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(
+    operating.healthcheck
+)
+app.command()(operating.version)
+
+
+def run() -> None:
+    """Run the command that was typed, and end the process."""
+    try:
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except (BridgeError, BrokenPipeError) as error:
+        sys.exit(_end(error))
+    except BaseExceptionGroup as group:  # what a task raised comes in a group, however deep
+        expected, bugs = group.split((BridgeError, BrokenPipeError))
+        if bugs is not None or expected is None:
+            raise
+        sys.exit(_end(_first(expected)))
+
+
+def _end(error: BridgeError | BrokenPipeError) -> int:
+    """Say what is to be said, to a person or to a program that asked for JSON; returns the exit code."""
+    if isinstance(error, BrokenPipeError):  # whoever read our output has enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    if "--json" in sys.argv:
+        mistakes = {"mistakes": error.mistakes} if isinstance(error, PlanError) else {}
+        print(json.dumps({"error": str(error), "exitCode": error.exit_code, **mistakes}), file=sys.stderr)
+    else:
+        lines = error.mistakes if isinstance(error, PlanError) else (f"otel-bridge: {error}",)
+        print("\n".join(printable(line) for line in lines), file=sys.stderr)
+    return error.exit_code
+
+
+def _first(group: BaseExceptionGroup[Any]) -> Any:
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first

@@ -1,0 +1,123 @@
+"""`otel-bridge validate`, `config`, `components`, `dialects`: what can be configured, and whether it was done well."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from otel_bridge.cli.output import ConfigOption, JsonOption, print_json, print_table
+
+config = typer.Typer(name="config", help="Print, describe or begin a configuration.", no_args_is_help=True)
+
+
+def validate(
+    file: Annotated[Path, typer.Argument(help="The configuration to check.")], json: JsonOption = False
+) -> None:
+    """Check a configuration; every mistake with its line."""
+    from otel_bridge.plan import load
+
+    plan = load(file, environ=os.environ)
+    if json:
+        print_json({"file": str(file), "valid": True, "pipelines": sorted(plan.service.pipelines)})
+        return
+    print(f"{file}: fine")
+    for name, pipeline in plan.service.pipelines.items():
+        steps = (pipeline.receivers, pipeline.processors, pipeline.exporters)
+        print(f"  {name}: " + " → ".join(", ".join(step) for step in steps if step))
+
+
+@config.command("print")
+def print_config(
+    file: ConfigOption = None,
+    sources: Annotated[bool, typer.Option("--sources", help="Say where each value was given.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Print the whole configuration, every default filled in, secrets hidden."""
+    from otel_bridge.plan import load
+
+    plan = load(file, environ=os.environ)
+    whole = plan.to_dict()
+    if sources:
+        rows = [(path, str(value), _source(plan.sources, path)) for path, value in _leaves(whole)]
+        if json:
+            print_json([{"path": path, "value": value, "source": source} for path, value, source in rows])
+        else:
+            print_table(rows)
+    elif json:
+        print_json(whole)
+    else:
+        from ruamel.yaml import YAML
+
+        YAML().dump(whole, sys.stdout)
+
+
+@config.command("schema")
+def print_schema(json: JsonOption = False) -> None:
+    """Print the JSON schema of the configuration, for editors."""
+    from otel_bridge.plan import schema
+
+    print_json(schema())
+
+
+@config.command("init")
+def init(
+    file: Annotated[Path, typer.Argument(help="The file to write.")] = Path("bridge.yaml"),
+    langfuse: Annotated[bool, typer.Option("--langfuse", help="Send to Langfuse too.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Write a configuration to begin with: what the bridge does without one."""
+    from otel_bridge.errors import FilesError, UsageError
+    from otel_bridge.plan import default_text
+
+    try:
+        with file.open("w" if force else "x", encoding="utf-8") as out:
+            out.write(default_text(langfuse=langfuse))
+    except FileExistsError:
+        raise UsageError(f"{file} is there already; name another file, or write over it with --force") from None
+    except OSError as error:
+        raise FilesError(f"{file} cannot be written: {error.strerror}") from error
+    if json:
+        print_json({"written": str(file)})
+    else:
+        print(f"{file} written; change it, then: otel-bridge validate {file} && otel-bridge serve --config {file}")
+
+
+def components(json: JsonOption = False) -> None:
+    """List receivers, processors, exporters and extensions."""
+    from otel_bridge.registry import components as every
+
+    if json:
+        print_json([{"kind": c.kind.value, "name": c.name, "summary": c.summary} for c in every()])
+    else:
+        print_table([(c.kind.value.removesuffix("s"), c.name, c.summary) for c in every()])
+
+
+def dialects(json: JsonOption = False) -> None:
+    """List the instrumentations that are understood."""
+    from otel_bridge.translate import dialects as every
+
+    if json:
+        print_json(
+            [
+                {"name": d.name, "scopes": d.scopes, "marks": d.marks, "rank": d.rank, "checked": d.checked}
+                for d in every()
+            ]
+        )
+    else:
+        print_table([(d.name, ", ".join((*d.scopes, *d.marks))) for d in every()])
+
+
+def _leaves(node: Any, path: str = "") -> list[tuple[str, Any]]:
+    """(path, value) of everything that is no mapping."""
+    if isinstance(node, dict) and node:
+        return [leaf for key, inner in node.items() for leaf in _leaves(inner, f"{path}::{key}" if path else str(key))]
+    return [(path, node)]
+
+
+def _source(sources: Any, path: str) -> str:
+    """Where a value was given; items of a list stand under their list."""
+    under = next((source for key, source in sources.items() if key == path or key.startswith(f"{path}::")), None)
+    return under or "default"

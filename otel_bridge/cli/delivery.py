@@ -1,0 +1,28 @@
+"""`otel-bridge audit`: what became of everything that was accepted."""
+
+import typer
+
+from otel_bridge.cli.output import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_json, print_table
+
+
+def audit(data_dir: DataDirOption = DEFAULT_DATA_DIR, json: JsonOption = False) -> None:
+    """Prove that nothing accepted was lost, else exit 1."""
+    from otel_bridge.delivery import audit as counted
+    from otel_bridge.telemetry import Outcome
+
+    found = counted(data_dir.expanduser())
+    if json:
+        print_json(found.to_dict())
+    else:
+        heads = ("pipeline", "exporter", "tenant", "signal", "accepted", *Outcome, "waiting", "missing")
+        rows = [
+            (*line.account, line.accepted, *(line.outcomes.get(one, 0) for one in Outcome), line.waiting, line.missing)
+            for line in found.lines
+        ]
+        print_table([heads, *([str(cell) for cell in row] for row in rows)])
+        for line in found.lines:
+            for reason, items in line.reasons.items():
+                print(f"  {line.account.exporter} {line.account.signal}: {items} {reason}")
+        print("\nbalanced: " + ("yes" if found.balanced else "NO; please report this, with the data dir if you can"))
+    if not found.balanced:
+        raise typer.Exit(1)

@@ -1,0 +1,191 @@
+"""`otel-bridge demo`: start the bridge if none runs, run a real multi-agent program against it, show what it saw."""
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from otel_bridge.cli.found import Found, announced, find
+from otel_bridge.cli.output import JsonOption, print_json
+from otel_bridge.cli.serve import banner, stop_signals, your_agent
+from otel_bridge.errors import BridgeError, UnreachableError
+
+if TYPE_CHECKING:
+    from otel_bridge.plan import Plan
+
+PROGRAM = "otel_bridge.demo.agents"
+PROGRAM_LIMIT_S = 60.0
+LOOK_LIMIT_S = 60.0  # a trace settles six seconds after its root came; the rest is for busy machines
+LOOK_EVERY_S = 0.1
+
+
+class DemoError(BridgeError):
+    """The demonstration did not show what it should."""
+
+
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="End when all is shown, instead of staying up.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Show the bridge a multi-agent program at work.
+
+    Starts the bridge if none runs, and stays up for your own agents until Ctrl-C.
+    """
+    from otel_bridge.telemetry import configure_logs
+
+    configure_logs(json=json, level="warning")
+    asyncio.run(_demo(_plan(once=once), once=once, as_json=json))
+
+
+def _plan(*, once: bool) -> "Plan":
+    """The default, on other ports where something else has the usual ones; settles sooner if it ends by itself."""
+    from otel_bridge.plan import load
+
+    ports = {"OTEL_BRIDGE_GRPC": "4317", "OTEL_BRIDGE_HTTP": "4318", "OTEL_BRIDGE_VIEWER": "4319"}
+    anywhere = {name: "127.0.0.1:0" for name, port in ports.items() if not _free(int(port))}
+    plan = load(None, environ={**anywhere, **os.environ})
+    if once:  # nobody else's agents, whose batches come up to five seconds apart, are waited for
+        quick = plan.service.assemble.model_copy(update={"grace": 1.0})
+        plan = replace(plan, service=plan.service.model_copy(update={"assemble": quick}))
+    return plan
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+async def _demo(plan: "Plan", *, once: bool, as_json: bool) -> None:
+    with stop_signals() as stopped:
+        async with _bridge(plan, quiet=as_json) as bridge, asyncio.TaskGroup() as tasks:
+            showing = tasks.create_task(_show(bridge, once=once, as_json=as_json))
+            if once:
+                showing.add_done_callback(lambda _: stopped.set())
+            await stopped.wait()
+            showing.cancel()
+
+
+@asynccontextmanager
+async def _bridge(plan: "Plan", *, quiet: bool) -> AsyncIterator[Found]:
+    """The bridge that runs on the data dir already, else one of our own."""
+    if found := find(plan.data_dir):
+        if not quiet:
+            print(f"A bridge runs already, process {found.pid}; the agents talk to that one.\n", flush=True)
+        yield found
+        return
+
+    from otel_bridge.pipeline import running
+
+    async with running(plan) as bridge:
+        with announced(plan.data_dir, bridge.endpoints):
+            if not quiet:
+                print(banner(plan, bridge.endpoints), flush=True)
+            yield Found(os.getpid(), bridge.endpoints)
+
+
+async def _show(bridge: Found, *, once: bool, as_json: bool) -> None:
+    """Run the program, wait until the bridge has made a whole trace of it, print it, compare."""
+    otlp, viewer = bridge.address("otlp", name="http"), bridge.address("viewer")
+    if otlp is None or viewer is None:
+        raise UnreachableError("the bridge that runs has no OTLP/HTTP receiver or no viewer; stop it, then try again")
+    if not as_json:
+        print("Three agents at work: a planner and two researchers, with a pretended language model …", flush=True)
+    counted = await _run_program(otlp)
+    link = f"{viewer}/t/{counted['trace_id']}"
+    if not as_json:
+        print(f"They are done, and can be seen: {link}\nThe whole trace comes when nothing more does …\n", flush=True)
+    trace = await _settled(viewer, counted["trace_id"])
+    if as_json:
+        print_json({"trace": trace, "counted": counted, "link": link})
+    else:
+        _print_trace(trace, link, otlp, staying=not once)
+    if (trace["totalTokens"], round(trace["totalCost"] or 0, 9)) != (_tokens(counted), round(counted["cost"], 9)):
+        raise DemoError(
+            f"the bridge saw {trace['totalTokens']} tokens and ${trace['totalCost']}, "
+            f"the program counted {_tokens(counted)} and ${counted['cost']}: this is a bug, please report it"
+        )
+
+
+async def _run_program(endpoint: str) -> dict[str, Any]:
+    """Run the agents as anybody would, in a process of their own; returns what they counted themselves."""
+    from orjson import loads
+
+    theirs = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        PROGRAM,
+        env={**theirs, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(PROGRAM_LIMIT_S):
+            out, err = await process.communicate()
+    except TimeoutError:
+        raise DemoError(f"the agents were not done after {PROGRAM_LIMIT_S:.0f} s") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode != 0:
+        raise DemoError(
+            f"the agents ended with exit code {process.returncode}:\n{err.decode(errors='replace')[-2000:]}"
+        )
+    counted: dict[str, Any] = loads(out)
+    return counted
+
+
+async def _settled(viewer: str, trace_id: str) -> dict[str, Any]:
+    """The trace as the bridge shows it, when it is whole and its score has come.
+
+    Raises:
+        DemoError: that does not happen in good time.
+    """
+    from otel_bridge.cli.questions import load_trace
+
+    missing = "nothing of it has come"
+    try:
+        async with asyncio.timeout(LOOK_LIMIT_S):
+            while True:
+                try:
+                    trace: dict[str, Any] = await asyncio.to_thread(load_trace, viewer, trace_id)
+                except BridgeError as error:
+                    missing = str(error)
+                else:
+                    if trace["settled"] and trace["scores"]:
+                        return trace
+                    missing = "its score has not come" if trace["settled"] else "it has not settled"
+                await asyncio.sleep(LOOK_EVERY_S)
+    except TimeoutError:
+        raise DemoError(
+            f"the bridge has no whole trace {trace_id} after {LOOK_LIMIT_S:.0f} s: {missing}; "
+            f"{viewer}/api/v1/status says what it is waiting for"
+        ) from None
+
+
+def _print_trace(trace: dict[str, Any], link: str, otlp: str, *, staying: bool) -> None:
+    from rich.console import Console
+
+    from otel_bridge.cli.questions import render_tree
+
+    Console(highlight=False, soft_wrap=True).print(render_tree(trace))
+    print(f"\n{link}")
+    if staying:
+        print(f"\nThe bridge stays up for your own agents until Ctrl-C:\n  {your_agent(otlp)}", flush=True)
+
+
+def _tokens(counted: dict[str, Any]) -> int:
+    total: int = counted["input_tokens"] + counted["output_tokens"]
+    return total

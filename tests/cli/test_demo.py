@@ -1,0 +1,81 @@
+"""`otel-bridge demo`: from nothing to a whole trace of a real program, and the numbers are the program's own."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+pytestmark = pytest.mark.slow
+
+
+def test_once_shows_the_whole_trace(run: Run) -> None:
+    result = run("demo", "--once", "--json")
+
+    assert result.returncode == 0, result.stderr
+    said = json.loads(result.stdout)
+    trace, counted = said["trace"], said["counted"]
+    types = Counter(observation["type"] for observation in trace["observations"])
+    assert types == {"AGENT": 3, "GENERATION": 4, "TOOL": 3, "EMBEDDING": 1, "RETRIEVER": 1}
+    assert trace["totalTokens"] == counted["input_tokens"] + counted["output_tokens"]
+    assert trace["totalCost"] == pytest.approx(counted["cost"])
+    assert (trace["sessionId"], trace["userId"], trace["environment"]) == ("team-week-planning", "ada", "demo")
+    assert [(score["name"], score["value"]) for score in trace["scores"]] == [("relevance", 0.92)]
+
+
+def test_once_is_for_people_too(run: Run) -> None:
+    """A tree with its error, the score and a link; then the store still has it."""
+    result = run("demo", "--once")
+
+    assert result.returncode == 0, result.stderr
+    for word in ("trip-planner", "researcher-oslo", "get_weather", "429", "relevance", "/t/"):
+        assert word in result.stdout
+    assert "trip-planner" in run("trace", "last").stdout
+    assert run("audit").returncode == 0
+
+
+def test_it_stays_up_until_ctrl_c(environ: dict[str, str]) -> None:
+    """What `make run` does; a bridge of its own, which ends well."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "otel_bridge", "demo"],
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        shown = []
+        for line in process.stdout:
+            shown.append(line)
+            if "OTEL_EXPORTER_OTLP_ENDPOINT" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+
+    assert process.returncode == 0, err
+    assert "until Ctrl-C" in "".join(shown)
+    assert "Traceback" not in err
+
+
+def test_a_reader_that_has_enough(environ: dict[str, str]) -> None:
+    """`otel-bridge demo --once | head -1` ends without a traceback."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "otel_bridge", "demo", "--once"],
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        err = process.stderr.read()
+
+    assert err == ""

@@ -1,0 +1,60 @@
+"""`otel-bridge healthcheck` against servers that are well, ill, strange, or not there."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from otel_bridge.cli.found import announced
+from otel_bridge.cli.healthcheck import check
+
+
+@contextmanager
+def answering(status: int) -> Iterator[str]:
+    """A server that gives the same answer to everything."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/healthz" else 404)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1), (302, 1)])
+def test_what_it_answers_decides(status: int, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    with answering(status) as url:
+        assert check(["--url", url]) == code
+
+    assert url in capsys.readouterr().out
+
+
+def test_nobody_there(capsys: pytest.CaptureFixture[str]) -> None:
+    with answering(200) as url:
+        pass
+
+    assert check(["--url", url]) == 3
+    assert "nobody answers" in capsys.readouterr().out
+
+
+def test_the_bridge_of_the_data_dir_is_asked(tmp_path: Path) -> None:
+    with answering(200) as url, announced(tmp_path, {"viewer": {"http": url}}):
+        assert check(["--data-dir", str(tmp_path)]) == 0
+
+
+@pytest.mark.parametrize("url", ["nonsense", "https://127.0.0.1:1", "http://127.0.0.1:99999", "http://[::1"])
+def test_no_address(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(["--url", url]) == 2
+    assert "is no address" in capsys.readouterr().out

@@ -1,0 +1,64 @@
+"""The configuration files that are shipped: valid, and true to the code."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from ruamel.yaml import YAML
+
+from otel_bridge import plan, registry
+
+FOLDER = Path(__file__).parents[2] / "config"
+KEYS = {"LANGFUSE_PUBLIC_KEY": "pk-lf-1", "LANGFUSE_SECRET_KEY": "sk-lf-1"}
+
+
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("*.yaml")), ids=lambda file: file.name)
+def test_every_file_is_valid(file: Path) -> None:
+    assert plan.load(file, environ=KEYS).service.pipelines
+
+
+@pytest.mark.parametrize(("name", "environ"), [("default.yaml", {}), ("langfuse.yaml", KEYS)])
+def test_what_runs_without_a_file_is_what_the_file_says(name: str, environ: dict[str, str]) -> None:
+    without = plan.load(None, environ=environ)
+
+    assert plan.load(FOLDER / name, environ=environ).to_dict(show_secrets=True) == without.to_dict(show_secrets=True)
+
+
+def full() -> dict[str, Any]:
+    loaded: dict[str, Any] = YAML(typ="safe").load(FOLDER / "full.yaml")
+    return loaded
+
+
+def test_full_has_every_component() -> None:
+    written = {(section, key) for section in registry.SECTIONS for key in full().get(section, {})}
+
+    assert written == {(section, name) for section in registry.SECTIONS for name in registry.names(section)}
+
+
+def differences(model: type[BaseModel], written: dict[str, Any], read: BaseModel, path: str) -> Iterator[str]:
+    """Keys that are not written down, and values that are not the default."""
+    for name, field in model.model_fields.items():
+        here, value = f"{path}::{name}", getattr(read, name)
+        if name not in written:
+            yield f"{here} is missing"
+        elif isinstance(value, BaseModel):
+            yield from differences(type(value), written[name], value, here)
+        elif not field.is_required() and value != field.get_default(call_default_factory=True):
+            yield f"{here} is {value!r}, the default is {field.get_default(call_default_factory=True)!r}"
+
+
+def test_full_has_every_key_at_its_default() -> None:
+    written, read = full(), plan.load(FOLDER / "full.yaml", environ=KEYS)
+    wrong = [
+        difference
+        for section in registry.SECTIONS
+        for key, planned in getattr(read, section).items()
+        for difference in differences(
+            type(planned.config), written[section][key] or {}, planned.config, f"{section}::{key}"
+        )
+    ]
+    wrong += differences(plan.ServiceConfig, written["service"], read.service, "service")
+
+    assert wrong == []
