@@ -1,0 +1,81 @@
+"""What the answer of an HTTP destination means: it took what was sent, or one of the four errors."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from otel_bridge.errors import ConsumeError, ParkedError, RefusedError, RetryableError, TooLargeError
+
+RETRYABLE = frozenset({408, 409, 425, 429})
+REFUSED = frozenset({400, 422})
+TOO_LARGE = 413
+CAPTIVE_PORTAL = 511
+
+PARKED = {
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    407: "proxy_unauthorized",
+    410: "gone",
+    415: "content_type",
+    421: "misdirected",
+    501: "not_implemented",
+    CAPTIVE_PORTAL: "captive_portal",
+}
+
+MIN_RETRY_AFTER_S = 1.0
+MAX_RETRY_AFTER_S = 900.0
+
+
+def check(status: int, headers: Mapping[str, str], body: bytes, *, who: str) -> None:
+    """Return if the destination took it; `headers` is looked up as `Content-Type` and `Retry-After`.
+
+    Raises:
+        RetryableError, RefusedError, TooLargeError, ParkedError: as the status says; the message starts with `who`.
+    """
+    refusal = error(status, headers, body, who=who)
+    if refusal is not None:
+        raise refusal
+
+
+def error(status: int, headers: Mapping[str, str], body: bytes, *, who: str) -> ConsumeError | None:
+    """The error that an answer stands for, or None where it stands for success."""
+    said = f"{who} answered {status}: {excerpt(body)}"
+    if 200 <= status < 300:
+        if "text/html" not in headers.get("Content-Type", "").lower():
+            return None
+        return ParkedError(f"{said} - a web page: check the address, or who stands before it", "html_response")
+    if status in PARKED:
+        return ParkedError(f"{said} - check address and keys", PARKED[status])
+    if status in REFUSED:
+        return RefusedError(said)
+    if status == TOO_LARGE:
+        return TooLargeError(said)
+    if status in RETRYABLE or status >= 500:
+        return RetryableError(said, retry_after_s(headers.get("Retry-After")))
+    if 300 <= status < 400:
+        return ParkedError(f"{said} - a redirect: write the address it leads to", "redirect")
+    return ParkedError(said, f"http_{status}")
+
+
+def retry_after_s(text: str | None) -> float | None:
+    """Seconds to wait, from seconds or an HTTP date, between 1 s and 15 min; None where nothing sound was said."""
+    if text is None:
+        return None
+    if re.fullmatch(r"\s*[0-9]{1,18}\s*", text):
+        wait_s = float(text)
+    else:
+        try:
+            when = parsedate_to_datetime(text)
+        except ValueError:
+            return None
+        wait_s = (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    return min(max(wait_s, MIN_RETRY_AFTER_S), MAX_RETRY_AFTER_S)
+
+
+def excerpt(text: bytes | str, limit: int = 200) -> str:
+    """The beginning of an answer, fit for a terminal, a log and a page: nothing in it acts."""
+    shown = text[: limit * 4].decode(errors="replace") if isinstance(text, bytes) else text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown[:limit])

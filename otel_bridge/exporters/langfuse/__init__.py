@@ -1,0 +1,207 @@
+"""Deliver settled traces to Langfuse, the way its version takes them.
+
+From server 4 on and on 3.22 to 3.x over its OTLP endpoint (`otlp`), before that by its ingestion API (`ingestion`);
+scores by the API that the version has (`scores`). Queue, retry, bisecting and batching are put around it by delivery.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import replace
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+from pydantic import Field
+
+from otel_bridge.component import Host, Settle, Takes, exporter
+from otel_bridge.config import Bytes, Config, Seconds, SecretStr
+from otel_bridge.errors import ConsumeError, ParkedError, RefusedError, RetryableError, TooLargeError
+from otel_bridge.exporters.langfuse import versions
+from otel_bridge.model import Observation, Score, Translation
+from otel_bridge.outbound import Address, http
+
+if TYPE_CHECKING:
+    from otel_bridge.exporters.langfuse.client import Client
+    from otel_bridge.exporters.langfuse.ingestion import Event
+    from otel_bridge.exporters.langfuse.scores import ScoreList
+    from otel_bridge.exporters.langfuse.versions import Version
+
+OTLP_PATH = "/api/public/otel/v1/traces"
+MAX_INGESTION_ANSWER = 4 << 20  # it says a line about every event
+IN_THREAD_BYTES = 64 << 10  # encoding more than this would hold up the loop
+
+
+class LangfuseConfig(Config):
+    """One project. `environment` overrules what spans say; `max_request` is uncompressed."""
+
+    base_url: Address = "https://cloud.langfuse.com"
+    public_key: Annotated[str, Field(min_length=1)]
+    secret_key: Annotated[SecretStr, Field(min_length=1)]
+    environment: str | None = None
+    timeout: Annotated[Seconds, Field(gt=0)] = 30
+    max_request: Annotated[Bytes, Field(ge=64 << 10)] = 7 << 19
+
+
+@exporter(LangfuseConfig, takes=Takes.SETTLED)
+async def langfuse(config: LangfuseConfig, host: Host) -> AsyncIterator[Settle]:
+    """Traces, observations and scores to a Langfuse project, cloud or self-hosted, server 2 to 4."""
+    from otel_bridge.exporters.langfuse.client import Client
+
+    async with http(config.timeout) as connections:
+        project = Project(config, Client(config, connections), host)
+        yield project.settle
+
+
+class Project:
+    """The way of a translation to one project: observations first, then the scores on them."""
+
+    def __init__(self, config: LangfuseConfig, client: "Client", host: Host) -> None:
+        self._config = config
+        self._client = client
+        self._host = host
+        self._taken = Taken()
+        self._score_list: ScoreList | None = None
+        self._spoken_of: Version | None = None
+
+    async def settle(self, translation: Translation) -> None:
+        """Deliver all of it, or raise; what was taken before it raised is not sent again when it comes again."""
+        version = await self._client.version()
+        if version != self._spoken_of:
+            self._spoken_of = version
+            self._host.log.info("delivering", to=self._config.base_url, server=".".join(map(str, version)))
+        if version < versions.OTLP:
+            await self._ingest_all(translation)
+            return
+        fresh = self._taken.without(translation.observations)
+        if fresh:
+            await self._send_spans(replace(translation, observations=fresh), version)
+        scores = self._taken.without(translation.scores)
+        if scores:
+            try:
+                await self._send_scores(scores, version)
+            except ConsumeError:
+                self._taken.add(translation.observations)
+                raise
+        self._taken.forget(observation.id for observation in translation.observations)
+        self._taken.forget(score.id for score in translation.scores)
+
+    async def _send_spans(self, translation: Translation, version: "Version") -> None:
+        if translation.size > IN_THREAD_BYTES:
+            body = await asyncio.to_thread(self._spans, translation, version)
+        else:
+            body = self._spans(translation, version)
+        self._check_size(body, len(translation.observations))
+        await self._client.post(
+            OTLP_PATH,
+            body,
+            content_type="application/x-protobuf",
+            gzip=version >= versions.GZIP,
+            # where a server of version 4 still writes the old tables too, this asks for the new ones alone
+            headers={"x-langfuse-ingestion-version": "4"} if version >= versions.V4 else None,
+        )
+
+    def _spans(self, translation: Translation, version: "Version") -> bytes:
+        from otel_bridge.exporters.langfuse.otlp import encode
+
+        return encode(translation, version=version, environment=self._config.environment).SerializeToString()
+
+    async def _send_scores(self, scores: Sequence[Score], version: "Version") -> None:
+        from otel_bridge.exporters.langfuse import ingestion
+        from otel_bridge.exporters.langfuse.scores import ScoreList, lists
+
+        if version < versions.SCORE_LISTS:
+            await self._ingest(ingestion.score_events(scores, version=version))
+            return
+        if self._score_list is None:
+            self._score_list = await ScoreList.connect(self._client)
+        for some in lists(scores):
+            rejected = await self._score_list.send(some)
+            if rejected:
+                raise RefusedError(f"langfuse answered 207: rejected {rejected} of {len(some)} scores")
+            if len(some) < len(scores):
+                self._taken.add(some)
+
+    async def _ingest_all(self, translation: Translation) -> None:
+        from otel_bridge.exporters.langfuse.ingestion import events
+
+        await self._ingest(events(translation, environment=self._config.environment))
+
+    async def _ingest(self, events: "Sequence[Event]") -> None:
+        from otel_bridge.exporters.langfuse import ingestion
+
+        sending = [event for event in events if event["id"] not in self._taken]
+        if not sending:
+            return
+        body = ingestion.batch(sending)
+        self._check_size(body, len(sending))
+        answer = await self._client.post(
+            ingestion.PATH, body, content_type="application/json", max_answer=MAX_INGESTION_ANSWER
+        )
+        ids, error = ingestion.outcome(sending, answer.body)
+        if error is None:
+            self._taken.forget(event["id"] for event in events)
+            return
+        self._taken.add_ids(ids)
+        if isinstance(error, ParkedError | RetryableError):
+            self._client.forget_version()
+        raise error
+
+    def _check_size(self, body: bytes, count: int) -> None:
+        """One alone goes as it is: only the server knows whether it is too large."""
+        if count > 1 and len(body) > self._config.max_request:
+            raise TooLargeError(
+                f"{count} items are {len(body)} bytes, more than max_request {self._config.max_request}"
+            )
+
+
+T = TypeVar("T", Observation, Score)
+
+
+class Taken:
+    """What the server took of translations that failed in another part, so that only the rest is sent again.
+
+    Held by id and content, so also what was cut or translated anew is known. Bounded; what falls out is sent twice,
+    which is once: the ids are the same.
+    """
+
+    def __init__(self, limit: int = 50_000) -> None:
+        self._content: OrderedDict[str, str] = OrderedDict()
+        self._limit = limit
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._content
+
+    def add(self, items: Sequence[Observation] | Sequence[Score]) -> None:
+        """Remember these observations or scores."""
+        self._remember((item.id, fingerprint(item)) for item in items)
+
+    def add_ids(self, ids: Iterable[str]) -> None:
+        """Remember what has its content in its id, as events have."""
+        self._remember((key, "") for key in ids)
+
+    def _remember(self, contents: Iterable[tuple[str, str]]) -> None:
+        self._content.update(contents)
+        while len(self._content) > self._limit:
+            self._content.popitem(last=False)
+
+    def forget(self, ids: Iterable[str]) -> None:
+        """Let go of these: all that came with them was taken too."""
+        for key in ids:
+            self._content.pop(key, None)
+
+    def without(self, items: list[T]) -> list[T]:
+        """The items that were not taken yet."""
+        return [item for item in items if item.id not in self._content or self._content[item.id] != fingerprint(item)]
+
+
+def fingerprint(item: Observation | Score) -> str:
+    """The same for the same content."""
+    from otel_bridge.exporters.langfuse.otlp import encode
+    from otel_bridge.exporters.langfuse.scores import body
+    from otel_bridge.exporters.langfuse.values import dump
+
+    if isinstance(item, Observation):
+        content = encode(Translation(observations=[item])).SerializeToString()
+    else:
+        content = dump(body(item)).encode()
+    return blake2b(content, digest_size=16).hexdigest()

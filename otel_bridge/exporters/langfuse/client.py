@@ -1,0 +1,93 @@
+"""One Langfuse project over HTTP: its keys, and the version of its server."""
+
+import asyncio
+from base64 import b64encode
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import orjson
+
+from otel_bridge import __version__
+from otel_bridge.answers import excerpt
+from otel_bridge.errors import ParkedError
+from otel_bridge.exporters.langfuse import versions
+from otel_bridge.exporters.langfuse.versions import Version
+from otel_bridge.outbound import MAX_ANSWER, Answer, Http, LostError, compress
+
+if TYPE_CHECKING:
+    from otel_bridge.exporters.langfuse import LangfuseConfig
+
+HEALTH = "/api/public/health"
+
+
+class Client:
+    """Requests with the project's keys; after trouble with the connection it asks for the server's version again."""
+
+    def __init__(self, config: "LangfuseConfig", http: Http) -> None:
+        self.base_url = config.base_url
+        self._http = http
+        keys = f"{config.public_key}:{config.secret_key.get_secret_value()}"
+        self._headers = {
+            "Authorization": f"Basic {b64encode(keys.encode()).decode()}",
+            "x-langfuse-sdk-name": "otel-bridge",
+            "x-langfuse-sdk-version": __version__,
+            "x-langfuse-public-key": config.public_key,
+        }
+        self._version: Version | None = None
+        self._asking = asyncio.Lock()
+
+    async def version(self) -> Version:
+        """The server's version, asked for at the first call and after each park or lost connection.
+
+        Raises:
+            RetryableError, ParkedError: it can not be known now.
+        """
+        async with self._asking:
+            if self._version is None:
+                self._version = await self._ask_version()
+            return self._version
+
+    def forget_version(self) -> None:
+        """What answers may be another server now: ask again before the next delivery."""
+        self._version = None
+
+    async def _ask_version(self) -> Version:
+        answer = await self._http.request("GET", f"{self.base_url}{HEALTH}")
+        try:
+            told = orjson.loads(answer.body)["version"]
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            told = None
+        version = versions.parse(told) if isinstance(told, str) else None
+        if version is None:
+            raise ParkedError(
+                f"{self.base_url}{HEALTH} names no version ({excerpt(answer.body, 80)}): is this Langfuse?",
+                "not_langfuse",
+            )
+        return version
+
+    async def post(
+        self,
+        path: str,
+        body: bytes,
+        *,
+        content_type: str,
+        gzip: bool = False,
+        headers: Mapping[str, str] | None = None,
+        max_answer: int = MAX_ANSWER,
+    ) -> Answer:
+        """Send one body; returns what a 2xx came with, cut at `max_answer` bytes.
+
+        Raises:
+            RetryableError, RefusedError, TooLargeError, ParkedError: it was not taken, or nobody can know.
+        """
+        given = {**self._headers, **(headers or {}), "Content-Type": content_type}
+        if gzip:
+            body = await compress(body)
+            given["Content-Encoding"] = "gzip"
+        try:
+            return await self._http.request(
+                "POST", f"{self.base_url}{path}", headers=given, body=body, max_answer=max_answer
+            )
+        except (ParkedError, LostError):
+            self.forget_version()
+            raise

@@ -1,0 +1,123 @@
+"""How Langfuse wants values written: times, JSON, environments, numbers, metadata keys."""
+
+import json
+import math
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+MAX_NS = 2**64 - 1  # what OTLP's fixed64 holds
+MAX_COUNT = 2**63 - 1
+MAX_DEPTH = 64
+MAX_NAME = 1000  # a longer one makes server 3 drop the observation, or the trace's name
+RESERVED = frozenset({"attributes", "resourceAttributes", "scope", "tools"})  # the server's own metadata
+UNSAFE = frozenset({"__proto__", "constructor", "prototype"})  # as a path segment: Langfuse's remote code execution
+
+
+def dump(value: Any) -> str:
+    """JSON; what JSON has no word for (a lone surrogate, a number beyond 64 bits) is written as near as may be."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        return json.dumps(_plain(value, MAX_DEPTH), separators=(",", ":"))
+
+
+def _plain(value: Any, depth: int) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if depth == 0:
+        return "[nested too deeply]"
+    if isinstance(value, dict):
+        return {str(key): _plain(item, depth - 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, depth - 1) for item in value]
+    return str(value)
+
+
+def text(value: Any) -> str | None:
+    """Text as it is, all else as JSON, nothing for None: how input and output are written."""
+    return value if value is None or isinstance(value, str) else dump(value)
+
+
+def clean(value: str) -> str:
+    """Text that protobuf takes: a lone surrogate becomes a question mark."""
+    return value if value.isascii() else value.encode(errors="replace").decode()
+
+
+def iso(ns: int) -> str:
+    """Nanoseconds since 1970 → ISO 8601 with milliseconds (all that Langfuse keeps) and Z."""
+    seconds, rest = divmod(clamp(ns), 10**9)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest // 10**6:03}Z"
+
+
+def clamp(ns: int) -> int:
+    """A time that OTLP can hold."""
+    return min(max(ns, 0), MAX_NS)
+
+
+def environment(name: str | None) -> str | None:
+    """The name as Langfuse accepts it; it would make anything else "default" without a word."""
+    if not name:
+        return None
+    return re.sub(r"^langfuse[-_]*", "", re.sub(r"[^a-z0-9_-]", "-", name.lower()))[:40] or None
+
+
+def sound(numbers: dict[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The buckets that Langfuse can count, and the odd ones (NaN, negative): for one of those server 3 drops all."""
+    buckets = numbers or {}
+    good = {key: n for key, n in buckets.items() if 0 <= n <= MAX_COUNT}
+    return good, {key: n for key, n in buckets.items() if key not in good}
+
+
+def parameters(given: dict[str, Any] | None) -> dict[str, str | int | float | bool | list[str]]:
+    """Model parameters as every server version accepts them: flat; what is nested becomes JSON text."""
+    return {key: _parameter(value) for key, value in (given or {}).items() if value is not None}
+
+
+def _parameter(value: Any) -> str | int | float | bool | list[str]:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, str | int | float):
+        return value
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return value
+    return dump(value)
+
+
+def metadata(given: dict[str, Any]) -> dict[str, Any]:
+    """Metadata whose keys neither collide with the server's own nor act when it unflattens them."""
+    if RESERVED.isdisjoint(given):
+        renamed = given
+    else:
+        renamed = {}
+        for key, value in given.items():
+            renamed[_free(key, given) if key in RESERVED else key] = value
+    shown = dump(renamed)
+    if not any(word in shown for word in UNSAFE):
+        return renamed
+    safe: dict[str, Any] = _safe_keys(renamed, MAX_DEPTH)
+    return safe
+
+
+def _free(key: str, taken: dict[str, Any]) -> str:
+    while key in taken:
+        key = "_" + key
+    return key
+
+
+def _safe_key(key: str) -> str:
+    return ".".join("_" + segment if segment in UNSAFE else segment for segment in key.split("."))
+
+
+def _safe_keys(value: Any, depth: int) -> Any:
+    if depth == 0:
+        return dump(value)
+    if isinstance(value, dict):
+        return {_safe_key(str(key)): _safe_keys(item, depth - 1) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_safe_keys(item, depth - 1) for item in value]
+    return value

@@ -1,0 +1,1 @@
+"""For tests: destinations that answer as the real ones do."""

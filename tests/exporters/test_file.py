@@ -1,0 +1,105 @@
+"""Files that hold whole records, whatever happens while they are written."""
+
+import asyncio
+import resource
+import stat
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from signal import SIG_IGN, SIGXFSZ, signal
+from typing import Any
+
+import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from otel_bridge import otlp_json
+from otel_bridge.batch import Batch, Signal
+from otel_bridge.component import Consume, Host
+from otel_bridge.errors import FilesError, RetryableError
+from otel_bridge.exporters.file import FileConfig, file
+
+
+def spans(name: str = "span") -> Batch:
+    request = ExportTraceServiceRequest()
+    request.resource_spans.add().scope_spans.add().spans.add(name=name, trace_id=b"\1" * 16, span_id=b"\2" * 8)
+    return Batch.from_request(request)
+
+
+def logs() -> Batch:
+    request = ExportLogsServiceRequest()
+    request.resource_logs.add().scope_logs.add().log_records.add(severity_text="INFO")
+    return Batch.from_request(request)
+
+
+@asynccontextmanager
+async def writing(path: Path, **settings: Any) -> AsyncIterator[Consume]:
+    config = FileConfig(path=path, **settings)
+    async with asynccontextmanager(file.open)(config, Host(id="file", data_dir=path.parent)) as consume:
+        yield consume
+
+
+def unframe(data: bytes) -> list[bytes]:
+    records = []
+    while data:
+        size = int.from_bytes(data[:4], "big")
+        records.append(data[4 : 4 + size])
+        assert len(records[-1]) == size
+        data = data[4 + size :]
+    return records
+
+
+async def test_json_is_a_request_on_each_line(tmp_path: Path) -> None:
+    async with writing(tmp_path / "out.json") as consume:
+        await consume(spans("one\ntwo"))
+        await consume(logs())
+
+    first, second = (tmp_path / "out.json").read_bytes().splitlines()
+    assert otlp_json.parse(Signal.TRACES, first) == spans("one\ntwo").request
+    assert otlp_json.parse(Signal.LOGS, second) == logs().request
+
+
+@pytest.mark.parametrize("fsync", [False, True])
+async def test_proto_is_a_file_for_each_signal_with_the_length_first(tmp_path: Path, fsync: bool) -> None:
+    async with writing(tmp_path / "new" / "out.pb", format="proto", fsync=fsync) as consume:
+        await asyncio.gather(*(consume(spans(f"span {n}")) for n in range(20)), consume(logs()))
+
+    records = unframe((tmp_path / "new" / "out.traces.pb").read_bytes())
+    assert sorted(records) == sorted(spans(f"span {n}").wire for n in range(20))
+    assert unframe((tmp_path / "new" / "out.logs.pb").read_bytes()) == [logs().wire]
+
+
+async def test_what_was_there_stays_and_nobody_else_may_read_it(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        async with writing(tmp_path / "out.json") as consume:
+            await consume(spans(name))
+    assert len((tmp_path / "out.json").read_bytes().splitlines()) == 2
+    assert stat.S_IMODE((tmp_path / "out.json").stat().st_mode) == 0o600
+
+
+async def test_a_path_that_cannot_be_written_ends_the_start(tmp_path: Path) -> None:
+    with pytest.raises(FilesError, match="name another path"):
+        async with writing(tmp_path):
+            pass
+
+
+@contextmanager
+def full_disk(limit: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal(SIGXFSZ, SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal(SIGXFSZ, ignored)
+
+
+async def test_a_full_disk_leaves_whole_records_and_is_retryable(tmp_path: Path) -> None:
+    path = tmp_path / "out.pb"
+    async with writing(path, format="proto") as consume:
+        await consume(spans())
+        with full_disk(len(spans().wire) + 100), pytest.raises(RetryableError, match="could not be written"):
+            await consume(spans("x" * 1000))
+        await consume(spans("after"))
+    assert unframe((tmp_path / "out.traces.pb").read_bytes()) == [spans().wire, spans("after").wire]
