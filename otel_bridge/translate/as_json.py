@@ -1,0 +1,101 @@
+"""A translation in the field names of Langfuse's public API, as `otel-bridge translate` prints it."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from otel_bridge.model import Observation, Omitted, Score, TraceAttributes, Translation
+
+NS = 1_000_000_000
+MS_DIGITS = 3
+
+
+def iso(time_ns: int | None) -> str | None:
+    """ISO 8601 in UTC with milliseconds, and as many digits more as it takes: `2026-11-20T12:34:56.123456789Z`."""
+    if time_ns is None:
+        return None
+    seconds, rest = divmod(time_ns, NS)
+    digits = f"{rest:09d}"
+    while len(digits) > MS_DIGITS and digits.endswith("000"):
+        digits = digits[:-3]
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{digits}Z"
+
+
+def to_json(translation: Translation) -> dict[str, Any]:
+    """{traces, observations, scores, rejected, dropped}, plain JSON."""
+    return {
+        "traces": [_trace(trace) for trace in translation.traces],
+        "observations": [_observation(observation) for observation in translation.observations],
+        "scores": [_score(score) for score in translation.scores],
+        "rejected": [_omitted(omitted) for omitted in translation.rejected],
+        "dropped": [_omitted(omitted) for omitted in translation.dropped],
+    }
+
+
+def _trace(trace: TraceAttributes) -> dict[str, Any]:
+    return {
+        "id": trace.trace_id,
+        "name": trace.name,
+        "userId": trace.user_id,
+        "sessionId": trace.session_id,
+        "tags": trace.tags,
+        "environment": trace.environment,
+        "release": trace.release,
+        "version": trace.version,
+        "public": trace.public,
+        "input": trace.input,
+        "output": trace.output,
+        "metadata": trace.metadata,
+    }
+
+
+def _observation(seen: Observation) -> dict[str, Any]:
+    trace = seen.trace
+    return {
+        "id": seen.id,
+        "traceId": seen.trace_id,
+        "parentObservationId": seen.parent_id,
+        "type": seen.type,
+        "name": seen.name,
+        "startTime": iso(seen.start_ns),
+        "endTime": iso(seen.end_ns),
+        "completionStartTime": iso(seen.completion_start_ns),
+        "level": seen.level,
+        "statusMessage": seen.status_message,
+        "model": seen.model,
+        "modelParameters": seen.model_parameters,
+        "input": seen.input,
+        "output": seen.output,
+        "usageDetails": seen.usage,
+        "costDetails": seen.cost,
+        "promptName": seen.prompt_name,
+        "promptVersion": seen.prompt_version,
+        "metadata": seen.metadata
+        | {"resourceAttributes": seen.resource, "scope": {"name": seen.scope_name, "version": seen.scope_version}},
+        "environment": trace.environment,
+        "release": trace.release,
+        "version": seen.version or trace.version,
+        "userId": trace.user_id,
+        "sessionId": trace.session_id,
+        "traceName": trace.name,
+        "tags": trace.tags,
+    }
+
+
+def _score(score: Score) -> dict[str, Any]:
+    return {
+        "id": score.id,
+        "traceId": score.trace_id,
+        "observationId": score.observation_id,
+        "sessionId": score.session_id,
+        "name": score.name,
+        "value": score.value,
+        "dataType": score.data_type,
+        "comment": score.comment,
+        "timestamp": iso(score.timestamp_ns),
+        "environment": score.environment,
+        "metadata": score.metadata,
+    }
+
+
+def _omitted(omitted: Omitted) -> dict[str, str]:
+    return {"spanId": omitted.span_id, "traceId": omitted.trace_id, "reason": omitted.reason}

@@ -1,0 +1,114 @@
+"""Which dialects speak for a span, and one reading out of what they say.
+
+What was set by hand as `langfuse.*` is heard first, then the dialect of the span's instrumentation scope, then those
+whose marks the span carries, by rank: so a framework's words come before the conventions it sends along, which still
+fill what it leaves open. What one says after another has said something else is kept in the metadata.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from otel_bridge.translate import dialects as folder
+from otel_bridge.translate import explicit
+from otel_bridge.translate.dialect import Dialect, Reading
+from otel_bridge.translate.span import SpanView
+
+MAX_REMEMBERED = 20_000  # keys and scopes come from outside
+MERGED = tuple(field for field in Reading.__slots__ if field not in ("metadata", "trace_metadata"))
+UNSHOWN = frozenset({"type", "level", "name", "completion_start_ns", "response_id", "call", "aggregate", "noise"})
+
+
+@lru_cache(1)
+def dialects() -> Sequence[Dialect]:
+    """All dialects: every file in `dialects/` that holds one, and the explicit attributes; by rank, then name."""
+    found = [
+        importlib.import_module(f"{folder.__name__}.{module.name}").DIALECT
+        for module in pkgutil.iter_modules(folder.__path__)
+        if not module.name.startswith("_")
+    ]
+    return (explicit.DIALECT, *sorted(found, key=lambda dialect: (dialect.rank, dialect.name)))
+
+
+def fits(pattern: str, name: str) -> bool:
+    """Does a scope or mark, `name` or `prefix*`, fit?"""
+    return name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern
+
+
+@lru_cache(MAX_REMEMBERED)
+def by_scope(scope: str) -> Dialect | None:
+    """The dialect that names this scope most precisely."""
+    found = [(len(pattern), dialect) for dialect in dialects() for pattern in dialect.scopes if fits(pattern, scope)]
+    return max(found, key=lambda pair: pair[0])[1] if found else None
+
+
+@lru_cache(MAX_REMEMBERED)
+def by_mark(key: str) -> frozenset[int]:
+    """The dialects, as places in `dialects()`, of which an attribute key or an event's name tells."""
+    return frozenset(
+        place
+        for place, dialect in enumerate(dialects())
+        if any(mark != "*" and fits(mark, key) for mark in dialect.marks)
+    )
+
+
+@lru_cache(1)
+def always() -> frozenset[int]:
+    """The dialects that read every span."""
+    return frozenset(place for place, dialect in enumerate(dialects()) if "*" in dialect.marks)
+
+
+@lru_cache(MAX_REMEMBERED)
+def in_order(marked: frozenset[int], scope: str) -> Sequence[Dialect]:
+    """The speakers: what is explicit, the scope's own, the others by rank."""
+    own = by_scope(scope)
+    others = [dialects()[place] for place in sorted(marked)]
+    if own is None:
+        return others
+    first = [dialect for dialect in (explicit.DIALECT,) if dialect in others and dialect is not own]
+    return [*first, own, *(dialect for dialect in others if dialect is not own and dialect not in first)]
+
+
+def speakers(span: SpanView) -> Sequence[Dialect]:
+    """The dialects that read this span, in the order in which they are heard."""
+    marked = always()
+    for key in span.attrs:
+        marked |= by_mark(key)
+    for event in span.events:
+        marked |= by_mark(event.name)
+    for log in span.logs:
+        marked |= by_mark(log.name)
+        for key in log.attrs:
+            marked |= by_mark(key)
+    return in_order(marked, span.scope_name)
+
+
+def read(span: SpanView) -> Reading:
+    """One reading of a span; `type` and all else that was set by hand stands whatever the dialects say."""
+    heard: Reading | None = None
+    for dialect in speakers(span):
+        said = dialect.read(span)
+        if heard is None:
+            heard = said
+        else:
+            _hear(heard, said, dialect.name)
+    return heard or Reading()
+
+
+def _hear(heard: Reading, said: Reading, name: str) -> None:
+    for field in MERGED:
+        more: Any = getattr(said, field)
+        if more is None:
+            continue
+        known = getattr(heard, field)
+        if known is None:
+            setattr(heard, field, more)
+        elif field not in UNSHOWN and more != known:
+            heard.metadata[f"{name}.{field}"] = more
+    for key, more in said.metadata.items():
+        if heard.metadata.setdefault(key, more) != more:
+            heard.metadata[f"{name}.{key}"] = more
+    for key, more in said.trace_metadata.items():
+        heard.trace_metadata.setdefault(key, more)

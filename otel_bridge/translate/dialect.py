@@ -1,0 +1,305 @@
+"""What a dialect is, what it says of a span, and the readers that dialects share.
+
+Readers pop what they understand and leave everything else where it is. None of them raises for what a span contains.
+"""
+
+import hashlib
+import math
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from otel_bridge.model import Json, Level, ObservationType, Usage
+from otel_bridge.translate.span import Event, LogView, SpanView
+
+MAX_INDEX = 10_000
+MAX_SEGMENTS = 32
+MAX_JSON_DEPTH = 100
+NS = 1_000_000_000
+JSON_OPENERS = frozenset({"{", "[", '"'})
+
+
+@dataclass(slots=True)
+class Reading:
+    """What one dialect says of one span; None is "nothing said". Of several dialects the first that speaks is heard.
+
+    name: instead of the span's own name.
+    input, output: plain JSON or text; messages as lists of {role, content, tool_calls ...}, see `messages`.
+    cost: US dollars by bucket, with `total`.
+    response_id: the provider's id of the response. Two nested spans with one id are one call.
+    call: any key that two spans of this trace share if and only if they report one call, nested or not.
+    aggregate: the usage is a sum over the spans below, also where the type is GENERATION.
+    noise: of no interest to who looks at agents; it is shown at level DEBUG.
+    """
+
+    type: ObservationType | None = None
+    name: str | None = None
+    input: Json = None
+    output: Json = None
+    model: str | None = None
+    model_parameters: dict[str, Any] | None = None
+    usage: Usage | None = None
+    cost: dict[str, float] | None = None
+    completion_start_ns: int | None = None
+    level: Level | None = None
+    status_message: str | None = None
+    prompt_name: str | None = None
+    prompt_version: int | None = None
+    session_id: str | None = None
+    user_id: str | None = None
+    trace_name: str | None = None
+    tags: list[str] | None = None
+    environment: str | None = None
+    release: str | None = None
+    version: str | None = None
+    public: bool | None = None
+    trace_input: Json = None
+    trace_output: Json = None
+    response_id: str | None = None
+    call: str | None = None
+    aggregate: bool | None = None
+    noise: bool | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    trace_metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True, frozen=True)
+class Dialect:
+    """How one family of instrumentations speaks. A file in `dialects/` holds one as DIALECT; that registers it.
+
+    read: takes what it understands out of a span's view; total, never raises for what a span contains.
+    scopes: instrumentation scopes it speaks for: names, or `prefix*`. Among all that fit the longest is heard.
+    marks: tell-tale keys of attributes, or names of events and log records: names, or `prefix*`.
+    rank: among dialects found by their marks the lower one speaks first; conventions that others build on have
+        higher ones, so that a framework's own words come before the general ones it sends along.
+    spans: reads the spans that log records stand for where the records belong to no span; takes those it used out of
+        the list, which holds the records of one trace in order of time.
+    key: the assembly key for a log record without a trace id (see `derived_key`), or None if it can't tell.
+    checked: documentation and versions that it was checked against.
+    """
+
+    name: str
+    read: Callable[[SpanView], Reading]
+    scopes: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
+    rank: int = 0
+    spans: Callable[[list[LogView]], list[SpanView]] | None = None
+    key: Callable[[LogView], str | None] | None = None
+    checked: str = ""
+
+
+def text(attrs: dict[str, Any], *keys: str) -> str | None:
+    """Pop the first that is a string with something in it."""
+    for key in keys:
+        value = attrs.get(key)
+        if isinstance(value, str) and value:
+            del attrs[key]
+            _drop_equal(attrs, keys, value)
+            return value
+    return None
+
+
+def value(attrs: dict[str, Any], *keys: str) -> Json:
+    """Pop the first that says anything, with JSON in strings parsed."""
+    for key in keys:
+        if attrs.get(key) not in (None, ""):
+            raw = attrs.pop(key)
+            _drop_equal(attrs, keys, raw)
+            return from_json(raw)
+    return None
+
+
+def count(attrs: dict[str, Any], *keys: str) -> int | None:
+    """Pop the first that is a non-negative whole number, also if it came as a float or as digits."""
+    for key in keys:
+        if key in attrs and (found := whole(attrs[key])) is not None:
+            raw = attrs.pop(key)
+            _drop_equal(attrs, keys, raw)
+            return found
+    return None
+
+
+def number(attrs: dict[str, Any], *keys: str) -> float | None:
+    """Pop the first that is a finite number, also if it came as text."""
+    for key in keys:
+        if key in attrs and (found := finite(attrs[key])) is not None:
+            raw = attrs.pop(key)
+            _drop_equal(attrs, keys, raw)
+            return found
+    return None
+
+
+def _drop_equal(attrs: dict[str, Any], keys: tuple[str, ...], raw: Any) -> None:
+    """Other spellings that say the same need not be shown; those that say something else stay."""
+    for key in keys:
+        if key in attrs and attrs[key] == raw:
+            del attrs[key]
+
+
+def whole(raw: Any) -> int | None:
+    """A non-negative whole number, or None."""
+    if isinstance(raw, str):
+        return int(raw) if raw.isascii() and raw.isdigit() and len(raw) < 19 else None
+    if isinstance(raw, bool) or not isinstance(raw, int | float) or not 0 <= raw < 1 << 63:
+        return None
+    return int(raw) if raw == int(raw) else None
+
+
+def finite(raw: Any) -> float | None:
+    """A finite number, or None."""
+    if isinstance(raw, bool) or not isinstance(raw, int | float | str):
+        return None
+    try:
+        found = float(raw)
+    except (ValueError, OverflowError):
+        return None
+    return found if math.isfinite(found) else None
+
+
+def from_json(raw: Json) -> Json:
+    """What a string holds if it is JSON (an object, an array, a quoted string), else the value as it is."""
+    if not isinstance(raw, str) or raw.lstrip()[:1] not in JSON_OPENERS:
+        return raw
+    try:
+        found: Json = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return raw
+    if isinstance(found, str):
+        return from_json(found) if found[:1] in ("{", "[") else found
+    if raw.count("[") + raw.count("{") > MAX_JSON_DEPTH and _too_deep(found):
+        return raw  # what cannot be written again stays the text it was
+    return found
+
+
+def _too_deep(found: Json) -> bool:
+    level = [found]
+    for _ in range(MAX_JSON_DEPTH):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def nested(attrs: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """Pop all keys that begin with a prefix (which ends with its dot), and give them without it."""
+    start = len(prefix)
+    return {key[start:]: attrs.pop(key) for key in list(attrs) if key.startswith(prefix) and len(key) > start}
+
+
+def unflatten(attrs: dict[str, Any], prefix: str) -> Json:
+    """Pop `prefix` + `0.role`, `0.tool_calls.1.name` ... and give the list they spell, or None.
+
+    Keys where no number follows the prefix are left alone. Numbers make lists, closed up where some are missing. An
+    index above MAX_INDEX, or a key that contradicts another, stays where it is. Segments that mean something to
+    JavaScript get a `_` before them.
+    """
+    root: dict[str, Any] = {}
+    start = len(prefix)
+    for key in [key for key in attrs if key.startswith(prefix) and key[start : start + 1].isdigit()]:
+        segments = key[start:].split(".")
+        if len(segments) <= MAX_SEGMENTS and all(map(_fits, segments)) and _put(root, segments, attrs[key]):
+            del attrs[key]
+    return _closed(root) if root else None
+
+
+HOSTILE = frozenset({"__proto__", "constructor", "prototype"})
+
+
+def _fits(segment: str) -> bool:
+    return not (segment.isascii() and segment.isdigit()) or (len(segment) < 6 and int(segment) <= MAX_INDEX)
+
+
+def _put(root: dict[str, Any], segments: list[str], leaf: Any) -> bool:
+    """Put a leaf in its place, unless something else is there: branches are marked by being `_Branch`."""
+    at = root
+    for depth, segment in enumerate(segments):
+        name = f"_{segment}" if segment in HOSTILE else segment
+        if depth == len(segments) - 1:
+            if name in at:
+                return False
+            at[name] = leaf
+            return True
+        below = at.setdefault(name, _Branch())
+        if not isinstance(below, _Branch):
+            return False
+        at = below
+    return False
+
+
+class _Branch(dict[str, Any]):
+    """An object that `unflatten` made, as opposed to one that an attribute held."""
+
+
+def _closed(branch: dict[str, Any]) -> Json:
+    inner = {key: _closed(item) if isinstance(item, _Branch) else item for key, item in branch.items()}
+    if all(key.isascii() and key.isdigit() for key in inner):
+        return [inner[key] for key in sorted(inner, key=int)]
+    return inner
+
+
+def strings(raw: Json) -> list[str] | None:
+    """A list of texts, from a list, a JSON list or a list with commas; None if it is empty."""
+    raw = from_json(raw)
+    if isinstance(raw, str):
+        raw = [part.strip() for part in raw.split(",")]
+    if not isinstance(raw, list):
+        return None
+    return [str(item) for item in raw if item not in (None, "") and not isinstance(item, dict | list)] or None
+
+
+ISO = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?\d*(Z|[+-]\d\d:?\d\d)?")
+
+
+def moment(raw: Json) -> int | None:
+    """Nanoseconds since 1970 from ISO 8601 text (UTC where it names no zone), or None."""
+    found = ISO.fullmatch(raw.strip().strip('"')) if isinstance(raw, str) else None
+    if found is None:
+        return None
+    zone = found[3] or "Z"
+    try:
+        whole_s = datetime.fromisoformat(found[1] + ("+00:00" if zone == "Z" else zone)).astimezone(UTC).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return int(whole_s) * NS + int((found[2] or "").ljust(9, "0"))
+
+
+def within(span: SpanView, at_ns: int | None) -> int | None:
+    """A moment if it lies within the span, else None."""
+    return at_ns if at_ns is not None and span.start_ns <= at_ns <= span.end_ns else None
+
+
+def derived_key(*parts: str) -> str:
+    """An assembly key for records without a trace id: 32 hex digits that the same parts always give."""
+    return hashlib.sha256("\x1f".join(parts).encode("utf-8", "replace")).hexdigest()[:32]
+
+
+def take(span: SpanView, names: Iterable[str]) -> list[Event | LogView]:
+    """Take the events and log records of these names out of a span, in order; `leave` puts back what is left."""
+    wanted = frozenset(names)
+    taken: list[Event | LogView] = []
+    if span.events and any(event.name in wanted for event in span.events):
+        taken += [event for event in span.events if event.name in wanted]
+        span.events = [event for event in span.events if event.name not in wanted]
+    if span.logs and any(log.name in wanted for log in span.logs):
+        taken += [log for log in span.logs if log.name in wanted]
+        span.logs = [log for log in span.logs if log.name not in wanted]
+    return taken
+
+
+def leave(span: SpanView, taken: Iterable[Event | LogView]) -> None:
+    """Put back what was taken and still says something: attributes that nobody popped, a body that is not None."""
+    for said in taken:
+        if isinstance(said, Event):
+            if said.attrs:
+                span.events.append(said)
+        elif said.attrs or said.body not in (None, ""):
+            span.logs.append(said)

@@ -1,0 +1,1 @@
+"""One file for each family of instrumentations; being here registers it."""

@@ -1,0 +1,234 @@
+"""OpenInference (Arize): `openinference.span.kind`, `llm.*`, `input.value` and `output.value`.
+
+https://github.com/Arize-ai/openinference/blob/main/spec/semantic_conventions.md
+"""
+
+import re
+from typing import Any
+
+from otel_bridge.model import Json, ObservationType, Usage
+from otel_bridge.translate import table
+from otel_bridge.translate.dialect import Dialect, Reading, count, from_json, strings, text, unflatten, value, whole
+from otel_bridge.translate.messages import message, with_tools
+from otel_bridge.translate.span import SpanView
+
+KINDS = {
+    "LLM": ObservationType.GENERATION,
+    "EMBEDDING": ObservationType.EMBEDDING,
+    "CHAIN": ObservationType.CHAIN,
+    "RETRIEVER": ObservationType.RETRIEVER,
+    "RERANKER": ObservationType.RETRIEVER,
+    "TOOL": ObservationType.TOOL,
+    "AGENT": ObservationType.AGENT,
+    "GUARDRAIL": ObservationType.GUARDRAIL,
+    "EVALUATOR": ObservationType.EVALUATOR,
+}
+PREPARES = re.compile(r"\b_prepare_")  # LlamaIndex calls an LLM span what only puts a request together
+DOCUMENTS_IN = ("reranker.input_documents.",)
+DOCUMENTS_OUT = ("retrieval.documents.", "reranker.output_documents.")
+
+
+def read(span: SpanView) -> Reading:
+    """Read a span of any kind; content in messages goes before the raw `input.value`, which then stays."""
+    attrs = span.attrs
+    for key in ("input.value", "output.value"):
+        if key in attrs:
+            attrs[key] = from_json(attrs[key])
+    answer = attrs.get("output.value")
+    raw = answer if isinstance(answer, dict) else {}
+    reading = Reading(type=_type(span), response_id=raw["id"] if isinstance(raw.get("id"), str) and raw["id"] else None)
+    reading.model = text(
+        attrs,
+        "llm.response.model_name",
+        "llm.model_name",
+        "llm.request.model_name",
+        "embedding.model_name",
+        "reranker.model_name",
+    )
+    reading.usage = _usage(attrs, raw.get("usage"))
+    reading.cost = table.cost(attrs, ("llm.cost.total",), ("llm.cost.prompt",), ("llm.cost.completion",))
+    reading.model_parameters = _parameters(attrs)
+    _content(span, reading)
+    _metadata(attrs, reading)
+    if reading.type is ObservationType.TOOL:
+        name = attrs.get("tool.name")
+        reading.name = name if isinstance(name, str) and name not in span.name else None
+    return reading
+
+
+def _type(span: SpanView) -> ObservationType | None:
+    kind = span.attrs.get("openinference.span.kind")
+    if kind == "LLM" and PREPARES.search(span.name):
+        return ObservationType.CHAIN
+    return KINDS.get(kind.upper()) if isinstance(kind, str) else None
+
+
+def _usage(attrs: dict[str, Any], raw: Json) -> Usage | None:
+    """Counts from the attributes; how much of them was cached, if they don't say, from the provider's answer."""
+    counted = raw if isinstance(raw, dict) else {}
+    read = count(attrs, "llm.token_count.prompt_details.cache_read", "llm.token_count.prompt_details.cache_input")
+    written = count(attrs, "llm.token_count.prompt_details.cache_write")
+    return Usage.inclusive(
+        count(attrs, "llm.token_count.prompt"),
+        count(attrs, "llm.token_count.completion"),
+        cache_read=whole(counted.get("cache_read_input_tokens")) if read is None else read,
+        cache_write=whole(counted.get("cache_creation_input_tokens")) if written is None else written,
+        reasoning=count(attrs, "llm.token_count.completion_details.reasoning"),
+        input_audio=count(attrs, "llm.token_count.prompt_details.audio"),
+        output_audio=count(attrs, "llm.token_count.completion_details.audio"),
+        total=count(attrs, "llm.token_count.total"),
+    )
+
+
+def _parameters(attrs: dict[str, Any]) -> dict[str, Any] | None:
+    for key in ("llm.invocation_parameters", "embedding.invocation_parameters"):
+        found = from_json(attrs.get(key))
+        if isinstance(found, dict):
+            del attrs[key]
+            return found or None
+    return None
+
+
+def _content(span: SpanView, reading: Reading) -> None:
+    attrs = span.attrs
+    asked: Json = _messages(unflatten(attrs, "llm.input_messages."), "user")
+    answered: Json = _messages(unflatten(attrs, "llm.output_messages."), "assistant")
+    tools = _inner(unflatten(attrs, "llm.tools."), "tool")
+    if isinstance(tools, list):
+        tools = [
+            from_json(tool["json_schema"]) if isinstance(tool, dict) and tool.keys() == {"json_schema"} else tool
+            for tool in tools
+        ]
+    if asked is None:
+        asked = _prompts(attrs)
+    if asked is None:
+        asked, vectors = _embedded(attrs)
+        answered = vectors if answered is None else answered
+        if vectors is not None and answered is not vectors:
+            reading.metadata["embeddings"] = vectors
+    for prefix in DOCUMENTS_IN:
+        asked = asked or _inner(unflatten(attrs, prefix), "document") or None
+    for prefix in DOCUMENTS_OUT:
+        answered = answered or _inner(unflatten(attrs, prefix), "document") or None
+    if asked is None:
+        asked = value(attrs, "input.value")
+    reading.input = with_tools(asked, tools)
+    reading.output = value(attrs, "output.value") if answered is None else answered
+
+
+def _messages(raw: Json, role: str) -> list[Json] | None:
+    if not isinstance(raw, list):
+        return None
+    spoken: list[Json] = []
+    for item in _inner(raw, "message"):
+        spoken += message(_opened(item), role) if isinstance(item, dict) else [item]
+    return spoken
+
+
+def _opened(said: dict[str, Any]) -> dict[str, Any]:
+    """A message without OpenInference's wrappers; a call that is among the contents too is not shown twice."""
+    opened = dict(said)
+    calls = _inner(opened.pop("tool_calls"), "tool_call") if isinstance(opened.get("tool_calls"), list) else []
+    contents = opened.pop("contents") if isinstance(opened.get("contents"), list) else []
+    parts = [_part(part) for part in contents if not _repeats(part, calls)]
+    if parts:
+        text_only = opened.pop("content", None)
+        opened["content"] = ([{"type": "text", "text": text_only}] if isinstance(text_only, str) else []) + parts
+    if calls:
+        opened["tool_calls"] = calls
+    if "function_call_name" in opened:
+        function = {
+            "name": opened.pop("function_call_name"),
+            "arguments": opened.pop("function_call_arguments_json", ""),
+        }
+        opened["tool_calls"] = [*calls, {"type": "function", "function": function}]
+    return opened
+
+
+def _repeats(part: Json, known: list[Json]) -> bool:
+    """A tool call among the contents that is among the calls as well."""
+    if not isinstance(part, dict) or part.get("message_content") not in (None, {"type": "tool_use"}):
+        return False
+    return isinstance(part.get("tool_call"), dict) and part["tool_call"] in known
+
+
+def _part(part: Json) -> Json:
+    """A part of a message out of its wrappers, if there is nothing beside them."""
+    if not isinstance(part, dict):
+        return part
+    inner, called = part.get("message_content"), part.get("tool_call")
+    if inner in (None, {"type": "tool_use"}) and isinstance(called, dict) and isinstance(called.get("function"), dict):
+        rest = {key: item for key, item in called.items() if key != "function"}
+        return {**called["function"], **rest, "type": "tool_call"}
+    if not isinstance(inner, dict) or len(part) > 1:
+        return part
+    image = inner.get("image")
+    if isinstance(image, dict):
+        image = image.get("image", image)
+    if isinstance(image, dict) and image.keys() == {"url"}:
+        return {"type": "image_url", "image_url": image}
+    return inner
+
+
+def _inner(raw: Json, wrapper: str) -> list[Any]:
+    """`[{wrapper: x}, ...]` as `[x, ...]`; whatever else is beside the wrapper keeps it."""
+    if not isinstance(raw, list):
+        return []
+    return [
+        item[wrapper] if isinstance(item, dict) and len(item) == 1 and isinstance(item.get(wrapper), dict) else item
+        for item in raw
+    ]
+
+
+def _prompts(attrs: dict[str, Any]) -> Json:
+    """Text completions: `llm.prompts` as a list, or `llm.prompts.N.prompt.text`."""
+    if isinstance(attrs.get("llm.prompts"), list):
+        return strings(attrs.pop("llm.prompts"))
+    return _inner(unflatten(attrs, "llm.prompts."), "prompt") or None
+
+
+def _embedded(attrs: dict[str, Any]) -> tuple[Json, Json]:
+    """Texts and their vectors."""
+    embedded = _inner(unflatten(attrs, "embedding.embeddings."), "embedding")
+    if not embedded:
+        return None, None
+    if not all(isinstance(item, dict) and item.keys() <= {"text", "vector"} for item in embedded):
+        return embedded, None
+    vectors = [item["vector"] for item in embedded if "vector" in item] or None
+    texts = [item["text"] for item in embedded if "text" in item]
+    return texts[0] if len(texts) == 1 else texts or None, vectors
+
+
+def _metadata(attrs: dict[str, Any], reading: Reading) -> None:
+    """`metadata` is an object of the user's; who and where may be in it."""
+    said = from_json(attrs.get("metadata"))
+    if isinstance(said, dict):
+        del attrs["metadata"]
+        reading.metadata |= said
+        reading.session_id = _text(said, "session_id", "sessionId", "thread_id", "conversation_id")
+        reading.user_id = _text(said, "user_id", "userId")
+        if "session.id" in attrs:
+            reading.session_id = text(attrs, "session.id")
+        if "user.id" in attrs:
+            reading.user_id = text(attrs, "user.id")
+
+
+def _text(said: dict[str, Any], *keys: str) -> str | None:
+    return next((said[key] for key in keys if isinstance(said.get(key), str) and said[key]), None)
+
+
+DIALECT = Dialect(
+    name="openinference",
+    scopes=("openinference.*", "@arizeai/openinference*"),
+    marks=(
+        "openinference.*",
+        "llm.token_count.*",
+        "llm.input_messages.*",
+        "llm.output_messages.*",
+        "input.value",
+        "output.value",
+    ),
+    rank=30,
+    read=read,
+    checked="openinference-instrumentation-* of November 2026, Python and JavaScript",
+)

@@ -1,0 +1,245 @@
+"""OpenTelemetry's conventions for generative AI, all versions: attributes, span events and log records `gen_ai.*`.
+
+https://github.com/open-telemetry/semantic-conventions-genai
+"""
+
+from typing import Any
+
+from otel_bridge.model import Json, Level, ObservationType
+from otel_bridge.translate import table
+from otel_bridge.translate.dialect import Dialect, Reading, from_json, leave, nested, strings, take, text, value
+from otel_bridge.translate.messages import message, messages, system, with_tools
+from otel_bridge.translate.span import LogView, SpanView
+
+TYPES = {
+    "chat": ObservationType.GENERATION,
+    "text_completion": ObservationType.GENERATION,
+    "completion": ObservationType.GENERATION,
+    "generate_content": ObservationType.GENERATION,
+    "generate": ObservationType.GENERATION,
+    "responses": ObservationType.GENERATION,
+    "messages": ObservationType.GENERATION,
+    "llm_call": ObservationType.GENERATION,
+    "embeddings": ObservationType.EMBEDDING,
+    "embedding": ObservationType.EMBEDDING,
+    "execute_tool": ObservationType.TOOL,
+    "tool_call": ObservationType.TOOL,
+    "invoke_agent": ObservationType.AGENT,
+    "create_agent": ObservationType.AGENT,
+    "invoke_workflow": ObservationType.CHAIN,
+    "plan": ObservationType.CHAIN,
+    "agent_step": ObservationType.CHAIN,
+    "execute_task": ObservationType.CHAIN,
+    "retrieval": ObservationType.RETRIEVER,
+    "search_memory": ObservationType.RETRIEVER,
+    "rerank": ObservationType.RETRIEVER,
+    "evaluate": ObservationType.EVALUATOR,
+    "guardrail": ObservationType.GUARDRAIL,
+}
+CALLS = (ObservationType.GENERATION, ObservationType.EMBEDDING)
+
+DETAILS = ("gen_ai.client.inference.operation.details",)
+SPEAKERS = {
+    "gen_ai.system.message": "system",
+    "gen_ai.user.message": "user",
+    "gen_ai.assistant.message": "assistant",
+    "gen_ai.tool.message": "tool",
+}
+CHOICE = "gen_ai.choice"
+MESSAGES = (*SPEAKERS, CHOICE)
+FRAME = frozenset({"role", "tool_call_id", "finish_reason"})
+PROVIDERS = frozenset({"gen_ai.system", "gen_ai.provider.name"})
+CONTENT = ("gen_ai.content.prompt", "gen_ai.content.completion")
+
+TEXT_OR_CHAT = ("gen_ai.prompt", "gen_ai.completion")
+
+
+def read(span: SpanView) -> Reading:
+    """Read a span of any version of the conventions, with content wherever it came."""
+    attrs = span.attrs
+    reading = Reading()
+    _join_details(span)
+    kind = reading.type = _type(attrs)
+    response_id = attrs.get("gen_ai.response.id")
+    reading.response_id = response_id if isinstance(response_id, str) else None
+    reading.model = _model(attrs)
+    if kind is None or kind in CALLS or kind is ObservationType.AGENT:
+        reading.model_parameters = nested(attrs, "gen_ai.request.") or None
+    reading.usage = table.usage(
+        attrs,
+        beside=span.scope_name in table.CACHE_BESIDE
+        or attrs.get("gen_ai.provider.name", attrs.get("gen_ai.system")) in table.CACHE_BESIDE_PROVIDERS,
+    )
+    reading.cost = table.cost(attrs, table.COST_TOTAL, table.COST_INPUT, table.COST_OUTPUT)
+    match kind:
+        case ObservationType.TOOL:
+            _tool(span, reading)
+        case ObservationType.RETRIEVER:
+            reading.input = value(attrs, "gen_ai.retrieval.query.text", "gen_ai.retrieval.query")
+            reading.output = value(attrs, "gen_ai.retrieval.documents")
+    _content(span, reading)
+    _finish(attrs, reading)
+    return reading
+
+
+def _join_details(span: SpanView) -> None:
+    """Content and numbers that came in an event of the call: as if the span had said them itself."""
+    taken = take(span, DETAILS)
+    for said in taken:
+        if isinstance(said, LogView) and isinstance(said.body, dict):
+            said.attrs = said.body | said.attrs
+            said.body = None
+        for key, item in list(said.attrs.items()):
+            if key not in span.attrs:
+                span.attrs[key] = said.attrs.pop(key)
+            elif from_json(span.attrs[key]) == from_json(item):
+                del said.attrs[key]
+    leave(span, taken)
+
+
+def _type(attrs: dict[str, Any]) -> ObservationType | None:
+    operation = attrs.get("gen_ai.operation.name")
+    if isinstance(operation, str) and operation:
+        return TYPES.get(operation.lower())
+    if "gen_ai.tool.name" in attrs or "gen_ai.tool.call.id" in attrs:
+        return ObservationType.TOOL
+    if "gen_ai.request.model" in attrs or "gen_ai.response.model" in attrs:
+        return ObservationType.GENERATION
+    return ObservationType.GENERATION if "gen_ai.usage.output_tokens" in attrs else None
+
+
+def _model(attrs: dict[str, Any]) -> str | None:
+    """What answered, else what was asked; the one that is not used stays."""
+    answered = text(attrs, "gen_ai.response.model")
+    if answered is None:
+        return text(attrs, "gen_ai.request.model")
+    if attrs.get("gen_ai.request.model") == answered:
+        del attrs["gen_ai.request.model"]
+    elif "gen_ai.request.model" in attrs:
+        attrs["requested_model"] = attrs.pop("gen_ai.request.model")
+    return answered
+
+
+def _tool(span: SpanView, reading: Reading) -> None:
+    attrs = span.attrs
+    reading.input = value(attrs, "gen_ai.tool.call.arguments", "gen_ai.tool.arguments", "gen_ai.tool.input")
+    reading.output = value(
+        attrs, "gen_ai.tool.call.result", "gen_ai.tool.result", "gen_ai.tool.output", "gen_ai.tool.message"
+    )
+    name = attrs.get("gen_ai.tool.name")
+    if isinstance(name, str) and name not in span.name:
+        reading.name = name
+
+
+def _content(span: SpanView, reading: Reading) -> None:
+    """Messages from attributes, else from events, else in the oldest spellings."""
+    attrs = span.attrs
+    spoken, answered = value(attrs, "gen_ai.input.messages"), value(attrs, "gen_ai.output.messages")
+    heard, chosen = _spoken(span)
+    prompt, completion = _oldest(span)
+    asked = _first(reading, "input", messages(spoken), heard, prompt)
+    reading.output = _first(reading, "output", messages(answered, "assistant"), chosen, completion)
+    instructions = system(value(attrs, "gen_ai.system_instructions"))
+    if instructions and isinstance(asked, list | None) and not (asked and _is_system(asked[0])):
+        asked = instructions + (asked or [])
+    elif instructions and not (isinstance(asked, list) and asked[0] == instructions[0]):
+        reading.metadata["gen_ai.system_instructions"] = instructions
+    reading.input = (
+        asked if reading.type is ObservationType.TOOL else with_tools(asked, value(attrs, "gen_ai.tool.definitions"))
+    )
+
+
+def _first(reading: Reading, field: str, *found: Json) -> Json:
+    """What the reading has, else the first that was found; what others say otherwise goes to the metadata."""
+    said = [item for item in (getattr(reading, field), *found) if item not in (None, [])]
+    others = [item for item in said[1:] if item != said[0]]
+    if others:
+        reading.metadata[f"gen_ai.{field}"] = others[0] if len(others) == 1 else others
+    return said[0] if said else None
+
+
+def _is_system(spoken: Json) -> bool:
+    return isinstance(spoken, dict) and spoken.get("role") in ("system", "developer")
+
+
+def _spoken(span: SpanView) -> tuple[list[Json], list[Json]]:
+    """Messages that came one by one, as span events or log records; those without content stay what they are."""
+    asked: list[Json] = []
+    reply: list[Json] = []
+    for event in take(span, MESSAGES):
+        attrs, body = event.attrs, event.body if isinstance(event, LogView) else None
+        said = {
+            key: from_json(item)
+            for key, item in attrs.items()
+            if key not in PROVIDERS or span.attrs.setdefault(key, item) != item
+        }
+        if isinstance(body, dict):
+            _merge(said, body)
+        elif body not in (None, ""):
+            said["content"] = body
+        if event.name == CHOICE:
+            inner = said.pop("message", None)
+            _merge(said, inner if isinstance(inner, dict) else {} if inner is None else {"content": inner})
+            if said.get("index") == 0:
+                del said["index"]
+            spoken, into = message(said, "assistant"), reply
+        else:
+            if event.name == "gen_ai.tool.message" and "id" in said:
+                said["tool_call_id"] = said.pop("id")
+            spoken, into = message(said, SPEAKERS[event.name]), asked
+        if any(_has_content(item) for item in spoken):
+            into += spoken
+        else:
+            leave(span, [event])
+    return asked, reply
+
+
+def _merge(said: dict[str, Any], more: dict[str, Any]) -> None:
+    """The inner word counts; an outer one that differs is kept beside it."""
+    for key, item in more.items():
+        if key in said and said[key] != item:
+            said[f"event.{key}"] = said[key]
+        said[key] = item
+
+
+def _has_content(spoken: Json) -> bool:
+    return not isinstance(spoken, dict) or any(
+        item not in (None, "", []) for key, item in spoken.items() if key not in FRAME
+    )
+
+
+def _oldest(span: SpanView) -> tuple[Json, Json]:
+    """Version 1.26 and 1.27: whole prompts and completions, as attributes or as span events."""
+    taken = take(span, CONTENT)
+    for event in taken:
+        for key in TEXT_OR_CHAT:
+            if key in event.attrs and key not in span.attrs:
+                span.attrs[key] = event.attrs.pop(key)
+    leave(span, taken)
+    prompt, completion = value(span.attrs, "gen_ai.prompt"), value(span.attrs, "gen_ai.completion")
+    return (
+        messages(prompt) if _chat(prompt) else prompt,
+        messages(completion, "assistant") if _chat(completion) else completion,
+    )
+
+
+def _chat(raw: Json) -> bool:
+    """Messages, as opposed to any other JSON that somebody calls a prompt."""
+    return isinstance(raw, list) and all(isinstance(item, dict) and ("role" in item or "parts" in item) for item in raw)
+
+
+def _finish(attrs: dict[str, Any], reading: Reading) -> None:
+    reasons = strings(attrs.get("gen_ai.response.finish_reasons"))
+    if reasons:
+        attrs["gen_ai.response.finish_reasons"] = reasons
+        if "error" in reasons:
+            reading.level, reading.status_message = Level.ERROR, "the model finished with an error"
+
+
+DIALECT = Dialect(
+    name="otel_genai",
+    marks=("gen_ai.*",),
+    rank=50,
+    read=read,
+    checked="semantic conventions 1.26 to 1.44, semantic-conventions-genai of November 2026",
+)

@@ -1,0 +1,67 @@
+"""What any span may say, by whatever instrumentation: errors, the first token, who and where, input and output."""
+
+from typing import Any
+
+from otel_bridge.model import Level
+from otel_bridge.translate import table
+from otel_bridge.translate.dialect import Dialect, Reading, leave, take, text, value
+from otel_bridge.translate.span import ERROR_CODE, OK_CODE, LogView, SpanView
+
+INPUT = ("input", "agent.input", "tool.input", "request.input")
+OUTPUT = ("output", "agent.output", "tool.output", "response.output")
+EXCEPTIONS = ("exception", "gen_ai.client.operation.exception")
+THROWN = ("exception.type", "exception.message", "exception.stacktrace", "exception.escaped")
+NOISE = ("asgi.event.type",)
+
+
+def read(span: SpanView) -> Reading:
+    """Read the general attributes and events of OpenTelemetry."""
+    attrs = span.attrs
+    reading = Reading(
+        input=value(attrs, *INPUT),
+        output=value(attrs, *OUTPUT),
+        completion_start_ns=table.first_token(span),
+        noise=True if any(key in attrs for key in NOISE) else None,
+    )
+    table.identity(attrs, reading)
+    _error(span, reading)
+    return reading
+
+
+def _error(span: SpanView, reading: Reading) -> None:
+    """An error is what the status says; where it says nothing, an exception or an error type."""
+    thrown = _exception(span)
+    kind = thrown.get("exception.type") or span.attrs.get("error.type")
+    if span.status_code == OK_CODE or (span.status_code != ERROR_CODE and not thrown and not kind):
+        reading.status_message = span.status_message or None
+        return
+    reading.level = Level.ERROR
+    said = str(span.status_message or thrown.get("exception.message") or _said(span.attrs) or "")
+    if span.status_message or not kind:
+        reading.status_message = said or None
+    else:
+        reading.status_message = f"{kind}: {said}" if said else str(kind)
+
+
+def _exception(span: SpanView) -> dict[str, Any]:
+    """The exception that ended the span, with its stack trace moved to the attributes; earlier ones stay events."""
+    taken = take(span, EXCEPTIONS)
+    if taken:
+        thrown = taken[-1]
+        if isinstance(thrown, LogView) and isinstance(thrown.body, str) and "exception.message" not in thrown.attrs:
+            thrown.attrs["exception.message"], thrown.body = thrown.body, None
+        for key in THROWN:
+            if key in thrown.attrs and span.attrs.setdefault(key, thrown.attrs[key]) == thrown.attrs[key]:
+                del thrown.attrs[key]
+        leave(span, taken)
+    return {key: span.attrs[key] for key in THROWN if key in span.attrs}
+
+
+def _said(attrs: dict[str, Any]) -> str | None:
+    for key in ("error.message", "exception.message", "error"):
+        if isinstance(attrs.get(key), str) and attrs[key]:
+            return text(attrs, key)
+    return None
+
+
+DIALECT = Dialect(name="plain", marks=("*",), rank=100, read=read, checked="semantic conventions 1.44")

@@ -1,0 +1,100 @@
+"""OpenLLMetry (Traceloop): `traceloop.*`, `llm.request.*`, and `gen_ai.prompt.N.*` of releases before 0.50.
+
+https://github.com/traceloop/openllmetry
+"""
+
+from typing import Any
+
+from otel_bridge.model import Json, ObservationType
+from otel_bridge.translate.dialect import Dialect, Reading, from_json, nested, text, unflatten, value
+from otel_bridge.translate.messages import messages, with_tools
+from otel_bridge.translate.span import SpanView
+
+KINDS = {
+    "workflow": ObservationType.CHAIN,
+    "task": ObservationType.CHAIN,
+    "agent": ObservationType.AGENT,
+    "tool": ObservationType.TOOL,
+}
+REQUESTS = {
+    "chat": ObservationType.GENERATION,
+    "completion": ObservationType.GENERATION,
+    "embedding": ObservationType.EMBEDDING,
+    "rerank": ObservationType.RETRIEVER,
+}
+CHUNKS = frozenset({"gen_ai.content.completion.chunk", "llm.content.completion.chunk"})
+PROPERTIES = "traceloop.association.properties."
+
+
+def read(span: SpanView) -> Reading:
+    """Read what OpenLLMetry adds to the conventions; what it has in common with them is left to theirs."""
+    attrs = span.attrs
+    reading = Reading(type=_type(attrs))
+    properties = nested(attrs, PROPERTIES)
+    reading.session_id = text(
+        properties, "session_id", "sessionId", "session.id", "conversation_id", "chat_id", "thread_id"
+    )
+    reading.user_id = text(properties, "user_id", "userId", "user.id")
+    reading.metadata = properties
+    asked, answered = unflatten(attrs, "gen_ai.prompt."), unflatten(attrs, "gen_ai.completion.")
+    tools = unflatten(attrs, "llm.request.functions.")
+    if isinstance(tools, list):
+        tools = [_opened(tool) for tool in tools]
+    if asked is not None or tools is not None:
+        reading.input = with_tools(messages(_parsed(asked)) if asked is not None else None, tools)
+    else:
+        reading.input = value(attrs, "traceloop.entity.input", "gen_ai.task.input", "gen_ai.tool.call.arguments")
+    if answered is not None:
+        reading.output = messages(_parsed(answered), "assistant")
+    else:
+        reading.output = value(attrs, "traceloop.entity.output", "gen_ai.task.output", "gen_ai.tool.call.result")
+    if reading.type is ObservationType.TOOL:
+        name = attrs.get("traceloop.entity.name", attrs.get("gen_ai.tool.name"))
+        reading.name = name if isinstance(name, str) and name not in span.name else None
+    _chunks(span, reading)
+    return reading
+
+
+def _type(attrs: dict[str, Any]) -> ObservationType | None:
+    kind = attrs.get("traceloop.span.kind")
+    if kind == "task" and attrs.get("gen_ai.operation.name") not in (None, "", "execute_task"):
+        return None  # a task that says what it does
+    found = KINDS.get(kind.lower()) if isinstance(kind, str) else None
+    request = attrs.get("llm.request.type")
+    return found or (REQUESTS.get(request.lower()) if isinstance(request, str) else None)
+
+
+def _parsed(spoken: Json) -> Json:
+    """Content of several parts is JSON in a string."""
+    if not isinstance(spoken, list):
+        return spoken
+    return [
+        {**item, "content": from_json(item["content"])}
+        if isinstance(item, dict) and str(item.get("content", ""))[:2] in ("[{", "[ ")
+        else item
+        for item in spoken
+    ]
+
+
+def _opened(tool: Json) -> Json:
+    return {key: from_json(item) for key, item in tool.items()} if isinstance(tool, dict) else tool
+
+
+def _chunks(span: SpanView, reading: Reading) -> None:
+    """One empty event for each chunk of a stream: the first is the first token, their number is all the rest say."""
+    chunks = [event for event in span.events if event.name in CHUNKS]
+    if not chunks:
+        return
+    span.events = [event for event in span.events if event.name not in CHUNKS or event.attrs]
+    reading.metadata["stream_chunks"] = len(chunks)
+    first = min(event.time_ns for event in chunks)
+    reading.completion_start_ns = first if span.start_ns <= first <= span.end_ns else None
+
+
+DIALECT = Dialect(
+    name="traceloop",
+    marks=("traceloop.*", "gen_ai.prompt.0.*", "gen_ai.completion.0.*", "llm.request.type", *sorted(CHUNKS)),
+    rank=40,
+    read=read,
+    checked="traceloop-sdk 0.38.12 and 0.62.4 (Python), 0.27.0 (JavaScript)",
+)

@@ -1,0 +1,221 @@
+"""`langfuse.*` attributes, as Langfuse's SDKs send them and as anybody may set them by hand: they overrule all else.
+
+https://langfuse.com/integrations/native/opentelemetry#property-mapping
+"""
+
+from typing import Any
+
+from otel_bridge.model import Level, ObservationType, Usage
+from otel_bridge.translate.dialect import (
+    Dialect,
+    Reading,
+    finite,
+    from_json,
+    moment,
+    nested,
+    strings,
+    text,
+    value,
+    whole,
+    within,
+)
+from otel_bridge.translate.span import SpanView
+
+OBSERVATION = "langfuse.observation."
+TRACE = "langfuse.trace."
+TYPES = {str(kind).lower(): kind for kind in ObservationType}
+LEVELS = {
+    "debug": Level.DEBUG,
+    "trace": Level.DEBUG,
+    "verbose": Level.DEBUG,
+    "default": Level.DEFAULT,
+    "info": Level.DEFAULT,
+    "log": Level.DEFAULT,
+    "notice": Level.DEFAULT,
+    "ok": Level.DEFAULT,
+    "success": Level.DEFAULT,
+    "warning": Level.WARNING,
+    "warn": Level.WARNING,
+    "error": Level.ERROR,
+    "fatal": Level.ERROR,
+    "critical": Level.ERROR,
+}
+
+# What clients hand over where buckets are expected: the shapes of OpenAI's chat, Responses and older JavaScript APIs.
+SIDES = {
+    "prompt_tokens": "input",
+    "promptTokens": "input",
+    "input_tokens": "input",
+    "inputTokens": "input",
+    "completion_tokens": "output",
+    "completionTokens": "output",
+    "output_tokens": "output",
+    "outputTokens": "output",
+    "total_tokens": "total",
+    "totalTokens": "total",
+}
+DETAILS = ("prompt_tokens_details", "input_tokens_details", "completion_tokens_details", "output_tokens_details")
+
+
+def read(span: SpanView) -> Reading:
+    """Take all `langfuse.*` attributes; of what they can hold and don't, the rest stays."""
+    attrs = span.attrs
+    reading = Reading(
+        type=_of(attrs, "langfuse.observation.type", TYPES),
+        input=value(attrs, "langfuse.observation.input"),
+        output=value(attrs, "langfuse.observation.output"),
+        model=text(attrs, "langfuse.observation.model.name", "langfuse.observation.model"),
+        model_parameters=_object(attrs, "langfuse.observation.model.parameters"),
+        usage=_usage(attrs),
+        cost=_cost(attrs),
+        completion_start_ns=_first_token(span),
+        level=_of(attrs, "langfuse.observation.level", LEVELS),
+        status_message=text(attrs, "langfuse.observation.status_message"),
+        prompt_name=text(attrs, "langfuse.observation.prompt.name", "langfuse.prompt.name"),
+        session_id=text(attrs, "langfuse.session.id"),
+        user_id=text(attrs, "langfuse.user.id"),
+        trace_name=text(attrs, "langfuse.trace.name"),
+        environment=text(attrs, "langfuse.environment"),
+        release=text(attrs, "langfuse.release"),
+        version=text(attrs, "langfuse.version"),
+        public=_public(attrs),
+        trace_input=value(attrs, "langfuse.trace.input"),
+        trace_output=value(attrs, "langfuse.trace.output"),
+    )
+    for key in ("langfuse.observation.prompt.version", "langfuse.prompt.version"):
+        if (version := whole(attrs.get(key))) is not None:
+            reading.prompt_version = version
+            del attrs[key]
+            break
+    for key in ("langfuse.trace.tags", "langfuse.tags"):
+        if key in attrs and (tags := strings(attrs[key])):
+            reading.tags = tags
+            del attrs[key]
+            break
+    if attrs.get("langfuse.internal.is_app_root") in (True, False, "true", "false"):
+        del attrs["langfuse.internal.is_app_root"]  # the tree says it itself
+    reading.metadata = _metadata(attrs, OBSERVATION) | _decoded(nested(attrs, "langfuse.metadata."))
+    reading.trace_metadata = _metadata(attrs, TRACE)
+    _compat(reading)
+    return reading
+
+
+def _compat(reading: Reading) -> None:
+    """Older SDKs and LangChain's handler name session, user and tags in the metadata."""
+    for metadata in (reading.metadata, reading.trace_metadata):
+        reading.session_id = reading.session_id or text(metadata, "langfuse_session_id")
+        reading.user_id = reading.user_id or text(metadata, "langfuse_user_id")
+        if reading.tags is None and (tags := strings(metadata.get("langfuse_tags"))):
+            reading.tags = tags
+            del metadata["langfuse_tags"]
+
+
+def _metadata(attrs: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """`<prefix>metadata` as an object, and `<prefix>metadata.*` key by key."""
+    whole_object = from_json(attrs.get(f"{prefix}metadata"))
+    found: dict[str, Any] = {}
+    if isinstance(whole_object, dict):
+        del attrs[f"{prefix}metadata"]
+        found.update(whole_object)
+    return found | _decoded(nested(attrs, f"{prefix}metadata."))
+
+
+def _decoded(said: dict[str, Any]) -> dict[str, Any]:
+    """SDK 5 writes every value as JSON, quotes included; older ones only what is no text."""
+    return {key: from_json(item) for key, item in said.items()}
+
+
+def _of(attrs: dict[str, Any], key: str, table: dict[str, Any]) -> Any:
+    said = attrs.get(key)
+    found = table.get(said.lower()) if isinstance(said, str) else None
+    if found is not None:
+        del attrs[key]
+    return found
+
+
+def _object(attrs: dict[str, Any], key: str) -> dict[str, Any] | None:
+    found = from_json(attrs.get(key))
+    if not isinstance(found, dict):
+        return None
+    del attrs[key]
+    return found
+
+
+def _public(attrs: dict[str, Any]) -> bool | None:
+    for key in ("langfuse.trace.public", "langfuse.public"):
+        if attrs.get(key) in (True, False, "true", "false"):
+            return attrs.pop(key) in (True, "true")
+    return None
+
+
+def _first_token(span: SpanView) -> int | None:
+    found = within(span, moment(span.attrs.get("langfuse.observation.completion_start_time")))
+    if found is not None:
+        del span.attrs["langfuse.observation.completion_start_time"]
+    return found
+
+
+def _usage(attrs: dict[str, Any]) -> Usage | None:
+    key = "langfuse.observation.usage_details"
+    said = from_json(attrs.get(key))
+    if not isinstance(said, dict):
+        return None
+    found = usage_of(said)
+    if found is not None:
+        del attrs[key]
+    return found
+
+
+def usage_of(said: dict[str, Any]) -> Usage | None:
+    """Buckets made by hand as they are; what looks like an API's answer, or adds up to less, is made exclusive."""
+    if any(name in said for name in SIDES):
+        return _provider(said)
+    counted = {name: found for name, item in said.items() if (found := whole(item)) is not None}
+    total = counted.pop("total", None)
+    if not counted:
+        return None
+    usage = Usage(counted)
+    for side in ("input", "output"):
+        parts = sum(found for name, found in counted.items() if name != side and name.startswith(f"{side}_"))
+        if total is not None and total < sum(counted.values()) and parts <= counted.get(side, -1):
+            usage[side] -= parts  # what the parts name is inside the whole
+    usage["total"] = sum(usage.values())
+    return usage
+
+
+def _provider(said: dict[str, Any]) -> Usage | None:
+    sides = {SIDES[name]: whole(item) for name, item in said.items() if name in SIDES}
+    inner = {name: whole(n) for key in DETAILS if isinstance(said.get(key), dict) for name, n in said[key].items()}
+    read = inner.get("cached_tokens") or whole(said.get("cache_read_input_tokens"))
+    return Usage.inclusive(
+        sides.get("input"),
+        sides.get("output"),
+        cache_read=read,
+        cache_write=inner.get("cache_write_tokens") or whole(said.get("cache_creation_input_tokens")),
+        reasoning=inner.get("reasoning_tokens"),
+        total=sides.get("total"),
+    )
+
+
+def _cost(attrs: dict[str, Any]) -> dict[str, float] | None:
+    key = "langfuse.observation.cost_details"
+    said = from_json(attrs.get(key))
+    if not isinstance(said, dict):
+        return None
+    found = {
+        str(name): dollars for name, item in said.items() if (dollars := finite(item)) is not None and dollars >= 0
+    }
+    if not found:
+        return None
+    del attrs[key]
+    found.setdefault("total", sum(found.values()))
+    return found
+
+
+DIALECT = Dialect(
+    name="langfuse",
+    scopes=("langfuse-sdk*",),
+    marks=("langfuse.*",),
+    read=read,
+    checked="Langfuse SDK 3.15, 4.18, 5.0 (Python), 5.11 (JavaScript)",
+)

@@ -1,0 +1,145 @@
+"""Which trace a span or log record belongs to, batch by batch or for a whole closed input."""
+
+from collections.abc import Iterable
+
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from otel_bridge.batch import DEFAULT_TENANT, Batch
+from otel_bridge.trace import Known, LogEntry, Settled, SpanRecord, Trace
+from otel_bridge.translate.choose import by_scope
+from otel_bridge.translate.dialect import from_json
+from otel_bridge.translate.logs import EVALUATION
+from otel_bridge.translate.scores import RESPONSE_IDS, response_id
+from otel_bridge.translate.span import LogView, attributes
+
+Gathered = dict[str, tuple[list[SpanRecord], list[LogEntry]]]
+
+NO_TRACE = ""
+ANSWERS = ("gen_ai.output.messages", "gen_ai.completion", "llm.output_messages", "output.value")
+TRACE_ID_BYTES = 16
+
+
+def gather(batch: Batch) -> Gathered:
+    """The spans and log records of a batch by assembly key: the trace id as 32 hex digits.
+
+    For log records without one it is the key that the dialect of their scope derives; what belongs to no trace
+    (no key, or an id that is none) comes under "". Metrics give nothing.
+
+    Raises:
+        MalformedError: the batch's bytes are no OTLP request.
+    """
+    found: Gathered = {}
+    request = batch.request
+    if isinstance(request, ExportTraceServiceRequest):
+        for block in request.resource_spans:
+            resource = block.resource
+            for scoped in block.scope_spans:
+                scope = scoped.scope
+                for span in scoped.spans:
+                    found.setdefault(_key(span.trace_id), ([], []))[0].append(SpanRecord(span, scope, resource))
+    elif isinstance(request, ExportLogsServiceRequest):
+        for logs in request.resource_logs:
+            for scoped_logs in logs.scope_logs:
+                for record in scoped_logs.log_records:
+                    entry = LogEntry(record, scoped_logs.scope, logs.resource)
+                    found.setdefault(_key(record.trace_id) or _derived(entry), ([], []))[1].append(entry)
+    return found
+
+
+def _key(trace_id: bytes) -> str:
+    return trace_id.hex() if len(trace_id) == TRACE_ID_BYTES and any(trace_id) else NO_TRACE
+
+
+def _derived(entry: LogEntry) -> str:
+    dialect = by_scope(entry.scope.name)
+    if dialect is None or dialect.key is None:
+        return NO_TRACE
+    resource = attributes(entry.resource.attributes)
+    return dialect.key(LogView.of(entry.record, entry.scope, resource)) or NO_TRACE
+
+
+def traces_of(batches: Iterable[Batch]) -> list[Trace]:
+    """The traces of a closed input, read to its end, in the order in which they begin in it.
+
+    Evaluation results without a trace find the response that they name. A call that two instrumentations report in two
+    traces counts in the one that says more of it.
+
+    Raises:
+        MalformedError: a batch's bytes are no OTLP request.
+    """
+    whole: Gathered = {}
+    tenant = DEFAULT_TENANT
+    for batch in batches:
+        tenant = batch.tenant
+        for key, (spans, logs) in gather(batch).items():
+            into = whole.setdefault(key, ([], []))
+            into[0].extend(spans)
+            into[1].extend(logs)
+    _place_evaluations(whole)
+    known = _told_twice(whole)
+    return [
+        Trace(key=key, spans=spans, logs=logs, tenant=tenant, settled=Settled.WHOLE, known=known.get(key))
+        for key, (spans, logs) in whole.items()
+        if spans or logs
+    ]
+
+
+def _place_evaluations(whole: Gathered) -> None:
+    _, homeless = whole.get(NO_TRACE, ([], []))
+    wanted = {
+        id(entry): found
+        for entry in homeless
+        if entry.record.event_name == EVALUATION and (found := response_id(attributes(entry.record.attributes)))
+    }
+    if not wanted:
+        return
+    keys = {
+        found: key
+        for key, (spans, _) in whole.items()
+        for record in spans
+        if key and (found := response_id(attributes(record.span.attributes)))
+    }
+    for entry in list(homeless):
+        key = keys.get(wanted.get(id(entry), ""))
+        if key:
+            homeless.remove(entry)
+            whole[key][1].append(entry)
+
+
+def _told_twice(whole: Gathered) -> dict[str, Known]:
+    """Calls to leave to another trace: one response id, two scopes, one span within the time of the other."""
+    seen: dict[str, list[tuple[str, SpanRecord]]] = {}
+    for key, (spans, _) in whole.items():
+        for record in spans:
+            found = _response(record) if key else None
+            if found:
+                seen.setdefault(found, []).append((key, record))
+    known: dict[str, Known] = {}
+    for found, told in seen.items():
+        told.sort(key=lambda pair: (_shows_answer(pair[1]), pair[1].span.ByteSize()), reverse=True)
+        rich_key, rich = told[0]
+        for key, poor in told[1:]:
+            if key != rich_key and poor.scope.name != rich.scope.name and _overlap(rich, poor):
+                known.setdefault(key, Known()).calls.append(found)
+    return known
+
+
+def _response(record: SpanRecord) -> str | None:
+    for pair in record.span.attributes:
+        if pair.key in RESPONSE_IDS:
+            return pair.value.string_value or None
+        if pair.key == "output.value" and '"id"' in pair.value.string_value:
+            answer = from_json(pair.value.string_value)
+            if isinstance(answer, dict) and isinstance(answer.get("id"), str):
+                return str(answer["id"])
+    return None
+
+
+def _shows_answer(record: SpanRecord) -> bool:
+    return any(pair.key.startswith(ANSWERS) for pair in record.span.attributes)
+
+
+def _overlap(one: SpanRecord, other: SpanRecord) -> bool:
+    (a, b), (c, d) = ((record.span.start_time_unix_nano, record.span.end_time_unix_nano) for record in (one, other))
+    return (a <= c and d <= b) or (c <= a and b <= d)

@@ -1,0 +1,208 @@
+"""Chat messages of every shape as the ones that Langfuse renders: {role, content, tool_calls, tool_call_id ...}.
+
+Known shapes: parts of the OpenTelemetry conventions, OpenAI, Anthropic and Bedrock blocks, Gemini parts, LangChain's
+serialised messages. What is not known stays in the message as it came.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from otel_bridge.model import Json
+
+ROLES = {"model": "assistant", "ai": "assistant", "human": "user", "function": "tool", "tool-response": "tool"}
+LANGCHAIN = {
+    "HumanMessage": "user",
+    "AIMessage": "assistant",
+    "AIMessageChunk": "assistant",
+    "SystemMessage": "system",
+    "ToolMessage": "tool",
+    "FunctionMessage": "tool",
+}
+CALL_KINDS = ("tool_call", "tool_use", "tool-call", "server_tool_call")
+RESULT_KINDS = ("tool_call_response", "tool_result", "tool-result", "server_tool_call_response")
+THOUGHT_KINDS = ("reasoning", "thinking")
+TEXT_KINDS = ("text", "output_text", "input_text")
+CALL_WRAPPERS = ("toolUse", "functionCall", "function_call")  # Bedrock, Gemini
+RESULT_WRAPPERS = ("toolResult", "functionResponse", "function_response")
+CALL_IDS = ("id", "tool_use_id", "tool_call_id", "toolCallId", "toolUseId", "call_id")
+ARGUMENTS = ("arguments", "args", "input", "parameters")
+ANSWERS = ("response", "result", "content", "output")
+
+
+def messages(raw: Json, role: str = "user") -> Json:
+    """A list of messages from one message or several, or the value as it is where it is neither.
+
+    role: who speaks where a message does not say.
+    """
+    if isinstance(raw, dict):
+        raw = [raw]
+    if not isinstance(raw, list):
+        return raw
+    spoken: list[Json] = []
+    for item in raw:
+        if isinstance(item, dict):
+            spoken += message(item, role)
+        else:
+            spoken.append({"role": role, "content": item} if isinstance(item, str) else item)
+    return spoken
+
+
+def message(raw: dict[str, Any], role: str = "user") -> list[Json]:
+    """One message as the messages it holds: the results of tools become messages of their own."""
+    said = _langchain(raw) or dict(raw)
+    who = said.pop("role", None) or role
+    who = ROLES.get(who, who) if isinstance(who, str) else who
+    content = said.pop("content", None)
+    calls = [call(item) for item in _list(said.pop("tool_calls", None))]
+    thoughts = [said.pop("reasoning_content")] if isinstance(said.get("reasoning_content"), str) else []
+    results: list[Json] = []
+    if isinstance(said.get("parts"), list):
+        content = [*([] if content in (None, "") else _list(content)), *said.pop("parts")]
+    if isinstance(content, list):
+        kept: list[Json] = []
+        for part in content:
+            _sort(part, kept, calls, results, thoughts)
+        content = _text(kept)
+    spoken: dict[str, Any] = {"role": who}
+    if content is not None or not (calls or results):
+        spoken["content"] = content
+    if thoughts:
+        spoken["reasoning_content"] = "\n".join(thoughts)
+    if calls:
+        spoken["tool_calls"] = calls
+    spoken.update((key, item) for key, item in said.items() if item not in (None, ""))
+    if results and set(spoken) <= {"role", "content"} and content is None:
+        return results
+    return [spoken, *results]
+
+
+def call(raw: Json) -> Json:
+    """A tool call in OpenAI's form: {id, type: function, function: {name, arguments: JSON text}}."""
+    if not isinstance(raw, dict) or isinstance(raw.get("function"), dict):
+        return raw
+    said = dict(raw)
+    name = said.pop("name", None) or said.pop("tool_name", None) or said.pop("toolName", None)
+    if name is None:
+        return raw
+    given = _pop(said, ARGUMENTS)
+    called = _pop(said, CALL_IDS)
+    if said.get("type") in (*CALL_KINDS, "function"):
+        del said["type"]
+    text = given if isinstance(given, str) else "" if given is None else orjson.dumps(given, default=str).decode()
+    made: dict[str, Any] = {"type": "function", "function": {"name": name, "arguments": text}}
+    return ({"id": called} if called is not None else {}) | made | said
+
+
+def _sort(part: Json, kept: list[Json], calls: list[Json], results: list[Json], thoughts: list[str]) -> None:
+    """Put one part of a message where it belongs."""
+    if isinstance(part, str):
+        kept.append({"type": "text", "text": part})
+        return
+    if not isinstance(part, dict):
+        kept.append(part)
+        return
+    kind, key = part.get("type", "text"), _spoken_in(part)
+    for wrapper in (*CALL_WRAPPERS, *RESULT_WRAPPERS):
+        if isinstance(part.get(wrapper), dict):
+            called = wrapper in CALL_WRAPPERS
+            made = call(part[wrapper]) if called else _result(part[wrapper])
+            (calls if called else results).append(_beside(made, part, wrapper))
+            return
+    if kind in CALL_KINDS and (part.get("name") or part.get("toolName")):
+        calls.append(call(part))
+    elif kind in RESULT_KINDS:
+        results.append(_result(part))
+    elif kind in THOUGHT_KINDS and key and len(part) == 2:
+        thoughts.append(part[key])
+    elif kind in TEXT_KINDS and key and (key == "text" or "text" not in part):
+        kept.append({name: item for name, item in part.items() if name != key} | {"type": "text", "text": part[key]})
+    else:
+        kept.append(_blob(part))
+
+
+def _pop(said: dict[str, Any], keys: tuple[str, ...]) -> Json:
+    return next((said.pop(key) for key in keys if key in said), None)
+
+
+def _spoken_in(part: dict[str, Any]) -> str | None:
+    """Under which key a part holds its text."""
+    return next((key for key in ("text", "content", "thinking", "reasoning") if isinstance(part.get(key), str)), None)
+
+
+def _beside(made: Json, part: dict[str, Any], key: str) -> Json:
+    """What stands beside a wrapped call or result, as Gemini's signatures do, goes with it."""
+    rest = {name: item for name, item in part.items() if name != key and item is not None}
+    return rest | made if isinstance(made, dict) and not rest.keys() & made.keys() else part if rest else made
+
+
+def _result(part: dict[str, Any]) -> Json:
+    said = dict(part)
+    answer = _pop(said, ANSWERS)
+    called = _pop(said, CALL_IDS)
+    if isinstance(answer, list):
+        answer = _text([{"type": "text", "text": item["text"]} if _bare(item) else item for item in answer])
+    spoken: dict[str, Any] = {"role": "tool", "content": answer}
+    if called is not None:
+        spoken["tool_call_id"] = called
+    return spoken | {key: item for key, item in said.items() if item is not None}
+
+
+def _bare(item: Json) -> bool:
+    return (
+        isinstance(item, dict)
+        and isinstance(item.get("text"), str)
+        and item.get("type", "text") == "text"
+        and not item.keys() - {"text", "type"}
+    )
+
+
+def _blob(part: dict[str, Any]) -> Json:
+    """Images in the form that Langfuse shows; everything else as it came."""
+    mime = part.get("mime_type") or part.get("media_type")
+    if (isinstance(mime, str) and mime.startswith("image/")) or part.get("modality") == "image":
+        for key in ("uri", "content", "data"):
+            if isinstance(found := part.get(key), str) and found:
+                link = (
+                    found if key == "uri" or found.startswith("data:") else f"data:{mime or 'image/png'};base64,{found}"
+                )
+                rest = {name: item for name, item in part.items() if name not in (key, "type", "image_url")}
+                return rest | {"type": "image_url", "image_url": {"url": link}}
+    return part
+
+
+def _text(parts: list[Json]) -> Json:
+    """The text itself where a message is nothing but one text."""
+    if not parts:
+        return None
+    only = parts[0]
+    return only["text"] if len(parts) == 1 and _bare(only) and isinstance(only, dict) else parts
+
+
+def _langchain(raw: dict[str, Any]) -> dict[str, Any] | None:
+    """LangChain's `{"lc": 1, "id": [..., "AIMessage"], "kwargs": {...}}`, opened."""
+    path, inner = raw.get("id"), raw.get("kwargs")
+    if raw.get("lc") != 1 or not isinstance(inner, dict) or not isinstance(path, list) or not path:
+        return None
+    said = {key: item for key, item in inner.items() if item not in (None, [], {})}
+    said.pop("type", None)
+    return {"role": LANGCHAIN.get(str(path[-1]), "user"), **said}
+
+
+def _list(raw: Json) -> Iterable[Json]:
+    return raw if isinstance(raw, list) else [] if raw is None else [raw]
+
+
+def system(raw: Json) -> list[Json]:
+    """System instructions as a message: text, or a list of parts."""
+    if raw in (None, "", []):
+        return []
+    return message({"role": "system", "parts": raw} if isinstance(raw, list) else {"role": "system", "content": raw})
+
+
+def with_tools(spoken: Json, tools: Json) -> Json:
+    """Messages together with the definitions of the tools that were offered, as Langfuse shows them."""
+    if not tools:
+        return spoken
+    return {"messages": spoken if spoken is not None else [], "tools": tools}

@@ -1,0 +1,109 @@
+"""Evaluation results as scores: `gen_ai.evaluation.result` as span event, log record or attributes; `score` events."""
+
+import uuid
+from typing import Any
+
+from otel_bridge.model import Json, Score
+from otel_bridge.translate.dialect import finite
+from otel_bridge.translate.logs import EVALUATION
+from otel_bridge.translate.span import LogView, SpanView
+
+NAMESPACE = uuid.UUID("6f0b7c1e-6f5c-5d6e-9c39-0d7a3d1f2b54")
+PREFIX = "gen_ai.evaluation."
+PLAIN = "score"
+RESPONSE_IDS = ("gen_ai.response.id", "llm.response.id", "ai.response.id")
+
+
+def of_span(span: SpanView) -> list[Score]:
+    """Take the evaluation results out of a span, its events and its log records; what is no score stays."""
+    if not span.events and not span.logs and f"{PREFIX}name" not in span.attrs:
+        return []
+    found = [score for score in [_score(span.attrs, span, span.end_ns, pop=True)] if score is not None]
+    for event in list(span.events):
+        if event.name in (EVALUATION, PLAIN):
+            score = _score(_named(event.attrs, event.name), span, event.time_ns)
+            if score is not None:
+                found.append(score)
+                span.events.remove(event)
+    for log in list(span.logs):
+        if log.name in (EVALUATION, PLAIN):
+            score = _score(_named(log.attrs | _body(log), log.name), span, log.time_ns)
+            if score is not None:
+                found.append(score)
+                span.logs.remove(log)
+    return found
+
+
+def of_log(log: LogView, span: SpanView | None, trace_id: str | None) -> Score | None:
+    """The score of a record that belongs to no span: on the span whose response it names, else on the trace."""
+    if log.name not in (EVALUATION, PLAIN):
+        return None
+    score = _score(_named(log.attrs | _body(log), log.name), span, log.time_ns)
+    if score is not None and span is None:
+        score.trace_id, score.observation_id = trace_id, log.span_id or None
+        score.id = _id(score, log.time_ns)
+    return score
+
+
+def response_id(attrs: dict[str, Any]) -> str | None:
+    """The provider's id of the response that attributes name."""
+    return next((attrs[key] for key in RESPONSE_IDS if isinstance(attrs.get(key), str) and attrs[key]), None)
+
+
+def _body(log: LogView) -> dict[str, Any]:
+    return log.body if isinstance(log.body, dict) else {}
+
+
+def _named(attrs: dict[str, Any], name: str) -> dict[str, Any]:
+    """A `score` event says `name`, `value`, `label`, `comment`, with or without `score.` before them."""
+    if name != PLAIN:
+        return attrs
+    said = {key.removeprefix("score."): item for key, item in attrs.items()}
+    spelled = {"name": "name", "value": "score.value", "label": "score.label", "comment": "explanation"}
+    return {f"{PREFIX}{spelled[key]}" if key in spelled else key: item for key, item in said.items()}
+
+
+def _score(attrs: dict[str, Any], span: SpanView | None, time_ns: int, *, pop: bool = False) -> Score | None:
+    name = attrs.get(f"{PREFIX}name")
+    said, label = attrs.get(f"{PREFIX}score.value"), attrs.get(f"{PREFIX}score.label")
+    if not isinstance(name, str) or not name:
+        return None
+    value, data_type = _value(said, label)
+    if value is None:
+        return None
+    explanation = attrs.get(f"{PREFIX}explanation")
+    taken = {f"{PREFIX}name", f"{PREFIX}score.value", f"{PREFIX}score.label", f"{PREFIX}explanation"}
+    metadata = {} if pop else {key: item for key, item in attrs.items() if key not in taken}
+    if label is not None and label != value:
+        metadata["label"] = label
+    score = Score(
+        id="",
+        name=name,
+        value=value,
+        data_type=data_type,
+        timestamp_ns=time_ns,
+        trace_id=span.trace_id if span else None,
+        observation_id=span.id if span else None,
+        comment=explanation if isinstance(explanation, str) and explanation else None,
+        metadata=metadata,
+    )
+    if pop:
+        for key in taken:
+            attrs.pop(key, None)
+    score.id = _id(score, time_ns)
+    return score
+
+
+def _value(said: Json, label: Json) -> tuple[float | str | None, str]:
+    if isinstance(said, bool):
+        return float(said), "BOOLEAN"
+    found = finite(said)
+    if found is not None:
+        return found, "NUMERIC"
+    words = next((item for item in (label, said) if isinstance(item, str) and item), None)
+    return words, "CATEGORICAL"
+
+
+def _id(score: Score, time_ns: int) -> str:
+    """The same for the same judgement, however often it comes."""
+    return str(uuid.uuid5(NAMESPACE, f"{score.trace_id}:{score.observation_id}:{score.name}:{time_ns}"))

@@ -1,0 +1,197 @@
+"""Spellings: which attribute means what, newest first. One table for all dialects.
+
+Checked November 2026 against: OpenTelemetry semantic conventions 1.26 to 1.44 and semantic-conventions-genai,
+OpenInference 0.1.x (Python) and 4.x (JavaScript), OpenLLMetry 0.38 to 0.62, Langfuse SDKs 3 to 5.
+"""
+
+from typing import Any
+
+from otel_bridge.model import Usage
+from otel_bridge.translate.dialect import Reading, count, number, strings, text, within
+from otel_bridge.translate.span import SpanView
+
+VERSION = "2026-11"
+
+MAX_DELAY = 1e9  # more than any first token takes, in whatever unit
+
+SESSION = (
+    "session.id",
+    "gen_ai.conversation.id",
+    "session_id",
+    "gen_ai.thread.id",
+    "thread.id",
+    "thread_id",
+    "conversation.id",
+    "conversation_id",
+)
+USER = ("user.id", "enduser.id", "user_id", "enduser.pseudo.id")
+TAGS = ("tag.tags", "langfuse.tags")
+ENVIRONMENT = ("deployment.environment.name", "deployment.environment")
+
+INPUT_TOKENS = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.usage.prompt_tokens")
+OUTPUT_TOKENS = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens", "llm.usage.completion_tokens")
+TOTAL_TOKENS = ("gen_ai.usage.total_tokens", "llm.usage.total_tokens")
+CACHE_READ = (
+    "gen_ai.usage.cache_read.input_tokens",
+    "gen_ai.usage.cache_read_input_tokens",
+    "gen_ai.usage.input_tokens.cached",
+    "gen_ai.usage.input_token_details.cached",
+    "gen_ai.usage.details.cache_read_input_tokens",
+    "gen_ai.usage.details.cache_read_tokens",
+    "gen_ai.usage.details.cached_tokens",
+    "gen_ai.usage.details.cached_content_tokens",
+    "gen_ai.usage.cached_input_tokens",
+    "gen_ai.usage.cached_tokens",
+    "llm.usage.cache_read_input_tokens",
+)
+CACHE_WRITE = (
+    "gen_ai.usage.cache_write.input_tokens",
+    "gen_ai.usage.cache_creation.input_tokens",
+    "gen_ai.usage.cache_creation_input_tokens",
+    "gen_ai.usage.cache_write_input_tokens",
+    "gen_ai.usage.details.cache_creation_input_tokens",
+    "gen_ai.usage.details.cache_write_input_tokens",
+    "gen_ai.usage.details.cache_write_tokens",
+    "llm.usage.cache_creation_input_tokens",
+)
+REASONING = (
+    "gen_ai.usage.reasoning.output_tokens",
+    "gen_ai.usage.reasoning_tokens",
+    "gen_ai.usage.output_tokens.reasoning",
+    "gen_ai.usage.details.reasoning_tokens",
+    "gen_ai.usage.details.thoughts_tokens",
+    "gen_ai.usage.thoughts_tokens",
+    "llm.usage.reasoning_tokens",
+)
+INPUT_AUDIO = ("gen_ai.usage.audio.input_tokens", "gen_ai.usage.details.input_audio_tokens")
+OUTPUT_AUDIO = ("gen_ai.usage.audio.output_tokens", "gen_ai.usage.details.output_audio_tokens")
+
+CACHE_BESIDE = frozenset(
+    {
+        "opentelemetry.instrumentation.botocore.bedrock-runtime",
+        "opentelemetry.instrumentation.genai.bedrock",
+        "opentelemetry.instrumentation.bedrock",
+        "@traceloop/instrumentation-anthropic",
+        "@traceloop/instrumentation-bedrock",
+    }
+)
+"""Scopes that report input tokens without the cached ones. The conventions say they are included."""
+
+CACHE_BESIDE_PROVIDERS = ("aws.bedrock", "aws_bedrock", "bedrock", "AWS")
+"""Bedrock counts cached tokens beside the input, and those who instrument it report what it counts."""
+
+COST_TOTAL = ("gen_ai.usage.cost", "gen_ai.usage.total_cost", "gen_ai.cost.total_cost", "operation.cost")
+COST_INPUT = ("gen_ai.usage.input_cost", "gen_ai.cost.input_cost")
+COST_OUTPUT = ("gen_ai.usage.output_cost", "gen_ai.cost.output_cost")
+
+FIRST_TOKEN_S = (
+    "gen_ai.response.time_to_first_chunk",
+    "gen_ai.response.time_to_first_token",
+    "gen_ai.client.time_to_first_chunk",
+    "gen_ai.client.time_to_first_token",
+    "gen_ai.client.inference.time_to_first_chunk",
+    "gen_ai.server.time_to_first_token",
+    "gen_ai.time_to_first_token",
+    "gen_ai.usage.time_to_first_token",
+    "llm.time_to_first_token",
+    "time_to_first_token",
+    "time_to_first_chunk",
+)
+FIRST_TOKEN_MS = (
+    "time_to_first_token_ms",
+    "time_to_first_chunk_ms",
+    "gen_ai.time_to_first_token_ms",
+    "llm.time_to_first_token_ms",
+    "ttft_ms",
+)
+FIRST_TOKEN_EVENTS = frozenset(
+    {
+        "first_chunk",
+        "first_token",
+        "first token",
+        "first chunk",
+        "first token stream event",
+        "gen_ai.first_token",
+        "gen_ai.first_chunk",
+        "gen_ai.content.completion.chunk",
+        "llm.content.completion.chunk",
+        "new_token",
+        "llm.new_token",
+        "ai.stream.firstchunk",
+        "gen_ai.choice.chunk",
+    }
+)
+"""Names of events, in lower case, of which the earliest is the first token."""
+
+
+def usage(attrs: dict[str, Any], *, beside: bool) -> Usage | None:
+    """Pop the token counts of the generative AI conventions in all their spellings.
+
+    beside: cached tokens are not included in the input count.
+    """
+    counted_in, counted_out = count(attrs, *INPUT_TOKENS), count(attrs, *OUTPUT_TOKENS)
+    if counted_in is None and counted_out is None:
+        return None
+    return (Usage.exclusive if beside else Usage.inclusive)(
+        counted_in,
+        counted_out,
+        cache_read=count(attrs, *CACHE_READ),
+        cache_write=count(attrs, *CACHE_WRITE),
+        reasoning=count(attrs, *REASONING),
+        input_audio=count(attrs, *INPUT_AUDIO),
+        output_audio=count(attrs, *OUTPUT_AUDIO),
+        total=count(attrs, *TOTAL_TOKENS),
+    )
+
+
+def cost(
+    attrs: dict[str, Any], total: tuple[str, ...], inward: tuple[str, ...], outward: tuple[str, ...]
+) -> dict[str, float] | None:
+    """Pop costs in US dollars; None where there are none or they are all 0, which emitters say of unknown prices."""
+    if not any(key in attrs for key in (*total, *inward, *outward)):
+        return None
+    said = {
+        "input": number(attrs, *inward),
+        "output": number(attrs, *outward),
+        "total": number(attrs, *total),
+    }
+    found = {bucket: dollars for bucket, dollars in said.items() if dollars is not None and dollars >= 0}
+    if not any(found.values()):
+        return None
+    found.setdefault("total", sum(found.values()))
+    return found
+
+
+def first_token(span: SpanView) -> int | None:
+    """When the first token came, from any spelling; None if nothing says so or it lies outside of the span."""
+    attrs = span.attrs
+    for keys, unit_ns in ((FIRST_TOKEN_S, 1e9), (FIRST_TOKEN_MS, 1e6)):
+        for key in keys:
+            if key in attrs:
+                delay = number(attrs, key)
+                if (
+                    delay
+                    and delay < MAX_DELAY
+                    and (at := within(span, span.start_ns + round(delay * unit_ns))) is not None
+                ):
+                    return at
+                if delay is not None:
+                    attrs[key] = delay  # said, but no moment of this span: shown as it came
+    came = [event.time_ns for event in span.events if event.name.lower() in FIRST_TOKEN_EVENTS]
+    return within(span, min(came)) if came else None
+
+
+def identity(attrs: dict[str, Any], reading: Reading) -> None:
+    """Pop who and where from the spellings that any span may use, for what the reading does not say yet."""
+    if reading.session_id is None:
+        reading.session_id = text(attrs, *SESSION)
+    if reading.user_id is None:
+        reading.user_id = text(attrs, *USER)
+    if reading.tags is None:
+        for key in TAGS:
+            if key in attrs and (tags := strings(attrs[key])):
+                reading.tags = tags
+                del attrs[key]
+                break
+    if reading.environment is None:
+        reading.environment = text(attrs, *ENVIRONMENT)

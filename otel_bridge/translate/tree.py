@@ -1,0 +1,285 @@
+"""What only the whole tree can tell: who stands below whom, which calls are reported twice, whose usage counts.
+
+Usage and cost are counted once: where spans below a span carry them, its own are a sum of theirs and go to metadata
+as `uncounted_usage`. Of two spans that report one call the poorer becomes a SPAN and gives the richer what it lacks.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from otel_bridge.model import Level, Observation, ObservationType
+from otel_bridge.trace import Known, Settled, Trace
+from otel_bridge.translate.dialect import Reading
+from otel_bridge.translate.span import SpanView
+
+CALLS = (ObservationType.GENERATION, ObservationType.EMBEDDING)
+ACTORS = (ObservationType.TOOL, ObservationType.AGENT)  # calls below one are other calls than those above it
+INHERITED = ("model", "model_parameters", "completion_start_ns", "input", "output", "cost", "status_message")
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """An observation in its tree.
+
+    fixed: its type was set by hand.
+    calls: the nearest calls at or below it that no tool or agent stands before; filled bottom-up.
+    """
+
+    span: SpanView
+    reading: Reading
+    observation: Observation
+    fixed: bool = False
+    parent: "Node | None" = None
+    children: "list[Node]" = field(default_factory=list)
+    calls: "list[Node]" = field(default_factory=list)
+
+
+@dataclass(slots=True, frozen=True)
+class Arranged:
+    """Nodes with parents before their children, the root or what stands for it, and what later parts must know."""
+
+    order: Sequence[Node]
+    root: Node | None
+    known: Known
+
+
+def arrange(nodes: dict[str, Node], trace: Trace) -> Arranged:
+    """Link the nodes, and settle calls, usage and roots. The nodes' observations are changed in place."""
+    order = _linked(nodes)
+    known = trace.known or Known()
+    _one_for_each_call(order)
+    _leave_known(order, known.calls)
+    uncounted = _count_once(order, known)
+    root = _root(order, trace.settled, trace.part)
+    after = Known(
+        attributes=known.attributes,
+        usage_below=uncounted,
+        usage_at=sorted({*known.usage_at, *_stood_for(order)}),
+        calls=sorted({*known.calls, *_answered(order)}),
+        root_id=known.root_id or (root.observation.id if root else None),
+    )
+    return Arranged(order, root, after)
+
+
+def _linked(nodes: dict[str, Node]) -> list[Node]:
+    """All nodes, parents before children; a circle is cut where it begins earliest."""
+    for node in nodes.values():
+        parent = nodes.get(node.span.parent_id)
+        if parent is not None and parent is not node:
+            node.parent = parent
+            parent.children.append(node)
+    order: list[Node] = []
+    placed: set[str] = set()
+    for start in (*(node for node in nodes.values() if node.parent is None), *nodes.values()):
+        if start.span.id in placed:
+            continue
+        if start.parent is not None:  # in a circle, or below one: nobody above it was reached
+            start.parent.children.remove(start)
+            start.parent = None
+        queue = [start]
+        while queue:
+            node = queue.pop()
+            placed.add(node.span.id)
+            order.append(node)
+            queue += [child for child in node.children if child.span.id not in placed]
+    return order
+
+
+# Calls
+
+
+def _one_for_each_call(order: Sequence[Node]) -> None:
+    for node in reversed(order):
+        below = [call for child in node.children for call in child.calls]
+        if node.observation.type in CALLS:
+            _settle_wrapper(node, [call for call in below if call.observation.type is node.observation.type])
+        if node.observation.type in CALLS:
+            node.calls = [node]
+        elif node.observation.type not in ACTORS:
+            node.calls = [call for call in below if call.observation.type in CALLS]
+    _settle_siblings(order)
+
+
+def _settle_wrapper(outer: Node, calls: list[Node]) -> None:
+    """A call that holds calls is one of them, told from outside; or their sum; or, rarely, another call."""
+    if not calls:
+        return
+    if outer.reading.aggregate or _sums(outer, calls):
+        if not outer.fixed:
+            outer.observation.type = ObservationType.SPAN
+        return
+    inner = _same(outer, calls)
+    if inner is not None:
+        _keep_richer(outer, inner)
+
+
+def _sums(outer: Node, calls: list[Node]) -> bool:
+    mine = outer.observation.usage
+    theirs = [call.observation.usage for call in calls if call.observation.usage]
+    return len(theirs) > 1 and mine is not None and mine.get("total") == sum(usage.get("total", 0) for usage in theirs)
+
+
+def _same(outer: Node, calls: list[Node]) -> Node | None:
+    key, mine = outer.reading.call or outer.reading.response_id, outer.observation.usage
+    ids = [call.reading.call or call.reading.response_id for call in calls]
+    if key and key in ids:
+        return calls[ids.index(key)]
+    open_calls = [call for call, other in zip(calls, ids, strict=True) if not (key and other)]
+    if mine:
+        for call in open_calls:
+            if call.observation.usage == mine:
+                return call
+    if len(open_calls) == 1 or (open_calls and not mine):
+        return open_calls[-1]  # after retries, the last is the one that was answered
+    return None
+
+
+def _settle_siblings(order: Sequence[Node]) -> None:
+    """Two instrumentations that do not nest: a key that the dialect gave, or one response id, two scopes, one time."""
+    seen: dict[str, list[Node]] = {}
+    for node in sorted(order, key=lambda node: (node.span.start_ns, -node.span.end_ns)):
+        key = node.reading.call or node.reading.response_id
+        if not key or node.observation.type not in CALLS:
+            continue
+        for other in seen.get(key, ()):
+            if other.observation.type is node.observation.type and (node.reading.call or _together(other, node)):
+                _keep_richer(other, node)
+                break
+        else:
+            seen.setdefault(key, []).append(node)
+
+
+def _together(one: Node, other: Node) -> bool:
+    return one.span.scope_name != other.span.scope_name and other.span.end_ns <= one.span.end_ns
+
+
+def _richness(node: Node) -> tuple[int, ...]:
+    seen = node.observation
+    return (
+        node.fixed,
+        (seen.output is not None) + (seen.input is not None),
+        len(seen.usage or ()),
+        seen.completion_start_ns is not None,
+    )
+
+
+def _keep_richer(one: Node, other: Node) -> None:
+    """The poorer of two that report one call becomes a SPAN; what only it knows goes to the richer."""
+    if one.fixed and other.fixed:
+        return
+    rich, poor = (one, other) if _richness(one) >= _richness(other) else (other, one)
+    kept, left = rich.observation, poor.observation
+    for name in INHERITED:
+        if getattr(kept, name) is None:
+            setattr(kept, name, getattr(left, name))
+    first = kept.completion_start_ns
+    if first is not None and not kept.start_ns <= first <= kept.end_ns:
+        kept.completion_start_ns = None
+    if left.level is Level.ERROR and not kept.output:
+        kept.level = Level.ERROR
+    if kept.usage is None:
+        kept.usage = left.usage
+    left.type = ObservationType.SPAN
+    left.metadata["same_call_as"] = kept.id
+    _uncount(left)
+    _uncount_cost(left)
+
+
+def _leave_known(order: Sequence[Node], calls: Sequence[str]) -> None:
+    """A call that was counted elsewhere is no second one here."""
+    known = set(calls)
+    for node in order:
+        if known and node.reading.response_id in known and node.observation.type in CALLS:
+            if not node.fixed:
+                node.observation.type = ObservationType.SPAN
+            _uncount(node.observation)
+            _uncount_cost(node.observation)
+
+
+def _answered(order: Iterable[Node]) -> set[str]:
+    return {
+        node.reading.response_id for node in order if node.reading.response_id and node.observation.usage is not None
+    }
+
+
+# Usage
+
+
+def _uncount(seen: Observation) -> None:
+    if seen.usage:
+        seen.metadata["uncounted_usage"] = dict(seen.usage)
+    seen.usage = None
+
+
+def _uncount_cost(seen: Observation) -> None:
+    if seen.cost:
+        seen.metadata["uncounted_cost"] = seen.cost
+    seen.cost = None
+
+
+def _count_once(order: Sequence[Node], known: Known) -> list[str]:
+    """Keep the lowest; gives the ids of spans still to come that have counted usage below them."""
+    below: set[str] = set()
+    near: set[str] = set()
+    priced: set[str] = set()
+    await_ids = set(known.usage_below)
+    stood_for = set(known.usage_at)
+    covered: set[str] = set()
+    for node in order:  # an earlier part counted a sum that stands for these too
+        if (node.parent and node.parent.span.id in covered) or (not node.parent and node.span.parent_id in stood_for):
+            covered.add(node.span.id)
+            _uncount(node.observation)
+            _uncount_cost(node.observation)
+    for node in reversed(order):
+        seen, own = node.observation, node.span.id
+        if own in await_ids:
+            below.add(own)
+            near.add(own)
+        if own in (near if seen.type in CALLS and not node.reading.aggregate else below):
+            _uncount(seen)
+        if own in priced:
+            _uncount_cost(seen)
+        if seen.usage or own in below:
+            _mark(node, below, await_ids)
+            if node.parent and (seen.usage or own in near) and seen.type not in ACTORS:
+                near.add(node.parent.span.id)
+        if node.parent and (seen.cost or own in priced):
+            priced.add(node.parent.span.id)
+    return sorted(await_ids - {node.span.id for node in order})
+
+
+def _mark(node: Node, below: set[str], await_ids: set[str]) -> None:
+    if node.parent:
+        below.add(node.parent.span.id)
+    elif node.span.parent_id:
+        await_ids.add(node.span.parent_id)
+
+
+def _stood_for(order: Iterable[Node]) -> list[str]:
+    """Spans whose own count stands for what may still come below them, and those between."""
+    found: set[str] = set()
+    for node in order:
+        if node.observation.usage or (node.parent and node.parent.span.id in found):
+            found.add(node.span.id)
+    return sorted(found)
+
+
+# Roots
+
+
+def _root(order: Sequence[Node], settled: Settled, part: int) -> Node | None:
+    """Settle parents that are not here; gives the root, or the topmost that stands for it.
+
+    A parent that may still come is kept. Where it never will, the observation becomes a root; its parent's id stays
+    in the metadata.
+    """
+    tops = sorted((node for node in order if node.parent is None), key=lambda node: node.span.start_ns)
+    for node in tops:
+        seen, gone = node.observation, node.span.parent_id
+        if not gone or part > 0:
+            continue
+        if settled.complete:
+            seen.parent_id = None
+            seen.metadata["otel.parent_span_id"] = gone
+        seen.app_root = settled.complete or settled is Settled.REMOTE
+    return next(iter([*(node for node in tops if not node.observation.parent_id), *tops]), None)
