@@ -1,0 +1,411 @@
+"""Spans and log records → parts of traces that have settled, once for each pipeline.
+
+Of an open trace only ids, positions in the journal and sizes are kept; its bodies are read back when it settles. What
+settles is recorded in the state. After a restart everything is read again that lies in no recorded part, and the
+clocks of open traces begin anew: time in which the bridge did not run is not quiet time.
+"""
+
+import asyncio
+import heapq
+import math
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import ParamSpec, TypeAlias, TypeVar
+
+from otel_bridge.batch import Batch, Signal
+from otel_bridge.clock import Clock
+from otel_bridge.config import Bytes, Config, Seconds
+from otel_bridge.errors import MalformedError
+from otel_bridge.journal import Entry, Journal
+from otel_bridge.journal.state import Decision, Outcomes, Part, Remembered, Share, State
+from otel_bridge.telemetry import Counters, Outcome
+from otel_bridge.trace import Known, LogEntry, Settled, SpanRecord, Trace
+
+Gather: TypeAlias = Callable[[Batch], Mapping[str, tuple[Sequence[SpanRecord], Sequence[LogEntry]]]]
+"""A batch by assembly key; what belongs to no trace has the key ""."""
+
+Conclude: TypeAlias = Callable[[Part], Awaitable[tuple[Decision, Known]]]
+"""What is decided for a part, and what the parts after it must know."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+CHUNK_BYTES = 1 << 20
+KEPT_BYTES = 16 << 20  # of entries that stay parsed
+OPEN_SPAN = "otel_bridge.span."  # event names of the records that tell of spans which have not ended
+HAS_IS_REMOTE, IS_REMOTE = 0x100, 0x200  # span flags
+
+
+class AssembleConfig(Config):
+    """When a trace counts as complete; see `docs/architecture.md`."""
+
+    grace: Seconds = 6  # quiet time after the root came; above the SDKs' batch delay of 5 s
+    remote_grace: Seconds = 30  # where the topmost span has a parent in another service
+    idle: Seconds = 120  # where the top is unknown
+    max_hold: Seconds = 900
+    max_held_bytes: Bytes = 1 << 30  # above this the oldest go early
+    remember: Seconds = 3600  # how long a late span finds its trace's attributes
+
+
+@dataclass(slots=True)
+class Group:
+    """What one entry holds of one trace."""
+
+    spans: Sequence[SpanRecord]
+    logs: Sequence[LogEntry]
+    open_spans: int  # records that only say that a span is still open
+
+    @property
+    def items(self) -> int:
+        return len(self.spans) + len(self.logs)
+
+
+Groups: TypeAlias = Mapping[str, Group]
+
+
+def grouped(batch: Batch, gather: Gather) -> Groups:
+    """What a batch holds of each trace; nothing for metrics.
+
+    Raises:
+        MalformedError: it can not be parsed.
+    """
+    if batch.signal == Signal.METRICS:
+        return {}
+    groups = {}
+    for key, (spans, logs) in gather(batch).items():
+        closed = [entry for entry in logs if not entry.record.event_name.startswith(OPEN_SPAN)]
+        groups[key] = Group(spans, closed, len(logs) - len(closed))
+    return groups
+
+
+def traceless(batch: Batch, groups: Groups) -> Counter[str]:
+    """How many items of a batch belong to no trace, by reason."""
+    reasons: Counter[str] = Counter()
+    rest = batch.item_count
+    for key, group in groups.items():
+        reasons["open_span"] += group.open_spans
+        rest -= group.open_spans + (group.items if key else 0)
+    reasons["metrics" if batch.signal == Signal.METRICS else "no_trace"] = rest
+    return reasons
+
+
+@dataclass(slots=True)
+class _Open:
+    """A trace that has not settled."""
+
+    tenant: str
+    key: str
+    first_seq: int
+    opened_s: float
+    last_s: float = 0.0
+    shares: list[Share] = field(default_factory=list)
+    size: int = 0
+    received_ns: int = 0
+    has_root: bool = False
+    span_ids: set[bytes] = field(default_factory=set)
+    missing: dict[bytes, bool] = field(default_factory=dict)  # parents that have not come → said to be remote
+    earlier: Remembered | None = None
+    queued_s: float = math.inf  # when it is looked at next
+
+    def take(self, entry: Entry, group: Group, now_s: float) -> int:
+        """Add what an entry holds of it; returns by how many bytes it grew."""
+        self.last_s = now_s
+        if not group.items:
+            return 0
+        grown = len(entry.batch.wire) * group.items // entry.batch.item_count
+        self.size += grown
+        self.shares.append(Share(entry.seq, entry.batch.signal, group.items))
+        self.received_ns = max(self.received_ns, entry.received_ns)
+        for record in group.spans:
+            span = record.span
+            self.span_ids.add(span.span_id)
+            self.missing.pop(span.span_id, None)
+            if not span.parent_span_id:
+                self.has_root = True
+            elif span.parent_span_id not in self.span_ids:
+                remote = span.flags & HAS_IS_REMOTE and span.flags & IS_REMOTE
+                self.missing[span.parent_span_id] = bool(remote) and self.missing.get(span.parent_span_id, True)
+        return grown
+
+    def due(self, config: AssembleConfig) -> tuple[float, Settled]:
+        """When it settles if nothing more comes, and why then."""
+        if self.has_root or (self.earlier and self.earlier.known.root_id):
+            quiet_s, why = config.grace, Settled.ROOT
+        elif self.missing and all(self.missing.values()):
+            quiet_s, why = config.remote_grace, Settled.REMOTE
+        else:
+            quiet_s, why = config.idle, Settled.IDLE
+        held_until_s = self.opened_s + config.max_hold
+        if held_until_s < self.last_s + quiet_s:
+            return held_until_s, Settled.HELD
+        return self.last_s + quiet_s, why
+
+
+class _Bodies:
+    """Entries, parsed and by assembly key; the latest are kept. Used on one thread."""
+
+    def __init__(self, journal: Journal, gather: Gather, counters: Counters) -> None:
+        self._journal = journal
+        self._gather = gather
+        self._counters = counters
+        self._kept: OrderedDict[int, tuple[int, Groups]] = OrderedDict()
+        self._kept_bytes = 0
+
+    def read(self, seq: int) -> Groups:
+        """An entry by its number; empty where the journal has lost it."""
+        if seq in self._kept:
+            self._kept.move_to_end(seq)
+            return self._kept[seq][1]
+        entry = self._journal.read(seq)
+        return {} if entry is None else self.of(entry)
+
+    def of(self, entry: Entry) -> Groups:
+        """An entry's groups; empty for metrics, and for what can not be parsed (counted)."""
+        if entry.seq in self._kept:
+            return self._kept[entry.seq][1]
+        try:
+            groups = grouped(entry.batch, self._gather)
+        except MalformedError:
+            self._counters.add("malformed_entries")
+            groups = {}
+        size = len(entry.batch.wire)
+        self._kept[entry.seq] = (size, groups)
+        self._kept_bytes += size
+        while self._kept_bytes > KEPT_BYTES:
+            _, (size, _) = self._kept.popitem(last=False)
+            self._kept_bytes -= size
+        return groups
+
+
+class Assembler:
+    """The open traces of a pipeline; made by `assembling`.
+
+    newest: the id of the part that was recorded last.
+    heads: the tenants that have parts, with the newest part of each.
+    """
+
+    def __init__(
+        self,
+        pipeline: str,
+        journal: Journal,
+        state: State,
+        config: AssembleConfig,
+        counters: Counters,
+        clock: Clock,
+        gather: Gather,
+        thread: ThreadPoolExecutor,
+    ) -> None:
+        self.pipeline = pipeline
+        self.newest = 0
+        self.heads: dict[str, int] = {}
+        self._journal = journal
+        self._state = state
+        self._config = config
+        self._counters = counters
+        self._clock = clock
+        self._bodies = _Bodies(journal, gather, counters)
+        self._thread = thread
+        self._news = asyncio.Condition()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._open: dict[tuple[str, str], _Open] = {}  # in the order of their first entries
+        self._held_bytes = 0
+        self._queue: list[tuple[float, str, str]] = []
+        self._recorded: dict[tuple[str, str], set[int]] = defaultdict(set)  # entries of parts from before the start
+        self._recorded_until = 0
+        self._next_seq = 0
+
+    async def run(self, conclude: Conclude) -> None:
+        """Assemble for ever; begins with what the state and the journal hold, so it can be run again after an error."""
+        await self.recover()
+        while True:
+            delay_s = await self.step(conclude)
+            arrival = self._journal.wait(self._next_seq)
+            if delay_s is None:
+                await arrival
+            else:
+                await self._clock.within(delay_s, arrival)
+
+    async def recover(self) -> None:
+        """Begin where the state says; what lies in recorded parts will be skipped."""
+        self._begin()
+        starts = [known.start_seq for known in self._state.settled_exporters(self.pipeline).values()]
+        start_seq = min(starts, default=self._journal.next_seq)
+        low_seq, scanned_seq = self._state.assembly.get(self.pipeline, (start_seq, start_seq - 1))
+        self._next_seq = low_seq
+        self._state.advance(self.pipeline, low_seq, scanned_seq)
+        for part in await self._state.parts_from(self.pipeline, low_seq):
+            seqs = [share.seq for share in part.shares]
+            self._recorded[part.tenant, part.key].update(seqs)
+            self._recorded_until = max(self._recorded_until, *seqs)
+        await self._publish(await self._state.part_heads(self.pipeline))
+
+    async def step(self, conclude: Conclude) -> float | None:
+        """Take in all that is durable, then settle what is due; returns seconds until the next is, None if none is."""
+        end_seq = self._journal.next_seq
+        while self._next_seq < end_seq:
+            entries = await self._run(self._read_chunk)
+            filtered = await self._take(entries)
+            self._next_seq = entries[-1][0].seq + 1 if entries else end_seq
+            self._advance(filtered)
+            while self._held_bytes > self._config.max_held_bytes:
+                self._counters.add("flushed_early", pipeline=self.pipeline)
+                await self._settle(next(iter(self._open.values())), Settled.FLUSHED, conclude)
+        while self._queue and self._queue[0][0] <= self._clock.monotonic():
+            queued_s, tenant, key = heapq.heappop(self._queue)
+            trace = self._open.get((tenant, key))
+            if trace is None or trace.queued_s != queued_s:
+                continue
+            due_s, why = trace.due(self._config)
+            if due_s <= self._clock.monotonic():
+                await self._settle(trace, why, conclude)
+            else:
+                trace.queued_s = math.inf
+                self._enqueue(trace)
+        return max(0.0, self._queue[0][0] - self._clock.monotonic()) if self._queue else None
+
+    async def wait(self, newest: int) -> None:
+        """Return when a part was recorded after `newest`."""
+        async with self._news:
+            await self._news.wait_for(lambda: self.newest > newest)
+
+    async def trace(self, part: Part) -> tuple[Trace, Counter[Signal]]:
+        """A recorded part with its bodies, and how many of its items the journal has lost."""
+        return await self._run(self._trace, part)
+
+    def status(self) -> dict[str, int]:
+        """How many traces are open, and their bytes."""
+        return {"open_traces": len(self._open), "held_bytes": self._held_bytes}
+
+    # Arrivals.
+
+    def _read_chunk(self) -> list[tuple[Entry, Groups]]:
+        entries = self._journal.scan(self._next_seq, self.pipeline, max_bytes=CHUNK_BYTES)
+        return [(entry, self._bodies.of(entry)) for entry in entries]
+
+    async def _take(self, entries: Sequence[tuple[Entry, Groups]]) -> dict[tuple[str, str], Outcomes]:
+        """Add entries to their traces; returns what was filtered, by exporter and tenant."""
+        filtered: dict[tuple[str, str], Outcomes] = defaultdict(Counter)
+        touched: dict[tuple[str, str], _Open] = {}
+        opened: list[_Open] = []
+        now_s = self._clock.monotonic()
+        for entry, groups in entries:
+            self._filter(entry, groups, filtered)
+            for key, group in groups.items():
+                owner = (entry.batch.tenant, key)
+                if not key or entry.seq in self._recorded.get(owner, ()):
+                    continue
+                if owner not in self._open:
+                    if not group.items:
+                        continue
+                    self._open[owner] = _Open(*owner, entry.seq, now_s)
+                    opened.append(self._open[owner])
+                touched[owner] = self._open[owner]
+                self._held_bytes += touched[owner].take(entry, group, now_s)
+        if entries and entries[-1][0].seq >= self._recorded_until:
+            self._recorded.clear()
+        if opened:
+            earlier = await self._state.remembered(self.pipeline, [(trace.tenant, trace.key) for trace in opened])
+            for trace in opened:
+                trace.earlier = earlier.get((trace.tenant, trace.key))
+        for trace in touched.values():
+            self._enqueue(trace)
+        return filtered
+
+    def _filter(self, entry: Entry, groups: Groups, filtered: dict[tuple[str, str], Outcomes]) -> None:
+        """Account for what belongs to no trace, once."""
+        if entry.seq <= self._state.assembly[self.pipeline][1]:
+            return
+        for exporter, known in self._state.settled_exporters(self.pipeline).items():
+            if entry.seq >= known.start_seq:
+                for reason, items in traceless(entry.batch, groups).items():
+                    filtered[exporter, entry.batch.tenant][entry.batch.signal, Outcome.FILTERED, reason] += items
+
+    def _enqueue(self, trace: _Open) -> None:
+        """Look at it when it is due; one that is queued already is looked at then, and queued again if it was early."""
+        due_s, _ = trace.due(self._config)
+        if due_s < trace.queued_s:
+            trace.queued_s = due_s
+            heapq.heappush(self._queue, (due_s, trace.tenant, trace.key))
+
+    # Settling.
+
+    async def _settle(self, trace: _Open, why: Settled, conclude: Conclude) -> None:
+        earlier = trace.earlier
+        part = Part(
+            id=self._state.next_part_id(),
+            pipeline=self.pipeline,
+            tenant=trace.tenant,
+            key=trace.key,
+            number=earlier.parts if earlier else 0,
+            shares=trace.shares,
+            size=trace.size,
+            received_ns=trace.received_ns,
+            settled=why,
+            decision=earlier.decision if earlier else Decision.KEPT,
+            known=earlier.known if earlier else None,
+        )
+        decision, known = await conclude(part)
+        del self._open[trace.tenant, trace.key]
+        self._held_bytes -= trace.size
+        expires_ns = self._clock.steady_ns() + int(self._config.remember * 1e9)
+        self._state.record(replace(part, decision=decision), Remembered(part.number + 1, decision, known), expires_ns)
+        self._advance({})
+        await self._publish({part.tenant: part.id})
+
+    def _advance(self, filtered: Mapping[tuple[str, str], Outcomes]) -> None:
+        oldest = next(iter(self._open.values()), None)
+        low_seq = self._next_seq if oldest is None else oldest.first_seq
+        _, scanned_seq = self._state.assembly[self.pipeline]
+        self._state.advance(self.pipeline, low_seq, max(scanned_seq, self._next_seq - 1), filtered)
+
+    async def _publish(self, heads: Mapping[str, int]) -> None:
+        async with self._news:
+            self.heads.update(heads)
+            self.newest = max(self.heads.values(), default=0)
+            self._news.notify_all()
+
+    def _trace(self, part: Part) -> tuple[Trace, Counter[Signal]]:
+        spans: list[SpanRecord] = []
+        logs: list[LogEntry] = []
+        lost: Counter[Signal] = Counter()
+        for share in part.shares:
+            group = self._bodies.read(share.seq).get(part.key)
+            if group is None:
+                lost[share.signal] += share.items
+            else:
+                spans.extend(group.spans)
+                logs.extend(group.logs)
+        whole = Trace(part.key, spans, logs, part.tenant, part.settled, part.number, part.known)
+        return whole, lost
+
+    async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(work, *args, **kwargs))
+
+
+@asynccontextmanager
+async def assembling(
+    pipeline: str,
+    journal: Journal,
+    state: State,
+    config: AssembleConfig,
+    *,
+    counters: Counters,
+    clock: Clock,
+    gather: Gather | None = None,
+) -> AsyncIterator[Assembler]:
+    """An assembler with its thread; it works while `run` runs.
+
+    Open traces are not settled when it ends: they stay in the journal.
+    """
+    if gather is None:
+        from otel_bridge import translate
+
+        gather = translate.gather
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"assemble-{pipeline}") as thread:
+        yield Assembler(pipeline, journal, state, config, counters, clock, gather, thread)

@@ -1,0 +1,392 @@
+"""The small facts about the journal's entries, in a SQLite file: cursors, settled parts of traces, the ledger.
+
+What changes together is handed over together and committed together, at most 200 ms later. A crash before the commit
+makes duplicates, never a loss: the journal is trimmed only below what is surely on disk.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import orjson
+
+from otel_bridge.batch import Signal
+from otel_bridge.journal.database import Database, open_database
+from otel_bridge.tasks import owned_tasks
+from otel_bridge.telemetry import Counters, Outcome, logger
+from otel_bridge.trace import Known, Settled
+
+if TYPE_CHECKING:
+    import apsw
+
+VERSION = 1
+COMMIT_EVERY_S = 0.2
+
+Outcomes: TypeAlias = Counter[tuple[Signal, Outcome, str]]
+"""Items by signal, what became of them, and the reason in a word (empty where there is none)."""
+
+
+Value: TypeAlias = str | int | bytes | None
+Change: TypeAlias = tuple[str, tuple[Value, ...]]
+Row: TypeAlias = tuple[Any, ...]
+
+
+class Decision(StrEnum):
+    """What was decided for a trace; later parts follow it."""
+
+    KEPT = "kept"
+    FILTERED = "filtered"
+
+
+class Share(NamedTuple):
+    """How much of an entry belongs to a part."""
+
+    seq: int
+    signal: Signal
+    items: int
+
+
+@dataclass(slots=True, frozen=True)
+class Part:
+    """A part of a trace that has settled; its bodies are in the journal.
+
+    id: counts up; the order in which exporters take the parts of a tenant.
+    number: 0 for the first part of its trace.
+    received_ns: when its newest entry was received.
+    known: what the parts before it left; None for the first.
+    """
+
+    id: int
+    pipeline: str
+    tenant: str
+    key: str
+    number: int
+    shares: Sequence[Share]
+    size: int
+    received_ns: int
+    settled: Settled
+    decision: Decision = Decision.KEPT
+    known: Known | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class Remembered:
+    """What is remembered of a trace whose parts have settled: how many there were, and what the next must know."""
+
+    parts: int
+    decision: Decision
+    known: Known
+
+
+@dataclass(slots=True, frozen=True)
+class Registered:
+    """An exporter of a pipeline: whether it takes settled parts, and from which entry on."""
+
+    settled: bool
+    start_seq: int
+
+
+class Account(NamedTuple):
+    """Whose items a line of the ledger counts."""
+
+    pipeline: str
+    exporter: str
+    tenant: str
+    signal: Signal
+
+
+class State:
+    """Changes are remembered here at once and committed soon after; questions see all changes made before them.
+
+    Made by `open_state`. Belongs to the event loop that opened it.
+    """
+
+    def __init__(self, database: Database, counters: Counters) -> None:
+        self.registered: dict[tuple[str, str], Registered] = {}
+        self.cursors: dict[tuple[str, str, str], int] = {}
+        self.base: Counter[Account] = Counter()
+        self.ledger: Counter[tuple[Account, Outcome, str]] = Counter()
+        self.assembly: dict[str, tuple[int, int]] = {}
+        self._database = database
+        self._counters = counters
+        self._pending: list[Change] = []
+        self._uncommitted: list[Change] = []
+        self._changed = asyncio.Event()
+        self._last_part = 0
+
+    @property
+    def least_seq(self) -> int:
+        """The lowest number that the journal may give to its next entry, as lower ones are known here."""
+        known = [1]
+        known += (registered.start_seq for registered in self.registered.values())
+        known += (scanned_seq + 1 for _, scanned_seq in self.assembly.values())
+        known += (at + 1 for (of, name, _), at in self.cursors.items() if not self.registered[of, name].settled)
+        return max(known)
+
+    # Exporters and what they have confirmed.
+
+    def register(
+        self, pipeline: str, exporter: str, *, settled: bool, start_seq: int, accepted: Mapping[tuple[str, Signal], int]
+    ) -> None:
+        """Begin to keep accounts for an exporter, unless it is known already.
+
+        start_seq: the first entry that concerns it.
+        accepted: what had been accepted before that, by tenant and signal.
+        """
+        if (pipeline, exporter) in self.registered:
+            return
+        self.registered[pipeline, exporter] = Registered(settled, start_seq)
+        self._write("INSERT INTO exporter VALUES (?, ?, ?, ?)", pipeline, exporter, int(settled), start_seq)
+        for (tenant, signal), items in accepted.items():
+            self.base[Account(pipeline, exporter, tenant, signal)] = items
+            self._write("INSERT INTO base VALUES (?, ?, ?, ?, ?)", pipeline, exporter, tenant, signal, items)
+
+    def position(self, pipeline: str, exporter: str, tenant: str) -> int:
+        """The last entry (or part) that the exporter has confirmed; for entries, at least the one before its start."""
+        known = self.registered[pipeline, exporter]
+        return self.cursors.get((pipeline, exporter, tenant), 0 if known.settled else known.start_seq - 1)
+
+    def confirm(self, pipeline: str, exporter: str, tenant: str, position: int, outcomes: Outcomes) -> None:
+        """Everything up to and with `position` is done, with these outcomes."""
+        self.cursors[pipeline, exporter, tenant] = position
+        self._write(
+            "INSERT INTO cursor VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET position = excluded.position",
+            *(pipeline, exporter, tenant, position),
+        )
+        self._account(pipeline, exporter, tenant, outcomes)
+
+    def settled_exporters(self, pipeline: str) -> dict[str, Registered]:
+        """The exporters of the pipeline that take settled parts."""
+        return {
+            exporter: known for (of, exporter), known in self.registered.items() if of == pipeline and known.settled
+        }
+
+    # Assembly.
+
+    def next_part_id(self) -> int:
+        """An id that no part had before."""
+        self._last_part += 1
+        return self._last_part
+
+    def record(self, part: Part, remembered: Remembered, expires_ns: int) -> None:
+        """Keep a part for the exporters, and what its late spans must know until then."""
+        seqs = [share.seq for share in part.shares]
+        self._write(
+            "INSERT INTO part VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            *(part.id, part.pipeline, part.tenant, part.key, part.number, min(seqs), max(seqs)),
+            _json([list(share) for share in part.shares]),
+            *(
+                part.size,
+                part.received_ns,
+                part.settled,
+                part.decision,
+                None if part.known is None else _json(part.known),
+            ),
+        )
+        self._write(
+            "INSERT OR REPLACE INTO remembered VALUES (?, ?, ?, ?, ?, ?, ?)",
+            *(part.pipeline, part.tenant, part.key, remembered.parts, remembered.decision),
+            *(_json(remembered.known), expires_ns),
+        )
+
+    def advance(
+        self, pipeline: str, low_seq: int, scanned_seq: int, outcomes: Mapping[tuple[str, str], Outcomes] | None = None
+    ) -> None:
+        """How far assembly has come, and what became of items on the way, by exporter and tenant."""
+        if self.assembly.get(pipeline) == (low_seq, scanned_seq):
+            return
+        self.assembly[pipeline] = (low_seq, scanned_seq)
+        self._write("INSERT OR REPLACE INTO assembly VALUES (?, ?, ?)", pipeline, low_seq, scanned_seq)
+        for (exporter, tenant), counted in (outcomes or {}).items():
+            self._account(pipeline, exporter, tenant, counted)
+
+    async def parts(self, pipeline: str, tenant: str, after_id: int, limit: int = 64) -> list[Part]:
+        """The parts of a tenant that follow one, in order."""
+        return await self._parts(
+            "SELECT * FROM part WHERE pipeline = ? AND tenant = ? AND id > ? ORDER BY id LIMIT ?",
+            *(pipeline, tenant, after_id, limit),
+        )
+
+    async def parts_from(self, pipeline: str, low_seq: int) -> list[Part]:
+        """The parts that hold an entry from `low_seq` on."""
+        return await self._parts("SELECT * FROM part WHERE pipeline = ? AND last_seq >= ?", pipeline, low_seq)
+
+    async def part_heads(self, pipeline: str) -> dict[str, int]:
+        """The tenants that have parts here, with the newest part of each."""
+        rows = await self._read("SELECT tenant, max(id) FROM part WHERE pipeline = ? GROUP BY tenant", pipeline)
+        return {str(tenant): int(head) for tenant, head in rows}
+
+    async def remembered(self, pipeline: str, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Remembered]:
+        """What is remembered of traces, by tenant and key."""
+        rows = await self._read(
+            "SELECT r.tenant, r.key, parts, decision, known FROM remembered r JOIN json_each(?) k"
+            " ON r.pipeline = ? AND r.tenant = k.value ->> 0 AND r.key = k.value ->> 1",
+            *(_json(keys), pipeline),
+        )
+        return {
+            (tenant, key): Remembered(parts, Decision(decision), Known(**orjson.loads(known)))
+            for tenant, key, parts, decision, known in rows
+        }
+
+    async def forget(self, pipeline: str, now_ns: int) -> int:
+        """Let go of what was remembered until now; returns how many traces that were."""
+        rows = await self._read(
+            "DELETE FROM remembered WHERE pipeline = ? AND expires_ns <= ? RETURNING 1", pipeline, now_ns
+        )
+        return len(rows)
+
+    async def prune(self, pipeline: str) -> int:
+        """Delete parts that nobody needs any more; returns the lowest entry that assembly or a part still needs."""
+        low_seq, _ = self.assembly[pipeline]
+        exporters = self.settled_exporters(pipeline)
+        for tenant in await self.part_heads(pipeline):
+            confirmed = min((self.position(pipeline, exporter, tenant) for exporter in exporters), default=0)
+            self._write(
+                "DELETE FROM part WHERE pipeline = ? AND tenant = ? AND id <= ? AND last_seq < ?",
+                *(pipeline, tenant, confirmed, low_seq),
+            )
+        [(oldest,)] = await self._read("SELECT min(first_seq) FROM part WHERE pipeline = ?", pipeline)
+        return low_seq if oldest is None else min(low_seq, int(oldest))
+
+    # Reading and writing.
+
+    async def flush(self, *, durable: bool = False) -> bool:
+        """Commit what changed; whether it could be. `durable`: it survives the death of the machine as well."""
+        changes = self._take()
+
+        def work(connection: "apsw.Connection") -> bool:
+            if not self._commit(connection, changes):
+                return False
+            if not durable:
+                return True
+            [(busy, _, _)] = connection.execute("PRAGMA wal_checkpoint(FULL)")
+            return not busy
+
+        return await self._database.run(work)
+
+    async def commit_regularly(self) -> None:
+        """Commit soon after each change, for ever."""
+        while True:
+            await self._changed.wait()
+            await asyncio.sleep(COMMIT_EVERY_S)
+            self._changed.clear()
+            if not await self.flush():
+                self._changed.set()
+
+    async def load(self) -> None:
+        """Read what is kept in memory as well."""
+
+        def rows(table: str) -> Awaitable[list[Row]]:
+            return self._read(f"SELECT * FROM {table}")  # noqa: S608 - the names below
+
+        for pipeline, exporter, settled, start_seq in await rows("exporter"):
+            self.registered[pipeline, exporter] = Registered(bool(settled), start_seq)
+        for pipeline, exporter, tenant, signal, items in await rows("base"):
+            self.base[Account(pipeline, exporter, tenant, Signal(signal))] = items
+        for pipeline, exporter, tenant, position in await rows("cursor"):
+            self.cursors[pipeline, exporter, tenant] = position
+        for pipeline, exporter, tenant, signal, outcome, reason, items in await rows("ledger"):
+            self.ledger[Account(pipeline, exporter, tenant, Signal(signal)), Outcome(outcome), reason] = items
+        for pipeline, low_seq, scanned_seq in await rows("assembly"):
+            self.assembly[pipeline] = (low_seq, scanned_seq)
+        [(newest,)] = await self._read("SELECT max(id) FROM part")
+        confirmed = [at for (of, name, _), at in self.cursors.items() if self.registered[of, name].settled]
+        self._last_part = max([newest or 0, *confirmed])
+
+    def _write(self, statement: str, *values: Value) -> None:
+        self._pending.append((statement, values))
+        self._changed.set()
+
+    def _take(self) -> list[Change]:
+        changes, self._pending = self._pending, []
+        return changes
+
+    def _account(self, pipeline: str, exporter: str, tenant: str, outcomes: Outcomes) -> None:
+        for (signal, outcome, reason), items in outcomes.items():
+            if items:
+                self.ledger[Account(pipeline, exporter, tenant, signal), outcome, reason] += items
+                self._write(
+                    "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?)"
+                    " ON CONFLICT DO UPDATE SET items = items + excluded.items",
+                    *(pipeline, exporter, tenant, signal, outcome, reason, items),
+                )
+
+    def _commit(self, connection: "apsw.Connection", changes: list[Change]) -> bool:
+        """On the database's thread, as all that touches `_uncommitted`."""
+        import apsw
+
+        self._uncommitted += changes
+        if not self._uncommitted:
+            return True
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for statement, values in self._uncommitted:
+                connection.execute(statement, values)
+            connection.execute("COMMIT")
+        except (apsw.FullError, apsw.IOError, apsw.BusyError, apsw.ReadOnlyError) as error:
+            if connection.in_transaction:  # after some errors SQLite has rolled back itself
+                connection.execute("ROLLBACK")
+            # Delivery goes on: what is not committed is delivered again after a crash, and nothing is lost.
+            self._counters.add("state_commit_failures")
+            logger("state").error("state can not be written, trying again", why=str(error))
+            return False
+        self._uncommitted = []
+        return True
+
+    async def _read(self, statement: str, *values: Value) -> list[Row]:
+        changes = self._take()
+
+        def work(connection: "apsw.Connection") -> list[Row]:
+            self._commit(connection, changes)
+            return list(connection.execute(statement, values))
+
+        return await self._database.run(work)
+
+    async def _parts(self, statement: str, *values: Value) -> list[Part]:
+        return [_part(row) for row in await self._read(statement, *values)]
+
+
+@asynccontextmanager
+async def open_state(path: Path, counters: Counters) -> AsyncIterator[State]:
+    """Open the state of a journal, or begin it; everything is committed when this ends.
+
+    Raises:
+        FilesError: the file can not be used, or a newer bridge wrote it.
+    """
+    schema = resources.files(__package__).joinpath("state.sql").read_text(encoding="utf-8")
+    async with open_database(path, schema, VERSION, synchronous="normal") as database:
+        state = State(database, counters)
+        await state.load()
+        try:
+            async with owned_tasks() as tasks:
+                tasks.create_task(state.commit_regularly())
+                yield state
+        finally:
+            await state.flush(durable=True)
+
+
+def _part(row: Row) -> Part:
+    id_, pipeline, tenant, key, number, _, _, shares, size, received_ns, settled, decision, known = row
+    return Part(
+        id=id_,
+        pipeline=pipeline,
+        tenant=tenant,
+        key=key,
+        number=number,
+        shares=[Share(seq, Signal(signal), items) for seq, signal, items in orjson.loads(shares)],
+        size=size,
+        received_ns=received_ns,
+        settled=Settled(settled),
+        decision=Decision(decision),
+        known=None if known is None else Known(**orjson.loads(known)),
+    )
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()

@@ -1,0 +1,74 @@
+-- What is known of the journal's entries. Items are spans, log records or metrics as they were accepted.
+
+CREATE TABLE exporter (              -- every exporter that ever read a pipeline
+    pipeline  TEXT NOT NULL,
+    exporter  TEXT NOT NULL,
+    settled   INTEGER NOT NULL,      -- 1: takes settled parts of traces, 0: takes entries as they come
+    start_seq INTEGER NOT NULL,      -- what came before is none of its business
+    PRIMARY KEY (pipeline, exporter)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE base (                  -- what had been accepted when it was added
+    pipeline TEXT NOT NULL,
+    exporter TEXT NOT NULL,
+    tenant   TEXT NOT NULL,
+    signal   TEXT NOT NULL,
+    items    INTEGER NOT NULL,
+    PRIMARY KEY (pipeline, exporter, tenant, signal)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE cursor (                -- everything up to and with this entry (or part) is confirmed
+    pipeline TEXT NOT NULL,
+    exporter TEXT NOT NULL,
+    tenant   TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    PRIMARY KEY (pipeline, exporter, tenant)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE ledger (                -- what became of accepted items
+    pipeline TEXT NOT NULL,
+    exporter TEXT NOT NULL,
+    tenant   TEXT NOT NULL,
+    signal   TEXT NOT NULL,
+    outcome  TEXT NOT NULL,
+    reason   TEXT NOT NULL,
+    items    INTEGER NOT NULL,
+    PRIMARY KEY (pipeline, exporter, tenant, signal, outcome, reason)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE assembly (              -- how far a pipeline's assembly has come
+    pipeline    TEXT PRIMARY KEY,
+    low_seq     INTEGER NOT NULL,    -- everything below lies in a recorded part, or is accounted for
+    scanned_seq INTEGER NOT NULL     -- up to and with this entry, what belongs to no trace is accounted for
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE part (                  -- parts of traces that have settled
+    id          INTEGER PRIMARY KEY,
+    pipeline    TEXT NOT NULL,
+    tenant      TEXT NOT NULL,
+    key         TEXT NOT NULL,
+    number      INTEGER NOT NULL,
+    first_seq   INTEGER NOT NULL,
+    last_seq    INTEGER NOT NULL,
+    entries     TEXT NOT NULL,       -- JSON: [[seq, signal, items], ...]
+    bytes       INTEGER NOT NULL,
+    received_ns INTEGER NOT NULL,
+    settled     TEXT NOT NULL,
+    decision    TEXT NOT NULL,
+    known       TEXT                 -- JSON: what the parts before it left
+) STRICT;
+CREATE INDEX part_of_tenant ON part (pipeline, tenant, id);
+CREATE INDEX part_by_first_seq ON part (pipeline, first_seq);
+CREATE INDEX part_by_last_seq ON part (pipeline, last_seq);
+
+CREATE TABLE remembered (            -- what a late span of a trace must know
+    pipeline   TEXT NOT NULL,
+    tenant     TEXT NOT NULL,
+    key        TEXT NOT NULL,
+    parts      INTEGER NOT NULL,
+    decision   TEXT NOT NULL,
+    known      TEXT NOT NULL,        -- JSON
+    expires_ns INTEGER NOT NULL,
+    PRIMARY KEY (pipeline, tenant, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX remembered_until ON remembered (pipeline, expires_ns);

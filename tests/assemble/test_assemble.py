@@ -1,0 +1,195 @@
+"""When traces settle, what their parts hold, and what a restart finds."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from otel_bridge.assemble import AssembleConfig
+from otel_bridge.batch import Signal
+from otel_bridge.journal.state import Account, Decision, Part
+from otel_bridge.telemetry import Outcome
+from otel_bridge.trace import Known, Settled
+
+if TYPE_CHECKING:
+    from tests.assemble.conftest import Assembly
+
+REMOTE = 0x300
+
+
+def items(part: Part) -> int:
+    return sum(share.items for share in part.shares)
+
+
+async def test_a_trace_settles_when_its_root_is_here_and_it_is_quiet(assembly: "Assembly") -> None:
+    await assembly.spans(1, (2, 1))
+    await assembly.spans(1, (1, None))
+    assert not await assembly.after(5.9)
+    [part] = await assembly.after(0.1)
+    assert (part.key, part.settled, part.number, items(part)) == (f"{1:032x}", Settled.ROOT, 0, 2)
+
+
+async def test_every_arrival_begins_the_quiet_time_anew(assembly: "Assembly") -> None:
+    await assembly.spans(1, (1, None))
+    await assembly.after(5)
+    await assembly.logs(1, "gen_ai.choice")
+    assert not await assembly.after(5)
+    [part] = await assembly.after(1)
+    assert {share.signal for share in part.shares} == {Signal.TRACES, Signal.LOGS}
+
+
+async def test_a_remote_parent_is_waited_for_longer(assembly: "Assembly") -> None:
+    await assembly.spans(1, (2, 9, REMOTE))
+    assert not await assembly.after(29.9)
+    [part] = await assembly.after(0.1)
+    assert part.settled == Settled.REMOTE
+
+
+async def test_a_trace_whose_top_is_unknown_settles_when_idle(assembly: "Assembly") -> None:
+    """One parent is remote, the other is a span of this process that has not ended yet."""
+    await assembly.spans(1, (2, 9, REMOTE), (4, 3))
+    assert not await assembly.after(119.9)
+    [part] = await assembly.after(0.1)
+    assert part.settled == Settled.IDLE
+
+
+async def test_heartbeats_keep_a_trace_open_and_are_accounted_for_as_open_spans(assembly: "Assembly") -> None:
+    await assembly.spans(1, (2, 1))
+    for _ in range(3):
+        await assembly.after(100)
+        await assembly.logs(1, "otel_bridge.span.heartbeat")
+    assert not assembly.settled
+    [part] = await assembly.after(120)
+    assert items(part) == 1
+    account = Account("main", "langfuse", "t", Signal.LOGS)
+    assert assembly.state.ledger[account, Outcome.FILTERED, "open_span"] == 3
+
+
+async def test_a_trace_is_never_held_longer_than_max_hold(assembly: "Assembly") -> None:
+    for number in range(9):
+        await assembly.spans(1, (number + 2, 1))
+        await assembly.after(100)
+    [part] = await assembly.step()
+    assert part.settled == Settled.HELD
+
+
+async def test_above_max_held_bytes_the_oldest_goes_early(assembly: "Assembly") -> None:
+    assembly.config = AssembleConfig(max_held_bytes=150)
+    await assembly.restart()
+    for trace in (1, 2, 3):
+        await assembly.spans(trace, (1, 9))
+    assert assembly.settled
+    assert {(part.key, part.settled) for part in assembly.settled} == {(f"{1:032x}", Settled.FLUSHED)}
+    assert assembly.counters.value("flushed_early") == 1
+
+
+async def test_a_late_span_makes_a_further_part_that_knows_the_earlier_one(assembly: "Assembly") -> None:
+    await assembly.spans(1, (1, None))
+    await assembly.after(6)
+    await assembly.spans(1, (2, 1))
+    _, late = await assembly.after(6)
+    assert (late.number, late.known, items(late)) == (1, assembly.known, 1)
+
+
+async def test_a_late_span_follows_the_decision(assembly: "Assembly") -> None:
+    assembly.decision = Decision.FILTERED
+    await assembly.spans(1, (1, None))
+    await assembly.after(6)
+    await assembly.spans(1, (2, 1))
+    _, late = await assembly.after(6)
+    assert late.decision == Decision.FILTERED
+
+
+async def test_a_late_span_after_a_restart_still_knows(assembly: "Assembly") -> None:
+    await assembly.spans(1, (1, None))
+    await assembly.after(6)
+    await assembly.restart()
+    await assembly.spans(1, (2, 1))
+    _, late = await assembly.after(6)
+    assert (late.number, late.known) == (1, assembly.known)
+
+
+async def test_what_is_not_remembered_any_more_begins_again(assembly: "Assembly") -> None:
+    await assembly.spans(1, (1, None))
+    await assembly.after(6)
+    await assembly.after(3600)
+    assert await assembly.state.forget("main", assembly.clock.steady_ns()) == 1
+    await assembly.spans(1, (2, 1))
+    _, again = await assembly.after(120)
+    assert (again.number, again.known) == (0, None)
+
+
+async def test_traces_of_two_tenants_with_one_id_stay_apart(assembly: "Assembly") -> None:
+    await assembly.spans(1, (1, None), tenant="a")
+    await assembly.spans(1, (1, None), tenant="b")
+    assert {part.tenant for part in await assembly.after(6)} == {"a", "b"}
+
+
+async def test_bodies_are_read_back_when_a_part_is_wanted(assembly: "Assembly") -> None:
+    await assembly.spans(1, (1, None), (2, 1))
+    await assembly.spans(2, (7, None))
+    await assembly.spans(1, (3, 2))
+    await assembly.after(6)
+    await assembly.restart()
+    trace, lost = await assembly.assembler.trace(assembly.settled[0])
+    assert [record.span.name for record in trace.spans] == ["span 1", "span 2", "span 3"]
+    assert not lost
+
+
+async def test_what_the_journal_lost_is_told(assembly: "Assembly") -> None:
+    await assembly.spans(1, (1, None))
+    [part] = await assembly.after(6)
+    gone = Part(9, "main", "t", part.key, 0, [part.shares[0]._replace(seq=999, items=4)], 1, 0, Settled.ROOT)
+    trace, lost = await assembly.assembler.trace(gone)
+    assert not trace.spans
+    assert lost == {Signal.TRACES: 4}
+
+
+async def test_metrics_and_records_of_no_trace_are_filtered_once(assembly: "Assembly") -> None:
+    """Also when they are read again, because a trace that began before them is still open at a restart."""
+    await assembly.spans(1, (2, 1))
+    await assembly.metrics(3)
+    await assembly.logs(0, "app.started", "app.ready")
+    await assembly.restart()
+    await assembly.step()
+    filtered = {
+        (account.signal, reason): count
+        for (account, outcome, reason), count in assembly.state.ledger.items()
+        if outcome == Outcome.FILTERED
+    }
+    assert filtered == {(Signal.METRICS, "metrics"): 3, (Signal.LOGS, "no_trace"): 2}
+
+
+async def test_open_traces_are_rebuilt_and_their_clocks_begin_anew(assembly: "Assembly") -> None:
+    await assembly.spans(1, (1, None))
+    await assembly.after(5)
+    await assembly.restart()
+    assert not await assembly.after(5.9)
+    [part] = await assembly.after(6)
+    assert items(part) == 1
+
+
+async def test_a_restart_makes_no_second_part_of_what_was_recorded(assembly: "Assembly") -> None:
+    """The first trace stays open, so everything behind it is read again; the second had settled."""
+    await assembly.spans(1, (2, 1))
+    await assembly.spans(2, (1, None))
+    await assembly.after(6)
+    await assembly.restart()
+    await assembly.after(6)
+    await assembly.after(120)
+    assert [part.key for part in assembly.settled] == [f"{2:032x}", f"{1:032x}"]
+    assert len({part.id for part in assembly.settled}) == 2
+
+
+async def test_an_error_on_the_way_loses_nothing(assembly: "Assembly") -> None:
+    await assembly.spans(1, (1, None))
+    await assembly.clock.advance(6)
+
+    async def fail(_part: Part) -> tuple[Decision, Known]:
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        await assembly.assembler.step(fail)
+    await assembly.assembler.recover()
+    await assembly.step()
+    [part] = await assembly.after(6)
+    assert items(part) == 1

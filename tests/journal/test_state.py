@@ -1,0 +1,144 @@
+"""The state survives, commits together, and refuses what it does not know."""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import apsw
+import pytest
+
+from otel_bridge.batch import Signal
+from otel_bridge.errors import FilesError
+from otel_bridge.journal.state import Account, Decision, Part, Remembered, Share, State, open_state
+from otel_bridge.telemetry import Counters, Outcome
+from otel_bridge.trace import Known, Settled
+
+DELIVERED = (Signal.TRACES, Outcome.DELIVERED, "")
+ACCOUNT = Account("main", "store", "t", Signal.TRACES)
+
+
+def a_part(state: State, *seqs: int, key: str = "k", known: Known | None = None) -> Part:
+    shares = [Share(seq, Signal.TRACES, 2) for seq in seqs]
+    return Part(state.next_part_id(), "main", "t", key, 0, shares, 10, 5, Settled.ROOT, known=known)
+
+
+def with_exporters(state: State) -> None:
+    state.register("main", "store", settled=False, start_seq=1, accepted={("t", Signal.TRACES): 7})
+    state.register("main", "langfuse", settled=True, start_seq=1, accepted={})
+
+
+def remember(known: Known | None = None) -> Remembered:
+    return Remembered(1, Decision.KEPT, known or Known())
+
+
+async def test_everything_is_there_again_after_a_restart(tmp_path: Path) -> None:
+    known = Known({"name": "run", "tags": ["a"]}, ["aa"], ["bb"], "cc")
+    async with open_state(tmp_path / "state.db", Counters()) as state:
+        with_exporters(state)
+        state.confirm("main", "store", "t", 4, Counter({DELIVERED: 3}))
+        part = a_part(state, 3, 5, known=known)
+        state.record(part, remember(known), 1000)
+        state.advance("main", 6, 8)
+    async with open_state(tmp_path / "state.db", Counters()) as state:
+        assert state.position("main", "store", "t") == 4
+        assert state.base[ACCOUNT] == 7
+        assert state.ledger == {(ACCOUNT, Outcome.DELIVERED, ""): 3}
+        assert state.assembly == {"main": (6, 8)}
+        assert await state.parts("main", "t", 0) == [part]
+        assert await state.remembered("main", [("t", "k"), ("t", "other")]) == {("t", "k"): remember(known)}
+        assert state.next_part_id() > part.id
+        assert state.least_seq == 9
+
+
+async def test_a_confirmation_and_its_account_are_one_transaction(tmp_path: Path) -> None:
+    """Whatever moment another process looks, the cursor and the ledger agree."""
+    path = tmp_path / "state.db"
+    async with open_state(path, Counters()) as state:
+        with_exporters(state)
+        await state.flush()
+        reader = apsw.Connection(str(path))
+        for position in range(1, 30):
+            state.confirm("main", "store", "t", position, Counter({DELIVERED: 1}))
+            await state.flush()
+            [(at, items)] = reader.execute("SELECT (SELECT position FROM cursor), (SELECT items FROM ledger)")
+            assert at == items == position
+        reader.close()
+
+
+async def test_questions_see_what_was_changed_before_them(tmp_path: Path) -> None:
+    async with open_state(tmp_path / "state.db", Counters()) as state:
+        state.record(a_part(state, 1), remember(), 1000)
+        assert len(await state.parts("main", "t", 0)) == 1
+        assert await state.part_heads("main") == {"t": 1}
+
+
+async def test_what_cannot_be_written_is_kept_and_written_later(tmp_path: Path) -> None:
+    path, counters = tmp_path / "state.db", Counters()
+    async with open_state(path, counters) as state:
+        with_exporters(state)
+        await state.flush()
+        limit = await state._database.run(lambda connection: connection.pragma("max_page_count", 1))
+        state.confirm("main", "store", "t", 1, Counter({(Signal.TRACES, Outcome.FILTERED, "x" * 9000): 1}))
+        assert not await state.flush()
+        assert counters.value("state_commit_failures") == 1
+        await state._database.run(lambda connection: connection.pragma("max_page_count", limit + 1000))
+        state.confirm("main", "store", "t", 2, Counter({DELIVERED: 1}))
+        assert await state.flush(durable=True)
+    async with open_state(path, counters) as state:
+        assert state.position("main", "store", "t") == 2
+        assert state.ledger.total() == 2
+
+
+async def test_parts_go_when_confirmed_by_all_and_passed_by_assembly(tmp_path: Path) -> None:
+    async with open_state(tmp_path / "state.db", Counters()) as state:
+        with_exporters(state)
+        state.register("main", "call_log", settled=True, start_seq=1, accepted={})
+        for seq in (1, 2, 3):
+            state.record(a_part(state, seq), remember(), 1000)
+        state.advance("main", 3, 3)
+        assert await state.prune("main") == 1
+        state.confirm("main", "langfuse", "t", 3, Counter())
+        assert await state.prune("main") == 1
+        state.confirm("main", "call_log", "t", 1, Counter())
+        assert await state.prune("main") == 2
+        state.confirm("main", "call_log", "t", 3, Counter())
+        assert await state.prune("main") == 3, "part 3 is still to be skipped when entries are read again from 3"
+        state.advance("main", 4, 4)
+        assert await state.prune("main") == 4
+        assert not await state.parts("main", "t", 0)
+
+
+async def test_traces_are_forgotten_in_time(tmp_path: Path) -> None:
+    async with open_state(tmp_path / "state.db", Counters()) as state:
+        state.record(a_part(state, 1, key="early"), remember(), 1000)
+        state.record(a_part(state, 2, key="late"), remember(), 2000)
+        assert await state.forget("main", 1500) == 1
+        assert set(await state.remembered("main", [("t", "early"), ("t", "late")])) == {("t", "late")}
+
+
+async def test_a_newer_format_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    async with open_state(path, Counters()):
+        pass
+    with apsw.Connection(str(path)) as connection:
+        connection.pragma("user_version", 99)
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(FilesError, match="format 99"):
+        async with open_state(path, Counters()):
+            pass
+    assert path.read_bytes() == before
+
+
+async def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "state.db").write_bytes(b"not a database" * 100)
+    with pytest.raises(FilesError, match=r"state\.db can not be used"):
+        async with open_state(tmp_path / "state.db", Counters()):
+            pass
+
+
+async def test_the_file_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
+    async with open_state(tmp_path / "state.db", Counters()) as state:
+        with_exporters(state)
+        await state.flush()
+        assert {entry.stat().st_mode & 0o777 for entry in os.scandir(tmp_path)} == {0o600}
