@@ -1,0 +1,214 @@
+"""The proof that nothing got lost: accepted = outcomes + waiting, each counted from another place.
+
+What was accepted is counted by the journal, the outcomes by the state's ledger, and what waits from the entries and
+recorded parts themselves.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from otel_bridge.assemble import Gather, grouped, traceless
+from otel_bridge.batch import Batch, Signal
+from otel_bridge.errors import MalformedError
+from otel_bridge.journal import Entry
+from otel_bridge.journal.database import open_reading
+from otel_bridge.journal.reader import Reader, read_segments
+from otel_bridge.journal.state import VERSION, Account
+from otel_bridge.telemetry import Outcome
+
+if TYPE_CHECKING:
+    import apsw
+
+JOURNAL_DIR = "journal"
+STATE_FILE = "state.db"
+DEAD_LETTERS_FILE = "dead_letters.db"
+ATTEMPTS = 3
+
+
+@dataclass(slots=True, frozen=True)
+class Line:
+    """The account of one exporter, tenant and signal, in items.
+
+    reasons: `filtered:metrics` → how many, for outcomes that have a reason.
+    """
+
+    account: Account
+    accepted: int
+    outcomes: dict[Outcome, int]
+    reasons: dict[str, int]
+    waiting: int
+
+    @property
+    def missing(self) -> int:
+        """Accepted items that are neither waiting nor accounted for; below 0, too many are accounted for."""
+        return self.accepted - sum(self.outcomes.values()) - self.waiting
+
+
+@dataclass(slots=True, frozen=True)
+class Audit:
+    """The accounts of a bridge."""
+
+    lines: tuple[Line, ...]
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every account does."""
+        return all(line.missing == 0 for line in self.lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON."""
+        return {
+            "balanced": self.balanced,
+            "accounts": [
+                {
+                    **line.account._asdict(),
+                    "accepted": line.accepted,
+                    **{outcome: line.outcomes.get(outcome, 0) for outcome in Outcome},
+                    "waiting": line.waiting,
+                    "missing": line.missing,
+                    "reasons": line.reasons,
+                }
+                for line in self.lines
+            ],
+        }
+
+
+def audit(data_dir: Path, gather: Gather | None = None) -> Audit:
+    """Count everything in the files of a bridge, running or not, without changing them.
+
+    Raises:
+        FilesError: they are not there or can not be read.
+    """
+    if gather is None:
+        from otel_bridge import translate
+
+        gather = translate.gather
+    for _ in range(ATTEMPTS):
+        # The state first: what is confirmed after it was read is found waiting in the journal, unless it was trimmed.
+        connection = open_reading(data_dir / STATE_FILE, VERSION)
+        try:
+            with connection:
+                facts = _Facts(connection)
+        finally:
+            connection.close()
+        found = _count(facts, read_segments(data_dir / JOURNAL_DIR), gather)
+        if found.balanced:
+            break
+    return found
+
+
+class _Facts:
+    """What the state says, read in one transaction."""
+
+    def __init__(self, connection: "apsw.Connection") -> None:
+        self.exporters = {
+            (pipeline, exporter): (bool(settled), start_seq)
+            for pipeline, exporter, settled, start_seq in connection.execute("SELECT * FROM exporter")
+        }
+        self.base = {
+            Account(pipeline, exporter, tenant, Signal(signal)): items
+            for pipeline, exporter, tenant, signal, items in connection.execute("SELECT * FROM base")
+        }
+        self.positions = {
+            (pipeline, exporter, tenant): position
+            for pipeline, exporter, tenant, position in connection.execute("SELECT * FROM cursor")
+        }
+        self.assembly = {
+            pipeline: (low_seq, scanned_seq)
+            for pipeline, low_seq, scanned_seq in connection.execute("SELECT * FROM assembly")
+        }
+        self.ledger = [
+            (Account(pipeline, exporter, tenant, Signal(signal)), Outcome(outcome), reason, items)
+            for pipeline, exporter, tenant, signal, outcome, reason, items in connection.execute("SELECT * FROM ledger")
+        ]
+        self.parts = [
+            (id_, pipeline, tenant, key, orjson.loads(shares))
+            for id_, pipeline, tenant, key, shares in connection.execute(
+                "SELECT id, pipeline, tenant, key, entries FROM part"
+            )
+        ]
+
+
+def _count(facts: _Facts, journal: Reader, gather: Gather) -> Audit:
+    waiting: Counter[Account] = Counter()
+    for (pipeline, exporter), (settled, start_seq) in facts.exporters.items():
+        if settled:
+            waiting.update(_waiting_settled(facts, journal, gather, pipeline, exporter, start_seq))
+        else:
+            waiting.update(_waiting_batches(facts, journal, pipeline, exporter, start_seq))
+    outcomes: dict[Account, Counter[Outcome]] = defaultdict(Counter)
+    reasons: dict[Account, Counter[str]] = defaultdict(Counter)
+    for account, outcome, reason, items in facts.ledger:
+        outcomes[account][outcome] += items
+        if reason:
+            reasons[account][f"{outcome}:{reason}"] += items
+    accepted = {
+        Account(pipeline, exporter, tenant, signal): items
+        for (pipeline, tenant, signal), items in journal.accepted().items()
+        for of, exporter in facts.exporters
+        if of == pipeline
+    }
+    return Audit(
+        tuple(
+            Line(
+                account,
+                accepted.get(account, 0) - facts.base.get(account, 0),
+                dict(outcomes[account]),
+                dict(reasons[account]),
+                waiting[account],
+            )
+            for account in sorted(accepted.keys() | outcomes.keys() | waiting.keys())
+        )
+    )
+
+
+def _waiting_batches(facts: _Facts, journal: Reader, pipeline: str, exporter: str, start_seq: int) -> Counter[Account]:
+    waiting: Counter[Account] = Counter()
+    for entry in _entries(journal, pipeline, start_seq):
+        if entry.seq > facts.positions.get((pipeline, exporter, entry.batch.tenant), 0):
+            waiting[Account(pipeline, exporter, entry.batch.tenant, entry.batch.signal)] += entry.batch.item_count
+    return waiting
+
+
+def _waiting_settled(
+    facts: _Facts, journal: Reader, gather: Gather, pipeline: str, exporter: str, start_seq: int
+) -> Counter[Account]:
+    waiting: Counter[Account] = Counter()
+    recorded: set[tuple[str, str, int]] = set()
+    for part_id, of, tenant, key, shares in facts.parts:
+        if of != pipeline:
+            continue
+        for seq, signal, items in shares:
+            recorded.add((tenant, key, seq))
+            if seq >= start_seq and part_id > facts.positions.get((pipeline, exporter, tenant), 0):
+                waiting[Account(pipeline, exporter, tenant, Signal(signal))] += items
+    low_seq, scanned_seq = facts.assembly.get(pipeline, (start_seq, start_seq - 1))
+    for entry in _entries(journal, pipeline, max(low_seq, start_seq)):
+        batch = entry.batch
+        account = Account(pipeline, exporter, batch.tenant, batch.signal)
+        for key, items in _items_by_key(batch, gather).items():
+            is_waiting = (batch.tenant, key, entry.seq) not in recorded if key else entry.seq > scanned_seq
+            waiting[account] += items * is_waiting
+    return waiting
+
+
+def _items_by_key(batch: Batch, gather: Gather) -> Counter[str]:
+    """Items by assembly key; those of no trace under ""."""
+    try:
+        groups = grouped(batch, gather)
+    except MalformedError:
+        groups = {}
+    items = Counter({key: group.items for key, group in groups.items() if key})
+    items[""] = traceless(batch, groups).total()
+    return items
+
+
+def _entries(journal: Reader, pipeline: str, start_seq: int) -> Iterator[Entry]:
+    while entries := journal.scan(start_seq, pipeline):
+        yield from entries
+        start_seq = entries[-1].seq + 1

@@ -1,0 +1,240 @@
+"""What an exporter reads through: the next of a tenant, in order, until it is confirmed.
+
+One for batches as they come and one for settled parts of traces; both keep nothing but a position.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from otel_bridge.batch import Batch, Signal
+from otel_bridge.clock import Clock
+from otel_bridge.delivery.parts import Parts
+from otel_bridge.delivery.piece import Piece, batches_of
+from otel_bridge.journal import Entry, Journal
+from otel_bridge.journal.state import Decision, Outcomes, Part, State
+from otel_bridge.model import Translation
+from otel_bridge.telemetry import Outcome
+
+FOREVER_NS = 1 << 63
+PARTS_AT_ONCE = 64
+
+
+@dataclass(slots=True)
+class Lease:
+    """The next of a tenant, taken but not confirmed.
+
+    position: of the last entry or part in it.
+    pieces: what is to be sent.
+    items: how many accepted items it stands for.
+    losses: what has become of items of it that are not sent.
+    unfit: what could not be translated, to be set aside.
+    oldest_ns: when the first of it was received.
+    expires_ns: the steady time at which its newest item has reached `max_age`.
+    more: whether there is more behind it.
+    """
+
+    position: int
+    oldest_ns: int
+    pieces: list[Piece] = field(default_factory=list)
+    items: Counter[Signal] = field(default_factory=Counter)
+    losses: Outcomes = field(default_factory=Counter)
+    unfit: list[Batch] = field(default_factory=list)
+    expires_ns: int = 0
+    more: bool = False
+
+
+class Retention:
+    """How long accepted items are tried: `max_age_s` from their receipt, or for ever if None.
+
+    What came after the start can not be older than the start, whatever the wall clock said when it came.
+    """
+
+    def __init__(self, max_age_s: float | None, clock: Clock, next_seq: int) -> None:
+        self._max_age_ns = None if max_age_s is None else int(max_age_s * 1e9)
+        self._next_seq = next_seq
+        self._started_ns = clock.steady_ns()
+
+    def expires_ns(self, seq: int, received_ns: int) -> int:
+        """The steady time at which what an entry holds is given up."""
+        if self._max_age_ns is None:
+            return FOREVER_NS
+        return (max(received_ns, self._started_ns) if seq >= self._next_seq else received_ns) + self._max_age_ns
+
+
+class Cursor(Protocol):
+    """What a lane needs of either kind."""
+
+    def heads(self) -> Mapping[str, int]:
+        """The tenants that have something here, with the position of their newest."""
+
+    async def wait(self) -> None:
+        """Return when more came than `heads` last told of."""
+
+    def position(self, tenant: str) -> int:
+        """The last position that was confirmed."""
+
+    async def lease(self, tenant: str, max_bytes: int, max_items: int) -> Lease | None:
+        """What follows the confirmed position: at least one entry or part, more up to the limits; None if nothing."""
+
+    def confirm(self, tenant: str, position: int, outcomes: Outcomes) -> None:
+        """All up to this position is done, with these outcomes."""
+
+
+class _Confirming:
+    """The position of an exporter in the state."""
+
+    def __init__(self, state: State, pipeline: str, exporter: str) -> None:
+        self._state = state
+        self._pipeline = pipeline
+        self._exporter = exporter
+
+    def position(self, tenant: str) -> int:
+        return self._state.position(self._pipeline, self._exporter, tenant)
+
+    def confirm(self, tenant: str, position: int, outcomes: Outcomes) -> None:
+        self._state.confirm(self._pipeline, self._exporter, tenant, position, outcomes)
+
+
+class EntryCursor(_Confirming):
+    """Batches as they came; those of one signal are merged."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        state: State,
+        pipeline: str,
+        exporter: str,
+        *,
+        retention: Retention,
+        clock: Clock,
+        thread: ThreadPoolExecutor,
+    ) -> None:
+        super().__init__(state, pipeline, exporter)
+        self._journal = journal
+        self._retention = retention
+        self._clock = clock
+        self._thread = thread
+        self._seen_seq = 0
+
+    def heads(self) -> Mapping[str, int]:
+        self._seen_seq = self._journal.next_seq
+        return self._journal.tenants(self._pipeline)
+
+    async def wait(self) -> None:
+        await self._journal.wait(self._seen_seq)
+
+    async def lease(self, tenant: str, max_bytes: int, max_items: int) -> Lease | None:
+        start_seq = self.position(tenant) + 1
+        head_seq = self._journal.tenants(self._pipeline).get(tenant, 0)
+        entries = await asyncio.get_running_loop().run_in_executor(
+            self._thread, self._journal.scan, start_seq, self._pipeline, tenant, max_bytes
+        )
+        if not entries:
+            if head_seq >= start_seq:  # damaged to the last: nothing of it can be read any more
+                self.confirm(tenant, head_seq, Counter())
+            return None
+        taken: dict[Signal, list[Batch]] = {}
+        lease = Lease(start_seq, entries[0].received_ns)
+        for entry in entries:
+            if lease.items.total() >= max_items:
+                break
+            self._take(lease, entry, taken)
+        lease.pieces.extend(Batch.merge(batches) for batches in taken.values())
+        lease.more = lease.position < head_seq
+        return lease
+
+    def _take(self, lease: Lease, entry: Entry, taken: dict[Signal, list[Batch]]) -> None:
+        lease.position = entry.seq
+        batch = entry.batch
+        lease.items[batch.signal] += batch.item_count
+        expires_ns = self._retention.expires_ns(entry.seq, entry.received_ns)
+        if expires_ns <= self._clock.steady_ns():
+            lease.losses[batch.signal, Outcome.EXPIRED, "max_age"] += batch.item_count
+            return
+        lease.expires_ns = max(lease.expires_ns, expires_ns)
+        taken.setdefault(batch.signal, []).append(batch)
+
+
+class PartCursor(_Confirming):
+    """Settled parts of traces, translated; merged across traces."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        state: State,
+        pipeline: str,
+        exporter: str,
+        *,
+        retention: Retention,
+        clock: Clock,
+    ) -> None:
+        super().__init__(state, pipeline, exporter)
+        self._parts = parts
+        self._retention = retention
+        self._clock = clock
+        self._seen = 0
+
+    def heads(self) -> Mapping[str, int]:
+        self._seen = self._parts.newest
+        return self._parts.heads
+
+    async def wait(self) -> None:
+        await self._parts.wait(self._seen)
+
+    async def lease(self, tenant: str, max_bytes: int, max_items: int) -> Lease | None:
+        parts = await self._state.parts(self._pipeline, tenant, self.position(tenant), PARTS_AT_ONCE)
+        if not parts:
+            return None
+        lease = Lease(parts[0].id, parts[0].received_ns)
+        translations: list[Translation] = []
+        observations = taken_bytes = 0
+        for part in parts:
+            if translations and (taken_bytes + part.size > max_bytes or observations >= max_items):
+                break
+            lease.position = part.id
+            translation = await self._take(lease, part)
+            if translation is not None:
+                translations.append(translation)
+                observations += len(translation.observations)
+                taken_bytes += max(part.size, translation.size)
+        if translations:
+            lease.pieces.append(Translation.merge(translations))
+        lease.more = lease.position < parts[-1].id or len(parts) == PARTS_AT_ONCE
+        return lease
+
+    async def _take(self, lease: Lease, part: Part) -> Translation | None:
+        """Account for a part; returns what is to be sent of it."""
+        start_seq = self._state.registered[self._pipeline, self._exporter].start_seq
+        items: Counter[Signal] = Counter()
+        for share in part.shares:
+            if share.seq >= start_seq:
+                items[share.signal] += share.items
+        if not items:
+            return None
+        lease.items += items
+        expires_ns = self._retention.expires_ns(part.shares[-1].seq, part.received_ns)
+        if expires_ns <= self._clock.steady_ns():
+            _lose(lease, items, Outcome.EXPIRED, "max_age")
+            return None
+        made = await self._parts.make(part)
+        _lose(lease, made.lost, Outcome.DEAD_LETTERED, "damaged")
+        if made.decision == Decision.FILTERED:
+            _lose(lease, items - made.lost, Outcome.FILTERED, "trace_processor")
+            return None
+        lease.expires_ns = max(lease.expires_ns, expires_ns)
+        if made.translation is None:
+            lease.unfit.extend(batches_of(made.trace))
+            return None
+        for omitted in (*made.translation.rejected, *made.translation.dropped):
+            lease.losses[Signal.TRACES, Outcome.FILTERED, omitted.reason] += 1
+        content = made.translation.observations or made.translation.scores or made.translation.traces
+        return made.translation if content else None
+
+
+def _lose(lease: Lease, items: Counter[Signal], outcome: Outcome, reason: str) -> None:
+    for signal, lost in items.items():
+        lease.losses[signal, outcome, reason] += lost

@@ -1,0 +1,114 @@
+"""Settled parts on their way to the exporters of a pipeline: through the trace processors, then translated.
+
+A part is made when it settles, as its later parts must know what it left. Exporters that come to it later (after an
+outage, or a restart) have it made again from the journal, with the same result.
+"""
+
+import asyncio
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from otel_bridge.assemble import Assembler
+from otel_bridge.batch import Signal
+from otel_bridge.journal.state import Decision, Part
+from otel_bridge.model import Translation
+from otel_bridge.telemetry import Counters, logger
+from otel_bridge.trace import Known, Trace
+
+Process: TypeAlias = Callable[[Trace], Awaitable[Trace | None]]
+"""The trace processors of a pipeline: the trace as they leave it, or None where it is dropped. The same each time."""
+
+Translate: TypeAlias = Callable[[Trace], Translation]
+
+KEPT_BYTES = 8 << 20  # of translations, for exporters that keep up
+
+
+@dataclass(slots=True, frozen=True)
+class Made:
+    """What became of a part.
+
+    translation: None where it is filtered, or could not be translated.
+    lost: items that the journal has lost.
+    """
+
+    trace: Trace
+    decision: Decision
+    translation: Translation | None
+    lost: Counter[Signal]
+
+
+class Parts:
+    """The parts that an assembler records, made into translations."""
+
+    def __init__(
+        self,
+        assembler: Assembler,
+        translate: Translate,
+        process: Process | None,
+        *,
+        counters: Counters,
+        thread: ThreadPoolExecutor,
+    ) -> None:
+        self._assembler = assembler
+        self._translate = translate
+        self._process = process
+        self._counters = counters
+        self._thread = thread
+        self._kept: OrderedDict[int, tuple[int, Made]] = OrderedDict()
+        self._kept_bytes = 0
+
+    @property
+    def newest(self) -> int:
+        """The id of the part that was recorded last."""
+        return self._assembler.newest
+
+    @property
+    def heads(self) -> Mapping[str, int]:
+        """The tenants that have parts, with the newest part of each."""
+        return self._assembler.heads
+
+    async def wait(self, newest: int) -> None:
+        """Return when a part was recorded after `newest`."""
+        await self._assembler.wait(newest)
+
+    async def run(self) -> None:
+        """Assemble for ever."""
+        await self._assembler.run(self.conclude)
+
+    async def conclude(self, part: Part) -> tuple[Decision, Known]:
+        """What is decided for a part that settles, and what the next part of its trace must know."""
+        made = await self.make(part)
+        return made.decision, made.translation.known if made.translation else part.known or Known()
+
+    async def make(self, part: Part) -> Made:
+        """A part as its exporters get it; read-only, as others get the same."""
+        if part.id in self._kept:
+            self._kept.move_to_end(part.id)
+            return self._kept[part.id][1]
+        trace, lost = await self._assembler.trace(part)
+        made = await self._make(part, trace, lost)
+        size = max(part.size, made.translation.size if made.translation else 0)
+        self._kept[part.id] = (size, made)
+        self._kept_bytes += size
+        while self._kept_bytes > KEPT_BYTES:
+            _, (size, _) = self._kept.popitem(last=False)
+            self._kept_bytes -= size
+        return made
+
+    async def _make(self, part: Part, trace: Trace, lost: Counter[Signal]) -> Made:
+        if part.decision == Decision.FILTERED:
+            return Made(trace, Decision.FILTERED, None, lost)
+        try:
+            kept = trace if self._process is None else await self._process(trace)
+            if kept is None:
+                return Made(trace, Decision.FILTERED, None, lost)
+            loop = asyncio.get_running_loop()
+            translation = await loop.run_in_executor(self._thread, self._translate, kept)
+        except Exception:  # noqa: BLE001 - a bug costs this part, which is set aside, and not the flow
+            self._counters.add("translation_failures")
+            logger("delivery").exception("a trace can not be translated", key=part.key, tenant=part.tenant)
+            return Made(trace, Decision.KEPT, None, lost)
+        return Made(trace, Decision.KEPT, translation, lost)

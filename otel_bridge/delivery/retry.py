@@ -1,0 +1,45 @@
+"""When to try again: with full jitter, when the other side asks for it, or now and then where somebody must act."""
+
+from collections.abc import Awaitable, Callable
+from random import Random
+
+from otel_bridge.clock import Clock
+from otel_bridge.telemetry import Counters, logger
+
+FIRST_S, LAST_S = 1.0, 60.0
+RETRY_AFTER_LEAST_S, RETRY_AFTER_MOST_S = 1.0, 15 * 60.0
+PROBE_S, PROBE_SPREAD = 60.0, 0.2
+
+
+class Pace:
+    """Delays before the next try, in seconds."""
+
+    def __init__(self, random: Random | None = None) -> None:
+        self._random = random or Random()  # noqa: S311 - spreads load, keeps no secret
+
+    def backoff(self, tries: int, retry_after_s: float | None = None) -> float:
+        """After `tries` failed ones: what the other side asked for, within limits; else full jitter up to a minute."""
+        if retry_after_s is not None and retry_after_s > 0:
+            return min(max(retry_after_s, RETRY_AFTER_LEAST_S), RETRY_AFTER_MOST_S)
+        return self._random.uniform(0, min(LAST_S, FIRST_S * 2 ** min(tries, 10)))
+
+    def probe(self) -> float:
+        """Before a parked destination is asked again."""
+        return PROBE_S * self._random.uniform(1 - PROBE_SPREAD, 1 + PROBE_SPREAD)
+
+
+async def supervised(
+    task: str, work: Callable[[], Awaitable[None]], *, counters: Counters, clock: Clock, pace: Pace
+) -> None:
+    """Run until it returns; after a bug in it, which is logged and counted, begin again."""
+    tries = 0
+    while True:
+        try:
+            await work()
+        except Exception:  # noqa: BLE001 - a bug must not stop the flow
+            counters.add("task_restarts", task=task)
+            logger("delivery").exception("a task failed and begins again", task=task)
+            await clock.sleep(pace.backoff(tries))
+            tries += 1
+        else:
+            return
