@@ -1,0 +1,211 @@
+"""A plan, running: opened back to front, so that nothing arrives before it can go on, and closed front to back."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from contextvars import ContextVar
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from otel_bridge import __version__
+from otel_bridge.batch import Batch
+from otel_bridge.component import Consume, Host, Kind, Pass, Takes
+from otel_bridge.delivery import (
+    DEAD_LETTERS_FILE,
+    JOURNAL_DIR,
+    STATE_FILE,
+    Delivery,
+    Process,
+    delivering,
+    open_dead_letters,
+)
+from otel_bridge.journal.disk import held, unusable
+from otel_bridge.journal.segments import Segments, open_segments
+from otel_bridge.journal.state import open_state
+from otel_bridge.plan import Plan, Planned
+from otel_bridge.telemetry import Counters
+from otel_bridge.trace import Trace
+
+DRAIN_S = 3.0  # of the five seconds that a stop may take
+
+_entries: ContextVar[list[tuple[str, Batch]]] = ContextVar("entries")
+_passed: ContextVar[list[Trace]] = ContextVar("passed")
+
+
+class RunningBridge:
+    """What `running` yields; its methods answer from any part of its life.
+
+    endpoints: component id → name → the address that is really bound.
+    """
+
+    def __init__(self, plan: Plan, counters: Counters, journal: Segments, delivery: Delivery) -> None:
+        self.endpoints: dict[str, dict[str, str]] = {}
+        self._plan = plan
+        self._counters = counters
+        self._journal = journal
+        self._delivery = delivery
+        self._started_s = time.monotonic()
+        self.door: Consume = _closed
+
+    def status(self) -> dict[str, Any]:
+        """How the bridge is: plain JSON without secrets and without content."""
+        return {
+            "version": __version__,
+            "ready": self._journal.healthy,
+            "uptime_s": round(time.monotonic() - self._started_s, 1),
+            "configuration": self._plan.origin,
+            "data_dir": str(self._plan.data_dir),
+            "endpoints": self.endpoints,
+            "pipelines": {name: of.model_dump() for name, of in self._plan.service.pipelines.items()},
+            "journal": {"used_bytes": self._journal.used_bytes, "max_bytes": self._plan.service.journal.max_bytes},
+            **self._delivery.status(),
+            "counters": [
+                {"name": name, **dict(labels), "value": value}
+                for (name, labels), value in sorted(self._counters.snapshot().items())
+            ],
+        }
+
+    async def consume(self, batch: Batch) -> None:
+        """Take a batch in as if a receiver had sent it, into every pipeline."""
+        await self.door(batch)
+
+
+async def _closed(_batch: Batch) -> None:
+    raise AssertionError("the door is opened before anybody can knock")
+
+
+@asynccontextmanager
+async def running(plan: Plan) -> AsyncIterator[RunningBridge]:
+    """Run a plan while this lasts. At the end receivers close first, then what is ready is delivered, within seconds.
+
+    Raises:
+        FilesError: the data directory cannot be used, or an address cannot be bound.
+    """
+    counters = Counters()
+    service = plan.service
+    data_dir = _own(plan.data_dir)
+    async with AsyncExitStack() as stack:
+        # A second bridge must stop before it has touched anything.
+        stack.enter_context(held(data_dir))
+        state = await stack.enter_async_context(open_state(data_dir / STATE_FILE, counters))
+        journal = await stack.enter_async_context(
+            open_segments(
+                data_dir / JOURNAL_DIR,
+                max_bytes=service.journal.max_bytes,
+                durability=service.journal.durability,
+                counters=counters,
+                least_seq=state.least_seq,
+            )
+        )
+        dead_letters = await stack.enter_async_context(open_dead_letters(data_dir / DEAD_LETTERS_FILE, counters))
+        delivery = await stack.enter_async_context(
+            delivering(
+                journal, state, dead_letters, service.deliver, counters=counters, max_age_s=service.journal.max_age
+            )
+        )
+        bridge = RunningBridge(plan, counters, journal, delivery)
+        host = partial(_host, bridge, data_dir, counters)
+        for name in service.pipelines:
+            await _open_exporters(plan, name, delivery, host, stack)
+        stack.push_async_callback(delivery.drain, DRAIN_S)
+        chains = {name: await _open_door(plan, name, host, stack) for name in service.pipelines}
+        bridge.door = _door(list(chains.values()), journal)
+        for planned in plan.extensions.values():
+            await stack.enter_async_context(_opened(planned, host(planned.id)))
+        for planned in plan.receivers.values():
+            into = [chains[name] for name, of in service.pipelines.items() if planned.id in of.receivers]
+            await stack.enter_async_context(_opened(planned, _door(into, journal), host(planned.id)))
+        yield bridge
+
+
+async def _open_exporters(
+    plan: Plan, pipeline: str, delivery: Delivery, host: Callable[[str], Host], stack: AsyncExitStack
+) -> None:
+    exporters = [plan.exporters[key] for key in plan.service.pipelines[pipeline].exporters]
+    if any(planned.component.takes is not Takes.BATCHES for planned in exporters):
+        process = await _open_trace_processors(plan, pipeline, host, stack)
+        await delivery.assemble(pipeline, plan.service.assemble, process=process)
+    for planned in exporters:
+        sink = await stack.enter_async_context(_opened(planned, host(planned.id)))
+        match planned.component.takes:
+            case Takes.BATCHES:
+                await delivery.batches(pipeline, planned.id, sink)
+            case Takes.SETTLED:
+                await delivery.settled(pipeline, planned.id, sink)
+            case Takes.BOTH:
+                await delivery.batches(pipeline, planned.id, sink.batches)
+                await delivery.settled(pipeline, f"{planned.id}.settled", sink.settled)
+
+
+async def _open_trace_processors(
+    plan: Plan, pipeline: str, host: Callable[[str], Host], stack: AsyncExitStack
+) -> Process | None:
+    planned = plan.processors_of(pipeline, Kind.TRACE_PROCESSOR)
+    if not planned:
+        return None
+
+    async def arrive(trace: Trace) -> None:
+        _passed.get().append(trace)
+
+    chain: Pass = arrive
+    for one in reversed(planned):
+        chain = await stack.enter_async_context(_opened(one, chain, host(one.id)))
+
+    async def process(trace: Trace) -> Trace | None:
+        passed: list[Trace] = []
+        token = _passed.set(passed)
+        try:
+            await chain(trace)
+        finally:
+            _passed.reset(token)
+        return passed[0] if passed else None
+
+    return process
+
+
+async def _open_door(plan: Plan, pipeline: str, host: Callable[[str], Host], stack: AsyncExitStack) -> Consume:
+    """The span processors of a pipeline; what passes them is collected, to be appended in one commit."""
+
+    async def arrive(batch: Batch) -> None:
+        _entries.get().append((pipeline, batch))
+
+    chain: Consume = arrive
+    for planned in reversed(plan.processors_of(pipeline, Kind.SPAN_PROCESSOR)):
+        chain = await stack.enter_async_context(_opened(planned, chain, host(planned.id)))
+    return chain
+
+
+def _door(chains: Sequence[Consume], journal: Segments) -> Consume:
+    async def consume(batch: Batch) -> None:
+        """Into every pipeline, each after its own span processors, in one commit: durable when this returns."""
+        entries: list[tuple[str, Batch]] = []
+        token = _entries.set(entries)
+        try:
+            for chain in chains:
+                await chain(batch)
+        finally:
+            _entries.reset(token)
+        if entries:
+            await journal.append(entries)
+
+    return consume
+
+
+def _opened(planned: Planned, *given: object) -> Any:
+    """A component's life as an async context manager that yields what it yields."""
+    opened: Callable[..., Any] = asynccontextmanager(planned.component.open)
+    return opened(planned.config, *given)
+
+
+def _host(bridge: RunningBridge, data_dir: Path, counters: Counters, component: str) -> Host:
+    endpoints = bridge.endpoints.setdefault(component, {})
+    return Host(component, data_dir, counters, bridge=bridge, endpoints=endpoints)
+
+
+def _own(data_dir: Path) -> Path:
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise unusable(data_dir, error) from error
+    return data_dir

@@ -1,0 +1,125 @@
+"""The bridge as its users have it: a process of its own, on ports and files of its own, that can be killed."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from otel_bridge.testing.fake_langfuse import FakeLangfuse
+
+PLAN = """\
+receivers:
+  otlp: {{grpc: "127.0.0.1:{grpc}", http: "127.0.0.1:{http}"}}
+exporters:
+  store: {{}}
+  langfuse: {{base_url: "{langfuse}", public_key: pk-lf-fake, secret_key: sk-lf-fake, timeout: 5s}}
+extensions:
+  viewer: {{endpoint: "127.0.0.1:{viewer}"}}
+service:
+  data_dir: {data_dir}
+  assemble: {{grace: {grace}, idle: {idle}}}
+  pipelines:
+    main: {{receivers: [otlp], exporters: [store, langfuse]}}
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class BridgeProcess:
+    """`otel-bridge serve` under a plan; the ports stay the same over restarts, as agents need them to."""
+
+    folder: Path
+    langfuse: str
+    grace: str = "300ms"
+    idle: str = "2s"
+    grpc: int = field(default_factory=free_port)
+    http: int = field(default_factory=free_port)
+    viewer: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def data_dir(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.http}"
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "bridge.log").read_text(errors="replace")
+
+    def start(self, wait_s: float = 20) -> None:
+        """Start it and return when it has said that it is up."""
+        plan = self.folder / "bridge.yaml"
+        plan.write_text(PLAN.format(**{**vars(self), "data_dir": self.data_dir}))
+        (self.data_dir / "bridge.json").unlink(missing_ok=True)
+        with (self.folder / "bridge.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "otel_bridge", "serve", "--config", str(plan)],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "NO_COLOR": "1"},
+            )
+        until = time.monotonic() + wait_s
+        while not (self.data_dir / "bridge.json").exists():
+            assert self.process.poll() is None, self.log
+            assert time.monotonic() < until, f"not up after {wait_s} s\n{self.log}"
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        """As the out-of-memory killer does it."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> tuple[int, float]:
+        """SIGTERM; returns the exit code and how many seconds it took."""
+        assert self.process is not None
+        began = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(20)
+        return code, time.monotonic() - began
+
+    def rss_mib(self) -> float:
+        """Resident memory of the running process."""
+        assert self.process is not None
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS"):
+                return int(line.split()[1]) / 1024
+        raise AssertionError("no such process")
+
+    def ask(self, *words: str) -> str:
+        """What a command prints about this bridge's data."""
+        done = subprocess.run(
+            [sys.executable, "-m", "otel_bridge", *words, "--data-dir", str(self.data_dir)],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def audit(self) -> list[dict[str, object]]:
+        """The accounts, which must balance."""
+        said = json.loads(self.ask("audit", "--json"))
+        assert said["balanced"] is True, said
+        accounts: list[dict[str, object]] = said["accounts"]
+        return accounts
+
+
+def until_there(fake: FakeLangfuse, wanted: set[str], wait_s: float) -> set[str]:
+    """Wait until the fake has these observations; returns what is missing when the time is up."""
+    until = time.monotonic() + wait_s
+    while (missing := wanted - fake.observations.keys()) and time.monotonic() < until:
+        time.sleep(0.1)
+    return missing

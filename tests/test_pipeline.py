@@ -1,0 +1,217 @@
+"""A plan runs: opened back to front, closed front to back, and what comes in goes to every pipeline at once."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from otel_bridge.batch import Batch
+from otel_bridge.component import (
+    Component,
+    Consume,
+    Host,
+    Pass,
+    Settle,
+    Takes,
+    exporter,
+    extension,
+    receiver,
+    span_processor,
+    trace_processor,
+)
+from otel_bridge.config import Config
+from otel_bridge.errors import FilesError, RetryableError
+from otel_bridge.model import Translation
+from otel_bridge.pipeline import running
+from otel_bridge.plan import PipelineConfig, Plan, Planned, ServiceConfig
+from otel_bridge.trace import Trace
+
+
+class Empty(Config):
+    """Nothing to say."""
+
+
+class World:
+    """Components that write down what happens to them."""
+
+    def __init__(self) -> None:  # noqa: C901 - six components side by side
+        self.happened: list[str] = []
+        self.batches: list[Batch] = []
+        self.observed: list[str] = []
+        self.knock: Consume | None = None
+
+        @receiver(Empty)
+        async def door(_config: Empty, consume: Consume, _host: Host) -> AsyncIterator[None]:
+            self.knock = consume
+            self.happened.append("door opens")
+            yield
+            self.happened.append("door closes")
+
+        @span_processor(Empty)
+        async def only_good(_config: Empty, consume: Consume, _host: Host) -> AsyncIterator[Consume]:
+            async def keep(batch: Batch) -> None:
+                if b"bad" not in batch.wire:
+                    await consume(batch)
+
+            yield keep
+
+        @trace_processor(Empty)
+        async def no_secrets(_config: Empty, consume: Pass, _host: Host) -> AsyncIterator[Pass]:
+            async def keep(trace: Trace) -> None:
+                if all(record.span.name != "secret" for record in trace.spans):
+                    await consume(trace)
+
+            yield keep
+
+        @exporter(Empty)
+        async def sink(_config: Empty, _host: Host) -> AsyncIterator[Consume]:
+            async def consume(batch: Batch) -> None:
+                self.batches.append(batch)
+
+            self.happened.append("sink opens")
+            yield consume
+            self.happened.append("sink closes")
+
+        @exporter(Empty, takes=Takes.SETTLED)
+        async def whole(_config: Empty, _host: Host) -> AsyncIterator[Settle]:
+            async def settle(translation: Translation) -> None:
+                self.observed += [observation.name for observation in translation.observations]
+
+            yield settle
+
+        @extension(Empty)
+        async def beside(_config: Empty, host: Host) -> AsyncIterator[None]:
+            host.endpoints["beside"] = "somewhere"
+            self.happened.append("beside opens")
+            yield
+            self.happened.append("beside closes")
+
+        self.components: dict[str, Component[Empty]] = {
+            component.name: component for component in (door, only_good, no_secrets, sink, whole, beside)
+        }
+
+    def plan(self, data_dir: Path, **pipelines: PipelineConfig) -> Plan:
+        def planned(*names: str) -> dict[str, Planned]:
+            return {name: Planned(name, self.components[name], Empty()) for name in names}
+
+        return Plan(
+            "test",
+            receivers=planned("door"),
+            processors=planned("only_good", "no_secrets"),
+            exporters=planned("sink", "whole"),
+            extensions=planned("beside"),
+            service=ServiceConfig.model_validate(
+                {"data_dir": str(data_dir), "assemble": {"grace": "10ms"}, "pipelines": pipelines}
+            ),
+        )
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def spans(*names: str, trace_id: bytes = b"t" * 16) -> Batch:
+    request = ExportTraceServiceRequest()
+    scoped = request.resource_spans.add().scope_spans.add()
+    for number, name in enumerate(names, 1):
+        scoped.spans.add(
+            name=name,
+            trace_id=trace_id,
+            span_id=number.to_bytes(8, "big"),
+            start_time_unix_nano=1,
+            end_time_unix_nano=2,
+        )
+    return Batch.from_request(request)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - it happens on threads that tell nobody
+            await asyncio.sleep(0.01)
+
+
+def delivered(status: dict[str, object], exporter: str) -> int:
+    exporters = status["exporters"]
+    assert isinstance(exporters, dict)
+    return sum(tenant["waiting"] for tenant in exporters[exporter].values())
+
+
+async def test_what_opens_last_closes_first(world: World, tmp_path: Path) -> None:
+    async with running(world.plan(tmp_path, main=PipelineConfig(receivers=["door"], exporters=["sink"]))) as bridge:
+        assert bridge.endpoints["beside"] == {"beside": "somewhere"}
+
+    assert world.happened == [
+        "sink opens",
+        "beside opens",
+        "door opens",
+        "door closes",
+        "beside closes",
+        "sink closes",
+    ]
+
+
+async def test_each_pipeline_gets_what_its_own_processors_let_through(world: World, tmp_path: Path) -> None:
+    plan = world.plan(
+        tmp_path,
+        raw=PipelineConfig(receivers=["door"], exporters=["sink"]),
+        clean=PipelineConfig(receivers=["door"], processors=["only_good", "no_secrets"], exporters=["whole"]),
+    )
+    async with running(plan) as bridge:
+        assert world.knock
+        await world.knock(spans("good"))
+        await world.knock(spans("bad", trace_id=b"u" * 16))
+        await world.knock(spans("secret", trace_id=b"v" * 16))
+        await until(lambda: sum(batch.item_count for batch in world.batches) == 3)
+        await until(lambda: delivered(bridge.status(), "clean/whole") == 0)
+
+    assert world.observed == ["good"]
+
+
+async def test_nothing_is_ready_twice_on_one_data_dir(world: World, tmp_path: Path) -> None:
+    plan = world.plan(tmp_path, main=PipelineConfig(receivers=["door"], exporters=["sink"]))
+    async with running(plan):
+        with pytest.raises(FilesError, match="in use by another otel-bridge"):
+            async with running(plan):
+                raise AssertionError("it must not open")
+        assert world.happened == ["sink opens", "beside opens", "door opens"]
+
+
+async def test_what_was_taken_before_a_stop_is_delivered_after_the_next_start(world: World, tmp_path: Path) -> None:
+    plan = world.plan(tmp_path, main=PipelineConfig(receivers=["door"], exporters=["whole"]))
+    refusing = True
+    whole = world.components["whole"]
+
+    @exporter(Empty, takes=Takes.SETTLED)
+    async def picky(config: Empty, host: Host) -> AsyncIterator[Settle]:
+        settle = await anext(whole.open(config, host))
+
+        async def maybe(translation: Translation) -> None:
+            if refusing:
+                raise RetryableError("not now")
+            await settle(translation)
+
+        yield maybe
+
+    plan.exporters["whole"] = Planned("whole", picky, Empty())  # type: ignore[index]  # a dict in this test
+    async with running(plan):
+        assert world.knock
+        await world.knock(spans("kept"))
+    assert world.observed == []
+
+    refusing = False
+    async with running(plan):
+        await until(lambda: world.observed == ["kept"])
+
+
+async def test_status_is_plain_json(world: World, tmp_path: Path) -> None:
+    async with running(world.plan(tmp_path, main=PipelineConfig(receivers=["door"], exporters=["sink"]))) as bridge:
+        assert world.knock
+        await world.knock(spans("one"))
+        told = json.loads(json.dumps(bridge.status()))
+
+    assert told["ready"] is True
+    assert told["pipelines"]["main"]["exporters"] == ["sink"]
