@@ -1,6 +1,8 @@
 """Compressed bodies, unpacked only as far as they may be: a bomb stops at the limit."""
 
 import sys
+from collections.abc import Callable
+from typing import Protocol
 
 from otel_bridge.errors import MalformedError, TooLargeError
 from otel_bridge.receivers.otlp.admission import Unpack
@@ -11,41 +13,32 @@ ZLIB_OR_GZIP = 47  # window bits by which zlib looks at the header itself
 MAX_ZSTD_WINDOW_LOG = 23  # 8 MiB
 
 
-def _allowed(packed: bytes, limit: int) -> int:
-    return min(limit, max(HARMLESS_BYTES, len(packed) * MAX_RATIO))
+class _Unpacking(Protocol):
+    """What zlib's and zstd's decompressors have in common."""
 
+    @property
+    def eof(self) -> bool: ...
 
-def _bomb(allowed: int) -> TooLargeError:
-    return TooLargeError(f"the body is larger than {allowed} bytes when decompressed")
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
 def gunzip(packed: bytes, limit: int) -> bytes:
-    """Unpack gzip (of several members too) or zlib.
+    """Unpack gzip or zlib, of several members too.
 
     Raises:
         TooLargeError: more than `limit` bytes come out, or far more than honest data has.
-        MalformedError: it is no gzip or zlib, or cut off.
+        MalformedError: it is something else, or damaged, or cut off.
     """
     from isal import isal_zlib
     from isal.igzip_lib import IsalError
 
-    allowed = _allowed(packed, limit)
-    parts: list[bytes] = []
-    size = 0
     try:
-        while packed:
-            member = isal_zlib.decompressobj(ZLIB_OR_GZIP)
-            part: bytes = member.decompress(packed, allowed - size + 1)
-            size += len(part)
-            if size > allowed:
-                raise _bomb(allowed)
-            if not member.eof:
-                raise MalformedError("the compressed body is cut off")
-            parts.append(part)
-            packed = member.unused_data
+        return _unpacked(packed, limit, lambda: isal_zlib.decompressobj(ZLIB_OR_GZIP))
     except IsalError as error:  # type: ignore[misc]  # its stub says it is a plain object
-        raise MalformedError("the body is not compressed as Content-Encoding says, or is damaged") from error
-    return b"".join(parts)
+        raise _other("gzip or deflate") from error
 
 
 def unzstd(packed: bytes, limit: int) -> bytes:
@@ -55,23 +48,32 @@ def unzstd(packed: bytes, limit: int) -> bytes:
     else:
         from backports import zstd
 
-    allowed = _allowed(packed, limit)
+    options = {int(zstd.DecompressionParameter.window_log_max): MAX_ZSTD_WINDOW_LOG}
+    try:
+        return _unpacked(packed, limit, lambda: zstd.ZstdDecompressor(options=options))
+    except zstd.ZstdError as error:
+        raise _other("zstd") from error
+
+
+def _unpacked(packed: bytes, limit: int, start: Callable[[], _Unpacking]) -> bytes:
+    allowed = min(limit, max(HARMLESS_BYTES, len(packed) * MAX_RATIO))
     parts: list[bytes] = []
     size = 0
-    try:
-        while packed:
-            frame = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: MAX_ZSTD_WINDOW_LOG})
-            part = frame.decompress(packed, allowed - size + 1)
-            size += len(part)
-            if size > allowed:
-                raise _bomb(allowed)
-            if not frame.eof:
-                raise MalformedError("the compressed body is cut off")
-            parts.append(part)
-            packed = frame.unused_data
-    except zstd.ZstdError as error:
-        raise MalformedError("the body is not zstd as Content-Encoding says, or is damaged") from error
+    while packed:
+        member = start()
+        part = member.decompress(packed, allowed - size + 1)
+        size += len(part)
+        if size > allowed:
+            raise TooLargeError(f"the body is larger than {allowed} bytes when decompressed")
+        if not member.eof:
+            raise MalformedError("the compressed body is cut off")
+        parts.append(part)
+        packed = member.unused_data
     return b"".join(parts)
+
+
+def _other(encoding: str) -> MalformedError:
+    return MalformedError(f"the body is not {encoding} as Content-Encoding says, or is damaged")
 
 
 ENCODINGS: dict[bytes, Unpack] = {b"gzip": gunzip, b"deflate": gunzip, b"zstd": unzstd}
