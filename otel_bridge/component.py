@@ -58,7 +58,7 @@ class Sinks:
 
 
 class Bridge(Protocol):
-    """What an extension sees of the running bridge."""
+    """What a component sees of the running bridge."""
 
     def status(self) -> dict[str, Any]:
         """Pipelines, endpoints, waiting items, parked destinations, counters: plain JSON without secrets."""
@@ -72,8 +72,8 @@ class Host:
     """What the engine gives to a component.
 
     id: `otlp` or `langfuse/eu`, as the configuration calls it.
-    data_dir: where it may keep files of its own; it exists.
-    bridge: the running bridge; None but for extensions.
+    data_dir: exists, and is shared by all: a component that may be there twice has its id in its files' names.
+    bridge: the running bridge; None where a component is opened alone, as in its tests.
     endpoints: a receiver or extension puts the addresses here that it really bound, by name, as {"http": "http://127.0.0.1:4318"}.
     """
 

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SecretStr
 
 __all__ = ["Bytes", "Config", "Seconds", "SecretStr"]
 
@@ -27,14 +27,14 @@ def _seconds(value: Any) -> Any:
 
 def _bytes(value: Any) -> Any:
     read = _read(value, BYTES, "64KiB, 20MiB or 8GiB")
-    return int(read) if isinstance(read, float) else read
+    return int(read) if isinstance(value, str) else read
 
 
 def _show_seconds(value: float) -> str:
     for unit in ("d", "h", "m", "s"):
         if value >= SECONDS[unit] and value % SECONDS[unit] == 0:
             return f"{int(value / SECONDS[unit])}{unit}"
-    return f"{value * 1000:g}ms"
+    return f"{value * 1000:.6f}".rstrip("0").rstrip(".") + "ms"
 
 
 def _show_bytes(value: int) -> str:
@@ -44,11 +44,16 @@ def _show_bytes(value: int) -> str:
     return f"{value}B"
 
 
-Seconds = Annotated[float, BeforeValidator(_seconds), PlainSerializer(_show_seconds, return_type=str)]
-"""A duration: a number of seconds, or text as `500ms`, `6s`, `2m`, `12h`, `7d`."""
+Seconds = Annotated[
+    float,
+    Field(gt=0, allow_inf_nan=False, strict=True),
+    BeforeValidator(_seconds),
+    PlainSerializer(_show_seconds, return_type=str),
+]
+"""A duration above 0: a number of seconds, or text as `500ms`, `6s`, `2m`, `12h`, `7d`."""
 
-Bytes = Annotated[int, BeforeValidator(_bytes), PlainSerializer(_show_bytes, return_type=str)]
-"""A size: a number of bytes, or text as `64KiB`, `20MiB`, `8GiB`."""
+Bytes = Annotated[int, Field(gt=0, strict=True), BeforeValidator(_bytes), PlainSerializer(_show_bytes, return_type=str)]
+"""A size above 0: a number of bytes, or text as `64KiB`, `20MiB`, `8GiB`."""
 
 
 class Config(BaseModel):

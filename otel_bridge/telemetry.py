@@ -63,19 +63,20 @@ def configure_logs(*, json: bool = False, level: str = "info") -> None:
     import structlog
     from structlog.typing import Processor
 
-    common: list[Processor] = [
+    renderer = (
+        structlog.processors.JSONRenderer()
+        if json
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), sort_keys=False)
+    )
+    processors: list[Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
         _escape,
-    ]
-    for_machines: list[Processor] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    for_people: list[Processor] = [
-        structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback, sort_keys=False
-        )
+        renderer,
     ]
     structlog.configure(
-        processors=common + (for_machines if json else for_people),
+        processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
@@ -84,9 +85,20 @@ def configure_logs(*, json: bool = False, level: str = "info") -> None:
 
 def _escape(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for key, value in event.items():
-        if isinstance(value, str) and not value.isprintable():
-            event[key] = value.encode("unicode_escape").decode()
+        if not isinstance(value, str):
+            continue
+        if key == "exception":  # its lines stay lines, set in so that none can pass for an entry
+            event[key] = "\n".join(f"  {printable(line)}" for line in value.split("\n"))
+        else:
+            event[key] = printable(value)
     return event
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Text with everything escaped that acts instead of showing (control characters, bidi marks), but for `keep`."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def logger(name: str) -> "FilteringBoundLogger":

@@ -8,8 +8,9 @@ from typing import Any
 import typer
 
 from otel_bridge.cli import configuration, delivery, demo, operating, questions, serve, translate
-from otel_bridge.cli.output import ConfigOption, printable
+from otel_bridge.cli.output import ConfigOption
 from otel_bridge.errors import BridgeError, PlanError
+from otel_bridge.telemetry import printable
 
 app = typer.Typer(
     name="otel-bridge",
@@ -37,7 +38,7 @@ app.command()(questions.trace)
 app.command()(configuration.validate)
 app.add_typer(configuration.config)
 app.command()(configuration.components)
-app.command()(configuration.dialects)
+app.command()(operating.dialects)
 app.command()(delivery.audit)
 app.command(add_help_option=False, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(
     operating.healthcheck

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from otel_bridge.telemetry import printable
+
 ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", "-c", envvar="OTEL_BRIDGE_CONFIG", help="The configuration; without it, the default."),
@@ -19,18 +21,16 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for progra
 DEFAULT_DATA_DIR = Path("~/.otel-bridge")
 
 
-def printable(text: str) -> str:
-    """Text with control characters escaped: what came from elsewhere must not move a terminal's cursor."""
-    return "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text)
-
-
 def print_json(value: Any) -> None:
     """Print one JSON document in UTF-8, and nothing else, on standard output."""
     import orjson
 
-    shape = orjson.OPT_NON_STR_KEYS | (orjson.OPT_INDENT_2 if sys.stdout.isatty() else 0)  # enums are keys too
+    shape = orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE  # enums are keys too
+    if sys.stdout.isatty():
+        print(printable(orjson.dumps(value, option=shape | orjson.OPT_INDENT_2).decode(), keep="\n"), end="")
+        return
     sys.stdout.flush()
-    sys.stdout.buffer.write(orjson.dumps(value, option=shape | orjson.OPT_APPEND_NEWLINE))
+    sys.stdout.buffer.write(orjson.dumps(value, option=shape))
     sys.stdout.buffer.flush()
 
 

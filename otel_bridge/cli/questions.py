@@ -10,6 +10,7 @@ import typer
 
 from otel_bridge.cli.output import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_json
 from otel_bridge.errors import UnreachableError, UsageError
+from otel_bridge.telemetry import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -147,7 +148,7 @@ def render_list(found: dict[str, Any]) -> "RenderableType":
     from rich.table import Table
     from rich.text import Text
 
-    from otel_bridge.query.outline import cost, duration, shown
+    from otel_bridge.query.outline import cost, duration
 
     if not found["traces"]:
         return Text("No traces. Send some, or try `otel-bridge demo`.")
@@ -166,8 +167,8 @@ def render_list(found: dict[str, Any]) -> "RenderableType":
             Text("" if row["totalTokens"] is None else str(row["totalTokens"])),
             Text("" if row["totalCost"] is None else cost(row["totalCost"])),
             Text(str(row["errorCount"] or ""), style="red"),
-            Text(shown(row["name"] or ""), style="" if row["settled"] else "italic"),
-            Text(shown(row["sessionId"] or "")),
+            Text(printable(row["name"] or ""), style="" if row["settled"] else "italic"),
+            Text(printable(row["sessionId"] or "")),
         )
     return table
 
@@ -184,14 +185,13 @@ def render_tree(found: dict[str, Any]) -> "RenderableType":
         observation_facts,
         scored,
         scores_by_observation,
-        shown,
     )
     from otel_bridge.query.tree import guides
 
     scores = scores_by_observation(found)
     state = "" if found["settled"] else "  (open)"
     lines = [
-        Text.assemble((shown(found["name"] or "trace"), "bold"), "  ", (found["id"], "dim"), (state, "cyan")),
+        Text.assemble((printable(found["name"] or "trace"), "bold"), "  ", (found["id"], "dim"), (state, "cyan")),
         Text(facts(found)),
     ]
     lines += [Text.assemble((f"{label}: ", "dim"), said) for label, said in heading(found)]
@@ -202,7 +202,7 @@ def render_tree(found: dict[str, Any]) -> "RenderableType":
         line = Text.assemble(
             (guide, "dim"),
             (observation["type"], COLOURS.get(observation["type"], "dim")),
-            f" {shown(observation['name'])}  ",
+            f" {printable(observation['name'])}  ",
             (observation_facts(observation), "dim"),
         )
         if failed := failure(observation):

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from otel_bridge import __version__
 from otel_bridge.cli.found import Endpoints, announced
-from otel_bridge.cli.output import ConfigOption, JsonOption, print_json, printable
+from otel_bridge.cli.output import ConfigOption, JsonOption, print_json
+from otel_bridge.telemetry import printable
 
 if TYPE_CHECKING:
     from otel_bridge.plan import Plan

@@ -6,15 +6,9 @@ import orjson
 
 from otel_bridge.query.answer import Answer
 from otel_bridge.query.tree import guides
+from otel_bridge.telemetry import printable
 
 BRIEF_CHARACTERS = 300
-
-
-def shown(text: object) -> str:
-    """Text that can not move a terminal's cursor, change its colours or turn the reading direction."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in str(text)
-    )
 
 
 def duration(milliseconds: float) -> str:
@@ -55,7 +49,7 @@ def observation_facts(observation: Answer) -> str:
     """Duration, model, tokens and cost of an observation, as far as known."""
     parts = [duration(observation["durationMs"])]
     if observation["model"]:
-        parts.append(shown(observation["model"]))
+        parts.append(printable(observation["model"]))
     if observation["totalTokens"] is not None:
         parts.append(f"{observation['totalTokens']} tokens")
     if observation["totalCost"] is not None:
@@ -67,15 +61,15 @@ def failure(observation: Answer) -> str:
     """The level and message of an observation that is not as usual, or nothing."""
     if observation["level"] in ("DEFAULT", "DEBUG"):
         return ""
-    return f"{observation['level']} {shown(observation['statusMessage'] or '')}".rstrip()
+    return f"{observation['level']} {printable(observation['statusMessage'] or '')}".rstrip()
 
 
 def scored(score: Answer) -> str:
     """A score on one line: `helpful = 0.9 (comment)`."""
     value = score["value"]
-    said = f"{value:g}" if isinstance(value, float) else shown(value)
-    comment = f" ({shown(score['comment'])})" if score["comment"] else ""
-    return f"{shown(score['name'])} = {said}{comment}"
+    said = f"{value:g}" if isinstance(value, float) else printable(value)
+    comment = f" ({printable(score['comment'])})" if score["comment"] else ""
+    return f"{printable(score['name'])} = {said}{comment}"
 
 
 def scores_by_observation(trace: Answer) -> dict[str | None, list[Answer]]:
@@ -95,7 +89,7 @@ def heading(trace: Answer) -> list[tuple[str, str]]:
         ("input", brief(trace["input"])),
         ("output", brief(trace["output"])),
     ]
-    return [(label, shown(text)) for label, text in said if text]
+    return [(label, printable(text)) for label, text in said if text]
 
 
 def brief(value: Any) -> str:
@@ -119,14 +113,19 @@ def brief(value: Any) -> str:
 def outline(trace: Answer) -> str:
     """A trace as a tree of lines."""
     state = "" if trace["settled"] else " (open)"
-    lines = [f"trace {shown(trace['name'] or '')} {trace['id']}{state}", facts(trace)]
+    lines = [f"trace {printable(trace['name'] or '')} {trace['id']}{state}", facts(trace)]
     lines += [f"{label}: {text}" for label, text in heading(trace)]
     scores = scores_by_observation(trace)
     lines += [f"score {scored(score)}" for score in scores.get(None, ())]
     lines.append("")
     observations = trace["observations"]
     for guide, observation in zip(guides([row["depth"] for row in observations]), observations, strict=True):
-        said = [observation["type"], shown(observation["name"]), observation_facts(observation), failure(observation)]
+        said = [
+            observation["type"],
+            printable(observation["name"]),
+            observation_facts(observation),
+            failure(observation),
+        ]
         said += [f"score {scored(score)}" for score in scores.get(observation["id"], ())]
         lines.append(guide + "  ".join(filter(None, said)))
     if trace["nextCursor"]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from otel_bridge import __version__
-from otel_bridge.cli.output import printable
+from otel_bridge.telemetry import printable
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -95,5 +95,5 @@ def test_a_closed_pipe_is_quiet(environ: dict[str, str], tmp_path: Path) -> None
 
 
 def test_what_comes_from_elsewhere_cannot_move_the_cursor() -> None:
-    assert printable("a\x1b[2Jb\x07\n") == "a\\x1b[2Jb\\x07\n"
+    assert printable("a\x1b[2Jb\x07\n", keep="\n") == "a\\x1b[2Jb\\x07\n"
     assert printable("naïve · 漢") == "naïve · 漢"
