@@ -3,25 +3,27 @@
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from otel_bridge.model import ObservationType, Omitted, TraceAttributes, Translation
-from otel_bridge.trace import Trace
+from otel_bridge.trace import Known, Trace
 from otel_bridge.translate import logs, observe, propagate, scores
 from otel_bridge.translate.as_json import to_json
 from otel_bridge.translate.choose import dialects, read
 from otel_bridge.translate.explain import explain
 from otel_bridge.translate.gather import gather, traces_of
+from otel_bridge.translate.price import Prices
 from otel_bridge.translate.span import LogView, SpanView, attributes
 from otel_bridge.translate.tree import Node, arrange
 
-__all__ = ["dialects", "explain", "gather", "to_json", "traces_of", "translate"]
+__all__ = ["Prices", "dialects", "explain", "gather", "to_json", "traces_of", "translate"]
 
 SPAN_ID_BYTES = 8
 
 
-def translate(trace: Trace) -> Translation:
+def translate(trace: Trace, prices: Prices | None = None) -> Translation:
     """One part of a trace as Langfuse shows it; never raises for what spans and log records contain.
 
     Every span becomes one observation under its own id. Spans that have no valid ids or times are `rejected`;
-    a second span with the id of another is `dropped`, unless it is the same one again.
+    of two spans with one id the shorter is `dropped`, unless they are the same. With `prices`, calls whose cost
+    nobody said have one too.
     """
     translation = Translation(tenant=trace.tenant)
     spans = _views(trace, translation)
@@ -32,9 +34,11 @@ def translate(trace: Trace) -> Translation:
         return translation
     said = TraceAttributes(trace.key)
     nodes: dict[str, Node] = {}
-    for span in (*spans.values(), *logs.spans_of(trace.key, loose)):
+    made = logs.spans_of(trace, spans, loose)
+    for span in (*spans.values(), *made):
         translation.scores += scores.of_span(span)
-        _observe(span, nodes, said)
+        node = _observe(span, nodes, said)
+        translation.scores += scores.of_judgements(node.reading.judgements, span)
     for log in loose:
         score = scores.of_log(log, _answered(log, nodes), trace.key)
         if score is not None:
@@ -42,7 +46,10 @@ def translate(trace: Trace) -> Translation:
         else:
             _event(trace, log, nodes, said)
     tree = arrange(nodes, trace)
+    _remember(tree.known, made)
     propagate.tell(said, tree)
+    if prices is not None:
+        prices.tell(tree.order)
     translation.known = tree.known
     translation.traces = [said] if nodes else []
     translation.observations = sorted(
@@ -58,30 +65,36 @@ def _views(trace: Trace, translation: Translation) -> dict[str, SpanView]:
     taken: dict[str, Span] = {}
     found: dict[str, SpanView] = {}
     resources: dict[int, dict[str, object]] = {}
-    for record in sorted(trace.spans, key=lambda record: record.span.start_time_unix_nano):
-        span = record.span
-        own, whole = span.span_id.hex(), span.trace_id.hex()
-        if reason := _invalid(trace, own, whole, span.start_time_unix_nano or span.end_time_unix_nano):
-            translation.rejected.append(Omitted(own, whole, reason))
-            continue
-        if own in found:
-            if span != taken[own]:
-                translation.dropped.append(Omitted(own, whole, "duplicate_span_id"))
-            continue
-        taken[own] = span
+    for record in sorted(trace.spans, key=lambda record: (record.span.start_time_unix_nano, record.span.span_id)):
         resource = resources.get(id(record.resource))
         if resource is None:
             resource = resources[id(record.resource)] = attributes(record.resource.attributes)
-        found[own] = SpanView.of(span, record.scope, resource)
+        view = SpanView.of(record.span, record.scope, resource)
+        if reason := _invalid(trace, view):
+            translation.rejected.append(Omitted(view.id, view.trace_id, reason))
+        elif view.id not in found:
+            taken[view.id] = record.span
+            found[view.id] = view
+        elif record.span != taken[view.id]:
+            translation.dropped.append(Omitted(view.id, view.trace_id, "duplicate_span_id"))
+            if _wire(record.span) > _wire(taken[view.id]):
+                taken[view.id] = record.span
+                found[view.id] = view
     return found
 
 
-def _invalid(trace: Trace, span_id: str, trace_id: str, time_ns: int) -> str | None:
-    if len(span_id) != SPAN_ID_BYTES * 2 or not span_id.strip("0"):
+def _wire(span: Span) -> tuple[int, bytes]:
+    """Of two spans with one id the longer stays, whichever came first."""
+    wire = span.SerializeToString(deterministic=True)
+    return len(wire), wire
+
+
+def _invalid(trace: Trace, span: SpanView) -> str | None:
+    if len(span.id) != SPAN_ID_BYTES * 2 or not span.id.strip("0"):
         return "invalid_span_id"
-    if not trace.key or trace_id != trace.key:
+    if not trace.key or span.trace_id != trace.key:
         return "invalid_trace_id"
-    return None if time_ns else "no_time"
+    return None if span.start_ns else "no_time"
 
 
 def _observe(span: SpanView, nodes: dict[str, Node], trace: TraceAttributes) -> Node:
@@ -89,6 +102,13 @@ def _observe(span: SpanView, nodes: dict[str, Node], trace: TraceAttributes) -> 
     reading = read(span)
     node = nodes[span.id] = Node(span, reading, observe.observation(span, reading, trace), fixed=fixed)
     return node
+
+
+def _remember(known: Known, made: list[SpanView]) -> None:
+    """A root made out of log records is made once, and does not say that the trace has ended, as a span's would."""
+    known.from_logs = sorted({*known.from_logs, *(span.id for span in made if not span.parent_id)})
+    if known.root_id in known.from_logs:
+        known.root_id = None
 
 
 def _answered(log: LogView, nodes: dict[str, Node]) -> SpanView | None:

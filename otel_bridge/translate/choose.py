@@ -18,7 +18,21 @@ from otel_bridge.translate.span import SpanView
 
 MAX_REMEMBERED = 20_000  # keys and scopes come from outside
 MERGED = tuple(field for field in Reading.__slots__ if field not in ("metadata", "trace_metadata"))
-UNSHOWN = frozenset({"type", "level", "name", "completion_start_ns", "response_id", "call", "aggregate", "noise"})
+UNSHOWN = frozenset(
+    {
+        "type",
+        "level",
+        "name",
+        "completion_start_ns",
+        "response_id",
+        "call",
+        "tool",
+        "tells_call",
+        "aggregate",
+        "noise",
+        "judgements",
+    }
+)
 
 
 @lru_cache(1)
@@ -73,7 +87,7 @@ def in_order(marked: frozenset[int], scope: str) -> Sequence[Dialect]:
 
 def speakers(span: SpanView) -> Sequence[Dialect]:
     """The dialects that read this span, in the order in which they are heard."""
-    marked = always()
+    marked = set(always())
     for key in span.attrs:
         marked |= by_mark(key)
     for event in span.events:
@@ -82,7 +96,7 @@ def speakers(span: SpanView) -> Sequence[Dialect]:
         marked |= by_mark(log.name)
         for key in log.attrs:
             marked |= by_mark(key)
-    return in_order(marked, span.scope_name)
+    return in_order(frozenset(marked), span.scope_name)
 
 
 def read(span: SpanView) -> Reading:

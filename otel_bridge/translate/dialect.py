@@ -6,6 +6,7 @@ Readers pop what they understand and leave everything else where it is. None of 
 import hashlib
 import math
 import re
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,7 +21,24 @@ MAX_INDEX = 10_000
 MAX_SEGMENTS = 32
 MAX_JSON_DEPTH = 100
 NS = 1_000_000_000
+MS = 1_000_000
+LONGEST_MS = 1e9  # more than anything takes
+SPAN_ID_BYTES = 8
 JSON_OPENERS = frozenset({"{", "[", '"'})
+
+
+@dataclass(slots=True)
+class Judgement:
+    """What an evaluator or a person says of an observation: a number, yes or no, or a label.
+
+    observation_id: whom it judges, if not the span that says it.
+    """
+
+    name: str
+    value: bool | float | str
+    comment: str | None = None
+    observation_id: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -32,8 +50,11 @@ class Reading:
     cost: US dollars by bucket, with `total`.
     response_id: the provider's id of the response. Two nested spans with one id are one call.
     call: any key that two spans of this trace share if and only if they report one call, nested or not.
+    tool: the tool that was called, where a TOOL further up of that name may have told of the same call.
+    tells_call: input and output are those of the one call below, where that does not say them itself.
     aggregate: the usage is a sum over the spans below, also where the type is GENERATION.
     noise: of no interest to who looks at agents; it is shown at level DEBUG.
+    judgements: evaluation results in the dialect's own words; those in the conventions' are found without it.
     """
 
     type: ObservationType | None = None
@@ -61,8 +82,11 @@ class Reading:
     trace_output: Json = None
     response_id: str | None = None
     call: str | None = None
+    tool: str | None = None
+    tells_call: bool | None = None
     aggregate: bool | None = None
     noise: bool | None = None
+    judgements: list[Judgement] | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     trace_metadata: dict[str, Any] = field(default_factory=dict)
 
@@ -76,8 +100,11 @@ class Dialect:
     marks: tell-tale keys of attributes, or names of events and log records: names, or `prefix*`.
     rank: among dialects found by their marks the lower one speaks first; conventions that others build on have
         higher ones, so that a framework's own words come before the general ones it sends along.
+    join: sets right, before log records are handed to spans, which span each is about (its `span_id`), and may move
+        what one span says of another; gets the spans of this part by id and the dialect's own records in order of time.
     spans: reads the spans that log records stand for where the records belong to no span; takes those it used out of
-        the list, which holds the records of one trace in order of time.
+        the list, which holds the records of one trace in order of time. A span without a parent stands for the trace:
+        its id must be the same in every part, and only the first part has it.
     key: the assembly key for a log record without a trace id (see `derived_key`), or None if it can't tell.
     checked: documentation and versions that it was checked against.
     """
@@ -87,9 +114,20 @@ class Dialect:
     scopes: tuple[str, ...] = ()
     marks: tuple[str, ...] = ()
     rank: int = 0
+    join: Callable[[dict[str, SpanView], list[LogView]], None] | None = None
     spans: Callable[[list[LogView]], list[SpanView]] | None = None
     key: Callable[[LogView], str | None] | None = None
     checked: str = ""
+
+    @property
+    def about(self) -> str:
+        """The docstring of its module: a line, then what is to be known of it, and where its documentation is."""
+        return (sys.modules[self.read.__module__].__doc__ or "").strip()
+
+    @property
+    def summary(self) -> str:
+        """The first line of that."""
+        return self.about.partition("\n")[0]
 
 
 def text(attrs: dict[str, Any], *keys: str) -> str | None:
@@ -98,7 +136,8 @@ def text(attrs: dict[str, Any], *keys: str) -> str | None:
         value = attrs.get(key)
         if isinstance(value, str) and value:
             del attrs[key]
-            _drop_equal(attrs, keys, value)
+            if len(keys) > 1:
+                _drop_equal(attrs, keys, value)
             return value
     return None
 
@@ -214,8 +253,12 @@ def unflatten(attrs: dict[str, Any], prefix: str) -> Json:
 HOSTILE = frozenset({"__proto__", "constructor", "prototype"})
 
 
+def _is_number(segment: str) -> bool:
+    return segment.isdigit() and segment.isascii()
+
+
 def _fits(segment: str) -> bool:
-    return not (segment.isascii() and segment.isdigit()) or (len(segment) < 6 and int(segment) <= MAX_INDEX)
+    return not _is_number(segment) or (len(segment) < 6 and int(segment) <= MAX_INDEX)
 
 
 def _put(root: dict[str, Any], segments: list[str], leaf: Any) -> bool:
@@ -241,7 +284,7 @@ class _Branch(dict[str, Any]):
 
 def _closed(branch: dict[str, Any]) -> Json:
     inner = {key: _closed(item) if isinstance(item, _Branch) else item for key, item in branch.items()}
-    if all(key.isascii() and key.isdigit() for key in inner):
+    if all(map(_is_number, inner)):
         return [inner[key] for key in sorted(inner, key=int)]
     return inner
 
@@ -284,12 +327,14 @@ def derived_key(*parts: str) -> str:
 
 def take(span: SpanView, names: Iterable[str]) -> list[Event | LogView]:
     """Take the events and log records of these names out of a span, in order; `leave` puts back what is left."""
+    if not span.events and not span.logs:
+        return []
     wanted = frozenset(names)
     taken: list[Event | LogView] = []
-    if span.events and any(event.name in wanted for event in span.events):
+    if any(event.name in wanted for event in span.events):
         taken += [event for event in span.events if event.name in wanted]
         span.events = [event for event in span.events if event.name not in wanted]
-    if span.logs and any(log.name in wanted for log in span.logs):
+    if any(log.name in wanted for log in span.logs):
         taken += [log for log in span.logs if log.name in wanted]
         span.logs = [log for log in span.logs if log.name not in wanted]
     return taken
@@ -303,3 +348,63 @@ def leave(span: SpanView, taken: Iterable[Event | LogView]) -> None:
                 span.events.append(said)
         elif said.attrs or said.body not in (None, ""):
             span.logs.append(said)
+
+
+def absorb(span: SpanView, records: Iterable[LogView]) -> None:
+    """Attributes of log records as if the span had said them; what they say otherwise stays with the span as records.
+
+    When they came and which number they had is not kept where nothing else is left.
+    """
+    records = list(records)
+    for log in records:
+        for key, item in list(log.attrs.items()):
+            if key in WHEN or span.attrs.setdefault(key, item) == item:
+                del log.attrs[key]
+    leave(span, records)
+
+
+WHEN = frozenset({"event.timestamp", "event.sequence"})
+
+
+def in_order(logs: Iterable[LogView]) -> list[LogView]:
+    """By time and number, and where these are the same by what they say: the same however they came."""
+
+    def place(log: LogView) -> tuple[int, int, str]:
+        return log.time_ns, whole(log.attrs.get("event.sequence")) or 0, log.name
+
+    ordered = sorted(logs, key=place)
+    if len({place(log) for log in ordered}) < len(ordered):
+        ordered.sort(key=lambda log: (*place(log), _content(log)))
+    return ordered
+
+
+def _content(log: LogView) -> str:
+    return str(sorted(log.attrs.items(), key=str))
+
+
+def began_ns(log: LogView) -> int:
+    """When what a record reports began: it comes at the end, and says `duration_ms`."""
+    took = finite(log.attrs.get("duration_ms"))
+    return max(0, log.time_ns - round(took * MS)) if took and 0 < took < LONGEST_MS else log.time_ns
+
+
+def made_of(log: LogView, name: str, parent_id: str, own_id: str = "") -> SpanView:
+    """A span that a record stands for; its id, if none is given, is that of all that the record says."""
+    said = derived_key(parent_id, name, log.name, str(log.time_ns), _content(log))
+    return SpanView(
+        id=own_id or said[: SPAN_ID_BYTES * 2],
+        trace_id=log.trace_id,
+        parent_id=parent_id,
+        name=name,
+        start_ns=began_ns(log),
+        end_ns=log.time_ns,
+        attrs={},
+        scope_name=log.scope_name,
+        scope_version=log.scope_version,
+        resource=log.resource,
+    )
+
+
+def root_of(log: LogView, name: str, key: str) -> SpanView:
+    """The span that stands for a whole trace of records, in every part under one id; `key` is the trace's own."""
+    return made_of(log, name, "", derived_key(key, "root")[: SPAN_ID_BYTES * 2])

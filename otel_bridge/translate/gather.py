@@ -1,6 +1,6 @@
 """Which trace a span or log record belongs to, batch by batch or for a whole closed input."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -62,8 +62,9 @@ def _derived(entry: LogEntry) -> str:
 def traces_of(batches: Iterable[Batch]) -> list[Trace]:
     """The traces of a closed input, read to its end, in the order in which they begin in it.
 
-    Evaluation results without a trace find the response that they name. A call that two instrumentations report in two
-    traces counts in the one that says more of it.
+    Evaluation results without a trace find the response that they name. Log records of a trace that has no span come
+    under the key that their dialect derives, with those that name no trace. A call that two instrumentations report in
+    two traces counts in the one that says more of it.
 
     Raises:
         MalformedError: a batch's bytes are no OTLP request.
@@ -77,6 +78,7 @@ def traces_of(batches: Iterable[Batch]) -> list[Trace]:
             into[0].extend(spans)
             into[1].extend(logs)
     _place_evaluations(whole)
+    _place_untold(whole)
     known = _told_twice(whole)
     return [
         Trace(key=key, spans=spans, logs=logs, tenant=tenant, settled=Settled.WHOLE, known=known.get(key))
@@ -94,27 +96,44 @@ def _place_evaluations(whole: Gathered) -> None:
     }
     if not wanted:
         return
-    keys = {
-        found: key
-        for key, (spans, _) in whole.items()
-        for record in spans
-        if key and (found := response_id(attributes(record.span.attributes)))
-    }
+    keys: dict[str, str] = {}
+    for key, record in sorted(_spans(whole), key=_begun, reverse=True):
+        if key and (found := response_id(attributes(record.span.attributes))):
+            keys[found] = key  # of several the earliest
     for entry in list(homeless):
-        key = keys.get(wanted.get(id(entry), ""))
-        if key:
+        home = keys.get(wanted.get(id(entry), ""))
+        if home:
             homeless.remove(entry)
-            whole[key][1].append(entry)
+            whole[home][1].append(entry)
+
+
+def _spans(whole: Gathered) -> Iterator[tuple[str, SpanRecord]]:
+    return ((key, record) for key, (spans, _) in whole.items() for record in spans)
+
+
+def _begun(told: tuple[str, SpanRecord]) -> tuple[int, bytes]:
+    """An order that does not depend on arrival."""
+    return told[1].span.start_time_unix_nano, told[1].span.span_id
+
+
+def _place_untold(whole: Gathered) -> None:
+    """Where no span tells of a trace, its log records belong with those of their session that name no trace."""
+    for key, (spans, logs) in list(whole.items()):
+        if not key or spans:
+            continue
+        derived = [_derived(entry) or key for entry in logs]
+        whole[key] = ([], [entry for entry, home in zip(logs, derived, strict=True) if home == key])
+        for entry, home in zip(logs, derived, strict=True):
+            if home != key:
+                whole.setdefault(home, ([], []))[1].append(entry)
 
 
 def _told_twice(whole: Gathered) -> dict[str, Known]:
     """Calls to leave to another trace: one response id, two scopes, one span within the time of the other."""
     seen: dict[str, list[tuple[str, SpanRecord]]] = {}
-    for key, (spans, _) in whole.items():
-        for record in spans:
-            found = _response(record) if key else None
-            if found:
-                seen.setdefault(found, []).append((key, record))
+    for key, record in sorted(_spans(whole), key=_begun):
+        if key and (answer := _response(record)):
+            seen.setdefault(answer, []).append((key, record))
     known: dict[str, Known] = {}
     for found, told in seen.items():
         told.sort(key=lambda pair: (_shows_answer(pair[1]), pair[1].span.ByteSize()), reverse=True)

@@ -1,20 +1,20 @@
 """Log records find their span, in whatever order they came; those without one become spans or events of their own."""
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Iterable
 
 import orjson
 
-from otel_bridge.trace import LogEntry
+from otel_bridge.trace import LogEntry, Trace
 from otel_bridge.translate.choose import by_scope
+from otel_bridge.translate.dialect import Dialect, whole
 from otel_bridge.translate.span import LogView, SpanView, attributes
 
 EVALUATION = "gen_ai.evaluation.result"
 
 
 def views(entries: Iterable[LogEntry]) -> list[LogView]:
-    """Log records taken apart, in order of time; the same bytes twice count once."""
+    """Log records taken apart, in order of time (then of their sequence numbers); the same bytes twice count once."""
     seen: set[bytes] = set()
     taken: list[LogView] = []
     resources: dict[int, dict[str, object]] = {}
@@ -26,13 +26,16 @@ def views(entries: Iterable[LogEntry]) -> list[LogView]:
         resource = resources.get(id(entry.resource))
         if resource is None:
             resource = resources[id(entry.resource)] = attributes(entry.resource.attributes)
-        taken.append(LogView.of(entry.record, entry.scope, resource))
-    taken.sort(key=lambda log: log.time_ns)
+        taken.append(LogView.of(entry.record, entry.scope, resource, size=len(wire)))
+    taken.sort(key=lambda log: (log.time_ns, log.observed_ns, whole(log.attrs.get("event.sequence")) or 0))
     return taken
 
 
 def join(spans: dict[str, SpanView], logs: list[LogView]) -> list[LogView]:
     """Hand each record to its span, less the attributes in which it only repeats it; gives those without a span."""
+    for dialect in _dialects([*spans.values(), *logs]):
+        if dialect.join is not None:
+            dialect.join(spans, [log for log in logs if by_scope(log.scope_name) is dialect])
     loose: list[LogView] = []
     for log in logs:
         span = spans.get(log.span_id)
@@ -44,24 +47,38 @@ def join(spans: dict[str, SpanView], logs: list[LogView]) -> list[LogView]:
     return loose
 
 
-def spans_of(key: str, loose: list[LogView]) -> list[SpanView]:
-    """What the dialects read out of records without a span; takes what they used out of the list."""
-    by_dialect: dict[str, list[LogView]] = defaultdict(list)
-    readers = {}
-    for log in loose:
-        dialect = by_scope(log.scope_name)
-        if dialect is not None and dialect.spans is not None:
-            by_dialect[dialect.name].append(log)
-            readers[dialect.name] = dialect.spans
+def _dialects(told: Iterable[SpanView | LogView]) -> list[Dialect]:
+    """The dialects whose scopes these come from."""
+    found = [by_scope(scope) for scope in dict.fromkeys(view.scope_name for view in told)]
+    return [dialect for place, dialect in enumerate(found) if dialect is not None and dialect not in found[:place]]
+
+
+def spans_of(trace: Trace, spans: dict[str, SpanView], loose: list[LogView]) -> list[SpanView]:
+    """What the dialects read out of records without a span; takes what they used out of the list.
+
+    Records that name a trace are left as they are where spans of their dialect tell of it, here or in an earlier part.
+    """
+    sent = trace.known.from_logs if trace.known else []
+    spoken = _dialects(spans.values())
     made: list[SpanView] = []
-    for name, logs in by_dialect.items():
-        before = list(logs)
-        made += readers[name](logs)
-        left = {id(log) for log in logs}
-        used = {id(log) for log in before} - left
+    for dialect in _dialects(loose):
+        if dialect.spans is None:
+            continue
+        mine = [
+            log
+            for log in loose
+            if by_scope(log.scope_name) is dialect and not (log.trace_id and (trace.part or dialect in spoken))
+        ]
+        before = {id(log) for log in mine}
+        found = dialect.spans(mine)
+        used = before - {id(log) for log in mine}
         loose[:] = [log for log in loose if id(log) not in used]
-    for span in made:
-        span.trace_id = key
+        for span in found:
+            span.trace_id = trace.key
+            if span.id in sent:
+                loose += span.logs
+            else:
+                made.append(span)
     return made
 
 

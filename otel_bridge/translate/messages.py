@@ -25,10 +25,11 @@ RESULT_KINDS = ("tool_call_response", "tool_result", "tool-result", "server_tool
 THOUGHT_KINDS = ("reasoning", "thinking")
 TEXT_KINDS = ("text", "output_text", "input_text")
 CALL_WRAPPERS = ("toolUse", "functionCall", "function_call")  # Bedrock, Gemini
-RESULT_WRAPPERS = ("toolResult", "functionResponse", "function_response")
+WRAPPERS = (*CALL_WRAPPERS, "toolResult", "functionResponse", "function_response")
 CALL_IDS = ("id", "tool_use_id", "tool_call_id", "toolCallId", "toolUseId", "call_id")
 ARGUMENTS = ("arguments", "args", "input", "parameters")
 ANSWERS = ("response", "result", "content", "output")
+NOT_SPOKEN = ("event.name", "gen_ai.message.index", "gen_ai.system", "gen_ai.provider.name")
 
 
 def messages(raw: Json, role: str = "user") -> Json:
@@ -72,7 +73,7 @@ def message(raw: dict[str, Any], role: str = "user") -> list[Json]:
         spoken["reasoning_content"] = "\n".join(thoughts)
     if calls:
         spoken["tool_calls"] = calls
-    spoken.update((key, item) for key, item in said.items() if item not in (None, ""))
+    spoken |= {key: item for key, item in said.items() if item not in (None, "")}
     if results and set(spoken) <= {"role", "content"} and content is None:
         return results
     return [spoken, *results]
@@ -103,9 +104,11 @@ def _sort(part: Json, kept: list[Json], calls: list[Json], results: list[Json], 
     if not isinstance(part, dict):
         kept.append(part)
         return
+    if "type" not in part and isinstance(part.get("kind"), str):  # Pydantic AI's events, A2A
+        part = {"type": part["kind"]} | {name: item for name, item in part.items() if name != "kind"}
     kind, key = part.get("type", "text"), _spoken_in(part)
-    for wrapper in (*CALL_WRAPPERS, *RESULT_WRAPPERS):
-        if isinstance(part.get(wrapper), dict):
+    for wrapper in WRAPPERS:
+        if wrapper in part and isinstance(part[wrapper], dict):
             called = wrapper in CALL_WRAPPERS
             made = call(part[wrapper]) if called else _result(part[wrapper])
             (calls if called else results).append(_beside(made, part, wrapper))
@@ -128,7 +131,10 @@ def _pop(said: dict[str, Any], keys: tuple[str, ...]) -> Json:
 
 def _spoken_in(part: dict[str, Any]) -> str | None:
     """Under which key a part holds its text."""
-    return next((key for key in ("text", "content", "thinking", "reasoning") if isinstance(part.get(key), str)), None)
+    for key in ("text", "content", "thinking", "reasoning"):
+        if isinstance(part.get(key), str):
+            return key
+    return None
 
 
 def _beside(made: Json, part: dict[str, Any], key: str) -> Json:
@@ -161,12 +167,12 @@ def _bare(item: Json) -> bool:
 def _blob(part: dict[str, Any]) -> Json:
     """Images in the form that Langfuse shows; everything else as it came."""
     mime = part.get("mime_type") or part.get("media_type")
-    if (isinstance(mime, str) and mime.startswith("image/")) or part.get("modality") == "image":
-        for key in ("uri", "content", "data"):
+    is_image = part.get("modality") == "image" or part.get("type") == "image-url"
+    if is_image or (isinstance(mime, str) and mime.startswith("image/")):
+        for key in ("uri", "url", "content", "data", "binary_content"):
             if isinstance(found := part.get(key), str) and found:
-                link = (
-                    found if key == "uri" or found.startswith("data:") else f"data:{mime or 'image/png'};base64,{found}"
-                )
+                whole = key in ("uri", "url") or found.startswith("data:")
+                link = found if whole else f"data:{mime or 'image/png'};base64,{found}"
                 rest = {name: item for name, item in part.items() if name not in (key, "type", "image_url")}
                 return rest | {"type": "image_url", "image_url": {"url": link}}
     return part
@@ -182,8 +188,10 @@ def _text(parts: list[Json]) -> Json:
 
 def _langchain(raw: dict[str, Any]) -> dict[str, Any] | None:
     """LangChain's `{"lc": 1, "id": [..., "AIMessage"], "kwargs": {...}}`, opened."""
+    if raw.get("lc") != 1:
+        return None
     path, inner = raw.get("id"), raw.get("kwargs")
-    if raw.get("lc") != 1 or not isinstance(inner, dict) or not isinstance(path, list) or not path:
+    if not isinstance(inner, dict) or not isinstance(path, list) or not path:
         return None
     said = {key: item for key, item in inner.items() if item not in (None, [], {})}
     said.pop("type", None)
@@ -192,6 +200,30 @@ def _langchain(raw: dict[str, Any]) -> dict[str, Any] | None:
 
 def _list(raw: Json) -> Iterable[Json]:
     return raw if isinstance(raw, list) else [] if raw is None else [raw]
+
+
+def events(raw: Json) -> tuple[list[Json], list[Json], list[str]]:
+    """What was asked and answered in a list of events `[{"event.name": "gen_ai.user.message", ...}]`; their names."""
+    asked: list[Json] = []
+    answered: list[Json] = []
+    names: list[str] = []
+    for item in raw if isinstance(raw, list) else ():
+        if not isinstance(item, dict):
+            asked.append(item)
+            continue
+        name = str(item.get("event.name"))
+        names.append(name)
+        said = {key: more for key, more in item.items() if key not in NOT_SPOKEN}
+        if name == "gen_ai.choice":
+            inner = said.pop("message", None)
+            said.pop("index", None)
+            said |= inner if isinstance(inner, dict) else {} if inner is None else {"content": inner}
+            answered += message(said, "assistant")
+            continue
+        if name == "gen_ai.tool.message" and "id" in said:
+            said["tool_call_id"] = said.pop("id")
+        asked += message(said, name.removeprefix("gen_ai.").removesuffix(".message"))
+    return asked, answered, names
 
 
 def system(raw: Json) -> list[Json]:

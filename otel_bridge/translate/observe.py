@@ -41,7 +41,7 @@ def observation(span: SpanView, reading: Reading, trace: TraceAttributes) -> Obs
         resource=span.resource,
         scope_name=span.scope_name,
         scope_version=span.scope_version,
-        size=span.size + sum(log.size for log in span.logs),
+        size=span.size + sum([log.size for log in span.logs]),
     )
 
 

@@ -3,7 +3,7 @@
 What earlier parts said stands; then the root is heard first, then the others by time, then the resource.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from otel_bridge.model import TraceAttributes
@@ -37,7 +37,7 @@ def tell(said: TraceAttributes, tree: Arranged) -> None:
     for name in (*RESOURCE, "public"):
         if getattr(said, name) is None:
             setattr(said, name, _heard(name, speakers))
-    said.name = said.name or _first(node.reading.trace_name for node in speakers)
+    said.name = said.name or _first("trace_name", speakers)
     said.tags = list(dict.fromkeys([*said.tags, *(tag for node in speakers for tag in node.reading.tags or ())]))
     said.metadata = {key: item for node in reversed(speakers) for key, item in node.reading.trace_metadata.items()} | (
         said.metadata
@@ -49,30 +49,34 @@ def tell(said: TraceAttributes, tree: Arranged) -> None:
     tree.known.attributes = {name: got for name in REMEMBERED if (got := getattr(said, name)) not in (None, [], {})}
 
 
-def _first(found: Iterable[Any]) -> Any:
-    return next((item for item in found if item is not None), None)
+def _first(field: str, speakers: Sequence[Node], clean: Callable[[Any], Any] | None = None) -> Any:
+    """What the first says who says anything that is still something when cleaned."""
+    for node in speakers:
+        heard = getattr(node.reading, field)
+        if heard is not None and (clean is None or (heard := clean(heard)) is not None):
+            return heard
+    return None
 
 
-def _as_is(found: Any) -> Any:
-    return found
-
-
-def _heard(name: str, speakers: Sequence[Node]) -> Any:
+def _heard(field: str, speakers: Sequence[Node]) -> Any:
     """What the first says who says anything, else the resource of the root."""
-    clean: Callable[[Any], Any] = environment if name == "environment" else _as_is
-    heard = _first(clean(got) for node in speakers if (got := getattr(node.reading, name)) is not None)
+    clean = environment if field == "environment" else None
+    heard = _first(field, speakers, clean)
     if heard is not None or not speakers:
         return heard
     resource = speakers[0].span.resource
-    texts = (resource.get(key) for key in RESOURCE.get(name, ()))
-    return _first(clean(text) for text in texts if isinstance(text, str) and text)
+    for key in RESOURCE.get(field, ()):
+        text = resource.get(key)
+        if isinstance(text, str) and text and (heard := clean(text) if clean else text):
+            return heard
+    return None
 
 
 def _tell_root(said: TraceAttributes, speakers: Sequence[Node], root: Node) -> None:
     """Langfuse reads a trace's input and output off its root, and calls the trace by the root's name."""
     seen = root.observation
-    said.input = _first(node.reading.trace_input for node in speakers)
-    said.output = _first(node.reading.trace_output for node in speakers)
+    said.input = _first("trace_input", speakers)
+    said.output = _first("trace_output", speakers)
     if seen.input is None:
         seen.input = said.input
     if seen.output is None:

@@ -4,7 +4,7 @@ import uuid
 from typing import Any
 
 from otel_bridge.model import Json, Score
-from otel_bridge.translate.dialect import finite
+from otel_bridge.translate.dialect import Judgement, finite
 from otel_bridge.translate.logs import EVALUATION
 from otel_bridge.translate.span import LogView, SpanView
 
@@ -43,6 +43,29 @@ def of_log(log: LogView, span: SpanView | None, trace_id: str | None) -> Score |
         score.trace_id, score.observation_id = trace_id, log.span_id or None
         score.id = _id(score, log.time_ns)
     return score
+
+
+def of_judgements(judgements: list[Judgement] | None, span: SpanView) -> list[Score]:
+    """What a dialect found said of a span, or by it of another one, as scores."""
+    found: list[Score] = []
+    for judged in judgements or ():
+        value, data_type = _value(judged.value, None)
+        if value is None:
+            continue
+        score = Score(
+            id="",
+            name=judged.name,
+            value=value,
+            data_type=data_type,
+            timestamp_ns=span.end_ns,
+            trace_id=span.trace_id,
+            observation_id=judged.observation_id or span.id,
+            comment=judged.comment,
+            metadata=judged.metadata,
+        )
+        score.id = _id(score, span.end_ns)
+        found.append(score)
+    return found
 
 
 def response_id(attrs: dict[str, Any]) -> str | None:

@@ -25,8 +25,10 @@ OK_CODE = 1
 
 def plain(value: AnyValue, depth: int = 0) -> Json:
     """An AnyValue as JSON: bytes as base64, numbers that JSON does not have (NaN, infinity) as text."""
-    if text := value.string_value:  # nine of ten attributes: skip WhichOneof
-        return text
+    return value.string_value or _no_text(value, depth)  # nine of ten are text: skip WhichOneof
+
+
+def _no_text(value: AnyValue, depth: int = 0) -> Json:
     match value.WhichOneof("value"):
         case "int_value":
             return value.int_value
@@ -54,7 +56,7 @@ def attributes(pairs: Iterable[KeyValue]) -> dict[str, Any]:
     read: dict[str, Any] = {}
     for pair in pairs:
         value = pair.value
-        read[pair.key] = value.string_value or plain(value)
+        read[pair.key] = value.string_value or _no_text(value)
     return read
 
 
@@ -81,11 +83,14 @@ class LogView:
     scope_name: str = ""
     scope_version: str = ""
     resource: dict[str, Any] = field(default_factory=dict)
+    observed_ns: int = 0
     size: int = 0
 
     @classmethod
-    def of(cls, record: LogRecord, scope: InstrumentationScope, resource: dict[str, Any]) -> "LogView":
-        """Take a record apart."""
+    def of(
+        cls, record: LogRecord, scope: InstrumentationScope, resource: dict[str, Any], *, size: int = 0
+    ) -> "LogView":
+        """Take a record apart; `size` is what it takes on the wire, where that matters."""
         attrs = attributes(record.attributes)
         name = record.event_name
         for key in ("event.name", "event_name"):
@@ -104,7 +109,8 @@ class LogView:
             scope_name=scope.name,
             scope_version=scope.version,
             resource=resource,
-            size=record.ByteSize(),
+            observed_ns=record.observed_time_unix_nano,
+            size=size,
         )
 
     def left(self) -> dict[str, Any]:

@@ -87,6 +87,7 @@ COST_OUTPUT = ("gen_ai.usage.output_cost", "gen_ai.cost.output_cost")
 FIRST_TOKEN_S = (
     "gen_ai.response.time_to_first_chunk",
     "gen_ai.response.time_to_first_token",
+    "gen_ai.client.operation.time_to_first_chunk",
     "gen_ai.client.time_to_first_chunk",
     "gen_ai.client.time_to_first_token",
     "gen_ai.client.inference.time_to_first_chunk",
@@ -148,7 +149,7 @@ def cost(
     attrs: dict[str, Any], total: tuple[str, ...], inward: tuple[str, ...], outward: tuple[str, ...]
 ) -> dict[str, float] | None:
     """Pop costs in US dollars; None where there are none or they are all 0, which emitters say of unknown prices."""
-    if not any(key in attrs for key in (*total, *inward, *outward)):
+    if attrs.keys().isdisjoint((*total, *inward, *outward)):
         return None
     said = {
         "input": number(attrs, *inward),

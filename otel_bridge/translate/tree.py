@@ -47,6 +47,7 @@ def arrange(nodes: dict[str, Node], trace: Trace) -> Arranged:
     """Link the nodes, and settle calls, usage and roots. The nodes' observations are changed in place."""
     order = _linked(nodes)
     known = trace.known or Known()
+    _one_for_each_tool(order)
     _one_for_each_call(order)
     _leave_known(order, known.calls)
     uncounted = _count_once(order, known)
@@ -57,6 +58,7 @@ def arrange(nodes: dict[str, Node], trace: Trace) -> Arranged:
         usage_at=sorted({*known.usage_at, *_stood_for(order)}),
         calls=sorted({*known.calls, *_answered(order)}),
         root_id=known.root_id or (root.observation.id if root else None),
+        from_logs=known.from_logs,
     )
     return Arranged(order, root, after)
 
@@ -85,6 +87,28 @@ def _linked(nodes: dict[str, Node]) -> list[Node]:
     return order
 
 
+# Tools
+
+
+def _one_for_each_tool(order: Sequence[Node]) -> None:
+    """A call of a tool told again from inside, as by a protocol's client and server, is a SPAN."""
+    actors: dict[str, Node] = {}
+    for node in order:
+        seen, told = node.observation, node.reading.tool
+        above = actors.get(node.parent.span.id) if node.parent else None
+        if above and told and seen.type is ObservationType.TOOL and not node.fixed:
+            outer = above.observation
+            if outer.type is ObservationType.TOOL and told in outer.name:
+                seen.type = ObservationType.SPAN
+                seen.metadata["same_call_as"] = outer.id
+                outer.input = seen.input if outer.input is None else outer.input
+                outer.output = seen.output if outer.output is None else outer.output
+        if seen.type in ACTORS:
+            actors[node.span.id] = node
+        elif above:
+            actors[node.span.id] = above
+
+
 # Calls
 
 
@@ -97,7 +121,14 @@ def _one_for_each_call(order: Sequence[Node]) -> None:
             node.calls = [node]
         elif node.observation.type not in ACTORS:
             node.calls = [call for call in below if call.observation.type in CALLS]
+        if node.reading.tells_call and len(node.calls) == 1:
+            _hand_down(node.observation, node.calls[0].observation)
     _settle_siblings(order)
+
+
+def _hand_down(around: Observation, call: Observation) -> None:
+    call.input = around.input if call.input is None else call.input
+    call.output = around.output if call.output is None else call.output
 
 
 def _settle_wrapper(outer: Node, calls: list[Node]) -> None:
@@ -120,11 +151,12 @@ def _sums(outer: Node, calls: list[Node]) -> bool:
 
 
 def _same(outer: Node, calls: list[Node]) -> Node | None:
-    key, mine = outer.reading.call or outer.reading.response_id, outer.observation.usage
-    ids = [call.reading.call or call.reading.response_id for call in calls]
-    if key and key in ids:
-        return calls[ids.index(key)]
-    open_calls = [call for call, other in zip(calls, ids, strict=True) if not (key and other)]
+    mine = outer.observation.usage
+    told = [(call, _one_call(outer, call)) for call in calls]
+    for call, same in told:
+        if same:
+            return call
+    open_calls = [call for call, same in told if same is None]
     if mine:
         for call in open_calls:
             if call.observation.usage == mine:
@@ -134,13 +166,24 @@ def _same(outer: Node, calls: list[Node]) -> Node | None:
     return None
 
 
+def _one_call(one: Node, other: Node) -> bool | None:
+    """Whether two report one call, as far as their keys tell."""
+    if one.reading.call and other.reading.call:
+        return one.reading.call == other.reading.call
+    if one.reading.response_id and other.reading.response_id:
+        return one.reading.response_id == other.reading.response_id
+    return None
+
+
+def _call_key(node: Node) -> str | None:
+    return node.reading.call or node.reading.response_id
+
+
 def _settle_siblings(order: Sequence[Node]) -> None:
     """Two instrumentations that do not nest: a key that the dialect gave, or one response id, two scopes, one time."""
     seen: dict[str, list[Node]] = {}
-    for node in sorted(order, key=lambda node: (node.span.start_ns, -node.span.end_ns)):
-        key = node.reading.call or node.reading.response_id
-        if not key or node.observation.type not in CALLS:
-            continue
+    calls = [(node, key) for node in order if node.observation.type in CALLS and (key := _call_key(node))]
+    for node, key in sorted(calls, key=lambda call: (call[0].span.start_ns, -call[0].span.end_ns)):
         for other in seen.get(key, ()):
             if other.observation.type is node.observation.type and (node.reading.call or _together(other, node)):
                 _keep_richer(other, node)
@@ -181,6 +224,8 @@ def _keep_richer(one: Node, other: Node) -> None:
         kept.usage = left.usage
     left.type = ObservationType.SPAN
     left.metadata["same_call_as"] = kept.id
+    rich.reading.call = rich.reading.call or poor.reading.call  # a third may name the one or the other
+    rich.reading.response_id = rich.reading.response_id or poor.reading.response_id
     _uncount(left)
     _uncount_cost(left)
 

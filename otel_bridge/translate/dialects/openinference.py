@@ -132,8 +132,9 @@ def _opened(said: dict[str, Any]) -> dict[str, Any]:
     contents = opened.pop("contents") if isinstance(opened.get("contents"), list) else []
     parts = [_part(part) for part in contents if not _repeats(part, calls)]
     if parts:
-        text_only = opened.pop("content", None)
-        opened["content"] = ([{"type": "text", "text": text_only}] if isinstance(text_only, str) else []) + parts
+        before = opened.pop("content", None)
+        before = [{"type": "text", "text": before}] if isinstance(before, str) else before
+        opened["content"] = [*(before if isinstance(before, list) else [] if before is None else [before]), *parts]
     if calls:
         opened["tool_calls"] = calls
     if "function_call_name" in opened:

@@ -21,7 +21,7 @@ def read(span: SpanView) -> Reading:
         input=value(attrs, *INPUT),
         output=value(attrs, *OUTPUT),
         completion_start_ns=table.first_token(span),
-        noise=True if any(key in attrs for key in NOISE) else None,
+        noise=None if attrs.keys().isdisjoint(NOISE) else True,
     )
     table.identity(attrs, reading)
     _error(span, reading)

@@ -1,0 +1,44 @@
+"""The Anthropic SDKs' own spans: the conventions, with `anthropic.*` beside them.
+
+Read off anthropic 2.11.0 for Python (_tracing.py, lib/_tracing), and recorded payloads of it with and without content.
+"""
+
+from otel_bridge.model import ObservationType, Usage
+from otel_bridge.translate import table
+from otel_bridge.translate.dialect import Dialect, Reading, count, text, value
+from otel_bridge.translate.span import SpanView
+
+TYPES = {
+    "anthropic.messages.create": ObservationType.GENERATION,
+    "anthropic.messages.tool_runner": ObservationType.AGENT,
+    "anthropic.messages.count_tokens": ObservationType.SPAN,
+    "anthropic.sessions.create": ObservationType.SPAN,
+}
+WRITTEN_1H = "anthropic.usage.cache_creation.ephemeral_1h_input_tokens"
+
+
+def read(span: SpanView) -> Reading:
+    """Read what the conventions have no word for; counting tokens or opening a session is no model call."""
+    attrs = span.attrs
+    reading = Reading(type=TYPES.get(span.name), output=value(attrs, "anthropic.tool_result.content"))
+    if reading.session_id is None and "gen_ai.conversation.id" not in attrs:
+        reading.session_id = text(attrs, "anthropic.session.id")
+    if attrs.get(WRITTEN_1H):
+        reading.usage = _written(table.usage(attrs, beside=False), count(attrs, WRITTEN_1H))
+    return reading
+
+
+def _written(usage: Usage | None, for_1h: int | None) -> Usage | None:
+    """What was written to the cache for an hour costs more than for five minutes, and gets its own bucket."""
+    if usage is not None and for_1h and for_1h <= usage.get("input_cache_creation", 0):
+        usage["input_cache_creation_1h"] = for_1h
+        usage["input_cache_creation"] -= for_1h
+    return usage
+
+
+DIALECT = Dialect(
+    name="anthropic_sdk",
+    scopes=("com.anthropic.sdk.*",),
+    read=read,
+    checked="anthropic 2.11.0 (Python)",
+)

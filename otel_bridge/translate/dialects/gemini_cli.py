@@ -1,0 +1,325 @@
+"""Gemini CLI: log records `gemini_cli.*`, and spans `llm_call`, `tool_call`, `schedule_tool_calls`.
+
+Each span is a trace of its own, counts tokens only if asked for details, and never those that were cached or thought;
+the record of a response names no trace and always counts all. So where records come a request is what its record says,
+in the trace of its turn, and its span is only a span.
+https://github.com/google-gemini/gemini-cli/blob/main/docs/cli/telemetry.md
+"""
+
+from typing import Any
+
+from otel_bridge.model import Json, Level, ObservationType, Usage
+from otel_bridge.translate.dialect import (
+    MS,
+    Dialect,
+    Reading,
+    absorb,
+    count,
+    derived_key,
+    from_json,
+    in_order,
+    made_of,
+    nested,
+    root_of,
+    take,
+    text,
+    value,
+)
+from otel_bridge.translate.messages import messages, system, with_tools
+from otel_bridge.translate.span import ERROR_CODE, LogView, SpanView
+
+PREFIX = "gemini_cli."
+PROMPT = "gemini_cli.user_prompt"
+SENT = "gemini_cli.api_request"
+ANSWERED = "gemini_cli.api_response"
+FAILED = "gemini_cli.api_error"
+RAN = "gemini_cli.tool_call"
+DETAILS = "gen_ai.client.inference.operation.details"
+REQUEST = (SENT, ANSWERED, FAILED, DETAILS)
+NEAR_NS = 1_000 * MS  # the details of a request come with its records
+
+TURN = "gemini_cli.turn"
+SESSION = "gemini_cli.session"
+ANSWER = "gemini_cli.answer"
+COMMON = ("session.id", "prompt_id", "user.email", "installation.id", "interactive", "auth_type")
+
+
+def read(span: SpanView) -> Reading:
+    """Read a span, whether it was sent or made out of records."""
+    operation = span.attrs.get("gen_ai.operation.name", span.name)
+    reader = READERS.get(operation) if isinstance(operation, str) else None
+    reading = reader(span) if reader else Reading(noise=True if span.name == SESSION else None)
+    reading.user_id = text(span.attrs, "user.email")
+    return reading
+
+
+def _turn(span: SpanView) -> Reading:
+    absorb(span, _records(span, (PROMPT,)))
+    return Reading(type=ObservationType.AGENT, input=text(span.attrs, "prompt"), output=text(span.attrs, ANSWER))
+
+
+def _request(span: SpanView) -> Reading:
+    records = _records(span, REQUEST)
+    names = [log.name for log in records]
+    for log in records:
+        log.attrs = {key: item for key, item in log.attrs.items() if item is not None}
+        if isinstance(log.body, str):
+            log.body = None  # the record's name and numbers in a sentence
+    absorb(span, records)
+    attrs = span.attrs
+    reading = Reading(type=ObservationType.GENERATION, model=text(attrs, "model", "gen_ai.request.model"))
+    reading.model_parameters = nested(attrs, "gen_ai.request.") or None
+    reading.usage = _usage(attrs)
+    if SENT in names and ANSWERED not in names and FAILED not in names:
+        reading.type = ObservationType.SPAN  # its response's record, which names no trace, tells of it
+        counts = nested(attrs, "gen_ai.usage.")
+        reading.metadata = {"uncounted_usage": counts} if counts else {}
+    _content(attrs, reading)
+    return reading
+
+
+def _usage(attrs: dict[str, Any]) -> Usage | None:
+    """Thoughts and what tools put into the prompt are beside the rest."""
+    asked, answered = count(attrs, "input_token_count"), count(attrs, "output_token_count")
+    thought, total = count(attrs, "thoughts_token_count"), count(attrs, "total_token_count")
+    by_tools = count(attrs, "tool_token_count") or 0
+    if asked is not None and total == asked + by_tools + (answered or 0) + (thought or 0):
+        asked += by_tools
+    return Usage.inclusive(
+        asked, answered, cache_read=count(attrs, "cached_content_token_count"), reasoning=thought, total=total
+    )
+
+
+def _content(attrs: dict[str, Any], reading: Reading) -> None:
+    instructions, tools = value(attrs, "gen_ai.system_instructions"), value(attrs, "gen_ai.tool.definitions")
+    asked = value(attrs, "gen_ai.input.messages")
+    sent = value(attrs, "request_text")
+    said = value(attrs, "gen_ai.output.messages")
+    chunks = value(attrs, "response_text")
+    spoken = messages(sent if asked is None else asked)
+    told = system(instructions)
+    reading.input = with_tools([*told, *spoken] if told and isinstance(spoken, list) else spoken, tools)
+    if isinstance(chunks, list):
+        said, rest = _candidates(chunks)
+        reading.metadata |= rest
+        named = rest.get("response", {}).get("responseId")
+        reading.response_id = named if isinstance(named, str) and named else None
+    elif chunks is not None and said is None:
+        said = chunks
+    if said is not None:
+        reading.output = _one(messages(said, "assistant"))
+
+
+def _candidates(chunks: list[Json]) -> tuple[Json, dict[str, Any]]:
+    """The contents of a streamed answer, and what its last piece says besides."""
+    contents: list[Json] = []
+    last: dict[str, Any] = {}
+    for chunk in chunks:
+        if not isinstance(chunk, dict):
+            contents.append(chunk)
+            continue
+        for candidate in chunk["candidates"] if isinstance(chunk.get("candidates"), list) else []:
+            inner = candidate.get("content") if isinstance(candidate, dict) else None
+            contents.append(candidate if inner is None else inner)
+            last |= {"finishReason": candidate["finishReason"]} if inner and candidate.get("finishReason") else {}
+        last |= {key: item for key, item in chunk.items() if key != "candidates"}
+    return contents, {"response": last} if last else {}
+
+
+def _one(spoken: Json) -> Json:
+    """Pieces of a stream as the one message they are."""
+    if not isinstance(spoken, list) or len(spoken) < 2:
+        return spoken
+    if any(not isinstance(piece, dict) or piece.keys() - PIECE for piece in spoken):
+        return spoken
+    contents = [piece["content"] for piece in spoken if piece.get("content") is not None]
+    if not all(isinstance(content, str) for content in contents):
+        return spoken
+    calls = [call for piece in spoken for call in piece.get("tool_calls", [])]
+    thoughts = [piece["reasoning_content"] for piece in spoken if piece.get("reasoning_content")]
+    ended = [piece["finish_reason"] for piece in spoken if piece.get("finish_reason")]
+    joined: dict[str, Any] = {"role": "assistant"}
+    if contents or not calls:
+        joined["content"] = "".join(contents)
+    if thoughts:
+        joined["reasoning_content"] = "".join(map(str, thoughts))
+    if calls:
+        joined["tool_calls"] = calls
+    if ended:
+        joined["finish_reason"] = ended[-1]
+    return [joined]
+
+
+PIECE = frozenset({"role", "content", "tool_calls", "reasoning_content", "finish_reason"})
+
+
+def _tool(span: SpanView) -> Reading:
+    records = _records(span, (RAN,))
+    for log in records:
+        log.attrs = {key: item for key, item in log.attrs.items() if item is not None}
+        log.body = None
+    absorb(span, records)
+    attrs = span.attrs
+    name = attrs.get("gen_ai.tool.name", attrs.get("function_name"))
+    reading = Reading(type=ObservationType.TOOL, name=name if isinstance(name, str) and name else None)
+    called, gave = value(attrs, "gen_ai.input.messages"), value(attrs, "gen_ai.output.messages")
+    given = value(attrs, "function_args")
+    if isinstance(called, dict) and "args" in called:
+        given = called.pop("args") if given in (None, called["args"]) else given
+        reading.metadata["request"] = called
+    else:
+        given = called if given is None else given
+    reading.input = given
+    if isinstance(gave, dict):
+        reading.metadata["result"] = gave
+        reading.output = _returned(gave)
+    else:
+        reading.output = gave
+    if attrs.get("success") is False or (isinstance(gave, dict) and gave.get("status") == "error"):
+        reading.level = Level.ERROR
+        reading.status_message = text(attrs, "error", "error_type") or "the tool failed"
+    return reading
+
+
+def _returned(gave: dict[str, Any]) -> Json:
+    """What the model was given of a tool's result."""
+    answer = gave.get("response")
+    parts = answer.get("responseParts") if isinstance(answer, dict) else None
+    for part in parts if isinstance(parts, list) else []:
+        inner = part.get("functionResponse") if isinstance(part, dict) else None
+        back = inner.get("response") if isinstance(inner, dict) else None
+        if isinstance(back, dict) and back:
+            return back["output"] if back.keys() == {"output"} else back
+    return answer
+
+
+def _schedule(span: SpanView) -> Reading:
+    return Reading(
+        type=ObservationType.CHAIN,
+        input=value(span.attrs, "gen_ai.input.messages"),
+        output=value(span.attrs, "gen_ai.output.messages"),
+    )
+
+
+READERS = {"llm_call": _request, "tool_call": _tool, "schedule_tool_calls": _schedule, TURN: _turn}
+
+
+def _records(span: SpanView, names: tuple[str, ...]) -> list[LogView]:
+    return [log for log in take(span, names) if isinstance(log, LogView)]
+
+
+def _join(spans: dict[str, SpanView], logs: list[LogView]) -> None:
+    """The record of a tool's run stands at the span that schedules all tools of an answer."""
+    free = [span for span in spans.values() if span.name == "tool_call"]
+    for log in logs:
+        mine = [
+            span
+            for span in free
+            if span.parent_id == log.span_id and span.attrs.get("gen_ai.tool.name") == log.attrs.get("function_name")
+        ]
+        if log.name == RAN and mine:
+            log.span_id = mine[0].id
+            free.remove(mine[0])
+
+
+# Records alone.
+
+
+def _key(log: LogView) -> str | None:
+    """A turn by its session and prompt; what belongs to no prompt, or if the session has but one, by its session."""
+    session, prompt = log.attrs.get("session.id") or log.resource.get("session.id"), log.attrs.get("prompt_id")
+    if not session:
+        return None
+    return derived_key("gemini_cli", str(session), str(prompt) if prompt and prompt != session else "")
+
+
+def _spans(logs: list[LogView]) -> list[SpanView]:
+    """A turn, its requests and tools; what else happened stays with the turn."""
+    turns: dict[str, list[LogView]] = {}
+    for log in in_order(logs):
+        turns.setdefault(_key(log) or "", []).append(log)
+    logs[:] = turns.pop("", [])
+    return [span for key, records in turns.items() for span in _turn_of(key, records)]
+
+
+def _turn_of(key: str, logs: list[LogView]) -> list[SpanView]:
+    told = any(log.name in (PROMPT, ANSWERED, FAILED, RAN) for log in logs)
+    root = root_of(logs[0], TURN if told else SESSION, key)
+    root.attrs = {name: log.attrs[name] for name in COMMON for log in logs if log.attrs.get(name) is not None}
+    made: list[SpanView] = []
+    requests: list[SpanView] = []
+    for log in logs:
+        if log.name in (ANSWERED, FAILED):
+            span = _made(log, root, "llm_call")
+            requests.append(span)
+        elif log.name == RAN:
+            span = _made(log, root, "tool_call")
+        else:
+            continue
+        span.logs.append(log)
+        made.append(span)
+    for log in logs:
+        _place(log, root, requests)
+    root.start_ns = min([log.time_ns for log in logs] + [span.start_ns for span in made])
+    root.end_ns = max(log.time_ns for log in logs)
+    if requests:
+        last = requests[-1]
+        root.status_code, root.status_message = last.status_code, last.status_message
+        root.extra = {
+            "num_turns": sum(span.status_code != ERROR_CODE for span in requests),
+            "duration_ms": (root.end_ns - root.start_ns) // MS,
+            "duration_api_ms": sum(span.end_ns - span.start_ns for span in requests) // MS,
+        }
+    return [root, *made]
+
+
+def _made(log: LogView, root: SpanView, name: str) -> SpanView:
+    span = made_of(log, name, root.id)
+    span.attrs = {attr: log.attrs[attr] for attr in COMMON if log.attrs.get(attr) is not None}
+    if log.name == FAILED:
+        span.status_code = ERROR_CODE
+        span.status_message = str(log.attrs.get("error.message") or log.attrs.get("error") or "the request failed")
+    elif log.name == ANSWERED and log.attrs.get("role") in (None, "main") and (said_last := _text(log)):
+        root.attrs[ANSWER] = said_last
+    return span
+
+
+def _text(log: LogView) -> str | None:
+    chunks = from_json(log.attrs.get("response_text"))
+    spoken = _one(messages(_candidates(chunks)[0], "assistant")) if isinstance(chunks, list) else None
+    found = spoken[-1].get("content") if isinstance(spoken, list) and spoken and isinstance(spoken[-1], dict) else None
+    return found if isinstance(found, str) and found else None
+
+
+def _place(log: LogView, root: SpanView, requests: list[SpanView]) -> None:
+    """Requests and details go to the request that began or ended then; all else to the turn."""
+    if log.name in (ANSWERED, FAILED, RAN):
+        return
+    ended = log.name == DETAILS and "gen_ai.output.messages" in log.attrs
+    model = log.attrs.get("model", log.attrs.get("gen_ai.request.model"))
+
+    def away(span: SpanView) -> int:
+        return abs((span.end_ns if ended else span.start_ns) - log.time_ns)
+
+    near = [
+        span
+        for span in requests
+        if log.name in (SENT, DETAILS)
+        and away(span) < NEAR_NS
+        and span.logs[0].attrs.get("model") == model
+        and not any(
+            other.name == log.name and ("gen_ai.output.messages" in other.attrs) == ended for other in span.logs
+        )
+    ]
+    min(near, key=away, default=root).logs.append(log)
+
+
+DIALECT = Dialect(
+    name="gemini_cli",
+    scopes=("gemini-cli",),
+    read=read,
+    join=_join,
+    spans=_spans,
+    key=_key,
+    checked="Gemini CLI 0.61.0, with and without detailed traces",
+)

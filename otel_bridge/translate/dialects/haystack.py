@@ -1,0 +1,273 @@
+"""Haystack's own tracing: `haystack.*`, with chat messages in its own serialised form.
+
+Read off haystack-ai 2.10.0, 2.20.0 and 3.4.1 and opentelemetry-haystack 2.0.0; recorded payloads of 3.4.0.
+https://docs.haystack.deepset.ai/docs/tracing
+"""
+
+from typing import Any
+
+from otel_bridge.model import Json, Level, ObservationType, Usage
+from otel_bridge.translate.dialect import NS, Dialect, Reading, moment, text, value, whole, within
+from otel_bridge.translate.messages import messages, with_tools
+from otel_bridge.translate.span import SpanView
+
+TYPES = {
+    "haystack.agent.run": ObservationType.AGENT,
+    "haystack.agent.step": ObservationType.CHAIN,
+    "haystack.agent.step.llm": ObservationType.GENERATION,
+    "haystack.agent.step.tool": ObservationType.TOOL,
+    "haystack.pipeline.run": ObservationType.CHAIN,
+    "haystack.async_pipeline.run": ObservationType.CHAIN,
+}
+COMPONENTS = (
+    ("Generator", ObservationType.GENERATION),
+    ("Embedder", ObservationType.EMBEDDING),
+    ("Retriever", ObservationType.RETRIEVER),
+    ("Ranker", ObservationType.RETRIEVER),
+    ("WebSearch", ObservationType.RETRIEVER),
+    ("Evaluator", ObservationType.EVALUATOR),
+    ("ToolInvoker", ObservationType.TOOL),
+    ("Agent", ObservationType.CHAIN),  # around its own `haystack.agent.run`
+)
+INPUT = (
+    "haystack.agent.step.llm.input",
+    "haystack.agent.step.tool.input",
+    "haystack.agent.input",
+    "haystack.component.input",
+    "haystack.pipeline.input_data",
+)
+OUTPUT = (
+    "haystack.agent.step.llm.output",
+    "haystack.agent.step.tool.output",
+    "haystack.agent.output",
+    "haystack.component.output",
+    "haystack.component.outputs",
+    "haystack.pipeline.output_data",
+)
+CALLS = (ObservationType.GENERATION, ObservationType.EMBEDDING)
+SCALARS = (bool, int, float, str)
+QUARTER = 900 * NS
+
+
+def read(span: SpanView) -> Reading:
+    """Read a span of a pipeline, a component, an agent or one of its steps; content may be switched off."""
+    attrs = span.attrs
+    reading = Reading(type=_type(span))
+    given, answered = value(attrs, *INPUT), value(attrs, *OUTPUT)
+    if reading.type in CALLS:
+        _call(span, reading, given, answered)
+    elif reading.type is ObservationType.AGENT:
+        reading.input, reading.output = _conversation(given, reading), _conversation(answered, reading)
+    else:
+        reading.input, reading.output = _plain(given), _plain(answered)
+    if reading.type is ObservationType.TOOL:
+        reading.name = text(attrs, "haystack.tool.name") or _called(given)
+    elif isinstance(attrs.get("haystack.component.name"), str):
+        reading.name = attrs["haystack.component.name"] or None
+    if attrs.get("haystack.tool.error") is True:
+        reading.level = Level.ERROR
+        said = answered.get("error") if isinstance(answered, dict) else None
+        reading.status_message = str(said) if said else "the tool failed"
+    return reading
+
+
+def _type(span: SpanView) -> ObservationType | None:
+    kind = span.attrs.get("haystack.component.type")
+    if isinstance(kind, str):
+        return next((found for ending, found in COMPONENTS if kind.endswith(ending)), None)
+    return TYPES.get(span.name)
+
+
+def _call(span: SpanView, reading: Reading, given: Json, answered: Json) -> None:
+    """A generator's or embedder's arguments and results; model and counts are in what the replies say of themselves."""
+    said = dict(given) if isinstance(given, dict) else {}
+    spoken = said.pop("messages", None)
+    parameters = said.pop("generation_kwargs", None)
+    if isinstance(parameters, dict) and parameters:
+        reading.model_parameters = {key: item for key, item in parameters.items() if isinstance(item, SCALARS)} or None
+        if rest := {key: item for key, item in parameters.items() if not isinstance(item, SCALARS)}:
+            said["generation_kwargs"] = rest
+    tools = [_tool(tool) for tool in _list(said.pop("tools", None))]
+    if isinstance(spoken, list):
+        asked: Json = messages([_message(item) for item in spoken])
+    elif spoken is not None:
+        asked = spoken
+    else:
+        asked = said.pop("prompt", None) or said.pop("text", None)
+    said = {key: item for key, item in said.items() if item is not None}
+    if asked is None and said:
+        asked, said = _plain(said), {}
+    reading.input = with_tools(asked, tools)
+    if said:
+        reading.metadata["arguments"] = said
+    _replies(span, reading, answered)
+
+
+def _replies(span: SpanView, reading: Reading, answered: Json) -> None:
+    if not isinstance(answered, dict):
+        reading.output = answered
+        return
+    replies, meta = answered.get("replies"), answered.get("meta")
+    told = meta[0] if isinstance(meta, list) and meta else meta
+    if isinstance(replies, list):
+        reading.output = messages([_message(reply) for reply in replies], "assistant")
+        first = _opened(replies[0]) if replies else {}
+        told = first.get("meta") or told
+        rest = {key: item for key, item in answered.items() if key not in ("replies", "meta")}
+        metas = meta or [found for reply in replies if (found := _opened(reply).get("meta"))]
+        if metas:
+            reading.metadata["meta"] = metas
+    else:
+        reading.output, rest = answered, {}
+    if rest:
+        reading.metadata["results"] = rest
+    if isinstance(told, dict):
+        model = told.get("model")
+        reading.model = model if isinstance(model, str) and model else None
+        reading.usage = usage(told.get("usage"))
+        reading.completion_start_ns = _first_token(span, told.get("completion_start_time"))
+
+
+def usage(raw: Json) -> Usage | None:
+    """Counts in the form of OpenAI's API, or of Anthropic's or Google's as Haystack's integrations rename them."""
+    if not isinstance(raw, dict):
+        return None
+    inner: dict[str, Any] = {}
+    for key in ("prompt_tokens_details", "input_tokens_details", "completion_tokens_details", "output_tokens_details"):
+        inner |= raw[key] if isinstance(raw.get(key), dict) else {}
+    beside = "cache_read_input_tokens" in raw or "cache_creation_input_tokens" in raw
+    counted_in = _first(raw, "prompt_tokens", "input_tokens")
+    counted_out = _first(raw, "completion_tokens", "output_tokens")
+    read_from = _first(raw, "cache_read_input_tokens", "cached_content_token_count", "cached_tokens")
+    return (Usage.exclusive if beside else Usage.inclusive)(
+        counted_in,
+        counted_out,
+        cache_read=whole(inner.get("cached_tokens")) if read_from is None else read_from,
+        cache_write=_first(raw, "cache_creation_input_tokens") or whole(inner.get("cache_write_tokens")),
+        reasoning=whole(inner.get("reasoning_tokens")) or _first(raw, "thoughts_token_count"),
+        total=_first(raw, "total_tokens"),
+    )
+
+
+def _first(raw: dict[str, Any], *keys: str) -> int | None:
+    return next((found for key in keys if (found := whole(raw.get(key))) is not None), None)
+
+
+def _first_token(span: SpanView, raw: Json) -> int | None:
+    """The time is local and names no zone: zones differ by quarters of an hour, so the span tells which."""
+    at = moment(raw)
+    if at is None:
+        return None
+    return within(span, at + round((span.start_ns - at) / QUARTER) * QUARTER)
+
+
+def _conversation(raw: Json, reading: Reading) -> Json:
+    """An agent's messages, of its results the last one; the rest of its state goes to the metadata."""
+    if not isinstance(raw, dict) or not isinstance(raw.get("messages"), list):
+        return _plain(raw)
+    spoken = messages([_message(item) for item in raw["messages"]])
+    rest = {key: item for key, item in raw.items() if key not in ("messages", "last_message") and item is not None}
+    if isinstance(raw.get("last_message"), dict):
+        rest["messages"] = spoken
+        spoken = messages([_message(raw["last_message"])], "assistant")
+    if rest:
+        reading.metadata.setdefault("state", {}).update(rest)
+    return spoken
+
+
+def _message(raw: Json) -> Json:
+    """Haystack's message as one that `messages` knows; what a model's span says of its own reply is not repeated."""
+    said = _opened(raw)
+    if not said:
+        return raw
+    content, meta = said.pop("content", None), said.get("meta")
+    if isinstance(meta, dict) and "usage" in meta:
+        del said["meta"]
+    if isinstance(content, list):
+        said["content"] = [_part(part) for part in content]
+    elif content is not None:
+        said["content"] = content
+    return {key: item for key, item in said.items() if item not in (None, {})}
+
+
+def _opened(raw: Json) -> dict[str, Any]:
+    """Before 2.11 the keys had an underscore before them."""
+    if not isinstance(raw, dict) or not ("role" in raw or "_role" in raw):
+        return {}
+    return {key.removeprefix("_"): item for key, item in raw.items()}
+
+
+def _part(part: Json) -> Json:
+    if not isinstance(part, dict) or len(part) != 1:
+        return part
+    kind, inner = next(iter(part.items()))
+    if not isinstance(inner, dict):
+        return part
+    match kind:
+        case "tool_call":
+            rest = {key: item for key, item in inner.items() if key != "tool_name" and item is not None}
+            return {"type": "tool_call", "name": inner.get("tool_name"), **rest}
+        case "tool_call_result":
+            rest = {key: item for key, item in inner.items() if key != "origin"}
+            origin = inner["origin"] if isinstance(inner.get("origin"), dict) else {}
+            return {"type": "tool_result", "id": origin.get("id"), "name": origin.get("tool_name")} | rest
+        case "reasoning" if isinstance(inner.get("reasoning_text"), str):
+            rest = {key: item for key, item in inner.items() if key != "reasoning_text" and item not in (None, {})}
+            return {"type": "reasoning", "content": inner["reasoning_text"]} | rest
+        case "image" if isinstance(inner.get("base64_image"), str):
+            rest = {key: item for key, item in inner.items() if key != "base64_image" and item not in (None, {})}
+            return {"type": "image", "modality": "image", "data": inner["base64_image"]} | rest
+    return part
+
+
+def _tool(raw: Json) -> Json:
+    """`{"type": class, "data": {...}}` as a function's definition."""
+    if not isinstance(raw, dict) or not isinstance(raw.get("data"), dict) or "name" not in raw["data"]:
+        return raw
+    return {"type": "function", "function": raw["data"], "class": raw.get("type")}
+
+
+def _called(raw: Json) -> str | None:
+    """The tools that a ToolInvoker was asked to run."""
+    spoken = raw.get("messages") if isinstance(raw, dict) else None
+    names = [
+        called["tool_name"]
+        for item in _list(spoken)
+        for part in _list(_opened(item).get("content"))
+        if isinstance(part, dict) and isinstance(called := part.get("tool_call"), dict)
+        if isinstance(called.get("tool_name"), str)
+    ]
+    return ", ".join(dict.fromkeys(names)) or None
+
+
+def _plain(raw: Json) -> Json:
+    """Arguments or results with the messages in them made readable; arguments not given are left out."""
+    if not isinstance(raw, dict):
+        return raw
+    return {key: _readable(item) for key, item in raw.items() if item is not None} or None
+
+
+def _readable(raw: Json) -> Json:
+    """Messages as such, also one level down, where a pipeline has its components'."""
+    if isinstance(raw, dict):
+        return {key: _spoken(item) for key, item in raw.items()}
+    return _spoken(raw)
+
+
+def _spoken(raw: Json) -> Json:
+    if isinstance(raw, list) and raw and all(_opened(item) for item in raw):
+        return messages([_message(item) for item in raw])
+    return raw
+
+
+def _list(raw: Json) -> list[Any]:
+    return raw if isinstance(raw, list) else []
+
+
+DIALECT = Dialect(
+    name="haystack",
+    scopes=("haystack",),
+    marks=("haystack.component.*", "haystack.agent.*", "haystack.pipeline.*", "haystack.tool.name"),
+    read=read,
+    checked="haystack-ai 2.10.0, 2.20.0 and 3.4.1, opentelemetry-haystack 2.0.0",
+)

@@ -1,0 +1,282 @@
+"""LangSmith's OTel export: `langsmith.*`, with the run's inputs and outputs whole in `gen_ai.prompt`, `.completion`.
+
+The kind of run counts: the operation names beside it call a prompt template `chat` and a retriever `embeddings`. Usage
+of runs that are no LLM's is that of a message they pass on. `langsmith.trace.session_name` is the project, no session.
+
+https://docs.langchain.com/langsmith/trace-with-opentelemetry
+Checked against recordings of langsmith 0.14 with LangChain 1.4, and the exporters' sources of langsmith 0.14 (Python)
+and 0.10 (JavaScript).
+"""
+
+import ast
+import re
+from typing import Any
+
+from otel_bridge.model import Json, ObservationType, Usage
+from otel_bridge.translate.dialect import Dialect, Reading, count, from_json, nested, strings, text, value, whole
+from otel_bridge.translate.messages import messages, with_tools
+from otel_bridge.translate.span import SpanView
+
+KINDS = {
+    "llm": ObservationType.GENERATION,
+    "embedding": ObservationType.EMBEDDING,
+    "chain": ObservationType.CHAIN,
+    "tool": ObservationType.TOOL,
+    "retriever": ObservationType.RETRIEVER,
+    "prompt": ObservationType.SPAN,
+    "parser": ObservationType.SPAN,
+}
+CALLS = (ObservationType.GENERATION, ObservationType.EMBEDDING)
+SPEAKERS = {
+    "human": "user",
+    "ai": "assistant",
+    "system": "system",
+    "tool": "tool",
+    "function": "tool",
+    "HumanMessage": "user",
+    "AIMessage": "assistant",
+    "AIMessageChunk": "assistant",
+    "SystemMessage": "system",
+    "ToolMessage": "tool",
+    "FunctionMessage": "tool",
+}
+SESSION = ("session_id", "thread_id", "conversation_id")
+USER = ("user_id", "ls_user_id")
+PARAMETERS = {
+    "ls_temperature": "temperature",
+    "ls_max_tokens": "max_tokens",
+    "ls_stop": "stop",
+}
+OWN_TAGS = re.compile(r"(seq|graph|map|condition|branch):|langsmith:|langgraph")  # LangChain's, not the user's
+TRACEBACK = "Traceback (most recent call last)"
+THROWN = re.compile(r"""([A-Za-z_][\w.]*)\((['"]?)(.*)\2\)\s*""", re.DOTALL)
+WRAPPERS = ("messages", "message", "input", "inputs", "output", "outputs", "query", "documents")
+MAX_WRAPPERS = 4
+NOTHING: tuple[Json, ...] = (None, [], {})
+MAX_PRINTED = 10_000
+
+
+def read(span: SpanView) -> Reading:
+    """Read a run of any kind."""
+    attrs = span.attrs
+    kind = attrs.get("langsmith.span.kind")
+    reading = Reading(type=KINDS.get(kind.lower()) if isinstance(kind, str) else None)
+    metadata = nested(attrs, "langsmith.metadata.")
+    reading.session_id, reading.user_id = text(metadata, *SESSION), text(metadata, *USER)
+    if reading.type is ObservationType.CHAIN and metadata.get("lc_agent_name") == span.name:
+        reading.type = ObservationType.AGENT
+    _tags(attrs, reading)
+    _content(attrs, reading)
+    counted = _usage(attrs, metadata)
+    if reading.type in CALLS:
+        reading.usage = counted
+        reading.model_parameters = _parameters(attrs, metadata)
+    elif counted is not None:
+        reading.metadata["uncounted_usage"] = dict(counted)
+    reading.metadata |= {key: from_json(item) for key, item in metadata.items()}
+    _error(span)
+    return reading
+
+
+def _tags(attrs: dict[str, Any], reading: Reading) -> None:
+    tags = strings(attrs.get("langsmith.span.tags")) or []
+    reading.tags = [tag for tag in tags if not OWN_TAGS.match(tag)] or None
+    if reading.tags == tags:
+        del attrs["langsmith.span.tags"]
+
+
+def _parameters(attrs: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any] | None:
+    found = nested(attrs, "gen_ai.request.")
+    model = found.pop("model", None)
+    if model is not None:
+        attrs["gen_ai.request.model"] = model  # the conventions' dialect takes it
+    for key, name in PARAMETERS.items():
+        if key in metadata:
+            found[name] = metadata.pop(key)
+    given = from_json(metadata.get("ls_invocation_params"))
+    if isinstance(given, dict):
+        del metadata["ls_invocation_params"]
+        found = given | found
+    return found or None
+
+
+def _usage(attrs: dict[str, Any], metadata: dict[str, Any]) -> Usage | None:
+    """LangChain's counts, cache and audio included; the parts stand in any of three places."""
+    details = _object(metadata.get("usage_metadata")) or _object(attrs.get("langsmith.usage_metadata")) or {}
+    counted: dict[str, int | None] = {}
+    parts: dict[str, dict[str, Any]] = {}
+    for side in ("input", "output"):
+        named = f"{side}_token_details"
+        parts[side] = _object(attrs.get(f"gen_ai.usage.{named}")) or _object(details.get(named)) or {}
+    for side in ("input", "output", "total"):
+        found = count(attrs, f"gen_ai.usage.{side}_tokens")
+        counted[side] = whole(details.get(f"{side}_tokens")) if found is None else found
+    into, out = parts["input"], parts["output"]
+    return Usage.inclusive(
+        counted["input"],
+        counted["output"],
+        cache_read=_sum(into, "cache_read"),
+        cache_write=_sum(into, "cache_creation", "ephemeral_"),
+        reasoning=_sum(out, "reasoning"),
+        input_audio=whole(into.get("audio")),
+        output_audio=whole(out.get("audio")),
+        total=counted["total"],
+    )
+
+
+def _object(raw: Json) -> dict[str, Any] | None:
+    """An object, from JSON or from what Python prints of one."""
+    found: Any = from_json(raw)
+    if isinstance(found, str) and found[:1] == "{" and len(found) < MAX_PRINTED:
+        try:
+            found = ast.literal_eval(found)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return None
+    return found if isinstance(found, dict) else None
+
+
+def _sum(parts: dict[str, Any], *prefixes: str) -> int | None:
+    found = [
+        counted for key, item in parts.items() if key.startswith(prefixes) and (counted := whole(item)) is not None
+    ]
+    return sum(found) if found else None
+
+
+# Content
+
+
+def _content(attrs: dict[str, Any], reading: Reading) -> None:
+    asked, answered = value(attrs, "gen_ai.prompt"), value(attrs, "gen_ai.completion")
+    classes: set[str] = set()
+    if reading.type is ObservationType.GENERATION:
+        asked, rest_in = _split(asked)
+        tools = rest_in.pop("tools", None) or value(attrs, "gen_ai.tool.definitions")
+        answered, rest_out = _split(_chosen(answered, classes))
+        reading.metadata |= {
+            key: rest for key, rest in (("gen_ai.prompt", rest_in), ("gen_ai.completion", rest_out)) if rest
+        }
+        reading.input = with_tools(_bare(asked, "user", classes), tools)
+        reading.output = _bare(answered, "assistant", classes)
+        reading.response_id = _response_id(attrs, reading.output)
+    else:
+        reading.input, reading.output = _bare(asked, "user", classes), _bare(answered, "assistant", classes)
+    if reading.output in ({}, []):
+        reading.output = None
+    if classes:
+        reading.metadata["langchain.classes"] = sorted(classes)
+
+
+def _split(raw: Json) -> tuple[Json, dict[str, Any]]:
+    """The messages, and what stands beside them."""
+    if not isinstance(raw, dict) or "messages" not in raw:
+        return raw, {}
+    return raw["messages"], {key: item for key, item in raw.items() if key != "messages" and item not in NOTHING}
+
+
+def _chosen(raw: Json, classes: set[str]) -> Json:
+    """LangChain's `generations` and OpenAI's `choices` as the messages that they hold."""
+    if not isinstance(raw, dict):
+        return raw
+    generations, choices = raw.get("generations"), raw.get("choices")
+    if isinstance(generations, list):
+        flat = [item for inner in generations for item in (inner if isinstance(inner, list) else [inner])]
+        found = [_generated(item, classes) for item in flat]
+    elif isinstance(choices, list):
+        found = [_choice(item) for item in choices]
+    else:
+        return raw
+    return {"messages": found} | {key: item for key, item in raw.items() if key not in ("generations", "choices")}
+
+
+def _generated(item: Json, classes: set[str]) -> Json:
+    if not isinstance(item, dict):
+        return item
+    said, info = item.get("message"), item.get("generation_info")
+    if isinstance(item.get("type"), str):
+        classes.add(item["type"])
+    made = {"role": "assistant", "content": item.get("text")} if said is None else _message(said, classes)
+    return {**made, "generation_info": info} if info and isinstance(made, dict) and "lc" not in made else made
+
+
+def _choice(item: Json) -> Json:
+    said = item.get("message") if isinstance(item, dict) else None
+    if not isinstance(item, dict) or not isinstance(said, dict):
+        return item
+    return said | {key: more for key, more in item.items() if key not in ("message", "index") and more is not None}
+
+
+def _bare(raw: Json, role: str, classes: set[str]) -> Json:
+    """Messages as such; what a run that returned no object has around it taken off."""
+    for _ in range(MAX_WRAPPERS):
+        if isinstance(raw, dict) and len(raw) == 1 and next(iter(raw)) in WRAPPERS:
+            raw = next(iter(raw.values()))
+    if isinstance(raw, list) and len(raw) == 1 and isinstance(raw[0], list):
+        raw = raw[0]
+    if _is_message(raw):
+        raw = [raw]
+    if not isinstance(raw, list) or not raw or not all(_is_message(item) for item in raw):
+        return raw
+    return messages([_message(item, classes) for item in raw], role)
+
+
+def _is_message(item: Json) -> bool:
+    if not isinstance(item, dict):
+        return False
+    return "role" in item or _kwargs(item) is not None or ("content" in item and str(item.get("type")) in SPEAKERS)
+
+
+def _kwargs(item: dict[str, Any]) -> dict[str, Any] | None:
+    """What LangChain's serialised form holds."""
+    inner, path = item.get("kwargs"), item.get("id")
+    known = item.get("lc") == 1 and isinstance(inner, dict) and isinstance(path, list) and path
+    return inner if known and isinstance(inner, dict) else None
+
+
+def _message(item: Json, classes: set[str]) -> Json:
+    """A message without what it has nothing in; LangChain's plain form says by `type` who speaks."""
+    if not isinstance(item, dict):
+        return item
+    inner = _kwargs(item)
+    said = {key: more for key, more in (item if inner is None else inner).items() if more not in NOTHING}
+    if inner is not None:
+        said["type"] = str(item["id"][-1])
+    kind = str(said.get("type"))
+    if "role" not in said and kind in SPEAKERS:
+        said["role"] = SPEAKERS[kind]
+        del said["type"]
+        if not kind.islower():
+            classes.add(kind)
+    return said
+
+
+def _response_id(attrs: dict[str, Any], answered: Json) -> str | None:
+    found = attrs.get("gen_ai.response.id")
+    if isinstance(answered, list) and len(answered) == 1 and isinstance(answered[0], dict) and not found:
+        told = answered[0].get("response_metadata")
+        found = told.get("id") if isinstance(told, dict) else None
+    return found if isinstance(found, str) and found else None
+
+
+def _error(span: SpanView) -> None:
+    """Errors come as the repr of the exception with the stack trace glued to it, all in the exception's message."""
+    for event in span.events:
+        said = event.attrs.get("exception.message")
+        if event.name != "exception" or not isinstance(said, str) or TRACEBACK not in said:
+            continue
+        head = said.partition(TRACEBACK)[0]
+        thrown = THROWN.fullmatch(head)
+        if said not in str(event.attrs.get("exception.stacktrace")):
+            event.attrs["exception.stacktrace"] = said
+        event.attrs["exception.message"] = thrown[3] if thrown else head.strip()
+        if thrown:
+            event.attrs["exception.type"] = thrown[1]
+
+
+DIALECT = Dialect(
+    name="langsmith",
+    scopes=("langsmith",),
+    marks=("langsmith.*",),
+    rank=20,
+    read=read,
+    checked="langsmith 0.14 (Python), 0.10 (JavaScript), with LangChain 1.4",
+)

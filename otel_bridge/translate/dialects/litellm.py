@@ -1,0 +1,220 @@
+"""LiteLLM's OpenTelemetry callbacks: `otel` (both conventions), `arize`, `langfuse_otel`; the proxy's spans.
+
+https://docs.litellm.ai/docs/observability/opentelemetry_integration
+What it says in OpenInference's or Langfuse's words is left to their dialects.
+"""
+
+import ast
+from typing import Any
+
+from otel_bridge.model import Json, ObservationType
+from otel_bridge.translate import table
+from otel_bridge.translate.dialect import Dialect, Reading, from_json, leave, take, text, unflatten, value
+from otel_bridge.translate.messages import message, messages, system, with_tools
+from otel_bridge.translate.span import LogView, SpanView
+
+CALL_TYPES = {
+    "completion": ObservationType.GENERATION,
+    "text_completion": ObservationType.GENERATION,
+    "chat": ObservationType.GENERATION,
+    "responses": ObservationType.GENERATION,
+    "anthropic_messages": ObservationType.GENERATION,
+    "generate_content": ObservationType.GENERATION,
+    "generate_content_stream": ObservationType.GENERATION,
+    "image_generation": ObservationType.GENERATION,
+    "image_edit": ObservationType.GENERATION,
+    "transcription": ObservationType.GENERATION,
+    "speech": ObservationType.GENERATION,
+    "embedding": ObservationType.EMBEDDING,
+    "embeddings": ObservationType.EMBEDDING,
+    "rerank": ObservationType.RETRIEVER,
+    "vector_store_search": ObservationType.RETRIEVER,
+    "search": ObservationType.RETRIEVER,
+    "moderation": ObservationType.GUARDRAIL,
+    "call_mcp_tool": ObservationType.TOOL,
+}
+USERS = ("llm.user", "litellm.end_user.id", "metadata.user_api_key_end_user_id", "metadata.user_api_key_user_id")
+SAID = ("gen_ai.content.prompt", "gen_ai.content.completion")
+MAX_LITERAL = 10_000
+COST = ("litellm.cost.total",), ("litellm.cost.input",), ("litellm.cost.output",)
+
+
+def read(span: SpanView) -> Reading:
+    """Read a call as LiteLLM tells it; the raw request below it, `llm.<provider>.*`, stays a span with metadata."""
+    attrs = span.attrs
+    reading = Reading(type=_type(attrs))
+    for key in [key for key, item in attrs.items() if item in ("", "[]") and key.startswith("metadata.")]:
+        del attrs[key]
+    reading.user_id = text(attrs, *USERS) or _raw_user(attrs)
+    given = _literal(attrs.get("metadata.requester_metadata"))
+    if isinstance(given, dict):
+        attrs["metadata.requester_metadata"] = given
+        reading.session_id = next(
+            (given[key] for key in table.SESSION if isinstance(given.get(key), str) and given[key]), None
+        )
+    if isinstance(hidden := from_json(attrs.get("hidden_params")), dict):
+        attrs["hidden_params"] = hidden
+    reading.cost = table.cost(attrs, *COST)
+    _counted(attrs)
+    if any(key.startswith("gen_ai.usage.") for key in attrs):
+        reading.usage = table.usage(attrs, beside=False)
+    _content(span, reading)
+    return reading
+
+
+def _type(attrs: dict[str, Any]) -> ObservationType | None:
+    """LiteLLM names the function that was called; the asynchronous ones begin with an `a`."""
+    for key in ("gen_ai.operation.name", "llm.request.type"):
+        called = attrs.get(key)
+        if isinstance(called, str) and (found := CALL_TYPES.get(called) or CALL_TYPES.get(called.removeprefix("a"))):
+            return found
+    return None
+
+
+def _raw_user(attrs: dict[str, Any]) -> str | None:
+    """Whom the raw request names, as OpenAI's `user` or Anthropic's `metadata`."""
+    for key, item in attrs.items():
+        if not key.startswith("llm.") or key.count(".") != 2:
+            continue
+        said = item if key.endswith(".user") else None
+        if key.endswith(".metadata"):
+            given = _literal(item)
+            said = given.get("user_id") if isinstance(given, dict) else None
+        if isinstance(said, str) and said:
+            return said
+    return None
+
+
+def _literal(raw: Json) -> Json:
+    """A Python literal in a string, which is how LiteLLM writes most objects; else the value as it is."""
+    raw = from_json(raw)
+    if not isinstance(raw, str) or raw[:1] not in ("{", "[") or len(raw) > MAX_LITERAL:
+        return raw
+    try:
+        found: Json = ast.literal_eval(raw)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return raw
+    return found if isinstance(found, dict | list) else raw
+
+
+def _counted(attrs: dict[str, Any]) -> None:
+    """How many tokens were cached, and how many thought: as if the conventions' attributes said it."""
+    usage = _literal(attrs.get("metadata.usage_object"))
+    if not isinstance(usage, dict):
+        return
+    asked, answered = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
+    asked = asked if isinstance(asked, dict) else {}
+    answered = answered if isinstance(answered, dict) else {}
+    for keys, said in (
+        (table.CACHE_READ, asked.get("cached_tokens")),
+        (table.CACHE_WRITE, asked.get("cache_write_tokens") or usage.get("cache_creation_input_tokens")),
+        (table.REASONING, answered.get("reasoning_tokens")),
+        (table.INPUT_AUDIO, asked.get("audio_tokens")),
+        (table.OUTPUT_AUDIO, answered.get("audio_tokens")),
+    ):
+        if said is not None and not any(key in attrs for key in keys):
+            attrs[keys[0]] = said
+
+
+def _content(span: SpanView, reading: Reading) -> None:
+    attrs = span.attrs
+    asked = messages(value(attrs, "gen_ai.input.messages"))
+    answered = messages(value(attrs, "gen_ai.output.messages"), "assistant")
+    _with_calls(attrs, answered)
+    told = take(span, SAID)
+    heard = _heard(told, SAID[0], "user")
+    replied = _heard(told, SAID[1], "assistant")
+    if asked is None:
+        asked = heard or None
+    if answered is None:
+        answered = replied or None
+    leave(span, [said for said in told if not _repeats(said, asked, answered)])
+    instructions = value(attrs, "gen_ai.system_instructions")
+    if instructions is not None:
+        asked = [
+            *_instructions(instructions),
+            *(asked if isinstance(asked, list) else [] if asked is None else [asked]),
+        ]
+    tools = unflatten(attrs, "llm.request.functions.")
+    if isinstance(tools, list):
+        tools = [_opened(tool) for tool in tools]
+    reading.input, reading.output = with_tools(asked, tools), answered
+
+
+def _instructions(raw: Json) -> list[Json]:
+    """Parts, or whole messages."""
+    if isinstance(raw, list) and any(isinstance(item, dict) and "role" in item for item in raw):
+        spoken = messages(raw, "system")
+        return spoken if isinstance(spoken, list) else [spoken]
+    return system(raw)
+
+
+def _opened(tool: Json) -> Json:
+    return {name: from_json(item) for name, item in tool.items()} if isinstance(tool, dict) else tool
+
+
+def _with_calls(attrs: dict[str, Any], answered: Json) -> None:
+    """The calls of tools stand beside the answer, under the number of the call."""
+    first = answered[0] if isinstance(answered, list) and answered else None
+    if not isinstance(first, dict) or "tool_calls" in first:
+        return
+    called = unflatten(attrs, "gen_ai.completion.")
+    calls = [item["function_call"] for item in called if _is_call(item)] if isinstance(called, list) else []
+    if calls:
+        first["tool_calls"] = [{"type": "function", "function": call} for call in calls]
+    left = [item for item in called if not _is_call(item)] if isinstance(called, list) else called
+    if left:
+        attrs["gen_ai.completion"] = left
+
+
+def _is_call(item: Json) -> bool:
+    return isinstance(item, dict) and item.keys() == {"function_call"} and isinstance(item["function_call"], dict)
+
+
+def _heard(told: list[Any], name: str, role: str) -> list[Json]:
+    """What log records say, one message each."""
+    spoken: list[Json] = []
+    for said in told:
+        if said.name == name and isinstance(said, LogView) and isinstance(said.body, dict):
+            spoken += _spoken(said.body, role)
+    return spoken
+
+
+def _spoken(body: dict[str, Any], role: str) -> list[Json]:
+    inner = body.get("message")
+    if isinstance(inner, dict):
+        return message({**{key: item for key, item in body.items() if key not in ("message", "index")}, **inner}, role)
+    return message(body, role)
+
+
+def _repeats(said: Any, asked: Json, answered: Json) -> bool:
+    """Does a record say only what stands in the messages?"""
+    if not isinstance(said, LogView) or not isinstance(said.body, dict):
+        return False
+    known = asked if said.name == SAID[0] else answered
+    role = "user" if said.name == SAID[0] else "assistant"
+    if not isinstance(known, list) or not all(_among(item, known) for item in _spoken(said.body, role)):
+        return False
+    shown = str(known)
+    return all(str(item) in shown for key, item in said.attrs.items() if key not in ("gen_ai.system", "index"))
+
+
+def _among(item: Json, known: list[Json]) -> bool:
+    """Is a message among others, which may say more?"""
+    if not isinstance(item, dict):
+        return item in known
+    said = {key: more for key, more in item.items() if more not in (None, "", [], {})}
+    return any(
+        isinstance(other, dict) and all(key in other and other[key] == more for key, more in said.items())
+        for other in known
+    )
+
+
+DIALECT = Dialect(
+    name="litellm",
+    scopes=("litellm*",),
+    marks=("litellm.*",),
+    rank=12,
+    read=read,
+    checked="litellm 1.106.2",
+)

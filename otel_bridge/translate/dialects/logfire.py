@@ -1,0 +1,284 @@
+"""Logfire: `logfire.*` on its own spans and on those of others, its OpenAI and Anthropic integrations, Pydantic Evals.
+
+https://logfire.pydantic.dev/docs/reference/
+The OpenAI Agents integration, feedback and version 1 of the LLM integrations are read off the package's source.
+"""
+
+from typing import Any
+
+from otel_bridge.model import Json, Level, ObservationType, Usage
+from otel_bridge.translate import provider, table
+from otel_bridge.translate.dialect import (
+    Dialect,
+    Judgement,
+    Reading,
+    count,
+    derived_key,
+    from_json,
+    strings,
+    text,
+    value,
+    whole,
+)
+from otel_bridge.translate.messages import events, messages, with_tools
+from otel_bridge.translate.span import ERROR_CODE, SpanView
+
+LLM_SCOPES = ("logfire.openai", "logfire.anthropic")
+AGENTS_SCOPE = "logfire.openai_agents"
+EVALS_SCOPE = "pydantic-evals"
+STREAMED = "streaming response from "
+SCRUBBED = "[Scrubbed due to "
+DEBUG, WARNING, ERROR = 9, 13, 17
+
+OPERATIONS = {
+    "chat": ObservationType.GENERATION,
+    "text_completion": ObservationType.GENERATION,
+    "image_generation": ObservationType.GENERATION,
+}
+AGENT_SPANS = {
+    "Agent run:": ObservationType.AGENT,
+    "Function:": ObservationType.TOOL,
+    "Chat completion with": ObservationType.GENERATION,
+    "Responses API": ObservationType.GENERATION,
+    "Speech → Text": ObservationType.GENERATION,
+    "Text → Speech": ObservationType.GENERATION,
+    "Guardrail": ObservationType.GUARDRAIL,
+    "OpenAI Agents trace": ObservationType.CHAIN,
+    "Task:": ObservationType.CHAIN,
+    "Turn": ObservationType.CHAIN,
+}
+EVAL_SPANS = {
+    "evaluate ": ObservationType.CHAIN,
+    "case:": ObservationType.CHAIN,
+    "execute ": ObservationType.CHAIN,
+    "evaluator:": ObservationType.EVALUATOR,
+    "report_evaluator:": ObservationType.EVALUATOR,
+}
+INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
+OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details")
+JUDGED = ("assertions", "scores", "labels")
+
+
+def read(span: SpanView) -> Reading:
+    """Read what Logfire adds to any span, and its own integrations' spans."""
+    attrs = span.attrs
+    _decode(attrs)
+    reading = Reading()
+    _common(span, reading)
+    if span.scope_name.startswith(LLM_SCOPES) and span.scope_name != AGENTS_SCOPE:
+        _call(span, reading)
+    elif span.scope_name == AGENTS_SCOPE:
+        _agents(span, reading)
+    elif span.scope_name == EVALS_SCOPE:
+        _evals(span, reading)
+    if attrs.get("logfire.span_type") == "pending_span":
+        reading.type, reading.noise, reading.call = ObservationType.SPAN, True, None
+    return reading
+
+
+def _decode(attrs: dict[str, Any]) -> None:
+    """Open the attributes that Logfire wrote as JSON; which they are it says itself."""
+    schema = from_json(attrs.get("logfire.json_schema"))
+    properties = schema.get("properties") if isinstance(schema, dict) else None
+    for key, kind in properties.items() if isinstance(properties, dict) else ():
+        if isinstance(kind, dict) and kind.get("type") in ("object", "array") and isinstance(attrs.get(key), str):
+            attrs[key] = from_json(attrs[key])
+
+
+def _common(span: SpanView, reading: Reading) -> None:
+    attrs = span.attrs
+    said = attrs.get("logfire.msg")
+    if "{" in span.name and isinstance(said, str) and said:
+        reading.name = text(attrs, "logfire.msg")
+    for key in (*table.SESSION, *table.USER):
+        if isinstance(attrs.get(key), str) and attrs[key].startswith(SCRUBBED):
+            reading.metadata[key] = attrs.pop(key)
+    tags = strings(attrs.get("logfire.tags"))
+    if tags and "LLM" not in tags:  # what the integrations say of themselves is no tag of the user's
+        reading.tags = tags
+        del attrs["logfire.tags"]
+    kind = attrs.get("logfire.span_type")
+    if kind in ("log", "annotation") and "gen_ai.operation.name" not in attrs:
+        reading.type = ObservationType.EVENT
+        if kind == "annotation":
+            reading.judgements = _feedback(span)
+    if "return" in attrs:
+        reading.output = value(attrs, "return")
+    _level(span, reading, said)
+
+
+def _level(span: SpanView, reading: Reading, said: Json) -> None:
+    """How severe Logfire finds it; what was raised others tell."""
+    severity = whole(span.attrs.get("logfire.level_num"))
+    if severity is None or any(event.name == "exception" for event in span.events):
+        return
+    failure = span.attrs.get("error")
+    reason = failure.get("message") if isinstance(failure, dict) else None
+    message = next((item for item in (span.status_message, reason, said) if isinstance(item, str) and item), None)
+    if severity >= ERROR:
+        reading.level, reading.status_message = Level.ERROR, message
+    elif span.status_code == ERROR_CODE:
+        return
+    elif severity >= WARNING:
+        reading.level, reading.status_message = Level.WARNING, message
+    elif severity < DEBUG:
+        reading.noise = True
+
+
+def _feedback(span: SpanView) -> list[Judgement] | None:
+    """What somebody thought of the span above."""
+    name, comment = span.attrs.get("logfire.feedback.name"), span.attrs.get("logfire.feedback.comment")
+    thought = span.attrs.get(name) if isinstance(name, str) and name else None
+    if not isinstance(name, str) or not isinstance(thought, bool | int | float | str):
+        return None
+    return [Judgement(name, thought, comment if isinstance(comment, str) else None, span.parent_id or None)]
+
+
+def _call(span: SpanView, reading: Reading) -> None:
+    """A call of a provider; one that was streamed comes as two spans, the second of which says what was answered."""
+    attrs = span.attrs
+    operation = attrs.get("gen_ai.operation.name")
+    reading.type = OPERATIONS.get(operation, reading.type) if isinstance(operation, str) else reading.type
+    reading.usage = _usage(attrs)
+    reading.call = _streamed(span, reading)
+    asked, tools, rest = provider.request(from_json(attrs.get("request_data")))
+    if rest and asked is not None:
+        del attrs["request_data"]
+        known = value(attrs, "gen_ai.tool.definitions")
+        reading.input = with_tools(messages(asked) if isinstance(asked, list) else asked, tools or known)
+        reading.metadata["request_data"] = rest
+    _spoken(attrs, reading)
+    _answer(attrs, reading)
+
+
+def _usage(attrs: dict[str, Any]) -> Usage | None:
+    """The counts are the conventions', what was cached stands in the provider's own."""
+    raw = from_json(attrs.get("gen_ai.usage.raw"))
+    counted_in, counted_out = count(attrs, *table.INPUT_TOKENS), count(attrs, *table.OUTPUT_TOKENS)
+    counted = raw if isinstance(raw, dict) else {}
+    if raw is not None:
+        attrs["gen_ai.usage.raw"] = raw
+    asked, answered = _details(counted, INPUT_DETAILS), _details(counted, OUTPUT_DETAILS)
+    return Usage.inclusive(
+        counted_in,
+        counted_out,
+        cache_read=whole(counted.get("cache_read_input_tokens", asked.get("cached_tokens"))),
+        cache_write=whole(counted.get("cache_creation_input_tokens", asked.get("cache_write_tokens"))),
+        reasoning=whole(answered.get("reasoning_tokens")),
+        input_audio=whole(asked.get("audio_tokens")),
+        output_audio=whole(answered.get("audio_tokens")),
+    )
+
+
+def _details(counted: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    return next((counted[key] for key in keys if isinstance(counted.get(key), dict)), {})
+
+
+def _streamed(span: SpanView, reading: Reading) -> str | None:
+    """What both halves of a streamed call say, and no other span: a call that got no answer has no other half."""
+    attrs = span.attrs
+    if attrs.get("gen_ai.operation.name") not in ("chat", "text_completion") or span.status_code == ERROR_CODE:
+        return None
+    answered = "gen_ai.response.id" in attrs or "gen_ai.output.messages" in attrs or "response_data" in attrs
+    if not span.name.startswith(STREAMED) and (answered or reading.usage is not None):
+        return None
+    said = [attrs.get(key) for key in ("request_data", "gen_ai.input.messages", "gen_ai.system_instructions")]
+    return derived_key("logfire", span.parent_id, *map(str, said))
+
+
+def _spoken(attrs: dict[str, Any], reading: Reading) -> None:
+    """Version 1 of the Responses API: questions and answers in one list of events, the answers last."""
+    raw = from_json(attrs.get("events"))
+    asked, answered, names = events(raw)
+    if not asked and not answered:
+        return
+    attrs["events"] = names
+    first = len(asked)
+    while first and isinstance(last := asked[first - 1], dict) and last.get("role") == "assistant":
+        first -= 1
+    if reading.input is None:
+        reading.input = asked[:first] or None
+        reading.output = [*asked[first:], *answered] or None
+    else:
+        reading.metadata["events"] = raw
+
+
+def _answer(attrs: dict[str, Any], reading: Reading) -> None:
+    """Version 1: `response_data`, with a message, a text, images, or what was streamed put together."""
+    raw = from_json(attrs.get("response_data"))
+    if not isinstance(raw, dict):
+        return
+    rest = dict(raw)
+    spoken: Json = None
+    if isinstance(raw.get("message"), dict):
+        spoken = messages(rest.pop("message"), "assistant")
+    else:
+        for key in ("text", "combined_chunk_content"):
+            if isinstance(raw.get(key), str):
+                spoken = [{"role": "assistant", "content": rest.pop(key)}]
+                break
+    if spoken is None and raw.get("images") is not None:
+        spoken = rest.pop("images")
+    if spoken is not None and reading.output is None:
+        reading.output = spoken
+        del attrs["response_data"]
+        if rest:
+            reading.metadata["response_data"] = rest
+
+
+def _agents(span: SpanView, reading: Reading) -> None:
+    """The OpenAI Agents SDK, told through Logfire."""
+    attrs = span.attrs
+    template = attrs.get("logfire.msg_template")
+    template = template if isinstance(template, str) else span.name
+    reading.type = next((kind for start, kind in AGENT_SPANS.items() if template.startswith(start)), None)
+    reading.session_id = text(attrs, "group_id")
+    if reading.type is ObservationType.GENERATION:
+        reading.usage = _usage(attrs)
+        answer = from_json(attrs.get("response"))
+        if isinstance(answer, dict):
+            attrs["response"] = answer
+            reading.response_id = answer["id"] if isinstance(answer.get("id"), str) else None
+        request = from_json(attrs.get("request_data"))
+        if isinstance(request, dict) and isinstance(request.get("messages"), list):
+            attrs["request_data"] = {key: item for key, item in request.items() if key != "messages"}
+            attrs["events"] = [
+                {"event.name": f"gen_ai.{item.get('role', 'user')}.message", **item} if isinstance(item, dict) else item
+                for item in request["messages"]
+            ]
+        _spoken(attrs, reading)
+    elif reading.type is ObservationType.TOOL:
+        name = attrs.get("name")
+        reading.name = name if isinstance(name, str) and name else reading.name
+
+
+def _evals(span: SpanView, reading: Reading) -> None:
+    """A run over a data set: one span for each case, which says what its evaluators found."""
+    attrs = span.attrs
+    reading.type = next((kind for start, kind in EVAL_SPANS.items() if span.name.startswith(start)), reading.type)
+    if "inputs" in attrs:
+        reading.input, reading.output = value(attrs, "inputs"), value(attrs, "output")
+    judged: list[Judgement] = []
+    for kind in JUDGED:
+        found = from_json(attrs.get(kind))
+        for name, said in found.items() if isinstance(found, dict) else ():
+            if name and isinstance(said, dict) and isinstance(said.get("value"), bool | int | float | str):
+                reason = said.get("reason")
+                about = {key: item for key, item in said.items() if key not in ("name", "value", "reason") and item}
+                judged.append(
+                    Judgement(name, said["value"], reason if isinstance(reason, str) else None, metadata=about)
+                )
+    rate = attrs.get("assertion_pass_rate")
+    if isinstance(rate, int | float) and not isinstance(rate, bool):
+        judged.append(Judgement("assertion_pass_rate", rate))
+    reading.judgements = judged or None
+
+
+DIALECT = Dialect(
+    name="logfire",
+    scopes=("logfire*", "pydantic-evals*"),
+    marks=("logfire.*",),
+    rank=8,
+    read=read,
+    checked="logfire 5.2.0, pydantic-evals 2.62.0",
+)

@@ -1,0 +1,216 @@
+"""MLflow tracing: `mlflow.*`, where every value is JSON once more.
+
+https://mlflow.org/docs/latest/genai/tracing/opentelemetry/
+The corpus has its OpenAI autologging; LangChain, Anthropic, Gemini, Bedrock ... are read off the package's source.
+"""
+
+from typing import Any
+
+from otel_bridge.model import Json, Level, ObservationType, Usage
+from otel_bridge.translate import provider
+from otel_bridge.translate.dialect import (
+    Dialect,
+    Reading,
+    finite,
+    from_json,
+    nested,
+    text,
+    value,
+    whole,
+    within,
+)
+from otel_bridge.translate.messages import with_tools
+from otel_bridge.translate.span import ERROR_CODE, SpanView
+
+TYPES = {
+    "LLM": ObservationType.GENERATION,
+    "CHAT_MODEL": ObservationType.GENERATION,
+    "EMBEDDING": ObservationType.EMBEDDING,
+    "CHAIN": ObservationType.CHAIN,
+    "WORKFLOW": ObservationType.CHAIN,
+    "TASK": ObservationType.CHAIN,
+    "AGENT": ObservationType.AGENT,
+    "TOOL": ObservationType.TOOL,
+    "RETRIEVER": ObservationType.RETRIEVER,
+    "RERANKER": ObservationType.RETRIEVER,
+    "GUARDRAIL": ObservationType.GUARDRAIL,
+    "EVALUATOR": ObservationType.EVALUATOR,
+}
+CHUNK = "mlflow.chunk.item."
+SESSION = ("session_id", "thread_id", "conversation_id")
+DEBUG, WARNING, ERROR = 10, 30, 40
+
+
+def read(span: SpanView) -> Reading:
+    """Read a span of MLflow's own; everything in it is decoded, also what is left for the metadata."""
+    attrs = span.attrs
+    for key, raw in attrs.items():
+        attrs[key] = from_json(raw)
+    kind = attrs.get("mlflow.spanType", attrs.get("gen_ai.operation.name"))  # the one or, if asked to, the other
+    reading = Reading(type=TYPES.get(kind) if isinstance(kind, str) else None)
+    reading.model = text(attrs, "mlflow.llm.model")
+    reading.session_id = text(attrs, "mlflow.trace.session")
+    reading.user_id = text(attrs, "mlflow.trace.user")
+    answer = attrs.get("mlflow.spanOutputs")
+    reading.usage = _usage(attrs, answer)
+    reading.cost = _cost(attrs)
+    match reading.type:
+        case ObservationType.GENERATION:
+            _call(attrs, reading)
+        case ObservationType.EMBEDDING:
+            _embedding(attrs, reading)
+        case _:
+            reading.input, reading.output = value(attrs, "mlflow.spanInputs"), value(attrs, "mlflow.spanOutputs")
+    _metadata(attrs, reading)
+    if not span.parent_id:
+        reading.trace_metadata = nested(attrs, "mlflow.traceTag.")
+    _prompt(attrs, reading)
+    _level(span, reading)
+    chunks = [event.time_ns for event in span.events if event.name.startswith(CHUNK)]
+    reading.completion_start_ns = within(span, min(chunks)) if chunks else None
+    return reading
+
+
+def _usage(attrs: dict[str, Any], answer: Json) -> Usage | None:
+    """MLflow counts cached tokens inside the input, of whatever provider; thoughts only the response tells.
+
+    Of embeddings it counts nothing, but the response does.
+    """
+    said = attrs.get("mlflow.chat.tokenUsage")
+    if not isinstance(said, dict):
+        counted = answer.get("usage") if isinstance(answer, dict) else None
+        if isinstance(counted, dict) and attrs.get("mlflow.spanType") == "EMBEDDING":
+            return Usage.inclusive(whole(counted.get("prompt_tokens")), None)
+        return None
+    usage = Usage.inclusive(
+        whole(said.get("input_tokens")),
+        whole(said.get("output_tokens")),
+        cache_read=whole(said.get("cache_read_input_tokens")),
+        cache_write=whole(said.get("cache_creation_input_tokens")),
+        reasoning=_thoughts(answer),
+        total=whole(said.get("total_tokens")),
+    )
+    if usage is not None:
+        del attrs["mlflow.chat.tokenUsage"]
+        if whole(said.get("cache_creation_input_tokens_above_1hr")):
+            attrs["mlflow.chat.tokenUsage"] = said
+    return usage
+
+
+def _thoughts(answer: Json) -> int | None:
+    counted = (answer.get("usage") or answer.get("usage_metadata")) if isinstance(answer, dict) else None
+    if not isinstance(counted, dict):
+        return None
+    for key in ("completion_tokens_details", "output_tokens_details"):
+        if isinstance(counted.get(key), dict):
+            return whole(counted[key].get("reasoning_tokens"))
+    return whole(counted.get("thoughts_token_count"))
+
+
+def _cost(attrs: dict[str, Any]) -> dict[str, float] | None:
+    said = attrs.get("mlflow.llm.cost")
+    if not isinstance(said, dict):
+        return None
+    found = {bucket: finite(said.get(f"{bucket}_cost")) for bucket in ("input", "output", "total")}
+    cost = {bucket: dollars for bucket, dollars in found.items() if dollars is not None and dollars >= 0}
+    if not any(cost.values()):
+        return None
+    del attrs["mlflow.llm.cost"]
+    cost.setdefault("total", sum(cost.values()))
+    return cost
+
+
+def _call(attrs: dict[str, Any], reading: Reading) -> None:
+    """Request and response of a provider, as they were; the request's parameters come as attributes once more."""
+    asked, tools, rest = provider.request(value(attrs, "mlflow.spanInputs"))
+    raw = value(attrs, "mlflow.spanOutputs")
+    reading.output, about = provider.response(raw)
+    if isinstance(raw, dict) and isinstance(raw.get("id"), str):
+        reading.response_id = raw["id"]
+    if about:
+        reading.metadata["response"] = about
+    known = attrs.pop("mlflow.chat.tools", None)
+    if tools is not None and known is not None and known != tools:
+        reading.metadata["mlflow.chat.tools"] = known
+    tools = known if tools is None else tools
+    reading.input = with_tools(asked, tools)
+    for key, item in (*rest.items(), ("tools", tools)):
+        if key in attrs and attrs[key] in (item, str(item), str(item).lower()):
+            del attrs[key]
+    if attrs.get("instructions") not in (None, "") and isinstance(asked, list):
+        first = asked[0] if asked else None
+        if isinstance(first, dict) and first.get("content") == attrs["instructions"]:
+            del attrs["instructions"]
+    model = rest.pop("model", rest.pop("modelId", None))
+    if reading.model is None and isinstance(model, str) and model:
+        reading.model = model
+    elif model is not None and model != reading.model:
+        reading.metadata["requested_model"] = model
+    if attrs.get("model") in (reading.model, model):
+        attrs.pop("model", None)
+    if not rest and isinstance(invoked := attrs.get("invocation_params"), dict):
+        del attrs["invocation_params"]
+        said = {"model": reading.model, "model_name": reading.model, "tools": tools and invoked.get("tools")}
+        rest = {key: item for key, item in invoked.items() if item is not None and item != said.get(key)}
+    reading.model_parameters = rest or None
+
+
+def _embedding(attrs: dict[str, Any], reading: Reading) -> None:
+    asked, answer = value(attrs, "mlflow.spanInputs"), value(attrs, "mlflow.spanOutputs")
+    if isinstance(asked, dict) and "input" in asked:
+        rest = dict(asked)
+        asked = rest.pop("input")
+        model = rest.pop("model", None)
+        if reading.model is None and isinstance(model, str) and model:
+            reading.model = model
+        elif model is not None and model != reading.model:
+            rest["model"] = model
+        reading.model_parameters = rest or None
+        if attrs.get("model") in (reading.model, model):
+            attrs.pop("model", None)
+    reading.input, reading.output = asked, answer
+
+
+def _metadata(attrs: dict[str, Any], reading: Reading) -> None:
+    """What the user of LangChain gave along."""
+    said = attrs.get("metadata")
+    if isinstance(said, dict):
+        del attrs["metadata"]
+        reading.metadata |= said
+        for key in SESSION:
+            if reading.session_id is None and isinstance(said.get(key), str) and said[key]:
+                reading.session_id = said[key]
+        if reading.user_id is None and isinstance(said.get("user_id"), str) and said["user_id"]:
+            reading.user_id = said["user_id"]
+
+
+def _prompt(attrs: dict[str, Any], reading: Reading) -> None:
+    """The prompt that was loaded, if it was one."""
+    linked = attrs.get("mlflow.linkedPrompts")
+    first = linked[0] if isinstance(linked, list) and len(linked) == 1 else None
+    if isinstance(first, dict) and first.keys() == {"name", "version"} and isinstance(first["name"], str):
+        version = whole(first["version"])
+        if first["name"] and version is not None:
+            reading.prompt_name, reading.prompt_version = first["name"], version
+            del attrs["mlflow.linkedPrompts"]
+
+
+def _level(span: SpanView, reading: Reading) -> None:
+    """How important MLflow finds the span; whether it failed its status says."""
+    importance = whole(span.attrs.get("mlflow.spanLogLevel"))
+    if importance is None or span.status_code == ERROR_CODE:
+        return
+    if importance <= DEBUG:
+        reading.noise = True if span.parent_id else None
+    elif WARNING <= importance < ERROR and not any(event.name == "exception" for event in span.events):
+        reading.level = Level.WARNING
+
+
+DIALECT = Dialect(
+    name="mlflow",
+    scopes=("mlflow*",),
+    marks=("mlflow.*",),
+    rank=10,
+    read=read,
+    checked="mlflow 3.17.2 (OpenAI in the corpus, the others from their source)",
+)

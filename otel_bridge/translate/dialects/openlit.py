@@ -1,0 +1,101 @@
+"""OpenLIT: the conventions with spellings of its own, and numbers it makes up where a program gave none.
+
+https://docs.openlit.io/latest/sdk/overview
+Its other instrumentations (about 60) are read off the package's source.
+"""
+
+from typing import Any
+
+from otel_bridge.model import ObservationType
+from otel_bridge.translate import table
+from otel_bridge.translate.dialect import Dialect, Reading, from_json, nested, text, value
+from otel_bridge.translate.span import ERROR_CODE, SpanView
+
+TYPES = {
+    "image": ObservationType.GENERATION,
+    "audio": ObservationType.GENERATION,
+    "speech_to_text": ObservationType.GENERATION,
+    "speech_to_text_translate": ObservationType.GENERATION,
+    "text_to_speech": ObservationType.GENERATION,
+    "translate": ObservationType.GENERATION,
+    "transliterate": ObservationType.GENERATION,
+    "language_identification": ObservationType.GENERATION,
+    "agent": ObservationType.AGENT,
+    "framework": ObservationType.CHAIN,
+    "task": ObservationType.CHAIN,
+    "execution": ObservationType.CHAIN,
+    "model_request": ObservationType.CHAIN,
+    "tool_coordination": ObservationType.CHAIN,
+    "user_prompt_processing": ObservationType.CHAIN,
+}
+CALLS = {
+    "chat": ObservationType.GENERATION,
+    "text_completion": ObservationType.GENERATION,
+    "embeddings": ObservationType.EMBEDDING,
+}
+READS = ("query", "search", "get", "fetch", "peek", "SEARCH", "GET", "QUERY")
+BESIDE = ("anthropic", "bedrock")
+STREAMED = ("gen_ai.request.stream", "gen_ai.request.is_stream")
+MADE_UP = ("", -1)
+FIRST_ANSWER = "gen_ai.server.time_to_first_token"
+
+
+def read(span: SpanView) -> Reading:
+    """Read what is OpenLIT's own way; the rest it has in common with the conventions."""
+    attrs = span.attrs
+    operation = attrs.get("gen_ai.operation.name")
+    reading = Reading(type=TYPES.get(operation) if isinstance(operation, str) else None)
+    if operation is None:
+        _failed(span, reading)
+    if operation == "vectordb" or ("db.system.name" in attrs and operation is None):
+        reading.type = _database(attrs, reading)
+    reading.user_id = text(attrs, "gen_ai.request.user")
+    if attrs.get("gen_ai.request.user") == "":
+        del attrs["gen_ai.request.user"]
+    if any(key.startswith("gen_ai.usage.") for key in attrs):
+        reading.usage = table.usage(attrs, beside=_beside(span))
+    if any(attrs.get(key) is False for key in STREAMED) and FIRST_ANSWER in attrs:
+        reading.metadata[FIRST_ANSWER] = attrs.pop(FIRST_ANSWER)  # of an answer in one piece: the whole duration
+    model = attrs.pop("gen_ai.request.model", None)
+    parameters = nested(attrs, "gen_ai.request.")
+    if model is not None:
+        attrs["gen_ai.request.model"] = model
+    reading.model_parameters = {key: item for key, item in parameters.items() if item not in MADE_UP} or None
+    if operation in ("chat", "text_completion", "generate_content"):
+        if from_json(attrs.get("gen_ai.tool.args")) is not None:
+            attrs["gen_ai.tool.args"] = from_json(attrs["gen_ai.tool.args"])
+    elif "gen_ai.tool.args" in attrs and "gen_ai.tool.call.arguments" not in attrs:
+        attrs["gen_ai.tool.call.arguments"] = attrs.pop("gen_ai.tool.args")
+    return reading
+
+
+def _failed(span: SpanView, reading: Reading) -> None:
+    """A call that failed often says nothing but its name: the operation and the model."""
+    called, _, model = span.name.partition(" ")
+    if span.status_code == ERROR_CODE and called in CALLS and model:
+        reading.type = CALLS[called]
+        reading.model = model
+
+
+def _beside(span: SpanView) -> bool:
+    """Of Anthropic and Bedrock it hands on what they count; of frameworks it takes what includes the cached tokens."""
+    return span.scope_name.rsplit(".", 1)[-1].removeprefix("async_") in BESIDE
+
+
+def _database(attrs: dict[str, Any], reading: Reading) -> ObservationType | None:
+    """A vector store, searched or filled."""
+    done = attrs.get("db.operation.name", attrs.get("db.operation"))
+    if not isinstance(done, str) or not done.startswith(READS):
+        return None
+    reading.input = value(attrs, "db.query.text", "db.query.summary")
+    return ObservationType.RETRIEVER
+
+
+DIALECT = Dialect(
+    name="openlit",
+    scopes=("openlit*",),
+    marks=("openlit.*",),
+    rank=15,
+    read=read,
+    checked="openlit 1.33.20, 1.45.0",
+)

@@ -1,0 +1,121 @@
+"""Strands Agents: spans of its own tracer, which follow the conventions but for tools, event loops and time units.
+
+Read off strands-agents 1.9.1, 1.30.0 and 1.62.0 (telemetry/tracer.py), and recorded payloads of 1.9.1 and 1.62.0.
+https://strandsagents.com/latest/documentation/docs/user-guide/observability-evaluation/traces/
+"""
+
+from typing import Any
+
+from otel_bridge.model import Json, Level, ObservationType
+from otel_bridge.translate.dialect import Dialect, Reading, from_json, leave, number, take, text, value, within
+from otel_bridge.translate.messages import messages
+from otel_bridge.translate.span import SpanView
+
+TYPES = {
+    "execute_event_loop_cycle": ObservationType.CHAIN,
+    "invoke_graph": ObservationType.CHAIN,
+    "invoke_swarm": ObservationType.CHAIN,
+    "memory.search": ObservationType.RETRIEVER,
+    "memory.add": ObservationType.CHAIN,
+}
+FIRST_IN_MS = "gen_ai.server.time_to_first_token"
+STATUSES = ("gen_ai.tool.status", "tool.status")
+TOOL_EVENTS = ("gen_ai.tool.message", "gen_ai.choice")
+MEMORY_IN = ("memory.query", "memory.content")
+MEMORY_OUT = "memory.results"
+
+
+def read(span: SpanView) -> Reading:
+    """Read what the conventions say otherwise, or not at all."""
+    attrs = span.attrs
+    operation = attrs.get("gen_ai.operation.name", span.name)
+    reading = Reading(type=TYPES.get(operation) if isinstance(operation, str) else None)
+    if operation == "execute_tool":
+        _tool(span, reading)
+    elif isinstance(operation, str) and operation.startswith("memory."):
+        _memory(span, reading)
+    elif operation == "execute_event_loop_cycle":
+        _tool_results(span, reading)
+    if isinstance(attrs.get("system_prompt"), str):
+        attrs.setdefault("gen_ai.system_instructions", attrs["system_prompt"])
+        if attrs["gen_ai.system_instructions"] == attrs["system_prompt"]:
+            del attrs["system_prompt"]
+    if (delay_ms := number(attrs, FIRST_IN_MS)) is not None:
+        reading.completion_start_ns = within(span, span.start_ns + round(delay_ms * 1e6)) if delay_ms < 1e9 else None
+        reading.metadata["time_to_first_token_ms"] = delay_ms
+    if "strands.cancellation.type" in attrs:
+        reading.level, reading.status_message = Level.WARNING, f"cancelled: {attrs['strands.cancellation.type']}"
+    return reading
+
+
+def _tool(span: SpanView, reading: Reading) -> None:
+    """Arguments and results stand in events that elsewhere hold messages; what failed is only told by its status."""
+    attrs = span.attrs
+    reading.type = ObservationType.TOOL
+    reading.input = value(attrs, "gen_ai.tool.call.arguments")
+    reading.output = _one_text(value(attrs, "gen_ai.tool.call.result"))
+    taken = take(span, TOOL_EVENTS)
+    for event in taken:
+        if event.name == "gen_ai.choice":
+            answer = _one_text(value(event.attrs, "message"))
+            reading.output = answer if reading.output is None else reading.output
+        else:
+            given = value(event.attrs, "content")
+            reading.input = given if reading.input is None else reading.input
+            if event.attrs.get("role") == "tool":
+                del event.attrs["role"]
+        if "id" in event.attrs and event.attrs["id"] == attrs.get("gen_ai.tool.call.id"):
+            del event.attrs["id"]
+    leave(span, taken)
+    if "error" in [attrs.get(key) for key in STATUSES]:
+        reading.level = Level.ERROR
+        said = span.status_message or _text_of(reading.output)
+        reading.status_message = said or "the tool returned an error"
+
+
+def _tool_results(span: SpanView, reading: Reading) -> None:
+    """A cycle's choice says what the tools answered beside what the model did."""
+    for event in span.events:
+        if event.name == "gen_ai.choice" and "tool.result" in event.attrs:
+            reading.metadata["tool_results"] = messages(
+                {"role": "user", "content": value(event.attrs, "tool.result")}, "user"
+            )
+
+
+def _memory(span: SpanView, reading: Reading) -> None:
+    """What is asked or kept, and what was found: in events, or in attributes of the same names."""
+    taken = take(span, (*MEMORY_IN, MEMORY_OUT))
+    for event in taken:
+        said = value(event.attrs, "content")
+        if event.name == MEMORY_OUT:
+            reading.output = said
+        else:
+            reading.input = said
+    leave(span, taken)
+    if not taken and (said := text(span.attrs, "content")):
+        if (found := from_json(said)) != said:
+            reading.output = found
+        else:
+            reading.input = said
+
+
+def _one_text(raw: Json) -> Json:
+    """`[{"text": "..."}]` is a text."""
+    if isinstance(raw, list) and len(raw) == 1 and isinstance(raw[0], dict) and raw[0].keys() == {"text"}:
+        return from_json(raw[0]["text"])
+    return raw
+
+
+def _text_of(raw: Json) -> str | None:
+    if isinstance(raw, str):
+        return raw
+    parts: list[Any] = raw if isinstance(raw, list) else []
+    return next((part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str)), None)
+
+
+DIALECT = Dialect(
+    name="strands",
+    scopes=("strands.telemetry.tracer", "strands-agents", "strands.*"),
+    read=read,
+    checked="strands-agents 1.9.1, 1.30.0 and 1.62.0",
+)

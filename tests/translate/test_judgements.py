@@ -1,0 +1,72 @@
+"""Evaluation results in a dialect's own words are scores, on what they judge."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from otel_bridge.model import Translation
+from otel_bridge.translate import translate
+
+
+def said(translation: Translation) -> dict[str, tuple[float | str, str, str | None]]:
+    return {score.name: (score.value, score.data_type, score.observation_id) for score in translation.scores}
+
+
+def test_an_evaluated_case_carries_its_assertions_scores_and_labels(otlp: Any, id_of: Callable[[int], str]) -> None:
+    case = otlp.span(
+        2,
+        1,
+        name="case: {case_name}",
+        scope="pydantic-evals",
+        attrs={
+            "inputs": "What?",
+            "output": "That.",
+            "assertions": json.dumps({"Equals": {"name": "Equals", "value": False, "reason": "not the same"}}),
+            "scores": json.dumps({"Close": {"name": "Close", "value": 0.5, "reason": None}}),
+            "labels": json.dumps({"Tone": {"name": "Tone", "value": "kind", "source": {"name": "Tone"}}}),
+        },
+    )
+    run = otlp.span(1, name="evaluate {name}", scope="pydantic-evals", attrs={"assertion_pass_rate": 0.25})
+
+    translation = translate(otlp.trace(run, case))
+
+    assert said(translation) == {
+        "Equals": (0.0, "BOOLEAN", id_of(2)),
+        "Close": (0.5, "NUMERIC", id_of(2)),
+        "Tone": ("kind", "CATEGORICAL", id_of(2)),
+        "assertion_pass_rate": (0.25, "NUMERIC", id_of(1)),
+    }
+    assert next(score.comment for score in translation.scores if score.name == "Equals") == "not the same"
+    seen = {one.id: one for one in translation.observations}[id_of(2)]
+    assert (seen.input, seen.output) == ("What?", "That.")
+
+
+def test_feedback_judges_the_span_above_it_and_is_the_same_score_however_often_it_comes(
+    otlp: Any, id_of: Callable[[int], str]
+) -> None:
+    judged = otlp.span(1)
+    feedback = otlp.span(
+        2,
+        1,
+        scope="logfire.feedback",
+        attrs={
+            "logfire.span_type": "annotation",
+            "logfire.feedback.name": "helpful",
+            "helpful": True,
+            "logfire.feedback.comment": "thanks",
+        },
+    )
+
+    first, again = translate(otlp.trace(judged, feedback)), translate(otlp.trace(judged, feedback))
+
+    assert said(first) == {"helpful": (1.0, "BOOLEAN", id_of(1))}
+    assert first.scores[0].comment == "thanks"
+    assert first.scores[0].id == again.scores[0].id
+
+
+def test_what_is_no_judgement_gives_no_score(otlp: Any) -> None:
+    broken = otlp.span(
+        1, name="case: x", scope="pydantic-evals", attrs={"scores": '{"a": {"value": null}, "b": 3}', "labels": "[1]"}
+    )
+
+    assert translate(otlp.trace(broken)).scores == []

@@ -1,0 +1,67 @@
+"""One call of a tool, told by an agent and by the protocol that carries it, is one TOOL."""
+
+from typing import Any
+
+from otel_bridge.translate import translate
+
+CALL = {"mcp.method.name": "tools/call"}
+AGENT_TOOL = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "get_weather"}
+MCP = "mcp-python-sdk"
+
+
+def types(otlp: Any, *spans: Any) -> dict[str, str]:
+    return {str(seen.name): str(seen.type) for seen in translate(otlp.trace(*spans)).observations}
+
+
+def test_client_and_server_below_the_agents_tool_are_spans(otlp: Any) -> None:
+    told = types(
+        otlp,
+        otlp.span(1, name="execute_tool get_weather", attrs=AGENT_TOOL),
+        otlp.span(2, 1, name="MCP send tools/call get_weather", scope=MCP, attrs=CALL),
+        otlp.span(3, 2, name="tools/call get_weather", scope=MCP, attrs=CALL | AGENT_TOOL),
+    )
+
+    assert told == {
+        "execute_tool get_weather": "TOOL",
+        "MCP send tools/call get_weather": "SPAN",
+        "tools/call get_weather": "SPAN",
+    }
+
+
+def test_the_outer_one_gets_what_it_lacks(otlp: Any) -> None:
+    seen = translate(
+        otlp.trace(
+            otlp.span(1, name="execute_tool get_weather", attrs=AGENT_TOOL),
+            otlp.span(2, 1, name="get_weather", attrs=CALL | AGENT_TOOL | {"gen_ai.tool.call.arguments": '{"x": 1}'}),
+        )
+    ).observations
+
+    assert seen[0].input == {"x": 1}
+    assert seen[1].metadata["same_call_as"] == seen[0].id
+
+
+def test_a_server_alone_shows_its_tool(otlp: Any) -> None:
+    told = types(otlp, otlp.span(3, 2, name="tools/call get_weather", scope=MCP, attrs=CALL | AGENT_TOOL))
+
+    assert told == {"tools/call get_weather": "TOOL"}
+
+
+def test_another_tool_below_a_tool_is_one_of_its_own(otlp: Any) -> None:
+    told = types(
+        otlp,
+        otlp.span(1, name="execute_tool plan_trip", attrs=AGENT_TOOL | {"gen_ai.tool.name": "plan_trip"}),
+        otlp.span(2, 1, name="MCP send tools/call get_weather", scope=MCP, attrs=CALL),
+    )
+
+    assert told["MCP send tools/call get_weather"] == "TOOL"
+
+
+def test_an_agent_between_them_makes_another_call(otlp: Any) -> None:
+    told = types(
+        otlp,
+        otlp.span(1, name="execute_tool get_weather", attrs=AGENT_TOOL),
+        otlp.span(2, 1, name="invoke_agent a", attrs={"gen_ai.operation.name": "invoke_agent"}),
+        otlp.span(3, 2, name="MCP send tools/call get_weather", scope=MCP, attrs=CALL),
+    )
+
+    assert told["MCP send tools/call get_weather"] == "TOOL"
