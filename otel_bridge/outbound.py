@@ -14,6 +14,7 @@ from otel_bridge.errors import ParkedError, RetryableError
 
 if TYPE_CHECKING:
     import aiohttp
+    from yarl import URL
 
 CONNECT_TIMEOUT_S = 10.0
 MAX_ANSWER = 64 << 10
@@ -52,7 +53,7 @@ class Http:
     async def request(
         self,
         method: str,
-        url: str,
+        url: "str | URL",
         *,
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
@@ -73,7 +74,7 @@ class Http:
                 told = bytearray()
                 while len(told) < max_answer and (some := await response.content.read(max_answer - len(told))):
                     told += some
-                check(response.status, response.headers, bytes(told), who=url)
+                check(response.status, response.headers, bytes(told), who=str(url))
                 return Answer(response.status, bytes(told))
         except aiohttp.ClientSSLError as error:
             raise ParkedError(f"{url}: TLS failed: {error}", "tls") from error

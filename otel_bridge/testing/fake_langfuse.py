@@ -25,9 +25,10 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otel_bridge.testing import langfuse_rules as rules
+from otel_bridge.testing.fake_media import FakeMedia
 
 Mode: TypeAlias = Literal["events_only", "dual", "legacy"]
-Route: TypeAlias = Literal["health", "projects", "otlp", "ingestion", "scores", "media", "read"]
+Route: TypeAlias = Literal["health", "projects", "otlp", "ingestion", "scores", "media", "upload", "read"]
 
 MAX_INGESTION = 4_500_000
 MAX_SCORES = 1 << 20
@@ -86,7 +87,7 @@ class FakeLangfuse:
         self.observations: dict[str, dict[str, Any]] = {}
         self.scores: dict[str, dict[str, Any]] = {}
         self.traces: dict[str, dict[str, Any]] = {}
-        self.media: dict[str, bytes] = {}
+        self._media = FakeMedia()
         self.rows: list[rules.SpanRow] = []
         self.arrivals: Counter[str] = Counter()
         self.dropped: list[tuple[str, str]] = []
@@ -96,6 +97,16 @@ class FakeLangfuse:
         self._stopped = asyncio.Event()
 
     # --- for tests
+
+    @property
+    def media(self) -> dict[str, bytes]:
+        """Bytes by media id, of the uploads that were closed well."""
+        return self._media.kept
+
+    @property
+    def media_links(self) -> list[dict[str, Any]]:
+        """Where media stand, as it was announced, in order."""
+        return self._media.links
 
     @property
     def duplicates(self) -> int:
@@ -189,8 +200,8 @@ class FakeLangfuse:
             ("POST", f"{public}/ingestion", "ingestion", self._ingestion, True),
             ("POST", f"{public}/scores", "scores", self._scores, True),
             ("POST", f"{public}/media", "media", self._new_media, True),
-            ("PUT", "/upload/{id}", "media", self._upload, False),
-            ("PATCH", f"{public}/media/{{id}}", "media", lambda _request, _body: _json({}), True),
+            ("PUT", "/upload/{id}", "upload", self._media.put, False),
+            ("PATCH", f"{public}/media/{{id}}", "media", self._media.close, True),
             ("GET", f"{public}/v2/observations", "read", self._read_observations, True),
             ("GET", f"{public}/v3/scores", "read", self._read_scores, True),
         ]
@@ -381,14 +392,7 @@ class FakeLangfuse:
     # --- media and reading
 
     def _new_media(self, _request: web.Request, body: bytes) -> web.Response:
-        digest = json.loads(body)["sha256Hash"]
-        media_id = digest.replace("+", "-").replace("/", "_")[:22]
-        upload = None if media_id in self.media else f"{self.url}/upload/{media_id}"
-        return _json({"mediaId": media_id, "uploadUrl": upload}, CREATED)
-
-    def _upload(self, request: web.Request, body: bytes) -> web.Response:
-        self.media[request.match_info["id"]] = body
-        return web.Response()
+        return self._media.announce(self.url, body) if self._since(3) else _refusal(404, "Not found")
 
     def _read_observations(self, request: web.Request, _body: bytes) -> web.Response:
         if not self._since(4):

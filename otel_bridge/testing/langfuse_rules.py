@@ -50,6 +50,11 @@ LEVELS = {
 STRICT_LEVELS = frozenset({"DEBUG", "DEFAULT", "WARNING", "ERROR"})
 ISO_WITH_ZONE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 MAX_NAME = 1000
+MAX_EVENT_ID = 800
+EVENTS = frozenset({"trace-create", "span-create", "generation-create", "event-create", "score-create"})
+EVENT_TIMES = ("startTime", "endTime", "completionStartTime", "timestamp")
+ENVIRONMENT = re.compile(r"(?!langfuse)[a-z0-9_-]{1,40}")
+OWN_METADATA = ("attributes", "resourceAttributes", "scope", "tools")
 TRACE_ATTRIBUTES = (
     "langfuse.trace.name",
     "user.id",
@@ -209,6 +214,76 @@ def strict_faults(row: SpanRow, usage: Mapping[str, Any], cost: Mapping[str, Any
     level = attrs.get("langfuse.observation.level")
     if level is not None and level not in STRICT_LEVELS:
         faults.append("level is none of the four")
+    return faults
+
+
+def contract_faults(row: SpanRow) -> list[str]:
+    """What server 4 would have to guess, could not count, or would show raw: each span has to say all of it itself."""
+    attrs = row.attributes
+    faults = _number_faults(row)
+    if row.bad_ids or not row.trace_id.strip("0") or not row.id.strip("0"):
+        faults.append("an id is none")
+    if not 0 < row.start_ns <= row.end_ns:
+        faults.append("it ends before it starts, or has no time")
+    if attrs.get("langfuse.observation.type") not in TYPES:
+        faults.append("the type is none of Langfuse's")
+    if "langfuse.observation.level" not in attrs:
+        faults.append("no level")
+    if ("langfuse.observation.input" in attrs) != ("langfuse.observation.output" in attrs):
+        faults.append("input without output, or output without input")
+    if not attrs.get("langfuse.trace.name"):
+        faults.append("no trace name")
+    where = attrs.get("langfuse.environment")
+    if where is not None and not ENVIRONMENT.fullmatch(where):
+        faults.append("the environment would become another")
+    if not set(_json_object(attrs.get("langfuse.observation.metadata"))).isdisjoint(OWN_METADATA):
+        faults.append("metadata under the server's own keys")
+    for key, value in attrs.items():
+        if not key.startswith("langfuse.") and key not in ("user.id", "session.id"):
+            faults.append(f"{key}: left for the server to read")
+        if isinstance(value, dict):
+            faults.append(f"{key}: of a kind that is shown raw")
+    return faults
+
+
+def _number_faults(row: SpanRow) -> list[str]:
+    usage = _json_object(row.attributes.get("langfuse.observation.usage_details"))
+    cost = _json_object(row.attributes.get("langfuse.observation.cost_details"))
+    faults = strict_faults(row, usage, cost)
+    if not faults and usage and sum(usage.values()) != 2 * usage.get("total", 0):
+        faults.append("usageDetails do not add up to their total")
+    if cost and "total" not in cost:
+        faults.append("costDetails without a total")
+    return faults
+
+
+def event_faults(event: Mapping[str, Any]) -> list[str]:
+    """Why server 2 would refuse an event at its ingestion endpoint; empty where it would not."""
+    body = event["body"]
+    usage, parameters = body.get("usage") or {}, body.get("modelParameters")
+    times = [event["timestamp"], *(body[key] for key in EVENT_TIMES if body.get(key) is not None)]
+    faults = []
+    if not isinstance(event["id"], str) or not 0 < len(event["id"]) <= MAX_EVENT_ID or not body.get("id"):
+        faults.append("no id, or too long a one")
+    if event["type"] not in EVENTS:
+        faults.append("an event that it does not know")
+    if not all(isinstance(when, str) and ISO_WITH_ZONE.fullmatch(when) for when in times):
+        faults.append("a time is not ISO 8601 with a zone")
+    if len(body.get("name") or "") > MAX_NAME:
+        faults.append("name is longer than 1000 characters")
+    if body.get("level", "DEFAULT") not in STRICT_LEVELS:
+        faults.append("level is none of the four")
+    if parameters is not None and not _flat(parameters):
+        faults.append("modelParameters is not an object of plain values")
+    if not all(type(usage.get(side, 0)) is int and usage.get(side, 0) >= 0 for side in ("input", "output", "total")):
+        faults.append("usage holds what is no count")
+    if not all(math.isfinite(usage.get(side, 0)) for side in ("inputCost", "outputCost", "totalCost")):
+        faults.append("usage holds what is no amount")
+    texts = (body.get(key) for key in ("name", "userId", "sessionId", "release", "version", "statusMessage", "model"))
+    if not all(isinstance(said, str | None) for said in texts):
+        faults.append("a text is none")
+    if not all(isinstance(tag, str) for tag in body.get("tags") or ()):
+        faults.append("a tag is no text")
     return faults
 
 

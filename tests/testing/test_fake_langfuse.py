@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import hashlib
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from yarl import URL
 
 from otel_bridge.testing.fake_langfuse import FakeLangfuse, Fault
 
@@ -158,12 +160,22 @@ async def test_observations_can_be_read_back_from_server_4_only() -> None:
                     assert [row["id"] for row in (await response.json())["data"]] == ["02" * 8]
 
 
-async def test_media_is_known_by_its_hash() -> None:
+async def test_media_is_there_once_its_upload_was_closed() -> None:
+    digest = base64.b64encode(hashlib.sha256(b"png").digest()).decode()
+    asked = {"traceId": "t", "field": "input", "contentType": "image/png", "contentLength": 3, "sha256Hash": digest}
+    signed = {"Content-Type": "image/png", "x-amz-checksum-sha256": digest}
+    closed = {"uploadedAt": "2026-11-20T00:00:00Z", "uploadHttpStatus": 200}
     async with FakeLangfuse().running() as fake, aiohttp.ClientSession() as session:
-        asked = {"sha256Hash": "a+b/" + "c" * 40, "contentType": "image/png", "contentLength": 3}
+        assert (await post(fake, "/api/public/media", asked | {"contentType": "image/x"}, JSON))[0] == 400
         status, answer = await post(fake, "/api/public/media", asked, JSON)
         assert status == 201
-        async with session.put(answer["uploadUrl"], data=b"png") as response:
+        url = URL(answer["uploadUrl"], encoded=True)
+        for body, headers, wanted in ((b"png", {}, 400), (b"gif", signed, 400), (b"png", signed, 200)):
+            async with session.put(url, data=body, headers=headers) as response:
+                assert response.status == wanted
+        assert (await post(fake, "/api/public/media", asked, JSON))[1]["uploadUrl"] is not None
+        path = f"{fake.url}/api/public/media/{answer['mediaId']}"
+        async with session.patch(path, json=closed, headers=basic(fake)) as response:
             assert response.status == 200
         assert (await post(fake, "/api/public/media", asked, JSON))[1]["uploadUrl"] is None
         assert list(fake.media.values()) == [b"png"]

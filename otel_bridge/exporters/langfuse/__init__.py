@@ -5,7 +5,7 @@ scores by the API that the version has (`scores`). Queue, retry, bisecting and b
 """
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import replace
 from hashlib import blake2b
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from otel_bridge.exporters.langfuse.client import Client
     from otel_bridge.exporters.langfuse.ingestion import Event
     from otel_bridge.exporters.langfuse.scores import ScoreList
+    from otel_bridge.exporters.langfuse.uploads import Uploads
     from otel_bridge.exporters.langfuse.versions import Version
 
 OTLP_PATH = "/api/public/otel/v1/traces"
@@ -32,7 +33,10 @@ IN_THREAD_BYTES = 64 << 10  # encoding more than this would hold up the loop
 
 
 class LangfuseConfig(Config):
-    """One project. `environment` overrules what spans say; `max_request` is uncompressed."""
+    """One project. `environment` overrules what spans say; `max_request` is uncompressed.
+
+    media: take images, sound and files out of observations and upload them; else they stay in them as base64.
+    """
 
     base_url: Address = "https://cloud.langfuse.com"
     public_key: Annotated[str, Field(min_length=1)]
@@ -40,6 +44,7 @@ class LangfuseConfig(Config):
     environment: str | None = None
     timeout: Annotated[Seconds, Field(gt=0)] = 30
     max_request: Annotated[Bytes, Field(ge=64 << 10)] = 7 << 19
+    media: bool = True
 
 
 @exporter(LangfuseConfig, takes=Takes.SETTLED)
@@ -60,6 +65,7 @@ class Project:
         self._client = client
         self._host = host
         self._taken = Taken()
+        self._uploads: Uploads | None = None
         self._score_list: ScoreList | None = None
         self._spoken_of: Version | None = None
 
@@ -70,11 +76,15 @@ class Project:
             self._spoken_of = version
             self._host.log.info("delivering", to=self._config.base_url, server=".".join(map(str, version)))
         if version < versions.OTLP:
-            await self._ingest_all(translation)
+            shown, left = await self._without_media(translation.observations, version)
+            await self._ingest_all(replace(translation, observations=shown))
+            self._count_media(left)
             return
         fresh = self._taken.without(translation.observations)
         if fresh:
-            await self._send_spans(replace(translation, observations=fresh), version)
+            shown, left = await self._without_media(fresh, version)
+            await self._send_spans(replace(translation, observations=shown), version)
+            self._count_media(left)
         scores = self._taken.without(translation.scores)
         if scores:
             try:
@@ -84,6 +94,30 @@ class Project:
                 raise
         self._taken.forget(observation.id for observation in translation.observations)
         self._taken.forget(score.id for score in translation.scores)
+
+    async def _without_media(
+        self, observations: list[Observation], version: "Version"
+    ) -> "tuple[list[Observation], Counter[str]]":
+        """The observations with their media uploaded and referred to, and how many stay in them, by reason."""
+        from otel_bridge.exporters.langfuse.media import lift
+        from otel_bridge.exporters.langfuse.uploads import Uploads
+
+        if sum(observation.size for observation in observations) > IN_THREAD_BYTES:
+            found = await asyncio.to_thread(lift, observations)
+        else:
+            found = lift(observations)
+        if not found.media:
+            return observations, found.left
+        reason = "off" if not self._config.media else "server" if version < versions.MEDIA else None
+        if reason is not None:
+            found.left[reason] = sum(map(len, found.links.values()))
+            return observations, found.left
+        self._uploads = self._uploads or Uploads(self._client, self._host)
+        return await self._uploads.settle(found, observations)
+
+    def _count_media(self, left: "Counter[str]") -> None:
+        for reason, count in left.items():
+            self._host.counters.add("media_inline", count, exporter=self._host.id, reason=reason)
 
     async def _send_spans(self, translation: Translation, version: "Version") -> None:
         if translation.size > IN_THREAD_BYTES:

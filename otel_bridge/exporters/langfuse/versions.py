@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 Version: TypeAlias = tuple[int, int, int]
 
+MEDIA: Version = (3, 0, 0)  # /api/public/media
 OTLP: Version = (3, 22, 0)  # /api/public/otel/v1/traces
 GZIP: Version = (3, 30, 0)
 TYPES: Version = (3, 98, 2)  # agent, tool, chain, retriever, evaluator, embedding, guardrail
