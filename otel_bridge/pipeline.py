@@ -1,7 +1,8 @@
 """A plan, running: opened back to front, so that nothing arrives before it can go on, and closed front to back."""
 
+import os
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -106,9 +107,14 @@ async def running(plan: Plan) -> AsyncIterator[RunningBridge]:
         )
         bridge = RunningBridge(plan, counters, journal, delivery)
         host = partial(_host, bridge, data_dir, counters)
+        sinks = {
+            key: await stack.enter_async_context(_opened(planned, host(key)))
+            for key, planned in plan.exporters.items()
+            if any(key in of.exporters for of in service.pipelines.values())
+        }
+        stack.push_async_callback(delivery.drain, DRAIN_S)  # before exporters close, also after a start that failed
         for name in service.pipelines:
-            await _open_exporters(plan, name, delivery, host, stack)
-        stack.push_async_callback(delivery.drain, DRAIN_S)
+            await _deliver(plan, name, sinks, delivery, host, stack)
         chains = {name: await _open_door(plan, name, host, stack) for name in service.pipelines}
         bridge.door = _door(list(chains.values()), journal)
         for planned in plan.extensions.values():
@@ -119,15 +125,24 @@ async def running(plan: Plan) -> AsyncIterator[RunningBridge]:
         yield bridge
 
 
-async def _open_exporters(
-    plan: Plan, pipeline: str, delivery: Delivery, host: Callable[[str], Host], stack: AsyncExitStack
+async def _deliver(
+    plan: Plan,
+    pipeline: str,
+    sinks: Mapping[str, Any],
+    delivery: Delivery,
+    host: Callable[[str], Host],
+    stack: AsyncExitStack,
 ) -> None:
+    """Begin to deliver what a pipeline takes to its exporters; each exporter is one, in however many pipelines."""
     exporters = [plan.exporters[key] for key in plan.service.pipelines[pipeline].exporters]
     if any(planned.component.takes is not Takes.BATCHES for planned in exporters):
+        from otel_bridge.translate import Prices, translate
+
         process = await _open_trace_processors(plan, pipeline, host, stack)
-        await delivery.assemble(pipeline, plan.service.assemble, process=process)
+        priced = partial(translate, prices=Prices(plan.service.translate.prices))
+        await delivery.assemble(pipeline, plan.service.assemble, process=process, translate=priced)
     for planned in exporters:
-        sink = await stack.enter_async_context(_opened(planned, host(planned.id)))
+        sink = sinks[planned.id]
         match planned.component.takes:
             case Takes.BATCHES:
                 await delivery.batches(pipeline, planned.id, sink)
@@ -206,6 +221,8 @@ def _host(bridge: RunningBridge, data_dir: Path, counters: Counters, component: 
 def _own(data_dir: Path) -> Path:
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if data_dir.stat().st_uid == os.getuid():  # else it is a mounted volume, and its owner's to say
+            data_dir.chmod(0o700)
     except OSError as error:
         raise unusable(data_dir, error) from error
     return data_dir

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError
 from ruamel.yaml import YAML
@@ -61,6 +61,15 @@ class JournalConfig(Config):
     durability: Literal["fsync", "os"] = "fsync"  # os: survives the death of the process, not of the machine
 
 
+class TranslateConfig(Config):
+    """What the bridge adds to what the agents said.
+
+    prices: model (or the beginning of its name and `*`) → usage bucket → US dollars per million tokens.
+    """
+
+    prices: dict[str, dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]] = Field(default_factory=dict)
+
+
 class PipelineConfig(Config):
     """From which receivers, through which processors, to which exporters."""
 
@@ -76,6 +85,7 @@ class ServiceConfig(Config):
     journal: JournalConfig = JournalConfig()
     assemble: AssembleConfig = AssembleConfig()
     deliver: DeliverConfig = DeliverConfig()
+    translate: TranslateConfig = TranslateConfig()
     pipelines: dict[str, PipelineConfig] = Field(min_length=1)
 
 

@@ -1,4 +1,4 @@
-"""`otel-bridge validate`, `config`, `components`, `dialects`: what can be configured, and whether it was done well."""
+"""`otel-bridge validate`, `config`, `components`: what can be configured, and whether it was done well."""
 
 import os
 import sys
@@ -93,21 +93,6 @@ def components(json: JsonOption = False) -> None:
         print_json([{"kind": c.kind.value, "name": c.name, "summary": c.summary} for c in every()])
     else:
         print_table([(c.kind.value.removesuffix("s"), c.name, c.summary) for c in every()])
-
-
-def dialects(json: JsonOption = False) -> None:
-    """List the instrumentations that are understood."""
-    from otel_bridge.translate import dialects as every
-
-    if json:
-        print_json(
-            [
-                {"name": d.name, "scopes": d.scopes, "marks": d.marks, "rank": d.rank, "checked": d.checked}
-                for d in every()
-            ]
-        )
-    else:
-        print_table([(d.name, ", ".join((*d.scopes, *d.marks))) for d in every()])
 
 
 def _leaves(node: Any, path: str = "") -> list[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""`otel-bridge version` and the entry of `healthcheck` in the list of commands."""
+"""`otel-bridge version`, `dialects`, and the entry of `healthcheck` in the list of commands."""
 
 import typer
 
@@ -14,6 +14,25 @@ def version(json: JsonOption = False) -> None:
         print_json({"version": __version__, "python": platform.python_version()})
     else:
         print(f"otel-bridge {__version__} (Python {platform.python_version()})")
+
+
+def dialects(json: JsonOption = False) -> None:
+    """List the instrumentations that are understood, in the order in which they are heard."""
+    from otel_bridge.translate import dialects as every
+
+    if json:
+        shown = ("name", "summary", "scopes", "marks", "rank", "checked")
+        print_json([{field: getattr(dialect, field) for field in shown} for dialect in every()])
+        return
+    for dialect in every():
+        print(f"{dialect.name}  {dialect.summary}")
+        rows = [
+            ("scopes", ", ".join(dialect.scopes)),
+            ("marks", ", ".join(dialect.marks)),
+            ("rank", str(dialect.rank)),
+            ("checked", dialect.checked),
+        ]
+        print("\n".join(f"  {name:8}{said}" for name, said in rows if said) + "\n")
 
 
 def healthcheck(context: typer.Context) -> None:

@@ -1,17 +1,21 @@
 """`otel-bridge translate`: OTLP files in, what would be sent out, as JSON; nothing runs, nothing is sent."""
 
+import os
 import sys
 import time
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from otel_bridge.cli.output import JsonOption, print_json
+from otel_bridge.cli.output import ConfigOption, JsonOption, print_json
+from otel_bridge.telemetry import printable
 
 if TYPE_CHECKING:
     from otel_bridge.model import Translation
+    from otel_bridge.translate.explain import Explanation
 
 
 class Target(StrEnum):
@@ -26,15 +30,19 @@ def translate(
     files: Annotated[list[Path], typer.Argument(help="OTLP traces and logs, protobuf or JSON; together one input.")],
     to: Annotated[Target, typer.Option("--to", help="What to translate to.")] = Target.OBSERVATIONS,
     explain: Annotated[bool, typer.Option("--explain", help="Say for each field where it came from.")] = False,
+    config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show what Langfuse would get for OTLP files, as JSON."""
+    """Show what Langfuse would get for OTLP files, as JSON; `--explain` is for people where it goes to a terminal.
+
+    Of a configuration only the prices are used.
+    """
     from otel_bridge.batch import Batch, Signal
     from otel_bridge.model import Omitted, Translation
     from otel_bridge.otlp_files import read_batches
     from otel_bridge.telemetry import Counters
+    from otel_bridge.translate import Prices, traces_of
     from otel_bridge.translate import explain as explained
-    from otel_bridge.translate import traces_of
     from otel_bridge.translate import translate as translated
     from otel_bridge.validate import validate
 
@@ -49,13 +57,39 @@ def translate(
             valid, refused = validate(batch, time.time_ns(), counters)
             batches.append(valid)
             rejected += refused
-    traces = traces_of(batches)
+    traces, prices = traces_of(batches), Prices(_own_prices(config))
+    translations = [translated(trace, prices) for trace in traces]
     if explain:
-        print_json([observation for trace in traces for observation in explained(trace)])
+        found = [one for trace, made in zip(traces, translations, strict=True) for one in explained(trace, made)]
+        if json or not sys.stdout.isatty():
+            print_json(found)
+        else:
+            _print_explanations(found)
         return
-    whole = Translation.merge([translated(trace) for trace in traces])
+    whole = Translation.merge(translations)
     whole.rejected += rejected
     _write(whole, to)
+
+
+def _own_prices(config: Path | None) -> dict[str, dict[str, float]]:
+    if config is None:
+        return {}
+    from otel_bridge.plan import load
+
+    return load(config, environ=os.environ).service.translate.prices
+
+
+def _print_explanations(found: "Sequence[Explanation]") -> None:
+    """A paragraph for each observation: its fields, each with its sources, then what became of the rest."""
+    for one in found:
+        print(printable(f"{one.name.splitlines()[0] if one.name else ''}  {one.id}  read by {', '.join(one.dialects)}"))
+        lines = [(name, ", ".join(dict.fromkeys(sources))) for name, sources in one.fields.items()]
+        lines += [("shadowed", ", ".join(one.shadowed)), ("metadata", ", ".join(one.metadata))]
+        lines += [("tree", decision) for decision in one.tree]
+        for name, sources in lines:
+            if sources:
+                print(f"  {name:20}{printable(sources.replace(chr(10), ' '))}")
+        print()
 
 
 def _write(translation: "Translation", to: Target) -> None:

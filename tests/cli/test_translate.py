@@ -121,3 +121,32 @@ def test_bytes_that_are_no_otlp(run: Run, tmp_path: Path) -> None:
     assert "odd.traces.pb" in result.stderr
     assert result.stdout == ""
     assert "Traceback" not in result.stderr
+
+
+def test_prices_of_a_configuration_are_used(run: Run, files: list[Path], tmp_path: Path) -> None:
+    config = tmp_path / "bridge.yaml"
+    config.write_text(
+        "receivers: {otlp: {}}\nexporters: {debug: {}}\nservice:\n"
+        "  translate: {prices: {gpt-5.2: {input: 1000000, output: 0}}}\n"
+        "  pipelines: {main: {receivers: [otlp], exporters: [debug]}}\n"
+    )
+
+    out = json.loads(run("translate", "--config", config, files[1]).stdout)
+
+    [call] = out["observations"]
+    assert call["costDetails"] == {"input": 10, "output": 0, "total": 10}
+    assert call["metadata"]["otel_bridge.cost_source"] == "your price table"
+
+
+def test_a_price_that_is_none_is_a_mistake_in_the_configuration(run: Run, files: list[Path], tmp_path: Path) -> None:
+    config = tmp_path / "bridge.yaml"
+    config.write_text(
+        "receivers: {otlp: {}}\nexporters: {debug: {}}\nservice:\n"
+        "  translate: {prices: {gpt-5.2: {input: -1}}}\n"
+        "  pipelines: {main: {receivers: [otlp], exporters: [debug]}}\n"
+    )
+
+    result = run("translate", "--config", config, files[1])
+
+    assert result.returncode == 78
+    assert "service::translate::prices::gpt-5.2::input" in result.stderr
