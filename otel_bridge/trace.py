@@ -56,6 +56,7 @@ class Known:
     usage_at: ids of spans whose own count stood for what is below them.
     calls: the providers' ids of responses whose usage has been counted, in earlier parts or in another trace.
     root_id: the observation that was sent as the root, or None while there is none.
+    from_logs: roots that were made out of log records, for later parts not to make them again.
     """
 
     attributes: dict[str, Any] = field(default_factory=dict)
@@ -63,6 +64,7 @@ class Known:
     usage_at: list[str] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     root_id: str | None = None
+    from_logs: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)

@@ -39,8 +39,9 @@ def translate(trace: Trace, prices: Prices | None = None) -> Translation:
         translation.scores += scores.of_span(span)
         node = _observe(span, nodes, said)
         translation.scores += scores.of_judgements(node.reading.judgements, span)
+    answered = {id_: node.span for node in reversed(nodes.values()) if (id_ := node.reading.response_id)}
     for log in loose:
-        score = scores.of_log(log, _answered(log, nodes), trace.key)
+        score = scores.of_log(log, answered.get(scores.response_id(log.attrs) or ""), trace.key)
         if score is not None:
             translation.scores.append(score)
         else:
@@ -109,12 +110,6 @@ def _remember(known: Known, made: list[SpanView]) -> None:
     known.from_logs = sorted({*known.from_logs, *(span.id for span in made if not span.parent_id)})
     if known.root_id in known.from_logs:
         known.root_id = None
-
-
-def _answered(log: LogView, nodes: dict[str, Node]) -> SpanView | None:
-    """The span whose response a record names."""
-    wanted = scores.response_id(log.attrs)
-    return next((node.span for node in nodes.values() if wanted and node.reading.response_id == wanted), None)
 
 
 def _event(trace: Trace, log: LogView, nodes: dict[str, Node], said: TraceAttributes) -> None:

@@ -14,6 +14,7 @@ from otel_bridge.translate.span import SpanView
 
 CALLS = (ObservationType.GENERATION, ObservationType.EMBEDDING)
 ACTORS = (ObservationType.TOOL, ObservationType.AGENT)  # calls below one are other calls than those above it
+MAX_TOLD = 16  # how many spans of one response id are compared: who sends it a thousand times gains nothing
 INHERITED = ("model", "model_parameters", "completion_start_ns", "input", "output", "cost", "status_message")
 
 
@@ -22,7 +23,8 @@ class Node:
     """An observation in its tree.
 
     fixed: its type was set by hand.
-    calls: the nearest calls at or below it that no tool or agent stands before; filled bottom-up.
+    calls: the nearest calls at or below it that no tool or agent stands before, and what was thought to be one;
+        filled bottom-up.
     """
 
     span: SpanView
@@ -114,16 +116,23 @@ def _one_for_each_tool(order: Sequence[Node]) -> None:
 
 def _one_for_each_call(order: Sequence[Node]) -> None:
     for node in reversed(order):
-        below = [call for child in node.children for call in child.calls]
+        below = _joined([child.calls for child in node.children if child.calls])
         if node.observation.type in CALLS:
             _settle_wrapper(node, [call for call in below if call.observation.type is node.observation.type])
         if node.observation.type in CALLS:
             node.calls = [node]
         elif node.observation.type not in ACTORS:
-            node.calls = [call for call in below if call.observation.type in CALLS]
-        if node.reading.tells_call and len(node.calls) == 1:
-            _hand_down(node.observation, node.calls[0].observation)
+            node.calls = below
+        if node.reading.tells_call:
+            told = [call for call in node.calls if call.observation.type in CALLS]
+            if len(told) == 1:
+                _hand_down(node.observation, told[0].observation)
     _settle_siblings(order)
+
+
+def _joined(lists: list[list[Node]]) -> list[Node]:
+    """One list of them all; the same one where it is one, so that deep trees cost no copy at each level."""
+    return lists[0] if len(lists) == 1 else [call for calls in lists for call in calls]
 
 
 def _hand_down(around: Observation, call: Observation) -> None:
@@ -184,7 +193,7 @@ def _settle_siblings(order: Sequence[Node]) -> None:
     seen: dict[str, list[Node]] = {}
     calls = [(node, key) for node in order if node.observation.type in CALLS and (key := _call_key(node))]
     for node, key in sorted(calls, key=lambda call: (call[0].span.start_ns, -call[0].span.end_ns)):
-        for other in seen.get(key, ()):
+        for other in seen.get(key, [])[-MAX_TOLD:]:
             if other.observation.type is node.observation.type and (node.reading.call or _together(other, node)):
                 _keep_richer(other, node)
                 break
