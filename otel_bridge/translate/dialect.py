@@ -133,19 +133,17 @@ class Dialect:
 def text(attrs: dict[str, Any], *keys: str) -> str | None:
     """Pop the first that is a string with something in it."""
     for key in keys:
-        value = attrs.get(key)
-        if isinstance(value, str) and value:
-            del attrs[key]
-            if len(keys) > 1:
-                _drop_equal(attrs, keys, value)
-            return value
+        if key in attrs and isinstance(attrs[key], str) and attrs[key]:
+            found: str = attrs.pop(key)
+            _drop_equal(attrs, keys, found)
+            return found
     return None
 
 
 def value(attrs: dict[str, Any], *keys: str) -> Json:
     """Pop the first that says anything, with JSON in strings parsed."""
     for key in keys:
-        if attrs.get(key) not in (None, ""):
+        if key in attrs and attrs[key] not in (None, ""):
             raw = attrs.pop(key)
             _drop_equal(attrs, keys, raw)
             return from_json(raw)

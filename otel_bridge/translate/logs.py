@@ -58,6 +58,8 @@ def spans_of(trace: Trace, spans: dict[str, SpanView], loose: list[LogView]) -> 
 
     Records that name a trace are left as they are where spans of their dialect tell of it, here or in an earlier part.
     """
+    if not loose:
+        return []
     sent = trace.known.from_logs if trace.known else []
     spoken = _dialects(spans.values())
     made: list[SpanView] = []

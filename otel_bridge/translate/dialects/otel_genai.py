@@ -51,6 +51,16 @@ FRAME = frozenset({"role", "tool_call_id", "finish_reason"})
 PROVIDERS = frozenset({"gen_ai.system", "gen_ai.provider.name"})
 CONTENT = ("gen_ai.content.prompt", "gen_ai.content.completion")
 
+SPOKEN = frozenset(
+    {
+        "gen_ai.input.messages",
+        "gen_ai.output.messages",
+        "gen_ai.system_instructions",
+        "gen_ai.tool.definitions",
+        "gen_ai.prompt",
+        "gen_ai.completion",
+    }
+)
 TEXT_OR_CHAT = ("gen_ai.prompt", "gen_ai.completion")
 
 
@@ -134,6 +144,8 @@ def _tool(span: SpanView, reading: Reading) -> None:
 def _content(span: SpanView, reading: Reading) -> None:
     """Messages from attributes, else from events, else in the oldest spellings."""
     attrs = span.attrs
+    if not span.events and not span.logs and attrs.keys().isdisjoint(SPOKEN):
+        return
     spoken, answered = value(attrs, "gen_ai.input.messages"), value(attrs, "gen_ai.output.messages")
     heard, chosen = _spoken(span)
     prompt, completion = _oldest(span)
