@@ -144,7 +144,7 @@ class Project:
         from otel_bridge.exporters.langfuse.scores import ScoreList, lists
 
         if version < versions.SCORE_LISTS:
-            await self._ingest(ingestion.score_events(scores, version=version))
+            await self._ingest(ingestion.score_events(scores, version=version), len(scores))
             return
         if self._score_list is None:
             self._score_list = await ScoreList.connect(self._client)
@@ -158,16 +158,17 @@ class Project:
     async def _ingest_all(self, translation: Translation) -> None:
         from otel_bridge.exporters.langfuse.ingestion import events
 
-        await self._ingest(events(translation, environment=self._config.environment))
+        items = len(translation.observations) + len(translation.scores)
+        await self._ingest(events(translation, environment=self._config.environment), items)
 
-    async def _ingest(self, events: "Sequence[Event]") -> None:
+    async def _ingest(self, events: "Sequence[Event]", items: int) -> None:
         from otel_bridge.exporters.langfuse import ingestion
 
         sending = [event for event in events if event["id"] not in self._taken]
         if not sending:
             return
         body = ingestion.batch(sending)
-        self._check_size(body, len(sending))
+        self._check_size(body, items)
         answer = await self._client.post(
             ingestion.PATH, body, content_type="application/json", max_answer=MAX_INGESTION_ANSWER
         )

@@ -72,6 +72,9 @@ def typed(observation: Observation, version: Version) -> ObservationType:
     return ObservationType.GENERATION if observation.usage or observation.model else ObservationType.SPAN
 
 
+EXPERIMENT = "langfuse.experiment."  # a run, its item and data set: the server links them by these attributes alone
+
+
 class _Scopes:
     """The groups of a request by resource and scope, in the order first seen."""
 
@@ -144,6 +147,8 @@ def _attributes(observation: Observation, version: Version, *, carries_trace: bo
     cost, odd_cost = values.sound(observation.cost)
     kind = typed(observation, version)
     linked = observation.prompt_name is not None and observation.prompt_version is not None
+    experiment = {key: value for key, value in observation.metadata.items() if key.startswith(EXPERIMENT)}
+    metadata = {key: value for key, value in observation.metadata.items() if key not in experiment}
     attributes = {
         "langfuse.observation.type": kind.lower(),
         "langfuse.observation.input": written_in,
@@ -158,12 +163,11 @@ def _attributes(observation: Observation, version: Version, *, carries_trace: bo
         "langfuse.observation.prompt.name": observation.prompt_name if linked else None,
         "langfuse.observation.prompt.version": observation.prompt_version if linked else None,
         "langfuse.observation.metadata": _object(
-            values.metadata(
-                observation.metadata | dict(_beside(observation, kind, odd_usage, odd_cost, v4=v4, linked=linked))
-            )
+            values.metadata(metadata | dict(_beside(observation, kind, odd_usage, odd_cost, v4=v4, linked=linked)))
         ),
         "langfuse.environment": values.environment(trace.environment),
         "langfuse.version": observation.version or trace.version or None,
+        **experiment,
     }
     if carries_trace:
         attributes |= _trace_attributes(trace)

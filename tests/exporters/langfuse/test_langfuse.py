@@ -388,8 +388,12 @@ async def test_a_score_has_one_target_and_its_type(opened: Opened, score: MakeSc
 # --- limits and configuration
 
 
-async def test_more_than_max_request_is_split_before_it_is_sent(opened: Opened, observation: Make) -> None:
-    async with FakeLangfuse().running() as fake, opened(fake, max_request="64KiB") as settle:
+@pytest.mark.parametrize("version", ["2.95.12", "3.120.0", "4.61.0"])
+async def test_more_than_max_request_is_split_before_it_is_sent(
+    opened: Opened, observation: Make, version: str
+) -> None:
+    """One alone is the server's to judge, also where it takes two events to say it."""
+    async with FakeLangfuse(version).running() as fake, opened(fake, max_request="64KiB") as settle:
         large = [observation(n, input="x" * 40_000, size=40_500) for n in (1, 2)]
         with pytest.raises(TooLargeError, match="max_request"):
             await settle(Translation(observations=large))

@@ -99,6 +99,17 @@ def test_server_3_is_told_of_the_trace_by_the_first_span_of_a_part_without_root(
     assert [rules.bears_trace(row) for row in rows] == [True, False, True]
 
 
+def test_an_experiment_is_linked_by_attributes_of_its_own(observation: Make) -> None:
+    """In the metadata alone the server would not know the run."""
+    said = {"langfuse.experiment.id": "run-1", "langfuse.experiment.item.id": "item-1", "team": "blue"}
+
+    (span,) = sent(observation(metadata=said))
+
+    assert span.attributes["langfuse.experiment.id"] == "run-1"
+    assert span.attributes["langfuse.experiment.item.id"] == "item-1"
+    assert json.loads(span.attributes["langfuse.observation.metadata"]) == {"team": "blue"}
+
+
 def test_a_promoted_root_is_marked(observation: Make) -> None:
     promoted = observation(2, app_root=True)
     assert shown(promoted)["isAppRoot"] is True
