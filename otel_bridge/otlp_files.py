@@ -8,7 +8,7 @@
 import re
 from collections.abc import Iterator
 from io import BufferedReader
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 import orjson
@@ -30,7 +30,7 @@ JSON_SIGNAL = re.compile(b'"(' + b"|".join(JSON_SIGNALS) + b')"')
 
 
 def read_batches(
-    path: Path, counters: Counters | None = None, rejected: list[Omitted] | None = None
+    path: Path, counters: Counters | None = None, rejected: list[Omitted] | None = None, *, skip: int = 0
 ) -> Iterator[Batch]:
     """The requests of a file in their order, decoded, each read when it is asked for.
 
@@ -39,6 +39,7 @@ def read_batches(
 
     counters: where `repaired{what}` is counted.
     rejected: where given, items of JSON with unreadable ids or numbers are put there; else they make it malformed.
+    skip: so many requests are passed over; they are not decoded.
 
     Raises:
         FilesError: it can not be opened or read.
@@ -48,7 +49,8 @@ def read_batches(
         with path.open("rb") as file:
             is_json = file.peek()[:1024].lstrip()[:1] == b"{"
             named = next((signal for signal in Signal if f".{signal}." in path.name), None)
-            for place, record in _json_documents(file) if is_json else _protobuf_records(file):
+            records = _json_documents(file) if is_json else _protobuf_records(file)
+            for place, record in islice(records, skip, None):
                 try:
                     if is_json:
                         batch = Batch.from_request(otlp_json.parse(_signal_of_json(record, named), record, rejected))

@@ -1,106 +1,104 @@
 """Protobuf requests with text that is no UTF-8, as some senders write it: decoded all the same.
 
-protobuf refuses the whole request for one bad byte in one string. Only after it has, the bytes are walked here and the
-bad ones become U+FFFD.
+protobuf refuses the whole request for one bad byte in one string. Only after it has, the request is decoded once more
+as a copy of its type that has bytes in place of text, and the bad ones become U+FFFD. So what is no protobuf at all
+is found out by protobuf, and costs no more than that.
 """
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from collections.abc import Iterable
+from functools import cache
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, FileDescriptor
+from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
 
 from otel_bridge.batch import REQUESTS, Batch, Signal
 from otel_bridge.errors import MalformedError
 from otel_bridge.telemetry import Counters
 
-MAX_DEPTH = 100  # as protobuf has it
+MAX_BYTES = 16 << 20  # of a request that is repaired: two bytes may be a value to look at, so this may take seconds
 
 
 def decode(signal: Signal, wire: bytes, counters: Counters) -> Batch:
     """A batch whose request is decoded; text that is no UTF-8 is repaired and counted `repaired{what=utf8}`.
 
+    A repair may take seconds: not for the event loop.
+
     Raises:
-        MalformedError: the bytes are no OTLP request of this signal.
+        MalformedError: the bytes are no OTLP request of this signal, or are more than are repaired.
     """
     batch = Batch.from_wire(signal, wire)
     try:
         _ = batch.request
-    except MalformedError as error:
-        try:
-            batch = Batch.from_wire(signal, repair_utf8(signal, wire))
-        except _BrokenError:
-            raise error from None
+    except MalformedError:
+        batch = Batch.from_wire(signal, repair_utf8(signal, wire))
         _ = batch.request
         counters.add("repaired", what="utf8")
     return batch
 
 
 def repair_utf8(signal: Signal, wire: bytes) -> bytes:
-    """The same request with every byte that is no UTF-8 text, where text must be, replaced by U+FFFD."""
-    return _message(REQUESTS[signal].DESCRIPTOR, wire, 1)
+    """The same request with every byte that is no UTF-8 text, where text must be, replaced by U+FFFD.
+
+    Raises:
+        MalformedError: as `decode`.
+    """
+    try:
+        request = _without_text(signal).FromString(wire)
+    except DecodeError as error:
+        raise MalformedError(f"not an OTLP {signal} request: {error}") from None
+    if len(wire) > MAX_BYTES:
+        raise MalformedError(
+            f"not an OTLP {signal} request: there is text in it that is no UTF-8, which is repaired only in requests "
+            f"of up to {MAX_BYTES} bytes: send smaller batches, or valid UTF-8"
+        )
+    _mend(request, REQUESTS[signal].DESCRIPTOR)
+    return request.SerializeToString()
 
 
-class _BrokenError(Exception):
-    """Not protobuf."""
+@cache
+def _without_text(signal: Signal) -> type[Message]:
+    """The type of a signal's requests, but for its text fields, which hold bytes."""
+    pool = DescriptorPool()
+    request = REQUESTS[signal].DESCRIPTOR
+    _add_without_text(pool, request.file)
+    return GetMessageClass(pool.FindMessageTypeByName(request.full_name))
 
 
-def _message(descriptor: Descriptor, wire: bytes, depth: int) -> bytes:
-    if depth > MAX_DEPTH:
-        raise _BrokenError
-    out = bytearray()
-    at, end = 0, len(wire)
-    while at < end:
-        start = at
-        tag, at = _varint(wire, at)
-        match tag & 7:
-            case 0:
-                _, at = _varint(wire, at)
-            case 1:
-                at += 8
-            case 5:
-                at += 4
-            case 2:
-                after_tag = at
-                length, body = _varint(wire, at)
-                at = body + length
-                if at > end:
-                    raise _BrokenError
-                inner = _value(descriptor.fields_by_number.get(tag >> 3), wire[body:at], depth)
-                out += wire[start:after_tag] + _encoded(len(inner)) + inner
-                continue
-            case _:
-                raise _BrokenError
-        out += wire[start:at]
-    if at != end:
-        raise _BrokenError
-    return bytes(out)
+def _add_without_text(pool: DescriptorPool, file: FileDescriptor) -> None:
+    for needed in file.dependencies:
+        _add_without_text(pool, needed)
+    copy = FileDescriptorProto()
+    file.CopyToProto(copy)
+    _take_text_out(copy.message_type)
+    pool.Add(copy)
 
 
-def _value(field: FieldDescriptor | None, value: bytes, depth: int) -> bytes:
-    if field is None:
-        return value
-    if field.type == FieldDescriptor.TYPE_STRING:
-        return value.decode("utf-8", "replace").encode()
-    if field.message_type is not None:
-        return _message(field.message_type, value, depth + 1)
-    return value
+def _take_text_out(types: Iterable[DescriptorProto]) -> None:
+    for kind in types:
+        _take_text_out(kind.nested_type)
+        for field in kind.field:
+            if field.type == FieldDescriptorProto.TYPE_STRING:
+                field.type = FieldDescriptorProto.TYPE_BYTES
 
 
-def _varint(wire: bytes, at: int) -> tuple[int, int]:
-    """The number at a place, and the place after it."""
-    number = 0
-    for shift in range(0, 70, 7):
-        if at >= len(wire):
-            raise _BrokenError
-        byte = wire[at]
-        at += 1
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return number, at
-    raise _BrokenError
+def _mend(message: Message, kind: Descriptor) -> None:
+    """kind: the message's real type, which knows what is text."""
+    fields = kind.fields_by_number
+    for copied, value in message.ListFields():
+        field = fields[copied.number]
+        if field.message_type is not None:
+            for inner in value if field.is_repeated else (value,):
+                _mend(inner, field.message_type)
+        elif field.type != FieldDescriptor.TYPE_STRING:
+            continue
+        elif field.is_repeated:
+            value[:] = [_text(one) for one in value]
+        else:
+            setattr(message, field.name, _text(value))
 
 
-def _encoded(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
+def _text(value: bytes) -> bytes:
+    return value.decode("utf-8", "replace").encode()

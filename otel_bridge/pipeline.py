@@ -28,7 +28,7 @@ from otel_bridge.plan import Plan, Planned
 from otel_bridge.telemetry import Counters
 from otel_bridge.trace import Trace
 
-DRAIN_S = 3.0  # of the five seconds that a stop may take
+DRAIN_S = 2.5  # of the five seconds that a stop may take; closing the receivers takes two at most
 
 _entries: ContextVar[list[tuple[str, Batch]]] = ContextVar("entries")
 _passed: ContextVar[list[Trace]] = ContextVar("passed")

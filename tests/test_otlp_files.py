@@ -68,6 +68,21 @@ def test_json_says_itself_what_it_is(tmp_path: Path) -> None:
     assert [batch.signal for batch in read_batches(path)] == list(REQUESTS)
 
 
+@pytest.mark.parametrize("name", ["a.traces.pb", "a.traces.json"])
+def test_what_was_read_before_is_passed_over(tmp_path: Path, name: str) -> None:
+    """It is not decoded again, so nothing of it is counted again either."""
+    broken = TRACES.SerializeToString().replace(b"one", b"o\xffe")
+    bad = dump(TRACES).replace(b"74" * 16, b"no hex")
+    (tmp_path / name).write_bytes(
+        prefixed(broken, TRACES.SerializeToString()) if name.endswith("pb") else bad + b"\n\n" + dump(TRACES)
+    )
+    counters, rejected = Counters(), list[Omitted]()
+
+    assert [batch.request for batch in read_batches(tmp_path / name, counters, rejected, skip=1)] == [TRACES]
+    assert (counters.snapshot(), rejected) == ({}, [])
+    assert list(read_batches(tmp_path / name, skip=2)) == []
+
+
 def test_an_empty_file_holds_nothing(tmp_path: Path) -> None:
     (tmp_path / "empty.traces.pb").touch()
     assert list(read_batches(tmp_path / "empty.traces.pb")) == []

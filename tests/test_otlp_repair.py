@@ -9,7 +9,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from otel_bridge.batch import Signal
 from otel_bridge.errors import MalformedError
-from otel_bridge.otlp_repair import decode, repair_utf8
+from otel_bridge.otlp_repair import MAX_BYTES, decode, repair_utf8
 from otel_bridge.telemetry import Counters
 
 WIRE = ExportTraceServiceRequest(
@@ -75,6 +75,29 @@ def test_any_bytes_are_read_or_refused(wire: bytes) -> None:
 def test_one_wrong_byte_anywhere(at: int, byte: int) -> None:
     with contextlib.suppress(MalformedError):
         decode(Signal.TRACES, WIRE[:at] + bytes([byte]) + WIRE[at + 1 :], Counters())
+
+
+def test_more_than_the_limit_is_not_repaired() -> None:
+    """Looking at every value takes Python's time; what is no protobuf at all is found out without that."""
+    padding = b"\xa2\x06" + _length(bytes(MAX_BYTES)) + bytes(MAX_BYTES)
+
+    assert decode(Signal.TRACES, WIRE + padding, Counters()).item_count == 1
+    with pytest.raises(MalformedError, match="send smaller batches, or valid UTF-8"):
+        decode(Signal.TRACES, WIRE.replace(b"NAME", b"N\xffME") + padding, Counters())
+    with pytest.raises(MalformedError, match="not an OTLP traces request: Error parsing"):
+        decode(Signal.TRACES, WIRE[:-1] + padding, Counters())
+
+
+def test_lists_of_text_and_unknown_fields_pass_through() -> None:
+    request = ExportTraceServiceRequest(
+        resource_spans=[{"resource": {"entity_refs": [{"type": "TYPE", "id_keys": ["one", "KEYS", "three"]}]}}]
+    )
+    wire = request.SerializeToString() + b"\xa2\x06\x03\xff\xfe\xfd"
+    repaired = repair_utf8(Signal.TRACES, wire.replace(b"KEYS", b"\xffEYS"))
+
+    entity = ExportTraceServiceRequest.FromString(repaired).resource_spans[0].resource.entity_refs[0]
+    assert (entity.type, list(entity.id_keys)) == ("TYPE", ["one", "\ufffdEYS", "three"])
+    assert repaired.endswith(b"\xa2\x06\x03\xff\xfe\xfd")
 
 
 def test_endless_nesting_is_refused() -> None:

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from itertools import islice
 from pathlib import Path
+from urllib.parse import quote
 
 import orjson
 
@@ -11,6 +11,7 @@ from otel_bridge.batch import Batch
 from otel_bridge.component import Consume, Host, receiver
 from otel_bridge.config import Config
 from otel_bridge.errors import ConsumeError, FilesError, MalformedError, ParkedError, RetryableError
+from otel_bridge.model import Omitted
 from otel_bridge.otlp_files import read_batches
 from otel_bridge.tasks import owned_tasks
 from otel_bridge.validate import check
@@ -30,7 +31,7 @@ async def file(config: FileConfig, consume: Consume, host: Host) -> AsyncIterato
     paths = await asyncio.to_thread(_matching, config.path)
     if not paths:
         host.log.warning("no file matches", path=config.path)
-    positions = _Positions(host.data_dir / "positions.json")
+    positions = _Positions(host)
     async with owned_tasks() as tasks:
         tasks.create_task(_read_all(paths, positions, consume, host))
         yield
@@ -42,20 +43,25 @@ def _matching(pattern: str) -> list[Path]:
 
 
 class _Positions:
-    """How many batches of each file were taken; on disk, so that a restart goes on behind them."""
+    """How many batches of each file a receiver has taken; on disk, so that a restart goes on behind them."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, host: Host) -> None:
+        self._path = host.data_dir / f"positions.{quote(host.id, safe='')}.json"
         try:
-            self._taken: dict[str, int] = orjson.loads(path.read_bytes()) if path.exists() else {}
+            self._taken: dict[str, int] = orjson.loads(self._path.read_bytes()) if self._path.exists() else {}
         except orjson.JSONDecodeError as error:
-            raise FilesError(f"{path} is damaged; remove it to read all files again") from error
+            raise FilesError(f"{self._path} is damaged; remove it to read all files again") from error
+        except OSError as error:
+            raise FilesError(f"{self._path} can not be read: {error.strerror}") from error
 
     def of(self, path: Path) -> int:
         return self._taken.get(str(path), 0)
 
     def advance(self, path: Path) -> None:
         self._taken[str(path)] = self.of(path) + 1
+
+    def write(self) -> None:
+        """Put them on disk; raises OSError."""
         written = self._path.with_suffix(".new")
         written.write_bytes(orjson.dumps(self._taken))
         written.replace(self._path)
@@ -63,18 +69,23 @@ class _Positions:
 
 async def _read_all(paths: list[Path], positions: _Positions, consume: Consume, host: Host) -> None:
     for path in paths:
+        rejected: list[Omitted] = []
         try:
-            batches = islice(read_batches(path, host.counters), positions.of(path), None)
+            batches = read_batches(path, host.counters, rejected, skip=positions.of(path))
             while batch := await asyncio.to_thread(next, batches, None):
+                for omitted in rejected:
+                    host.counters.add("rejected", reason=omitted.reason)
+                rejected.clear()
                 await _take(batch, consume, host)
-                await asyncio.to_thread(positions.advance, path)
+                positions.advance(path)
+                await _write(positions, host)
         except (MalformedError, FilesError) as error:  # in this file; the next may be better
             host.counters.add("refused", reason="malformed" if isinstance(error, MalformedError) else "unreadable")
             host.log.warning("a file was not read to its end", error=str(error))
 
 
 async def _take(batch: Batch, consume: Consume, host: Host) -> None:
-    checked, _rejected = check(batch, "file", host.counters)
+    checked, _rejected = await asyncio.to_thread(check, batch, "file", host.counters)
     while checked.item_count:
         try:
             await consume(checked)
@@ -87,3 +98,13 @@ async def _take(batch: Batch, consume: Consume, host: Host) -> None:
             return
         else:
             return
+
+
+async def _write(positions: _Positions, host: Host) -> None:
+    """Not before this is done is the next batch taken: each that is taken without it comes twice after a restart."""
+    while True:
+        try:
+            return await asyncio.to_thread(positions.write)
+        except OSError as error:
+            host.log.warning("how far files are read can not be written; trying again", error=error.strerror)
+        await asyncio.sleep(RETRY_S)

@@ -1,12 +1,15 @@
 """The file receiver reads each file once, over restarts, and one bad file does not stop the others."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from structlog import DropEvent
 
 from otel_bridge.batch import Batch
 from otel_bridge.component import Host
@@ -52,11 +55,11 @@ class Names:
 
 
 @asynccontextmanager
-async def reading(files: Path, consume: Names) -> AsyncIterator[Host]:
+async def reading(files: Path, consume: Names, receiver: str = "file", only: str = "*") -> AsyncIterator[Host]:
     data_dir = files / "data"
     data_dir.mkdir(exist_ok=True)
-    host = Host(id="file", data_dir=data_dir)
-    async with asynccontextmanager(file.open)(FileConfig(path=str(files / "*.traces.json")), consume, host):
+    host = Host(id=receiver, data_dir=data_dir)
+    async with asynccontextmanager(file.open)(FileConfig(path=str(files / f"{only}.traces.json")), consume, host):
         yield host
 
 
@@ -73,6 +76,57 @@ async def test_files_are_read_in_order_and_once(tmp_path: Path) -> None:
     second = Names()
     async with reading(tmp_path, second):
         await second.until("b3", "c1")
+
+
+@pytest.mark.parametrize(("one", "other"), [("file/a", "file/b"), ("file", "file/../../file")])
+async def test_receivers_side_by_side_keep_their_own_places(tmp_path: Path, one: str, other: str) -> None:
+    """Over a restart too, and whatever they are called."""
+    names = {of: [f"{of}{number}" for number in range(20)] for of in "ab"}
+    for of, lines in names.items():
+        (tmp_path / f"{of}.traces.json").write_bytes(b"".join(line(name) for name in lines))
+    first, second = (Names(**{f"{of}19": RetryableError("after the restart", retry_after_s=60)}) for of in "ab")
+    async with reading(tmp_path, first, one, "a"), reading(tmp_path, second, other, "b"):
+        await first.until(*names["a"][:-1])
+        await second.until(*names["b"][:-1])
+
+    first, second = Names(), Names()
+    async with reading(tmp_path, first, one, "a"), reading(tmp_path, second, other, "b"):
+        await first.until("a19")
+        await second.until("b19")
+
+
+async def test_a_bad_id_costs_its_span_only(tmp_path: Path) -> None:
+    bad = line("bad").replace(b"74" * 16, b"no hex")
+    (tmp_path / "a.traces.json").write_bytes(line("a1") + bad + line("a2"))
+    consume = Names()
+    async with reading(tmp_path, consume) as host:
+        await consume.until("a1", "a2")
+        assert host.counters.value("rejected", reason="bad_id") == 1
+        assert host.counters.value("refused") == 0
+
+
+async def test_a_place_that_can_not_be_written_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next batch waits for it, so that a restart sends no more than one twice; nothing ends."""
+    monkeypatch.setattr("otel_bridge.receivers.file.RETRY_S", 0.01)
+    in_the_way = tmp_path / "data" / "positions.file.new"
+    in_the_way.mkdir(parents=True)
+    (tmp_path / "a.traces.json").write_bytes(line("a1") + line("a2"))
+    consume = Names()
+    said = asyncio.Event()
+
+    def hear(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        said.set()
+        raise DropEvent
+
+    structlog.configure(processors=[hear])
+    try:
+        async with reading(tmp_path, consume):
+            await asyncio.wait_for(said.wait(), 5)
+            assert consume.seen == ["a1"]
+            in_the_way.rmdir()
+            await consume.until("a1", "a2")
+    finally:
+        structlog.reset_defaults()
 
 
 async def test_what_may_work_later_is_tried_again(tmp_path: Path) -> None:
@@ -102,6 +156,6 @@ async def test_a_malformed_file_does_not_stop_the_others(tmp_path: Path) -> None
 
 async def test_damaged_positions_are_said(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "positions.json").write_bytes(b"{")
+    (tmp_path / "data" / "positions.file.json").write_bytes(b"{")
     with pytest.raises(FilesError, match="remove it to read all files again"):
         await reading(tmp_path, Names()).__aenter__()

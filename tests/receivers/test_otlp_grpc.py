@@ -16,6 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from otel_bridge.errors import JournalFullError, ParkedError, RefusedError, RetryableError, TooLargeError
+from otel_bridge.receivers.otlp.grpc import ARRIVING
 
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 LOGS = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
@@ -120,20 +121,73 @@ async def test_a_refusing_consumer_decides_the_answer(
             assert least_s <= waited <= most_s
 
 
+LARGE = ONE + b"\xa2\x06\xd8\x04" + bytes(600)  # an unknown field of 600 bytes
+
+
 async def test_bytes_in_flight_are_bounded(receiving: Any) -> None:
-    large = ONE + b"\xa2\x06\xd8\x04" + bytes(600)  # an unknown field of 600 bytes
-    async with receiving(max_body=1000, max_inflight=1000) as taken, calling(taken) as export:
+    async with receiving(max_body=1000, max_inflight=8000) as taken, calling(taken) as export:
         taken.gate = asyncio.Event()
-        first = asyncio.ensure_future(export(large))
-        await taken.waiting.wait()
+        calls = [asyncio.ensure_future(export(LARGE)) for _ in range(8000 // len(LARGE) + 1)]
+        refused, fitting = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
         with pytest.raises(grpc.aio.AioRpcError) as raised:
-            await export(large)
+            await refused.pop()
         taken.gate.set()
 
         assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
         assert retry_after_s(raised.value) is not None
-        assert await first == b""
-        assert await export(large) == b"", "what was held is given back"
+        assert taken.count("refused", reason="busy") == 1
+        assert await asyncio.gather(*fitting) == [b""] * len(fitting)
+        assert await export(LARGE) == b"", "what was held is given back"
+
+
+async def test_a_message_is_at_most_an_eighth_of_max_inflight(receiving: Any) -> None:
+    async with receiving(max_body=1000, max_inflight=4000) as taken, calling(taken) as export:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await export(LARGE)
+
+        assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert retry_after_s(raised.value) is None
+
+
+@asynccontextmanager
+async def stalling(taken: Any, calls: int) -> AsyncIterator[tuple[Any, list[Any], asyncio.Event]]:
+    """The method; calls of it that were made before, and whose message does not come before the event is set."""
+    go_on = asyncio.Event()
+
+    async def later() -> AsyncIterator[bytes]:
+        await go_on.wait()
+        yield ONE
+
+    host, port = taken.address("grpc")
+    async with grpc.aio.insecure_channel(f"{host}:{port}") as channel:
+        await channel.channel_ready()
+        stalled = [channel.stream_unary(TRACES)(later()) for _ in range(calls)]
+        for call in stalled:
+            await call.wait_for_connection()
+        yield channel.unary_unary(TRACES), stalled, go_on
+
+
+async def test_a_few_messages_at_a_time_are_asked_for(receiving: Any) -> None:
+    """The others stay with their senders, so that the memory of many large ones is bounded."""
+    async with receiving() as taken, stalling(taken, ARRIVING) as (export, stalled, go_on):
+        with pytest.raises(grpc.aio.AioRpcError):
+            await export(ONE, timeout=0.2)
+        assert taken.batches == []
+
+        go_on.set()
+        assert await asyncio.gather(export(ONE), *stalled) == [b""] * (ARRIVING + 1)
+        assert taken.items == ARRIVING + 1
+
+
+async def test_who_is_too_slow_is_let_go(receiving: Any) -> None:
+    async with receiving(body_timeout=0.1) as taken, stalling(taken, 1) as (export, stalled, _):
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await stalled[0]
+
+        assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert retry_after_s(raised.value) is not None
+        assert taken.count("refused", reason="slow_client") == 1
+        assert await export(ONE) == b""
 
 
 async def test_other_methods_do_not_exist(receiving: Any) -> None:

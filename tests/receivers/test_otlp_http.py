@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Self
 
+import grpc.aio
 import pytest
 from backports import zstd
 from google.rpc.status_pb2 import Status
@@ -23,6 +24,7 @@ from otel_bridge.errors import BridgeError, JournalFullError, ParkedError, Refus
 
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
+EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 
 def spans(*names: str) -> ExportTraceServiceRequest:
@@ -251,10 +253,19 @@ async def test_logs_sent_to_the_spans_path_get_a_hint(receiving: Any) -> None:
         assert taken.batches == []
 
 
-@pytest.mark.parametrize("body", [b"", ExportTraceServiceRequest(resource_spans=[{}]).SerializeToString()])
-async def test_nothing_to_take_is_fine(receiving: Any, body: bytes) -> None:
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b"", {}),
+        (ExportTraceServiceRequest(resource_spans=[{}]).SerializeToString(), {}),
+        (b"", {"content_type": JSON}),
+        (b"{}", {"content_type": JSON}),
+        (gzip.compress(b""), {"content_type": JSON, "content_encoding": "gzip"}),
+    ],
+)
+async def test_nothing_to_take_is_fine(receiving: Any, body: bytes, headers: dict[str, str]) -> None:
     async with receiving() as taken, Client(taken.address("http")) as client:
-        assert (await client.post(body)).status == 200
+        assert (await client.post(body, **headers)).status == 200
         assert taken.batches == []
 
 
@@ -418,6 +429,27 @@ async def test_running_requests_end_before_the_receiver_does(receiving: Any) -> 
 
         assert (answer.status, answer.headers["connection"]) == (200, "close")
         assert taken.items == 2
+
+
+@pytest.mark.slow
+async def test_both_doors_close_together(receiving: Any) -> None:
+    """`close_timeout` is for the receiver, not for each door."""
+    bridge = receiving(close_timeout=1)
+    taken = await bridge.__aenter__()
+    taken.gate = asyncio.Event()
+    async with (
+        Client(taken.address("http")) as client,
+        grpc.aio.insecure_channel(taken.host.endpoints["grpc"].removeprefix("http://")) as to,
+    ):
+        client.say(request(ONE))
+        await taken.waiting.wait()
+        taken.waiting.clear()
+        by_grpc = asyncio.ensure_future(to.unary_unary(EXPORT)(ONE))
+        await taken.waiting.wait()
+        async with asyncio.timeout(1.8):
+            await bridge.__aexit__(None, None, None)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await by_grpc
 
 
 async def test_a_request_that_never_ends_does_not_hold_up_the_end(receiving: Any) -> None:

@@ -2,19 +2,15 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
-
-from google.protobuf.message import Message
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from functools import partial
+from typing import TypeAlias, TypeVar
 
 from otel_bridge import otlp_json, otlp_repair
-from otel_bridge.batch import Batch, Signal
+from otel_bridge.batch import RESPONSES, Batch, Response, Signal
 from otel_bridge.component import Consume
 from otel_bridge.errors import (
     BridgeError,
@@ -28,17 +24,15 @@ from otel_bridge.model import Omitted
 from otel_bridge.telemetry import Counters
 from otel_bridge.validate import check, summary
 
-INLINE_BYTES = 1 << 20  # more is decoded in a thread, so that the loop goes on
-INLINE_PACKED_BYTES = 64 << 10  # the same for compressed bodies, which grow
+INLINE_BYTES = 256 << 10  # decompressed; more is unpacked and decoded in a thread, so that the loop goes on
 
-RESPONSES: dict[Signal, tuple[type[Message], str]] = {
-    Signal.TRACES: (ExportTraceServiceResponse, "rejected_spans"),
-    Signal.LOGS: (ExportLogsServiceResponse, "rejected_log_records"),
-    Signal.METRICS: (ExportMetricsServiceResponse, "rejected_data_points"),
-}
+T = TypeVar("T")
 
 Unpack: TypeAlias = Callable[[bytes, int], bytes]
 """Compressed bytes and the most that may come out → the plain bytes; raises TooLargeError, MalformedError."""
+
+Close: TypeAlias = Callable[[], Awaitable[None]]
+"""Closes a door: at once to what is new, within `close_timeout` to what is running."""
 
 Hold: TypeAlias = Callable[[int], None]
 """Takes so many more bytes into account for a request; raises BusyError when all requests together hold too many."""
@@ -48,7 +42,15 @@ class BusyError(RetryableError):
     """As many bytes as may be in flight are."""
 
 
-RETRY_REASONS: dict[type[BridgeError], str] = {BusyError: "busy", JournalFullError: "journal_full"}
+class SlowError(RetryableError):
+    """The request took too long to arrive."""
+
+
+RETRY_REASONS: dict[type[BridgeError], str] = {
+    BusyError: "busy",
+    JournalFullError: "journal_full",
+    SlowError: "slow_client",
+}
 
 
 @dataclass(slots=True, frozen=True)
@@ -124,32 +126,55 @@ class Admission:
     ) -> list[Omitted]:
         """Take a request in; when this returns it is the consumer's, but for the items that are returned.
 
+        raw: its size is held already; what it is more than that when it is unpacked is held here. Empty is an empty
+            request, in JSON too.
+
         Raises:
             MalformedError, TooLargeError: the request can not be read.
             ConsumeError: nothing was taken.
         """
+        plain = raw
+        if unpack:
+            plain = await self._unpacked(raw, unpack)
+            hold(len(plain))
 
-        def read() -> tuple[Batch, list[Omitted]]:
-            plain = unpack(raw, self._max_body) if unpack else raw
+        def read(*, repair: bool) -> tuple[Batch, list[Omitted]]:
             rejected: list[Omitted] = []
             if json:
-                batch = Batch.from_request(otlp_json.parse(signal, plain, rejected))
-            else:
+                batch = Batch.from_request(otlp_json.parse(signal, plain or b"{}", rejected))
+            elif repair:
                 batch = otlp_repair.decode(signal, plain, self._counters)
+            else:
+                batch = Batch.from_wire(signal, plain)
+            checked, more = check(batch, transport, self._counters)
             for omitted in rejected:
                 self._counters.add("rejected", reason=omitted.reason)
-            checked, more = check(batch, transport, self._counters)
+            _ = checked.wire, checked.item_count  # made here, where that is a thread
             return checked, rejected + more
 
-        if len(raw) <= (INLINE_PACKED_BYTES if unpack else INLINE_BYTES):
-            batch, rejected = read()
+        if len(plain) > INLINE_BYTES:
+            batch, rejected = await self._in_thread(partial(read, repair=True))
         else:
-            batch, rejected = await asyncio.get_running_loop().run_in_executor(self._threads, read)
-        if unpack:
-            hold(len(batch.wire))
+            try:
+                batch, rejected = read(repair=False)
+            except MalformedError:
+                if json:
+                    raise
+                batch, rejected = await self._in_thread(partial(read, repair=True))
         if batch.item_count:
             await self._consume(batch)
         return rejected
+
+    async def _unpacked(self, raw: bytes, unpack: Unpack) -> bytes:
+        if len(raw) <= INLINE_BYTES:
+            try:
+                return unpack(raw, min(INLINE_BYTES, self._max_body))
+            except TooLargeError:
+                pass  # for the loop; how much comes out is known only now
+        return await self._in_thread(partial(unpack, raw, self._max_body))
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def refused(self, error: BridgeError) -> Refusal:
         """Count a refusal, and say what to answer."""
@@ -158,7 +183,7 @@ class Admission:
         return answer
 
 
-def response(signal: Signal, rejected: list[Omitted]) -> Message:
+def response(signal: Signal, rejected: list[Omitted]) -> Response:
     """OTLP's answer to a request that was taken, with what was rejected as its partial success."""
     kind, rejected_field = RESPONSES[signal]
     if not rejected:
@@ -166,4 +191,7 @@ def response(signal: Signal, rejected: list[Omitted]) -> Message:
     message = f"rejected: {summary(rejected)}"
     if signal is Signal.TRACES and all(omitted.reason.startswith(("no_", "bad_")) for omitted in rejected):
         message += " (spans need a trace id and a span id; log records go to the logs service)"
-    return kind(partial_success={rejected_field: len(rejected), "error_message": message})
+    answer = kind()
+    answer.partial_success.error_message = message
+    setattr(answer.partial_success, rejected_field, len(rejected))
+    return answer

@@ -1,8 +1,13 @@
-"""OTLP over gRPC. Raw bytes are taken and decoded by ourselves: grpc would answer UNKNOWN to what it can not decode."""
+"""OTLP over gRPC. Raw bytes are taken and decoded by ourselves: grpc would answer UNKNOWN to what it can not decode.
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+gRPC keeps a whole message in memory before it says how large it is. So it is asked for a few at a time, and the others
+stay with their senders.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 import grpc.aio
@@ -10,11 +15,13 @@ from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untype
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # published without types
 
 from otel_bridge.batch import Signal
-from otel_bridge.errors import BridgeError, FilesError
-from otel_bridge.receivers.otlp.admission import Admission, Refusal, response
+from otel_bridge.errors import BridgeError, FilesError, MalformedError
+from otel_bridge.receivers.otlp.admission import Admission, BusyError, Close, Refusal, SlowError, response
 
 if TYPE_CHECKING:
     from otel_bridge.receivers.otlp import OtlpConfig
+
+Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 
 SERVICES = {
     Signal.TRACES: "opentelemetry.proto.collector.trace.v1.TraceService",
@@ -24,11 +31,13 @@ SERVICES = {
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 MAX_AGE_S = 300  # a request that stalls holds its connection and its bytes no longer than this and the next
 MAX_AGE_GRACE_S = 30
+ARRIVING = 8  # messages at a time, which together are no more than max_inflight
 
 
 def _options(config: "OtlpConfig") -> list[tuple[str, int]]:
     return [
-        ("grpc.max_receive_message_length", config.max_body),
+        ("grpc.max_receive_message_length", min(config.max_body, config.max_inflight // ARRIVING)),
+        ("grpc.http2.bdp_probe", 0),  # it lets senders send far ahead of what is asked for
         ("grpc.max_concurrent_streams", 100),
         ("grpc.max_metadata_size", 16 << 10),
         ("grpc.server_handshake_timeout_ms", 5000),
@@ -41,16 +50,17 @@ def _options(config: "OtlpConfig") -> list[tuple[str, int]]:
     ]
 
 
-@asynccontextmanager
-async def serve_grpc(config: "OtlpConfig", endpoint: str, admission: Admission) -> AsyncIterator[str]:
-    """Serve until the block ends; yields the address that was bound, as host:port.
+async def serve_grpc(config: "OtlpConfig", endpoint: str, admission: Admission) -> tuple[str, Close]:
+    """Serve until it is closed; the address that was bound, as host:port, and how to close it.
 
     Raises:
         FilesError: the address can not be bound.
     """
     server = grpc.aio.server(options=_options(config))
+    arriving = _Arriving(config)
     for signal, service in SERVICES.items():
-        export = grpc.unary_unary_rpc_method_handler(_exporting(signal, admission))
+        # On the wire the same as unary_unary, which would ask for the message before we are asked.
+        export = grpc.stream_unary_rpc_method_handler(_exporting(signal, admission, arriving))
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": export}),))
     try:
         port = server.add_insecure_port(endpoint)
@@ -59,24 +69,52 @@ async def serve_grpc(config: "OtlpConfig", endpoint: str, admission: Admission) 
             f"grpc: {endpoint} can not be bound: is another program using it? Stop it, or choose another address"
         ) from error
     await server.start()
-    try:
-        yield f"{endpoint.rpartition(':')[0]}:{port}"
-    finally:
-        await server.stop(config.close_timeout)
+    return f"{endpoint.rpartition(':')[0]}:{port}", partial(server.stop, config.close_timeout)
 
 
-def _exporting(signal: Signal, admission: Admission) -> Callable[[bytes, Any], Awaitable[bytes]]:
-    async def export(raw: bytes, context: "grpc.aio.ServicerContext[bytes, bytes]") -> bytes:
+class _Arriving:
+    """Lets `ARRIVING` messages in at a time; the memory of those that wait is their senders'."""
+
+    def __init__(self, config: "OtlpConfig") -> None:
+        self._within_s = config.body_timeout
+        self._slots = asyncio.Semaphore(ARRIVING)
+
+    async def next(self, context: Context) -> bytes:
+        """The message of a call.
+
+        Raises:
+            BusyError, SlowError: it did not come in time, for others that came, or for its sender.
+            MalformedError: it did not come whole.
+        """
+        asked = False
         try:
-            with admission.holding() as hold:
-                hold(len(raw))
-                rejected = await admission.take(signal, raw, hold, transport="grpc")
+            async with asyncio.timeout(self._within_s), self._slots:
+                asked = True
+                raw = await context.read()
+        except TimeoutError:
+            raise SlowError("the message took too long") if asked else BusyError("too many messages come in") from None
+        if not isinstance(raw, bytes):
+            raise MalformedError("no whole message came")  # cut off, or too large, of which gRPC has told the sender
+        return raw
+
+
+def _exporting(signal: Signal, admission: Admission, arriving: _Arriving) -> Callable[[Any, Context], Awaitable[bytes]]:
+    async def take(context: Context) -> bytes:
+        raw = await arriving.next(context)
+        with admission.holding() as hold:
+            hold(len(raw))
+            rejected = await admission.take(signal, raw, hold, transport="grpc")
+        return response(signal, rejected).SerializeToString()
+
+    async def export(_requests: object, context: Context) -> bytes:
+        try:
+            return await take(context)
         except BridgeError as error:
             refused = admission.refused(error)
-            details = (("grpc-status-details-bin", _status(refused)),)
-            await context.abort(CODES[refused.code], refused.message, trailing_metadata=details)
-            raise  # abort has raised already
-        return response(signal, rejected).SerializeToString()
+        # Out here what is raised has no hold on the error, and with it on the message.
+        details = (("grpc-status-details-bin", _status(refused)),)
+        await context.abort(CODES[refused.code], refused.message, trailing_metadata=details)
+        raise AssertionError("abort raises")
 
     return export
 

@@ -6,8 +6,6 @@ the heads.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -20,7 +18,7 @@ from otel_bridge import otlp_json
 from otel_bridge.batch import Signal
 from otel_bridge.component import Host
 from otel_bridge.errors import BridgeError, FilesError, MalformedError, TooLargeError
-from otel_bridge.receivers.otlp.admission import Admission, Hold, Unpack, response
+from otel_bridge.receivers.otlp.admission import Admission, Close, Hold, Unpack, response
 from otel_bridge.receivers.otlp.unpack import ENCODINGS
 
 if TYPE_CHECKING:
@@ -71,9 +69,8 @@ class _Head:
         return self.get(b"content-type").partition(b";")[0].strip()
 
 
-@asynccontextmanager
-async def serve_http(config: "OtlpConfig", endpoint: str, admission: Admission, host: Host) -> AsyncIterator[str]:
-    """Serve until the block ends; yields the address that was bound, as host:port.
+async def serve_http(config: "OtlpConfig", endpoint: str, admission: Admission, host: Host) -> tuple[str, Close]:
+    """Serve until it is closed; the address that was bound, as host:port, and how to close it.
 
     Raises:
         FilesError: the address can not be bound.
@@ -87,11 +84,12 @@ async def serve_http(config: "OtlpConfig", endpoint: str, admission: Admission, 
             f"http: {endpoint} can not be bound ({error.strerror}): is another program using it? "
             "Stop it, or choose another address"
         ) from error
-    try:
-        yield f"{name}:{server.sockets[0].getsockname()[1]}"
-    finally:
+
+    async def close() -> None:
         server.close()
         await door.close()
+
+    return f"{name}:{server.sockets[0].getsockname()[1]}", close
 
 
 class _Door:
