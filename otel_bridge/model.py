@@ -4,13 +4,18 @@ Exporters take translations, merged and split as delivery needs: every observati
 so any part of a translation can be sent by itself.
 """
 
-from collections.abc import Sequence
+import math
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
 
 from otel_bridge.batch import DEFAULT_TENANT
 from otel_bridge.trace import Known
+
+NOT_IN_ENVIRONMENT = re.compile(r"[^a-z0-9_-]+")
+MAX_ENVIRONMENT = 40
 
 Json: TypeAlias = bool | int | float | str | list[Any] | dict[str, Any] | None
 
@@ -28,6 +33,10 @@ class ObservationType(StrEnum):
     EMBEDDING = "EMBEDDING"
     EVALUATOR = "EVALUATOR"
     GUARDRAIL = "GUARDRAIL"
+
+
+CALLS = (ObservationType.GENERATION, ObservationType.EMBEDDING)
+"""Calls of a model: what counts tokens and has a price."""
 
 
 class Level(StrEnum):
@@ -59,7 +68,8 @@ class Usage(dict[str, int]):
     ) -> "Usage | None":
         """Read counts where cached and audio tokens are inside `input`, reasoning and audio inside `output`.
 
-        Where `total` is given and only fits the other way, or the parts exceed the whole, they are read as beside it.
+        Where a `total` only fits the other way, or the parts exceed the whole, they are read as beside it; where the
+        total leaves no room for that, the parts are cut to the whole: the sum is never more than was said.
         None if neither side was counted.
         """
         return cls._of(
@@ -79,7 +89,10 @@ class Usage(dict[str, int]):
         output_audio: int | None = None,
         total: int | None = None,
     ) -> "Usage | None":
-        """The same where cached tokens are beside `input`, as Anthropic and Bedrock count them."""
+        """The same where cached tokens are beside `input`, as Anthropic and Bedrock count them, whatever the total.
+
+        A total that is the sum of both sides leaves them out.
+        """
         return cls._of(input, output, cache_read, cache_write, reasoning, input_audio, output_audio, total, beside=True)
 
     @classmethod
@@ -101,20 +114,23 @@ class Usage(dict[str, int]):
         cached = (cache_read or 0) + (cache_write or 0)
         thought = reasoning or 0
         counted_in, counted_out = input or 0, output or 0
-        if total is not None and input is not None and output is not None:
-            fits = [
-                (aside, apart)
-                for aside in (beside, not beside)
-                for apart in (False, True)
-                if counted_in + cached * aside + counted_out + thought * apart == total
-            ]
-            beside, thought_beside = fits[0] if fits else (beside, False)
-        else:
-            thought_beside = False
-        if not beside and cached <= counted_in:
-            counted_in -= cached
-        if not thought_beside and thought <= counted_out:
-            counted_out -= thought
+        room = math.inf if total is None else total - counted_in - counted_out
+        aside, apart = beside, False  # cached tokens beside the input, thoughts beside the output
+        if input is not None and output is not None:
+            ways = [(way, with_thoughts) for way in (beside, not beside) for with_thoughts in (False, True)]
+            fits = (way for way in ways if cached * way[0] + thought * way[1] == room)
+            aside, apart = next(fits, (beside, False))
+        room -= cached * aside + thought * apart
+        if not (aside or beside):
+            if counted_in < cached <= room:
+                room -= cached
+            else:
+                cache_read = min(cache_read or 0, counted_in)
+                cache_write = min(cache_write or 0, counted_in - cache_read)
+                counted_in -= cache_read + cache_write
+        if not apart and not counted_out < thought <= room:
+            reasoning = min(thought, counted_out)
+            counted_out -= reasoning
         heard = input_audio if input_audio and input_audio <= counted_in else 0
         spoken = output_audio if output_audio and output_audio <= counted_out else 0
         usage = cls()
@@ -132,6 +148,31 @@ class Usage(dict[str, int]):
         usage.update((name, part) for name, part in parts.items() if part)
         usage["total"] = sum(usage.values())
         return usage
+
+
+def as_environment(said: str | None) -> str | None:
+    """An environment that Langfuse takes: [a-z0-9_-], at most 40, not beginning with `langfuse`; None if none is left.
+
+    It takes anything else for "default" without a word.
+    """
+    if not said:
+        return None
+    clean = NOT_IN_ENVIRONMENT.sub("-", said.lower()).strip("-")
+    while clean.startswith("langfuse"):
+        clean = clean.removeprefix("langfuse").lstrip("-_")
+    return clean[:MAX_ENVIRONMENT] or None
+
+
+def renamed(metadata: dict[str, Any], reserved: Iterable[str]) -> dict[str, Any]:
+    """Metadata without reserved keys: these get as many `_` before them as it takes to be no other key."""
+    names = {key: _free(key, metadata) for key in reserved if key in metadata}
+    return {names.get(key, key): item for key, item in metadata.items()} if names else metadata
+
+
+def _free(key: str, taken: dict[str, Any]) -> str:
+    while key in taken:
+        key = f"_{key}"
+    return key
 
 
 @dataclass(slots=True)

@@ -52,19 +52,19 @@ class Known:
     """What earlier parts of a trace leave behind for later ones; small, and plain JSON when written down.
 
     attributes: the trace attributes that were sent (name, session, user, tags ...), for later parts to repeat.
-    usage_below: ids of spans that have not come yet, below which usage has been counted.
-    usage_at: ids of spans whose own count stood for what is below them.
+    unsure: those of them that a surer word of a later part displaces, and how unsure they are (`translate.propagate`).
+    spans: the spans that were sent, whose usage and cost count, and what stands above them (`translate.sent`).
     calls: the providers' ids of responses whose usage has been counted, in earlier parts or in another trace.
-    root_id: the observation that was sent as the root, or None while there is none.
+    root_id: the observation that was sent as the root or in its place, or None while there is none.
     from_logs: roots that were made out of log records, for later parts not to make them again.
     """
 
     attributes: dict[str, Any] = field(default_factory=dict)
-    usage_below: list[str] = field(default_factory=list)
-    usage_at: list[str] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
-    root_id: str | None = None
     from_logs: list[str] = field(default_factory=list)
+    root_id: str | None = None
+    spans: str = ""
+    unsure: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

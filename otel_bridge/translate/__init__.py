@@ -1,5 +1,8 @@
 """Traces in, Langfuse's observations and scores out: one place for all dialects, both doors and all exporters."""
 
+from collections.abc import Container
+
+import orjson
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from otel_bridge.model import ObservationType, Omitted, TraceAttributes, Translation
@@ -7,11 +10,13 @@ from otel_bridge.trace import Known, Trace
 from otel_bridge.translate import logs, observe, propagate, scores
 from otel_bridge.translate.as_json import to_json
 from otel_bridge.translate.choose import dialects, read
+from otel_bridge.translate.dialect import derived_key
 from otel_bridge.translate.explain import explain
 from otel_bridge.translate.gather import gather, traces_of
 from otel_bridge.translate.price import Prices
+from otel_bridge.translate.sent import Sent, digest, unpack
 from otel_bridge.translate.span import LogView, SpanView, attributes
-from otel_bridge.translate.tree import Node, arrange
+from otel_bridge.translate.tree import Node, arrange, remember, uncount
 
 __all__ = ["Prices", "dialects", "explain", "gather", "to_json", "traces_of", "translate"]
 
@@ -22,11 +27,15 @@ def translate(trace: Trace, prices: Prices | None = None) -> Translation:
     """One part of a trace as Langfuse shows it; never raises for what spans and log records contain.
 
     Every span becomes one observation under its own id. Spans that have no valid ids or times are `rejected`;
-    of two spans with one id the shorter is `dropped`, unless they are the same. With `prices`, calls whose cost
-    nobody said have one too.
+    of two spans with one id the shorter is `dropped`, unless they are the same. What an earlier part sent stands: its
+    spans are `dropped` when they come again, and if they come with another content become an EVENT without usage
+    below what was sent. With `prices`, calls whose cost nobody said have one too.
     """
     translation = Translation(tenant=trace.tenant)
-    spans = _views(trace, translation)
+    spans, digests = _views(trace, translation)
+    before = unpack(trace.known.spans) if trace.known else {}
+    for span in [span for span in spans.values() if _came_again(span, before, digests, translation)]:
+        del spans[span.id]
     joined = logs.views(trace.logs)
     loose = logs.join(spans, joined)
     if not trace.key:
@@ -35,23 +44,28 @@ def translate(trace: Trace, prices: Prices | None = None) -> Translation:
     said = TraceAttributes(trace.key)
     nodes: dict[str, Node] = {}
     made = logs.spans_of(trace, spans, loose)
+    digests |= {span.id: digest(_content(span)) for span in made}
+    made = [span for span in made if not _came_again(span, before, digests, translation)]
     for span in (*spans.values(), *made):
         translation.scores += scores.of_span(span)
         node = _observe(span, nodes, said)
         translation.scores += scores.of_judgements(node.reading.judgements, span)
+        if span.id in before:
+            _below_sent(node, nodes, digests)
     answered = {id_: node.span for node in reversed(nodes.values()) if (id_ := node.reading.response_id)}
     for log in loose:
         score = scores.of_log(log, answered.get(scores.response_id(log.attrs) or ""), trace.key)
         if score is not None:
             translation.scores.append(score)
         else:
-            _event(trace, log, nodes, said)
-    tree = arrange(nodes, trace)
-    _remember(tree.known, made)
-    propagate.tell(said, tree)
+            _event(trace, log, nodes, said, before)
+    tree = arrange(nodes, trace, before)
+    attributes, unsure = propagate.tell(said, tree)
     if prices is not None:
         prices.tell(tree.order)
-    translation.known = tree.known
+    translation.known = remember(tree, digests)
+    translation.known.attributes, translation.known.unsure = attributes, unsure
+    _remember_roots(translation.known, made)
     translation.traces = [said] if nodes else []
     translation.observations = sorted(
         (node.observation for node in nodes.values()), key=lambda seen: (seen.start_ns, -seen.end_ns, seen.id)
@@ -61,8 +75,8 @@ def translate(trace: Trace, prices: Prices | None = None) -> Translation:
     return translation
 
 
-def _views(trace: Trace, translation: Translation) -> dict[str, SpanView]:
-    """The spans by id, in order of time; the invalid and the repeated told apart."""
+def _views(trace: Trace, translation: Translation) -> tuple[dict[str, SpanView], dict[str, bytes]]:
+    """The spans by id, in order of time, and digests of them; the invalid and the repeated told apart."""
     taken: dict[str, Span] = {}
     found: dict[str, SpanView] = {}
     resources: dict[int, dict[str, object]] = {}
@@ -81,7 +95,36 @@ def _views(trace: Trace, translation: Translation) -> dict[str, SpanView]:
             if _wire(record.span) > _wire(taken[view.id]):
                 taken[view.id] = record.span
                 found[view.id] = view
-    return found
+    return found, {id_: digest(_wire(span)[1]) for id_, span in taken.items()}
+
+
+def _came_again(span: SpanView, before: dict[str, Sent], digests: dict[str, bytes], translation: Translation) -> bool:
+    """Was it sent by an earlier part, as it is?"""
+    sent = before.get(span.id)
+    if sent is None or (sent.digest != digests[span.id] and _changed_id(span, digests) not in before):
+        return False
+    translation.dropped.append(Omitted(span.id, span.trace_id, "duplicate_span_id"))
+    return True
+
+
+def _changed_id(span: SpanView, digests: dict[str, bytes]) -> str:
+    return derived_key(span.trace_id, span.id, digests[span.id].hex())[: SPAN_ID_BYTES * 2]
+
+
+def _below_sent(node: Node, nodes: dict[str, Node], digests: dict[str, bytes]) -> None:
+    """What was sent may be immutable: what else is said of it later stands below it, and counts nothing."""
+    span, seen = node.span, node.observation
+    del nodes[span.id]
+    span.id, span.parent_id = _changed_id(span, digests), span.id
+    seen.id, seen.parent_id, seen.type = span.id, span.parent_id, ObservationType.EVENT
+    uncount(seen)
+    nodes[span.id] = node
+
+
+def _content(span: SpanView) -> bytes:
+    """A span that was made out of log records, as bytes that the same records always give."""
+    said = [span.name, span.parent_id, span.start_ns, span.end_ns, span.attrs, [log.left() for log in span.logs]]
+    return orjson.dumps(said, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
 
 
 def _wire(span: Span) -> tuple[int, bytes]:
@@ -105,16 +148,18 @@ def _observe(span: SpanView, nodes: dict[str, Node], trace: TraceAttributes) -> 
     return node
 
 
-def _remember(known: Known, made: list[SpanView]) -> None:
+def _remember_roots(known: Known, made: list[SpanView]) -> None:
     """A root made out of log records is made once, and does not say that the trace has ended, as a span's would."""
     known.from_logs = sorted({*known.from_logs, *(span.id for span in made if not span.parent_id)})
     if known.root_id in known.from_logs:
         known.root_id = None
 
 
-def _event(trace: Trace, log: LogView, nodes: dict[str, Node], said: TraceAttributes) -> None:
+def _event(trace: Trace, log: LogView, nodes: dict[str, Node], said: TraceAttributes, before: Container[str]) -> None:
     """A record whose span is not here becomes an event without usage: below that span, else below the topmost."""
     span = logs.event_of(trace.key, log)
+    if span.id in before:
+        return
     if span.parent_id not in nodes and trace.part == 0 and trace.settled.complete:
         top = next((node for node in nodes.values() if node.span.parent_id not in nodes), None)
         if top is not None:

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from otel_bridge.model import Observation, Omitted, Score, TraceAttributes, Translation
+from otel_bridge.model import Observation, Omitted, Score, TraceAttributes, Translation, renamed
 
 NS = 1_000_000_000
 MS_DIGITS = 3
@@ -69,8 +69,7 @@ def _observation(seen: Observation) -> dict[str, Any]:
         "costDetails": seen.cost,
         "promptName": seen.prompt_name,
         "promptVersion": seen.prompt_version,
-        "metadata": seen.metadata
-        | {"resourceAttributes": seen.resource, "scope": {"name": seen.scope_name, "version": seen.scope_version}},
+        "metadata": _metadata(seen),
         "environment": trace.environment,
         "release": trace.release,
         "version": seen.version or trace.version,
@@ -79,6 +78,12 @@ def _observation(seen: Observation) -> dict[str, Any]:
         "traceName": trace.name,
         "tags": trace.tags,
     }
+
+
+def _metadata(seen: Observation) -> dict[str, Any]:
+    """Langfuse's own keys beside the rest, where the same words get a `_` before them, as when they are sent."""
+    own = {"resourceAttributes": seen.resource, "scope": {"name": seen.scope_name, "version": seen.scope_version}}
+    return renamed(seen.metadata, own) | own
 
 
 def _score(score: Score) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from otel_bridge.translate.dialect import Dialect, Reading
 from otel_bridge.translate.span import SpanView
 
 MAX_REMEMBERED = 20_000  # keys and scopes come from outside
-MERGED = tuple(field for field in Reading.__slots__ if field not in ("metadata", "trace_metadata"))
+MAX_LENGTH = 200  # of one that is remembered
+MERGED = tuple(field for field in Reading.__slots__ if field not in ("by_hand", "metadata", "trace_metadata"))
 UNSHOWN = frozenset(
     {
         "type",
@@ -51,16 +52,24 @@ def fits(pattern: str, name: str) -> bool:
     return name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern
 
 
-@lru_cache(MAX_REMEMBERED)
 def by_scope(scope: str) -> Dialect | None:
     """The dialect that names this scope most precisely."""
+    return _by_scope(scope) if len(scope) <= MAX_LENGTH else _by_scope.__wrapped__(scope)
+
+
+@lru_cache(MAX_REMEMBERED)
+def _by_scope(scope: str) -> Dialect | None:
     found = [(len(pattern), dialect) for dialect in dialects() for pattern in dialect.scopes if fits(pattern, scope)]
     return max(found, key=lambda pair: pair[0])[1] if found else None
 
 
-@lru_cache(MAX_REMEMBERED)
 def by_mark(key: str) -> frozenset[int]:
     """The dialects, as places in `dialects()`, of which an attribute key or an event's name tells."""
+    return _by_mark(key) if len(key) <= MAX_LENGTH else _by_mark.__wrapped__(key)
+
+
+@lru_cache(MAX_REMEMBERED)
+def _by_mark(key: str) -> frozenset[int]:
     return frozenset(
         place
         for place, dialect in enumerate(dialects())
@@ -75,9 +84,8 @@ def always() -> frozenset[int]:
 
 
 @lru_cache(MAX_REMEMBERED)
-def in_order(marked: frozenset[int], scope: str) -> Sequence[Dialect]:
+def _in_order(marked: frozenset[int], own: Dialect | None) -> Sequence[Dialect]:
     """The speakers: what is explicit, the scope's own, the others by rank."""
-    own = by_scope(scope)
     others = [dialects()[place] for place in sorted(marked)]
     if own is None:
         return others
@@ -96,7 +104,7 @@ def speakers(span: SpanView) -> Sequence[Dialect]:
         marked |= by_mark(log.name)
         for key in log.attrs:
             marked |= by_mark(key)
-    return in_order(frozenset(marked), span.scope_name)
+    return _in_order(frozenset(marked), by_scope(span.scope_name))
 
 
 def read(span: SpanView) -> Reading:
@@ -106,6 +114,8 @@ def read(span: SpanView) -> Reading:
         said = dialect.read(span)
         if heard is None:
             heard = said
+            if dialect is explicit.DIALECT:
+                heard.by_hand = frozenset(field for field in MERGED if getattr(said, field) is not None)
         else:
             _hear(heard, said, dialect.name)
     return heard or Reading()

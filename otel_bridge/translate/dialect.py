@@ -7,10 +7,11 @@ import hashlib
 import math
 import re
 import sys
-from collections.abc import Callable, Iterable
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -24,6 +25,7 @@ NS = 1_000_000_000
 MS = 1_000_000
 LONGEST_MS = 1e9  # more than anything takes
 SPAN_ID_BYTES = 8
+T = TypeVar("T")
 JSON_OPENERS = frozenset({"{", "[", '"'})
 
 
@@ -55,6 +57,7 @@ class Reading:
     aggregate: the usage is a sum over the spans below, also where the type is GENERATION.
     noise: of no interest to who looks at agents; it is shown at level DEBUG.
     judgements: evaluation results in the dialect's own words; those in the conventions' are found without it.
+    by_hand: which of the others were set by hand, as `langfuse.*`; `choose` fills it in.
     """
 
     type: ObservationType | None = None
@@ -87,6 +90,7 @@ class Reading:
     aggregate: bool | None = None
     noise: bool | None = None
     judgements: list[Judgement] | None = None
+    by_hand: frozenset[str] = frozenset()
     metadata: dict[str, Any] = field(default_factory=dict)
     trace_metadata: dict[str, Any] = field(default_factory=dict)
 
@@ -137,6 +141,17 @@ def text(attrs: dict[str, Any], *keys: str) -> str | None:
             found: str = attrs.pop(key)
             _drop_equal(attrs, keys, found)
             return found
+    return None
+
+
+def identifier(attrs: dict[str, Any], *keys: str) -> str | None:
+    """Pop the first that names somebody or something: text, or a whole number as text."""
+    for key in keys:
+        said = attrs.get(key)
+        if (isinstance(said, str) and said) or (isinstance(said, int) and not isinstance(said, bool)):
+            del attrs[key]
+            _drop_equal(attrs, keys, said)
+            return str(said)
     return None
 
 
@@ -384,6 +399,14 @@ def began_ns(log: LogView) -> int:
     """When what a record reports began: it comes at the end, and says `duration_ms`."""
     took = finite(log.attrs.get("duration_ms"))
     return max(0, log.time_ns - round(took * MS)) if took and 0 < took < LONGEST_MS else log.time_ns
+
+
+def nearest(told: Sequence[T], at_ns: int, when: Callable[[T], int]) -> int | None:
+    """The place of what is nearest to a moment, of equals the first; `told` is in order of the time `when` gives."""
+    after = bisect_left(told, at_ns, key=when)
+    if after and (after == len(told) or at_ns - when(told[after - 1]) <= when(told[after]) - at_ns):
+        return bisect_left(told, when(told[after - 1]), key=when)
+    return after if told else None
 
 
 def made_of(log: LogView, name: str, parent_id: str, own_id: str = "") -> SpanView:

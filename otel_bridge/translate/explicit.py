@@ -6,11 +6,13 @@ https://langfuse.com/integrations/native/opentelemetry#property-mapping
 from typing import Any
 
 from otel_bridge.model import Level, ObservationType, Usage
+from otel_bridge.translate import provider
 from otel_bridge.translate.dialect import (
     Dialect,
     Reading,
     finite,
     from_json,
+    identifier,
     moment,
     nested,
     strings,
@@ -41,21 +43,6 @@ LEVELS = {
     "critical": Level.ERROR,
 }
 
-# What clients hand over where buckets are expected: the shapes of OpenAI's chat, Responses and older JavaScript APIs.
-SIDES = {
-    "prompt_tokens": "input",
-    "promptTokens": "input",
-    "input_tokens": "input",
-    "inputTokens": "input",
-    "completion_tokens": "output",
-    "completionTokens": "output",
-    "output_tokens": "output",
-    "outputTokens": "output",
-    "total_tokens": "total",
-    "totalTokens": "total",
-}
-DETAILS = ("prompt_tokens_details", "input_tokens_details", "completion_tokens_details", "output_tokens_details")
-
 
 def read(span: SpanView) -> Reading:
     """Take all `langfuse.*` attributes; of what they can hold and don't, the rest stays."""
@@ -72,8 +59,8 @@ def read(span: SpanView) -> Reading:
         level=_of(attrs, "langfuse.observation.level", LEVELS),
         status_message=text(attrs, "langfuse.observation.status_message"),
         prompt_name=text(attrs, "langfuse.observation.prompt.name", "langfuse.prompt.name"),
-        session_id=text(attrs, "langfuse.session.id"),
-        user_id=text(attrs, "langfuse.user.id"),
+        session_id=identifier(attrs, "langfuse.session.id"),
+        user_id=identifier(attrs, "langfuse.user.id"),
         trace_name=text(attrs, "langfuse.trace.name"),
         environment=text(attrs, "langfuse.environment"),
         release=text(attrs, "langfuse.release"),
@@ -103,8 +90,8 @@ def read(span: SpanView) -> Reading:
 def _compat(reading: Reading) -> None:
     """Older SDKs and LangChain's handler name session, user and tags in the metadata."""
     for metadata in (reading.metadata, reading.trace_metadata):
-        reading.session_id = reading.session_id or text(metadata, "langfuse_session_id")
-        reading.user_id = reading.user_id or text(metadata, "langfuse_user_id")
+        reading.session_id = reading.session_id or identifier(metadata, "langfuse_session_id")
+        reading.user_id = reading.user_id or identifier(metadata, "langfuse_user_id")
         if reading.tags is None and (tags := strings(metadata.get("langfuse_tags"))):
             reading.tags = tags
             del metadata["langfuse_tags"]
@@ -160,41 +147,44 @@ def _usage(attrs: dict[str, Any]) -> Usage | None:
     said = from_json(attrs.get(key))
     if not isinstance(said, dict):
         return None
-    found = usage_of(said)
+    found, rest = usage_of(said)
     if found is not None:
         del attrs[key]
+        if rest:
+            attrs[key] = rest
     return found
 
 
-def usage_of(said: dict[str, Any]) -> Usage | None:
-    """Buckets made by hand as they are; what looks like an API's answer, or adds up to less, is made exclusive."""
-    if any(name in said for name in SIDES):
-        return _provider(said)
+def usage_of(said: dict[str, Any]) -> tuple[Usage | None, dict[str, Any]]:
+    """Buckets made by hand, and what is none; an API's counts in their place are made exclusive.
+
+    Where a total says that the parts of a side (`input_...`, `output_...`) are inside it, they are taken off it.
+    """
+    if not said.keys().isdisjoint(provider.SIDES):
+        return provider.usage(said)
     counted = {name: found for name, item in said.items() if (found := whole(item)) is not None}
+    rest = {name: item for name, item in said.items() if name not in counted and item is not None}
     total = counted.pop("total", None)
     if not counted:
-        return None
+        return None, {}
     usage = Usage(counted)
-    for side in ("input", "output"):
-        parts = sum(found for name, found in counted.items() if name != side and name.startswith(f"{side}_"))
-        if total is not None and total < sum(counted.values()) and parts <= counted.get(side, -1):
-            usage[side] -= parts  # what the parts name is inside the whole
+    for side in _inside(counted, total):
+        usage[side] -= _parts(counted, side)
     usage["total"] = sum(usage.values())
-    return usage
+    return usage, rest
 
 
-def _provider(said: dict[str, Any]) -> Usage | None:
-    sides = {SIDES[name]: whole(item) for name, item in said.items() if name in SIDES}
-    inner = {name: whole(n) for key in DETAILS if isinstance(said.get(key), dict) for name, n in said[key].items()}
-    read = inner.get("cached_tokens") or whole(said.get("cache_read_input_tokens"))
-    return Usage.inclusive(
-        sides.get("input"),
-        sides.get("output"),
-        cache_read=read,
-        cache_write=inner.get("cache_write_tokens") or whole(said.get("cache_creation_input_tokens")),
-        reasoning=inner.get("reasoning_tokens"),
-        total=sides.get("total"),
-    )
+def _inside(counted: dict[str, int], total: int | None) -> tuple[str, ...]:
+    """The sides that hold their parts: so many that the sum is the total, or all if none is."""
+    if total is None or total >= sum(counted.values()):
+        return ()
+    holding = tuple(side for side in ("input", "output") if _parts(counted, side) <= counted.get(side, -1))
+    over = sum(counted.values()) - total
+    return next(((side,) for side in reversed(holding) if _parts(counted, side) == over), holding)
+
+
+def _parts(counted: dict[str, int], side: str) -> int:
+    return sum(found for name, found in counted.items() if name.startswith(f"{side}_"))
 
 
 def _cost(attrs: dict[str, Any]) -> dict[str, float] | None:

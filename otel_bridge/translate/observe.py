@@ -1,14 +1,18 @@
 """One observation out of a span and its reading: what no dialect took becomes metadata."""
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
-from otel_bridge.model import Level, Observation, ObservationType, TraceAttributes
+from otel_bridge.model import Json, Level, Observation, ObservationType, TraceAttributes
 from otel_bridge.translate.dialect import Reading
-from otel_bridge.translate.span import SpanView
+from otel_bridge.translate.shown import Shown
+from otel_bridge.translate.span import Event, SpanView
 
-NOT_IN_ENVIRONMENT = re.compile(r"[^a-z0-9_-]+")
-MAX_ENVIRONMENT = 40
+LONG = 200  # characters from which a text in the metadata is worth comparing with the content
+OTHER_WORDS = (".input", ".output")  # content as another dialect read it
+FLOOD = 20  # events of one name
+STREAMED = re.compile(r"chunk|token", re.IGNORECASE)
 
 
 def observation(span: SpanView, reading: Reading, trace: TraceAttributes) -> Observation:
@@ -52,6 +56,7 @@ def _metadata(span: SpanView, reading: Reading) -> dict[str, Any]:
         if key in metadata and metadata[key] != item:
             metadata[f"attribute.{key}"] = metadata[key]
         metadata[key] = item
+    _drop_shown(metadata, reading)
     metadata.update(span.extra)
     if span.kind:
         metadata["otel.kind"] = span.kind
@@ -60,10 +65,7 @@ def _metadata(span: SpanView, reading: Reading) -> dict[str, Any]:
     if span.status_message and span.status_message != reading.status_message:
         metadata["otel.status_message"] = span.status_message
     if span.events:
-        metadata["otel.events"] = [
-            {"name": event.name, "time_ns": event.time_ns} | ({"attributes": event.attrs} if event.attrs else {})
-            for event in span.events
-        ]
+        metadata["otel.events"] = _events(span.events, reading)
     if span.logs:
         metadata["otel.logs"] = [log.left() for log in span.logs]
     if reading.prompt_name and reading.prompt_version is None:
@@ -71,14 +73,66 @@ def _metadata(span: SpanView, reading: Reading) -> dict[str, Any]:
     return metadata
 
 
-def environment(said: str | None) -> str | None:
-    """An environment that Langfuse takes: [a-z0-9_-], at most 40, not beginning with `langfuse`; None if none is left.
+def _drop_shown(metadata: dict[str, Any], reading: Reading) -> None:
+    """Content that the observation shows, word for word, isn't told a second time."""
+    if reading.input is None and reading.output is None:
+        return
+    long = [key for key, item in metadata.items() if type(item) is str and len(item) > LONG]
+    long += [key for key in reading.metadata if key.endswith(OTHER_WORDS) and key not in long]
+    if long:
+        shown = Shown(reading)
+        for key in long:
+            if shown.rest(metadata[key]) is None:
+                del metadata[key]
 
-    It takes anything else for "default" without a word.
-    """
-    if not said:
+
+def _events(events: list[Event], reading: Reading) -> list[dict[str, Any]]:
+    """Events as they are; of each flood of a stream's pieces, all in the output, how many they were and when."""
+    if len(events) <= FLOOD:
+        return [_event(event) for event in events]
+    by_name: dict[str, list[Event]] = {}
+    for event in events:
+        by_name.setdefault(event.name, []).append(event)
+    floods = {
+        name: summary
+        for name, same in by_name.items()
+        if len(same) > FLOOD and STREAMED.search(name) and (summary := _flood(same, reading)) is not None
+    }
+    told: list[dict[str, Any]] = []
+    for event in events:
+        if event.name not in floods:
+            told.append(_event(event))
+        elif event is by_name[event.name][0]:
+            told.append(floods[event.name])
+    return told
+
+
+def _event(event: Event) -> dict[str, Any]:
+    return {"name": event.name, "time_ns": event.time_ns} | ({"attributes": event.attrs} if event.attrs else {})
+
+
+def _flood(same: list[Event], reading: Reading) -> dict[str, Any] | None:
+    """One entry for many events, with what all say alike; None if one says what is not in the output."""
+    alike: dict[str, Any] = {}
+    if any(event.attrs.keys() != same[0].attrs.keys() for event in same):
         return None
-    clean = NOT_IN_ENVIRONMENT.sub("-", said.lower()).strip("-")
-    while clean.startswith("langfuse"):
-        clean = clean.removeprefix("langfuse").lstrip("-_")
-    return clean[:MAX_ENVIRONMENT] or None
+    for key in same[0].attrs:
+        items = [event.attrs[key] for event in same]
+        if all(item == items[0] for item in items):
+            alike[key] = items[0]
+        elif not all(isinstance(item, str | int | None) for item in items):
+            return None
+        else:
+            pieces = "".join(item for item in items if isinstance(item, str))
+            if not any(pieces in said for said in _texts(reading.output)):
+                return None
+    summary = {"name": same[0].name, "count": len(same), "time_ns": same[0].time_ns, "last_time_ns": same[-1].time_ns}
+    return summary | ({"attributes": alike} if alike else {})
+
+
+def _texts(said: Json) -> Iterator[str]:
+    if isinstance(said, str):
+        yield said
+    elif isinstance(said, dict | list):
+        for inner in said.values() if isinstance(said, dict) else said:
+            yield from _texts(inner)

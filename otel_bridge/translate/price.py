@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
-from otel_bridge.model import Observation
-from otel_bridge.translate.tree import ACTORS, CALLS, Node
+from otel_bridge.model import CALLS, Observation
+from otel_bridge.translate.tree import ACTORS, Node
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, Provider
@@ -99,10 +99,9 @@ class Prices:
         said = {id(node): node for node in order if node.observation.cost}
         for node in said.values():
             node.observation.metadata[COST_SOURCE] = SAID
-        around = {id(above) for node in said.values() for above, apart in _above(node) if not apart}
         for node in order:
             seen = node.observation
-            if seen.cost or not seen.usage or not seen.model or seen.type not in CALLS or id(node) in around:
+            if seen.cost or not seen.usage or not seen.model or seen.type not in CALLS or node.paid:
                 continue
             if said and any(id(above) in said and not (apart and _is_call(above)) for above, apart in _above(node)):
                 continue

@@ -1,13 +1,13 @@
 """What is said of the trace as a whole, from wherever in it somebody says it, for every observation to carry.
 
-What earlier parts said stands; then the root is heard first, then the others by time, then the resource.
+What was set by hand is heard before what was only said, and that before what requests carry along; among those the
+root, then the others by time; then the root's resource. What earlier parts said stands unless a later one is surer.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from otel_bridge.model import TraceAttributes
-from otel_bridge.translate.observe import environment
+from otel_bridge.model import TraceAttributes, as_environment
 from otel_bridge.translate.tree import Arranged, Node
 
 REMEMBERED = ("name", "user_id", "session_id", "tags", "environment", "release", "version", "public", "metadata")
@@ -27,17 +27,27 @@ SHOWN = {
 }
 
 
-def tell(said: TraceAttributes, tree: Arranged) -> None:
-    """Fill the trace's attributes, and write them down for later parts; all observations share `said`."""
+BY_HAND, SAID, IN_PASSING, OF_RESOURCE, OF_ROOT, OF_TOP = range(6)
+"""How sure a word is: set as `langfuse.*`; said; said by what carries requests, which knows of other sessions and
+users; the resource's; and, for the trace's name, that of its root, or of what stands for a root that has not come."""
+
+
+def tell(said: TraceAttributes, tree: Arranged) -> tuple[dict[str, Any], dict[str, int]]:
+    """Fill the trace's attributes, which all observations share; gives what of them later parts must know.
+
+    That is what was said, and how unsure it is, where somebody could be surer.
+    """
     for name, remembered in tree.known.attributes.items():
         if name in REMEMBERED:
             setattr(said, name, remembered)
+    unsure = {name: rank for name, rank in tree.known.unsure.items() if name in tree.known.attributes}
     root = tree.root
     speakers = sorted(tree.order, key=lambda node: (node is not root, node.span.start_ns, node.span.id))
-    for name in (*RESOURCE, "public"):
-        if getattr(said, name) is None:
-            setattr(said, name, _heard(name, speakers))
-    said.name = said.name or _first("trace_name", speakers)
+    for name in (*RESOURCE, "public", "name"):
+        heard = _heard(name, speakers) or (_named(root) if name == "name" else None)
+        if heard is not None and (getattr(said, name) is None or heard[1] < unsure.get(name, BY_HAND)):
+            setattr(said, name, heard[0])
+            unsure[name] = heard[1]
     said.tags = list(dict.fromkeys([*said.tags, *(tag for node in speakers for tag in node.reading.tags or ())]))
     said.metadata = {key: item for node in reversed(speakers) for key, item in node.reading.trace_metadata.items()} | (
         said.metadata
@@ -46,34 +56,59 @@ def tell(said: TraceAttributes, tree: Arranged) -> None:
         _tell_root(said, speakers, root)
     for node in speakers:
         _keep_different(node, said)
-    tree.known.attributes = {name: got for name in REMEMBERED if (got := getattr(said, name)) not in (None, [], {})}
+        if unsure.get("version") == OF_RESOURCE:
+            node.observation.version = node.observation.version or _of_resource("version", node)
+    attributes = {name: got for name in REMEMBERED if (got := getattr(said, name)) not in (None, [], {})}
+    return attributes, {name: rank for name, rank in unsure.items() if rank != BY_HAND}
 
 
-def _first(field: str, speakers: Sequence[Node], clean: Callable[[Any], Any] | None = None) -> Any:
-    """What the first says who says anything that is still something when cleaned."""
+def _first(field: str, speakers: Sequence[Node]) -> Any:
+    """What the first says who says anything."""
+    return next((heard for node in speakers if (heard := getattr(node.reading, field)) is not None), None)
+
+
+def _heard(name: str, speakers: Sequence[Node]) -> tuple[Any, int] | None:
+    """What the first of the surest says that is still something when cleaned, else the resource of the root."""
+    field = "trace_name" if name == "name" else name
+    found: tuple[Any, int] | None = None
     for node in speakers:
         heard = getattr(node.reading, field)
-        if heard is not None and (clean is None or (heard := clean(heard)) is not None):
+        if heard is None or (name == "environment" and (heard := as_environment(heard)) is None):
+            continue
+        rank = _rank(node, field)
+        if found is None or rank < found[1]:
+            found = heard, rank
+    if found is None and speakers and (heard := _of_resource(name, speakers[0])) is not None:
+        return heard, OF_RESOURCE
+    return found
+
+
+def _rank(node: Node, field: str) -> int:
+    if field in node.reading.by_hand:
+        return BY_HAND
+    return IN_PASSING if node.span.kind and node.reading.type is None else SAID
+
+
+def _of_resource(name: str, node: Node) -> str | None:
+    for key in RESOURCE.get(name, ()):
+        text = node.span.resource.get(key)
+        if isinstance(text, int) and not isinstance(text, bool):
+            text = str(text)
+        if isinstance(text, str) and text and (heard := as_environment(text) if name == "environment" else text):
             return heard
     return None
 
 
-def _heard(field: str, speakers: Sequence[Node]) -> Any:
-    """What the first says who says anything, else the resource of the root."""
-    clean = environment if field == "environment" else None
-    heard = _first(field, speakers, clean)
-    if heard is not None or not speakers:
-        return heard
-    resource = speakers[0].span.resource
-    for key in RESOURCE.get(field, ()):
-        text = resource.get(key)
-        if isinstance(text, str) and text and (heard := clean(text) if clean else text):
-            return heard
-    return None
+def _named(root: Node | None) -> tuple[str, int] | None:
+    """Langfuse calls a trace by its root's name."""
+    if root is None or not root.observation.name:
+        return None
+    seen = root.observation
+    return seen.name, OF_TOP if seen.parent_id else OF_ROOT
 
 
 def _tell_root(said: TraceAttributes, speakers: Sequence[Node], root: Node) -> None:
-    """Langfuse reads a trace's input and output off its root, and calls the trace by the root's name."""
+    """Langfuse reads a trace's input and output off its root."""
     seen = root.observation
     said.input = _first("trace_input", speakers)
     said.output = _first("trace_output", speakers)
@@ -83,7 +118,6 @@ def _tell_root(said: TraceAttributes, speakers: Sequence[Node], root: Node) -> N
         seen.output = said.output
     said.input = seen.input if said.input is None else said.input
     said.output = seen.output if said.output is None else said.output
-    said.name = said.name or seen.name
 
 
 def _keep_different(node: Node, said: TraceAttributes) -> None:

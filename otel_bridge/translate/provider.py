@@ -1,17 +1,42 @@
-"""Requests and responses of providers' APIs as chat messages and the rest, for who hands them on as they are.
+"""Requests, responses and token counts of providers' APIs in this house's words, for who hands them on as they are.
 
 Known shapes: OpenAI (chat, Responses, completions), Anthropic, Bedrock, Gemini, Ollama.
 """
 
 from typing import Any
 
-from otel_bridge.model import Json
+from otel_bridge.model import Json, Usage
+from otel_bridge.translate.dialect import whole
 from otel_bridge.translate.messages import message, system
 
 ASKED = ("messages", "input", "contents", "prompt")
 SYSTEM = ("system", "instructions", "system_instruction", "systemInstruction")
 CALLS = ("function_call", "custom_tool_call", "mcp_call")
 RESULTS = ("function_call_output", "custom_tool_call_output", "mcp_call_output")
+
+INPUT_COUNT = ("prompt_tokens", "promptTokens", "input_tokens", "inputTokens")
+OUTPUT_COUNT = ("completion_tokens", "completionTokens", "output_tokens", "outputTokens")
+TOTAL_COUNT = ("total_tokens", "totalTokens")
+INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
+OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details")
+CACHE_BESIDE = (
+    *("cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation"),
+    *("cacheReadInputTokens", "cacheWriteInputTokens"),
+)
+"""Words of Anthropic and Bedrock, who count cached tokens beside the input."""
+
+CACHE_READ = (
+    *("cached_tokens", "cache_read_input_tokens", "cacheReadInputTokens"),
+    *("cached_content_token_count", "cachedContentTokenCount"),
+)
+CACHE_WRITE = ("cache_creation_input_tokens", "cacheWriteInputTokens", "cache_write_tokens")
+REASONING = ("reasoning_tokens", "thoughts_token_count", "thoughtsTokenCount")
+FOR_1H = "ephemeral_1h_input_tokens"
+LASTING = ("ephemeral_5m_input_tokens", FOR_1H)
+PREDICTED = ("accepted_prediction_tokens", "rejected_prediction_tokens")
+SIDES = (*INPUT_COUNT, *OUTPUT_COUNT, *TOTAL_COUNT)
+READ_COUNTS = frozenset({*SIDES, *CACHE_READ, *CACHE_WRITE, *REASONING})
+READ_DETAILS = frozenset({*CACHE_READ, *CACHE_WRITE, *REASONING, *LASTING, *PREDICTED, "audio_tokens", "text_tokens"})
 
 Opened = tuple[Json, Json, dict[str, Any]]
 
@@ -103,3 +128,67 @@ def _call(item: dict[str, Any]) -> dict[str, Any]:
     return {"id": called, "type": "function", "function": given} | {
         key: more for key, more in rest.items() if more is not None
     }
+
+
+def usage(raw: Json) -> tuple[Usage | None, dict[str, Any]]:
+    """The counts of a response, as OpenAI, Anthropic or Bedrock name them, and what in them no bucket holds."""
+    if not isinstance(raw, dict):
+        return None, {}
+    counted = (Usage.exclusive if beside(raw) else Usage.inclusive)(
+        _count(raw, *INPUT_COUNT), _count(raw, *OUTPUT_COUNT), total=_count(raw, *TOTAL_COUNT), **parts(raw)
+    )
+    if counted is None:
+        return None, {}
+    answered, lasting = _object(raw, *OUTPUT_DETAILS), _object(raw, "cache_creation")
+    _split(counted, "input_cache_creation", "input_cache_creation_1h", _count(lasting, FOR_1H))
+    for key in PREDICTED:
+        _split(counted, "output", f"output_{key}", _count(answered, key))
+    rest = {key: _unread(item) for key, item in raw.items() if key not in READ_COUNTS}
+    return counted, {key: item for key, item in rest.items() if item not in (None, 0, "", {}, [])}
+
+
+def parts(raw: Json) -> dict[str, int | None]:
+    """Which of the counted tokens were cached, thought, heard or spoken, by the names `Usage` has for them."""
+    counted = raw if isinstance(raw, dict) else {}
+    asked, answered = _object(counted, *INPUT_DETAILS), _object(counted, *OUTPUT_DETAILS)
+    lasting = _object(counted, "cache_creation")
+    written = [found for key in LASTING if (found := _count(lasting, key)) is not None]
+    told = {
+        "cache_read": _count(counted | asked, *CACHE_READ),
+        "cache_write": _count(
+            {"cache_write_tokens": sum(written) if written else None} | counted | asked, *CACHE_WRITE
+        ),
+        "reasoning": _count(counted | answered, *REASONING),
+        "input_audio": _count(asked, "audio_tokens"),
+        "output_audio": _count(answered, "audio_tokens"),
+    }
+    if told["cache_write"] is None and written:
+        told["cache_write"] = sum(written)
+    return told
+
+
+def beside(raw: dict[str, Any]) -> bool:
+    """Are cached tokens counted beside the input? Details are of what is inside it."""
+    return not raw.keys().isdisjoint(CACHE_BESIDE) and "cached_tokens" not in _object(raw, *INPUT_DETAILS)
+
+
+def _split(counted: Usage, bucket: str, finer: str, tokens: int | None) -> None:
+    if tokens and tokens <= counted.get(bucket, 0):
+        counted[bucket] -= tokens
+        counted[finer] = tokens
+
+
+def _unread(item: Json) -> Json:
+    """Of details those that no bucket holds; text is what is left when they are taken away."""
+    if not isinstance(item, dict):
+        return item
+    return {key: more for key, more in item.items() if key not in READ_DETAILS and more not in (None, 0)}
+
+
+def _count(raw: dict[str, Any], *keys: str) -> int | None:
+    return next((found for key in keys if (found := whole(raw.get(key))) is not None), None)
+
+
+def _object(raw: dict[str, Any], *keys: str) -> dict[str, Any]:
+    found: dict[str, Any] = next((raw[key] for key in keys if isinstance(raw.get(key), dict)), {})
+    return {key: item for key, item in found.items() if item is not None}

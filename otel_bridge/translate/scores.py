@@ -3,6 +3,8 @@
 import uuid
 from typing import Any
 
+import orjson
+
 from otel_bridge.model import Json, Score
 from otel_bridge.translate.dialect import Judgement, finite
 from otel_bridge.translate.logs import EVALUATION
@@ -11,6 +13,8 @@ from otel_bridge.translate.span import LogView, SpanView
 NAMESPACE = uuid.UUID("6f0b7c1e-6f5c-5d6e-9c39-0d7a3d1f2b54")
 PREFIX = "gen_ai.evaluation."
 PLAIN = "score"
+MAX_LABEL = 100  # characters; what is longer is no category
+TRUTHS = ((0.0, "false"), (1.0, "true"))  # yes or no, where a value can only be a number
 RESPONSE_IDS = ("gen_ai.response.id", "llm.response.id", "ai.response.id")
 
 
@@ -27,7 +31,7 @@ def of_span(span: SpanView) -> list[Score]:
                 span.events.remove(event)
     for log in list(span.logs):
         if log.name in (EVALUATION, PLAIN):
-            score = _score(_named(log.attrs | _body(log), log.name), span, log.time_ns)
+            score = _of_record(log, span)
             if score is not None:
                 found.append(score)
                 span.logs.remove(log)
@@ -38,10 +42,17 @@ def of_log(log: LogView, span: SpanView | None, trace_id: str | None) -> Score |
     """The score of a record that belongs to no span: on the span whose response it names, else on the trace."""
     if log.name not in (EVALUATION, PLAIN):
         return None
-    score = _score(_named(log.attrs | _body(log), log.name), span, log.time_ns)
+    score = _of_record(log, span)
     if score is not None and span is None:
         score.trace_id, score.observation_id = trace_id, log.span_id or None
-        score.id = _id(score, log.time_ns)
+        score.id = _id(score, log.given | _body(log))
+    return score
+
+
+def _of_record(log: LogView, span: SpanView | None) -> Score | None:
+    score = _score(_named(log.attrs | _body(log), log.name), span, log.time_ns)
+    if score is not None:
+        score.id = _id(score, log.given | _body(log))
     return score
 
 
@@ -63,7 +74,7 @@ def of_judgements(judgements: list[Judgement] | None, span: SpanView) -> list[Sc
             comment=judged.comment,
             metadata=judged.metadata,
         )
-        score.id = _id(score, span.end_ns)
+        score.id = _id(score, judged.metadata)
         found.append(score)
     return found
 
@@ -97,7 +108,7 @@ def _score(attrs: dict[str, Any], span: SpanView | None, time_ns: int, *, pop: b
     explanation = attrs.get(f"{PREFIX}explanation")
     taken = {f"{PREFIX}name", f"{PREFIX}score.value", f"{PREFIX}score.label", f"{PREFIX}explanation"}
     metadata = {} if pop else {key: item for key, item in attrs.items() if key not in taken}
-    if label is not None and label != value:
+    if label is not None and label != value and data_type != "BOOLEAN":
         metadata["label"] = label
     score = Score(
         id="",
@@ -113,7 +124,7 @@ def _score(attrs: dict[str, Any], span: SpanView | None, time_ns: int, *, pop: b
     if pop:
         for key in taken:
             attrs.pop(key, None)
-    score.id = _id(score, time_ns)
+    score.id = _id(score, metadata)
     return score
 
 
@@ -122,11 +133,15 @@ def _value(said: Json, label: Json) -> tuple[float | str | None, str]:
         return float(said), "BOOLEAN"
     found = finite(said)
     if found is not None:
-        return found, "NUMERIC"
+        return found, "BOOLEAN" if (found, label) in TRUTHS else "NUMERIC"
     words = next((item for item in (label, said) if isinstance(item, str) and item), None)
-    return words, "CATEGORICAL"
+    return words, "CATEGORICAL" if words is None or len(words) <= MAX_LABEL else "TEXT"
 
 
-def _id(score: Score, time_ns: int) -> str:
-    """The same for the same judgement, however often it comes."""
-    return str(uuid.uuid5(NAMESPACE, f"{score.trace_id}:{score.observation_id}:{score.name}:{time_ns}"))
+def _id(score: Score, said: dict[str, Any]) -> str:
+    """The same for the same judgement however often it comes; `said` with it tells it from others of the moment."""
+    whole = [
+        *(score.trace_id, score.observation_id, score.name, score.timestamp_ns),
+        *(score.value, score.data_type, score.comment, said),
+    ]
+    return str(uuid.uuid5(NAMESPACE, orjson.dumps(whole, default=str, option=orjson.OPT_SORT_KEYS).decode()))

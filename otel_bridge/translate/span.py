@@ -71,7 +71,10 @@ class Event:
 
 @dataclass(slots=True)
 class LogView:
-    """A log record. `name` is its event name, wherever that was said; `body` and `attrs` are plain JSON."""
+    """A log record. `name` is its event name, wherever that was said; `body` and `attrs` are plain JSON.
+
+    given: the attributes as they came, for who must say the same of a record with its span and without.
+    """
 
     name: str
     time_ns: int
@@ -85,6 +88,7 @@ class LogView:
     resource: dict[str, Any] = field(default_factory=dict)
     observed_ns: int = 0
     size: int = 0
+    given: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(
@@ -111,6 +115,7 @@ class LogView:
             resource=resource,
             observed_ns=record.observed_time_unix_nano,
             size=size,
+            given=attrs,
         )
 
     def left(self) -> dict[str, Any]:

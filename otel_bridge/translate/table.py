@@ -7,7 +7,7 @@ OpenInference 0.1.x (Python) and 4.x (JavaScript), OpenLLMetry 0.38 to 0.62, Lan
 from typing import Any
 
 from otel_bridge.model import Usage
-from otel_bridge.translate.dialect import Reading, count, number, strings, text, within
+from otel_bridge.translate.dialect import Reading, count, identifier, number, strings, text, within
 from otel_bridge.translate.span import SpanView
 
 VERSION = "2026-11"
@@ -17,14 +17,20 @@ MAX_DELAY = 1e9  # more than any first token takes, in whatever unit
 SESSION = (
     "session.id",
     "gen_ai.conversation.id",
+    "gen_ai.session.id",
+    "langfuse_session_id",
     "session_id",
+    "sessionId",
     "gen_ai.thread.id",
-    "thread.id",
     "thread_id",
+    "threadId",
     "conversation.id",
     "conversation_id",
+    "conversationId",
+    "chat_id",
+    "chatId",
 )
-USER = ("user.id", "enduser.id", "user_id", "enduser.pseudo.id")
+USER = ("user.id", "enduser.id", "langfuse_user_id", "user_id", "userId", "enduser.pseudo.id")
 TAGS = ("tag.tags", "langfuse.tags")
 ENVIRONMENT = ("deployment.environment.name", "deployment.environment")
 
@@ -148,9 +154,13 @@ def usage(attrs: dict[str, Any], *, beside: bool) -> Usage | None:
 def cost(
     attrs: dict[str, Any], total: tuple[str, ...], inward: tuple[str, ...], outward: tuple[str, ...]
 ) -> dict[str, float] | None:
-    """Pop costs in US dollars; None where there are none or they are all 0, which emitters say of unknown prices."""
+    """Pop costs in US dollars; None where there are none.
+
+    Emitters say 0 of prices they don't know: if that is all, it is no cost, and stays where it was said.
+    """
     if attrs.keys().isdisjoint((*total, *inward, *outward)):
         return None
+    before = {key: attrs[key] for key in (*total, *inward, *outward) if key in attrs}
     said = {
         "input": number(attrs, *inward),
         "output": number(attrs, *outward),
@@ -158,6 +168,7 @@ def cost(
     }
     found = {bucket: dollars for bucket, dollars in said.items() if dollars is not None and dollars >= 0}
     if not any(found.values()):
+        attrs |= before
         return None
     found.setdefault("total", sum(found.values()))
     return found
@@ -182,12 +193,22 @@ def first_token(span: SpanView) -> int | None:
     return within(span, min(came)) if came else None
 
 
+def session(said: dict[str, Any]) -> str | None:
+    """Pop the session from attributes, or from metadata that a program gave along."""
+    return identifier(said, *SESSION) or text(said, "thread.id")  # a number there is the operating system's thread
+
+
+def user(said: dict[str, Any]) -> str | None:
+    """Pop the user, likewise."""
+    return identifier(said, *USER)
+
+
 def identity(attrs: dict[str, Any], reading: Reading) -> None:
     """Pop who and where from the spellings that any span may use, for what the reading does not say yet."""
     if reading.session_id is None:
-        reading.session_id = text(attrs, *SESSION)
+        reading.session_id = session(attrs)
     if reading.user_id is None:
-        reading.user_id = text(attrs, *USER)
+        reading.user_id = user(attrs)
     if reading.tags is None:
         for key in TAGS:
             if key in attrs and (tags := strings(attrs[key])):

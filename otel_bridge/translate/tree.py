@@ -4,15 +4,16 @@ Usage and cost are counted once: where spans below a span carry them, its own ar
 as `uncounted_usage`. Of two spans that report one call the poorer becomes a SPAN and gives the richer what it lacks.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
-from otel_bridge.model import Level, Observation, ObservationType
+from otel_bridge.model import CALLS, Level, Observation, ObservationType
 from otel_bridge.trace import Known, Settled, Trace
 from otel_bridge.translate.dialect import Reading
+from otel_bridge.translate.sent import Sent, pack
 from otel_bridge.translate.span import SpanView
 
-CALLS = (ObservationType.GENERATION, ObservationType.EMBEDDING)
 ACTORS = (ObservationType.TOOL, ObservationType.AGENT)  # calls below one are other calls than those above it
 MAX_TOLD = 16  # how many spans of one response id are compared: who sends it a thousand times gains nothing
 INHERITED = ("model", "model_parameters", "completion_start_ns", "input", "output", "cost", "status_message")
@@ -23,6 +24,7 @@ class Node:
     """An observation in its tree.
 
     fixed: its type was set by hand.
+    paid: what it cost is in a cost that was said above or below it, in this part or an earlier one.
     calls: the nearest calls at or below it that no tool or agent stands before, and what was thought to be one;
         filled bottom-up.
     """
@@ -31,6 +33,7 @@ class Node:
     reading: Reading
     observation: Observation
     fixed: bool = False
+    paid: bool = False
     parent: "Node | None" = None
     children: "list[Node]" = field(default_factory=list)
     calls: "list[Node]" = field(default_factory=list)
@@ -38,31 +41,43 @@ class Node:
 
 @dataclass(slots=True, frozen=True)
 class Arranged:
-    """Nodes with parents before their children, the root or what stands for it, and what later parts must know."""
+    """Nodes with parents before their children, the root or what stands for it, and what is known of earlier parts."""
 
     order: Sequence[Node]
     root: Node | None
     known: Known
 
 
-def arrange(nodes: dict[str, Node], trace: Trace) -> Arranged:
-    """Link the nodes, and settle calls, usage and roots. The nodes' observations are changed in place."""
+def arrange(nodes: dict[str, Node], trace: Trace, before: dict[str, Sent]) -> Arranged:
+    """Link the nodes, and settle calls, usage and roots. The nodes' observations are changed in place.
+
+    before: what earlier parts sent.
+    """
     order = _linked(nodes)
     known = trace.known or Known()
     _one_for_each_tool(order)
     _one_for_each_call(order)
     _leave_known(order, known.calls)
-    uncounted = _count_once(order, known)
-    root = _root(order, trace.settled, trace.part)
-    after = Known(
-        attributes=known.attributes,
-        usage_below=uncounted,
-        usage_at=sorted({*known.usage_at, *_stood_for(order)}),
-        calls=sorted({*known.calls, *_answered(order)}),
-        root_id=known.root_id or (root.observation.id if root else None),
-        from_logs=known.from_logs,
+    _count_once(order, nodes, before)
+    return Arranged(order, _root(order, nodes, trace.settled, trace.part), known)
+
+
+def remember(tree: Arranged, digests: Mapping[str, bytes]) -> Known:
+    """What later parts must know once this one is as it is sent; `digests` by the ids of spans."""
+    before, root = tree.known, tree.root
+    ids = {node.span.id for node in tree.order}
+    sent = [_sent(node, ids) for node in tree.order]
+    for one in sent:
+        one.digest = digests.get(one.id, one.digest)
+    stands = root is not None and (root.observation.app_root or not root.observation.parent_id)
+    return Known(
+        attributes=before.attributes,
+        calls=sorted({*before.calls, *_answered(tree.order)}),
+        from_logs=before.from_logs,
+        root_id=before.root_id or (root.observation.id if root and stands else None),
+        spans=pack(sent, before.spans),
+        unsure=before.unsure,
     )
-    return Arranged(order, root, after)
 
 
 def _linked(nodes: dict[str, Node]) -> list[Node]:
@@ -235,19 +250,17 @@ def _keep_richer(one: Node, other: Node) -> None:
     left.metadata["same_call_as"] = kept.id
     rich.reading.call = rich.reading.call or poor.reading.call  # a third may name the one or the other
     rich.reading.response_id = rich.reading.response_id or poor.reading.response_id
-    _uncount(left)
-    _uncount_cost(left)
+    uncount(left)
 
 
 def _leave_known(order: Sequence[Node], calls: Sequence[str]) -> None:
-    """A call that was counted elsewhere is no second one here."""
+    """A call that another span told of before, here or in another trace, is no second one here."""
     known = set(calls)
     for node in order:
         if known and node.reading.response_id in known and node.observation.type in CALLS:
             if not node.fixed:
                 node.observation.type = ObservationType.SPAN
-            _uncount(node.observation)
-            _uncount_cost(node.observation)
+            uncount(node.observation)
 
 
 def _answered(order: Iterable[Node]) -> set[str]:
@@ -259,7 +272,13 @@ def _answered(order: Iterable[Node]) -> set[str]:
 # Usage
 
 
-def _uncount(seen: Observation) -> None:
+def uncount(seen: Observation) -> None:
+    """Its usage and cost are counted elsewhere; they stay in the metadata."""
+    _uncount_usage(seen)
+    _uncount_cost(seen)
+
+
+def _uncount_usage(seen: Observation) -> None:
     if seen.usage:
         seen.metadata["uncounted_usage"] = dict(seen.usage)
     seen.usage = None
@@ -271,69 +290,99 @@ def _uncount_cost(seen: Observation) -> None:
     seen.cost = None
 
 
-def _count_once(order: Sequence[Node], known: Known) -> list[str]:
-    """Keep the lowest; gives the ids of spans still to come that have counted usage below them."""
+def _sent(node: Node, ids: Container[str]) -> Sent:
+    """A node as later parts see it. The parent of one that was cut from a circle is none."""
+    above = node.parent.span.id if node.parent else node.span.parent_id
+    return Sent(
+        node.span.id,
+        "" if node.parent is None and above in ids else above,
+        actor=node.observation.type in ACTORS,
+        call=node.observation.type in CALLS and not node.reading.aggregate,
+        usage=bool(node.observation.usage),
+        cost=bool(node.observation.cost),
+    )
+
+
+def _count_once(order: Sequence[Node], nodes: Mapping[str, Node], before: dict[str, Sent]) -> None:
+    """Keep the lowest, but nothing beside what was sent before: that stays as it is.
+
+    What a call counts stands beside what is counted below tools and agents; any other's is a sum of all below it.
+    """
+    here = {node.span.id: _sent(node, nodes) for node in order}
+    both = _parents_first({**before, **here}) if before else list(here.values())
+    for one in _twice(both, before, "usage"):
+        _uncount_usage(nodes[one].observation)
+    for one in _twice(both, before, "cost"):
+        nodes[one].paid = True
+        _uncount_cost(nodes[one].observation)
+
+
+def _twice(both: Sequence[Sent], before: Container[str], kind: Literal["usage", "cost"]) -> list[str]:
+    """Those of this part that would count what is counted above them, in an earlier part, or below them."""
+    found = _below_counted(both, before, kind)
+    counted = {one.id for one in both if getattr(one, kind)} - found
     below: set[str] = set()
     near: set[str] = set()
-    priced: set[str] = set()
-    await_ids = set(known.usage_below)
-    stood_for = set(known.usage_at)
-    covered: set[str] = set()
-    for node in order:  # an earlier part counted a sum that stands for these too
-        if (node.parent and node.parent.span.id in covered) or (not node.parent and node.span.parent_id in stood_for):
-            covered.add(node.span.id)
-            _uncount(node.observation)
-            _uncount_cost(node.observation)
-    for node in reversed(order):
-        seen, own = node.observation, node.span.id
-        if own in await_ids:
-            below.add(own)
-            near.add(own)
-        if own in (near if seen.type in CALLS and not node.reading.aggregate else below):
-            _uncount(seen)
-        if own in priced:
-            _uncount_cost(seen)
-        if seen.usage or own in below:
-            _mark(node, below, await_ids)
-            if node.parent and (seen.usage or own in near) and seen.type not in ACTORS:
-                near.add(node.parent.span.id)
-        if node.parent and (seen.cost or own in priced):
-            priced.add(node.parent.span.id)
-    return sorted(await_ids - {node.span.id for node in order})
-
-
-def _mark(node: Node, below: set[str], await_ids: set[str]) -> None:
-    if node.parent:
-        below.add(node.parent.span.id)
-    elif node.span.parent_id:
-        await_ids.add(node.span.parent_id)
-
-
-def _stood_for(order: Iterable[Node]) -> list[str]:
-    """Spans whose own count stands for what may still come below them, and those between."""
-    found: set[str] = set()
-    for node in order:
-        if node.observation.usage or (node.parent and node.parent.span.id in found):
-            found.add(node.span.id)
+    for one in reversed(both):
+        if one.id not in before and one.id in (near if one.call else below):
+            found.add(one.id)
+            counted.discard(one.id)
+        if one.id in counted or one.id in below:
+            below.add(one.parent_id)
+        if (one.id in counted or one.id in near) and not one.actor:
+            near.add(one.parent_id)
     return sorted(found)
+
+
+def _below_counted(both: Sequence[Sent], before: Container[str], kind: Literal["usage", "cost"]) -> set[str]:
+    """Those of this part for which what an earlier part counted stands."""
+    found: set[str] = set()
+    summed: set[str] = set()
+    called: set[str] = set()
+    for one in both:
+        if one.parent_id in summed:
+            summed.add(one.id)
+        elif one.parent_id in called and not one.actor:
+            called.add(one.id)
+        if one.id not in before:
+            if one.id in summed or one.id in called:
+                found.add(one.id)
+        elif getattr(one, kind):
+            (called if one.call else summed).add(one.id)
+    return found
+
+
+def _parents_first(sent: dict[str, Sent]) -> list[Sent]:
+    children: dict[str, list[Sent]] = {}
+    for one in sent.values():
+        children.setdefault(one.parent_id, []).append(one)
+    order: dict[str, Sent] = {}
+    for start in (*(one for one in sent.values() if one.parent_id not in sent), *sent.values()):  # then circles
+        queue = [start]
+        while queue:
+            one = queue.pop()
+            if one.id not in order:
+                order[one.id] = one
+                queue += children.get(one.id, ())
+    return list(order.values())
 
 
 # Roots
 
 
-def _root(order: Sequence[Node], settled: Settled, part: int) -> Node | None:
+def _root(order: Sequence[Node], nodes: Mapping[str, Node], settled: Settled, part: int) -> Node | None:
     """Settle parents that are not here; gives the root, or the topmost that stands for it.
 
-    A parent that may still come is kept. Where it never will, the observation becomes a root; its parent's id stays
-    in the metadata.
+    A parent that may still come, or has come, is kept. Where it never will, and where a circle was cut, the
+    observation becomes a root; its parent's id stays in the metadata.
     """
     tops = sorted((node for node in order if node.parent is None), key=lambda node: node.span.start_ns)
     for node in tops:
         seen, gone = node.observation, node.span.parent_id
-        if not gone or part > 0:
+        if not gone:
             continue
-        if settled.complete:
+        if gone in nodes or (part == 0 and settled.complete):
             seen.parent_id = None
             seen.metadata["otel.parent_span_id"] = gone
-        seen.app_root = settled.complete or settled is Settled.REMOTE
+        seen.app_root = part == 0 and (settled.complete or settled is Settled.REMOTE)
     return next(iter([*(node for node in tops if not node.observation.parent_id), *tops]), None)

@@ -70,3 +70,17 @@ def test_what_is_no_judgement_gives_no_score(otlp: Any) -> None:
     )
 
     assert translate(otlp.trace(broken)).scores == []
+
+
+def test_an_evaluators_cases_are_a_score_each(otlp: Any) -> None:
+    cases = [{"testCaseId": case, "evaluation": {"score": 1}} for case in ("a", "b")]
+    attrs = {
+        "genkit:metadata:subtype": "evaluator",
+        "genkit:name": "faithful",
+        "genkit:output": json.dumps(cases),
+    }
+
+    scores = translate(otlp.trace(otlp.span(1, scope="genkit-tracer", attrs=attrs))).scores
+
+    assert [score.metadata["testCaseId"] for score in scores] == ["a", "b"]
+    assert len({score.id for score in scores}) == 2

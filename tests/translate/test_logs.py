@@ -4,6 +4,7 @@ import itertools
 from typing import Any
 
 import orjson
+import pytest
 
 from otel_bridge.batch import Batch
 from otel_bridge.trace import Trace
@@ -121,6 +122,54 @@ class TestScores:
 
         assert ids(1) == ids(1)
         assert len(set(ids(1, 2))) == 2
+
+    @pytest.mark.parametrize(
+        "differing",
+        [
+            {"gen_ai.evaluation.score.value": 0},
+            {"gen_ai.response.id": "r2"},
+            {"judge": "another"},
+            {"gen_ai.evaluation.explanation": "for another reason"},
+        ],
+    )
+    @pytest.mark.parametrize("at_span", [0, 1])
+    def test_two_results_of_one_name_and_moment_are_two_scores(
+        self, otlp: Any, differing: dict[str, Any], at_span: int
+    ) -> None:
+        attrs = {"gen_ai.evaluation.name": "R", "gen_ai.evaluation.score.value": 1, "gen_ai.response.id": "r1"}
+        logs = [otlp.log(at_span, name=EVALUATION, attrs=said) for said in (attrs, attrs | differing)]
+
+        scores = translate(otlp.trace(otlp.span(1), *logs)).scores
+
+        assert len({score.id for score in scores}) == 2
+
+    def test_a_result_has_the_same_id_with_its_span_and_without(self, otlp: Any) -> None:
+        attrs = {"gen_ai.evaluation.name": "R", "gen_ai.evaluation.score.value": 1, "gen_ai.request.model": "m"}
+        log = otlp.log(1, name=EVALUATION, attrs=attrs)
+
+        [joined] = translate(otlp.trace(otlp.span(1, attrs={"gen_ai.request.model": "m"}), log)).scores
+        [alone] = translate(otlp.trace(log)).scores
+
+        assert joined.id == alone.id
+
+    @pytest.mark.parametrize(
+        ("said", "wanted"),
+        [
+            ({"gen_ai.evaluation.score.value": 1.0, "gen_ai.evaluation.score.label": "true"}, (1.0, "BOOLEAN")),
+            ({"gen_ai.evaluation.score.value": 0.0, "gen_ai.evaluation.score.label": "false"}, (0.0, "BOOLEAN")),
+            ({"gen_ai.evaluation.score.value": 1.0, "gen_ai.evaluation.score.label": "pass"}, (1.0, "NUMERIC")),
+            ({"gen_ai.evaluation.score.label": "pass"}, ("pass", "CATEGORICAL")),
+            ({"gen_ai.evaluation.score.value": "word " * 30}, ("word " * 30, "TEXT")),
+        ],
+    )
+    def test_the_type_is_that_of_what_was_said(
+        self, otlp: Any, said: dict[str, Any], wanted: tuple[float | str, str]
+    ) -> None:
+        log = otlp.log(1, name=EVALUATION, attrs={"gen_ai.evaluation.name": "R", **said})
+
+        [score] = translate(otlp.trace(otlp.span(1), log)).scores
+
+        assert (score.value, score.data_type) == wanted
 
     def test_a_result_without_a_span_finds_the_response_it_names(self, otlp: Any, id_of: Any) -> None:
         attrs = {

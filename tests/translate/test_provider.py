@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from otel_bridge.translate.provider import request, response
+from otel_bridge.translate.provider import request, response, usage
 
 
 @pytest.mark.parametrize(
@@ -83,3 +83,39 @@ def test_requests(raw: Any, messages: Any, tools: Any, rest: Any) -> None:
 )
 def test_responses(raw: Any, messages: Any, rest: Any) -> None:
     assert response(raw) == (messages, rest)
+
+
+@pytest.mark.parametrize(
+    ("raw", "wanted", "rest"),
+    [
+        (
+            {"inputTokens": 10, "outputTokens": 5, "totalTokens": 15, "cacheReadInputTokens": 90},
+            {"input": 10, "output": 5, "input_cached_tokens": 90, "total": 105},
+            {},
+        ),
+        (
+            {  # a gateway's: Anthropic's words added to OpenAI's, which say that the cached tokens are inside
+                "prompt_tokens": 100,
+                "completion_tokens": 5,
+                "cache_read_input_tokens": 90,
+                "prompt_tokens_details": {"cached_tokens": 90},
+            },
+            {"input": 10, "output": 5, "input_cached_tokens": 90, "total": 105},
+            {},
+        ),
+        (
+            {"prompt_tokens": 9, "total_tokens": 9, "completion_tokens_details": None, "service_tier": "flex"},
+            {"input": 9, "total": 9},
+            {"service_tier": "flex"},
+        ),
+        (
+            {"input_tokens": 9, "output_tokens": 1, "input_tokens_details": {"image_tokens": 4}},
+            {"input": 9, "output": 1, "total": 10},
+            {"input_tokens_details": {"image_tokens": 4}},
+        ),
+        ({"seconds": 3}, None, {}),
+        ("none", None, {}),
+    ],
+)
+def test_counts(raw: Any, wanted: dict[str, int] | None, rest: dict[str, Any]) -> None:
+    assert usage(raw) == (wanted, rest)

@@ -4,7 +4,7 @@ from typing import Any
 
 from otel_bridge.model import ObservationType, Translation
 from otel_bridge.trace import Settled, Trace
-from otel_bridge.translate import translate
+from otel_bridge.translate import choose, translate
 
 CHAT = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
 AGENT = {"gen_ai.operation.name": "invoke_agent"}
@@ -168,6 +168,63 @@ def test_a_span_of_another_session_keeps_it_in_its_metadata(otlp: Any) -> None:
 
     assert seen[2].trace.session_id == "a"
     assert seen[2].metadata["session.id"] == "b"
+
+
+def test_what_was_set_by_hand_is_heard_before_the_roots_words(otlp: Any) -> None:
+    """A browser's session and user go along with the request; what the application says of them is meant."""
+    translation = translate(
+        otlp.trace(
+            otlp.span(1, attrs={"enduser.id": "anon", "session.id": "rum"}),
+            otlp.span(2, 1, attrs={"langfuse.user.id": "alice", "langfuse.session.id": "chat"}),
+        )
+    )
+
+    seen = by_number(translation)
+    assert (seen[2].trace.user_id, seen[2].trace.session_id) == ("alice", "chat")
+    assert seen[1].metadata["session.id"] == "rum"
+
+
+def test_the_conversation_of_a_call_is_heard_before_the_session_of_a_request(otlp: Any) -> None:
+    [seen, _] = translate(
+        otlp.trace(
+            otlp.span(1, kind=2, attrs={"session.id": "rum", "http.request.method": "GET"}),
+            otlp.span(2, 1, attrs=CHAT | {"gen_ai.conversation.id": "chat"}),
+        )
+    ).observations
+
+    assert seen.trace.session_id == "chat"
+
+
+def test_the_version_of_a_service_is_that_of_its_own_spans(otlp: Any) -> None:
+    seen = by_number(
+        translate(
+            otlp.trace(
+                otlp.span(1, resource={"service.version": "1.0"}), otlp.span(2, 1, resource={"service.version": "7.3"})
+            )
+        )
+    )
+
+    assert (seen[1].version, seen[2].version) == ("1.0", "7.3")
+
+
+def test_a_version_that_was_said_is_that_of_all(otlp: Any) -> None:
+    seen = by_number(
+        translate(
+            otlp.trace(
+                otlp.span(1, attrs={"langfuse.version": "2"}), otlp.span(2, 1, resource={"service.version": "7.3"})
+            )
+        )
+    )
+
+    assert (seen[2].version or seen[2].trace.version) == "2"
+
+
+def test_keys_of_any_length_are_not_kept(otlp: Any) -> None:
+    before = choose._by_mark.cache_info().currsize
+
+    translate(otlp.trace(otlp.span(1, attrs={f"{n}{'k' * 300}": n for n in range(50)})))
+
+    assert choose._by_mark.cache_info().currsize - before < 50
 
 
 def test_a_span_that_comes_twice_counts_once(otlp: Any) -> None:

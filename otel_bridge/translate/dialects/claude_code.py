@@ -5,6 +5,7 @@ names a trace, and what spans would tell is read out of the records: a turn is a
 https://code.claude.com/docs/en/monitoring-usage
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,7 @@ from otel_bridge.translate.dialect import (
     from_json,
     in_order,
     made_of,
+    nearest,
     root_of,
     take,
     text,
@@ -35,6 +37,7 @@ from otel_bridge.translate.span import ERROR_CODE, LogView, SpanView
 
 SCOPE = "com.anthropic.claude_code"
 SLACK_NS = 5_000 * MS  # a request's record comes when the span has just ended, on another clock's milliseconds
+MAX_NEAR = 32  # how many spans before and after a record are compared: more requests never end at once
 
 SENT = "api_request_body"
 ENDS = ("api_request", "api_error", "api_refusal")
@@ -155,7 +158,7 @@ def _opened(raw: Json) -> Json:
     """A body, which is cut off above 60 KB: then what comes before the cut."""
     if not isinstance(raw, str):
         return raw
-    found = from_json(raw)
+    found = raw if raw.startswith("{") and not raw.endswith("}") else from_json(raw)
     if not isinstance(found, str) or not raw.startswith("{"):
         return found
     from pydantic_core import from_json as from_partial  # loaded where bodies are logged
@@ -230,44 +233,56 @@ READERS = {"interaction": _turn, "llm_request": _request, "tool": _tool}
 
 def _requests(logs: Iterable[LogView]) -> list[Request]:
     """The requests that records tell of, in the order in which they ended; those without an end come last."""
-    waiting: list[LogView] = []
+    bodies: list[LogView] = []
+    sources: dict[str, _Source] = {}
     found: list[Request] = []
     for log in logs:
+        if log.name not in REQUEST:
+            continue
+        source = sources.setdefault(str((log.attrs.get("model"), log.attrs.get("query_source"))), _Source())
         if log.name == SENT:
-            waiting.append(log)
+            bodies.append(log)
+            source.waiting.append(log)
         elif log.name in ENDS:
-            sent = _attempts(log, waiting)
-            found.append(Request(log, sent))
-            waiting = [body for body in waiting if body not in sent]
-        elif log.name in ANSWERS and (of := _answering(log, found)):
-            of.answers.append(log)
-    return [*found, *(Request(None, [body]) for body in waiting)]
+            source.last = source.ended[_id(log)] = len(found)
+            found.append(Request(log, _attempts(log, source.waiting)))
+        elif (place := _answering(log, source)) is not None:
+            found[place].answers.append(log)
+    told_of = {id(body) for told in found for body in told.sent}
+    return [*found, *(Request(None, [body]) for body in bodies if id(body) not in told_of)]
 
 
-def _source(log: LogView) -> tuple[Json, Json]:
-    return log.attrs.get("model"), log.attrs.get("query_source")
+@dataclass(slots=True)
+class _Source:
+    """What is known of one model asked from one place: bodies without an end, and which requests ended last."""
+
+    waiting: list[LogView] = field(default_factory=list)
+    ended: dict[str | None, int] = field(default_factory=dict)
+    last: int | None = None
 
 
 def _attempts(end: LogView, waiting: list[LogView]) -> list[LogView]:
-    """The bodies that were sent for a request which ended: the one nearest to its start, and the attempts before."""
-    start_ns = began_ns(end)
-    mine = [log for log in waiting if _source(log) == _source(end)]
-    last = min(mine, key=lambda log: abs(log.time_ns - start_ns), default=None)
+    """Take the bodies sent for a request which ended: the one nearest to its start, and the attempts before."""
+    last = nearest(waiting, began_ns(end), lambda log: log.time_ns)
     if last is None:
         return []
-    tries = whole(end.attrs.get("attempt")) or 1
-    until = mine[: mine.index(last) + 1]
-    return until[-tries:]
+    tries = slice(max(0, last + 1 - (whole(end.attrs.get("attempt")) or 1)), last + 1)
+    sent = waiting[tries]
+    del waiting[tries]
+    return sent
 
 
-def _answering(log: LogView, found: list[Request]) -> Request | None:
-    named = log.attrs.get("request_id")
-    for of in reversed(found):
-        if of.end is None or _source(of.end) != _source(log):
-            continue
-        if not named or of.end.attrs.get("request_id") in (None, named):
-            return of
-    return None
+def _answering(log: LogView, source: _Source) -> int | None:
+    """Which request was answered: the last that says the same id or none."""
+    named = _id(log)
+    if named is None:
+        return source.last
+    return max((source.ended[key] for key in (named, None) if key in source.ended), default=None)
+
+
+def _id(said: SpanView | LogView) -> str | None:
+    named = said.attrs.get("request_id")
+    return str(named) if named else None
 
 
 def _join(spans: dict[str, SpanView], logs: list[LogView]) -> None:
@@ -277,14 +292,13 @@ def _join(spans: dict[str, SpanView], logs: list[LogView]) -> None:
     for log in logs:
         if log.name in TOOL and isinstance(called := _tool_id(log), str) and called in tools:
             log.span_id = tools[called].id
-    free = [span for span in mine if _kind(span) == "llm_request"]
+    free = _Free([span for span in mine if _kind(span) == "llm_request"])
     for told in _requests(in_order(logs)):
         home = told.records()[0].span_id
         if home in spans and _kind(spans[home]) == "interaction" and (answer := _answer(told)):
             spans[home].attrs[ANSWER] = answer
-        span = _span_of(told, free)
+        span = free.take(told)
         if span is not None:
-            free.remove(span)
             for log in told.records():
                 log.span_id = span.id
 
@@ -293,21 +307,58 @@ def _tool_id(said: SpanView | LogView) -> Json:
     return said.attrs.get("tool_use_id")
 
 
-def _span_of(told: Request, free: list[SpanView]) -> SpanView | None:
-    """The span of a request: by its id, else by what it counted and when."""
-    if told.end is None:
-        at_ns = told.sent[-1].time_ns
+class _Free:
+    """The spans of requests that no records were handed to yet, in order of their beginnings and of their ends."""
+
+    def __init__(self, spans: list[SpanView]) -> None:
+        self._begun = sorted(spans, key=_begun)
+        self._ended = sorted(spans, key=_ended)
+        self._named: dict[str, list[SpanView]] = {}
+        self._taken: set[str] = set()
+        for span in reversed(self._begun):
+            if named := _id(span):
+                self._named.setdefault(named, []).append(span)
+
+    def take(self, told: Request) -> SpanView | None:
+        """The span of a request: by its id, else by what it counted and when."""
+        span = self._open(told.sent[-1]) if told.end is None else self._by_id(told.end) or self._closed(told.end)
+        if span is not None:
+            self._taken.add(span.id)
+            del self._begun[bisect_left(self._begun, _begun(span), key=_begun)]
+            del self._ended[bisect_left(self._ended, _ended(span), key=_ended)]
+        return span
+
+    def _by_id(self, end: LogView) -> SpanView | None:
+        spans = self._named.get(_id(end) or "", [])
+        while spans and spans[-1].id in self._taken:
+            spans.pop()
+        return spans[-1] if spans else None
+
+    def _closed(self, end: LogView) -> SpanView | None:
+        at = bisect_left(self._ended, (end.time_ns, ""), key=_ended)
         near = [
-            span for span in free if span.start_ns - SLACK_NS <= at_ns <= span.end_ns and _same(told.sent[-1], span)
+            span
+            for span in self._ended[max(0, at - MAX_NEAR) : at + MAX_NEAR]
+            if abs(span.end_ns - end.time_ns) <= SLACK_NS and _same(end, span)
         ]
-        return min(near, key=lambda span: abs(span.start_ns - at_ns), default=None)
-    end = told.end
-    named = end.attrs.get("request_id")
-    for span in free:
-        if named and span.attrs.get("request_id") == named:
-            return span
-    near = [span for span in free if abs(span.end_ns - end.time_ns) <= SLACK_NS and _same(end, span)]
-    return min(near, key=lambda span: abs(span.end_ns - end.time_ns), default=None)
+        return min(near, key=lambda span: abs(span.end_ns - end.time_ns), default=None)
+
+    def _open(self, sent: LogView) -> SpanView | None:
+        at = bisect_left(self._begun, (sent.time_ns, ""), key=_begun)
+        near = [
+            span
+            for span in self._begun[max(0, at - MAX_NEAR) : at + MAX_NEAR]
+            if span.start_ns - SLACK_NS <= sent.time_ns <= span.end_ns and _same(sent, span)
+        ]
+        return min(near, key=lambda span: abs(span.start_ns - sent.time_ns), default=None)
+
+
+def _begun(span: SpanView) -> tuple[int, str]:
+    return span.start_ns, span.id
+
+
+def _ended(span: SpanView) -> tuple[int, str]:
+    return span.end_ns, span.id
 
 
 def _same(log: LogView, span: SpanView) -> bool:

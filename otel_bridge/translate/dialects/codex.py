@@ -140,16 +140,18 @@ def _name(log: LogView) -> None:
 def _join(spans: dict[str, SpanView], logs: list[LogView]) -> None:
     """Hand the prompt to the turn, the tool's result to the tool, and the count of a response to its request."""
     tools = {called: span for span in spans.values() if _is_tool(span) and isinstance(called := _called(span), str)}
+    turns: dict[str, SpanView | None] = {}
+    requests: dict[str, SpanView | None] = {}
     for log in logs:
         _name(log)
         if log.name in TOOL and isinstance(called := _called(log), str) and called in tools:
             log.span_id = tools[called].id
-        elif log.name in (PROMPT, COST) and (turn := _above(spans, log.span_id, TURN)):
+        elif log.name in (PROMPT, COST) and (turn := _above(spans, log.span_id, TURN, turns)):
             log.span_id = turn.id
     for span in spans.values():
         if span.name != STREAMING or "gen_ai.usage.input_tokens" not in span.attrs:
             continue
-        request = _above(spans, span.parent_id, SAMPLING)
+        request = _above(spans, span.parent_id, SAMPLING, requests)
         if request is not None and "gen_ai.usage.input_tokens" not in request.attrs:
             for key in [key for key in span.attrs if key.startswith(("gen_ai.usage.", "codex.usage."))]:
                 request.attrs[key] = span.attrs.pop(key)
@@ -159,15 +161,17 @@ def _called(said: SpanView | LogView) -> Json:
     return said.attrs.get("call_id")
 
 
-def _above(spans: dict[str, SpanView], span_id: str, name: str) -> SpanView | None:
-    """The nearest span of a name, from this one upwards."""
-    seen: set[str] = set()
-    while span_id in spans and span_id not in seen:
-        if spans[span_id].name == name:
-            return spans[span_id]
-        seen.add(span_id)
-        span_id = spans[span_id].parent_id
-    return None
+def _above(spans: dict[str, SpanView], span_id: str, name: str, known: dict[str, SpanView | None]) -> SpanView | None:
+    """The nearest span of a name, from this one upwards; `known` is what was found before, and gets what was passed."""
+    passed = []
+    while span_id in spans and span_id not in known:
+        known[span_id] = spans[span_id] if spans[span_id].name == name else None  # None: a circle leads nowhere
+        if known[span_id] is None:
+            passed.append(span_id)
+            span_id = spans[span_id].parent_id
+    found = known.get(span_id)
+    known.update(dict.fromkeys(passed, found))
+    return found
 
 
 # Records alone.
@@ -276,8 +280,11 @@ class _Conversation:
         self._root.logs += [log for records in self._tools.values() for log in records]
         if self._streamed:
             self._root.extra = {"stream_events": dict(self._streamed)}
+        parts: dict[str, list[SpanView]] = {}
+        for span in self._made:
+            parts.setdefault(span.parent_id, []).append(span)
         for turn in (span for span in self._made if span.name == TURN):
-            inside = [span for span in self._made if span.parent_id == turn.id]
+            inside = parts.get(turn.id, [])
             requests = [span for span in inside if span.name == SAMPLING]
             turn.end_ns = max(span.end_ns for span in (turn, *inside))
             turn.extra = {

@@ -19,6 +19,7 @@ from otel_bridge.translate.dialect import (
     from_json,
     in_order,
     made_of,
+    nearest,
     nested,
     root_of,
     take,
@@ -210,16 +211,14 @@ def _records(span: SpanView, names: tuple[str, ...]) -> list[LogView]:
 
 def _join(spans: dict[str, SpanView], logs: list[LogView]) -> None:
     """The record of a tool's run stands at the span that schedules all tools of an answer."""
-    free = [span for span in spans.values() if span.name == "tool_call"]
+    free: dict[tuple[str, str], list[SpanView]] = {}
+    for span in reversed(spans.values()):
+        if span.name == "tool_call":
+            free.setdefault((span.parent_id, str(span.attrs.get("gen_ai.tool.name"))), []).append(span)
     for log in logs:
-        mine = [
-            span
-            for span in free
-            if span.parent_id == log.span_id and span.attrs.get("gen_ai.tool.name") == log.attrs.get("function_name")
-        ]
+        mine = free.get((log.span_id, str(log.attrs.get("function_name"))))
         if log.name == RAN and mine:
-            log.span_id = mine[0].id
-            free.remove(mine[0])
+            log.span_id = mine.pop().id
 
 
 # Records alone.
@@ -258,8 +257,10 @@ def _turn_of(key: str, logs: list[LogView]) -> list[SpanView]:
             continue
         span.logs.append(log)
         made.append(span)
+    places = _Places(requests)
     for log in logs:
-        _place(log, root, requests)
+        if log.name not in (ANSWERED, FAILED, RAN):
+            (places.take(log) or root).logs.append(log)
     root.start_ns = min([log.time_ns for log in logs] + [span.start_ns for span in made])
     root.end_ns = max(log.time_ns for log in logs)
     if requests:
@@ -291,27 +292,36 @@ def _text(log: LogView) -> str | None:
     return found if isinstance(found, str) and found else None
 
 
-def _place(log: LogView, root: SpanView, requests: list[SpanView]) -> None:
-    """Requests and details go to the request that began or ended then; all else to the turn."""
-    if log.name in (ANSWERED, FAILED, RAN):
-        return
-    ended = log.name == DETAILS and "gen_ai.output.messages" in log.attrs
-    model = log.attrs.get("model", log.attrs.get("gen_ai.request.model"))
+class _Places:
+    """Requests that miss a record of a kind (what was sent, details at its start and its end), in order of time."""
 
-    def away(span: SpanView) -> int:
-        return abs((span.end_ns if ended else span.start_ns) - log.time_ns)
+    def __init__(self, requests: list[SpanView]) -> None:
+        self._of: dict[str, list[SpanView]] = {}
+        self._missing: dict[tuple[str, bool, str], list[SpanView]] = {}
+        for span in requests:
+            self._of.setdefault(str(span.logs[0].attrs.get("model")), []).append(span)
 
-    near = [
-        span
-        for span in requests
-        if log.name in (SENT, DETAILS)
-        and away(span) < NEAR_NS
-        and span.logs[0].attrs.get("model") == model
-        and not any(
-            other.name == log.name and ("gen_ai.output.messages" in other.attrs) == ended for other in span.logs
-        )
-    ]
-    min(near, key=away, default=root).logs.append(log)
+    def take(self, log: LogView) -> SpanView | None:
+        """The request of this model that began or ended then, and has no such record yet."""
+        if log.name not in (SENT, DETAILS):
+            return None
+        when = _end_ns if (ended := log.name == DETAILS and "gen_ai.output.messages" in log.attrs) else _start_ns
+        kind = log.name, ended, str(log.attrs.get("model", log.attrs.get("gen_ai.request.model")))
+        if kind not in self._missing:
+            self._missing[kind] = sorted(self._of.get(kind[2], []), key=when)
+        missing = self._missing[kind]
+        place = nearest(missing, log.time_ns, when)
+        if place is None or abs(when(missing[place]) - log.time_ns) >= NEAR_NS:
+            return None
+        return missing.pop(place)
+
+
+def _start_ns(span: SpanView) -> int:
+    return span.start_ns
+
+
+def _end_ns(span: SpanView) -> int:
+    return span.end_ns
 
 
 DIALECT = Dialect(

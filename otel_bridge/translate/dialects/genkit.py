@@ -11,6 +11,7 @@ names are the same.
 from typing import Any
 
 from otel_bridge.model import Json, ObservationType, Usage
+from otel_bridge.translate import provider
 from otel_bridge.translate.dialect import Dialect, Judgement, Reading, from_json, text, whole
 from otel_bridge.translate.messages import messages, with_tools
 from otel_bridge.translate.span import SpanView
@@ -37,12 +38,8 @@ TYPES = {
 }
 SESSION = ("genkit:metadata:agent:sessionId", "genkit:metadata:sessionId", "genkit:sessionId")
 
-CACHE_READ = ("cachedContentTokens", "cached_tokens", "cache_read_input_tokens", "cachedContentTokenCount")
-CACHE_WRITE = ("cache_creation_input_tokens", "cache_write_tokens")
-REASONING = ("thoughtsTokens", "reasoning_tokens", "thoughtsTokenCount")
 COUNTED = ("inputTokens", "outputTokens", "totalTokens", "thoughtsTokens", "cachedContentTokens")
 RAW_USAGE = ("usage", "usageMetadata", "usage_metadata")
-RAW_DETAILS = ("prompt_tokens_details", "input_tokens_details", "completion_tokens_details", "output_tokens_details")
 
 
 def read(span: SpanView) -> Reading:
@@ -89,29 +86,18 @@ def _usage(answered: dict[str, Any]) -> Usage | None:
     said = answered.get("usage")
     if not isinstance(said, dict):
         return None
-    places = [said]
+    told = dict(said["custom"]) if isinstance(said.get("custom"), dict) else {}
     raw = answered.get("raw", answered.get("custom"))
     for key in RAW_USAGE:
         counted = raw.get(key) if isinstance(raw, dict) else None
-        if isinstance(counted, dict):
-            places += [counted, *(counted[part] for part in RAW_DETAILS if isinstance(counted.get(part), dict))]
-    if isinstance(said.get("custom"), dict):
-        places.append(said["custom"])
-    beside = any("cache_read_input_tokens" in place for place in places)
-    return (Usage.exclusive if beside else Usage.inclusive)(
+        told |= counted if isinstance(counted, dict) else {}
+    own = {"cached_tokens": said.get("cachedContentTokens"), "reasoning_tokens": said.get("thoughtsTokens")}
+    return (Usage.exclusive if provider.beside(told) else Usage.inclusive)(
         whole(said.get("inputTokens")),
         whole(said.get("outputTokens")),
-        cache_read=_first(places, CACHE_READ),
-        cache_write=_first(places, CACHE_WRITE),
-        reasoning=_first(places, REASONING),
-        # where the cache is beside, Genkit's sum leaves it out
-        total=None if beside else whole(said.get("totalTokens")),
+        total=whole(said.get("totalTokens")),
+        **provider.parts(told | {key: counted for key, counted in own.items() if counted is not None}),
     )
-
-
-def _first(places: list[dict[str, Any]], keys: tuple[str, ...]) -> int | None:
-    found = (whole(place.get(key)) for place in places for key in keys)
-    return next((counted for counted in found if counted is not None), None)
 
 
 # Scores

@@ -6,8 +6,9 @@ https://docs.haystack.deepset.ai/docs/tracing
 
 from typing import Any
 
-from otel_bridge.model import Json, Level, ObservationType, Usage
-from otel_bridge.translate.dialect import NS, Dialect, Reading, moment, text, value, whole, within
+from otel_bridge.model import CALLS, Json, Level, ObservationType
+from otel_bridge.translate import provider
+from otel_bridge.translate.dialect import NS, Dialect, Reading, moment, text, value, within
 from otel_bridge.translate.messages import messages, with_tools
 from otel_bridge.translate.span import SpanView
 
@@ -44,7 +45,6 @@ OUTPUT = (
     "haystack.component.outputs",
     "haystack.pipeline.output_data",
 )
-CALLS = (ObservationType.GENERATION, ObservationType.EMBEDDING)
 SCALARS = (bool, int, float, str)
 QUARTER = 900 * NS
 
@@ -124,33 +124,10 @@ def _replies(span: SpanView, reading: Reading, answered: Json) -> None:
     if isinstance(told, dict):
         model = told.get("model")
         reading.model = model if isinstance(model, str) and model else None
-        reading.usage = usage(told.get("usage"))
+        reading.usage, uncounted = provider.usage(told.get("usage"))
+        if uncounted:
+            reading.metadata["uncounted_usage"] = uncounted
         reading.completion_start_ns = _first_token(span, told.get("completion_start_time"))
-
-
-def usage(raw: Json) -> Usage | None:
-    """Counts in the form of OpenAI's API, or of Anthropic's or Google's as Haystack's integrations rename them."""
-    if not isinstance(raw, dict):
-        return None
-    inner: dict[str, Any] = {}
-    for key in ("prompt_tokens_details", "input_tokens_details", "completion_tokens_details", "output_tokens_details"):
-        inner |= raw[key] if isinstance(raw.get(key), dict) else {}
-    beside = "cache_read_input_tokens" in raw or "cache_creation_input_tokens" in raw
-    counted_in = _first(raw, "prompt_tokens", "input_tokens")
-    counted_out = _first(raw, "completion_tokens", "output_tokens")
-    read_from = _first(raw, "cache_read_input_tokens", "cached_content_token_count", "cached_tokens")
-    return (Usage.exclusive if beside else Usage.inclusive)(
-        counted_in,
-        counted_out,
-        cache_read=whole(inner.get("cached_tokens")) if read_from is None else read_from,
-        cache_write=_first(raw, "cache_creation_input_tokens") or whole(inner.get("cache_write_tokens")),
-        reasoning=whole(inner.get("reasoning_tokens")) or _first(raw, "thoughts_token_count"),
-        total=_first(raw, "total_tokens"),
-    )
-
-
-def _first(raw: dict[str, Any], *keys: str) -> int | None:
-    return next((found for key in keys if (found := whole(raw.get(key))) is not None), None)
 
 
 def _first_token(span: SpanView, raw: Json) -> int | None:

@@ -12,7 +12,8 @@ import ast
 import re
 from typing import Any
 
-from otel_bridge.model import Json, ObservationType, Usage
+from otel_bridge.model import CALLS, Json, ObservationType, Usage
+from otel_bridge.translate import table
 from otel_bridge.translate.dialect import Dialect, Reading, count, from_json, nested, strings, text, value, whole
 from otel_bridge.translate.messages import messages, with_tools
 from otel_bridge.translate.span import SpanView
@@ -26,7 +27,6 @@ KINDS = {
     "prompt": ObservationType.SPAN,
     "parser": ObservationType.SPAN,
 }
-CALLS = (ObservationType.GENERATION, ObservationType.EMBEDDING)
 SPEAKERS = {
     "human": "user",
     "ai": "assistant",
@@ -40,8 +40,6 @@ SPEAKERS = {
     "ToolMessage": "tool",
     "FunctionMessage": "tool",
 }
-SESSION = ("session_id", "thread_id", "conversation_id")
-USER = ("user_id", "ls_user_id")
 PARAMETERS = {
     "ls_temperature": "temperature",
     "ls_max_tokens": "max_tokens",
@@ -62,7 +60,8 @@ def read(span: SpanView) -> Reading:
     kind = attrs.get("langsmith.span.kind")
     reading = Reading(type=KINDS.get(kind.lower()) if isinstance(kind, str) else None)
     metadata = nested(attrs, "langsmith.metadata.")
-    reading.session_id, reading.user_id = text(metadata, *SESSION), text(metadata, *USER)
+    reading.session_id = table.session(metadata)
+    reading.user_id = table.user(metadata) or text(metadata, "ls_user_id")
     if reading.type is ObservationType.CHAIN and metadata.get("lc_agent_name") == span.name:
         reading.type = ObservationType.AGENT
     _tags(attrs, reading)

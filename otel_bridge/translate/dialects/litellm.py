@@ -8,8 +8,8 @@ import ast
 from typing import Any
 
 from otel_bridge.model import Json, ObservationType
-from otel_bridge.translate import table
-from otel_bridge.translate.dialect import Dialect, Reading, from_json, leave, take, text, unflatten, value
+from otel_bridge.translate import provider, table
+from otel_bridge.translate.dialect import Dialect, Reading, from_json, identifier, leave, take, unflatten, value
 from otel_bridge.translate.messages import message, messages, system, with_tools
 from otel_bridge.translate.span import LogView, SpanView
 
@@ -45,13 +45,11 @@ def read(span: SpanView) -> Reading:
     reading = Reading(type=_type(attrs))
     for key in [key for key, item in attrs.items() if item in ("", "[]") and key.startswith("metadata.")]:
         del attrs[key]
-    reading.user_id = text(attrs, *USERS) or _raw_user(attrs)
+    reading.user_id = identifier(attrs, *USERS) or _raw_user(attrs)
     given = _literal(attrs.get("metadata.requester_metadata"))
     if isinstance(given, dict):
         attrs["metadata.requester_metadata"] = given
-        reading.session_id = next(
-            (given[key] for key in table.SESSION if isinstance(given.get(key), str) and given[key]), None
-        )
+        reading.session_id = table.session(dict(given))
     if isinstance(hidden := from_json(attrs.get("hidden_params")), dict):
         attrs["hidden_params"] = hidden
     reading.cost = table.cost(attrs, *COST)
@@ -97,21 +95,22 @@ def _literal(raw: Json) -> Json:
     return found if isinstance(found, dict | list) else raw
 
 
+PARTS = {
+    "cache_read": table.CACHE_READ,
+    "cache_write": table.CACHE_WRITE,
+    "reasoning": table.REASONING,
+    "input_audio": table.INPUT_AUDIO,
+    "output_audio": table.OUTPUT_AUDIO,
+}
+
+
 def _counted(attrs: dict[str, Any]) -> None:
     """How many tokens were cached, and how many thought: as if the conventions' attributes said it."""
     usage = _literal(attrs.get("metadata.usage_object"))
     if not isinstance(usage, dict):
         return
-    asked, answered = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
-    asked = asked if isinstance(asked, dict) else {}
-    answered = answered if isinstance(answered, dict) else {}
-    for keys, said in (
-        (table.CACHE_READ, asked.get("cached_tokens")),
-        (table.CACHE_WRITE, asked.get("cache_write_tokens") or usage.get("cache_creation_input_tokens")),
-        (table.REASONING, answered.get("reasoning_tokens")),
-        (table.INPUT_AUDIO, asked.get("audio_tokens")),
-        (table.OUTPUT_AUDIO, answered.get("audio_tokens")),
-    ):
+    for name, said in provider.parts(usage).items():
+        keys = PARTS[name]
         if said is not None and not any(key in attrs for key in keys):
             attrs[keys[0]] = said
 

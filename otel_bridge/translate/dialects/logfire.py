@@ -54,8 +54,6 @@ EVAL_SPANS = {
     "evaluator:": ObservationType.EVALUATOR,
     "report_evaluator:": ObservationType.EVALUATOR,
 }
-INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
-OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details")
 JUDGED = ("assertions", "scores", "labels")
 
 
@@ -155,23 +153,9 @@ def _usage(attrs: dict[str, Any]) -> Usage | None:
     """The counts are the conventions', what was cached stands in the provider's own."""
     raw = from_json(attrs.get("gen_ai.usage.raw"))
     counted_in, counted_out = count(attrs, *table.INPUT_TOKENS), count(attrs, *table.OUTPUT_TOKENS)
-    counted = raw if isinstance(raw, dict) else {}
     if raw is not None:
         attrs["gen_ai.usage.raw"] = raw
-    asked, answered = _details(counted, INPUT_DETAILS), _details(counted, OUTPUT_DETAILS)
-    return Usage.inclusive(
-        counted_in,
-        counted_out,
-        cache_read=whole(counted.get("cache_read_input_tokens", asked.get("cached_tokens"))),
-        cache_write=whole(counted.get("cache_creation_input_tokens", asked.get("cache_write_tokens"))),
-        reasoning=whole(answered.get("reasoning_tokens")),
-        input_audio=whole(asked.get("audio_tokens")),
-        output_audio=whole(answered.get("audio_tokens")),
-    )
-
-
-def _details(counted: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
-    return next((counted[key] for key in keys if isinstance(counted.get(key), dict)), {})
+    return Usage.inclusive(counted_in, counted_out, **provider.parts(raw))
 
 
 def _streamed(span: SpanView, reading: Reading) -> str | None:

@@ -10,7 +10,7 @@ Checked against recordings of @mastra/core 1.71 with @mastra/otel-exporter 1.4, 
 
 from typing import Any
 
-from otel_bridge.model import Json, ObservationType
+from otel_bridge.model import CALLS, Json, ObservationType
 from otel_bridge.translate import table
 from otel_bridge.translate.dialect import (
     Dialect,
@@ -19,7 +19,6 @@ from otel_bridge.translate.dialect import (
     moment,
     nested,
     strings,
-    text,
     value,
     within,
 )
@@ -47,12 +46,9 @@ TYPES = {
     "workflow_step": ObservationType.CHAIN,
 }
 REQUESTS = ("chat", "tool_selection")  # how `model_generation` names itself where it is the request
-CALLS = (ObservationType.GENERATION, ObservationType.EMBEDDING)
 STEPS = ("model_step", "llm_step")
 CHUNKS = ("model_chunk", "llm_chunk")
 SPOKEN = ("model_generation", "model_inference", "model_step", "llm_generation", "llm_step", "agent_run")
-SESSION = ("sessionId", "session_id", "threadId", "thread_id")
-USER = ("userId", "user_id")
 
 
 def read(span: SpanView) -> Reading:
@@ -63,7 +59,7 @@ def read(span: SpanView) -> Reading:
     if sort == "model_generation" and attrs.get("gen_ai.operation.name") in REQUESTS:
         reading.type = ObservationType.GENERATION
     metadata = nested(attrs, "mastra.metadata.")
-    reading.session_id, reading.user_id = text(metadata, *SESSION), text(metadata, *USER)
+    reading.session_id, reading.user_id = table.session(metadata), table.user(metadata)
     reading.metadata = {key: from_json(item) for key, item in metadata.items()}
     if tags := strings(attrs.get("mastra.tags")):
         reading.tags = tags

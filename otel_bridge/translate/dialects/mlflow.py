@@ -7,12 +7,13 @@ The corpus has its OpenAI autologging; LangChain, Anthropic, Gemini, Bedrock ...
 from typing import Any
 
 from otel_bridge.model import Json, Level, ObservationType, Usage
-from otel_bridge.translate import provider
+from otel_bridge.translate import provider, table
 from otel_bridge.translate.dialect import (
     Dialect,
     Reading,
     finite,
     from_json,
+    identifier,
     nested,
     text,
     value,
@@ -37,7 +38,6 @@ TYPES = {
     "EVALUATOR": ObservationType.EVALUATOR,
 }
 CHUNK = "mlflow.chunk.item."
-SESSION = ("session_id", "thread_id", "conversation_id")
 DEBUG, WARNING, ERROR = 10, 30, 40
 
 
@@ -49,8 +49,8 @@ def read(span: SpanView) -> Reading:
     kind = attrs.get("mlflow.spanType", attrs.get("gen_ai.operation.name"))  # the one or, if asked to, the other
     reading = Reading(type=TYPES.get(kind) if isinstance(kind, str) else None)
     reading.model = text(attrs, "mlflow.llm.model")
-    reading.session_id = text(attrs, "mlflow.trace.session")
-    reading.user_id = text(attrs, "mlflow.trace.user")
+    reading.session_id = identifier(attrs, "mlflow.trace.session")
+    reading.user_id = identifier(attrs, "mlflow.trace.user")
     answer = attrs.get("mlflow.spanOutputs")
     reading.usage = _usage(attrs, answer)
     reading.cost = _cost(attrs)
@@ -177,11 +177,8 @@ def _metadata(attrs: dict[str, Any], reading: Reading) -> None:
     if isinstance(said, dict):
         del attrs["metadata"]
         reading.metadata |= said
-        for key in SESSION:
-            if reading.session_id is None and isinstance(said.get(key), str) and said[key]:
-                reading.session_id = said[key]
-        if reading.user_id is None and isinstance(said.get("user_id"), str) and said["user_id"]:
-            reading.user_id = said["user_id"]
+        reading.session_id = reading.session_id or table.session(dict(said))
+        reading.user_id = reading.user_id or table.user(dict(said))
 
 
 def _prompt(attrs: dict[str, Any], reading: Reading) -> None:

@@ -6,10 +6,22 @@ https://github.com/Arize-ai/openinference/blob/main/spec/semantic_conventions.md
 import re
 from typing import Any
 
-from otel_bridge.model import Json, ObservationType, Usage
+from otel_bridge.model import CALLS, Json, ObservationType, Usage
 from otel_bridge.translate import table
-from otel_bridge.translate.dialect import Dialect, Reading, count, from_json, strings, text, unflatten, value, whole
+from otel_bridge.translate.dialect import (
+    Dialect,
+    Reading,
+    count,
+    from_json,
+    identifier,
+    strings,
+    text,
+    unflatten,
+    value,
+    whole,
+)
 from otel_bridge.translate.messages import message, with_tools
+from otel_bridge.translate.shown import Shown
 from otel_bridge.translate.span import SpanView
 
 KINDS = {
@@ -24,14 +36,16 @@ KINDS = {
     "EVALUATOR": ObservationType.EVALUATOR,
 }
 PREPARES = re.compile(r"\b_prepare_")  # LlamaIndex calls an LLM span what only puts a request together
+RAW = ("input.value", "output.value")
+SILENT = {"role": "user", "content": None}  # LangChain's agents, of messages that are not its own
 DOCUMENTS_IN = ("reranker.input_documents.",)
 DOCUMENTS_OUT = ("retrieval.documents.", "reranker.output_documents.")
 
 
 def read(span: SpanView) -> Reading:
-    """Read a span of any kind; content in messages goes before the raw `input.value`, which then stays."""
+    """Read a span of any kind; content in messages goes before the raw values, of which what they say besides stays."""
     attrs = span.attrs
-    for key in ("input.value", "output.value"):
+    for key in RAW:
         if key in attrs:
             attrs[key] = from_json(attrs[key])
     answer = attrs.get("output.value")
@@ -48,7 +62,10 @@ def read(span: SpanView) -> Reading:
     reading.usage = _usage(attrs, raw.get("usage"))
     reading.cost = table.cost(attrs, ("llm.cost.total",), ("llm.cost.prompt",), ("llm.cost.completion",))
     reading.model_parameters = _parameters(attrs)
+    if reading.model is None and reading.type in CALLS:
+        reading.model = _requested(attrs, reading.model_parameters or {})
     _content(span, reading)
+    _raw(attrs, reading)
     _metadata(attrs, reading)
     if reading.type is ObservationType.TOOL:
         name = attrs.get("tool.name")
@@ -89,10 +106,29 @@ def _parameters(attrs: dict[str, Any]) -> dict[str, Any] | None:
     return None
 
 
+def _requested(attrs: dict[str, Any], parameters: dict[str, Any]) -> str | None:
+    """The model that was asked for, where none answered."""
+    sent = attrs.get("input.value")
+    return _text(parameters, "model", "model_name") or (_text(sent, "model") if isinstance(sent, dict) else None)
+
+
+def _raw(attrs: dict[str, Any], reading: Reading) -> None:
+    """Of a raw request or answer beside messages only what these don't say."""
+    shown = None
+    for key in RAW:
+        if key in attrs:
+            shown = shown or Shown(reading)
+            attrs[key] = shown.rest(attrs[key])
+            if attrs[key] is None:
+                del attrs[key]
+
+
 def _content(span: SpanView, reading: Reading) -> None:
     attrs = span.attrs
     asked: Json = _messages(unflatten(attrs, "llm.input_messages."), "user")
     answered: Json = _messages(unflatten(attrs, "llm.output_messages."), "assistant")
+    if "input.value" in attrs and isinstance(asked, list) and all(spoken == SILENT for spoken in asked):
+        asked = None
     tools = _inner(unflatten(attrs, "llm.tools."), "tool")
     if isinstance(tools, list):
         tools = [
@@ -206,12 +242,8 @@ def _metadata(attrs: dict[str, Any], reading: Reading) -> None:
     if isinstance(said, dict):
         del attrs["metadata"]
         reading.metadata |= said
-        reading.session_id = _text(said, "session_id", "sessionId", "thread_id", "conversation_id")
-        reading.user_id = _text(said, "user_id", "userId")
-        if "session.id" in attrs:
-            reading.session_id = text(attrs, "session.id")
-        if "user.id" in attrs:
-            reading.user_id = text(attrs, "user.id")
+        reading.session_id = identifier(attrs, "session.id") or table.session(dict(said))
+        reading.user_id = identifier(attrs, "user.id") or table.user(dict(said))
 
 
 def _text(said: dict[str, Any], *keys: str) -> str | None:

@@ -5,7 +5,7 @@ https://github.com/open-telemetry/semantic-conventions-genai
 
 from typing import Any
 
-from otel_bridge.model import Json, Level, ObservationType
+from otel_bridge.model import CALLS, Json, Level, ObservationType
 from otel_bridge.translate import table
 from otel_bridge.translate.dialect import Dialect, Reading, from_json, leave, nested, strings, take, text, value
 from otel_bridge.translate.messages import message, messages, system, with_tools
@@ -36,7 +36,6 @@ TYPES = {
     "evaluate": ObservationType.EVALUATOR,
     "guardrail": ObservationType.GUARDRAIL,
 }
-CALLS = (ObservationType.GENERATION, ObservationType.EMBEDDING)
 
 DETAILS = ("gen_ai.client.inference.operation.details",)
 SPEAKERS = {

@@ -11,6 +11,7 @@ INPUT = ("input", "agent.input", "tool.input", "request.input")
 OUTPUT = ("output", "agent.output", "tool.output", "response.output")
 EXCEPTIONS = ("exception", "gen_ai.client.operation.exception")
 THROWN = ("exception.type", "exception.message", "exception.stacktrace", "exception.escaped")
+NAMELESS = ("", "_OTHER")
 NOISE = ("asgi.event.type",)
 
 
@@ -37,10 +38,14 @@ def _error(span: SpanView, reading: Reading) -> None:
         return
     reading.level = Level.ERROR
     said = str(span.status_message or thrown.get("exception.message") or _said(span.attrs) or "")
-    if span.status_message or not kind:
-        reading.status_message = said or None
-    else:
-        reading.status_message = f"{kind}: {said}" if said else str(kind)
+    reading.status_message = _named(said, str(kind or "")) or None
+
+
+def _named(said: str, kind: str) -> str:
+    """A message that begins with the kind of its error, with its module or without, where the kind says anything."""
+    if said and (kind in NAMELESS or kind.isdigit() or said.startswith((kind, kind.rpartition(".")[2]))):
+        return said
+    return f"{kind}: {said}" if said else kind
 
 
 def _exception(span: SpanView) -> dict[str, Any]:

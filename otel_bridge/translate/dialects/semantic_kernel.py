@@ -25,24 +25,29 @@ def read(span: SpanView) -> Reading:
     reading = Reading(type=TYPES.get(operation) if isinstance(operation, str) else None)
     if span.name == "AutoFunctionInvocationLoop":
         reading.type = ObservationType.CHAIN
+    places: dict[str, list[Any]] = {}
     for log in span.logs:
         if MESSAGES.fullmatch(log.name):
-            _open(log)
+            _open(log, places)
+    reading.metadata = {key: found[0] if len(found) == 1 else found for key, found in places.items()}
     for log in [log for log in span.logs if log.name == PROMPT]:
         attrs.setdefault(PROMPT, log.body)
-        if attrs[PROMPT] == log.body:
+        if attrs[PROMPT] == log.body and not log.attrs:
             span.logs.remove(log)
     reading.usage = _usage(span)
     return reading
 
 
-def _open(log: LogView) -> None:
-    """The body is JSON; where in the package it was written, and its place in the order, say nothing of the message."""
+def _open(log: LogView, places: dict[str, list[Any]]) -> None:
+    """The body is JSON; where in the package it was written, and its place in the order, are no part of the message."""
     opened = from_json(log.body)
-    if isinstance(opened, dict):
+    if isinstance(opened, dict | list):
         log.body = opened
         for key in PLACES:
-            log.attrs.pop(key, None)
+            if key in log.attrs:
+                place, known = log.attrs.pop(key), places.setdefault(key, [])
+                if known[-1:] != [place]:
+                    known.append(place)
 
 
 def _usage(span: SpanView) -> Usage | None:

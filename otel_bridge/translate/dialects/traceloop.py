@@ -6,7 +6,8 @@ https://github.com/traceloop/openllmetry
 from typing import Any
 
 from otel_bridge.model import Json, ObservationType
-from otel_bridge.translate.dialect import Dialect, Reading, from_json, nested, text, unflatten, value
+from otel_bridge.translate import table
+from otel_bridge.translate.dialect import Dialect, Reading, from_json, nested, unflatten, value
 from otel_bridge.translate.messages import messages, with_tools
 from otel_bridge.translate.span import SpanView
 
@@ -31,10 +32,7 @@ def read(span: SpanView) -> Reading:
     attrs = span.attrs
     reading = Reading(type=_type(attrs))
     properties = nested(attrs, PROPERTIES)
-    reading.session_id = text(
-        properties, "session_id", "sessionId", "session.id", "conversation_id", "chat_id", "thread_id"
-    )
-    reading.user_id = text(properties, "user_id", "userId", "user.id")
+    reading.session_id, reading.user_id = table.session(properties), table.user(properties)
     reading.metadata = properties
     asked, answered = unflatten(attrs, "gen_ai.prompt."), unflatten(attrs, "gen_ai.completion.")
     tools = unflatten(attrs, "llm.request.functions.")

@@ -56,8 +56,6 @@ OUTER = (ObservationType.AGENT, ObservationType.CHAIN)
 
 METADATA = "ai.telemetry.metadata."
 CONTEXT = "ai.settings.context."  # what version 7 has instead, where it is asked to
-SESSION = ("sessionId", "session_id", "session.id", "threadId", "thread_id", "conversationId", "chatId")
-USER = ("userId", "user_id", "user.id")
 
 FIRST_CHUNK = ("ai.response.msToFirstChunk", "ai.stream.msToFirstChunk")
 REPEATED = (
@@ -136,7 +134,7 @@ def _who(span: SpanView, reading: Reading) -> None:
             if item is not None and attrs.get(f"metadata.{key}") == item:  # openinference-vercel's copy
                 del attrs[f"metadata.{key}"]
     if said:
-        reading.session_id, reading.user_id = text(said, *SESSION), text(said, *USER)
+        reading.session_id, reading.user_id = table.session(said), table.user(said)
         reading.trace_name, reading.release = text(said, "traceName"), text(said, "release")
         reading.environment = text(said, "environment")
         if tags := strings(said.get("tags")):
@@ -217,8 +215,7 @@ def _usage(attrs: dict[str, Any], told: list[tuple[str, dict[str, Any]]]) -> Usa
         cache_read=_counted(told, CACHE_READ) if cache_read is None else cache_read,
         cache_write=_counted(told, CACHE_WRITE) if cache_write is None else cache_write,
         reasoning=_counted(told, REASONING) if reasoning is None else reasoning,
-        # the SDK's sum of what it counts: where the cache is beside, it is not in there
-        total=None if beside else _counted(told, ("totalTokenCount",)) if total is None else total,
+        total=_counted(told, ("totalTokenCount",)) if total is None else total,
     )
 
 

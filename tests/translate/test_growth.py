@@ -1,0 +1,175 @@
+"""Work grows as the records of a trace do, whatever they say, for who sends records that have to be matched.
+
+Lines of the dialects that run are counted, so a busy machine changes nothing.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otel_bridge.trace import LogEntry, SpanRecord, Trace
+from otel_bridge.translate import dialect, translate
+from otel_bridge.translate.dialect import nearest
+
+FEW = 100
+TIMES = 4
+DIALECTS = str(Path(dialect.__file__).with_suffix(""))  # this module, and the folder beside it
+CLAUDE = "com.anthropic.claude_code"
+CODEX = "codex_otel"
+GEMINI = "gemini-cli"
+
+Parts = list[SpanRecord | LogEntry]
+
+
+def lines_of(trace: Trace) -> int:
+    """How many lines of dialects run for a trace."""
+    count = 0
+
+    def inside(_frame: FrameType, event: str, _arg: Any) -> Any:
+        nonlocal count
+        count += event == "line"
+        return inside
+
+    def entering(frame: FrameType, _event: str, _arg: Any) -> Any:
+        return inside if frame.f_code.co_filename.startswith(DIALECTS) else None
+
+    before = sys.gettrace()
+    sys.settrace(entering)
+    try:
+        translate(trace)
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def claude(otlp: Any, name: str, at: int, *, under: int = 0, **said: Any) -> LogEntry:
+    attrs = {"event.name": name, "session.id": "s", "prompt.id": "p", "query_source": "sdk", "model": "m"}
+    return otlp.log(under, attrs=attrs | said, scope=f"{CLAUDE}.events", at_ms=at, traced=under > 0)  # type: ignore[no-any-return]
+
+
+def claude_span(otlp: Any, number: int, **said: Any) -> SpanRecord:
+    attrs = {"span.type": "llm_request" if number > 1 else "interaction", "model": "m"}
+    return otlp.span(number, number > 1, attrs=attrs | said, scope=f"{CLAUDE}.tracing")  # type: ignore[no-any-return]
+
+
+def bodies_of_another_model(otlp: Any, n: int) -> Parts:
+    bodies = [claude(otlp, "api_request_body", at, body="{}", model="other") for at in range(n)]
+    return [*bodies, *(claude(otlp, "api_request", n + at) for at in range(n))]
+
+
+def bodies_before_all_ends(otlp: Any, n: int) -> Parts:
+    bodies = [claude(otlp, "api_request_body", at, body="{}") for at in range(n)]
+    return [*bodies, *(claude(otlp, "api_request", n + at) for at in range(n))]
+
+
+def answers_after_all_ends(otlp: Any, n: int) -> Parts:
+    ends = [claude(otlp, "api_request", at, request_id=f"r{at}") for at in range(n)]
+    return [*ends, *(claude(otlp, "assistant_response", n + at, request_id=f"r{at}") for at in range(n))]
+
+
+def answers_to_nobody(otlp: Any, n: int) -> Parts:
+    ends = [claude(otlp, "api_request", at, request_id=f"r{at}") for at in range(n)]
+    return [*ends, *(claude(otlp, "assistant_response", n + at, request_id="x") for at in range(n))]
+
+
+def spans_by_id(otlp: Any, n: int) -> Parts:
+    spans = [claude_span(otlp, 1), *(claude_span(otlp, 2 + at, request_id=f"r{n - at}") for at in range(n))]
+    return [*spans, *(claude(otlp, "api_request", at, under=1, request_id=f"r{at}") for at in range(n))]
+
+
+def spans_of_one_id(otlp: Any, n: int) -> Parts:
+    spans = [claude_span(otlp, 1), *(claude_span(otlp, 2 + at, request_id="r") for at in range(n))]
+    return [*spans, *(claude(otlp, "api_request", at, under=1, request_id="r") for at in range(n))]
+
+
+def spans_of_another_model(otlp: Any, n: int) -> Parts:
+    spans = [claude_span(otlp, 1 + at) for at in range(n)]
+    ends = [claude(otlp, "api_request", 100, under=1, model="other", number=at) for at in range(n)]
+    return [*spans, *ends, *(claude(otlp, "api_request_body", 0, under=1, model="b", number=at) for at in range(n))]
+
+
+def turns(otlp: Any, n: int) -> Parts:
+    prompt = {"event.name": "codex.user_prompt", "conversation.id": "c"}
+    ended = {"event.name": "codex.sse_event", "conversation.id": "c", "input_token_count": 5, "output_token_count": 1}
+    return [
+        otlp.log(0, attrs=attrs, scope=CODEX, at_ms=at * 10, traced=False)
+        for at in range(n)
+        for attrs in (prompt, ended)
+    ]
+
+
+def prompts_far_below(otlp: Any, n: int) -> Parts:
+    spans = [otlp.span(1 + at, at, scope=CODEX) for at in range(n)]
+    said = {"event.name": "codex.user_prompt", "conversation.id": "c"}
+    return [*spans, *(otlp.log(n, attrs=said, scope=CODEX, at_ms=at) for at in range(n))]
+
+
+def streams_far_below(otlp: Any, n: int) -> Parts:
+    spans = [otlp.span(1 + at, at, scope=CODEX) for at in range(n)]
+    said = {"gen_ai.usage.input_tokens": 1}
+    return [*spans, *(otlp.span(n + 1 + at, n, name="handle_responses", scope=CODEX, attrs=said) for at in range(n))]
+
+
+def gemini(otlp: Any, name: str, at: int, *, under: int = 0, **said: Any) -> LogEntry:
+    attrs = {"event.name": f"gemini_cli.{name}", "session.id": "s", "prompt_id": "p", "model": "m"}
+    return otlp.log(under, attrs=attrs | said, scope=GEMINI, at_ms=at, traced=under > 0)  # type: ignore[no-any-return]
+
+
+def requests_and_responses(otlp: Any, n: int) -> Parts:
+    sent = [gemini(otlp, "api_request", at) for at in range(n)]
+    return [*sent, *(gemini(otlp, "api_response", at, duration_ms=1) for at in range(n))]
+
+
+def tools_of_one_answer(otlp: Any, n: int) -> Parts:
+    named = {"gen_ai.tool.name": "t"}
+    spans = [otlp.span(2 + at, 1, name="tool_call", scope=GEMINI, attrs=named) for at in range(n)]
+    ran = [gemini(otlp, "tool_call", at, under=1, function_name="t") for at in range(n)]
+    return [otlp.span(1, name="schedule_tool_calls", scope=GEMINI), *spans, *ran]
+
+
+def tools_of_another_name(otlp: Any, n: int) -> Parts:
+    spans = [otlp.span(2 + at, 1, name="tool_call", scope=GEMINI) for at in range(n)]
+    ran = [gemini(otlp, "tool_call", at, under=1, function_name="t") for at in range(n)]
+    return [otlp.span(1, name="schedule_tool_calls", scope=GEMINI), *spans, *ran]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "made",
+    [
+        bodies_of_another_model,
+        bodies_before_all_ends,
+        answers_after_all_ends,
+        answers_to_nobody,
+        spans_by_id,
+        spans_of_one_id,
+        spans_of_another_model,
+        turns,
+        prompts_far_below,
+        streams_far_below,
+        requests_and_responses,
+        tools_of_one_answer,
+        tools_of_another_name,
+    ],
+    ids=lambda made: made.__name__,
+)
+def test_four_times_the_records_are_about_four_times_the_work(otlp: Any, made: Callable[[Any, int], Parts]) -> None:
+    few, many = (lines_of(otlp.trace(*made(otlp, n))) for n in (FEW, TIMES * FEW))
+
+    assert few > FEW
+    assert many < 1.5 * TIMES * few
+
+
+@given(st.lists(st.integers(0, 20)), st.integers(-1, 21))
+def test_the_nearest_is_found_and_of_equals_the_first(times: list[int], at: int) -> None:
+    times.sort()
+
+    found = nearest(times, at, lambda time: time)
+
+    assert found == min(range(len(times)), key=lambda place: abs(times[place] - at), default=None)
