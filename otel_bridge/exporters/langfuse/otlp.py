@@ -16,7 +16,7 @@ from otel_bridge.answers import excerpt
 from otel_bridge.errors import RefusedError
 from otel_bridge.exporters.langfuse import values, versions
 from otel_bridge.exporters.langfuse.versions import Version
-from otel_bridge.model import Level, Observation, ObservationType, TraceAttributes, Translation
+from otel_bridge.model import Level, Observation, ObservationType, TraceAttributes, Translation, as_environment
 
 if TYPE_CHECKING:
     from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
@@ -165,7 +165,7 @@ def _attributes(observation: Observation, version: Version, *, carries_trace: bo
         "langfuse.observation.metadata": _object(
             values.metadata(metadata | dict(_beside(observation, kind, odd_usage, odd_cost, v4=v4, linked=linked)))
         ),
-        "langfuse.environment": values.environment(trace.environment),
+        "langfuse.environment": as_environment(trace.environment),
         "langfuse.version": observation.version or trace.version or None,
         **experiment,
     }

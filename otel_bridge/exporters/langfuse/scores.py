@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from otel_bridge.errors import ParkedError
 from otel_bridge.exporters.langfuse import values
-from otel_bridge.model import Score
+from otel_bridge.model import Score, as_environment
 
 if TYPE_CHECKING:
     from langfuse.api import AsyncLangfuseAPI
@@ -41,7 +41,7 @@ def body(score: Score, *, typed_text: bool = True) -> dict[str, Any]:
         "observationId": score.observation_id if score.trace_id else None,
         "sessionId": None if score.trace_id else score.session_id,
         "comment": score.comment,
-        "environment": values.environment(score.environment),
+        "environment": as_environment(score.environment),
         "metadata": values.metadata(metadata) or None,
     }
     return {key: value for key, value in said.items() if value is not None}

@@ -1,12 +1,13 @@
-"""How Langfuse wants values written: times, JSON, environments, numbers, metadata keys."""
+"""How Langfuse wants values written: times, JSON, numbers, metadata keys."""
 
 import json
 import math
-import re
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
+
+from otel_bridge.model import renamed
 
 MAX_NS = 2**64 - 1  # what OTLP's fixed64 holds
 MAX_COUNT = 2**63 - 1
@@ -59,13 +60,6 @@ def clamp(ns: int) -> int:
     return min(max(ns, 0), MAX_NS)
 
 
-def environment(name: str | None) -> str | None:
-    """The name as Langfuse accepts it; it would make anything else "default" without a word."""
-    if not name:
-        return None
-    return re.sub(r"^langfuse[-_]*", "", re.sub(r"[^a-z0-9_-]", "-", name.lower()))[:40] or None
-
-
 def sound(numbers: dict[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """The buckets that Langfuse can count, and the odd ones (NaN, negative): for one of those server 3 drops all."""
     buckets = numbers or {}
@@ -90,23 +84,12 @@ def _parameter(value: Any) -> str | int | float | bool | list[str]:
 
 def metadata(given: dict[str, Any]) -> dict[str, Any]:
     """Metadata whose keys neither collide with the server's own nor act when it unflattens them."""
-    if RESERVED.isdisjoint(given):
-        renamed = given
-    else:
-        renamed = {}
-        for key, value in given.items():
-            renamed[_free(key, given) if key in RESERVED else key] = value
-    shown = dump(renamed)
+    clear = renamed(given, RESERVED)
+    shown = dump(clear)
     if not any(word in shown for word in UNSAFE):
-        return renamed
-    safe: dict[str, Any] = _safe_keys(renamed, MAX_DEPTH)
+        return clear
+    safe: dict[str, Any] = _safe_keys(clear, MAX_DEPTH)
     return safe
-
-
-def _free(key: str, taken: dict[str, Any]) -> str:
-    while key in taken:
-        key = "_" + key
-    return key
 
 
 def _safe_key(key: str) -> str:

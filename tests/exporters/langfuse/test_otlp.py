@@ -139,6 +139,8 @@ def test_one_of_input_and_output_makes_both_final_on_server_4(observation: Make)
     [
         ("Prod EU", "prod-eu"),
         ("langfuse-x", "x"),
+        ("langfuse-langfuse_x", "x"),
+        ("- Prod!", "prod"),
         ("x" * 50, "x" * 40),
         ("münchen", "m-nchen"),
         ("", "default"),
