@@ -1,33 +1,23 @@
-"""Questions to the store: `traces` lists, `trace` shows one as a tree; from the store's file or a running bridge."""
+"""Questions to the store: `traces` lists, `trace` shows one, or an observation; from the store's file or a bridge."""
 
 import json
+from collections.abc import Callable
+from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 import typer
 
-from otel_bridge.cli.output import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_json
+from otel_bridge.cli.found import place
+from otel_bridge.cli.output import ConfigOption, DataDirOption, JsonOption, print_json
 from otel_bridge.errors import UnreachableError, UsageError
-from otel_bridge.telemetry import printable
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 FILE_BUDGET_S = 60.0
 """A question from the terminal keeps nobody else waiting."""
 
 ANSWER_TIMEOUT_S = 10.0
-
-COLOURS = {
-    "AGENT": "magenta",
-    "CHAIN": "magenta",
-    "GENERATION": "blue",
-    "TOOL": "yellow",
-    "RETRIEVER": "cyan",
-    "EMBEDDING": "cyan",
-}
 
 UrlOption = Annotated[
     str | None, typer.Option("--url", help="Ask the viewer of a running bridge, as http://127.0.0.1:4319.")
@@ -41,33 +31,50 @@ def traces(
     sort: Annotated[str, typer.Option(help="start, duration, tokens, cost or errors; descending with a -.")] = "-start",
     limit: Annotated[int, typer.Option(help="How many, 200 at most.")] = 20,
     as_json: JsonOption = False,
-    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
     url: UrlOption = None,
 ) -> None:
     """List traces, the newest first."""
-    found = load_traces(url or _store(data_dir), filter_text, sort=sort, limit=limit)
+    found = load_traces(url or place(config, data_dir).store, filter_text, sort=sort, limit=limit)
     if as_json:
         print_json(found)
-    else:
-        _print(render_list(found))
+        return
+    from otel_bridge.cli.render import render_list, show
+
+    show(partial(render_list, found, filter_text))
 
 
 def trace(
     trace_id: Annotated[str, typer.Argument(metavar="[ID|last]", help="An id, or the beginning of one.")] = "last",
+    observation: Annotated[
+        str | None,
+        typer.Argument(metavar="[OBSERVATION]", help="An id or its beginning, a name or a part of it."),
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="With what every observation holds.")] = False,
     as_json: JsonOption = False,
-    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
     url: UrlOption = None,
 ) -> None:
-    """Show one trace as a tree: types, durations, tokens, cost, errors, scores."""
-    found = load_trace(url or _store(data_dir), trace_id)
+    """Show one trace as a tree (types, durations, tokens, cost, errors, scores), or one observation's messages."""
+    source = url or place(config, data_dir).store
+    if observation is None:
+        found = load_trace(source, trace_id, full=full)
+    else:
+        found = load_observation(source, trace_id, observation)
     if as_json:
         print_json(found)
-    else:
-        _print(render_tree(found))
+        return
+    from otel_bridge.cli.render import render_observation, render_tree, show
 
-
-def _store(data_dir: Path) -> Path:
-    return data_dir.expanduser() / "store.db"
+    if observation is not None:
+        show(partial(render_observation, found))
+        return
+    show(partial(render_tree, found))
+    for each in found["observations"] if full else ():
+        print()
+        show(partial(render_observation, each))
 
 
 def load_traces(source: Path | str, filter_text: str = "", *, sort: str = "-start", limit: int = 20) -> dict[str, Any]:
@@ -87,8 +94,10 @@ def load_traces(source: Path | str, filter_text: str = "", *, sort: str = "-star
         return list_traces(reader, filter_text, sort, limit)
 
 
-def load_trace(source: Path | str, trace_id: str = "last") -> dict[str, Any]:
+def load_trace(source: Path | str, trace_id: str = "last", *, full: bool = False) -> dict[str, Any]:
     """One trace with its observations, from a store's file, or from the viewer at a URL.
+
+    full: every observation, with all it holds; else those of the first page, without their content.
 
     Raises:
         NotFoundError: there is no such trace.
@@ -97,12 +106,37 @@ def load_trace(source: Path | str, trace_id: str = "last") -> dict[str, Any]:
         UnreachableError: no viewer answers at the URL, or it has no store to ask.
     """
     if isinstance(source, str):
-        return _ask(source, f"/api/v1/traces/{quote(trace_id, safe='')}", {})
+        path, asked = f"/api/v1/traces/{quote(trace_id, safe='')}", {"full": "true"} if full else {}
+        return _every_page(lambda page: _ask(source, path, {**asked, **page}), every=full)
     from otel_bridge.query.traces import one_trace
     from otel_bridge.store.reader import reading
 
     with reading(source, FILE_BUDGET_S) as reader:
-        return one_trace(reader, trace_id)
+        return _every_page(
+            lambda page: one_trace(reader, trace_id, full=full, tenant=page.get("tenant"), cursor=page.get("cursor")),
+            every=full,
+        )
+
+
+def _every_page(ask: Callable[[dict[str, str]], dict[str, Any]], *, every: bool) -> dict[str, Any]:
+    found = ask({})
+    while every and found["nextCursor"]:
+        following = ask({"cursor": found["nextCursor"], "tenant": found["tenant"]})
+        found["observations"] += following["observations"]
+        found["nextCursor"] = following["nextCursor"]
+    return found
+
+
+def load_observation(source: Path | str, trace_id: str, observation: str) -> dict[str, Any]:
+    """One observation with all it holds, by its id, the beginning of it or its name; raises as `load_trace`."""
+    if isinstance(source, str):
+        path = f"/api/v1/traces/{quote(trace_id, safe='')}/observations/{quote(observation, safe='', errors='replace')}"
+        return _ask(source, path, {})
+    from otel_bridge.query.observations import one_observation
+    from otel_bridge.store.reader import reading
+
+    with reading(source, FILE_BUDGET_S) as reader:
+        return one_observation(reader, trace_id, observation)
 
 
 def _ask(url: str, path: str, query: dict[str, str]) -> dict[str, Any]:
@@ -110,19 +144,23 @@ def _ask(url: str, path: str, query: dict[str, str]) -> dict[str, Any]:
     try:
         connection.request("GET", f"{base}{path}?{urlencode(query)}")
         response = connection.getresponse()
-        answer: dict[str, Any] = json.loads(response.read())
+        answer: Any = json.loads(response.read())
     except (OSError, HTTPException) as error:
         raise UnreachableError(f"no bridge answers at {url} ({error}): start one with `otel-bridge`") from error
     except ValueError as error:
         raise UnreachableError(f"what answers at {url} is not the viewer of a bridge") from error
     finally:
         connection.close()
-    if response.status == 200:
+    if response.status == 200 and isinstance(answer, dict):
         return answer
-    from otel_bridge.query.traces import NotFoundError
+    from otel_bridge.query.find import NotFoundError
 
+    if not isinstance(answer, dict) or "error" not in answer:  # as an OTLP receiver, which speaks JSON too
+        raise UnreachableError(
+            f"what answers at {url} ({response.status}) is not the viewer of a bridge; `otel-bridge` prints its address"
+        )
     refusals = {400: UsageError, 404: NotFoundError}
-    raise refusals.get(response.status, UnreachableError)(f"{url}: {answer.get('error', response.status)}")
+    raise refusals.get(response.status, UnreachableError)(f"{url}: {answer['error']}")
 
 
 def _connection(url: str) -> tuple[HTTPConnection, str]:
@@ -135,81 +173,3 @@ def _connection(url: str) -> tuple[HTTPConnection, str]:
         raise UsageError(f"{url!r} is no address, write it as http://127.0.0.1:4319")
     connect = HTTPSConnection if parts.scheme == "https" else HTTPConnection
     return connect(host, port, timeout=ANSWER_TIMEOUT_S), parts.path.rstrip("/")
-
-
-def _print(renderable: "RenderableType") -> None:
-    from rich.console import Console
-
-    Console(highlight=False).print(renderable)
-
-
-def render_list(found: dict[str, Any]) -> "RenderableType":
-    """A table of traces for the terminal; what traces say is escaped."""
-    from rich.table import Table
-    from rich.text import Text
-
-    from otel_bridge.query.outline import cost, duration
-
-    if not found["traces"]:
-        return Text("No traces. Send some, or try `otel-bridge demo`.")
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("id", no_wrap=True, min_width=8, style="dim")
-    table.add_column("started", no_wrap=True, min_width=11)
-    for title in ("took", "tokens", "cost", "errors"):
-        table.add_column(title, no_wrap=True, min_width=6, justify="right")
-    table.add_column("name", no_wrap=True, overflow="ellipsis")
-    table.add_column("session", no_wrap=True, overflow="ellipsis", style="dim")
-    for row in found["traces"]:
-        table.add_row(
-            Text(row["id"][:8]),
-            Text(row["startTime"][5:16].replace("T", " ")),
-            Text(duration(row["durationMs"])),
-            Text("" if row["totalTokens"] is None else str(row["totalTokens"])),
-            Text("" if row["totalCost"] is None else cost(row["totalCost"])),
-            Text(str(row["errorCount"] or ""), style="red"),
-            Text(printable(row["name"] or ""), style="" if row["settled"] else "italic"),
-            Text(printable(row["sessionId"] or "")),
-        )
-    return table
-
-
-def render_tree(found: dict[str, Any]) -> "RenderableType":
-    """A trace as a tree for the terminal; what the trace says is escaped."""
-    from rich.console import Group
-    from rich.text import Text
-
-    from otel_bridge.query.outline import (
-        facts,
-        failure,
-        heading,
-        observation_facts,
-        scored,
-        scores_by_observation,
-    )
-    from otel_bridge.query.tree import guides
-
-    scores = scores_by_observation(found)
-    state = "" if found["settled"] else "  (open)"
-    lines = [
-        Text.assemble((printable(found["name"] or "trace"), "bold"), "  ", (found["id"], "dim"), (state, "cyan")),
-        Text(facts(found)),
-    ]
-    lines += [Text.assemble((f"{label}: ", "dim"), said) for label, said in heading(found)]
-    lines += [Text.assemble(("score: ", "dim"), (scored(score), "green")) for score in scores.get(None, ())]
-    lines.append(Text())
-    observations = found["observations"]
-    for guide, observation in zip(guides([row["depth"] for row in observations]), observations, strict=True):
-        line = Text.assemble(
-            (guide, "dim"),
-            (observation["type"], COLOURS.get(observation["type"], "dim")),
-            f" {printable(observation['name'])}  ",
-            (observation_facts(observation), "dim"),
-        )
-        if failed := failure(observation):
-            line.append(f"  {failed}", "red" if observation["level"] == "ERROR" else "yellow")
-        for score in scores.get(observation["id"], ()):
-            line.append(f"  {scored(score)}", "green")
-        lines.append(line)
-    if found["nextCursor"]:
-        lines.append(Text("… and more observations than are shown here", "dim"))
-    return Group(*lines)

@@ -29,21 +29,26 @@ def milliseconds(start_ns: int, end_ns: int) -> float:
     return max(0, end_ns - start_ns) // 1000 / 1000
 
 
+def usd(cost: float | None) -> float | None:
+    """A cost without the digits that adding floats leaves behind."""
+    return cost if cost is None else round(cost, 12)
+
+
 def name(text: str | None, most: int = NAME_CHARACTERS) -> str | None:
     """A name as lists show it: cut, where it is long."""
     return text if text is None or len(text) <= most else text[:most] + "…"
 
 
-def loaded(text: str | None) -> Any:
+def loaded(text: str | None, most: int = SHOWN_CHARACTERS) -> Any:
     """A stored JSON value; of one that is too long its text, cut."""
     if text is None:
         return None
-    if len(text) > SHOWN_CHARACTERS:
-        return f"{text[:SHOWN_CHARACTERS]}… ({len(text)} characters, cut)"
+    if len(text) > most:
+        return f"{text[:most]}… ({len(text)} characters, cut)"
     return orjson.loads(text)
 
 
-def cut(value: Any) -> Any:
+def cut(value: Any, most: int = SHOWN_CHARACTERS) -> Any:
     """A value, or its JSON text cut where that is too long."""
     text = orjson.dumps(value)
-    return value if len(text) <= SHOWN_CHARACTERS else loaded(text.decode())
+    return value if len(text) <= most else loaded(text.decode(), most)

@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 
 from otel_bridge.query.answer import Answer
+from otel_bridge.query.transcript import messages_of, spoken
 from otel_bridge.query.tree import guides
 from otel_bridge.telemetry import printable
 
@@ -93,20 +94,12 @@ def heading(trace: Answer) -> list[tuple[str, str]]:
 
 
 def brief(value: Any) -> str:
-    """What an input or output says, in short: of chat messages the text of the last."""
-    if isinstance(value, dict) and isinstance(value.get("messages"), list):
-        value = value["messages"]
-    if isinstance(value, list) and value:
-        value = value[-1]
-    if isinstance(value, dict):
-        value = next((value[key] for key in ("content", "parts", "text") if value.get(key)), value)
-    if isinstance(value, list):
-        texts = [part.get("text") or part.get("content") for part in value if isinstance(part, dict)]
-        value = " ".join(text for text in texts if isinstance(text, str)) or value
+    """What an input or output says, in short: of chat messages the last."""
+    if last := messages_of(value)[-1:]:
+        value = " ".join(said for _, said in spoken(last))
     if value is None:
         return ""
-    text = value if isinstance(value, str) else orjson.dumps(value).decode()
-    text = " ".join(text.split())
+    text = " ".join((value if isinstance(value, str) else orjson.dumps(value).decode()).split())
     return text if len(text) <= BRIEF_CHARACTERS else text[:BRIEF_CHARACTERS] + "…"
 
 

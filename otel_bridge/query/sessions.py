@@ -1,10 +1,11 @@
 """Sessions: those that traces name, the most recent first, and one with its traces."""
 
 from otel_bridge.errors import UsageError
-from otel_bridge.query.answer import ID_CHARACTERS, Answer, iso, milliseconds, name
+from otel_bridge.query.answer import ID_CHARACTERS, Answer, iso, milliseconds, name, usd
 from otel_bridge.query.cursor import read_cursor, write_cursor
 from otel_bridge.query.filter import Condition
-from otel_bridge.query.traces import NotFoundError, page
+from otel_bridge.query.find import NotFoundError
+from otel_bridge.query.traces import page
 from otel_bridge.store.reader import Reader, Row
 from otel_bridge.store.statements import statements
 
@@ -54,6 +55,6 @@ def _summary(row: Row) -> Answer:
         "durationMs": milliseconds(row["start_ns"], row["end_ns"]),
         "errorCount": row["error_count"],
         "totalTokens": row["total_tokens"],
-        "totalCost": row["total_cost"],
+        "totalCost": usd(row["total_cost"]),
         "userId": name(row["user_id"]),
     }

@@ -1,25 +1,19 @@
-"""Traces: a list to page through, one as a tree, and one observation with all that it holds."""
-
-import re
+"""Traces: a list to page through, and one as a tree."""
 
 import orjson
-from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
-from opentelemetry.proto.resource.v1.resource_pb2 import Resource
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from otel_bridge.errors import BridgeError, UsageError
-from otel_bridge.query.answer import ID_CHARACTERS, Answer, cut, iso, loaded, milliseconds, name
+from otel_bridge.errors import UsageError
+from otel_bridge.query.answer import ID_CHARACTERS, Answer, iso, loaded, milliseconds, name, usd
 from otel_bridge.query.cursor import read_cursor, write_cursor
 from otel_bridge.query.filter import ALL, Condition, compile_filter
+from otel_bridge.query.find import find_trace
+from otel_bridge.query.observations import light, whole
 from otel_bridge.query.scores import scores_of_trace
 from otel_bridge.query.tree import in_tree_order
 from otel_bridge.store.reader import Reader, Row
 from otel_bridge.store.statements import statements
-from otel_bridge.translate.span import attributes, plain
 
 SQL = statements("otel_bridge.query", "traces.sql")
-
-HEX = re.compile(r"[0-9a-f]{1,64}")
 
 SORTS = {
     "start": "t.start_ns",
@@ -33,9 +27,8 @@ MAX_TAGS = 50
 MAX_OBSERVATIONS = 2500
 """On one page of a tree; with names cut, that stays below 2 MB."""
 
-
-class NotFoundError(BridgeError):
-    """The store holds nothing under this id."""
+FULL_BYTES = 8_000_000
+"""Of content on one page of a tree; the page ends with the observation that passes this."""
 
 
 def list_traces(
@@ -88,7 +81,7 @@ def _summary(row: Row) -> Answer:
         "observationCount": row["observation_count"],
         "errorCount": row["error_count"],
         "totalTokens": row["total_tokens"],
-        "totalCost": row["total_cost"],
+        "totalCost": usd(row["total_cost"]),
         "userId": name(row["user_id"]),
         "sessionId": name(row["session_id"], ID_CHARACTERS),
         "environment": name(row["environment"]),
@@ -98,27 +91,6 @@ def _summary(row: Row) -> Answer:
     }
 
 
-def find_trace(reader: Reader, trace_id: str, tenant: str | None = None) -> tuple[str, str]:
-    """The whole (trace id, tenant) for an id, the beginning of one, or `last`.
-
-    Raises:
-        NotFoundError: there is none.
-        UsageError: there are several that begin so.
-    """
-    if trace_id == "last":
-        row = reader.row(SQL["last"])
-        if row is None:
-            raise NotFoundError("the store holds no trace yet: send one, or try `otel-bridge demo`")
-        return row["trace_id"], row["tenant"]
-    beginning = trace_id.lower()
-    rows = reader.rows(SQL["found"], {"id": beginning, "tenant": tenant}) if HEX.fullmatch(beginning) else []
-    if not rows:
-        raise NotFoundError(f"the store holds no trace {trace_id!r}: `otel-bridge traces` lists those it holds")
-    if rows[0]["trace_id"] != rows[-1]["trace_id"]:
-        raise UsageError(f"several traces begin with {trace_id!r}: give more of the id")
-    return rows[0]["trace_id"], rows[0]["tenant"]
-
-
 def one_trace(
     reader: Reader,
     trace_id: str,
@@ -126,8 +98,11 @@ def one_trace(
     tenant: str | None = None,
     limit: int = MAX_OBSERVATIONS,
     cursor: str | None = None,
+    full: bool = False,
 ) -> Answer:
-    """One trace: its summary, input, output, metadata and scores, and its observations without their content.
+    """One trace: its summary, input, output, metadata and scores, and its observations.
+
+    full: observations come with all they hold, as `one_observation` answers, and not without their content.
 
     Observations come in tree order with their `depth`; a span that has not settled, or that no observation stands
     for, is among them with `settled` false. `nextCursor` is None on the last page.
@@ -146,6 +121,15 @@ def one_trace(
     content = reader.row(SQL["content"], (whole_id, its_tenant)) or {}
     rows = {row["id"]: row for row in reader.rows(SQL["observations"], named)}
     ordered = in_tree_order((row["id"], row["parent_id"]) for row in rows.values())
+    observations: list[Answer] = []
+    room = FULL_BYTES
+    for node, depth in ordered[offset : offset + limit]:
+        held = whole(reader, whole_id, its_tenant, node) if full else light(rows[node])
+        observations.append({**held, "depth": depth})
+        room -= len(orjson.dumps(held)) if full else 0
+        if room < 0:
+            break
+    end = offset + len(observations)
     return {
         **summary,
         "public": None if content.get("public") is None else bool(content["public"]),
@@ -153,87 +137,6 @@ def one_trace(
         "input": loaded(content.get("input")),
         "output": loaded(content.get("output")),
         "scores": scores_of_trace(reader, whole_id, its_tenant),
-        "observations": [{**_light(rows[node]), "depth": depth} for node, depth in ordered[offset : offset + limit]],
-        "nextCursor": write_cursor(offset + limit) if len(ordered) > offset + limit else None,
-    }
-
-
-def _light(row: Row) -> Answer:
-    return {
-        "id": row["id"],
-        "parentObservationId": row["parent_id"],
-        "type": row["type"],
-        "name": name(row["name"]),
-        "startTime": iso(row["start_ns"]),
-        "endTime": iso(row["end_ns"]),
-        "durationMs": milliseconds(row["start_ns"], row["end_ns"]),
-        "level": row["level"],
-        "statusMessage": name(row["status_message"]),
-        "model": name(row["model"]),
-        "totalTokens": row["tokens"],
-        "totalCost": row["cost"],
-        "settled": bool(row["settled"]),
-    }
-
-
-def one_observation(reader: Reader, trace_id: str, observation_id: str, *, tenant: str | None = None) -> Answer:
-    """One observation with all it holds, and the events and log records of its span; long content is cut.
-
-    Raises:
-        NotFoundError: there is none.
-        UsageError: several traces begin so.
-    """
-    whole_id, its_tenant = find_trace(reader, trace_id, tenant)
-    named = {"trace_id": whole_id, "tenant": its_tenant, "id": observation_id}
-    if row := reader.row(SQL["observation"], named):
-        content = _settled_content(row)
-    elif row := reader.row(SQL["span"], named):
-        content = _span_content(row)
-    else:
-        raise NotFoundError(f"trace {whole_id} has no observation {observation_id!r}")
-    return {
-        **_light(row),
-        "name": row["name"],
-        "traceId": whole_id,
-        **content,
-        "events": [
-            {
-                "time": iso(event["time_ns"]),
-                "name": name(event["name"]),
-                "attributes": cut(attributes(Span.Event.FromString(event["event"]).attributes)),
-            }
-            for event in reader.rows(SQL["events"], named)
-        ],
-        "logs": [_log(log) for log in reader.rows(SQL["logs"], named)],
-    }
-
-
-def _settled_content(row: Row) -> Answer:
-    detail = orjson.loads(row["detail"])
-    completion_start_ns = detail.pop("completionStartNs", None)
-    return {
-        "statusMessage": row["status_message"],
-        "completionStartTime": completion_start_ns and iso(completion_start_ns),
-        **{key: cut(value) for key, value in detail.items()},
-    }
-
-
-def _span_content(row: Row) -> Answer:
-    span = Span.FromString(row["span"])
-    return {
-        "statusMessage": span.status.message or None,
-        "metadata": cut(attributes(span.attributes)),
-        "resource": attributes(Resource.FromString(row["resource"] or b"").attributes),
-        "scope": {"name": row["scope"]} if row["scope"] else None,
-    }
-
-
-def _log(row: Row) -> Answer:
-    record = LogRecord.FromString(row["record"])
-    return {
-        "time": iso(row["time_ns"]),
-        "name": name(row["event_name"]) or None,
-        "severity": record.severity_text or None,
-        "body": cut(plain(record.body)),
-        "attributes": cut(attributes(record.attributes)),
+        "observations": observations,
+        "nextCursor": write_cursor(end) if len(ordered) > end else None,
     }

@@ -17,14 +17,6 @@ LIMIT ?;
 -- name: content
 SELECT public, metadata, input, output FROM traces WHERE trace_id = ? AND tenant = ?;
 
--- name: last
-SELECT trace_id, tenant FROM traces ORDER BY seen_ns DESC, start_ns DESC LIMIT 1;
-
--- A trace by its id or the beginning of it.
--- name: found
-SELECT trace_id, tenant FROM traces WHERE trace_id >= :id AND trace_id < :id || 'g' AND (:tenant IS NULL OR tenant = :tenant)
-ORDER BY trace_id, tenant LIMIT 2;
-
 -- What has settled, and spans that have not or that no observation stands for.
 -- name: observations
 SELECT
@@ -38,23 +30,3 @@ FROM spans s WHERE trace_id = :trace_id AND tenant = :tenant AND NOT EXISTS (
     SELECT 1 FROM observations o WHERE o.trace_id = s.trace_id AND o.id = s.id AND o.tenant = s.tenant
 )
 ORDER BY start_ns, end_ns DESC, id;
-
--- name: observation
-SELECT id, parent_id, type, name, start_ns, end_ns, level, model, tokens, cost, status_message, 1 AS settled, detail
-FROM observations WHERE trace_id = :trace_id AND tenant = :tenant AND id = :id;
-
--- name: span
-SELECT
-    s.id, s.parent_id, 'SPAN' AS type, s.name, s.start_ns, s.end_ns,
-    CASE s.status WHEN 2 THEN 'ERROR' ELSE 'DEFAULT' END AS level, NULL AS model, NULL AS tokens, NULL AS cost,
-    NULL AS status_message, 0 AS settled, s.scope, s.span, r.resource
-FROM spans s LEFT JOIN resources r ON r.id = s.resource_id
-WHERE s.trace_id = :trace_id AND s.tenant = :tenant AND s.id = :id;
-
--- name: events
-SELECT time_ns, name, event FROM events
-WHERE trace_id = :trace_id AND tenant = :tenant AND span_id = :id ORDER BY position LIMIT 200;
-
--- name: logs
-SELECT time_ns, severity, event_name, record FROM logs
-WHERE trace_id = :trace_id AND tenant = :tenant AND span_id = :id ORDER BY time_ns LIMIT 200;

@@ -31,11 +31,11 @@ def in_tree_order(nodes: Iterable[tuple[str, str | None]]) -> list[tuple[str, in
     return list(ordered.items())
 
 
-def guides(depths: Sequence[int]) -> list[str]:
-    """The lines to draw before each row of a tree, given the rows' depths."""
+def guides(depths: Sequence[int], levels: int = GUIDED_LEVELS) -> list[str]:
+    """The lines to draw before each row of a tree, given the rows' depths; deeper ones are drawn `levels` deep."""
     drawn = []
     more: list[bool] = []  # by level: whether a sibling follows further down
-    for depth in reversed([min(depth, GUIDED_LEVELS) for depth in depths]):
+    for depth in reversed([min(depth, levels) for depth in depths]):
         more += [False] * (depth + 1 - len(more))
         above = "".join("│  " if more[level] else "   " for level in range(1, depth))
         drawn.append("" if depth == 0 else above + ("├─ " if more[depth] else "└─ "))

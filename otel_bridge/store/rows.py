@@ -40,7 +40,7 @@ def _resource(resource: Resource) -> tuple[bytes, bytes]:
 
 
 def _spans(request: ExportTraceServiceRequest, tenant: str, seen_ns: int) -> Rows:
-    resources, spans, events = [], [], []
+    resources, spans = [], []
     traces: dict[str, tuple[int, int, int, str | None]] = {}
     for block in request.resource_spans:
         resources.append(_resource(block.resource))
@@ -59,11 +59,6 @@ def _spans(request: ExportTraceServiceRequest, tenant: str, seen_ns: int) -> Row
                         span.SerializeToString(),
                     )
                 )  # fmt: skip
-                events += [
-                    (tenant, trace_id, span_id, i, min(event.time_unix_nano, MAX_INTEGER), event.name,
-                     event.SerializeToString())
-                    for i, event in enumerate(span.events)
-                ]  # fmt: skip
                 first, last, errors, root = traces.get(trace_id, (start_ns, end_ns, 0, None))
                 traces[trace_id] = (
                     min(first, start_ns),
@@ -75,7 +70,7 @@ def _spans(request: ExportTraceServiceRequest, tenant: str, seen_ns: int) -> Row
         (tenant, trace_id, seen_ns, first, last, errors, root)
         for trace_id, (first, last, errors, root) in traces.items()
     ]
-    return {"resource": resources, "span": spans, "event": events, "provisional_trace": provisional}
+    return {"resource": resources, "span": spans, "provisional_trace": provisional}
 
 
 def _logs(request: ExportLogsServiceRequest, tenant: str, seen_ns: int) -> Rows:

@@ -65,17 +65,6 @@ CREATE TABLE spans (
     UNIQUE (trace_id, id, tenant)
 );
 
-CREATE TABLE events (
-    tenant TEXT NOT NULL,
-    trace_id TEXT NOT NULL,
-    span_id TEXT NOT NULL,
-    position INTEGER NOT NULL,
-    time_ns INTEGER NOT NULL,
-    name TEXT NOT NULL,
-    event BLOB NOT NULL,
-    PRIMARY KEY (trace_id, span_id, position, tenant)
-) WITHOUT ROWID;
-
 CREATE TABLE scores (
     tenant TEXT NOT NULL,
     id TEXT NOT NULL,

@@ -14,11 +14,6 @@ ON CONFLICT (trace_id, id, tenant) DO UPDATE SET
     resource_id = excluded.resource_id,
     span = excluded.span;
 
--- name: event
-INSERT INTO events (tenant, trace_id, span_id, position, time_ns, name, event)
-VALUES (?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET time_ns = excluded.time_ns, name = excluded.name, event = excluded.event;
-
 -- name: provisional_trace
 INSERT INTO traces (tenant, trace_id, settled, seen_ns, start_ns, end_ns, error_count, name)
 VALUES (?, ?, 0, ?, ?, ?, ?, ?)
@@ -116,7 +111,6 @@ SELECT tenant, trace_id FROM traces WHERE seen_ns < ? LIMIT 1000;
 
 -- name: forget_trace
 DELETE FROM spans WHERE trace_id = :trace_id AND tenant = :tenant;
-DELETE FROM events WHERE trace_id = :trace_id AND tenant = :tenant;
 DELETE FROM observations WHERE trace_id = :trace_id AND tenant = :tenant;
 DELETE FROM scores WHERE trace_id = :trace_id AND tenant = :tenant;
 DELETE FROM logs WHERE trace_id = :trace_id AND tenant = :tenant;

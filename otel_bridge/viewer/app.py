@@ -18,18 +18,12 @@ from starlette.types import ASGIApp
 from otel_bridge.component import Bridge
 from otel_bridge.errors import BridgeError, ConsumeError, FilesError, UsageError
 from otel_bridge.query.answer import Answer
+from otel_bridge.query.find import HEX, NotFoundError, find_trace
+from otel_bridge.query.observations import one_observation
 from otel_bridge.query.outline import markdown, outline
 from otel_bridge.query.scores import list_scores
 from otel_bridge.query.sessions import list_sessions, one_session
-from otel_bridge.query.traces import (
-    HEX,
-    MAX_OBSERVATIONS,
-    NotFoundError,
-    find_trace,
-    list_traces,
-    one_observation,
-    one_trace,
-)
+from otel_bridge.query.traces import MAX_OBSERVATIONS, list_traces, one_trace
 from otel_bridge.store.reader import Reader, SlowQuestionError, reading
 from otel_bridge.viewer.guard import Guard
 from otel_bridge.viewer.probes import probes
@@ -80,19 +74,18 @@ class _Store:
 
 def _api(store: _Store) -> list[Route]:
     async def traces(request: Request) -> Response:
-        asked = request.query_params
+        asked = _asked(request, "filter", "sort", "limit", "cursor")
         filter_text, sort, cursor = asked.get("filter", ""), asked.get("sort", "-start"), asked.get("cursor")
-        limit = _limit(request, 50)
+        limit = _limit(asked, 50)
         return _json(await store.ask(lambda reader: list_traces(reader, filter_text, sort, limit, cursor)))
 
     async def trace(request: Request) -> Response:
-        asked, trace_id = request.query_params, request.path_params["trace_id"]
-        limit, cursor, tenant = _limit(request, MAX_OBSERVATIONS), asked.get("cursor"), asked.get("tenant")
-        form = asked.get("format", "json")
-        if form not in ("json", "text", "md"):
-            raise UsageError(f"no format {form!r}, there are json, text and md")
+        asked = _asked(request, "format", "full", "tenant", "limit", "cursor")
+        trace_id = request.path_params["trace_id"]
+        limit, cursor, tenant = _limit(asked, MAX_OBSERVATIONS), asked.get("cursor"), asked.get("tenant")
+        form, full = _one_of(asked, "format", "json", "text", "md"), _one_of(asked, "full", "false", "true") == "true"
         found: Answer = await store.ask(
-            lambda reader: one_trace(reader, trace_id, tenant=tenant, limit=limit, cursor=cursor)
+            lambda reader: one_trace(reader, trace_id, tenant=tenant, limit=limit, cursor=cursor, full=full)
         )
         if form == "json":
             return _json(found)
@@ -103,30 +96,30 @@ def _api(store: _Store) -> list[Route]:
         )
 
     async def observation(request: Request) -> Response:
-        ids, tenant = request.path_params, request.query_params.get("tenant")
+        ids, tenant = request.path_params, _asked(request, "tenant").get("tenant")
         return _json(
-            await store.ask(
-                lambda reader: one_observation(reader, ids["trace_id"], ids["observation_id"], tenant=tenant)
-            )
+            await store.ask(lambda reader: one_observation(reader, ids["trace_id"], ids["observation"], tenant=tenant))
         )
 
     async def sessions(request: Request) -> Response:
-        limit, cursor = _limit(request, 50), request.query_params.get("cursor")
+        asked = _asked(request, "limit", "cursor")
+        limit, cursor = _limit(asked, 50), asked.get("cursor")
         return _json(await store.ask(lambda reader: list_sessions(reader, limit, cursor)))
 
     async def session(request: Request) -> Response:
-        limit, cursor = _limit(request, 50), request.query_params.get("cursor")
+        asked = _asked(request, "limit", "cursor")
+        limit, cursor = _limit(asked, 50), asked.get("cursor")
         session_id = request.path_params["session_id"]
         return _json(await store.ask(lambda reader: one_session(reader, session_id, limit, cursor)))
 
     async def scores(request: Request) -> Response:
-        limit = _limit(request, 50)
+        limit = _limit(_asked(request, "limit"), 50)
         return _json(await store.ask(lambda reader: list_scores(reader, limit)))
 
     return [
         Route("/api/v1/traces", traces),
         Route("/api/v1/traces/{trace_id}", trace),
-        Route("/api/v1/traces/{trace_id}/observations/{observation_id}", observation),
+        Route("/api/v1/traces/{trace_id}/observations/{observation:path}", observation),
         Route("/api/v1/sessions", sessions),
         Route("/api/v1/sessions/{session_id:path}", session),
         Route("/api/v1/scores", scores),
@@ -135,6 +128,7 @@ def _api(store: _Store) -> list[Route]:
 
 def _bridge(bridge: Bridge | None, store: _Store) -> list[Route]:
     async def score(request: Request) -> Response:
+        _asked(request)
         if bridge is None:
             raise HTTPException(503, "no bridge is running that could take a score")
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
@@ -144,7 +138,8 @@ def _bridge(bridge: Bridge | None, store: _Store) -> list[Route]:
         await bridge.consume(evaluation(given, tenant))
         return _json({"accepted": True}, 202)
 
-    async def status(_: Request) -> Response:
+    async def status(request: Request) -> Response:
+        _asked(request)
         if bridge is None:
             raise HTTPException(503, "no bridge is running")
         return _json(bridge.status())
@@ -171,8 +166,24 @@ def _file(path: str, name: str, media_type: str) -> Route:
     return Route(path, serve)
 
 
-def _limit(request: Request, default: int) -> int:
-    text = request.query_params.get("limit", str(default))
+def _asked(request: Request, *known: str) -> dict[str, str]:
+    """The query parameters; one that is not known would otherwise be taken for one that holds for everything."""
+    for key in request.query_params:
+        if key not in known:
+            there = f"there are {', '.join(known)}" if known else "none is taken here"
+            raise UsageError(f"no parameter {key[:50]!r}, {there}")
+    return dict(request.query_params)
+
+
+def _one_of(asked: dict[str, str], name: str, default: str, *others: str) -> str:
+    text = asked.get(name, default)
+    if text not in (default, *others):
+        raise UsageError(f"no {name} {text[:50]!r}, there are {', '.join((default, *others))}")
+    return text
+
+
+def _limit(asked: dict[str, str], default: int) -> int:
+    text = asked.get("limit", str(default))
     if not (text.isdecimal() and len(text) <= 9):
         raise UsageError("limit is a number of rows")
     return int(text)

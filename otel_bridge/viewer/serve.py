@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import socket
 from collections.abc import AsyncIterator, Iterator
 
@@ -54,7 +55,10 @@ def _bound(endpoint: str, component_id: str) -> socket.socket:
             (host, int(port)), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=128
         )
     except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        todo = "end the program that holds it, or set" if taken else "set"
+        other = "another port" if taken else "an address of this machine"
         raise FilesError(
-            f"{component_id} can not listen on {endpoint}: {error.strerror}; "
-            f"end the program that holds it, or set extensions::{component_id}::endpoint to another port"
+            f"{component_id} can not listen on {endpoint}: {(error.strerror or '').partition(' (while')[0]}; "
+            f"{todo} extensions::{component_id}::endpoint to {other}"
         ) from error

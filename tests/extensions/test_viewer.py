@@ -42,6 +42,13 @@ async def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
                 pass
 
 
+@pytest.mark.parametrize("endpoint", ["203.0.113.1:0", "no-such-host.invalid:0"])
+async def test_an_address_of_another_machine_is_not_called_taken(tmp_path: Path, endpoint: str) -> None:
+    with pytest.raises(FilesError, match="; set extensions::viewer::endpoint to an address of this machine"):
+        async with asynccontextmanager(viewer.open)(ViewerConfig(endpoint=endpoint), Host("viewer", tmp_path)):
+            pass
+
+
 @pytest.mark.parametrize("endpoint", ["4319", "localhost", "localhost:port", "127.0.0.1:99999", ":4319"])
 async def test_an_endpoint_that_is_none_is_said(tmp_path: Path, endpoint: str) -> None:
     with pytest.raises(UsageError, match="no host:port"):

@@ -1,17 +1,23 @@
 """`otel-bridge traces` and `otel-bridge trace`, as they print."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
 from rich.console import Console
 from typer import Typer
 from typer.testing import CliRunner
 
-from otel_bridge.cli.questions import load_trace, load_traces, render_list, render_tree, trace, traces
+from otel_bridge.cli.questions import load_observation, load_trace, load_traces, trace, traces
+from otel_bridge.cli.render import render_list, render_observation, render_tree
 from otel_bridge.errors import FilesError, UnreachableError, UsageError
 from otel_bridge.model import Score
 from otel_bridge.query.outline import brief, cost, duration, markdown, outline
+from otel_bridge.query.transcript import spoken
 
 HOSTILE = "\x1b[31mred\x1b]0;title\x07 \x9b2J \u202eevil [bold]not bold[/bold] :smile:\r\nnext"
 
@@ -21,13 +27,17 @@ def hostile(settled: Callable[..., None], tmp_path: Path) -> Path:
     settled(
         1, ((1, 0), (2, 1)), name=HOSTILE, session_id=HOSTILE, tags=[HOSTILE], input=HOSTILE, error=True,
         scores=(Score("s", HOSTILE, HOSTILE, "TEXT", 5, trace_id=f"{1:032x}", comment=HOSTILE),),
-        observation={"name": HOSTILE, "model": HOSTILE, "status_message": HOSTILE},
+        observation={
+            "name": HOSTILE, "model": HOSTILE, "status_message": HOSTILE, "metadata": {HOSTILE: HOSTILE},
+            "input": {"messages": [{"role": HOSTILE, "content": HOSTILE}], "tools": [{"name": HOSTILE}]},
+            "output": [{"role": "assistant", "tool_calls": [{"id": HOSTILE, "name": HOSTILE, "args": {HOSTILE: 1}}]}],
+        },
     )  # fmt: skip
     return tmp_path / "store.db"
 
 
-def printed(renderable: object) -> str:
-    console = Console(width=5000, force_terminal=True, color_system=None, highlight=False, file=None)
+def printed(renderable: object, width: int = 5000) -> str:
+    console = Console(width=width, force_terminal=True, color_system=None, highlight=False, file=None)
     with console.capture() as capture:
         console.print(renderable)
     return capture.get()
@@ -39,6 +49,8 @@ def test_nothing_in_a_trace_reaches_the_terminal_raw(hostile: Path) -> None:
     for text in (
         printed(render_tree(found)),
         printed(render_list(load_traces(hostile))),
+        printed(render_list({"traces": []}, filter_text=HOSTILE)),
+        printed(render_observation(load_observation(hostile, "last", f"{2:016x}"))),
         outline(found),
         markdown(found),
     ):
@@ -57,7 +69,114 @@ def test_a_tree_shows_what_there_is_to_know(settled: Callable[..., None], tmp_pa
     text = printed(render_tree(load_trace(tmp_path / "store.db")))
     assert "1.0 s · 2 observations · 42 tokens · $0.008" in text
     assert "session: morning" in text
-    assert "└─ SPAN observation 2  1.0 s · gpt-5 · 21 tokens · $0.004  helpful = 0.5" in text
+    assert "0000000000000002 └─ SPAN observation 2  1.0 s · gpt-5 · 21 tokens · $0.004\n" in text
+    assert "                       helpful = 0.5\n" in text
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_rows_are_cut_to_the_terminal(settled: Callable[..., None], tmp_path: Path, width: int) -> None:
+    """No row reaches the next line; tokens and cost are whole where there is room for them at all."""
+    settled(
+        1, ((1, 0), *((child, child - 1) for child in range(2, 40))), name="a long name " * 9, session_id="s" * 50,
+        error=True, observation={"name": "一个很长的名字 " * 9, "model": "gpt-5-mini", "status_message": "why " * 99,
+                                 "usage": {"total": 1234}, "cost": {"total": 0.0123}},
+    )  # fmt: skip
+    store = tmp_path / "store.db"
+    tree = printed(render_tree(load_trace(store), width))
+    listed = printed(render_list(load_traces(store), width=width))
+
+    assert max(cell_len(line) for line in (tree + listed).splitlines()) <= width
+    assert len(listed.splitlines()) == 2
+    if width >= 80:
+        assert tree.count("ERROR why why") == 39
+        assert "$0.48" in listed
+        assert "1234 tokens · $0.012" in tree
+
+
+def test_what_is_no_terminal_has_no_width(settled: Callable[..., None], tmp_path: Path) -> None:
+    """Names are cut to 200 characters as everywhere, and to no less."""
+    settled(1, name="a long name " * 30, session_id="s" * 300, observation={"name": "b long name " * 30})
+    store = tmp_path / "store.db"
+
+    listed = printed(render_list(load_traces(store)))
+    assert "a long name " * 16 in listed
+    assert "s" * 300 in listed
+    assert "b long name " * 16 in printed(render_tree(load_trace(store)))
+
+
+def test_columns_without_a_value_are_left_out(settled: Callable[..., None], tmp_path: Path) -> None:
+    settled(1)
+
+    header = printed(render_list(load_traces(tmp_path / "store.db"))).splitlines()[0]
+    assert header.split() == ["id", "started", "took", "name"]
+
+
+@pytest.mark.parametrize(("filter_text", "said"), [("", "Send some"), ("name:nobody", "No trace matches name:nobody")])
+def test_no_traces_are_not_the_same_as_no_match(filter_text: str, said: str) -> None:
+    assert said in printed(render_list({"traces": []}, filter_text))
+
+
+CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
+TOOL = {"type": "function", "function": {"name": "weather", "description": "Asks.", "parameters": {"type": "object"}}}
+
+
+def test_an_observation_is_shown_as_a_chat(settled: Callable[..., None], tmp_path: Path) -> None:
+    """Messages, calls, results and offered tools, each below its label; the rest as pairs."""
+    settled(
+        1,
+        observation={
+            "name": "chat", "model": "gpt-5", "usage": {"total": 21}, "metadata": {"team": "blue"},
+            "input": {
+                "messages": [
+                    {"role": "user", "content": "Is it\ncold?"},
+                    {"role": "assistant", "tool_calls": [CALL]},
+                    {"role": "tool", "tool_call_id": "call_1", "content": [{"type": "text", "text": "minus 4"}]},
+                ],
+                "tools": [TOOL],
+            },
+            "output": [{"role": "assistant", "content": "Yes."}],
+        },
+    )  # fmt: skip
+
+    found = load_observation(tmp_path / "store.db", "last", "chat")
+    assert printed(render_observation(found)).splitlines() == [
+        "SPAN chat  0000000000000001", "1.0 s · gpt-5 · 21 tokens", "",
+        "Input",
+        "  user", "    Is it", "    cold?",
+        "  assistant · call · weather · call_1", '    {"city": "Oslo"}',
+        "  tool · call_1", "    minus 4",
+        "  tool · weather", "    Asks.", '    {"parameters":{"type":"object"}}', "",
+        "Output", "  assistant", "    Yes.", "",
+        "Usage", "  total: 21", "",
+        "Metadata", "  team: blue",
+    ]  # fmt: skip
+    assert all(cell_len(line) <= 20 for line in printed(render_observation(found, 20), 20).splitlines())
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ("role", "content", "parts", "tool_calls", "function", "name", "type", "text", "messages", "tools")
+            ),
+            inner | st.sampled_from(("tool_call", "tool_result", "reasoning")),
+            max_size=4,
+        )
+    ),
+    max_leaves=20,
+)
+
+
+@given(JSON)
+def test_any_content_can_be_shown(value: object) -> None:
+    """Chats that are none included; texts are texts, and a string is never lost."""
+    said = spoken(value)
+
+    assert {type(each) for pair in said for each in pair} <= {str}
+    assert bool(said) == (value is not None)
+    assert isinstance(brief(value), str)
 
 
 def test_the_commands_run(hostile: Path) -> None:
@@ -69,6 +188,9 @@ def test_the_commands_run(hostile: Path) -> None:
 
     assert run(app, ["traces", "status:error", *folder]).exit_code == 0
     assert '"totalTokens"' in run(app, ["trace", "last", "--json", *folder]).output
+    assert '"metadata"' in run(app, ["trace", "last", f"{2:016x}", "--json", *folder]).output
+    assert run(app, ["trace", "last", "--full", *folder]).output.count("Input") == 2
+    assert len(json.loads(run(app, ["trace", "--full", "--json", *folder]).output)["observations"][1]["output"]) == 1
     assert isinstance(run(app, ["traces", "nme:x", *folder]).exception, UsageError)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,9 +14,12 @@ from otel_bridge.batch import Batch
 from otel_bridge.errors import UsageError
 from otel_bridge.model import Score
 from otel_bridge.query.answer import SHOWN_CHARACTERS
+from otel_bridge.query.find import NotFoundError
+from otel_bridge.query.observations import one_observation
 from otel_bridge.query.scores import list_scores
 from otel_bridge.query.sessions import list_sessions, one_session
-from otel_bridge.query.traces import NotFoundError, list_traces, one_observation, one_trace
+from otel_bridge.query.traces import list_traces, one_trace
+from otel_bridge.query.transcript import transcript
 from otel_bridge.query.tree import guides, in_tree_order
 from otel_bridge.store.reader import Reader, SlowQuestionError
 from otel_bridge.store.writer import Writer
@@ -91,6 +95,16 @@ def test_a_summary_says_what_lists_show(settled: Settled, reader: Opened) -> Non
     ]  # fmt: skip
 
 
+def test_costs_have_no_digits_of_adding(settled: Settled, reader: Opened) -> None:
+    settled(1, ((1, 0), (2, 1), (3, 1)), session_id="s", observation={"cost": {"input": 0.1 + 0.2, "total": 0.1 + 0.2}})
+
+    trace = one_trace(reader(), ONE)
+    observation = one_observation(reader(), ONE, f"{1:016x}")
+    assert (trace["totalCost"], trace["observations"][0]["totalCost"]) == (0.9, 0.3)
+    assert observation["costDetails"] == {"input": 0.3, "total": 0.3}
+    assert list_sessions(reader())["sessions"][0]["totalCost"] == 0.9
+
+
 def test_an_open_trace_is_listed_and_shown(writer: Writer, reader: Opened) -> None:
     came(writer, parent=0)
 
@@ -117,15 +131,88 @@ def test_a_span_that_nothing_stands_for_is_shown_in_its_place(settled: Settled, 
 
 
 def test_an_observation_holds_all_it_said(settled: Settled, writer: Writer, reader: Opened) -> None:
-    settled(1, observation={"input": {"q": 1}, "metadata": {"a": "b"}, "usage": {"total": 3}, "model": "m"})
+    """Events and log records come once: what translation made of them is not shown again, what it left is."""
+    left = {
+        "otel.events": [
+            {"name": "retry", "time_ns": START, "attributes": {"attempt": 2}},
+            {"name": "token", "time_ns": START, "last_time_ns": START + 10**9, "count": 3000},
+        ],
+        "otel.logs": [{"time_ns": START, "severity": "INFO", "body": "hello"}],
+    }
+    settled(1, observation={"input": {"q": 1}, "metadata": {"a": "b", **left}, "usage": {"total": 3}, "model": "m"})
     came(writer, span=1, parent=0)
 
     found = one_observation(reader(), ONE, f"{1:016x}")
     assert (found["input"], found["metadata"], found["usageDetails"], found["model"]) == (
         {"q": 1}, {"a": "b"}, {"total": 3}, "m",
     )  # fmt: skip
-    assert [(event["name"], event["attributes"]) for event in found["events"]] == [("exception", {"type": "E"})]
-    assert [(log["name"], log["body"]) for log in found["logs"]] == [("said", "hello")]
+    time = "2023-11-14T22:13:20.000000Z"
+    last = "2023-11-14T22:13:21.000000Z"
+    assert found["events"] == [
+        {"time": time, "name": "retry", "attributes": {"attempt": 2}},
+        {"time": time, "lastTime": last, "count": 3000, "name": "token", "attributes": {}},
+    ]
+    assert (f"{time} · token · 3000 until {last}", "") in dict(transcript(found))["Events"]
+    assert found["logs"] == [{"time": time, "name": None, "severity": "INFO", "body": "hello", "attributes": {}}]
+    assert (found["eventCount"], found["logCount"]) == (2, 1)
+
+
+def test_an_event_for_each_token_leaves_the_metadata_readable(settled: Settled, reader: Opened) -> None:
+    tokens = [{"name": "token", "time_ns": START + i, "attributes": {"text": "x" * 10_000}} for i in range(300)]
+    settled(1, observation={"metadata": {"a": "b", "otel.events": tokens}})
+
+    found = one_observation(reader(), ONE, f"{1:016x}")
+    assert found["metadata"] == {"a": "b"}
+    assert (len(found["events"]), found["eventCount"]) == (200, 300)
+    assert len(orjson.dumps(found)) < 2_000_000
+
+
+@pytest.mark.parametrize("odd", ["text", [1], [{"name": "x"}], [{"time_ns": "now"}], {"time_ns": 1}])
+def test_an_attribute_that_is_called_as_events_are_stays_metadata(
+    settled: Settled, reader: Opened, odd: object
+) -> None:
+    settled(1, observation={"metadata": {"otel.events": odd}})
+
+    found = one_observation(reader(), ONE, f"{1:016x}")
+    assert (found["metadata"], found["events"]) == ({"otel.events": odd}, [])
+
+
+def test_an_observation_may_be_called_by_its_name(settled: Settled, writer: Writer, reader: Opened) -> None:
+    """By what the tree calls it, or by what its span is called; an id in full is never ambiguous."""
+    settled(1, ((1, 0), (0x10 << 56, 1), (0x11 << 56, 1), (0x1 << 60, 1)))
+    came(writer, span=0x11 << 56, parent=1)
+
+    called = {
+        said: one_observation(reader(), ONE, said)["id"][:2] for said in ("observation 1", "11", "running", "unni")
+    }
+    assert called == {"observation 1": "00", "11": "11", "running": "11", "unni": "11"}
+    with pytest.raises(UsageError, match=f"give the id of one, as {0x11 << 56:x}, {0x10 << 56:x}"):
+        one_observation(reader(), ONE, "1")
+    with pytest.raises(UsageError, match="answer to 'observation'"):
+        one_observation(reader(), ONE, "observation")
+    for nothing in ("ff", "observations", "%", "\ud800"):
+        with pytest.raises(NotFoundError):
+            one_observation(reader(), ONE, nothing)
+
+
+def test_a_full_trace_holds_what_its_observations_hold(
+    settled: Settled, writer: Writer, reader: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Page by page where that is much; those that have not settled are among them."""
+    monkeypatch.setattr("otel_bridge.query.traces.FULL_BYTES", 3000)
+    settled(1, ((1, 0), *((child, 1) for child in range(2, 9))), observation={"input": "x" * 1000})
+    came(writer)
+
+    pages = [one_trace(reader(), ONE, full=True)]
+    while pages[-1]["nextCursor"]:
+        pages.append(one_trace(reader(), ONE, full=True, cursor=pages[-1]["nextCursor"]))
+    rows = [row for page in pages for row in page["observations"]]
+    assert len(pages) == 3
+    assert [int(row["id"], 16) for row in rows] == list(range(1, 10))
+    for row in rows:
+        depth = row.pop("depth")
+        assert row == one_observation(reader(), ONE, row["id"])
+        assert depth == (row["id"] != f"{1:016x}")
 
 
 def test_a_span_shows_its_attributes_until_it_settles(writer: Writer, reader: Opened) -> None:

@@ -29,7 +29,7 @@ def spans(*names: str, trace_id: str = TRACE, tenant: str = "default", status: i
     scoped = block.scope_spans.add()
     scoped.scope.name = "acme"
     for i, name in enumerate(names):
-        span = scoped.spans.add(
+        scoped.spans.add(
             trace_id=bytes.fromhex(trace_id),
             span_id=(i + 1).to_bytes(8),
             parent_span_id=(1).to_bytes(8) if i else b"",
@@ -38,7 +38,6 @@ def spans(*names: str, trace_id: str = TRACE, tenant: str = "default", status: i
             end_time_unix_nano=START + 1000 + i,
             status=Status(code=status),  # type: ignore[arg-type]  # a number is what the wire has
         )
-        span.events.add(name="thought", time_unix_nano=START + 5)
     return Batch.from_request(request, tenant=tenant)
 
 
@@ -92,7 +91,7 @@ def test_twice_is_once(writer: Writer, path: Path) -> None:
         writer.batch(log())
         writer.batch(points())
 
-    tables = {"traces": 1, "spans": 2, "events": 2, "observations": 2, "logs": 1, "resources": 2, "points": 4}
+    tables = {"traces": 1, "spans": 2, "observations": 2, "logs": 1, "resources": 2, "points": 4}
     assert {table: count(path, table) for table in tables} == tables
     assert trace_row(path)["total_tokens"] == 42
 
@@ -241,9 +240,9 @@ def test_old_traces_go_with_all_they_have(writer: Writer, path: Path, clock: Any
     clock.step(1000)
     writer.trim()
 
-    tables = ("traces", "spans", "events", "observations", "logs", "points")
+    tables = ("traces", "spans", "observations", "logs", "points")
     assert {table: count(path, table) for table in tables} == {
-        "traces": 1, "spans": 1, "events": 1, "observations": 0, "logs": 0, "points": 0,
+        "traces": 1, "spans": 1, "observations": 0, "logs": 0, "points": 0,
     }  # fmt: skip
     assert counters.value("store_forgotten", reason="max_age") == 1
 

@@ -77,6 +77,13 @@ def harmful() -> Translation:
         {"role": "system", "content": payload, "name": payload, "tool_calls": [{"name": payload, "arguments": payload}]}
         for payload in PAYLOADS
     ]
+    tools = [
+        {
+            "type": "function",
+            "function": {"name": "weather", "description": HARM, "parameters": {"x": "a city's name"}},
+        },
+        {"name": HARM, "description": HARM, "input_schema": {HARM: HARM}},
+    ]
     parts = [{"type": kind, "content": HARM, "name": HARM} for kind in ("text", "tool_call", "tool_result", HARM)]
     return Translation(
         traces=[trace],
@@ -85,7 +92,7 @@ def harmful() -> Translation:
             observation(
                 2,
                 type=ObservationType.GENERATION,
-                input=messages,
+                input={"messages": messages, "tools": tools, HARM: HARM},
                 output=[{"role": HARM, "parts": parts}],
                 metadata={payload: {payload: payload} for payload in PAYLOADS},
                 model_parameters=dict.fromkeys(PAYLOADS, HARM),

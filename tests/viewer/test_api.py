@@ -1,5 +1,6 @@
 """The API over real HTTP: what it answers, and how it says what it can not."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from importlib.resources import files
@@ -11,6 +12,7 @@ import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from starlette.routing import Route
 
+from otel_bridge.cli.questions import load_observation, load_trace
 from otel_bridge.viewer.app import application
 from otel_bridge.viewer.guard import Guard
 
@@ -43,7 +45,25 @@ async def test_one_trace_and_one_observation(http: aiohttp.ClientSession) -> Non
         (0, "AGENT"), (1, "GENERATION"), (1, "TOOL"),
     ]  # fmt: skip
     observation = await got(http, f"/api/v1/traces/{TRACE}/observations/{GENERATION}")
-    assert observation["input"][0]["content"] == "<script>alert(1)</script>"
+    assert observation["input"]["messages"][0]["content"] == "<script>alert(1)</script>"
+
+
+async def test_an_observation_is_found_by_name_and_a_trace_may_be_full(http: aiohttp.ClientSession) -> None:
+    named = await got(http, f"/api/v1/traces/{TRACE}/observations/planner")
+    (_, generation, _) = (await got(http, f"/api/v1/traces/{TRACE}?full=true"))["observations"]
+    assert (named["type"], named["id"]) == ("AGENT", f"{1:016x}")
+    assert generation["input"]["messages"][0]["content"] == "<script>alert(1)</script>"
+
+
+async def test_the_command_line_asks_the_same(url: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a running bridge as of the file, all pages of it."""
+    monkeypatch.setattr("otel_bridge.query.traces.FULL_BYTES", 1)
+    file = data_dir / "store.db"
+
+    for full in (True, False):
+        assert await asyncio.to_thread(load_trace, url, TRACE[:4], full=full) == load_trace(file, TRACE, full=full)
+    for said in (GENERATION, "planner", "2 <script>alert(1)</script>"):  # with what a path may not hold
+        assert await asyncio.to_thread(load_observation, url, TRACE, said) == load_observation(file, TRACE, said)
 
 
 async def test_a_session_of_any_name_is_found(http: aiohttp.ClientSession) -> None:
@@ -71,7 +91,10 @@ async def test_a_trace_as_text_is_a_download(http: aiohttp.ClientSession, form: 
         ("/api/v1/traces?limit=-1", 400, "number of rows"),
         ("/api/v1/traces?limit=99999999999999999999", 400, "number of rows"),
         ("/api/v1/traces?cursor=x", 400, "cursor"),
-        (f"/api/v1/traces/{TRACE}?format=xml", 400, "json, text and md"),
+        (f"/api/v1/traces/{TRACE}?format=xml", 400, "json, text, md"),
+        (f"/api/v1/traces/{TRACE}?full=yes", 400, "false, true"),
+        ("/api/v1/traces?q=status:error", 400, "no parameter 'q', there are filter, sort, limit, cursor"),
+        ("/api/v1/status?verbose=1", 400, "none is taken here"),
         ("/api/v1/traces/ffff", 404, "no trace"),
         (f"/api/v1/traces/{TRACE}/observations/ffff", 404, "no observation"),
         ("/api/v1/sessions/nobody", 404, "no session"),
@@ -167,7 +190,20 @@ def test_the_description_knows_every_route(tmp_path: Path) -> None:
         (route.path.replace(":path}", "}"), method.lower())
         for route in routes
         if route.path.startswith("/api/")
-        for method in (route.methods or ()) - {"HEAD"}
+        for method in (route.methods or set()) - {"HEAD"}
     }
     described = json.loads((files("otel_bridge.viewer") / "openapi.json").read_text())
     assert served == {(path, method) for path, methods in described["paths"].items() for method in methods}
+
+
+async def test_the_description_knows_every_parameter(http: aiohttp.ClientSession) -> None:
+    """What is refused as unknown names exactly the parameters that openapi.json describes."""
+    description = json.loads((files("otel_bridge.viewer") / "openapi.json").read_text())
+    for path, methods in description["paths"].items():
+        said = [parameter.get("$ref", "").rpartition("/")[2] for parameter in methods["get"].get("parameters", ())]
+        whole = [parameter for parameter in methods["get"].get("parameters", ()) if "name" in parameter]
+        whole += [description["components"]["parameters"][name] for name in said if name]
+        known = {parameter["name"] for parameter in whole if parameter["in"] == "query"}
+
+        answer = (await got(http, path.replace("{", "").replace("}", "") + "?odd=1", 400))["error"]
+        assert set(filter(None, answer.partition("there are ")[2].split(", "))) == known, path

@@ -67,6 +67,10 @@ async def test_lists_traces_and_shows_one(url: str) -> None:
         await tree.nth(1).click()
         await expect(page.locator(".detail .message")).to_have_count(15)
         await expect(page.locator(".detail")).to_contain_text("<script>alert(1)</script>")
+        await expect(page.locator(".detail details")).to_have_count(2)
+        await page.locator(".detail summary").first.click()
+        await expect(page.locator(".detail details[open]")).to_contain_text("a city's name")
+        await tree.nth(1).click()
         await page.keyboard.press("e")
         await expect(page.locator(".detail .failure")).to_contain_text("ERROR")
         assert page.url.endswith(f"#/t/{TRACE}/{3:016x}")
@@ -98,6 +102,30 @@ async def test_a_mistake_in_the_filter_is_said(url: str) -> None:
         await page.keyboard.press("Enter")
 
         await expect(page.locator("#problem")).to_contain_text("did you mean name?")
+        await expect(page.locator("#live")).to_have_text("live")
+
+
+async def test_what_there_is_not_is_said(url: str) -> None:
+    """The bridge answers, so the page is connected; a trace on its way shows when it comes, so it asks again."""
+    async with browsing() as page:
+        await page.goto(f"{url}/#/t/ffff")
+        await expect(page.locator("main h1")).to_have_text("There is no such trace")
+        await expect(page.locator("#live")).to_have_text("live")
+        await expect(page.locator("#problem")).to_be_hidden()
+        await page.goto(f"{url}/#/nowhere")
+        await expect(page.locator("main h1")).to_have_text("There is no such page")
+        await page.locator("main a").click()
+        await expect(page.locator("table.traces tbody tr")).to_have_count(2)
+
+
+async def test_a_bridge_that_is_gone_is_said(url: str) -> None:
+    async with browsing() as page:
+        await page.goto(url)
+        await expect(page.locator("#live")).to_have_text("live")
+        await page.route("**/api/**", lambda route: route.abort())
+
+        await expect(page.locator("#live")).to_have_text("not connected", timeout=15_000)
+        await expect(page.locator("#problem")).to_contain_text("does not answer")
 
 
 async def test_a_store_that_is_not_there_yet_is_said_and_found_later(url: str, data_dir: Path) -> None:

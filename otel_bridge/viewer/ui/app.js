@@ -59,28 +59,44 @@ const microseconds = (iso) => Date.parse(`${iso.slice(0, 23)}Z`) + Number(iso.sl
 
 let asking = new AbortController();
 
-async function ask(path) {
-  const response = await fetch(path, { signal: asking.signal, headers: { Accept: "application/json" } });
-  const answer = await response.json();
-  if (!response.ok) throw new Error(answer.error || `the bridge answered ${response.status}`);
-  return answer;
+/** The bridge answered, and refused: `status` is HTTP's, the message the bridge's own. */
+class Refusal extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
 }
 
+async function ask(path) {
+  const response = await fetch(path, { signal: asking.signal, headers: { Accept: "application/json" } });
+  const said = await response.text();
+  if (response.ok) return JSON.parse(said);
+  const isJson = response.headers.get("content-type")?.startsWith("application/json");
+  throw new Refusal(response.status, (isJson && JSON.parse(said).error) || `The bridge answered ${response.status}.`);
+}
+
+/** fetch throws a TypeError where nothing answers: only then is the page not connected. */
 function report(error) {
-  live.className = error ? "off" : "";
-  live.textContent = error ? "not connected" : "live";
+  const unanswered = error instanceof TypeError;
+  live.className = unanswered ? "off" : "";
+  live.textContent = unanswered ? "not connected" : "live";
   problem.hidden = !error;
-  problem.textContent = error ? error.message : "";
+  problem.textContent = unanswered ? "The bridge does not answer; trying again." : (error?.message ?? "");
 }
 
 let timer = 0;
 
-/** Do `work` now and again `after` it says, until another view opens; it is not done while nobody looks. */
-async function repeat(work) {
+/** Stop asking for the view that was open before. */
+function stop() {
   asking.abort();
   asking = new AbortController();
-  const mine = asking;
   clearTimeout(timer);
+}
+
+/** Do `work` now and again `after` it says, until another view opens; it is not done while nobody looks. */
+async function repeat(work) {
+  stop();
+  const mine = asking;
   const turn = async () => {
     let wait = LIST_EVERY_MS;
     try {
@@ -90,7 +106,8 @@ async function repeat(work) {
       }
     } catch (error) {
       if (mine !== asking) return;
-      report(error instanceof TypeError ? new Error("The bridge does not answer; trying again.") : error);
+      report(error);
+      if (error.status === 400) return; // the same question would be refused again
     }
     if (mine === asking) timer = setTimeout(turn, wait);
   };
@@ -152,6 +169,9 @@ function showList(parameters) {
   repeat(refresh);
 }
 
+const notFound = (title, words) =>
+  el("div", { className: "empty" }, el("h1", {}, title), el("p", {}, words), el("p", {}, el("a", { href: "#/" }, "All traces")));
+
 function heading([label, sort, className], asked) {
   if (!sort) return el("th", { className }, label);
   const descending = asked.sort === `-${sort}`;
@@ -198,7 +218,9 @@ function showTrace(id, chosen) {
   const summary = el("section", { className: "summary" });
   const tree = el("section", { className: "tree", tabIndex: 0, role: "tree", ariaLabel: "Observations" });
   const detail = el("section", { className: "detail", ariaLabel: "Observation" });
-  view.replaceChildren(el("article", { className: "trace" }, summary, tree, detail));
+  const article = el("article", { className: "trace" }, summary, tree, detail);
+  document.title = "otel-bridge";
+  view.replaceChildren();
   let shown = "";
   let detailShown = "";
   let trace = null;
@@ -248,7 +270,14 @@ function showTrace(id, chosen) {
   });
 
   repeat(async () => {
-    trace = await wholeTrace(id);
+    try {
+      trace = await wholeTrace(id);
+    } catch (error) {
+      if (error.status !== 404) throw error;
+      view.replaceChildren(notFound("There is no such trace", `Nothing is stored under ${id}. If it is on its way, it will show here.`));
+      return LIST_EVERY_MS;
+    }
+    if (!article.isConnected) view.replaceChildren(article);
     const now = JSON.stringify(trace);
     if (now !== shown) {
       shown = now;
@@ -356,13 +385,13 @@ function observationDetail(observation, scores) {
     section("Cost in US dollars", observation.costDetails, pairs),
     section("Model parameters", observation.modelParameters, pairs),
     section("Metadata", observation.metadata, pairs),
-    section("Events", observation.events, (events) => events.map((each) => occurrence(each, pairs(each.attributes)))),
-    section("Logs", observation.logs, (logs) => logs.map((each) => occurrence(each, logDetail(each)))),
+    section(firstOf("Events", observation.events, observation.eventCount), observation.events, occurrences),
+    section(firstOf("Logs", observation.logs, observation.logCount), observation.logs, occurrences),
     section("Resource", observation.resource, pairs),
     section("Scope", observation.scope, pairs),
     el("h3", {}, "Id"),
     el("div", { className: "mono" }, observation.id),
-  ].flat().filter(Boolean);
+  ].flat(Infinity).filter(Boolean);
 }
 
 function section(title, value, show) {
@@ -370,10 +399,23 @@ function section(title, value, show) {
   return empty ? [] : [el("h3", {}, title), show(value)].flat();
 }
 
-const logDetail = (log) => pairs({ ...(log.body === null ? {} : { body: log.body }), ...log.attributes });
+const occurrences = (each) => each.map(occurrence);
+const firstOf = (title, shown, all) => (shown.length < all ? `${title}: the first ${shown.length} of ${count(all)}` : title);
 
-const occurrence = (each, detail) =>
-  el("div", { className: "message" }, el("div", { className: "role" }, `${each.name || each.severity || "log"} · ${each.time}`), detail);
+
+/** An event, many alike, or a log record. */
+const occurrence = (each) =>
+  el(
+    "div",
+    { className: "message" },
+    el(
+      "div",
+      { className: "role" },
+      [each.name || each.severity || "log", each.time, each.count && `${count(each.count)} until ${each.lastTime}`].filter(Boolean).join(" · "),
+    ),
+    each.body === null || each.body === undefined ? null : content(each.body),
+    Object.keys(each.attributes).length ? pairs(each.attributes) : null,
+  );
 
 function pairs(object) {
   if (typeof object !== "object" || Array.isArray(object)) return content(object);
@@ -382,9 +424,13 @@ function pairs(object) {
 
 const written = (value) => (typeof value === "string" ? value : JSON.stringify(value, null, 2));
 
-/** An input or output: chat messages as a chat, all else as text or JSON. */
+/** An input or output: chat messages as a chat, with what stands beside them; all else as text or JSON. */
 function content(value) {
   const messages = messagesOf(value);
+  if (messages && value.messages) {
+    const { messages: _, tools, ...beside } = value;
+    return [messages.map(message), section("Tools offered", tools, (offered) => [offered].flat().map(tool)), section("Beside", beside, pairs)];
+  }
   if (messages) return messages.map(message);
   return typeof value === "string" ? el("p", { className: "text" }, value) : el("pre", { className: "text" }, written(value));
 }
@@ -427,6 +473,17 @@ function part(each) {
   }
 }
 
+/** A tool that was offered, closed until somebody wants its schema. */
+function tool(each) {
+  const what = each?.function ?? each;
+  return el(
+    "details",
+    { className: "call" },
+    el("summary", {}, el("b", {}, String(what?.name ?? "tool")), ` ${written(what?.description ?? "")}`),
+    el("pre", { className: "text" }, written(what?.parameters ?? what?.input_schema ?? each)),
+  );
+}
+
 function call(each) {
   const what = each?.function ?? each;
   return called(["call", what?.name, each?.id], what?.arguments ?? what?.args ?? what?.input);
@@ -445,9 +502,15 @@ function called(words, value) {
 
 function route() {
   const hash = location.hash || "#/";
-  const [, id, chosen] = hash.match(/^#\/t\/([0-9a-f]{1,64}|last)(?:\/([0-9a-f]{1,64}))?$/) ?? [];
-  if (id) showTrace(id, chosen);
-  else showList(new URLSearchParams(hash.split("?")[1] ?? ""));
+  const [, id, chosen] = hash.match(/^#\/t\/([0-9a-f]{1,64}|last)(?:\/([0-9a-f]{1,64}))?$/i) ?? [];
+  if (id) showTrace(id.toLowerCase(), chosen?.toLowerCase());
+  else if (/^#\/?(\?|$)/.test(hash)) showList(new URLSearchParams(hash.split("?")[1] ?? ""));
+  else {
+    stop();
+    report(null);
+    document.title = "otel-bridge";
+    view.replaceChildren(notFound("There is no such page", hash));
+  }
 }
 
 document.getElementById("search").addEventListener("submit", (event) => {

@@ -1,0 +1,55 @@
+"""Which trace, and which observation of it, is meant by what somebody typed."""
+
+import re
+
+from otel_bridge.errors import BridgeError, UsageError
+from otel_bridge.store.reader import Reader
+from otel_bridge.store.statements import statements
+
+SQL = statements("otel_bridge.query", "find.sql")
+
+HEX = re.compile(r"[0-9a-f]{1,64}")
+
+
+class NotFoundError(BridgeError):
+    """The store holds nothing under this id."""
+
+
+def find_trace(reader: Reader, trace_id: str, tenant: str | None = None) -> tuple[str, str]:
+    """The whole (trace id, tenant) for an id, the beginning of one, or `last`.
+
+    Raises:
+        NotFoundError: there is none.
+        UsageError: there are several that begin so.
+    """
+    if trace_id == "last":
+        row = reader.row(SQL["last"])
+        if row is None:
+            raise NotFoundError("the store holds no trace yet: send one, or try `otel-bridge demo`")
+        return row["trace_id"], row["tenant"]
+    beginning = trace_id.lower()
+    rows = reader.rows(SQL["trace"], {"id": beginning, "tenant": tenant}) if HEX.fullmatch(beginning) else []
+    if not rows:
+        raise NotFoundError(f"the store holds no trace {trace_id!r}: `otel-bridge traces` lists those it holds")
+    if rows[0]["trace_id"] != rows[-1]["trace_id"]:
+        raise UsageError(f"several traces begin with {trace_id!r}: give more of the id")
+    return rows[0]["trace_id"], rows[0]["tenant"]
+
+
+def find_observation(reader: Reader, trace_id: str, tenant: str, said: str) -> str:
+    """The whole id of an observation of one trace, for its id, the beginning of it, or its name or a part of that.
+
+    What is meant by its whole id is not meant by another's name, nor by a part of a name what has the whole name.
+
+    Raises:
+        NotFoundError: there is none.
+        UsageError: there are several.
+    """
+    known = said.encode(errors="replace").decode()  # half surrogates, as arguments may hold, are no text to SQLite
+    rows = reader.rows(SQL["observation"], {"trace_id": trace_id, "tenant": tenant, "said": known})
+    if not rows:
+        raise NotFoundError(f"trace {trace_id} has no observation {said!r}: `otel-bridge trace` shows those it has")
+    closest: list[str] = [row["id"] for row in rows if row["closeness"] == rows[0]["closeness"]]
+    if len(closest) > 1:
+        raise UsageError(f"several observations answer to {said!r}: give the id of one, as {', '.join(closest)}")
+    return closest[0]

@@ -1,0 +1,24 @@
+-- name: last
+SELECT trace_id, tenant FROM traces ORDER BY seen_ns DESC, start_ns DESC LIMIT 1;
+
+-- By its id or the beginning of it.
+-- name: trace
+SELECT trace_id, tenant FROM traces WHERE trace_id >= :id AND trace_id < :id || 'g' AND (:tenant IS NULL OR tenant = :tenant)
+ORDER BY trace_id, tenant LIMIT 2;
+
+-- By its id, else by the beginning of it or its name, else by a part of its name: closeness 0, 1, 2.
+-- name: observation
+SELECT
+    id, min(start_ns) AS start_ns,
+    min(CASE
+        WHEN id = :said THEN 0
+        WHEN name = :said OR substr(id, 1, length(:said)) = lower(:said) THEN 1
+        ELSE 2
+    END) AS closeness
+FROM (
+    SELECT id, name, start_ns FROM observations WHERE trace_id = :trace_id AND tenant = :tenant
+    UNION ALL
+    SELECT id, name, start_ns FROM spans WHERE trace_id = :trace_id AND tenant = :tenant
+)
+WHERE instr(name, :said) OR substr(id, 1, length(:said)) = lower(:said)
+GROUP BY id ORDER BY closeness, start_ns, id LIMIT 5;
