@@ -3,31 +3,45 @@
 import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SecretStr
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    ValidationInfo,
+    WithJsonSchema,
+)
 
-__all__ = ["Bytes", "Config", "Seconds", "SecretStr"]
+__all__ = ["WRITTEN", "Bytes", "Config", "Seconds", "SecretStr"]
+
+WRITTEN = {"written": True}
+"""The validation context of what a person wrote, in which amounts need a unit: who knows what `max_age: 30` means?"""
 
 SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
-BYTES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
 
 
-def _read(value: Any, units: dict[str, Any], example: str) -> Any:
-    if not isinstance(value, str):
+def _read(value: Any, info: ValidationInfo, units: dict[str, Any], example: str) -> Any:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if info.context == WRITTEN:
+            raise ValueError(f"{value} has no unit, write it as {example}")
         return value
-    found = AMOUNT.fullmatch(value.strip())
+    found = AMOUNT.fullmatch(value.strip()) if isinstance(value, str) else None
     if found is None or found[2] not in units:
         raise ValueError(f"write it as {example}")
     return float(found[1]) * units[found[2]]
 
 
-def _seconds(value: Any) -> Any:
-    return _read(value, SECONDS, "500ms, 6s, 2m, 12h or 7d")
+def _seconds(value: Any, info: ValidationInfo) -> Any:
+    return _read(value, info, SECONDS, "500ms, 6s, 2m, 12h or 7d")
 
 
-def _bytes(value: Any) -> Any:
-    read = _read(value, BYTES, "64KiB, 20MiB or 8GiB")
-    return int(read) if isinstance(value, str) else read
+def _bytes(value: Any, info: ValidationInfo) -> Any:
+    read = _read(value, info, BYTES, "64KiB, 20MiB or 8GiB")
+    return int(read) if isinstance(value, str) else read  # 1.5 of them is no size
 
 
 def _show_seconds(value: float) -> str:
@@ -44,19 +58,34 @@ def _show_bytes(value: int) -> str:
     return f"{value}B"
 
 
+def _text_of(units: dict[str, Any], *examples: str) -> WithJsonSchema:
+    pattern = rf"^\s*\d+(\.\d+)?\s*({'|'.join(units)})\s*$"
+    return WithJsonSchema({"type": "string", "pattern": pattern, "examples": list(examples)})
+
+
 Seconds = Annotated[
     float,
     Field(gt=0, allow_inf_nan=False, strict=True),
     BeforeValidator(_seconds),
     PlainSerializer(_show_seconds, return_type=str),
+    _text_of(SECONDS, "500ms", "6s", "2m", "12h", "7d"),
 ]
-"""A duration above 0: a number of seconds, or text as `500ms`, `6s`, `2m`, `12h`, `7d`."""
+"""A duration above 0: a number of seconds in code, in a file text as `500ms`, `6s`, `2m`, `12h`, `7d`."""
 
-Bytes = Annotated[int, Field(gt=0, strict=True), BeforeValidator(_bytes), PlainSerializer(_show_bytes, return_type=str)]
-"""A size above 0: a number of bytes, or text as `64KiB`, `20MiB`, `8GiB`."""
+Bytes = Annotated[
+    int,
+    Field(gt=0, strict=True),
+    BeforeValidator(_bytes),
+    PlainSerializer(_show_bytes, return_type=str),
+    _text_of(BYTES, "64KiB", "20MiB", "8GiB"),
+]
+"""A size above 0: a number of bytes in code, in a file text as `64KiB`, `20MiB`, `8GiB`."""
 
 
 class Config(BaseModel):
-    """What a user writes: unknown keys are errors, nothing changes after it was read, secrets never show."""
+    """What a user writes: unknown keys are errors, nothing changes after it was read, secrets never show.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True)
+    Defaults are numbers and are not validated again: only what was written has to carry units.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)

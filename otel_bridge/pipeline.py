@@ -121,6 +121,8 @@ async def running(plan: Plan) -> AsyncIterator[RunningBridge]:
             await stack.enter_async_context(_opened(planned, host(planned.id)))
         for planned in plan.receivers.values():
             into = [chains[name] for name, of in service.pipelines.items() if planned.id in of.receivers]
+            if not into:
+                continue  # or it would say OK to what goes nowhere
             await stack.enter_async_context(_opened(planned, _door(into, journal), host(planned.id)))
         yield bridge
 

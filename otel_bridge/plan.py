@@ -3,7 +3,6 @@
 The file has the Collector's shape. Mistakes read `file:line path: what, what to do`.
 """
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,51 +10,30 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from otel_bridge import registry
 from otel_bridge.assemble import AssembleConfig
 from otel_bridge.component import Component, Kind
-from otel_bridge.config import Bytes, Config, Seconds
+from otel_bridge.config import WRITTEN, Bytes, Config, Seconds
 from otel_bridge.delivery import DeliverConfig
 from otel_bridge.errors import PlanError
+from otel_bridge.mistakes import hint, said
+from otel_bridge.written import DATA_DIR, default_text, expand, read_text, read_yaml
 
-REFERENCE = re.compile(r"\$(?:(\$)|\{env:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|(\{[^}]*\}?))")
+ENDPOINT = re.compile(r"(.+):([0-9]{1,5})")
+EVERYWHERE = {"0.0.0.0", "[::]"}  # noqa: S104 - compared with, not bound
+PIPELINE_SECTIONS = ("receivers", "processors", "exporters")
+DEFAULT = "default"  # the origin of the built-in configuration
 
-DEFAULT = """\
-receivers:
-  otlp:
-    grpc: ${env:OTEL_BRIDGE_GRPC:-127.0.0.1:4317}
-    http: ${env:OTEL_BRIDGE_HTTP:-127.0.0.1:4318}
-exporters:
-  store: {}
-extensions:
-  viewer:
-    endpoint: ${env:OTEL_BRIDGE_VIEWER:-127.0.0.1:4319}
-service:
-  data_dir: ${env:OTEL_BRIDGE_DATA_DIR:-~/.otel-bridge}
-  pipelines:
-    main: {receivers: [otlp], exporters: [store]}
-"""
-
-WITH_LANGFUSE = DEFAULT.replace(
-    "  store: {}\n",
-    """\
-  store: {}
-  langfuse:
-    base_url: ${env:LANGFUSE_BASE_URL:-https://cloud.langfuse.com}
-    public_key: ${env:LANGFUSE_PUBLIC_KEY}
-    secret_key: ${env:LANGFUSE_SECRET_KEY}
-""",
-).replace("exporters: [store]", "exporters: [store, langfuse]")
+REFERENCE_SCHEMA = {"type": "string", "pattern": r"\$\{env:"}
+ANNOTATIONS = ("title", "description", "default", "examples")
 
 
 class JournalConfig(Config):
     """The durable log between the receivers and everything else."""
 
-    max_bytes: Bytes = 8 << 30  # refuse above this
+    max_bytes: Annotated[Bytes, Field(ge=1 << 20)] = 8 << 30  # refuse above this
     max_age: Seconds = 7 * 24 * 3600  # what is older is given up, and counted as expired
     when_full: Literal["refuse"] = "refuse"
     durability: Literal["fsync", "os"] = "fsync"  # os: survives the death of the process, not of the machine
@@ -81,7 +59,7 @@ class PipelineConfig(Config):
 class ServiceConfig(Config):
     """Everything that is not a component."""
 
-    data_dir: str = "~/.otel-bridge"
+    data_dir: str = DATA_DIR
     journal: JournalConfig = JournalConfig()
     assemble: AssembleConfig = AssembleConfig()
     deliver: DeliverConfig = DeliverConfig()
@@ -104,6 +82,7 @@ class Plan:
 
     origin: what it was read from, for messages.
     sources: `service::data_dir` → where the value was given, as `bridge.yaml:14` or `bridge.yaml:14 env X`.
+    warnings: what is probably not meant, in the form of mistakes.
     """
 
     origin: str
@@ -113,6 +92,7 @@ class Plan:
     extensions: Mapping[str, Planned]
     service: ServiceConfig
     sources: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def processors_of(self, pipeline: str, kind: Kind) -> list[Planned]:
         """The processors of one kind that a pipeline names, in its order."""
@@ -134,11 +114,6 @@ class Plan:
         return {section: values for section, values in whole.items() if values}
 
 
-def default_text(*, langfuse: bool) -> str:
-    """The configuration that the bridge runs with when it is given none."""
-    return WITH_LANGFUSE if langfuse else DEFAULT
-
-
 def load(path: Path | None, *, environ: Mapping[str, str]) -> Plan:
     """Read a configuration; None stands for the default, with Langfuse where its keys are in the environment.
 
@@ -149,14 +124,8 @@ def load(path: Path | None, *, environ: Mapping[str, str]) -> Plan:
     """
     if path is None:
         with_langfuse = bool(environ.get("LANGFUSE_PUBLIC_KEY") and environ.get("LANGFUSE_SECRET_KEY"))
-        return parse(default_text(langfuse=with_langfuse), "default", environ=environ)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise PlanError([f"{path}: cannot be read: {error.strerror}"]) from error
-    except UnicodeDecodeError as error:
-        raise PlanError([f"{path}: is not UTF-8 text (byte {error.start})"]) from error
-    return parse(text, path.name, environ=environ)
+        return parse(default_text(langfuse=with_langfuse), DEFAULT, environ=environ)
+    return parse(read_text(path), path.name, environ=environ)
 
 
 def parse(text: str, origin: str, *, environ: Mapping[str, str]) -> Plan:
@@ -172,10 +141,10 @@ def schema() -> dict[str, Any]:
     """The JSON schema of a configuration file, with every component that is installed."""
     definitions: dict[str, Any] = {}
 
-    def of(model: type[BaseModel]) -> dict[str, Any]:
-        made = model.model_json_schema(ref_template="#/$defs/{model}")
-        definitions.update(made.pop("$defs", {}))
-        return made
+    def of(model: type[BaseModel]) -> Any:
+        made = model.model_json_schema(mode="serialization")  # in which defaults have their units
+        definitions.update({name: _or_reference(one) for name, one in made.pop("$defs", {}).items()})
+        return _or_reference(made)
 
     sections: dict[str, Any] = {}
     for section in registry.SECTIONS:
@@ -197,6 +166,19 @@ def schema() -> dict[str, Any]:
     }
 
 
+def _or_reference(node: Any) -> Any:
+    """The same schema; where a value must have a form, a reference to the environment may stand in its place."""
+    if isinstance(node, list):
+        return [_or_reference(one) for one in node]
+    if not isinstance(node, dict):
+        return node
+    if node.get("type") in ("integer", "number", "boolean") or not {"pattern", "enum", "const"}.isdisjoint(node):
+        form = {key: value for key, value in node.items() if key not in ANNOTATIONS}
+        notes = {key: value for key, value in node.items() if key in ANNOTATIONS}
+        return {"anyOf": [form, REFERENCE_SCHEMA], **notes}
+    return {key: value if key == "default" else _or_reference(value) for key, value in node.items()}
+
+
 class _Reading:
     """One reading of one file: collects mistakes until the end."""
 
@@ -204,48 +186,41 @@ class _Reading:
         self.origin = origin
         self.environ = environ
         self.mistakes: list[tuple[int, str]] = []
+        self.warnings: list[tuple[int, str]] = []
         self.lines: dict[tuple[str, ...], int] = {}
+        self.variables: dict[tuple[str, ...], list[str]] = {}
+        self.unreadable: set[tuple[str, ...]] = set()
         self.sources: dict[str, str] = {}
 
     def wrong(self, path: tuple[str, ...], what: str, line: int | None = None) -> None:
-        known = line or next((self.lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.lines), 1)
-        self.mistakes.append((known, f"{self.origin}:{known} {'::'.join(path) + ': ' if path else ''}{what}"))
+        self.mistakes.append(self.remark(path, what, line))
 
-    def stop_at_mistakes(self) -> None:
-        if self.mistakes:
-            raise PlanError([message for _, message in sorted(self.mistakes)])
+    def remark(self, path: tuple[str, ...], what: str, line: int | None = None) -> tuple[int, str]:
+        known = line or self.line(path)
+        variables = " ".join(self.variables.get(path, ()))
+        if variables and self.origin == DEFAULT:  # a file that nobody wrote
+            return known, f"{variables}: {what}"
+        taken = f" (the value is that of {variables})" if variables else ""
+        return known, f"{self.origin}:{known} {'::'.join(path) + ': ' if path else ''}{what}{taken}"
+
+    def line(self, path: tuple[str, ...]) -> int:
+        """Where a key stands, or the nearest of those around it."""
+        return next((self.lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.lines), 1)
 
     def plan(self, text: str) -> Plan:
-        raw = self.read_yaml(text)
-        top = self.expand(raw, ())
+        top = self.expand(read_yaml(text, self.origin), ())
         for key in [key for key in top if key not in (*registry.SECTIONS, "service")]:
-            self.wrong((key,), "no such section" + _hint(key, [*registry.SECTIONS, "service"]))
+            self.wrong((key,), "no such section" + hint(key, [*registry.SECTIONS, "service"]))
         planned = {section: self.section(section, top.get(section)) for section in registry.SECTIONS}
         service = self.model(ServiceConfig, top.get("service"), ("service",))
-        if isinstance(service, ServiceConfig):
-            self.references(service, top)
-        self.stop_at_mistakes()
-        assert isinstance(service, ServiceConfig)  # noqa: S101 - else there was a mistake
-        return Plan(self.origin, **planned, service=service, sources=self.sources)
-
-    def read_yaml(self, text: str) -> CommentedMap:
-        try:
-            raw = YAML(typ="rt").load(text)
-        except MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            what = (error.problem or error.context or "cannot be read").partition("\n")[0]
-            self.wrong((), f"not valid YAML: {what}", mark.line + 1 if mark else 1)
-        except YAMLError as error:
-            self.wrong((), f"not valid YAML: {str(error).partition(chr(10))[0]}")
-        else:
-            if isinstance(raw, CommentedMap):
-                return raw
-            self.wrong(
-                (),
-                "the file is empty" if raw is None else "must be a mapping with `receivers`, `exporters` and `service`",
-            )
-        self.stop_at_mistakes()
-        raise AssertionError
+        self.references(top)
+        self.addresses(planned)
+        if isinstance(service, ServiceConfig) and service.assemble.grace > service.assemble.max_hold:
+            self.wrong(("service", "assemble", "grace"), "is above max_hold, after which no trace waits any longer")
+        if self.mistakes or not isinstance(service, ServiceConfig):
+            raise PlanError([message for _, message in sorted(self.mistakes)])
+        warnings = tuple(message for _, message in sorted(self.warnings))
+        return Plan(self.origin, **planned, service=service, sources=self.sources, warnings=warnings)
 
     def expand(self, node: Any, path: tuple[str, ...]) -> Any:
         """Plain values for YAML nodes: references to the environment replaced, lines remembered."""
@@ -260,32 +235,17 @@ class _Reading:
             for index in range(len(node)):
                 self.lines[(*path, str(index))] = node.lc.item(index)[0] + 1
             return [self.expand(value, (*path, str(index))) for index, value in enumerate(node)]
-        used: list[str] = []
-        value = self.substitute(str(node), path, used) if isinstance(node, str) else node
-        line = next((self.lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.lines), 1)
-        self.sources["::".join(path)] = f"{self.origin}:{line}" + "".join(f" env {name}" for name in used)
-        return value
-
-    def substitute(self, text: str, path: tuple[str, ...], used: list[str]) -> str:
-        def one(found: re.Match[str]) -> str:
-            dollar, name, fallback, other = found.groups()
-            if dollar:
-                return "$"
-            if other:
-                self.wrong(
-                    path,
-                    f"${other} cannot be read, write ${{env:NAME}}, ${{env:NAME:-default}}, or $$ for a dollar sign",
-                )
-                return ""
-            if self.environ.get(name):
-                used.append(name)
-                return self.environ[name]
-            if fallback is None:
-                self.wrong(path, f"the environment has no {name}, set it or write ${{env:{name}:-default}}")
-                return ""
-            return str(fallback)
-
-        return REFERENCE.sub(one, text)
+        source = f"{self.origin}:{self.line(path)}"
+        if isinstance(node, str):
+            read = expand(node, self.environ)
+            node = read.text
+            for what in read.wrong:
+                self.wrong(path, what)
+                self.unreadable.add(path)
+            self.variables[path] = read.used
+            source += "".join(f" env {name}" for name in read.used)
+        self.sources["::".join(path)] = source
+        return node
 
     def section(self, section: str, entries: Any) -> dict[str, Planned]:
         out: dict[str, Planned] = {}
@@ -298,7 +258,7 @@ class _Reading:
             name = key.partition("/")[0]
             found = registry.find(section, name)
             if found is None:
-                self.wrong((section, key), f"no such {section[:-1]}" + _hint(name, registry.names(section)))
+                self.wrong((section, key), f"no such {section[:-1]}" + hint(name, registry.names(section)))
                 continue
             config = self.model(found.config, given, (section, key))
             if config is not None:
@@ -307,62 +267,58 @@ class _Reading:
 
     def model(self, model: type[Config], given: Any, path: tuple[str, ...]) -> Config | None:
         try:
-            return model.model_validate({} if given is None else given)
+            return model.model_validate({} if given is None else given, context=WRITTEN)
         except ValidationError as error:
-            for one in error.errors(include_url=False, include_input=False):
-                self.invalid(model, path, tuple(str(part) for part in one["loc"]), one["type"], one["msg"])
+            for one in error.errors(include_url=False):
+                at = (*path, *(str(part) for part in one["loc"]))
+                if at not in self.unreadable:  # which was said already
+                    self.wrong(at, said(one, model))
             return None
 
-    def invalid(
-        self, model: type[BaseModel], path: tuple[str, ...], loc: tuple[str, ...], kind: str, message: str
-    ) -> None:
-        """One of pydantic's findings in this house's words."""
-        if kind == "extra_forbidden":
-            holder = _model_at(model, loc[:-1])
-            self.wrong((*path, *loc), "no such key" + _hint(loc[-1], list(holder.model_fields) if holder else []))
-        elif kind == "missing":
-            self.wrong((*path, *loc), "is required")
-        else:
-            self.wrong((*path, *loc), message.removeprefix("Value error, "))
+    def references(self, top: Mapping[str, Any]) -> None:
+        """Every name in a pipeline must be configured, and should be what is configured in a pipeline.
 
-    def references(self, service: ServiceConfig, top: Mapping[str, Any]) -> None:
-        """Every name in a pipeline must be configured."""
-        for name, pipeline in service.pipelines.items():
-            for section in ("receivers", "processors", "exporters"):
-                named: list[str] = getattr(pipeline, section)
-                configured = list(top.get(section) or {})
+        As it was written: whatever else is wrong with it, the names are looked at.
+        """
+        used: set[tuple[str, str]] = set()
+        pipelines = _mapping(_mapping(top.get("service")).get("pipelines"))
+        for name, pipeline in pipelines.items():
+            for section in PIPELINE_SECTIONS:
+                given, configured = _mapping(pipeline).get(section), list(_mapping(top.get(section)))
+                named: list[Any] = given if isinstance(given, list) else []
                 for index, key in enumerate(named):
-                    path = ("service", "pipelines", name, section, str(index))
+                    path = ("service", "pipelines", name, section)
+                    line = self.line((*path, str(index)))
                     if key not in configured:
-                        self.wrong(
-                            path[:-1], f"'{key}' is not configured" + _hint(key, configured), self.lines.get(path)
-                        )
+                        self.wrong(path, f"'{key}' is not configured" + hint(str(key), configured), line)
                     elif key in named[:index]:
-                        self.wrong(path[:-1], f"'{key}' is there twice", self.lines.get(path))
+                        self.wrong(path, f"'{key}' is there twice", line)
+                    used.add((section, str(key)))
+        for section in PIPELINE_SECTIONS:
+            for key in _mapping(top.get(section)):
+                if (section, key) not in used:
+                    what = f"no pipeline uses it, so it does nothing; add it to service::pipelines::…::{section}"
+                    self.warnings.append(self.remark((section, key), what))
+
+    def addresses(self, planned: Mapping[str, Mapping[str, Planned]]) -> None:
+        """No two components may listen on one address."""
+        taken: list[tuple[str, str, str]] = []
+        for section in ("receivers", "extensions"):
+            for key, one in planned[section].items():
+                for name, value in one.config:
+                    found = ENDPOINT.fullmatch(value) if isinstance(value, str) else None
+                    if found is None or int(found[2]) == 0:
+                        continue
+                    host, port = found[1].replace("localhost", "127.0.0.1"), found[2]
+                    path = (section, key, name)
+                    for other, other_host, other_port in taken:
+                        if port == other_port and (host == other_host or {host, other_host} & EVERYWHERE):
+                            self.wrong(path, f"{value} is the address of {other} too, choose another port")
+                    taken.append(("::".join(path), host, port))
 
 
-def _hint(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    if close:
-        return f", did you mean {close[0]}?"
-    return f", there are: {', '.join(known)}" if known else ""
-
-
-def _model_at(model: type[BaseModel], loc: tuple[str, ...]) -> type[BaseModel] | None:
-    """The model that holds the key at the end of a path; None where that cannot be told."""
-    here: Any = model
-    for part in loc:
-        if isinstance(here, type) and issubclass(here, BaseModel) and part in here.model_fields:
-            here = here.model_fields[part].annotation
-        elif getattr(here, "__origin__", None) is dict:
-            here = here.__args__[1]
-        elif getattr(here, "__origin__", None) is list:
-            here = here.__args__[0]
-        else:
-            return None
-    if getattr(here, "__origin__", None) is dict:
-        return None
-    return here if isinstance(here, type) and issubclass(here, BaseModel) else None
+def _mapping(node: Any) -> dict[str, Any]:
+    return node if isinstance(node, dict) else {}
 
 
 def _plain(config: BaseModel, show_secrets: bool) -> dict[str, Any]:

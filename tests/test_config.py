@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from otel_bridge.config import Bytes, Config, Seconds
+from otel_bridge.config import WRITTEN, Bytes, Config, Seconds
 
 
 class Limits(Config):
@@ -47,3 +47,14 @@ def test_what_is_shown_can_be_read_again(milliseconds: int, size: int) -> None:
 
     assert again.wait == pytest.approx(limits.wait)
     assert again.room == limits.room
+
+
+@pytest.mark.parametrize("written", [{"wait": 30}, {"wait": 0.5}, {"wait": "30"}, {"room": 7}, {"room": "7"}])
+def test_what_is_written_needs_a_unit(written: dict[str, object]) -> None:
+    """`max_age: 30` was meant as days by one, and taken as seconds."""
+    with pytest.raises(ValidationError, match="write it as"):
+        Limits.model_validate(written, context=WRITTEN)
+
+
+def test_defaults_are_numbers() -> None:
+    assert Limits.model_validate({}, context=WRITTEN) == Limits(wait=1, room=1)

@@ -1,9 +1,12 @@
 """A configuration says what runs; what is wrong with it is said all at once, with line and path."""
 
+import copy
 import json
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
+from ruamel.yaml import YAML
 
 from otel_bridge import plan
 from otel_bridge.errors import PlanError
@@ -46,11 +49,9 @@ def test_every_mistake_is_said_with_its_line_and_the_likely_word() -> None:
 
     assert found == [
         "bridge.yaml:8 service::journal::max_byte: no such key, did you mean max_bytes?",
-        "bridge.yaml:11 servce: no such section, did you mean service?",
-    ]
-    assert mistakes(GOOD.replace("[file, file/second]", "[file, fil/second, file]")) == [
         "bridge.yaml:10 service::pipelines::main::exporters: 'fil/second' is not configured, did you mean file/second?",
         "bridge.yaml:10 service::pipelines::main::exporters: 'file' is there twice",
+        "bridge.yaml:11 servce: no such section, did you mean service?",
     ]
 
 
@@ -69,7 +70,34 @@ def test_every_mistake_is_said_with_its_line_and_the_likely_word() -> None:
         (("path: out.jsonl", ""), "bridge.yaml:4 exporters::file::path: is required"),
         (
             ("  data_dir: /tmp/somewhere", "  data_dir: a\n  data_dir: b"),
-            "bridge.yaml:8 not valid YAML: found duplicate key",
+            "bridge.yaml:8 'data_dir' is there twice",
+        ),
+        (
+            ("  file: {path", "  file: {path: a, format: x}\n  file: {path"),
+            "bridge.yaml:5 'file' is there twice",
+        ),
+        (("2h", "30"), "bridge.yaml:8 service::journal::max_age: 30 has no unit, write it as 500ms, 6s, 2m, 12h or 7d"),
+        (
+            ("64MiB", "67108864"),
+            "bridge.yaml:8 service::journal::max_bytes: 67108864 has no unit, write it as 64KiB, 20MiB or 8GiB",
+        ),
+        (("64MiB", "1KiB"), "bridge.yaml:8 service::journal::max_bytes: must be at least 1MiB"),
+        (("2h", "0s"), "bridge.yaml:8 service::journal::max_age: must be above 0"),
+        (
+            ("  journal:", "  assemble: {grace: 20m}\n  journal:"),
+            "bridge.yaml:8 service::assemble::grace: is above max_hold",
+        ),
+        (
+            ("receivers: [otlp]", "receivers: otlp"),
+            "bridge.yaml:10 service::pipelines::main::receivers: must be a list, ",
+        ),
+        (("[otlp]", "[]"), "bridge.yaml:10 service::pipelines::main::receivers: must not be empty"),
+        (('"127.0.0.1:0"', "24318"), "bridge.yaml:2 receivers::otlp::http: must be text, as 127.0.0.1:4318"),
+        (("out.jsonl}", "out.jsonl, fsync: maybe}"), "bridge.yaml:4 exporters::file::fsync: must be true or false"),
+        (("{path: out.jsonl}", "out.jsonl"), "bridge.yaml:4 exporters::file: must be a mapping of keys to values"),
+        (
+            ("grpc: null}", "grpc: null, bodys: 1}"),
+            "bridge.yaml:2 receivers::otlp::bodys: no such key, did you mean ",
         ),
         (("receivers:\n", "receivers:\n\t"), "bridge.yaml:2 not valid YAML: found character"),
     ],
@@ -112,3 +140,73 @@ def test_the_schema_knows_every_component_and_refuses_other_keys() -> None:
 
     assert {"^file(/.+)?$", "^store(/.+)?$"} <= set(made["properties"]["exporters"]["patternProperties"])
     assert made["properties"]["service"]["additionalProperties"] is False
+
+
+def test_a_missing_variable_is_said_once() -> None:
+    """Not also as the empty text that it leaves behind."""
+    langfuse = "  langfuse: {public_key: '${env:PK}', secret_key: '${env:SK:-}'}\n"
+    found = mistakes(GOOD.replace("exporters:\n", f"exporters:\n{langfuse}", 1))
+
+    assert found == [
+        "bridge.yaml:4 exporters::langfuse::public_key: the environment has no PK, set it or write ${env:PK:-default}",
+        "bridge.yaml:4 exporters::langfuse::secret_key: must not be empty",
+    ]
+
+
+def test_a_value_of_the_environment_is_named_by_its_variable() -> None:
+    """The built-in configuration is a file that nobody wrote, so its lines are nobody's."""
+    with pytest.raises(PlanError) as built_in:
+        plan.load(None, environ={"OTEL_BRIDGE_HTTP": "24318"})
+    written = mistakes(GOOD.replace('"127.0.0.1:0"', '"${env:DOOR}"'), DOOR="24318")
+
+    assert built_in.value.mistakes[0].startswith("OTEL_BRIDGE_HTTP: write it as host:port")
+    assert written[0].startswith("bridge.yaml:2 receivers::otlp::http: write it as host:port")
+    assert written[0].endswith("(the value is that of DOOR)")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "clash"),
+    [
+        ("127.0.0.1:4319", "127.0.0.1:4319", True),
+        ("0.0.0.0:4319", "localhost:4319", True),
+        ("127.0.0.1:4319", "127.0.0.2:4319", False),
+        ("127.0.0.1:0", "127.0.0.1:0", False),
+    ],
+)
+def test_two_doors_need_two_addresses(first: str, second: str, clash: bool) -> None:
+    text = GOOD.replace("127.0.0.1:0", first) + f'extensions:\n  viewer: {{endpoint: "{second}"}}\n'
+
+    if not clash:
+        plan.parse(text, "bridge.yaml", environ={})
+        return
+    [found] = mistakes(text)
+    assert found.startswith(
+        f"bridge.yaml:12 extensions::viewer::endpoint: {second} is the address of receivers::otlp::"
+    )
+
+
+def test_what_no_pipeline_uses_is_a_warning() -> None:
+    read = plan.parse(GOOD.replace("[file, file/second]", "[file]"), "bridge.yaml", environ={})
+
+    [warning] = read.warnings
+    assert warning.startswith("bridge.yaml:5 exporters::file/second: no pipeline uses it")
+    assert plan.parse(GOOD, "bridge.yaml", environ={}).warnings == ()
+
+
+def test_the_schema_takes_what_can_be_read_and_nothing_else() -> None:
+    """As an editor would say it: units, references to the environment, whatever their place."""
+    check = Draft202012Validator(plan.schema())
+    written = YAML(typ="safe").load(GOOD)
+    written["service"]["deliver"] = {"max_batch_items": "${env:ITEMS:-512}", "max_batch_age": "${env:AGE}"}
+
+    assert [error.message for error in check.iter_errors(written)] == []
+    for key, wrong in (("max_age", 30), ("max_age", "soon"), ("max_bytes", "1 potato"), ("durability", "never")):
+        broken = copy.deepcopy(written)
+        broken["service"]["journal"][key] = wrong
+        assert [list(error.absolute_path) for error in check.iter_errors(broken)] == [["service", "journal", key]]
+
+
+def test_the_schema_shows_defaults_as_they_are_written() -> None:
+    made = plan.schema()["$defs"]["JournalConfig"]["properties"]
+
+    assert (made["max_bytes"]["default"], made["max_age"]["default"]) == ("8GiB", "7d")

@@ -9,18 +9,20 @@ import typer
 
 from otel_bridge.cli import configuration, delivery, demo, operating, questions, serve, translate
 from otel_bridge.cli.output import ConfigOption
-from otel_bridge.errors import BridgeError, PlanError
+from otel_bridge.errors import BridgeError, PlanError, UsageError
 from otel_bridge.telemetry import printable
 
 app = typer.Typer(
     name="otel-bridge",
     help="OpenTelemetry from AI agents in, whole Langfuse traces out.",
-    epilog="Exit codes: 0 fine, 1 a finding or failure, 2 usage, 3 unreachable, 73 cannot use its files, "
+    epilog="Exit codes: 0 fine, 1 a finding or failure, 2 usage, 3 unreachable, 73 cannot use its files or addresses, "
     "78 bad configuration. Every command takes --json.",
     add_completion=False,
     rich_markup_mode=None,  # plain help starts quicker, and reads the same in a pipe
     pretty_exceptions_enable=False,
 )
+
+WrongWords: Any = typer.BadParameter.__base__  # what typer raises for words it does not know
 
 
 @app.callback(invoke_without_command=True)
@@ -28,6 +30,8 @@ def without_command(context: typer.Context, config: ConfigOption = None) -> None
     """OpenTelemetry from AI agents in, whole Langfuse traces out. Without a command: `serve`."""
     if context.invoked_subcommand is None:
         serve.serve(config)
+    elif config is not None:
+        os.environ["OTEL_BRIDGE_CONFIG"] = str(config)  # `-c bridge.yaml traces` means `traces -c bridge.yaml`
 
 
 app.command()(serve.serve)
@@ -50,9 +54,14 @@ def run() -> None:
     """Run the command that was typed, and end the process."""
     try:
         try:
-            app()
+            code = app(standalone_mode=False)
         finally:
             sys.stdout.flush()
+    except WrongWords as error:
+        if "--json" in sys.argv:
+            sys.exit(_end(UsageError(error.format_message())))
+        error.show()
+        sys.exit(UsageError.exit_code)
     except (BridgeError, BrokenPipeError) as error:
         sys.exit(_end(error))
     except BaseExceptionGroup as group:  # what a task raised comes in a group, however deep
@@ -60,6 +69,7 @@ def run() -> None:
         if bugs is not None or expected is None:
             raise
         sys.exit(_end(_first(expected)))
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _end(error: BridgeError | BrokenPipeError) -> int:

@@ -2,12 +2,14 @@
 
 import os
 import sys
+from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from otel_bridge.cli.output import ConfigOption, JsonOption, print_json, print_table
+from otel_bridge.telemetry import printable
 
 config = typer.Typer(name="config", help="Print, describe or begin a configuration.", no_args_is_help=True)
 
@@ -20,9 +22,12 @@ def validate(
 
     plan = load(file, environ=os.environ)
     if json:
-        print_json({"file": str(file), "valid": True, "pipelines": sorted(plan.service.pipelines)})
+        said = {"file": str(file), "valid": True, "pipelines": sorted(plan.service.pipelines)}
+        print_json({**said, "warnings": plan.warnings})
         return
-    print(f"{file}: fine")
+    for warning in plan.warnings:
+        print(printable(f"warning: {warning}"))
+    print(f"{file}: fine" if not plan.warnings else f"{file}: can be run")
     for name, pipeline in plan.service.pipelines.items():
         steps = (pipeline.receivers, pipeline.processors, pipeline.exporters)
         print(f"  {name}: " + " → ".join(", ".join(step) for step in steps if step))
@@ -40,11 +45,11 @@ def print_config(
     plan = load(file, environ=os.environ)
     whole = plan.to_dict()
     if sources:
-        rows = [(path, str(value), _source(plan.sources, path)) for path, value in _leaves(whole)]
+        rows = [(path, value, _source(plan.sources, path)) for path, value in _leaves(whole)]
         if json:
             print_json([{"path": path, "value": value, "source": source} for path, value, source in rows])
         else:
-            print_table(rows)
+            print_table([(path, value if isinstance(value, str) else dumps(value), of) for path, value, of in rows])
     elif json:
         print_json(whole)
     else:
@@ -70,7 +75,7 @@ def init(
 ) -> None:
     """Write a configuration to begin with: what the bridge does without one."""
     from otel_bridge.errors import FilesError, UsageError
-    from otel_bridge.plan import default_text
+    from otel_bridge.written import default_text
 
     try:
         with file.open("w" if force else "x", encoding="utf-8") as out:
@@ -86,7 +91,7 @@ def init(
 
 
 def components(json: JsonOption = False) -> None:
-    """List receivers, processors, exporters and extensions."""
+    """List the components that a configuration can have."""
     from otel_bridge.registry import components as every
 
     if json:

@@ -2,15 +2,16 @@
 
 import typer
 
-from otel_bridge.cli.output import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_json, print_table
+from otel_bridge.cli.found import place
+from otel_bridge.cli.output import ConfigOption, DataDirOption, JsonOption, print_json, print_table
 
 
-def audit(data_dir: DataDirOption = DEFAULT_DATA_DIR, json: JsonOption = False) -> None:
+def audit(config: ConfigOption = None, data_dir: DataDirOption = None, json: JsonOption = False) -> None:
     """Prove that nothing accepted was lost, else exit 1."""
     from otel_bridge.delivery import audit as counted
     from otel_bridge.telemetry import Outcome
 
-    found = counted(data_dir.expanduser())
+    found = counted(place(config, data_dir).data_dir)
     if json:
         print_json(found.to_dict())
     else:

@@ -7,12 +7,13 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from otel_bridge.cli.found import Found, announced, find
-from otel_bridge.cli.output import JsonOption, print_json
+from otel_bridge.cli.output import ConfigOption, JsonOption, print_json
 from otel_bridge.cli.serve import banner, stop_signals, your_agent
 from otel_bridge.errors import BridgeError, UnreachableError
 
@@ -31,6 +32,7 @@ class DemoError(BridgeError):
 
 def demo(
     once: Annotated[bool, typer.Option("--once", help="End when all is shown, instead of staying up.")] = False,
+    config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Show the bridge a multi-agent program at work.
@@ -40,16 +42,19 @@ def demo(
     from otel_bridge.telemetry import configure_logs
 
     configure_logs(json=json, level="warning")
-    asyncio.run(_demo(_plan(once=once), once=once, as_json=json))
+    asyncio.run(_demo(_plan(config, once=once), once=once, as_json=json))
 
 
-def _plan(*, once: bool) -> "Plan":
-    """The default, on other ports where something else has the usual ones; settles sooner if it ends by itself."""
+def _plan(config: Path | None, *, once: bool) -> "Plan":
+    """The configuration's, else the default, on other ports where the usual ones are taken.
+
+    Settles sooner if it ends by itself.
+    """
     from otel_bridge.plan import load
 
     ports = {"OTEL_BRIDGE_GRPC": "4317", "OTEL_BRIDGE_HTTP": "4318", "OTEL_BRIDGE_VIEWER": "4319"}
     anywhere = {name: "127.0.0.1:0" for name, port in ports.items() if not _free(int(port))}
-    plan = load(None, environ={**anywhere, **os.environ})
+    plan = load(config, environ={**anywhere, **os.environ})
     if once:  # nobody else's agents, whose batches come up to five seconds apart, are waited for
         quick = plan.service.assemble.model_copy(update={"grace": 1.0})
         plan = replace(plan, service=plan.service.model_copy(update={"assemble": quick}))
@@ -176,11 +181,11 @@ async def _settled(viewer: str, trace_id: str) -> dict[str, Any]:
 
 
 def _print_trace(trace: dict[str, Any], link: str, otlp: str, *, staying: bool) -> None:
-    from rich.console import Console
+    from functools import partial
 
-    from otel_bridge.cli.questions import render_tree
+    from otel_bridge.cli.render import render_tree, show
 
-    Console(highlight=False, soft_wrap=True).print(render_tree(trace))
+    show(partial(render_tree, trace))
     print(f"\n{link}")
     if staying:
         print(f"\nThe bridge stays up for your own agents until Ctrl-C:\n  {your_agent(otlp)}", flush=True)

@@ -1,4 +1,4 @@
-"""`otel-bridge healthcheck`: is the bridge alive? With nothing but the standard library, as containers ask often."""
+"""`otel-bridge healthcheck`: is the bridge alive? With next to nothing imported, as containers ask often."""
 
 import argparse
 import json
@@ -8,24 +8,46 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from otel_bridge.cli.found import find
+from otel_bridge.cli.found import last, place
+from otel_bridge.errors import BridgeError, UsageError
 
-FALLBACK = "http://127.0.0.1:4319"
 TIMEOUT_S = 3.0
 
 
 def check(arguments: Sequence[str]) -> int:
-    """Ask `/healthz` and say so; returns the exit code: 0 healthy, 1 not, 3 nobody answers."""
+    """Ask `/healthz` and say so; returns the exit code: 0 healthy, 1 not, 3 nobody answers; 2 and 78 as everywhere."""
     parser = argparse.ArgumentParser("otel-bridge healthcheck", description="Is the bridge alive?")
     parser.add_argument("--url", help="the viewer's address; without it, that of the bridge that uses the data dir")
-    parser.add_argument("--data-dir", default=os.environ.get("OTEL_BRIDGE_DATA_DIR", "~/.otel-bridge"), type=Path)
+    parser.add_argument("--config", "-c", default=os.environ.get("OTEL_BRIDGE_CONFIG") or None, type=Path)
+    parser.add_argument("--data-dir", type=Path, help="without it, where the configuration says")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     options = parser.parse_args(arguments)
-    bridge = find(options.data_dir)
-    url = options.url or (bridge and bridge.address("viewer", "health")) or FALLBACK
-    code, said = ask(url)
-    print(json.dumps({"url": url, "healthy": code == 0, "answer": said}) if options.json else f"{url}: {said}")
+    url, code, said = options.url, 0, ""
+    try:
+        url = url or _address(options.config, options.data_dir)
+        code, said = ask(url)
+    except BridgeError as error:
+        code, said = error.exit_code, str(error)
+    if options.json:
+        print(json.dumps({"url": url, "healthy": code == 0, "answer": said}))
+    else:
+        print(f"{url}: {said}" if url else said)
     return code
+
+
+def _address(config: Path | None, data_dir: Path | None) -> str:
+    """Where the bridge said that it listens, killed since or not; else where it would.
+
+    Raises:
+        PlanError: the configuration cannot be read.
+        UsageError: it has nothing that answers.
+    """
+    where = place(config, data_dir)
+    bridge = last(where.data_dir)
+    url = (bridge and bridge.address("viewer", "health")) or where.url
+    if url is None:
+        raise UsageError(f"{config} has no viewer and no health extension to ask; add one, or name one with --url")
+    return url
 
 
 def ask(url: str) -> tuple[int, str]:

@@ -14,11 +14,10 @@ ConfigOption = Annotated[
     typer.Option("--config", "-c", envvar="OTEL_BRIDGE_CONFIG", help="The configuration; without it, the default."),
 ]
 DataDirOption = Annotated[
-    Path, typer.Option("--data-dir", envvar="OTEL_BRIDGE_DATA_DIR", help="Where the bridge keeps its files.")
+    Path | None,  # OTEL_BRIDGE_DATA_DIR is read where the default configuration is: another one may not ask for it
+    typer.Option("--data-dir", help="Where the bridge keeps its files, instead of where the configuration says."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-
-DEFAULT_DATA_DIR = Path("~/.otel-bridge")
 
 
 def print_json(value: Any) -> None:

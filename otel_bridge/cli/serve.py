@@ -3,8 +3,10 @@
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from otel_bridge import __version__
@@ -26,6 +28,8 @@ def serve(config: ConfigOption = None, json: JsonOption = False) -> None:
 
     plan = load(config, environ=os.environ)
     configure_logs(json=json)
+    for warning in plan.warnings:
+        print(printable(f"warning: {warning}"), file=sys.stderr)
     asyncio.run(_serve(plan, as_json=json))
 
 
@@ -85,11 +89,22 @@ def banner(plan: "Plan", endpoints: Endpoints) -> str:
     lines += [
         _row(key, _listening(endpoints[key])) for key in (*plan.receivers, *plan.extensions) if endpoints.get(key)
     ]
-    lines += [_row(key, _destination(plan, key)) for key in plan.exporters if key != "store"]
-    if not any(key.partition("/")[0] == "langfuse" for key in plan.exporters):
-        lines.append(_row("langfuse", "off; to send there too, set LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY"))
+    used = {key for pipeline in plan.service.pipelines.values() for key in pipeline.exporters}
+    lines += [_row(key, _destination(plan, key)) for key in plan.exporters if key in used and key != "store"]
+    if not any(key.partition("/")[0] == "langfuse" for key in used):
+        lines.append(_row("langfuse", f"off; to send there too, {_langfuse_missing(plan)}"))
     lines.append(_row("data", str(plan.data_dir)))
     return "\n".join(printable(line) for line in lines) + "\n"
+
+
+def _langfuse_missing(plan: "Plan") -> str:
+    """What keeps Langfuse from getting anything."""
+    from otel_bridge.plan import DEFAULT
+
+    if plan.origin != DEFAULT:
+        return f"add the exporter to {plan.origin} and to a pipeline"
+    missing = [name for name in ("LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY") if not os.environ.get(name)]
+    return f"set {' and '.join(missing)}" + (" as well" if len(missing) == 1 else "")
 
 
 def next_steps(endpoints: Endpoints) -> str:
@@ -118,4 +133,7 @@ def _listening(addresses: Mapping[str, str]) -> str:
 def _destination(plan: "Plan", key: str) -> str:
     """Where an exporter sends to, if its configuration says so in one of the usual words."""
     config = plan.exporters[key].config.model_dump(mode="json")
+    if config.get("format") == "proto" and config.get("path"):  # the file exporter names a file for each signal
+        path = Path(config["path"])
+        return str(path.with_suffix(f".*{path.suffix}"))
     return next((str(config[word]) for word in ("base_url", "endpoint", "path") if config.get(word)), "on")

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from otel_bridge.cli.output import ConfigOption, JsonOption, print_json
+from otel_bridge.errors import UsageError
 from otel_bridge.telemetry import printable
 
 if TYPE_CHECKING:
     from otel_bridge.model import Translation
     from otel_bridge.translate.explain import Explanation
+
+STDIN = Path("/dev/stdin")
 
 
 class Target(StrEnum):
@@ -27,9 +30,12 @@ class Target(StrEnum):
 
 
 def translate(
-    files: Annotated[list[Path], typer.Argument(help="OTLP traces and logs, protobuf or JSON; together one input.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="OTLP traces and logs, protobuf or JSON, together one input; - is standard input."),
+    ],
     to: Annotated[Target, typer.Option("--to", help="What to translate to.")] = Target.OBSERVATIONS,
-    explain: Annotated[bool, typer.Option("--explain", help="Say for each field where it came from.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Where each field came from, instead.")] = False,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -46,11 +52,13 @@ def translate(
     from otel_bridge.translate import translate as translated
     from otel_bridge.validate import validate
 
+    if explain and to is not Target.OBSERVATIONS:
+        raise UsageError("--explain tells about observations, and takes the place of their translation; leave out --to")
     counters = Counters()
     batches: list[Batch] = []
     rejected: list[Omitted] = []
     for file in files:
-        for batch in read_batches(file, counters, rejected):
+        for batch in read_batches(STDIN if str(file) == "-" else file, counters, rejected):
             if batch.signal is Signal.METRICS:
                 print(f"{file}: metrics become no observations, left out", file=sys.stderr)
                 continue

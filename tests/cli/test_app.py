@@ -35,7 +35,7 @@ def test_help_imports_nothing_heavy() -> None:
 @pytest.mark.slow
 def test_healthcheck_imports_next_to_nothing() -> None:
     """A container asks every few seconds."""
-    loaded = modules_after("import otel_bridge.__main__, otel_bridge.cli.healthcheck")
+    loaded = modules_after("import otel_bridge.__main__; from otel_bridge.cli.found import place; place(None)")
 
     assert not loaded & {*HEAVY, "typer", "rich", "asyncio"}
 
@@ -97,3 +97,28 @@ def test_a_closed_pipe_is_quiet(environ: dict[str, str], tmp_path: Path) -> None
 def test_what_comes_from_elsewhere_cannot_move_the_cursor() -> None:
     assert printable("a\x1b[2Jb\x07\n", keep="\n") == "a\\x1b[2Jb\\x07\n"
     assert printable("naïve · 漢") == "naïve · 漢"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["no-such-command"], ["traces", "--no-such-option"], ["translate"]])
+def test_wrong_words_are_said_to_programs_too(run: Run, words: list[str]) -> None:
+    said = json.loads(run(*words, "--json").stderr)
+
+    assert said["exitCode"] == 2
+    assert said["error"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["traces"], ["trace"], ["audit"]])
+def test_looking_into_the_files_of_a_configuration(run: Run, tmp_path: Path, words: list[str]) -> None:
+    """Given before the command, after it, or in the environment; else another bridge's figures would be shown."""
+    (tmp_path / "mine.yaml").write_text("service: {data_dir: over-there}")
+
+    for given, more in (
+        (["-c", "mine.yaml", *words], {}),
+        ([*words, "-c", "mine.yaml"], {}),
+        (words, {"OTEL_BRIDGE_CONFIG": "mine.yaml"}),
+    ):
+        result = run(*given, more=more)
+        assert result.returncode == 73, result.stdout
+        assert "over-there" in result.stderr

@@ -115,3 +115,31 @@ def test_dialects_are_listed(run: Run) -> None:
     names = {row["name"] for row in json.loads(run("dialects", "--json").stdout)}
 
     assert len(names) >= 4
+
+
+def test_init_writes_the_comments_too(run: Run, tmp_path: Path) -> None:
+    run("config", "init", "mine.yaml", "--langfuse")
+
+    assert (tmp_path / "mine.yaml").read_text().startswith("# Local store and viewer, and everything to Langfuse")
+
+
+def test_what_nothing_uses_is_said_and_can_be_run(run: Run, tmp_path: Path) -> None:
+    run("config", "init", "mine.yaml")
+    text = (tmp_path / "mine.yaml").read_text()
+    (tmp_path / "mine.yaml").write_text(text.replace("exporters:\n", "exporters:\n  debug: {}\n", 1))
+
+    plain, said = run("validate", "mine.yaml"), json.loads(run("validate", "mine.yaml", "--json").stdout)
+
+    assert (plain.returncode, said["valid"]) == (0, True)
+    assert "exporters::debug: no pipeline uses it" in plain.stdout
+    assert "exporters::debug: no pipeline uses it" in said["warnings"][0]
+
+
+def test_sources_show_values_as_yaml_writes_them(run: Run) -> None:
+    """Not as Python does."""
+    shown = run("config", "print", "--sources").stdout
+    rows = {row["path"]: row["value"] for row in json.loads(run("config", "print", "--sources", "--json").stdout)}
+
+    assert rows["exporters::store::path"] is None
+    assert "None" not in shown
+    assert "null" in shown

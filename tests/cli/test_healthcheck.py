@@ -1,5 +1,6 @@
 """`otel-bridge healthcheck` against servers that are well, ill, strange, or not there."""
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,3 +59,40 @@ def test_the_bridge_of_the_data_dir_is_asked(tmp_path: Path) -> None:
 def test_no_address(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert check(["--url", url]) == 2
     assert "is no address" in capsys.readouterr().out
+
+
+def test_the_configuration_names_the_bridge(tmp_path: Path) -> None:
+    config = tmp_path / "bridge.yaml"
+    config.write_text(f"service: {{data_dir: {tmp_path}}}")
+
+    with answering(200) as url, announced(tmp_path, {"viewer": {"http": url}}):
+        assert check(["--config", str(config)]) == 0
+
+
+def test_after_a_kill_its_last_address_is_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not the default one, where another bridge may be."""
+    left = {"pid": 2**22 + 1, "endpoints": {"viewer": {"viewer": "http://127.0.0.1:1"}}}
+    (tmp_path / "bridge.json").write_text(json.dumps(left))
+
+    assert check(["--data-dir", str(tmp_path)]) == 3
+    assert "http://127.0.0.1:1: nobody answers" in capsys.readouterr().out
+
+
+def test_before_the_first_start_the_environment_says_where_it_will_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OTEL_BRIDGE_VIEWER", "127.0.0.1:1")
+
+    assert check(["--data-dir", str(tmp_path)]) == 3
+    assert capsys.readouterr().out.startswith("http://127.0.0.1:1: ")
+
+
+@pytest.mark.parametrize(("text", "code"), [("service: [", 78), ("service: {data_dir: nowhere}", 2)])
+def test_a_configuration_that_does_not_say(
+    tmp_path: Path, text: str, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "bridge.yaml"
+    config.write_text(text)
+
+    assert check(["--config", str(config), "--json"]) == code
+    assert "bridge.yaml" in json.loads(capsys.readouterr().out)["answer"]

@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from otel_bridge.cli.serve import banner
+from otel_bridge.plan import load
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 pytestmark = pytest.mark.slow  # every test starts a bridge
 
@@ -118,3 +121,72 @@ def test_a_second_signal_ends_it_at_once() -> None:
         process.wait(timeout=10)
 
     assert process.returncode == -signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({}, "set LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY"),
+        ({"LANGFUSE_PUBLIC_KEY": "pk-lf-1"}, "set LANGFUSE_SECRET_KEY as well"),
+        ({"LANGFUSE_SECRET_KEY": "sk-lf-1"}, "set LANGFUSE_PUBLIC_KEY as well"),
+    ],
+)
+def test_the_banner_says_what_langfuse_misses(
+    keys: dict[str, str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in keys.items():
+        monkeypatch.setenv(name, value)
+
+    assert f"off; to send there too, {said}\n" in banner(load(None, environ=keys), {})
+
+
+def test_the_banner_of_a_configuration_says_where_langfuse_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keys in the environment are not read then."""
+    monkeypatch.setenv("LANGFUSE_PUBLIC_KEY", "pk-lf-1")
+    monkeypatch.setenv("LANGFUSE_SECRET_KEY", "sk-lf-1")
+    config = tmp_path / "f.yaml"
+    config.write_text(
+        "receivers: {otlp: {}}\n"
+        "exporters: {file: {path: out/spans.pb, format: proto}, debug: {}}\n"
+        "service: {pipelines: {main: {receivers: [otlp], exporters: [file]}}}\n"
+    )
+
+    shown = banner(load(config, environ={}), {})
+
+    assert "off; to send there too, add the exporter to f.yaml and to a pipeline\n" in shown
+    assert "out/spans.*.pb" in shown
+    assert "debug" not in shown
+
+
+@pytest.mark.parametrize("door", ["OTEL_BRIDGE_GRPC", "OTEL_BRIDGE_HTTP"])
+def test_an_address_of_another_machine_is_no_matter_of_programs(run: Run, door: str) -> None:
+    """One sentence, and nothing of gRPC's own before it."""
+    result = run("serve", more={door: "192.0.2.1:4318"})
+
+    assert result.returncode == 73
+    assert result.stderr.count("\n") == 1
+    assert "192.0.2.1:4318" in result.stderr
+    assert "no address of this machine" in result.stderr
+
+
+def test_a_receiver_without_a_pipeline_is_not_opened(environ: dict[str, str], tmp_path: Path) -> None:
+    """It would say OK to what goes nowhere."""
+    config = tmp_path / "f.yaml"
+    config.write_text(
+        "receivers:\n"
+        "  otlp: {grpc: null, http: '127.0.0.1:0'}\n"
+        "  otlp/idle: {grpc: null, http: '127.0.0.1:0'}\n"
+        "exporters: {store: {}}\n"
+        f"service: {{data_dir: {tmp_path / 'data'}, pipelines: {{main: {{receivers: [otlp], exporters: [store]}}}}}}\n"
+    )
+    with serving({**environ, "OTEL_BRIDGE_CONFIG": str(config)}) as (process, said):
+        process.terminate()
+        _, err = process.communicate(timeout=30)
+
+    assert said["endpoints"]["otlp"]["http"]
+    assert not said["endpoints"].get("otlp/idle")
+    assert "f.yaml:3 receivers::otlp/idle: no pipeline uses it" in err

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -150,3 +151,23 @@ def test_a_price_that_is_none_is_a_mistake_in_the_configuration(run: Run, files:
 
     assert result.returncode == 78
     assert "service::translate::prices::gpt-5.2::input" in result.stderr
+
+
+def test_standard_input(environ: dict[str, str], files: list[Path], run: Run) -> None:
+    piped = subprocess.run(
+        [sys.executable, "-m", "otel_bridge", "translate", "-"],
+        env=environ,
+        input=files[0].read_bytes(),
+        capture_output=True,
+        timeout=60,
+    )
+
+    assert piped.returncode == 0, piped.stderr
+    assert json.loads(piped.stdout)["observations"] == json.loads(run("translate", files[0]).stdout)["observations"]
+
+
+def test_an_explanation_has_no_target(run: Run, files: list[Path]) -> None:
+    result = run("translate", "--explain", "--to", "ingestion", files[0])
+
+    assert result.returncode == 2
+    assert "leave out --to" in result.stderr

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
 from otel_bridge import plan, registry
+from otel_bridge.written import default_text
 
 FOLDER = Path(__file__).parents[2] / "config"
 KEYS = {"LANGFUSE_PUBLIC_KEY": "pk-lf-1", "LANGFUSE_SECRET_KEY": "sk-lf-1"}
@@ -24,6 +26,18 @@ def test_what_runs_without_a_file_is_what_the_file_says(name: str, environ: dict
     without = plan.load(None, environ=environ)
 
     assert plan.load(FOLDER / name, environ=environ).to_dict(show_secrets=True) == without.to_dict(show_secrets=True)
+
+
+@pytest.mark.parametrize(("name", "langfuse"), [("default.yaml", False), ("langfuse.yaml", True)])
+def test_config_init_writes_the_file(name: str, langfuse: bool) -> None:
+    assert (FOLDER / name).read_text(encoding="utf-8") == default_text(langfuse=langfuse)
+
+
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("*.yaml")), ids=lambda file: file.name)
+def test_editors_that_know_the_schema_find_nothing_wrong(file: Path) -> None:
+    errors = Draft202012Validator(plan.schema()).iter_errors(YAML(typ="safe").load(file))
+
+    assert [f"{'::'.join(map(str, error.absolute_path))}: {error.message}" for error in errors] == []
 
 
 def full() -> dict[str, Any]:

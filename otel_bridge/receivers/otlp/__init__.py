@@ -1,6 +1,7 @@
 """OTLP from anywhere: gRPC and HTTP, traces, logs and metrics."""
 
 import asyncio
+import os
 import re
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -56,6 +57,7 @@ async def otlp(config: OtlpConfig, consume: Consume, host: Host) -> AsyncIterato
     closing: list[Close] = []
     try:
         if config.grpc is not None:
+            os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it writes to standard error, it raises as well
             from otel_bridge.receivers.otlp.grpc import serve_grpc
 
             address, close = await serve_grpc(config, config.grpc, admission)

@@ -15,7 +15,8 @@ from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untype
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # published without types
 
 from otel_bridge.batch import Signal
-from otel_bridge.errors import BridgeError, FilesError, MalformedError
+from otel_bridge.errors import BridgeError, MalformedError
+from otel_bridge.receivers.otlp.address import unbindable
 from otel_bridge.receivers.otlp.admission import Admission, BusyError, Close, Refusal, SlowError, response
 
 if TYPE_CHECKING:
@@ -65,9 +66,7 @@ async def serve_grpc(config: "OtlpConfig", endpoint: str, admission: Admission) 
     try:
         port = server.add_insecure_port(endpoint)
     except RuntimeError as error:
-        raise FilesError(
-            f"grpc: {endpoint} can not be bound: is another program using it? Stop it, or choose another address"
-        ) from error
+        raise unbindable("grpc", endpoint) from error
     await server.start()
     return f"{endpoint.rpartition(':')[0]}:{port}", partial(server.stop, config.close_timeout)
 

@@ -17,7 +17,8 @@ from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # publ
 from otel_bridge import otlp_json
 from otel_bridge.batch import Signal
 from otel_bridge.component import Host
-from otel_bridge.errors import BridgeError, FilesError, MalformedError, TooLargeError
+from otel_bridge.errors import BridgeError, MalformedError, TooLargeError
+from otel_bridge.receivers.otlp.address import unbindable
 from otel_bridge.receivers.otlp.admission import Admission, Close, Hold, Unpack, response
 from otel_bridge.receivers.otlp.unpack import ENCODINGS
 
@@ -80,10 +81,7 @@ async def serve_http(config: "OtlpConfig", endpoint: str, admission: Admission, 
     try:
         server = await asyncio.start_server(door.accept, name.strip("[]"), int(port), limit=MAX_HEAD)
     except OSError as error:
-        raise FilesError(
-            f"http: {endpoint} can not be bound ({error.strerror}): is another program using it? "
-            "Stop it, or choose another address"
-        ) from error
+        raise unbindable("http", endpoint, error) from error
 
     async def close() -> None:
         server.close()

@@ -1,0 +1,76 @@
+"""What pydantic finds wrong with a configuration, in this house's words."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, PlainSerializer
+from pydantic.fields import FieldInfo
+
+WORDS = {
+    "missing": "is required",
+    "string_too_short": "must not be empty",
+    "too_short": "must not be empty",
+    "string_type": "must be text",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "path_type": "must be a path",
+    "list_type": "must be a list",
+    "dict_type": "must be a mapping of keys to values",
+    "model_type": "must be a mapping of keys to values",
+}
+
+
+def said(error: Mapping[str, Any], model: type[BaseModel]) -> str:
+    """One of pydantic's errors (with its input, which is shown only where a name stands for a list of names)."""
+    kind, loc = error["type"], [str(part) for part in error["loc"]]
+    holder = model_at(model, loc[:-1])
+    if kind == "extra_forbidden":
+        return "no such key" + hint(loc[-1], list(holder.model_fields) if holder else [])
+    field = holder.model_fields.get(loc[-1]) if holder and loc else None
+    if kind == "list_type" and isinstance(error["input"], str):
+        return f"must be a list, write it as [{error['input']}]"
+    if kind == "string_type" and field and isinstance(field.default, str):
+        return f"must be text, as {field.default}"
+    if kind in ("greater_than", "greater_than_equal") and field:
+        return f"must be {'above' if kind == 'greater_than' else 'at least'} {_limit(error['ctx'], field)}"
+    words = str(error["msg"]).removeprefix("Value error, ").replace("Input should be", "must be")
+    return WORDS.get(kind, words)
+
+
+def hint(word: str, known: Sequence[str]) -> str:
+    """The known word that was probably meant, by the whole of it or by one of its parts; else all of them."""
+    parts = {part: whole for whole in reversed(known) for part in whole.split("_")}
+    for words in ({one: one for one in known}, parts):
+        if close := difflib.get_close_matches(word, words, n=1):
+            return f", did you mean {words[close[0]]}?"
+    return f", there are: {', '.join(known)}" if known else ""
+
+
+def model_at(model: type[BaseModel], loc: Sequence[str]) -> type[BaseModel] | None:
+    """The model that holds the key at the end of a path; None where that cannot be told."""
+    here: Any = model
+    for part in loc:
+        if isinstance(here, type) and issubclass(here, BaseModel) and part in here.model_fields:
+            here = here.model_fields[part].annotation
+        elif getattr(here, "__origin__", None) is dict:
+            here = here.__args__[1]
+        elif getattr(here, "__origin__", None) is list:
+            here = here.__args__[0]
+        else:
+            return None
+    if getattr(here, "__origin__", None) is dict:
+        return None
+    return here if isinstance(here, type) and issubclass(here, BaseModel) else None
+
+
+def _limit(context: Mapping[str, Any], field: FieldInfo) -> str:
+    """The number that was not reached, with its unit where the field has one."""
+    limit = context.get("gt", context.get("ge"))
+    show = next((one.func for one in field.metadata if isinstance(one, PlainSerializer)), None)
+    return str(show(limit)) if show and limit else str(limit)  # type: ignore[call-arg]  # ours take the value alone

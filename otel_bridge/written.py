@@ -1,0 +1,133 @@
+"""A configuration as it is written: YAML with references to the environment, before anybody asks what it means.
+
+Nothing here needs pydantic or a component: a command that only wants to know where the bridge is starts quickly.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from otel_bridge.errors import PlanError
+
+if TYPE_CHECKING:
+    from ruamel.yaml.comments import CommentedMap
+
+REFERENCE = re.compile(r"\$(?:(\$)|\{env:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|(\{[^}]*\}?))")
+TWICE = re.compile(r'found duplicate key "(.*?)" with value', re.DOTALL)
+
+DATA_DIR = "~/.otel-bridge"
+DEFAULT_DATA_DIR = f"${{env:OTEL_BRIDGE_DATA_DIR:-{DATA_DIR}}}"
+DEFAULT_VIEWER = "${env:OTEL_BRIDGE_VIEWER:-127.0.0.1:4319}"
+
+ALONE = """\
+# What `otel-bridge` runs with when it is given no configuration (and no Langfuse keys are in the environment).
+# `otel-bridge config init` writes this file; `otel-bridge config print` shows every key with its default.
+"""
+WITH_LANGFUSE = """\
+# Local store and viewer, and everything to Langfuse as well: what `otel-bridge` runs with when it is given no
+# configuration while LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY are set.
+# `otel-bridge config init --langfuse` writes this file; `otel-bridge config print` shows every key with its default.
+"""
+LANGFUSE = """\
+  langfuse:
+    base_url: ${env:LANGFUSE_BASE_URL:-https://cloud.langfuse.com}
+    public_key: ${env:LANGFUSE_PUBLIC_KEY}
+    secret_key: ${env:LANGFUSE_SECRET_KEY}
+"""
+
+
+def default_text(*, langfuse: bool) -> str:
+    """The configuration that the bridge runs with when it is given none, as it stands in `config/`."""
+    return f"""\
+{WITH_LANGFUSE if langfuse else ALONE}
+receivers:
+  otlp:
+    grpc: ${{env:OTEL_BRIDGE_GRPC:-127.0.0.1:4317}}
+    http: ${{env:OTEL_BRIDGE_HTTP:-127.0.0.1:4318}}
+
+exporters:
+  store: {{}}                       # the local store, which the viewer and `otel-bridge traces` read
+{LANGFUSE if langfuse else ""}
+extensions:
+  viewer:
+    endpoint: {DEFAULT_VIEWER}
+
+service:
+  data_dir: {DEFAULT_DATA_DIR}
+  pipelines:
+    main: {{receivers: [otlp], exporters: [store{", langfuse" if langfuse else ""}]}}
+"""
+
+
+@dataclass(slots=True)
+class Expanded:
+    """A text with its references replaced; the variables that it took values from, and what cannot be replaced."""
+
+    text: str = ""
+    used: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+
+def expand(text: str, environ: Mapping[str, str]) -> Expanded:
+    """Replace `${env:NAME}` and `${env:NAME:-default}` by values of the environment, and `$$` by a dollar sign."""
+    out = Expanded()
+
+    def one(found: re.Match[str]) -> str:
+        dollar, name, fallback, other = found.groups()
+        if dollar:
+            return "$"
+        if other:
+            out.wrong.append(
+                f"${other} cannot be read, write ${{env:NAME}}, ${{env:NAME:-default}}, or $$ for a dollar sign"
+            )
+        elif environ.get(name):
+            out.used.append(name)
+            return environ[name]
+        elif fallback is None:
+            out.wrong.append(f"the environment has no {name}, set it or write ${{env:{name}:-default}}")
+        return fallback or ""
+
+    out.text = REFERENCE.sub(one, text)
+    return out
+
+
+def read_text(path: Path) -> str:
+    """The text of a configuration file.
+
+    Raises:
+        PlanError: it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise PlanError([f"{path}: cannot be read: {error.strerror}"]) from error
+    except UnicodeDecodeError as error:
+        raise PlanError([f"{path}: is not UTF-8 text (byte {error.start})"]) from error
+
+
+def read_yaml(text: str, origin: str) -> "CommentedMap":
+    """The YAML of a configuration, with its places; `origin` names it in messages.
+
+    Raises:
+        PlanError: it is not valid, or no mapping.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.comments import CommentedMap
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    try:
+        raw = YAML(typ="rt").load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        what = error.problem or error.context or "cannot be read"
+        twice = TWICE.match(what)
+        said = f"'{twice[1]}' is there twice" if twice else f"not valid YAML: {what.partition(chr(10))[0]}"
+        raise PlanError([f"{origin}:{mark.line + 1 if mark else 1} {said}"]) from error
+    except YAMLError as error:
+        raise PlanError([f"{origin}:1 not valid YAML: {str(error).partition(chr(10))[0]}"]) from error
+    if isinstance(raw, CommentedMap):
+        return raw
+    what = "the file is empty" if raw is None else "must be a mapping with `receivers`, `exporters` and `service`"
+    raise PlanError([f"{origin}:1 {what}"])
