@@ -20,8 +20,8 @@ from otel_bridge.batch import Batch, Signal
 from otel_bridge.clock import Clock
 from otel_bridge.config import Bytes, Config, Seconds
 from otel_bridge.errors import MalformedError
-from otel_bridge.journal import Entry, Journal
-from otel_bridge.journal.state import Decision, Outcomes, Part, Remembered, Share, State
+from otel_bridge.journal import Entry, Journal, Lost
+from otel_bridge.journal.state import Apart, Decision, Part, Remembered, Share, State
 from otel_bridge.telemetry import Counters, Outcome
 from otel_bridge.trace import Known, LogEntry, Settled, SpanRecord, Trace
 
@@ -217,7 +217,8 @@ class Assembler:
         self._held_bytes = 0
         self._queue: list[tuple[float, str, str]] = []
         self._recorded: dict[tuple[str, str], set[int]] = defaultdict(set)  # entries of parts from before the start
-        self._recorded_until = 0
+        self._accounted: Counter[int] = Counter()  # items of entries from before the start, by entry
+        self._accounted_until = 0
         self._next_seq = 0
 
     async def run(self, conclude: Conclude) -> None:
@@ -240,9 +241,9 @@ class Assembler:
         self._next_seq = low_seq
         self._state.advance(self.pipeline, low_seq, scanned_seq)
         for part in await self._state.parts_from(self.pipeline, low_seq):
-            seqs = [share.seq for share in part.shares]
-            self._recorded[part.tenant, part.key].update(seqs)
-            self._recorded_until = max(self._recorded_until, *seqs)
+            self._recorded[part.tenant, part.key].update(share.seq for share in part.shares)
+        self._accounted = await self._state.accounted(self.pipeline)
+        self._accounted_until = scanned_seq
         await self._publish(await self._state.part_heads(self.pipeline))
 
     async def step(self, conclude: Conclude) -> float | None:
@@ -250,9 +251,9 @@ class Assembler:
         end_seq = self._journal.next_seq
         while self._next_seq < end_seq:
             entries = await self._run(self._read_chunk)
-            filtered = await self._take(entries)
+            apart = await self._take(entries)
             self._next_seq = entries[-1][0].seq + 1 if entries else end_seq
-            self._advance(filtered)
+            self._advance(apart)
             while self._held_bytes > self._config.max_held_bytes:
                 self._counters.add("flushed_early", pipeline=self.pipeline)
                 await self._settle(next(iter(self._open.values())), Settled.FLUSHED, conclude)
@@ -284,18 +285,24 @@ class Assembler:
 
     # Arrivals.
 
-    def _read_chunk(self) -> list[tuple[Entry, Groups]]:
+    def _read_chunk(self) -> list[tuple[Entry | Lost, Groups]]:
         entries = self._journal.scan(self._next_seq, self.pipeline, max_bytes=CHUNK_BYTES)
-        return [(entry, self._bodies.of(entry)) for entry in entries]
+        return [(entry, {} if isinstance(entry, Lost) else self._bodies.of(entry)) for entry in entries]
 
-    async def _take(self, entries: Sequence[tuple[Entry, Groups]]) -> dict[tuple[str, str], Outcomes]:
-        """Add entries to their traces; returns what was filtered, by exporter and tenant."""
-        filtered: dict[tuple[str, str], Outcomes] = defaultdict(Counter)
+    async def _take(self, entries: Sequence[tuple[Entry | Lost, Groups]]) -> Apart:
+        """Add entries to their traces; returns what belongs to none, or is lost."""
+        apart = Apart(self._state.settled_exporters(self.pipeline))
         touched: dict[tuple[str, str], _Open] = {}
         opened: list[_Open] = []
         now_s = self._clock.monotonic()
         for entry, groups in entries:
-            self._filter(entry, groups, filtered)
+            if isinstance(entry, Lost):
+                lost = entry.items - self._accounted[entry.seq]  # the rest lies in recorded parts, or was filtered
+                apart.add(entry.seq, entry.tenant, entry.signal, Outcome.DEAD_LETTERED, {"damaged": lost})
+                continue
+            if entry.seq > self._state.assembly[self.pipeline][1]:
+                reasons = traceless(entry.batch, groups)
+                apart.add(entry.seq, entry.batch.tenant, entry.batch.signal, Outcome.FILTERED, reasons)
             for key, group in groups.items():
                 owner = (entry.batch.tenant, key)
                 if not key or entry.seq in self._recorded.get(owner, ()):
@@ -307,24 +314,16 @@ class Assembler:
                     opened.append(self._open[owner])
                 touched[owner] = self._open[owner]
                 self._held_bytes += touched[owner].take(entry, group, now_s)
-        if entries and entries[-1][0].seq >= self._recorded_until:
+        if entries and entries[-1][0].seq >= self._accounted_until:
             self._recorded.clear()
+            self._accounted.clear()
         if opened:
             earlier = await self._state.remembered(self.pipeline, [(trace.tenant, trace.key) for trace in opened])
             for trace in opened:
                 trace.earlier = earlier.get((trace.tenant, trace.key))
         for trace in touched.values():
             self._enqueue(trace)
-        return filtered
-
-    def _filter(self, entry: Entry, groups: Groups, filtered: dict[tuple[str, str], Outcomes]) -> None:
-        """Account for what belongs to no trace, once."""
-        if entry.seq <= self._state.assembly[self.pipeline][1]:
-            return
-        for exporter, known in self._state.settled_exporters(self.pipeline).items():
-            if entry.seq >= known.start_seq:
-                for reason, items in traceless(entry.batch, groups).items():
-                    filtered[exporter, entry.batch.tenant][entry.batch.signal, Outcome.FILTERED, reason] += items
+        return apart
 
     def _enqueue(self, trace: _Open) -> None:
         """Look at it when it is due; one that is queued already is looked at then, and queued again if it was early."""
@@ -355,14 +354,14 @@ class Assembler:
         self._held_bytes -= trace.size
         expires_ns = self._clock.steady_ns() + int(self._config.remember * 1e9)
         self._state.record(replace(part, decision=decision), Remembered(part.number + 1, decision, known), expires_ns)
-        self._advance({})
+        self._advance()
         await self._publish({part.tenant: part.id})
 
-    def _advance(self, filtered: Mapping[tuple[str, str], Outcomes]) -> None:
+    def _advance(self, apart: Apart | None = None) -> None:
         oldest = next(iter(self._open.values()), None)
         low_seq = self._next_seq if oldest is None else oldest.first_seq
         _, scanned_seq = self._state.assembly[self.pipeline]
-        self._state.advance(self.pipeline, low_seq, max(scanned_seq, self._next_seq - 1), filtered)
+        self._state.advance(self.pipeline, low_seq, max(scanned_seq, self._next_seq - 1), apart)
 
     async def _publish(self, heads: Mapping[str, int]) -> None:
         async with self._news:

@@ -15,10 +15,11 @@ import orjson
 from otel_bridge.assemble import Gather, grouped, traceless
 from otel_bridge.batch import Batch, Signal
 from otel_bridge.errors import MalformedError
-from otel_bridge.journal import Entry
+from otel_bridge.journal import Entry, Lost
 from otel_bridge.journal.database import open_reading
+from otel_bridge.journal.exporters import Account, Registered, accounts, registered
 from otel_bridge.journal.reader import Reader, read_segments
-from otel_bridge.journal.state import VERSION, Account
+from otel_bridge.journal.state import VERSION
 from otel_bridge.telemetry import Outcome
 
 if TYPE_CHECKING:
@@ -106,10 +107,9 @@ class _Facts:
     """What the state says, read in one transaction."""
 
     def __init__(self, connection: "apsw.Connection") -> None:
-        self.exporters = {
-            (pipeline, exporter): (bool(settled), start_seq)
-            for pipeline, exporter, settled, start_seq in connection.execute("SELECT * FROM exporter")
-        }
+        self.exporters = registered(
+            connection.execute("SELECT * FROM exporter"), connection.execute("SELECT * FROM absence")
+        )
         self.base = {
             Account(pipeline, exporter, tenant, Signal(signal)): items
             for pipeline, exporter, tenant, signal, items in connection.execute("SELECT * FROM base")
@@ -122,6 +122,7 @@ class _Facts:
             pipeline: (low_seq, scanned_seq)
             for pipeline, low_seq, scanned_seq in connection.execute("SELECT * FROM assembly")
         }
+        self.apart = {(pipeline, seq): items for pipeline, seq, items in connection.execute("SELECT * FROM apart")}
         self.ledger = [
             (Account(pipeline, exporter, tenant, Signal(signal)), Outcome(outcome), reason, items)
             for pipeline, exporter, tenant, signal, outcome, reason, items in connection.execute("SELECT * FROM ledger")
@@ -136,28 +137,23 @@ class _Facts:
 
 def _count(facts: _Facts, journal: Reader, gather: Gather) -> Audit:
     waiting: Counter[Account] = Counter()
-    for (pipeline, exporter), (settled, start_seq) in facts.exporters.items():
-        if settled:
-            waiting.update(_waiting_settled(facts, journal, gather, pipeline, exporter, start_seq))
+    for (pipeline, exporter), known in facts.exporters.items():
+        if known.settled:
+            waiting.update(_waiting_settled(facts, journal, gather, pipeline, exporter, known))
         else:
-            waiting.update(_waiting_batches(facts, journal, pipeline, exporter, start_seq))
+            waiting.update(_waiting_batches(facts, journal, pipeline, exporter, known))
     outcomes: dict[Account, Counter[Outcome]] = defaultdict(Counter)
     reasons: dict[Account, Counter[str]] = defaultdict(Counter)
     for account, outcome, reason, items in facts.ledger:
         outcomes[account][outcome] += items
         if reason:
             reasons[account][f"{outcome}:{reason}"] += items
-    accepted = {
-        Account(pipeline, exporter, tenant, signal): items
-        for (pipeline, tenant, signal), items in journal.accepted().items()
-        for of, exporter in facts.exporters
-        if of == pipeline
-    }
+    accepted = accounts(facts.exporters, facts.base, journal.accepted())
     return Audit(
         tuple(
             Line(
                 account,
-                accepted.get(account, 0) - facts.base.get(account, 0),
+                accepted.get(account, 0),
                 dict(outcomes[account]),
                 dict(reasons[account]),
                 waiting[account],
@@ -167,32 +163,41 @@ def _count(facts: _Facts, journal: Reader, gather: Gather) -> Audit:
     )
 
 
-def _waiting_batches(facts: _Facts, journal: Reader, pipeline: str, exporter: str, start_seq: int) -> Counter[Account]:
+def _waiting_batches(
+    facts: _Facts, journal: Reader, pipeline: str, exporter: str, known: Registered
+) -> Counter[Account]:
     waiting: Counter[Account] = Counter()
-    for entry in _entries(journal, pipeline, start_seq):
-        if entry.seq > facts.positions.get((pipeline, exporter, entry.batch.tenant), 0):
-            waiting[Account(pipeline, exporter, entry.batch.tenant, entry.batch.signal)] += entry.batch.item_count
+    for entry in _entries(journal, pipeline, known):
+        tenant, signal, items = entry.counted
+        if entry.seq > facts.positions.get((pipeline, exporter, tenant), 0):
+            waiting[Account(pipeline, exporter, tenant, signal)] += items
     return waiting
 
 
 def _waiting_settled(
-    facts: _Facts, journal: Reader, gather: Gather, pipeline: str, exporter: str, start_seq: int
+    facts: _Facts, journal: Reader, gather: Gather, pipeline: str, exporter: str, known: Registered
 ) -> Counter[Account]:
     waiting: Counter[Account] = Counter()
     recorded: set[tuple[str, str, int]] = set()
+    accounted: Counter[int] = Counter()
     for part_id, of, tenant, key, shares in facts.parts:
         if of != pipeline:
             continue
-        for seq, signal, items in shares:
+        for seq, _, items in shares:
             recorded.add((tenant, key, seq))
-            if seq >= start_seq and part_id > facts.positions.get((pipeline, exporter, tenant), 0):
+            accounted[seq] += items
+        if part_id > facts.positions.get((pipeline, exporter, tenant), 0):
+            for signal, items in known.items(shares).items():
                 waiting[Account(pipeline, exporter, tenant, Signal(signal))] += items
-    low_seq, scanned_seq = facts.assembly.get(pipeline, (start_seq, start_seq - 1))
-    for entry in _entries(journal, pipeline, max(low_seq, start_seq)):
-        batch = entry.batch
-        account = Account(pipeline, exporter, batch.tenant, batch.signal)
-        for key, items in _items_by_key(batch, gather).items():
-            is_waiting = (batch.tenant, key, entry.seq) not in recorded if key else entry.seq > scanned_seq
+    low_seq, scanned_seq = facts.assembly.get(pipeline, (0, 0))
+    for entry in _entries(journal, pipeline, known, low_seq):
+        tenant, signal, whole = entry.counted
+        account = Account(pipeline, exporter, tenant, signal)
+        if isinstance(entry, Lost):
+            waiting[account] += whole - accounted[entry.seq] - facts.apart.get((pipeline, entry.seq), 0)
+            continue
+        for key, items in _items_by_key(entry.batch, gather).items():
+            is_waiting = (tenant, key, entry.seq) not in recorded if key else entry.seq > scanned_seq
             waiting[account] += items * is_waiting
     return waiting
 
@@ -208,7 +213,9 @@ def _items_by_key(batch: Batch, gather: Gather) -> Counter[str]:
     return items
 
 
-def _entries(journal: Reader, pipeline: str, start_seq: int) -> Iterator[Entry]:
+def _entries(journal: Reader, pipeline: str, known: Registered, low_seq: int = 0) -> Iterator[Entry | Lost]:
+    """What concerns an exporter, from `low_seq` on."""
+    start_seq = max(low_seq, known.start_seq)
     while entries := journal.scan(start_seq, pipeline):
-        yield from entries
+        yield from (entry for entry in entries if known.concerns(entry.seq))
         start_seq = entries[-1].seq + 1

@@ -14,7 +14,7 @@ from otel_bridge.batch import Batch, Signal
 from otel_bridge.clock import Clock
 from otel_bridge.delivery.parts import Parts
 from otel_bridge.delivery.piece import Piece, batches_of
-from otel_bridge.journal import Entry, Journal
+from otel_bridge.journal import Entry, Journal, Lost
 from otel_bridge.journal.state import Decision, Outcomes, Part, State
 from otel_bridge.model import Translation
 from otel_bridge.telemetry import Outcome
@@ -32,13 +32,13 @@ class Lease:
     items: how many accepted items it stands for.
     losses: what has become of items of it that are not sent.
     unfit: what could not be translated, to be set aside.
-    oldest_ns: when the first of it was received.
+    oldest_ns: when the first of it was received; None where that is not known any more.
     expires_ns: the steady time at which its newest item has reached `max_age`.
     more: whether there is more behind it.
     """
 
     position: int
-    oldest_ns: int
+    oldest_ns: int | None
     pieces: list[Piece] = field(default_factory=list)
     items: Counter[Signal] = field(default_factory=Counter)
     losses: Outcomes = field(default_factory=Counter)
@@ -131,24 +131,25 @@ class EntryCursor(_Confirming):
         start_seq = self.position(tenant) + 1
         head_seq = self._journal.tenants(self._pipeline).get(tenant, 0)
         entries = await asyncio.get_running_loop().run_in_executor(
-            self._thread, self._journal.scan, start_seq, self._pipeline, tenant, max_bytes
+            self._thread, self._journal.scan, start_seq, self._pipeline, tenant, max_bytes, max_items
         )
         if not entries:
-            if head_seq >= start_seq:  # damaged to the last: nothing of it can be read any more
-                self.confirm(tenant, head_seq, Counter())
             return None
         taken: dict[Signal, list[Batch]] = {}
-        lease = Lease(start_seq, entries[0].received_ns)
+        lease = Lease(entries[-1].seq, next((entry.received_ns for entry in entries if isinstance(entry, Entry)), None))
+        known = self._state.registered[self._pipeline, self._exporter]
         for entry in entries:
-            if lease.items.total() >= max_items:
-                break
-            self._take(lease, entry, taken)
+            if known.concerns(entry.seq):
+                self._take(lease, entry, taken)
         lease.pieces.extend(Batch.merge(batches) for batches in taken.values())
         lease.more = lease.position < head_seq
         return lease
 
-    def _take(self, lease: Lease, entry: Entry, taken: dict[Signal, list[Batch]]) -> None:
-        lease.position = entry.seq
+    def _take(self, lease: Lease, entry: Entry | Lost, taken: dict[Signal, list[Batch]]) -> None:
+        if isinstance(entry, Lost):
+            lease.items[entry.signal] += entry.items
+            lease.losses[entry.signal, Outcome.DEAD_LETTERED, "damaged"] += entry.items
+            return
         batch = entry.batch
         lease.items[batch.signal] += batch.item_count
         expires_ns = self._retention.expires_ns(entry.seq, entry.received_ns)
@@ -208,11 +209,7 @@ class PartCursor(_Confirming):
 
     async def _take(self, lease: Lease, part: Part) -> Translation | None:
         """Account for a part; returns what is to be sent of it."""
-        start_seq = self._state.registered[self._pipeline, self._exporter].start_seq
-        items: Counter[Signal] = Counter()
-        for share in part.shares:
-            if share.seq >= start_seq:
-                items[share.signal] += share.items
+        items = self._state.registered[self._pipeline, self._exporter].items(part.shares)
         if not items:
             return None
         lease.items += items

@@ -1,7 +1,7 @@
 """All exporters of a bridge, their lanes, and the journal's trimming behind them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -9,17 +9,18 @@ from functools import partial
 from typing import Any
 
 from otel_bridge.assemble import AssembleConfig, Assembler, Gather, assembling
+from otel_bridge.batch import Signal
 from otel_bridge.clock import Clock
 from otel_bridge.component import Consume, Settle
+from otel_bridge.delivery.absent import Absent
 from otel_bridge.delivery.cursor import Cursor, EntryCursor, PartCursor, Retention
 from otel_bridge.delivery.dead_letter import DeadLetters
 from otel_bridge.delivery.lane import DeliverConfig, Lane, Surroundings
 from otel_bridge.delivery.parts import Parts, Process, Translate
-from otel_bridge.delivery.piece import Piece
 from otel_bridge.delivery.retry import Pace, supervised
-from otel_bridge.errors import ParkedError
 from otel_bridge.journal import Journal
-from otel_bridge.journal.state import Account, State
+from otel_bridge.journal.exporters import NEVER, Account
+from otel_bridge.journal.state import State
 from otel_bridge.tasks import first, owned_tasks
 from otel_bridge.telemetry import Counters, logger
 
@@ -40,7 +41,8 @@ class Delivery:
     """Delivers a journal; made by `delivering`.
 
     Pipelines that have exporters of settled traces are added by `assemble`, then exporters by `batches` and `settled`,
-    all before receivers open: an exporter that was never here before begins with what is appended next.
+    all before receivers open: an exporter that was never here before begins with what is appended next. Where the state
+    knows of no exporter at all, as it was lost, all begin with what the journal still has.
     """
 
     def __init__(
@@ -67,6 +69,21 @@ class Delivery:
         self._delivering: set[asyncio.Task[None]] = set()
         self._assembling: set[asyncio.Task[None]] = set()
         self._trimmed_seq = 0
+        self._absent = Absent(journal, state, retention, around.clock, thread)
+        self._told: set[tuple[str, str]] = set()
+        self._changing = asyncio.Lock()  # of what is configured, or of places that nobody else moves
+        self._begin_seq, self._begin_accepted = self._begin()
+
+    def _begin(self) -> tuple[int, Mapping[tuple[str, str, Signal], int]]:
+        """Where exporters begin that were never here before, and what had been accepted until there."""
+        accepted = self._journal.accepted()
+        held_seq, held = self._journal.held()
+        if self._state.registered or held_seq == self._journal.next_seq:
+            return self._journal.next_seq, accepted
+        logger("delivery").warning(
+            "the journal is not empty and nothing is known of it: all that is in it will be delivered, some maybe again"
+        )
+        return held_seq, {owner: items - held.get(owner, 0) for owner, items in accepted.items()}
 
     async def assemble(
         self,
@@ -78,6 +95,9 @@ class Delivery:
         translate: Translate | None = None,
     ) -> None:
         """Begin to make settled parts of a pipeline's entries."""
+        async with self._changing:
+            if pipeline not in self._state.assembly:
+                self._state.advance(pipeline, self._begin_seq, self._begin_seq - 1)
         counters, clock = self._around.counters, self._around.clock
         assembler = await self._stack.enter_async_context(
             assembling(pipeline, self._journal, self._state, config, counters=counters, clock=clock, gather=gather)
@@ -135,18 +155,21 @@ class Delivery:
         await self._state.flush(durable=True)
 
     async def tidy(self) -> None:
-        """Let go of what nobody needs any more: confirmed parts, traces remembered long enough, the journal's start."""
-        floor_seq = self._journal.next_seq
+        """Let go of what nobody needs any more: confirmed parts, traces remembered long enough, the journal's start.
+
+        Exporters of earlier runs that have not been added keep what they lack until it is too old.
+        """
+        async with self._changing:
+            await self._expire_absent()
+        floor_seq = self._journal.next_seq if self._state.registered else 0
         for pipeline in list(self._state.assembly):
             floor_seq = min(floor_seq, await self._state.prune(pipeline))
             forgotten = await self._state.forget(pipeline, self._around.clock.steady_ns())
             self._around.counters.add("traces_forgotten", forgotten, pipeline=pipeline)
         for (pipeline, exporter), known in self._state.registered.items():
             if known.settled:
-                if pipeline not in self._state.assembly:
-                    floor_seq = min(floor_seq, known.start_seq)
                 continue
-            for tenant, head_seq in self._journal.tenants(pipeline).items():
+            for tenant, head_seq in self._journal.tenants(pipeline, known.end_seq).items():
                 position = self._state.position(pipeline, exporter, tenant)
                 if position < head_seq:
                     floor_seq = min(floor_seq, position + 1)
@@ -157,12 +180,7 @@ class Delivery:
 
     def waiting(self) -> dict[Account, int]:
         """Accepted items that have no outcome yet, by exporter, tenant and signal."""
-        waiting: dict[Account, int] = {}
-        for (pipeline, tenant, signal), items in self._journal.accepted().items():
-            for of, exporter in self._state.registered:
-                if of == pipeline:
-                    account = Account(pipeline, exporter, tenant, signal)
-                    waiting[account] = items - self._state.base[account]
+        waiting = self._state.accounts(self._journal.accepted())
         for (account, _, _), items in self._state.ledger.items():
             waiting[account] = waiting.get(account, 0) - items
         return waiting
@@ -171,9 +189,13 @@ class Delivery:
         """Assembly by pipeline; waiting items, parked reason and retries by exporter and tenant; plain JSON."""
         exporters: dict[str, Any] = {}
         for account, items in self.waiting().items():
+            is_absent = self._state.registered[account.pipeline, account.exporter].end_seq < NEVER
+            if is_absent and not items:
+                continue
             tenants = exporters.setdefault(f"{account.pipeline}/{account.exporter}", {})
             of_tenant = tenants.setdefault(account.tenant, {"waiting": 0, "parked": None, "tries": 0, "oldest_s": 0.0})
             of_tenant["waiting"] += items
+            of_tenant["parked"] = "not_configured" if is_absent else None
         for (pipeline, exporter), destination in self._destinations.items():
             for tenant, lane in destination.lanes.items():
                 exporters.get(f"{pipeline}/{exporter}", {}).get(tenant, {}).update(lane.status())
@@ -183,15 +205,13 @@ class Delivery:
         }
 
     async def _add(self, pipeline: str, exporter: str, destination: _Destination, *, settled: bool) -> None:
-        accepted = {
-            (tenant, signal): items
-            for (of, tenant, signal), items in self._journal.accepted().items()
-            if of == pipeline
-        }
-        next_seq = self._journal.next_seq
-        self._state.register(pipeline, exporter, settled=settled, start_seq=next_seq, accepted=accepted)
+        async with self._changing:
+            is_new = (pipeline, exporter) not in self._state.registered
+            start_seq = self._begin_seq if is_new else self._journal.next_seq
+            accepted = _of(pipeline, self._begin_accepted if is_new else self._journal.accepted())
+            self._state.register(pipeline, exporter, settled=settled, start_seq=start_seq, accepted=accepted)
+            self._destinations[pipeline, exporter] = destination
         await self._state.flush()
-        self._destinations[pipeline, exporter] = destination
         serve = partial(self._serve, pipeline, exporter, destination)
         self._delivering.add(self._supervise(f"deliver:{exporter}", serve, self._tasks))
 
@@ -218,21 +238,35 @@ class Delivery:
         """Tidy now and then, for ever."""
         while True:
             await self._around.clock.sleep(TIDY_EVERY_S)
-            await self._keep_unconfigured()
             await self.tidy()
 
-    async def _keep_unconfigured(self) -> None:
-        """Hold what exporters still lack that are not configured any more, as if they were parked."""
+    async def _expire_absent(self) -> None:
+        accepted = self._journal.accepted()
         for (pipeline, exporter), known in list(self._state.registered.items()):
-            if (pipeline, exporter) in self._destinations or (known.settled and pipeline not in self._parts):
+            if (pipeline, exporter) in self._destinations:
                 continue
-            logger("delivery").warning(
-                "an exporter is not configured any more; what it did not deliver is kept until it is, or too old",
-                pipeline=pipeline,
-                exporter=exporter,
-            )
-            add = self.settled if known.settled else self.batches
-            await add(pipeline, exporter, _refuse)
+            if known.end_seq == NEVER:
+                end_seq = self._journal.next_seq
+                self._state.unregister(pipeline, exporter, end_seq=end_seq, accepted=_of(pipeline, accepted))
+            self._tell_absent(pipeline, exporter)
+            await self._absent.expire(pipeline, exporter, self._state.registered[pipeline, exporter])
+        for pipeline in self._state.assembly.keys() - self._assemblers.keys():
+            await self._absent.expire_open(pipeline)
+
+    def _tell_absent(self, pipeline: str, exporter: str) -> None:
+        waiting = sum(
+            items for account, items in self.waiting().items() if account[:2] == (pipeline, exporter) and items > 0
+        )
+        if not waiting or (pipeline, exporter) in self._told:
+            return
+        self._told.add((pipeline, exporter))
+        logger("delivery").warning(
+            "an exporter is not configured any more, and items wait for it: they are kept, with all that came later,"
+            " until it is configured again in this pipeline or they reach journal.max_age",
+            pipeline=pipeline,
+            exporter=exporter,
+            waiting=waiting,
+        )
 
     def _supervise(
         self, name: str, work: Callable[[], Awaitable[None]], tasks: asyncio.TaskGroup
@@ -243,8 +277,8 @@ class Delivery:
         )
 
 
-async def _refuse(_piece: Piece) -> None:
-    raise ParkedError("it is not configured", "not_configured")
+def _of(pipeline: str, accepted: Mapping[tuple[str, str, Signal], int]) -> dict[tuple[str, Signal], int]:
+    return {(tenant, signal): items for (of, tenant, signal), items in accepted.items() if of == pipeline}
 
 
 @asynccontextmanager
@@ -269,5 +303,5 @@ async def delivering(
     with ThreadPoolExecutor(READING_THREADS, thread_name_prefix="deliver") as thread:
         async with AsyncExitStack() as stack, owned_tasks() as tasks:
             delivery = Delivery(journal, state, around, retention, tasks=tasks, stack=stack, thread=thread)
-            tasks.create_task(delivery.keep_tidy())
+            tasks.create_task(supervised("tidy", delivery.keep_tidy, counters=counters, clock=clock, pace=around.pace))
             yield delivery

@@ -4,6 +4,7 @@
 traces, what each exporter has confirmed, decisions, the ledger.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -23,6 +24,27 @@ class Entry:
     pipeline: str
     batch: Batch
     received_ns: int
+
+    @property
+    def counted(self) -> tuple[str, Signal, int]:
+        """Its tenant and signal, and how many items it has."""
+        return self.batch.tenant, self.batch.signal, self.batch.item_count
+
+
+@dataclass(slots=True, frozen=True)
+class Lost:
+    """What is still known of an entry that was accepted and can not be read any more."""
+
+    seq: int
+    pipeline: str
+    tenant: str
+    signal: Signal
+    items: int
+
+    @property
+    def counted(self) -> tuple[str, Signal, int]:
+        """Its tenant and signal, and how many items it has."""
+        return self.tenant, self.signal, self.items
 
 
 class Journal(Protocol):
@@ -44,18 +66,30 @@ class Journal(Protocol):
     def read(self, seq: int) -> Entry | None:
         """One entry by its number, or None where it was trimmed or is damaged (counted)."""
 
-    def scan(self, start_seq: int, pipeline: str, tenant: str | None = None, max_bytes: int = 4 << 20) -> list[Entry]:
-        """The next durable entries of a pipeline (and tenant) from `start_seq` on: at least one if there is any,
-        more while they fit `max_bytes`. Entries of others in between are skipped without being read."""
+    def scan(
+        self,
+        start_seq: int,
+        pipeline: str,
+        tenant: str | None = None,
+        max_bytes: int = 4 << 20,
+        max_items: int = sys.maxsize,
+    ) -> list[Entry | Lost]:
+        """The next durable entries of a pipeline (and tenant) from `start_seq` on: at least one if there is any, more
+        while they fit `max_bytes` and those before have less than `max_items`. What is damaged comes as Lost; entries
+        of others in between are skipped without being read."""
 
     async def wait(self, seq: int) -> None:
         """Return when the entry `seq` is durable (at once if it is)."""
 
-    def tenants(self, pipeline: str) -> dict[str, int]:
-        """The tenants that have entries of the pipeline here, with the highest sequence number of each."""
+    def tenants(self, pipeline: str, end_seq: int = sys.maxsize) -> dict[str, int]:
+        """The tenants that have durable entries of the pipeline here (below `end_seq`), with the highest sequence
+        number of each. What this tells of, `scan` gives."""
 
     def accepted(self) -> dict[tuple[str, str, Signal], int]:
         """(pipeline, tenant, signal) → items ever appended, trimmed ones included."""
+
+    def held(self) -> tuple[int, dict[tuple[str, str, Signal], int]]:
+        """Where the entries that have not been trimmed begin, and their items as in `accepted`."""
 
     def trim(self, below_seq: int) -> None:
         """Let go of entries below; whole segments disappear when nothing else lies in them."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from otel_bridge.errors import FilesError
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+KEPT_FREE_BYTES = 16 << 20  # a sixteenth of a small disk
 IOV_MAX: int = os.sysconf("SC_IOV_MAX")
 
 
@@ -31,6 +32,14 @@ class Disk:
             rest = memoryview(b"".join(some))[written:] if written < sum(map(len, some)) else b""
             while rest:  # a disk that fills up takes the beginning first, and only then says so
                 rest = rest[os.write(fd, rest) :]
+
+    def require(self, directory: Path, size: int) -> None:
+        """Raise ENOSPC where that much can not be written and leave what the bridge's other files need: without room
+        for the state nothing could be confirmed, and a journal that took all would never let go of anything."""
+        found = os.statvfs(directory)
+        kept = min(KEPT_FREE_BYTES, found.f_blocks * found.f_frsize // 16)
+        if found.f_bavail * found.f_frsize < size + kept:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory))
 
     def sync(self, fd: int) -> None:
         """Bring what was written to stable storage. After an error, what was written may be lost: never try again."""

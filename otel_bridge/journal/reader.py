@@ -1,7 +1,9 @@
 """Reading segments, from any thread, while they grow and go."""
 
 import os
+import sys
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -9,7 +11,7 @@ from pathlib import Path
 
 from otel_bridge.batch import Signal
 from otel_bridge.errors import FilesError
-from otel_bridge.journal import Entry
+from otel_bridge.journal import Entry, Lost
 from otel_bridge.journal.record import ItemCounts
 from otel_bridge.journal.recovery import recover
 from otel_bridge.journal.segment import Segment, read_at
@@ -44,33 +46,41 @@ class Reader:
         with _opened(segments[at]) as fd:
             return self._entry(segments[at], seq, fd)
 
-    def scan(self, start_seq: int, pipeline: str, tenant: str | None = None, max_bytes: int = 4 << 20) -> list[Entry]:
-        """The next durable entries of a pipeline (and tenant) from `start_seq` on: at least one if there is any,
-        more while they fit `max_bytes`. Entries of others in between are skipped without being read."""
-        found: list[Entry] = []
-        room = max_bytes
-        segments, next_seq = self._segments, self._next_seq
+    def scan(
+        self,
+        start_seq: int,
+        pipeline: str,
+        tenant: str | None = None,
+        max_bytes: int = 4 << 20,
+        max_items: int = sys.maxsize,
+    ) -> list[Entry | Lost]:
+        """The next durable entries of a pipeline (and tenant) from `start_seq` on: at least one if there is any, more
+        while they fit `max_bytes` and those before have less than `max_items`. What is damaged comes as Lost; entries
+        of others in between are skipped without being read."""
+        found: list[Entry | Lost] = []
+        bytes_left, items_left = max_bytes, max_items
+        next_seq, segments = self._next_seq, self._segments
         for segment in segments[max(bisect_right(segments, start_seq, key=_first_seq) - 1, 0) :]:
             seqs = segment.seqs(start_seq, pipeline, tenant)
             if (first := next(seqs, None)) is None:
                 continue
             with _opened(segment) as fd:
                 for seq in chain((first,), seqs):
-                    place = segment.place(seq)
-                    if seq >= next_seq or place is None:
-                        continue
-                    if found and place[1] > room:
+                    _, length = segment.place(seq) or (0, 0)
+                    if seq >= next_seq or (found and (length > bytes_left or items_left <= 0)):
                         return found
-                    if entry := self._entry(segment, seq, fd):
-                        found.append(entry)
-                        room -= place[1]
+                    found.append(self._entry(segment, seq, fd) or segment.lost(seq, pipeline))
+                    bytes_left -= length
+                    items_left -= segment.item_count(seq)
         return found
 
-    def tenants(self, pipeline: str) -> dict[str, int]:
-        """The tenants that have entries of the pipeline here, with the highest sequence number of each."""
+    def tenants(self, pipeline: str, end_seq: int = sys.maxsize) -> dict[str, int]:
+        """The tenants that have durable entries of the pipeline here (below `end_seq`), with the highest sequence
+        number of each. What this tells of, `scan` gives."""
+        end_seq = min(end_seq, self._next_seq)  # an entry is in its segment a moment before it counts as durable
         last: dict[str, int] = {}
         for segment in self._segments:
-            last |= segment.last_seqs(pipeline)
+            last |= segment.last_seqs(pipeline, end_seq)
         return last
 
     def accepted(self) -> dict[tuple[str, str, Signal], int]:
@@ -82,6 +92,14 @@ class Reader:
             for owner, items in list(segment.items.items()):
                 total[owner] = total.get(owner, 0) + items
         return total
+
+    def held(self) -> tuple[int, dict[tuple[str, str, Signal], int]]:
+        """Where the entries that have not been trimmed begin, and their items as in `accepted`."""
+        segments = self._segments
+        total: Counter[tuple[str, str, Signal]] = Counter()
+        for segment in segments:
+            total.update(dict(segment.items))
+        return segments[0].first_seq if segments else self._next_seq, dict(total)
 
     def _entry(self, segment: Segment, seq: int, fd: int | None) -> Entry | None:
         place = segment.place(seq)

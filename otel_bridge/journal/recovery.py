@@ -193,11 +193,15 @@ def _take(found: Recovered, path: Path, head: Head, follows: int | None) -> None
         found.missing += head.follows - found.end_seq  # a segment in between is gone
     try:
         segment = Segment.from_index(path, head)
-        if segment is not None and path.stat().st_size >= segment.size:
-            found.end_seq = found.next_seq = segment.end_seq
+        if segment is None:
+            segment = _take_scanned(found, scan(path, head, follows), follows)
         else:
-            known_end = segment.end_seq if segment is not None and follows is None else follows
-            segment = _take_scanned(found, scan(path, head, known_end), known_end)
+            found.end_seq = found.next_seq = segment.end_seq
+            if (size := path.stat().st_size) < segment.size:
+                corrupt, missing = segment.cut(size)
+                found.corrupt += corrupt
+                found.missing += missing
+                found.scans.append(Scan(segment))  # the index is written again
     except FileNotFoundError:  # trimmed meanwhile, by a running bridge
         return
     found.segments.append(segment)

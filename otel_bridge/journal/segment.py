@@ -10,13 +10,13 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import google_crc32c
 import orjson
 
 from otel_bridge.batch import Batch
-from otel_bridge.journal import Entry
+from otel_bridge.journal import Entry, Lost
 from otel_bridge.journal.record import (
     SIGNALS,
     Head,
@@ -27,14 +27,14 @@ from otel_bridge.journal.record import (
     read_record,
 )
 
-INDEX_MAGIC = b"otelbrx1"
+INDEX_MAGIC = b"otelbrx2"
 INDEX_HEAD = struct.Struct("<8sII")  # magic, CRC of everything after it, bytes of JSON
 SUFFIX = ".seg"
 INDEX_SUFFIX = ".idx"
 
 
 class Segment:
-    """Twelve to sixteen bytes of memory for each entry: columns, and positions by owner.
+    """About twenty bytes of memory for each entry: columns, and positions by owner.
 
     size: bytes of the file that are durable and good; what may lie behind them never was acknowledged.
     base: items accepted before it; None if that could not be read.
@@ -43,6 +43,8 @@ class Segment:
     """
 
     __slots__ = (
+        "_item_counts",
+        "_kinds",
         "_lengths",
         "_offsets",
         "_positions",
@@ -65,6 +67,8 @@ class Segment:
         self.index_bytes = 0
         self._offsets = array("I")  # 0: there is no such entry (any more)
         self._lengths = array("I")
+        self._item_counts = array("I")
+        self._kinds = array("B")
         self._positions: dict[tuple[str, str | None], array[int]] = {}  # tenant None: of all tenants
 
     @staticmethod
@@ -99,6 +103,8 @@ class Segment:
         position = len(self._offsets)
         self._offsets.append(offset)
         self._lengths.append(length)
+        self._item_counts.append(record.items)
+        self._kinds.append(record.kind)
         for owner in ((record.pipeline, record.tenant), (record.pipeline, None)):
             if (positions := self._positions.get(owner)) is None:
                 positions = self._positions[owner] = array("I")
@@ -108,13 +114,25 @@ class Segment:
 
     def extend(self, end_seq: int) -> None:
         """The entries from its end up to this one were here once, and are lost."""
-        missing = bytes((end_seq - self.end_seq) * self._offsets.itemsize)
-        self._offsets.frombytes(missing)
-        self._lengths.frombytes(missing)
+        missing = end_seq - self.end_seq
+        for column in (self._offsets, self._lengths, self._item_counts, self._kinds):
+            column.frombytes(bytes(missing * column.itemsize))
 
     def forget(self, seq: int) -> None:
         """The entry is damaged: do not look again."""
         self._offsets[seq - self.first_seq] = 0
+
+    def cut(self, size: int) -> tuple[int, int]:
+        """The file ends earlier than it did: forget what lies behind. Returns how many entries were cut through (one
+        at most), and how many are gone without a trace."""
+        corrupt = missing = 0
+        for position, (offset, length) in enumerate(zip(self._offsets, self._lengths, strict=True)):
+            if offset and offset + length > size:
+                self._offsets[position] = 0
+                corrupt += offset < size
+                missing += offset >= size
+        self.size = size
+        return corrupt, missing
 
     def place(self, seq: int) -> tuple[int, int] | None:
         """(offset, length) of an entry's record in the file, if it is here."""
@@ -122,6 +140,20 @@ class Segment:
         if 0 <= position < len(self._offsets) and (offset := self._offsets[position]):
             return offset, self._lengths[position]
         return None
+
+    def item_count(self, seq: int) -> int:
+        """The items of an entry, damaged or not."""
+        return self._item_counts[seq - self.first_seq]
+
+    def lost(self, seq: int, pipeline: str) -> Lost:
+        """What is known of an entry of the pipeline whose bytes are damaged."""
+        position = seq - self.first_seq
+        [tenant] = (
+            tenant
+            for (owner, tenant), positions in list(self._positions.items())
+            if owner == pipeline and tenant is not None and _holds(positions, position)
+        )
+        return Lost(seq, pipeline, tenant, SIGNALS[self._kinds[position]], self._item_counts[position])
 
     def seqs(self, start_seq: int, pipeline: str, tenant: str | None) -> Iterator[int]:
         """The numbers of a pipeline's (and tenant's) entries, from `start_seq` on."""
@@ -133,12 +165,14 @@ class Segment:
             yield self.first_seq + positions[at]
             at += 1
 
-    def last_seqs(self, pipeline: str) -> dict[str, int]:
-        """The tenants that have entries of the pipeline here, with the last number of each."""
+    def last_seqs(self, pipeline: str, end_seq: int) -> dict[str, int]:
+        """The tenants that have entries of the pipeline here below `end_seq`, with the last number of each."""
         return {
-            tenant: self.first_seq + positions[-1]
+            tenant: self.first_seq + positions[below - 1]
             for (owner, tenant), positions in list(self._positions.items())
-            if owner == pipeline and tenant is not None
+            if owner == pipeline
+            and tenant is not None
+            and (below := bisect_left(positions, max(end_seq - self.first_seq, 0)))
         }
 
     def entry(self, seq: int, raw: bytes) -> Entry | None:
@@ -163,7 +197,7 @@ class Segment:
                 "base": None if self.base is None else count_rows(self.base),
             }
         )
-        columns = [self._offsets, self._lengths, *self._positions.values()]
+        columns = [self._offsets, self._lengths, self._item_counts, self._kinds, *self._positions.values()]
         body = b"".join([told, *(column.tobytes() for column in columns)])
         return INDEX_HEAD.pack(INDEX_MAGIC, google_crc32c.value(body), len(told)) + body
 
@@ -185,9 +219,9 @@ class Segment:
         segment.index_bytes = path.with_suffix(INDEX_SUFFIX).stat().st_size
         at = 0
 
-        def column(entries: int) -> "array[int]":
+        def column(entries: int, typecode: Literal["I", "B"] = "I") -> "array[int]":
             nonlocal at
-            values = array("I")
+            values = array(typecode)
             end = at + entries * values.itemsize
             values.frombytes(columns[at:end])
             at = end
@@ -195,8 +229,15 @@ class Segment:
 
         segment._offsets = column(told["entries"])
         segment._lengths = column(told["entries"])
+        segment._item_counts = column(told["entries"])
+        segment._kinds = column(told["entries"], "B")
         segment._positions = {(pipeline, tenant): column(n) for pipeline, tenant, n in told["owners"]}
         return segment
+
+
+def _holds(positions: "array[int]", position: int) -> bool:
+    at = bisect_left(positions, position)
+    return at < len(positions) and positions[at] == position
 
 
 def _read_index(path: Path) -> tuple[dict[str, Any], bytes] | None:

@@ -237,6 +237,7 @@ class Segments(Reader):
             if self._fd is None or (self._segments[-1].items and self._segments[-1].size + size > self._segment_bytes):
                 self._seal()
                 self._begin_segment()
+            self._disk.require(self._directory, size)
         except OSError as error:
             return self._failed(error)
         segment, fd = self._segments[-1], self._fd
@@ -277,6 +278,8 @@ class Segments(Reader):
     def _failed(self, error: OSError) -> str:
         name = self._count_failure(error)
         if error.errno in NO_SPACE:
+            if self._segments and self._segments[-1].items:
+                self._seal()  # it can go when all of it is delivered
             self._no_space_until = time.monotonic() + FULL_DISK_PAUSE_S
             return "the disk of the journal is full: nothing was written; send again later"
         self._failures += 1

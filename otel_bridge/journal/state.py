@@ -5,10 +5,10 @@ makes duplicates, never a loss: the journal is trimmed only below what is surely
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from importlib import resources
 from pathlib import Path
@@ -18,6 +18,7 @@ import orjson
 
 from otel_bridge.batch import Signal
 from otel_bridge.journal.database import Database, open_database
+from otel_bridge.journal.exporters import NEVER, Account, Registered, accounts, registered
 from otel_bridge.tasks import owned_tasks
 from otel_bridge.telemetry import Counters, Outcome, logger
 from otel_bridge.trace import Known, Settled
@@ -84,26 +85,30 @@ class Remembered:
     known: Known
 
 
-@dataclass(slots=True, frozen=True)
-class Registered:
-    """An exporter of a pipeline: whether it takes settled parts, and from which entry on."""
+class Apart:
+    """Items of a pipeline that come to no part, and what becomes of them for its exporters of settled parts.
 
-    settled: bool
-    start_seq: int
+    outcomes: by exporter and tenant; items: how many there are of each entry.
+    """
 
+    def __init__(self, exporters: Mapping[str, Registered]) -> None:
+        self.outcomes: defaultdict[tuple[str, str], Outcomes] = defaultdict(Counter)
+        self.items: Counter[int] = Counter()
+        self._exporters = exporters
 
-class Account(NamedTuple):
-    """Whose items a line of the ledger counts."""
-
-    pipeline: str
-    exporter: str
-    tenant: str
-    signal: Signal
+    def add(self, seq: int, tenant: str, signal: Signal, outcome: Outcome, reasons: Mapping[str, int]) -> None:
+        """Account for items of an entry, by reason."""
+        self.items[seq] += sum(reasons.values())
+        for exporter, known in self._exporters.items():
+            if known.concerns(seq):
+                for reason, items in reasons.items():
+                    self.outcomes[exporter, tenant][signal, outcome, reason] += items
 
 
 class State:
-    """Changes are remembered here at once and committed soon after; questions see all changes made before them.
+    """Changes are remembered here at once and committed soon after.
 
+    Questions see all changes made before them: they wait until those could be committed, however long that takes.
     Made by `open_state`. Belongs to the event loop that opened it.
     """
 
@@ -117,6 +122,7 @@ class State:
         self._counters = counters
         self._pending: list[Change] = []
         self._uncommitted: list[Change] = []
+        self._failing = False
         self._changed = asyncio.Event()
         self._last_part = 0
 
@@ -124,7 +130,8 @@ class State:
     def least_seq(self) -> int:
         """The lowest number that the journal may give to its next entry, as lower ones are known here."""
         known = [1]
-        known += (registered.start_seq for registered in self.registered.values())
+        for known_exporter in self.registered.values():
+            known += (seq for absence in known_exporter.absences for seq in absence if seq < NEVER)
         known += (scanned_seq + 1 for _, scanned_seq in self.assembly.values())
         known += (at + 1 for (of, name, _), at in self.cursors.items() if not self.registered[of, name].settled)
         return max(known)
@@ -134,18 +141,33 @@ class State:
     def register(
         self, pipeline: str, exporter: str, *, settled: bool, start_seq: int, accepted: Mapping[tuple[str, Signal], int]
     ) -> None:
-        """Begin to keep accounts for an exporter, unless it is known already.
+        """Begin to keep accounts for an exporter, or go on where it was not configured for a time.
 
-        start_seq: the first entry that concerns it.
+        start_seq: the first entry that concerns it (again).
         accepted: what had been accepted before that, by tenant and signal.
         """
-        if (pipeline, exporter) in self.registered:
-            return
-        self.registered[pipeline, exporter] = Registered(settled, start_seq)
-        self._write("INSERT INTO exporter VALUES (?, ?, ?, ?)", pipeline, exporter, int(settled), start_seq)
-        for (tenant, signal), items in accepted.items():
-            self.base[Account(pipeline, exporter, tenant, signal)] = items
-            self._write("INSERT INTO base VALUES (?, ?, ?, ?, ?)", pipeline, exporter, tenant, signal, items)
+        known = self.registered.get((pipeline, exporter))
+        if known is None:
+            self._write("INSERT INTO exporter VALUES (?, ?, ?)", pipeline, exporter, int(settled))
+            known = Registered(settled, ((0, NEVER),))
+        if known.end_seq < NEVER:
+            self._set_absence(pipeline, exporter, known, (known.end_seq, start_seq))
+            self._rebase(pipeline, exporter, accepted, 1)
+
+    def unregister(
+        self, pipeline: str, exporter: str, *, end_seq: int, accepted: Mapping[tuple[str, Signal], int]
+    ) -> None:
+        """The exporter is not configured any more: from `end_seq` on nothing concerns it.
+
+        What came before and it has not confirmed still does.
+        """
+        known = self.registered[pipeline, exporter]
+        self._set_absence(pipeline, exporter, known, (end_seq, NEVER))
+        self._rebase(pipeline, exporter, accepted, -1)
+
+    def accounts(self, accepted: Mapping[tuple[str, str, Signal], int]) -> dict[Account, int]:
+        """How many items concern each exporter, of what was `accepted` by pipeline, tenant and signal."""
+        return accounts(self.registered, self.base, accepted)
 
     def position(self, pipeline: str, exporter: str, tenant: str) -> int:
         """The last entry (or part) that the exporter has confirmed; for entries, at least the one before its start."""
@@ -175,7 +197,7 @@ class State:
         return self._last_part
 
     def record(self, part: Part, remembered: Remembered, expires_ns: int) -> None:
-        """Keep a part for the exporters, and what its late spans must know until then."""
+        """Keep a part for the exporters, and what its late spans must know until `expires_ns`."""
         seqs = [share.seq for share in part.shares]
         self._write(
             "INSERT INTO part VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -195,16 +217,31 @@ class State:
             *(_json(remembered.known), expires_ns),
         )
 
-    def advance(
-        self, pipeline: str, low_seq: int, scanned_seq: int, outcomes: Mapping[tuple[str, str], Outcomes] | None = None
-    ) -> None:
-        """How far assembly has come, and what became of items on the way, by exporter and tenant."""
-        if self.assembly.get(pipeline) == (low_seq, scanned_seq):
+    def advance(self, pipeline: str, low_seq: int, scanned_seq: int, apart: Apart | None = None) -> None:
+        """How far assembly has come, and what came to no part on the way."""
+        if self.assembly.get(pipeline) != (low_seq, scanned_seq):
+            self.assembly[pipeline] = (low_seq, scanned_seq)
+            self._write("INSERT OR REPLACE INTO assembly VALUES (?, ?, ?)", pipeline, low_seq, scanned_seq)
+        if apart is None:
             return
-        self.assembly[pipeline] = (low_seq, scanned_seq)
-        self._write("INSERT OR REPLACE INTO assembly VALUES (?, ?, ?)", pipeline, low_seq, scanned_seq)
-        for (exporter, tenant), counted in (outcomes or {}).items():
+        for (exporter, tenant), counted in apart.outcomes.items():
             self._account(pipeline, exporter, tenant, counted)
+        for seq, items in apart.items.items():
+            if items and seq >= low_seq:
+                self._write(
+                    "INSERT INTO apart VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET items = items + excluded.items",
+                    *(pipeline, seq, items),
+                )
+
+    async def accounted(self, pipeline: str) -> Counter[int]:
+        """How many items of each entry that assembly still needs lie in parts, or are accounted for without one."""
+        low_seq, _ = self.assembly[pipeline]
+        rows = await self._read("SELECT seq, items FROM apart WHERE pipeline = ? AND seq >= ?", pipeline, low_seq)
+        items: Counter[int] = Counter(dict(rows))
+        for part in await self.parts_from(pipeline, low_seq):
+            for share in part.shares:
+                items[share.seq] += share.items
+        return items
 
     async def parts(self, pipeline: str, tenant: str, after_id: int, limit: int = 64) -> list[Part]:
         """The parts of a tenant that follow one, in order."""
@@ -236,23 +273,28 @@ class State:
 
     async def forget(self, pipeline: str, now_ns: int) -> int:
         """Let go of what was remembered until now; returns how many traces that were."""
-        rows = await self._read(
-            "DELETE FROM remembered WHERE pipeline = ? AND expires_ns <= ? RETURNING 1", pipeline, now_ns
+        [(expired,)] = await self._read(
+            "SELECT count(*) FROM remembered WHERE pipeline = ? AND expires_ns <= ?", pipeline, now_ns
         )
-        return len(rows)
+        if expired:
+            self._write("DELETE FROM remembered WHERE pipeline = ? AND expires_ns <= ?", pipeline, now_ns)
+        return int(expired)
 
     async def prune(self, pipeline: str) -> int:
         """Delete parts that nobody needs any more; returns the lowest entry that assembly or a part still needs."""
         low_seq, _ = self.assembly[pipeline]
-        exporters = self.settled_exporters(pipeline)
-        for tenant in await self.part_heads(pipeline):
-            confirmed = min((self.position(pipeline, exporter, tenant) for exporter in exporters), default=0)
+        needed_seq = await self._needed_seq(pipeline)
+        exporters = [
+            exporter for exporter, known in self.settled_exporters(pipeline).items() if needed_seq < known.end_seq
+        ]
+        for tenant, head in (await self.part_heads(pipeline)).items():
+            confirmed = min((self.position(pipeline, exporter, tenant) for exporter in exporters), default=head)
             self._write(
                 "DELETE FROM part WHERE pipeline = ? AND tenant = ? AND id <= ? AND last_seq < ?",
                 *(pipeline, tenant, confirmed, low_seq),
             )
-        [(oldest,)] = await self._read("SELECT min(first_seq) FROM part WHERE pipeline = ?", pipeline)
-        return low_seq if oldest is None else min(low_seq, int(oldest))
+        self._write("DELETE FROM apart WHERE pipeline = ? AND seq < ?", pipeline, low_seq)
+        return await self._needed_seq(pipeline)
 
     # Reading and writing.
 
@@ -263,10 +305,7 @@ class State:
         def work(connection: "apsw.Connection") -> bool:
             if not self._commit(connection, changes):
                 return False
-            if not durable:
-                return True
-            [(busy, _, _)] = connection.execute("PRAGMA wal_checkpoint(FULL)")
-            return not busy
+            return not durable or self._attempt(connection, _checkpoint)
 
         return await self._database.run(work)
 
@@ -285,8 +324,7 @@ class State:
         def rows(table: str) -> Awaitable[list[Row]]:
             return self._read(f"SELECT * FROM {table}")  # noqa: S608 - the names below
 
-        for pipeline, exporter, settled, start_seq in await rows("exporter"):
-            self.registered[pipeline, exporter] = Registered(bool(settled), start_seq)
+        self.registered = registered(await rows("exporter"), await rows("absence"))
         for pipeline, exporter, tenant, signal, items in await rows("base"):
             self.base[Account(pipeline, exporter, tenant, Signal(signal))] = items
         for pipeline, exporter, tenant, position in await rows("cursor"):
@@ -307,6 +345,25 @@ class State:
         changes, self._pending = self._pending, []
         return changes
 
+    def _set_absence(self, pipeline: str, exporter: str, known: Registered, absence: tuple[int, int]) -> None:
+        others = tuple(other for other in known.absences if other[0] != absence[0])
+        self.registered[pipeline, exporter] = replace(known, absences=(*others, absence))
+        self._write("INSERT OR REPLACE INTO absence VALUES (?, ?, ?, ?)", pipeline, exporter, *absence)
+
+    def _rebase(self, pipeline: str, exporter: str, accepted: Mapping[tuple[str, Signal], int], sign: int) -> None:
+        for (tenant, signal), items in accepted.items():
+            self.base[Account(pipeline, exporter, tenant, signal)] += sign * items
+            self._write(
+                "INSERT INTO base VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET items = items + excluded.items",
+                *(pipeline, exporter, tenant, signal, sign * items),
+            )
+
+    async def _needed_seq(self, pipeline: str) -> int:
+        """The lowest entry that assembly or a part still needs."""
+        low_seq, _ = self.assembly[pipeline]
+        [(oldest,)] = await self._read("SELECT min(first_seq) FROM part WHERE pipeline = ?", pipeline)
+        return low_seq if oldest is None else min(low_seq, int(oldest))
+
     def _account(self, pipeline: str, exporter: str, tenant: str, outcomes: Outcomes) -> None:
         for (signal, outcome, reason), items in outcomes.items():
             if items:
@@ -319,34 +376,51 @@ class State:
 
     def _commit(self, connection: "apsw.Connection", changes: list[Change]) -> bool:
         """On the database's thread, as all that touches `_uncommitted`."""
-        import apsw
-
         self._uncommitted += changes
         if not self._uncommitted:
             return True
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            for statement, values in self._uncommitted:
-                connection.execute(statement, values)
-            connection.execute("COMMIT")
-        except (apsw.FullError, apsw.IOError, apsw.BusyError, apsw.ReadOnlyError) as error:
-            if connection.in_transaction:  # after some errors SQLite has rolled back itself
-                connection.execute("ROLLBACK")
-            # Delivery goes on: what is not committed is delivered again after a crash, and nothing is lost.
-            self._counters.add("state_commit_failures")
-            logger("state").error("state can not be written, trying again", why=str(error))
+        if not self._attempt(connection, self._execute):
             return False
         self._uncommitted = []
         return True
 
+    def _execute(self, connection: "apsw.Connection") -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        for statement, values in self._uncommitted:
+            connection.execute(statement, values)
+        connection.execute("COMMIT")
+
+    def _attempt(self, connection: "apsw.Connection", work: "Callable[[apsw.Connection], None]") -> bool:
+        """Whether the disk let it be done; said when that changes."""
+        import apsw
+
+        try:
+            work(connection)
+        except (apsw.FullError, apsw.IOError, apsw.BusyError, apsw.ReadOnlyError, apsw.CantOpenError) as error:
+            if connection.in_transaction:  # after some errors SQLite has rolled back itself
+                connection.execute("ROLLBACK")
+            # Delivery goes on: what is not committed is delivered again after a crash, and nothing is lost.
+            self._counters.add("state_commit_failures")
+            if not self._failing:
+                logger("state").error("state can not be written, trying again", why=str(error))
+            self._failing = True
+            return False
+        if self._failing:
+            logger("state").info("state is written again")
+        self._failing = False
+        return True
+
     async def _read(self, statement: str, *values: Value) -> list[Row]:
+        """What is found when all changes made before are committed."""
+
+        def work(connection: "apsw.Connection") -> list[Row] | None:
+            return list(connection.execute(statement, values)) if self._commit(connection, changes) else None
+
         changes = self._take()
-
-        def work(connection: "apsw.Connection") -> list[Row]:
-            self._commit(connection, changes)
-            return list(connection.execute(statement, values))
-
-        return await self._database.run(work)
+        while (rows := await self._database.run(work)) is None:
+            changes = []
+            await asyncio.sleep(COMMIT_EVERY_S)
+        return rows
 
     async def _parts(self, statement: str, *values: Value) -> list[Part]:
         return [_part(row) for row in await self._read(statement, *values)]
@@ -369,6 +443,14 @@ async def open_state(path: Path, counters: Counters) -> AsyncIterator[State]:
                 yield state
         finally:
             await state.flush(durable=True)
+
+
+def _checkpoint(connection: "apsw.Connection") -> None:
+    import apsw
+
+    [(busy, _, _)] = connection.execute("PRAGMA wal_checkpoint(FULL)")
+    if busy:
+        raise apsw.BusyError("somebody is reading it")
 
 
 def _part(row: Row) -> Part:

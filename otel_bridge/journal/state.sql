@@ -4,11 +4,18 @@ CREATE TABLE exporter (              -- every exporter that ever read a pipeline
     pipeline  TEXT NOT NULL,
     exporter  TEXT NOT NULL,
     settled   INTEGER NOT NULL,      -- 1: takes settled parts of traces, 0: takes entries as they come
-    start_seq INTEGER NOT NULL,      -- what came before is none of its business
     PRIMARY KEY (pipeline, exporter)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE base (                  -- what had been accepted when it was added
+CREATE TABLE absence (               -- what came while it was not configured is none of its business
+    pipeline  TEXT NOT NULL,
+    exporter  TEXT NOT NULL,
+    from_seq  INTEGER NOT NULL,      -- 0: before it was ever configured
+    until_seq INTEGER NOT NULL,      -- the first that is its business again; the highest integer: it is still away
+    PRIMARY KEY (pipeline, exporter, from_seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE base (                  -- what had been accepted whenever it came, less what had been whenever it went
     pipeline TEXT NOT NULL,
     exporter TEXT NOT NULL,
     tenant   TEXT NOT NULL,
@@ -40,6 +47,13 @@ CREATE TABLE assembly (              -- how far a pipeline's assembly has come
     pipeline    TEXT PRIMARY KEY,
     low_seq     INTEGER NOT NULL,    -- everything below lies in a recorded part, or is accounted for
     scanned_seq INTEGER NOT NULL     -- up to and with this entry, what belongs to no trace is accounted for
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE apart (                 -- how many items of an entry from low_seq on are accounted for without a part
+    pipeline TEXT NOT NULL,
+    seq      INTEGER NOT NULL,
+    items    INTEGER NOT NULL,
+    PRIMARY KEY (pipeline, seq)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE part (                  -- parts of traces that have settled

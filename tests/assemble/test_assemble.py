@@ -159,6 +159,25 @@ async def test_metrics_and_records_of_no_trace_are_filtered_once(assembly: "Asse
     assert filtered == {(Signal.METRICS, "metrics"): 3, (Signal.LOGS, "no_trace"): 2}
 
 
+async def test_what_is_found_damaged_at_a_restart_is_counted_once_and_only_as_far_as_it_was_not(
+    assembly: "Assembly",
+) -> None:
+    """Of an open trace everything, of metrics nothing, as they were filtered before; whatever is read again."""
+    await assembly.spans(1, (2, 1))
+    await assembly.spans(2, (2, 1), (3, 1))
+    await assembly.metrics(3)
+    for _ in range(2):
+        await assembly.restart()
+        for seq in (2, 3):
+            assembly.journal._segments[0].forget(seq)
+        await assembly.step()
+        counted = {(account.signal, *rest): items for (account, *rest), items in assembly.state.ledger.items() if items}
+        assert counted == {
+            (Signal.METRICS, Outcome.FILTERED, "metrics"): 3,
+            (Signal.TRACES, Outcome.DEAD_LETTERED, "damaged"): 2,
+        }
+
+
 async def test_open_traces_are_rebuilt_and_their_clocks_begin_anew(assembly: "Assembly") -> None:
     await assembly.spans(1, (1, None))
     await assembly.after(5)

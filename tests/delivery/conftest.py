@@ -4,6 +4,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -97,7 +98,8 @@ class House:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.config = DeliverConfig(max_batch_age=0)
+        self.pipeline = "main"
+        self.config = DeliverConfig().model_copy(update={"max_batch_age": 0})  # no test steps for it
         self.assemble = AssembleConfig()
         self.letter_bytes = 1 << 20
         self.max_age_s: float | None = None
@@ -145,13 +147,15 @@ class House:
             )
         )
         if built_in:
-            await self.delivery.assemble("main", self.assemble)
+            await self.delivery.assemble(self.pipeline, self.assemble)
         elif settled is not None:
-            await self.delivery.assemble("main", self.assemble, process=process, gather=gather, translate=translate)
+            await self.delivery.assemble(
+                self.pipeline, self.assemble, process=process, gather=gather, translate=translate
+            )
         for exporter, sink in (batches or {}).items():
-            await self.delivery.batches("main", exporter, sink)
+            await self.delivery.batches(self.pipeline, exporter, sink)
         for exporter, sink in (settled or {}).items():
-            await self.delivery.settled("main", exporter, sink)
+            await self.delivery.settled(self.pipeline, exporter, sink)
 
     async def stop(self, *, drain: bool = True) -> None:
         """End well, or as if killed (as far as a test of one process can)."""
@@ -163,7 +167,9 @@ class House:
     async def kill(self) -> None:
         """Go on with the files as they are at this moment, and with nothing that was only in memory."""
         left = self.directory.with_name(f"{self.directory.name}-k")
-        shutil.copytree(self.directory, left)
+        copy = partial(shutil.copytree, self.directory, left)
+        # On one thread while the other waits, so that neither changes a file in the meantime.
+        await self.state._database.run(lambda _connection: self.journal._thread.submit(copy).result())
         await self.stop(drain=False)
         self.directory = left
 
@@ -180,11 +186,21 @@ class House:
                 start_time_unix_nano=10**18,
                 end_time_unix_nano=10**18 + 5,
             )
-        await self.journal.append([("main", Batch.from_request(request, tenant=tenant))])
+        await self.journal.append([(self.pipeline, Batch.from_request(request, tenant=tenant))])
+
+    def damage(self, name: str) -> bool:
+        """Flip a bit of a span in the journal of a bridge that does not run; False where the span is not there."""
+        for path in (self.directory / JOURNAL_DIR).glob("*.seg"):
+            content = bytearray(path.read_bytes())
+            if (at := content.find(name.encode())) >= 0:
+                content[at] ^= 1
+                path.write_bytes(content)
+                return True
+        return False
 
     async def settle(self) -> None:
         """Let all traces whose roots were appended settle."""
-        assembler = self.delivery._assemblers["main"]
+        assembler = self.delivery._assemblers[self.pipeline]
         while assembler._next_seq < self.journal.next_seq or not assembler._open:  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(0)
         await self.clock.asleep(self.assemble.grace)

@@ -282,7 +282,7 @@ async def recorded(directory: Path) -> list[tuple[Any, ...]]:
         await journal.append([("main", Batch.from_wire(Signal.TRACES, wire, item_count=1)) for wire in group])
         disk.done.append(("acknowledged", group))
 
-    name = 0
+    name = below = 0
     for _ in range(3):
         async with open_segments(
             directory, max_bytes=1 << 20, segment_bytes=2500, commit_bytes=1500, disk=disk
@@ -294,7 +294,7 @@ async def recorded(directory: Path) -> list[tuple[Any, ...]]:
                     below = journal.next_seq - 15
                     disk.done.append(("let go", [wire for wire, seq in wires.items() if seq < below]))
                     journal.trim(below)
-                wires |= {entry.batch.wire: entry.seq for entry in journal.scan(0, "main")}
+                wires |= {entry.batch.wire: entry.seq for entry in journal.scan(below, "main")}
     return disk.done
 
 

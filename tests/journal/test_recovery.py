@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from otel_bridge.batch import Batch, Signal
 from otel_bridge.errors import FilesError
+from otel_bridge.journal import Entry, Lost
 from otel_bridge.journal import record as form
 from otel_bridge.journal.disk import UnsyncedDisk
 from otel_bridge.journal.reader import Reader, read_segments
@@ -55,7 +56,8 @@ def reopened(
     async def run() -> dict[int, bytes]:
         async with open_segments(directory, counters=counters, disk=UnsyncedDisk()) as journal:
             look(journal)
-            held = {entry.seq: entry.batch.wire for entry in journal.scan(0, "main", max_bytes=1 << 30)}
+            found = journal.scan(0, "main", max_bytes=1 << 30)
+            held = {entry.seq: entry.batch.wire for entry in found if isinstance(entry, Entry)}
             await journal.append([("main", Batch.from_wire(Signal.TRACES, b"new", item_count=1))])
             last = journal.next_seq - 1
             entry = journal.read(last)
@@ -153,6 +155,8 @@ def test_damage_found_when_reading_is_counted_once_and_put_aside(journal_dir: Pa
     def look(journal: Segments) -> None:
         assert journal.read(5) is None
         assert journal.read(5) is None
+
+        assert journal.scan(5, "main", max_items=1) == [Lost(5, "main", "default", Signal.TRACES, 1)]
 
     held, counters = reopened(journal_dir, look)
     assert sorted(held) == [1, 2, 3, 4, 6, 7, 8, 9, 10]

@@ -16,6 +16,8 @@ from otel_bridge.errors import FilesError, JournalFullError, MalformedError, Ret
 from otel_bridge.journal import Journal
 from otel_bridge.journal.disk import Disk, UnsyncedDisk
 from otel_bridge.journal.reader import Reader, read_segments
+from otel_bridge.journal.record import Record
+from otel_bridge.journal.segment import Segment
 from otel_bridge.journal.segments import Segments, open_segments
 from otel_bridge.telemetry import Counters
 
@@ -183,6 +185,58 @@ async def test_scan_stops_at_max_bytes_but_gives_at_least_one(journal_dir: Path,
         assert [entry.seq for entry in journal.scan(3, "main", max_bytes=2200)] == [3, 4]
 
 
+async def test_scan_stops_at_max_items(journal_dir: Path, batch: Make) -> None:
+    """Before it has read what its caller would not take."""
+    async with open_segments(journal_dir, disk=UnsyncedDisk()) as journal:
+        await journal.append([("main", batch(b"%d" % n, items=2)) for n in range(9)])
+        assert len(journal.scan(0, "main", max_items=1)) == 1
+        assert len(journal.scan(0, "main", max_items=5)) == 3
+
+
+async def test_no_tenant_is_told_of_before_its_entry_can_be_read(
+    journal_dir: Path, batch: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks between two steps of the writing thread must not take an entry for lost."""
+    told: list[dict[str, int]] = []
+    async with open_segments(journal_dir, disk=UnsyncedDisk()) as journal:
+        add = Segment.add
+
+        def watched(segment: Segment, record: Record, offset: int, length: int) -> None:
+            add(segment, record, offset, length)
+            told.append(journal.tenants("main"))
+
+        monkeypatch.setattr(Segment, "add", watched)
+        await journal.append([("main", batch(b"a")), ("main", batch(b"b"))])
+        assert told == [{}, {}]
+        assert journal.tenants("main") == {"default": 2}
+        assert journal.tenants("main", 2) == {"default": 1}
+
+
+async def test_room_is_left_for_the_other_files_on_the_disk(journal_dir: Path, batch: Make) -> None:
+    """Without it the state could not be written, nothing confirmed, and nothing ever let go of."""
+
+    class SmallDisk(UnsyncedDisk):
+        full = True
+
+        def require(self, directory: Path, size: int) -> None:
+            if self.full:
+                raise OSError(errno.ENOSPC, "full")
+
+    disk = SmallDisk()
+    disk.full = False
+    async with open_segments(journal_dir, disk=disk) as journal:
+        await journal.append([("main", batch(b"a"))])
+        disk.full = True
+        with pytest.raises(JournalFullError, match="disk of the journal is full"):
+            await journal.append([("main", batch(b"b"))])
+        assert wires(journal) == [b"a"]
+        journal._no_space_until = 0.0
+        with pytest.raises(JournalFullError):
+            await journal.append([("main", batch(b"b"))])
+        await trimmed(journal, 2)
+        assert journal.scan(0, "main") == [], "what was delivered goes, although nothing new comes"
+
+
 async def test_wait_returns_when_the_entry_is_durable(journal_dir: Path, batch: Make) -> None:
     async with open_segments(journal_dir) as journal:
         waiting = asyncio.create_task(journal.wait(2))
@@ -274,7 +328,7 @@ async def test_full_refuses_until_below_nine_tenths(journal_dir: Path, batch: Ma
             await journal.append([("main", batch(b""))])  # it would fit, but a full journal waits for room
 
         assert len(journal.scan(0, "main")) == accepted
-        assert journal.used_bytes <= 16_000
+        assert journal.used_bytes <= 16_000 + journal._segments[-2].index_bytes
         await trimmed(journal, accepted)
         await journal.append([("main", batch(bytes(500)))])
         assert journal.healthy

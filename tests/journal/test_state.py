@@ -1,5 +1,6 @@
 """The state survives, commits together, and refuses what it does not know."""
 
+import asyncio
 import os
 from collections import Counter
 from pathlib import Path
@@ -70,6 +71,42 @@ async def test_questions_see_what_was_changed_before_them(tmp_path: Path) -> Non
         state.record(a_part(state, 1), remember(), 1000)
         assert len(await state.parts("main", "t", 0)) == 1
         assert await state.part_heads("main") == {"t": 1}
+
+
+async def test_a_question_waits_until_what_was_changed_before_it_can_be_written(tmp_path: Path) -> None:
+    """An exporter that was told of no new part would wait for the next one."""
+    async with open_state(tmp_path / "state.db", Counters()) as state:
+        limit = await state._database.run(lambda connection: connection.pragma("max_page_count", 1))
+        state.record(a_part(state, 1, key="x" * 9000), remember(), 1000)
+        asked = asyncio.create_task(state.parts("main", "t", 0))
+        assert not await state.flush()
+        assert not asked.done()
+        await state._database.run(lambda connection: connection.pragma("max_page_count", limit + 1000))
+        assert len(await asked) == 1
+
+
+async def test_a_checkpoint_that_fails_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_connection: apsw.Connection) -> None:
+        raise apsw.FullError("database or disk is full")
+
+    async with open_state(tmp_path / "state.db", Counters()) as state:
+        with_exporters(state)
+        with monkeypatch.context() as patched:
+            patched.setattr("otel_bridge.journal.state._checkpoint", full)
+            assert not await state.flush(durable=True)
+        assert await state.flush(durable=True)
+
+
+async def test_a_failure_is_told_once_and_so_is_its_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async with open_state(tmp_path / "state.db", Counters()) as state:
+        limit = await state._database.run(lambda connection: connection.pragma("max_page_count", 1))
+        state.record(a_part(state, 1, key="x" * 9000), remember(), 1000)
+        for _ in range(5):
+            assert not await state.flush()
+        await state._database.run(lambda connection: connection.pragma("max_page_count", limit + 1000))
+        assert await state.flush()
+    told = capsys.readouterr().err
+    assert told.count("can not be written") == told.count("is written again") == 1
 
 
 async def test_what_cannot_be_written_is_kept_and_written_later(tmp_path: Path) -> None:

@@ -1,0 +1,181 @@
+"""Exporters and pipelines that come and go, and a state that is lost."""
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from otel_bridge.errors import RetryableError
+
+if TYPE_CHECKING:
+    from tests.delivery.conftest import House, Sink
+
+BACKOFF_S = 7.0
+
+
+def down(_names: list[str]) -> Exception:
+    return RetryableError("down")
+
+
+async def tidied(house: "House") -> None:
+    """Tidy, and let the journal's thread delete what was let go."""
+    for _ in range(3):
+        await house.delivery.tidy()
+        await house.append("something new")
+    await house.journal._loop.run_in_executor(house.journal._thread, int)
+
+
+async def test_what_an_absent_exporter_lacks_is_delivered_when_it_is_back(
+    house: "House", sinks: "type[Sink]", capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing that came while it was away concerns it, although the journal still has it."""
+    old, new = sinks(), sinks()
+    old.trouble = down
+    await house.start(batches={"old": old})
+    await house.append("before")
+    await house.clock.asleep(BACKOFF_S)
+    await house.stop()
+    await house.start(batches={"new": new})
+    await house.delivery.tidy()
+    await house.append("meanwhile")
+    await new.has(1)
+    await house.delivery.tidy()
+    assert house.delivery.status()["exporters"]["main/old"]["t"] == {
+        "waiting": 1,
+        "parked": "not_configured",
+        "tries": 0,
+        "oldest_s": 0.0,
+    }
+    assert capsys.readouterr().err.count("an exporter is not configured any more, and items wait for it") == 1
+    await house.stop()
+    assert house.outcomes("old") == {"waiting": 1}
+    old.trouble = lambda _names: None
+    await house.start(batches={"old": old, "new": new})
+    await house.append("after")
+    assert await old.has(2) == ["before", "after"]
+    await house.stop()
+    assert house.outcomes("old") == {"delivered": 2}
+
+
+async def test_an_absent_exporter_of_settled_traces_gets_its_own_when_it_is_back(
+    house: "House", sinks: "type[Sink]"
+) -> None:
+    """A part from before, a trace that was open when it went, one that came meanwhile, and one after."""
+    old, new = sinks(), sinks()
+    old.trouble = down
+    await house.start(settled={"old": old, "new": new})
+    await house.append("before", trace=1)
+    await house.settle()
+    await house.append("open", trace=2)
+    await house.stop()
+    await house.start(settled={"new": new})
+    await house.delivery.tidy()
+    await house.append("meanwhile", trace=3)
+    await house.settle()
+    await new.has(3)
+    await house.delivery.tidy()
+    await house.stop()
+    assert house.outcomes("old") == {"waiting": 2}
+    old.trouble = lambda _names: None
+    await house.start(settled={"old": old, "new": new})
+    await house.append("after", trace=4)
+    await house.settle()
+    assert await old.has(3) == ["before", "open", "after"]
+    await house.stop()
+    assert house.outcomes("old") == {"delivered": 3}
+
+
+@pytest.mark.parametrize("settled", [False, True])
+async def test_an_absent_exporter_that_lacks_nothing_holds_nothing(
+    house: "House", sinks: "type[Sink]", settled: bool
+) -> None:
+    old, new = sinks(), sinks()
+    house.segment_bytes = 4096
+    await house.start(**{"settled" if settled else "batches": {"old": old}})
+    await house.append("a")
+    if settled:
+        await house.settle()
+    await old.has(1)
+    await house.stop()
+    await house.start(batches={"new": new})
+    await house.delivery.tidy()
+    for number in range(100):
+        await house.append(f"{number} {'x' * 200}")
+    await new.has(100)
+    await tidied(house)
+    assert len(house.journal._segments) <= 3
+    assert "main/old" not in house.delivery.status()["exporters"]
+    await house.stop()
+    assert house.outcomes("old") == {"delivered": 1}
+
+
+@pytest.mark.parametrize("pipeline", ["main", "renamed"])
+async def test_what_an_absent_exporter_lacks_gets_too_old_in_the_end(
+    house: "House", sinks: "type[Sink]", pipeline: str
+) -> None:
+    """Entries, a part, and a trace that was open: whether its pipeline is still there, not assembled, or not."""
+    old, new = sinks(), sinks()
+    old.trouble = down
+    house.segment_bytes = 4096
+    house.max_age_s = house.clock.steady_ns() / 1e9 - time.time() + 1000  # the clock of the test is ahead
+    await house.start(batches={"old": old}, settled={"langfuse": old})
+    await house.append("a", "b", trace=1)
+    await house.settle()
+    await house.append("open", trace=2)
+    await house.stop()
+    house.pipeline = pipeline
+    await house.start(batches={"new": new})
+    await house.delivery.tidy()
+    for number in range(100):
+        await house.append(f"{number} {'x' * 200}")
+    await new.has(100)
+    await tidied(house)
+    kept = len(house.journal._segments)
+    assert kept > 3
+    await house.clock.advance(1100)
+    await tidied(house)
+    assert len(house.journal._segments) <= 3
+    await house.stop()
+    assert house.outcomes("old") == house.outcomes("langfuse") == {"expired": 3}
+
+
+async def test_a_lost_state_costs_duplicates_and_no_data(house: "House", sinks: "type[Sink]") -> None:
+    """Who moves a damaged state away, as the message says, gets everything again that the journal still has."""
+    store, langfuse = sinks(), sinks()
+    langfuse.trouble = down
+    await house.start(batches={"store": store}, settled={"langfuse": langfuse})
+    await house.append("a", "b", trace=1)
+    await store.has(2)
+    await house.stop()
+    for path in house.directory.glob("state.db*"):
+        path.unlink()
+    langfuse.trouble = lambda _names: None
+    await house.start(batches={"store": store}, settled={"langfuse": langfuse})
+    await house.append("after", trace=2)
+    await store.has(5)
+    await house.settle()
+    assert sorted(await langfuse.has(3)) == ["a", "after", "b"]
+    await house.stop()
+    assert house.outcomes("langfuse") == house.outcomes("store") == {"delivered": 3}
+
+
+async def test_tidying_goes_on_after_an_error(house: "House", sink: "Sink", monkeypatch: pytest.MonkeyPatch) -> None:
+    await house.start(settled={"langfuse": sink})
+
+    async def fail(_pipeline: str) -> int:
+        raise OSError("a bug")
+
+    monkeypatch.setattr(house.state, "prune", fail)
+    await house.clock.asleep(5.0)
+    await house.clock.advance(5)
+    await house.clock.asleep(BACKOFF_S)
+    monkeypatch.undo()
+    assert house.counters.value("task_restarts") == 1
+    await house.append("a")
+    await house.settle()
+    await sink.has(1)
+    await asyncio.sleep(0)
+    await house.delivery.tidy()
+    await house.stop()
+    assert house.outcomes("langfuse") == {"delivered": 1}
