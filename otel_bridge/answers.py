@@ -25,9 +25,6 @@ PARKED = {
     CAPTIVE_PORTAL: "captive_portal",
 }
 
-MIN_RETRY_AFTER_S = 1.0
-MAX_RETRY_AFTER_S = 900.0
-
 
 def check(status: int, headers: Mapping[str, str], body: bytes, *, who: str) -> None:
     """Return if the destination took it; `headers` is looked up as `Content-Type` and `Retry-After`.
@@ -61,18 +58,16 @@ def error(status: int, headers: Mapping[str, str], body: bytes, *, who: str) -> 
 
 
 def retry_after_s(text: str | None) -> float | None:
-    """Seconds to wait, from seconds or an HTTP date, between 1 s and 15 min; None where nothing sound was said."""
+    """Seconds to wait as they were said, or until an HTTP date (below 0: it has passed); None: nothing sound was."""
     if text is None:
         return None
-    if re.fullmatch(r"\s*[0-9]{1,18}\s*", text):
-        wait_s = float(text)
-    else:
-        try:
-            when = parsedate_to_datetime(text)
-        except ValueError:
-            return None
-        wait_s = (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-    return min(max(wait_s, MIN_RETRY_AFTER_S), MAX_RETRY_AFTER_S)
+    if re.fullmatch(r"[ \t]*[0-9]{1,18}[ \t]*", text):
+        return float(text)
+    try:
+        when = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
 
 
 def excerpt(text: bytes | str, limit: int = 200) -> str:

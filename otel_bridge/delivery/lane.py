@@ -2,18 +2,18 @@
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import Field
 
-from otel_bridge.batch import Batch, Signal
+from otel_bridge.batch import Signal
 from otel_bridge.clock import Clock
 from otel_bridge.config import Bytes, Config, Seconds
 from otel_bridge.delivery.cursor import Cursor, Lease
 from otel_bridge.delivery.dead_letter import DeadLetter, DeadLetters
-from otel_bridge.delivery.piece import Piece, count, cut, signal_of, size, split
+from otel_bridge.delivery.piece import Piece, count, cut, is_single, signal_of, size, split
 from otel_bridge.delivery.retry import Pace
 from otel_bridge.errors import ConsumeError, ParkedError, RefusedError, RetryableError, TooLargeError
 from otel_bridge.journal.state import Outcomes
@@ -29,7 +29,7 @@ class DeliverConfig(Config):
 
     max_batch_bytes: Bytes = 3584 << 10  # Langfuse Cloud takes 5 MB
     max_batch_items: int = Field(default=512, ge=1)
-    max_batch_age: Seconds = 0.5
+    max_batch_age: Seconds = 0.5  # how long more is waited for when something has come
 
 
 @dataclass(slots=True)
@@ -98,9 +98,14 @@ class Lane:
 
     async def run(self) -> None:
         """Deliver until the bridge stops, and what is ready then."""
+        stopping = self._around.stopping
+        self.ready.set()  # there may be something from before
+        more = False
         while True:
-            self.ready.clear()
-            lease = await self._lease()
+            if not more:
+                await self._arrival()
+            lease = await self._cursor.lease(self._tenant, self._max_bytes(), self._around.config.max_batch_items)
+            more = lease is not None and lease.more
             if lease is not None:
                 self._oldest_ns = lease.oldest_ns
                 try:
@@ -110,21 +115,16 @@ class Lane:
                 self._cursor.confirm(self._tenant, lease.position, outcomes)
                 self._count(outcomes)
                 self._oldest_ns = None
-            elif self._around.stopping.is_set():
+            elif stopping.is_set():
                 return
-            else:
-                await self.ready.wait()
 
-    async def _lease(self) -> Lease | None:
-        """What is next; where that is little, what has come a moment later as well."""
-        lease = await self._take()
-        if lease is None or lease.more or self._around.stopping.is_set():
-            return lease
-        await self._around.clock.within(self._around.config.max_batch_age, self._around.stopping.wait())
-        return await self._take()
-
-    async def _take(self) -> Lease | None:
-        return await self._cursor.lease(self._tenant, self._max_bytes(), self._around.config.max_batch_items)
+    async def _arrival(self) -> None:
+        """Return when there may be something, and what came a moment later as well; at once if the bridge stops."""
+        stopping = self._around.stopping
+        if not stopping.is_set():
+            await self.ready.wait()
+            await self._around.clock.within(self._around.config.max_batch_age, stopping.wait())
+        self.ready.clear()
 
     def _max_bytes(self) -> int:
         if self._around.clock.monotonic() >= self._limit_until_s:
@@ -137,15 +137,14 @@ class Lane:
         for unfit in lease.unfit:
             await self._set_aside(unfit, "translation", "it could not be translated; the log says why")
             losses[unfit.signal, Outcome.DEAD_LETTERED, "translation"] += unfit.item_count
-        waiting = deque(piece for whole in lease.pieces for piece in self._cut(whole))
+        waiting = deque(await asyncio.to_thread(self._cut, lease.pieces, self._max_bytes()))
         while waiting:
             piece = waiting.popleft()
             try:
                 await self._send_until_taken(piece, lease)
             except (RefusedError, TooLargeError) as refusal:
-                halves = split(piece)
-                if halves is not None:
-                    waiting.extendleft(reversed(halves))
+                if not is_single(piece):
+                    waiting.extendleft(reversed(await asyncio.to_thread(split, piece)))
                     continue
                 reason = "refused" if isinstance(refusal, RefusedError) else "too_large"
                 await self._set_aside(piece, reason, str(refusal))
@@ -156,10 +155,9 @@ class Lane:
                 break
         return account(lease.items, losses)
 
-    def _cut(self, whole: Piece) -> list[Piece]:
-        # Batches are not cut by count: their bytes fit, and cutting would parse what only passes through.
-        max_items = None if isinstance(whole, Batch) else self._around.config.max_batch_items
-        return list(cut(whole, self._max_bytes(), max_items))
+    def _cut(self, pieces: Sequence[Piece], max_bytes: int) -> list[Piece]:
+        max_items = self._around.config.max_batch_items
+        return [piece for whole in pieces for piece in cut(whole, max_bytes, max_items)]
 
     async def _send_until_taken(self, piece: Piece, lease: Lease) -> None:
         """Try until it is taken: the same object again, so the same bytes.
@@ -193,13 +191,13 @@ class Lane:
             return pace.backoff(self._tries, error.retry_after_s)
         except ParkedError as error:
             return self._park(error.reason, error)
-        except RefusedError as refusal:
-            if self._is_systemic(piece, refusal):
-                return self._park("systemic_refusal", refusal)
-            raise
-        except TooLargeError:
-            self._limit_bytes = max(min(size(piece), self._limit_bytes) // 2, LEAST_LIMIT_BYTES)
-            self._limit_until_s = self._around.clock.monotonic() + LEARNED_FOR_S
+        except (RefusedError, TooLargeError) as refusal:
+            if is_single(piece):
+                if self._is_systemic(refusal):
+                    return self._park("systemic_refusal", refusal)
+            elif isinstance(refusal, TooLargeError):
+                self._limit_bytes = max(min(size(piece), self._limit_bytes) // 2, LEAST_LIMIT_BYTES)
+                self._limit_until_s = self._around.clock.monotonic() + LEARNED_FOR_S
             raise
         except Exception:  # noqa: BLE001 - a bug in an exporter must not stop the flow, nor lose what it was given
             self._around.counters.add("task_restarts", task=self._exporter)
@@ -209,10 +207,8 @@ class Lane:
         self._refusals = 0
         return None
 
-    def _is_systemic(self, piece: Piece, refusal: RefusedError) -> bool:
-        """Whether too many single items in a row were refused with one and the same answer."""
-        if split(piece) is not None:
-            return False
+    def _is_systemic(self, refusal: ConsumeError) -> bool:
+        """Of the refusal of a single item: whether too many in a row were refused with one and the same answer."""
         answer = str(refusal)
         self._refusals = self._refusals + 1 if answer == self._last_refusal else 1
         self._last_refusal = answer
@@ -235,7 +231,8 @@ class Lane:
             logger(self._exporter).info("delivering again", tenant=self._tenant)
 
     async def _set_aside(self, piece: Piece, reason: str, answer: str) -> None:
-        letter = DeadLetter.of(
+        letter = await asyncio.to_thread(
+            DeadLetter.of,
             piece,
             pipeline=self._pipeline,
             exporter=self._exporter,

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeAlias
+from weakref import WeakValueDictionary
 
 from otel_bridge.assemble import Assembler
 from otel_bridge.batch import Signal
@@ -59,6 +60,7 @@ class Parts:
         self._thread = thread
         self._kept: OrderedDict[int, tuple[int, Made]] = OrderedDict()
         self._kept_bytes = 0
+        self._making: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
 
     @property
     def newest(self) -> int:
@@ -84,19 +86,20 @@ class Parts:
         return made.decision, made.translation.known if made.translation else part.known or Known()
 
     async def make(self, part: Part) -> Made:
-        """A part as its exporters get it; read-only, as others get the same."""
-        if part.id in self._kept:
-            self._kept.move_to_end(part.id)
-            return self._kept[part.id][1]
-        trace, lost = await self._assembler.trace(part)
-        made = await self._make(part, trace, lost)
-        size = max(part.size, made.translation.size if made.translation else 0)
-        self._kept[part.id] = (size, made)
-        self._kept_bytes += size
-        while self._kept_bytes > KEPT_BYTES:
-            _, (size, _) = self._kept.popitem(last=False)
-            self._kept_bytes -= size
-        return made
+        """A part as its exporters get it; read-only, as others get the same. Who asks meanwhile waits for the same."""
+        async with self._making.setdefault(part.id, asyncio.Lock()):
+            if part.id in self._kept:
+                self._kept.move_to_end(part.id)
+                return self._kept[part.id][1]
+            trace, lost = await self._assembler.trace(part)
+            made = await self._make(part, trace, lost)
+            size = max(part.size, made.translation.size if made.translation else 0)
+            self._kept[part.id] = (size, made)
+            self._kept_bytes += size
+            while self._kept_bytes > KEPT_BYTES:
+                _, (size, _) = self._kept.popitem(last=False)
+                self._kept_bytes -= size
+            return made
 
     async def _make(self, part: Part, trace: Trace, lost: Counter[Signal]) -> Made:
         if part.decision == Decision.FILTERED:

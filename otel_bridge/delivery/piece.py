@@ -1,13 +1,14 @@
 """What is handed to an exporter in one call: a batch or a translation, which can be cut down to a single item."""
 
+import sys
 from collections.abc import Iterator
 from typing import TypeAlias
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from otel_bridge.batch import REQUESTS, Batch, Signal
-from otel_bridge.model import Observation, Score, Translation
+from otel_bridge.batch import REQUESTS, Batch, Request, Signal
+from otel_bridge.model import Observation, Score, TraceAttributes, Translation
 from otel_bridge.trace import Trace
 
 Piece: TypeAlias = Batch | Translation
@@ -17,6 +18,8 @@ BLOCKS = {
     Signal.LOGS: ("resource_logs", "scope_logs", "log_records"),
     Signal.METRICS: ("resource_metrics", "scope_metrics", "metrics"),
 }
+
+LENGTH_BYTES = 6  # of a field's tag and length, at most
 
 
 def signal_of(piece: Piece) -> Signal:
@@ -34,61 +37,92 @@ def size(piece: Piece) -> int:
     return len(piece.wire) if isinstance(piece, Batch) else piece.size
 
 
-def split(piece: Piece) -> tuple[Piece, Piece] | None:
-    """Two halves, or None where there is but one item."""
-    return _split_batch(piece) if isinstance(piece, Batch) else _split_translation(piece)
+def is_single(piece: Piece) -> bool:
+    """Whether it can not be cut any more."""
+    return _length(piece) <= 1
 
 
-def cut(piece: Piece, max_bytes: int, max_items: int | None = None) -> Iterator[Piece]:
-    """Pieces within the limits, in order; a single item may exceed them."""
-    within = size(piece) <= max_bytes and (max_items is None or count(piece) <= max_items)
-    halves = None if within else split(piece)
-    if halves is None:
-        yield piece
-        return
-    for half in halves:
-        yield from cut(half, max_bytes, max_items)
+def split(piece: Piece) -> list[Piece]:
+    """Two halves of what is not single."""
+    return cut(piece, sys.maxsize, (_length(piece) + 1) // 2)
 
 
-def _split_batch(batch: Batch) -> tuple[Batch, Batch] | None:
-    """The first half and the rest of its items, each under copies of their resources and scopes."""
-    if batch.item_count <= 1:
-        return None
+def cut(piece: Piece, max_bytes: int, max_items: int) -> list[Piece]:
+    """Pieces within the limits, in order and as full as can be; a single item may exceed `max_bytes`.
+
+    What was cut of a batch has its bytes already. To be called in a thread: it takes a microsecond for each item.
+    """
+    if size(piece) <= max_bytes and _length(piece) <= max_items:
+        return [piece]
+    if isinstance(piece, Batch):
+        return list(_cut_batch(piece, max_bytes, max_items))
+    return list(_cut_translation(piece, max_bytes, max_items))
+
+
+def _length(piece: Piece) -> int:
+    """How many pieces it can be cut into: scores count as well."""
+    return piece.item_count if isinstance(piece, Batch) else len(piece.observations) + len(piece.scores)
+
+
+def _cut_batch(batch: Batch, max_bytes: int, max_items: int) -> Iterator[Batch]:
+    """Each piece has copies of the resources and scopes that its items came under."""
     resources, scopes, items = BLOCKS[batch.signal]
-    left = batch.item_count // 2
-    halves = (REQUESTS[batch.signal](), REQUESTS[batch.signal]())
-    for block in getattr(batch.request, resources):
+    kind = REQUESTS[batch.signal]
+    request, length, filled = kind(), 0, 0
+    for block in getattr(batch.editable(), resources):  # parsed for now only: what waits to be sent stays bytes
         for scoped in getattr(block, scopes):
-            whole = getattr(scoped, items)
-            for half, some in ((halves[0], whole[:left]), (halves[1], whole[left:])):
-                if some:
-                    into = getattr(half, resources).add(resource=block.resource, schema_url=block.schema_url)
-                    under = getattr(into, scopes).add(scope=scoped.scope, schema_url=scoped.schema_url)
-                    getattr(under, items).extend(some)
-            left = max(0, left - len(whole))
-    first, second = (Batch.from_request(half, tenant=batch.tenant) for half in halves)
-    return first, second
+            head = getattr(kind(), resources).add(resource=block.resource, schema_url=block.schema_url)
+            getattr(head, scopes).add(scope=scoped.scope, schema_url=scoped.schema_url)
+            head_bytes = head.ByteSize() + 3 * LENGTH_BYTES
+            into = None
+            for item in getattr(scoped, items):
+                item_bytes = item.ByteSize() + LENGTH_BYTES
+                needed_bytes = item_bytes + (head_bytes if into is None else 0)
+                if length and (length == max_items or filled + needed_bytes > max_bytes):
+                    yield _packed(request, length, batch)
+                    request, length, filled, into = kind(), 0, 0, None
+                if into is None:
+                    getattr(request, resources).append(head)
+                    into = getattr(getattr(getattr(request, resources)[-1], scopes)[-1], items)
+                    filled += head_bytes
+                into.append(item)
+                length += 1
+                filled += item_bytes
+    yield _packed(request, length, batch)
 
 
-def _split_translation(whole: Translation) -> tuple[Translation, Translation] | None:
-    """Observations first, then scores; a trace's attributes go with each half that has something of it."""
+def _packed(request: Request, length: int, of: Batch) -> Batch:
+    return Batch.from_wire(of.signal, request.SerializeToString(), tenant=of.tenant, item_count=length)
+
+
+def _cut_translation(whole: Translation, max_bytes: int, max_items: int) -> Iterator[Translation]:
+    """Observations first, then scores; a trace's attributes go with each piece that has something of it.
+
+    Those of traces that have nothing go with the first.
+    """
+    groups: list[list[Observation | Score]] = []
+    filled = 0
     items: list[Observation | Score] = [*whole.observations, *whole.scores]
-    if len(items) <= 1:
-        return None
-    middle = len(items) // 2
-    of_second = {item.trace_id for item in items[middle:]}
-    of_first = {item.trace_id for item in items[:middle]}
-    first, second = (
-        Translation(
-            observations=[item for item in some if isinstance(item, Observation)],
-            scores=[item for item in some if isinstance(item, Score)],
+    for item in items:
+        item_bytes = item.size if isinstance(item, Observation) else Translation(scores=[item]).size
+        if not groups or len(groups[-1]) == max_items or filled + item_bytes > max_bytes:
+            groups.append([])
+            filled = 0
+        groups[-1].append(item)
+        filled += item_bytes
+    traces: dict[str | None, list[TraceAttributes]] = {}
+    for trace in whole.traces:
+        traces.setdefault(trace.trace_id, []).append(trace)
+    owners = [dict.fromkeys(item.trace_id for item in group) for group in groups]
+    for owner in set(traces).difference(*owners):
+        owners[0][owner] = None
+    for group, of_group in zip(groups, owners, strict=True):
+        yield Translation(
+            traces=[trace for owner in of_group for trace in traces.get(owner, ())],
+            observations=[item for item in group if isinstance(item, Observation)],
+            scores=[item for item in group if isinstance(item, Score)],
             tenant=whole.tenant,
         )
-        for some in (items[:middle], items[middle:])
-    )
-    second.traces = [trace for trace in whole.traces if trace.trace_id in of_second]
-    first.traces = [trace for trace in whole.traces if trace.trace_id in of_first or trace.trace_id not in of_second]
-    return first, second
 
 
 def batches_of(trace: Trace) -> list[Batch]:

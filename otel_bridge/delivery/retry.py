@@ -7,7 +7,7 @@ from otel_bridge.clock import Clock
 from otel_bridge.telemetry import Counters, logger
 
 FIRST_S, LAST_S = 1.0, 60.0
-RETRY_AFTER_LEAST_S, RETRY_AFTER_MOST_S = 1.0, 15 * 60.0
+RETRY_AFTER_LEAST_S, RETRY_AFTER_MOST_S = 1.0, 15 * 60.0  # whatever the other side asks for
 PROBE_S, PROBE_SPREAD = 60.0, 0.2
 
 
@@ -19,7 +19,7 @@ class Pace:
 
     def backoff(self, tries: int, retry_after_s: float | None = None) -> float:
         """After `tries` failed ones: what the other side asked for, within limits; else full jitter up to a minute."""
-        if retry_after_s is not None and retry_after_s > 0:
+        if retry_after_s is not None:
             return min(max(retry_after_s, RETRY_AFTER_LEAST_S), RETRY_AFTER_MOST_S)
         return self._random.uniform(0, min(LAST_S, FIRST_S * 2 ** min(tries, 10)))
 

@@ -3,17 +3,14 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from time import monotonic
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from google.protobuf.message import DecodeError
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from pydantic import Field
 
 from otel_bridge import __version__
-from otel_bridge.answers import MAX_RETRY_AFTER_S, MIN_RETRY_AFTER_S, excerpt
-from otel_bridge.batch import Batch, Signal
+from otel_bridge.answers import excerpt
+from otel_bridge.batch import RESPONSES, Batch, Signal
 from otel_bridge.component import Consume, Host, exporter
 from otel_bridge.config import Config, Seconds, SecretStr
 from otel_bridge.errors import ConsumeError, ParkedError, RefusedError, RetryableError, TooLargeError
@@ -29,11 +26,6 @@ METHODS = {
     Signal.LOGS: "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
     Signal.METRICS: "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
 }
-REPLIES: dict[Signal, tuple[type[Any], str]] = {
-    Signal.TRACES: (ExportTraceServiceResponse, "rejected_spans"),
-    Signal.LOGS: (ExportLogsServiceResponse, "rejected_log_records"),
-    Signal.METRICS: (ExportMetricsServiceResponse, "rejected_data_points"),
-}
 
 
 class OtlpConfig(Config):
@@ -43,7 +35,7 @@ class OtlpConfig(Config):
     protocol: Literal["grpc", "http/protobuf"] = "grpc"
     headers: dict[str, SecretStr] = Field(default_factory=dict)
     compression: Literal["gzip", "none"] = "gzip"
-    timeout: Annotated[Seconds, Field(gt=0)] = 30
+    timeout: Seconds = 30
 
 
 @exporter(OtlpConfig)
@@ -64,7 +56,7 @@ class PartialSuccess:
 
     def read(self, signal: Signal, reply: bytes) -> None:
         """An export response; what is no such thing says nothing."""
-        kind, field = REPLIES[signal]
+        kind, field = RESPONSES[signal]
         try:
             partial = kind.FromString(reply).partial_success
         except DecodeError:
@@ -156,5 +148,5 @@ def _retry_info_s(error: "grpc.aio.AioRpcError") -> float | None:
         except DecodeError:
             return None
         if found:
-            return float(min(max(info.retry_delay.ToTimedelta().total_seconds(), MIN_RETRY_AFTER_S), MAX_RETRY_AFTER_S))
+            return float(info.retry_delay.seconds + info.retry_delay.nanos / 1e9)
     return None

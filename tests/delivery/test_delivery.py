@@ -1,6 +1,7 @@
 """What arrives, what is tried again, what is set aside, and that every item is accounted for."""
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -56,7 +57,7 @@ async def test_a_retry_sends_identical_bytes(house: "House", sink: "Sink") -> No
     assert house.outcomes("store") == {"delivered": 2}
 
 
-@pytest.mark.parametrize(("asked_s", "waits_s"), [(7.5, 7.5), (0.01, 1.0), (99_999_999.0, 900.0)])
+@pytest.mark.parametrize(("asked_s", "waits_s"), [(7.5, 7.5), (0.01, 1.0), (-3600.0, 1.0), (99_999_999.0, 900.0)])
 async def test_retry_after_is_honoured_within_limits(
     house: "House", sink: "Sink", asked_s: float, waits_s: float
 ) -> None:
@@ -143,6 +144,7 @@ async def test_a_single_item_that_is_too_large_is_set_aside(house: "House", sink
 async def test_parked_keeps_everything_and_probes(house: "House", sink: "Sink") -> None:
     sink.trouble = lambda _names: ParkedError("401: wrong key", "unauthorized")
     await house.start(batches={"store": sink})
+    appended_s = time.time()
     await house.append("a")
     for tries in (1, 2, 3):
         await house.clock.asleep(PROBE_S)
@@ -150,7 +152,7 @@ async def test_parked_keeps_everything_and_probes(house: "House", sink: "Sink") 
             "waiting": 1,
             "parked": "unauthorized",
             "tries": tries,
-            "oldest_s": pytest.approx(house.clock.monotonic(), abs=1e9),
+            "oldest_s": pytest.approx(house.clock.steady_ns() / 1e9 - appended_s, abs=10),
         }
         await house.clock.advance(PROBE_S)
         await sink.called(tries + 1)
@@ -319,7 +321,7 @@ async def test_the_built_in_translator_is_the_default(house: "House", sink: "Sin
 
 
 async def test_many_observations_are_cut_by_count(house: "House", sink: "Sink") -> None:
-    house.config = DeliverConfig(max_batch_age=0, max_batch_items=10)
+    house.config = house.config.model_copy(update={"max_batch_items": 10})
     await house.start(settled={"langfuse": sink})
     await house.append(*(f"span {number}" for number in range(25)))
     await house.settle()
@@ -367,24 +369,6 @@ async def test_an_exporter_that_is_added_later_begins_with_what_comes_next(house
     await house.stop()
     assert house.outcomes("otlp") == house.outcomes("langfuse") == {"delivered": 1}
     assert house.outcomes("store") == {"delivered": 2}
-
-
-async def test_what_an_unconfigured_exporter_lacks_is_kept(house: "House", sinks: "type[Sink]") -> None:
-    old, new = sinks(), sinks()
-    old.trouble = lambda _names: RetryableError("down")
-    await house.start(batches={"old": old})
-    await house.append("a")
-    await house.clock.asleep(BACKOFF_S)
-    await house.stop()
-    await house.start(batches={"new": new})
-    await house.clock.asleep(5.0)
-    await house.clock.advance(5)
-    await house.clock.asleep(PROBE_S)
-    assert house.delivery.status()["exporters"]["main/old"]["t"]["parked"] == "not_configured"
-    await house.stop()
-    old.trouble = lambda _names: None
-    await house.start(batches={"old": old, "new": new})
-    await old.has(1)
 
 
 async def test_a_trace_that_a_processor_drops_is_filtered_and_so_are_its_late_spans(

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from math import isfinite
 
 import pytest
 from hypothesis import given
@@ -59,31 +60,30 @@ def test_parked_says_why_in_a_word(status: int, headers: dict[str, str], reason:
         (None, None),
         ("7", 7),
         (" 7 ", 7),
-        ("0", 1),
+        ("0", 0),
         ("-1", None),
         ("abc", None),
         ("", None),
         ("1.5", None),
-        ("99999999", 900),
+        ("99999999", 99_999_999),
         ("9" * 5000, None),
-        ("Wed, 21 Oct 2015 07:28:00 GMT", 1),
-        ("Wed, 21 Oct 2015 07:28:00", 1),
     ],
 )
 def test_retry_after(said: str | None, wait_s: float | None) -> None:
     assert retry_after_s(said) == wait_s
 
 
-def test_retry_after_as_a_date() -> None:
-    wait_s = retry_after_s(format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True))
-    assert wait_s is not None
-    assert 55 < wait_s <= 60
+@pytest.mark.parametrize("ahead_s", [60, -3600])
+@pytest.mark.parametrize("zone", [" GMT", ""])
+def test_retry_after_as_a_date(ahead_s: int, zone: str) -> None:
+    said = format_datetime(datetime.now(UTC) + timedelta(seconds=ahead_s), usegmt=True)
+    assert retry_after_s(said.removesuffix(" GMT") + zone) == pytest.approx(ahead_s, abs=5)
 
 
 @given(st.text(st.characters(codec="latin-1"), max_size=40))
 def test_any_retry_after_is_read_without_raising(said: str) -> None:
     wait_s = retry_after_s(said)
-    assert wait_s is None or 1 <= wait_s <= 900
+    assert wait_s is None or isfinite(wait_s)
 
 
 def test_429_carries_the_wait() -> None:

@@ -205,7 +205,7 @@ async def test_each_grpc_status_has_its_error(code: str, kind: type[ConsumeError
         assert str(refused.value).isprintable()
 
 
-@pytest.mark.parametrize(("said_s", "wait_s"), [(7, 7), (0, 1), (10_000, 900)])
+@pytest.mark.parametrize(("said_s", "wait_s"), [(7, 7), (0, 0), (10**15, 10**15)])
 @pytest.mark.parametrize("code", ["RESOURCE_EXHAUSTED", "UNAVAILABLE"])
 async def test_retry_info_is_a_wait(code: str, said_s: int, wait_s: float, host: Host) -> None:
     async with grpc_destination() as there, exporting(there, host, "grpc") as consume:

@@ -1,0 +1,156 @@
+"""How a lane fills its requests, and what it does when everything is refused."""
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from otel_bridge.delivery import DeliverConfig
+from otel_bridge.errors import RetryableError, TooLargeError
+
+if TYPE_CHECKING:
+    from otel_bridge.trace import Trace
+    from tests.delivery.conftest import House, Sink
+
+PROBE_S = 60.0
+
+
+async def test_batches_are_cut_by_count(house: "House", sink: "Sink") -> None:
+    house.config = house.config.model_copy(update={"max_batch_items": 10})
+    await house.start(batches={"store": sink})
+    names = [f"span {number}" for number in range(25)]
+    await house.append(*names)
+    assert await sink.has(25) == names
+    assert max(map(len, sink.calls)) <= 10
+    await house.stop()
+    assert house.outcomes("store") == {"delivered": 25}
+
+
+async def test_batches_are_cut_by_bytes(house: "House", sink: "Sink") -> None:
+    house.config = house.config.model_copy(update={"max_batch_bytes": 10_000})
+    await house.start(batches={"store": sink})
+    await house.append(*("x" * 900 for _ in range(50)))
+    await sink.has(50)
+    assert max(map(len, sink.wires)) <= 10_000
+    assert len(sink.wires) <= 6
+
+
+async def test_too_large_to_everything_is_not_the_items_fault(house: "House", sink: "Sink") -> None:
+    """After 64 single items nothing more is set aside; once fixed, all the rest arrives."""
+    sink.trouble = lambda _names: TooLargeError("413: from a proxy")
+    await house.start(batches={"store": sink})
+    await house.append(*(f"span {number}" for number in range(300)))
+    await house.clock.asleep(PROBE_S)
+    assert house.delivery.status()["exporters"]["main/store"]["t"]["parked"] == "systemic_refusal"
+    assert len(await house.dead_letters.list()) == 64
+    sink.trouble = lambda _names: None
+    await house.clock.advance(PROBE_S)
+    await sink.has(236)
+    await house.stop()
+    assert house.outcomes("store") == {"delivered": 236, "dead_lettered": 64}
+
+
+async def test_a_huge_item_says_nothing_of_how_much_may_go_together(house: "House", sink: "Sink") -> None:
+    sink.trouble = lambda names: TooLargeError("413") if "huge" * 10_000 in names else None
+    await house.start(batches={"store": sink})
+    await house.append("huge" * 10_000)
+    while not house.counters.value("dead_lettered"):  # noqa: ASYNC110 - counters have no event
+        await asyncio.sleep(0)
+    await house.append(*("x" * 10_000 for _ in range(8)))
+    await sink.has(8)
+    assert len(sink.calls) == 2
+
+
+async def test_what_is_little_is_read_once(house: "House", sink: "Sink", monkeypatch: pytest.MonkeyPatch) -> None:
+    """The moment in which more may come is waited for first."""
+    house.config = DeliverConfig()
+    await house.start(batches={"store": sink})
+    reads: list[int] = []
+    scan = house.journal.scan
+
+    def counted(start_seq: int, *args: Any, **kwargs: Any) -> Any:
+        reads.append(start_seq)
+        return scan(start_seq, *args, **kwargs)
+
+    monkeypatch.setattr(house.journal, "scan", counted)
+    for number in (1, 2, 3):
+        await house.append("a")
+        await house.clock.asleep(0.5)
+        await house.clock.advance(0.5)
+        await sink.has(number)
+    assert reads == [1, 2, 3]
+
+
+async def test_parts_are_made_once_for_all_exporters(house: "House", sinks: "type[Sink]") -> None:
+    """Also where they come to them at the same time."""
+    first, second = sinks(), sinks()
+    down = True
+    first.trouble = second.trouble = lambda _names: RetryableError("down") if down else None
+    made: list[str] = []
+
+    async def slowly(trace: "Trace") -> "Trace":
+        made.append(trace.key)
+        await asyncio.sleep(0)
+        return trace
+
+    exporters = {"langfuse": first, "store": second}
+    await house.start(settled=exporters, process=slowly)
+    for trace in range(1, 31):
+        await house.append("x" * 100, trace=trace)
+    await house.settle()
+    await house.stop()
+    down = False
+    made.clear()
+    await house.start(settled=exporters, process=slowly)
+    await first.has(30)
+    await second.has(30)
+    assert len(made) == len(set(made)) == 30
+
+
+async def test_what_is_kept_of_parts_stays_within_its_limit(
+    house: "House", sinks: "type[Sink]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("otel_bridge.delivery.parts.KEPT_BYTES", 2000)
+    first, second = sinks(), sinks()
+    await house.start(settled={"langfuse": first, "store": second})
+    for trace in range(1, 31):
+        await house.append("x" * 100, trace=trace)
+    await house.settle()
+    await first.has(30)
+    await second.has(30)
+    parts = house.delivery._parts["main"]
+    assert 1000 < parts._kept_bytes == sum(of_bytes for of_bytes, _ in parts._kept.values()) <= 2000
+    assert not house.counters.value("task_restarts")
+
+
+@pytest.mark.slow
+async def test_a_huge_batch_does_not_hold_the_loop(house: "House", sink: "Sink") -> None:
+    """200,000 spans in one request are cut while others go on; on the loop it would take a second and more."""
+    longest_s = 0.0
+
+    async def watch() -> None:
+        nonlocal longest_s
+        last = time.perf_counter()
+        while True:
+            await asyncio.sleep(0.001)
+            longest_s, last = max(longest_s, time.perf_counter() - last), time.perf_counter()
+
+    taken = 0
+    done = asyncio.Event()
+
+    async def take(piece: Any) -> None:
+        nonlocal taken
+        taken += piece.item_count
+        if taken == 200_000:
+            done.set()
+
+    await house.start()
+    await house.append(*("n" for _ in range(200_000)))
+    house.state.register("main", "store", settled=False, start_seq=1, accepted={})
+    async with asyncio.TaskGroup() as tasks:
+        watching = tasks.create_task(watch())
+        await house.delivery.batches("main", "store", take)
+        await done.wait()
+        watching.cancel()
+    assert longest_s < 0.3
