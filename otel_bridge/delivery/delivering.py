@@ -193,7 +193,9 @@ class Delivery:
             if is_absent and not items:
                 continue
             tenants = exporters.setdefault(f"{account.pipeline}/{account.exporter}", {})
-            of_tenant = tenants.setdefault(account.tenant, {"waiting": 0, "parked": None, "tries": 0, "oldest_s": 0.0})
+            of_tenant = tenants.setdefault(
+                account.tenant, {"waiting": 0, "parked": None, "why": None, "tries": 0, "oldest_s": 0.0}
+            )
             of_tenant["waiting"] += items
             of_tenant["parked"] = "not_configured" if is_absent else None
         for (pipeline, exporter), destination in self._destinations.items():

@@ -17,7 +17,7 @@ from otel_bridge.delivery.piece import Piece, count, cut, is_single, signal_of, 
 from otel_bridge.delivery.retry import Pace
 from otel_bridge.errors import ConsumeError, ParkedError, RefusedError, RetryableError, TooLargeError
 from otel_bridge.journal.state import Outcomes
-from otel_bridge.telemetry import Counters, Outcome, logger
+from otel_bridge.telemetry import Counters, Outcome, logger, printable
 
 SAME_REFUSALS = 64  # more of them one after the other are no poison, but a wrong address or version
 LEARNED_FOR_S = 600.0
@@ -60,6 +60,7 @@ class Lane:
 
     ready: to be set when there may be more.
     parked: why nothing can be delivered until somebody acts, in a word; None while something can.
+    trouble: what the destination said last, or what became of the attempt; None since it took something.
     """
 
     def __init__(
@@ -73,6 +74,8 @@ class Lane:
     ) -> None:
         self.ready = asyncio.Event()
         self.parked: str | None = None
+        self.trouble: str | None = None
+        self._told = False  # whoever reads the log, of the trouble
         self._tries = 0  # failed ones, of the piece that is being sent
         self._oldest_ns: int | None = None
         self._pipeline = pipeline
@@ -92,9 +95,9 @@ class Lane:
         return self._cursor.position(self._tenant)
 
     def status(self) -> dict[str, Any]:
-        """Why it is parked, how often the current piece has failed, and the age of the oldest that is being sent."""
+        """Why it is parked, what went wrong last, how often, and the age of the oldest that is being sent."""
         age_ns = 0 if self._oldest_ns is None else self._around.clock.steady_ns() - self._oldest_ns
-        return {"parked": self.parked, "tries": self._tries, "oldest_s": age_ns / 1e9}
+        return {"parked": self.parked, "why": self.trouble, "tries": self._tries, "oldest_s": age_ns / 1e9}
 
     async def run(self) -> None:
         """Deliver until the bridge stops, and what is ready then."""
@@ -188,6 +191,7 @@ class Lane:
             await self._send(piece)
         except RetryableError as error:
             self.parked = None
+            self._tell(error)
             return pace.backoff(self._tries, error.retry_after_s)
         except ParkedError as error:
             return self._park(error.reason, error)
@@ -203,7 +207,7 @@ class Lane:
             self._around.counters.add("task_restarts", task=self._exporter)
             logger(self._exporter).exception("an exporter failed, trying again", tenant=self._tenant)
             return pace.backoff(self._tries)
-        self._unpark()
+        self._recover()
         self._refusals = 0
         return None
 
@@ -214,20 +218,32 @@ class Lane:
         self._last_refusal = answer
         return self._refusals > SAME_REFUSALS
 
+    def _tell(self, why: ConsumeError) -> None:
+        """Say once that it does not work; not of a first failure, which is common and soon over."""
+        self.trouble = printable(str(why))
+        if self._tries and not self._told:
+            self._told = True
+            logger(self._exporter).warning(
+                "not delivered, trying again until it is; everything is kept", tenant=self._tenant, why=self.trouble
+            )
+
     def _park(self, reason: str, why: ConsumeError) -> float:
+        self.trouble = printable(str(why))
         if self.parked != reason:
             self.parked = reason
+            self._told = True
             logger(self._exporter).error(
                 "nothing can be delivered until somebody acts; everything is kept",
                 tenant=self._tenant,
                 reason=reason,
-                why=str(why),
+                why=self.trouble,
             )
         return self._around.pace.probe()
 
-    def _unpark(self) -> None:
-        if self.parked is not None:
-            self.parked = None
+    def _recover(self) -> None:
+        self.parked = self.trouble = None
+        if self._told:
+            self._told = False
             logger(self._exporter).info("delivering again", tenant=self._tenant)
 
     async def _set_aside(self, piece: Piece, reason: str, answer: str) -> None:

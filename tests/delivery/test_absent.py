@@ -44,6 +44,7 @@ async def test_what_an_absent_exporter_lacks_is_delivered_when_it_is_back(
     assert house.delivery.status()["exporters"]["main/old"]["t"] == {
         "waiting": 1,
         "parked": "not_configured",
+        "why": None,
         "tries": 0,
         "oldest_s": 0.0,
     }

@@ -151,6 +151,7 @@ async def test_parked_keeps_everything_and_probes(house: "House", sink: "Sink") 
         assert house.delivery.status()["exporters"]["main/store"]["t"] == {
             "waiting": 1,
             "parked": "unauthorized",
+            "why": "401: wrong key",
             "tries": tries,
             "oldest_s": pytest.approx(house.clock.steady_ns() / 1e9 - appended_s, abs=10),
         }

@@ -51,6 +51,28 @@ async def test_too_large_to_everything_is_not_the_items_fault(house: "House", si
     assert house.outcomes("store") == {"delivered": 236, "dead_lettered": 64}
 
 
+async def test_a_destination_that_cannot_be_reached_is_told_of_once_and_so_is_its_return(
+    house: "House", sink: "Sink", capsys: pytest.CaptureFixture[str]
+) -> None:
+    sink.trouble = lambda _names: RetryableError("nosuch.example: no such host \x1b[2J", retry_after_s=7)
+    await house.start(batches={"store": sink})
+    await house.append("a")
+    await sink.called(1)
+    for tries in (2, 3, 4):
+        await house.clock.asleep(7)
+        await house.clock.advance(7)
+        await sink.called(tries)
+    await house.clock.asleep(7)
+    assert house.delivery.status()["exporters"]["main/store"]["t"]["why"] == "nosuch.example: no such host \\x1b[2J"
+    sink.trouble = lambda _names: None
+    await house.clock.advance(7)
+    await sink.has(1)
+    await house.stop()
+    told = capsys.readouterr().err
+    assert told.count("no such host") == 1
+    assert told.count("delivering again") == 1
+
+
 async def test_a_huge_item_says_nothing_of_how_much_may_go_together(house: "House", sink: "Sink") -> None:
     sink.trouble = lambda names: TooLargeError("413") if "huge" * 10_000 in names else None
     await house.start(batches={"store": sink})
