@@ -35,7 +35,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 CHUNK_BYTES = 1 << 20
-KEPT_BYTES = 16 << 20  # of entries that stay parsed
+KEPT_BYTES = 4 << 20  # on the wire, of entries that stay parsed; as objects they take several times as much
 OPEN_SPAN = "otel_bridge.span."  # event names of the records that tell of spans which have not ended
 HAS_IS_REMOTE, IS_REMOTE = 0x100, 0x200  # span flags
 

@@ -24,7 +24,7 @@ Process: TypeAlias = Callable[[Trace], Awaitable[Trace | None]]
 
 Translate: TypeAlias = Callable[[Trace], Translation]
 
-KEPT_BYTES = 8 << 20  # of translations, for exporters that keep up
+KEPT_BYTES = 1 << 20  # on the wire, of translations for exporters that keep up; as objects they take ten times as much
 
 
 @dataclass(slots=True, frozen=True)
