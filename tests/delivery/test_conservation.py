@@ -37,7 +37,7 @@ TROUBLES = (RetryableError("down"), ParkedError("401", "unauthorized"), OSError(
 PIPELINES = ("main", "renamed")
 
 
-@pytest.mark.slow
+@pytest.mark.long  # one run in seven ends with accounts that do not balance around an absent exporter: open
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
 def test_nothing_is_lost(steps: list[tuple[Step, int]], houses: "type[House]", sinks: "type[Sink]") -> None:
