@@ -26,9 +26,10 @@ class Database:
     async def run(self, work: "Callable[[apsw.Connection], T]") -> T:
         """What `work` returns; one call after the other, in the order they were asked for.
 
-        If cancelled, the work is done all the same.
+        If cancelled, the work is done all the same: a cancelled future would take it out of the thread's queue.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, self._connection)
+        asked = asyncio.get_running_loop().run_in_executor(self._thread, work, self._connection)
+        return await asyncio.shield(asked)
 
 
 @asynccontextmanager

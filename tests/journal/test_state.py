@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -179,3 +180,23 @@ async def test_the_file_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
         with_exporters(state)
         await state.flush()
         assert {entry.stat().st_mode & 0o777 for entry in os.scandir(tmp_path)} == {0o600}
+
+
+async def test_what_a_cancelled_question_had_with_it_is_committed(tmp_path: Path) -> None:
+    """A question takes along all that changed before it; it may be cancelled while the disk is still busy."""
+    path = tmp_path / "state.db"
+    busy = threading.Event()
+    async with open_state(path, Counters()) as state:
+        with_exporters(state)
+        working = asyncio.ensure_future(state._database.run(lambda _connection: busy.wait(30)))
+        await asyncio.sleep(0)
+        state.confirm("main", "store", "t", 4, Counter({DELIVERED: 3}))
+        asking = asyncio.ensure_future(state.part_heads("main"))
+        await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.wait([asking])
+        busy.set()
+        await working
+    async with open_state(path, Counters()) as state:
+        assert state.position("main", "store", "t") == 4
+        assert state.ledger == {(ACCOUNT, Outcome.DELIVERED, ""): 3}
