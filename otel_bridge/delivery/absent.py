@@ -43,7 +43,7 @@ class Absent:
     async def expire_open(self, pipeline: str) -> None:
         """Move the start of a pipeline that is not assembled: nobody makes parts of what is still in none."""
         exporters = self._state.settled_exporters(pipeline)
-        end_seq = max(known.end_seq for known in exporters.values())
+        end_seq = max((known.end_seq for known in exporters.values()), default=0)
         low_seq, scanned_seq = self._state.assembly[pipeline]
         next_seq = self._journal.next_seq
         accounted = await self._state.accounted(pipeline) if low_seq < end_seq else Counter[int]()

@@ -148,7 +148,8 @@ def _count(facts: _Facts, journal: Reader, gather: Gather) -> Audit:
         outcomes[account][outcome] += items
         if reason:
             reasons[account][f"{outcome}:{reason}"] += items
-    accepted = accounts(facts.exporters, facts.base, journal.accepted())
+    _, appended = journal.accepted()
+    accepted = accounts(facts.exporters, facts.base, appended)
     return Audit(
         tuple(
             Line(

@@ -76,10 +76,10 @@ class Delivery:
 
     def _begin(self) -> tuple[int, Mapping[tuple[str, str, Signal], int]]:
         """Where exporters begin that were never here before, and what had been accepted until there."""
-        accepted = self._journal.accepted()
+        next_seq, accepted = self._journal.accepted()
         held_seq, held = self._journal.held()
-        if self._state.registered or held_seq == self._journal.next_seq:
-            return self._journal.next_seq, accepted
+        if self._state.registered or held_seq == next_seq:
+            return next_seq, accepted
         logger("delivery").warning(
             "the journal is not empty and nothing is known of it: all that is in it will be delivered, some maybe again"
         )
@@ -180,7 +180,8 @@ class Delivery:
 
     def waiting(self) -> dict[Account, int]:
         """Accepted items that have no outcome yet, by exporter, tenant and signal."""
-        waiting = self._state.accounts(self._journal.accepted())
+        _, accepted = self._journal.accepted()
+        waiting = self._state.accounts(accepted)
         for (account, _, _), items in self._state.ledger.items():
             waiting[account] = waiting.get(account, 0) - items
         return waiting
@@ -209,9 +210,10 @@ class Delivery:
     async def _add(self, pipeline: str, exporter: str, destination: _Destination, *, settled: bool) -> None:
         async with self._changing:
             is_new = (pipeline, exporter) not in self._state.registered
-            start_seq = self._begin_seq if is_new else self._journal.next_seq
-            accepted = _of(pipeline, self._begin_accepted if is_new else self._journal.accepted())
-            self._state.register(pipeline, exporter, settled=settled, start_seq=start_seq, accepted=accepted)
+            start_seq, accepted = (self._begin_seq, self._begin_accepted) if is_new else self._journal.accepted()
+            self._state.register(
+                pipeline, exporter, settled=settled, start_seq=start_seq, accepted=_of(pipeline, accepted)
+            )
             self._destinations[pipeline, exporter] = destination
         await self._state.flush()
         serve = partial(self._serve, pipeline, exporter, destination)
@@ -243,12 +245,11 @@ class Delivery:
             await self.tidy()
 
     async def _expire_absent(self) -> None:
-        accepted = self._journal.accepted()
         for (pipeline, exporter), known in list(self._state.registered.items()):
             if (pipeline, exporter) in self._destinations:
                 continue
             if known.end_seq == NEVER:
-                end_seq = self._journal.next_seq
+                end_seq, accepted = self._journal.accepted()
                 self._state.unregister(pipeline, exporter, end_seq=end_seq, accepted=_of(pipeline, accepted))
             self._tell_absent(pipeline, exporter)
             await self._absent.expire(pipeline, exporter, self._state.registered[pipeline, exporter])

@@ -85,8 +85,9 @@ class Journal(Protocol):
         """The tenants that have durable entries of the pipeline here (below `end_seq`), with the highest sequence
         number of each. What this tells of, `scan` gives."""
 
-    def accepted(self) -> dict[tuple[str, str, Signal], int]:
-        """(pipeline, tenant, signal) → items ever appended, trimmed ones included."""
+    def accepted(self) -> tuple[int, dict[tuple[str, str, Signal], int]]:
+        """`next_seq`, and (pipeline, tenant, signal) → items ever appended below it, trimmed ones included: both as of
+        one moment, while entries are being appended."""
 
     def held(self) -> tuple[int, dict[tuple[str, str, Signal], int]]:
         """Where the entries that have not been trimmed begin, and their items as in `accepted`."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from threading import Lock
 
 from otel_bridge.batch import Signal
 from otel_bridge.errors import FilesError
@@ -26,6 +27,7 @@ class Reader:
         self._segments = segments
         self._next_seq = next_seq
         self._counters = counters
+        self._showing = Lock()  # held while what has become durable is added, all of it
 
     @property
     def next_seq(self) -> int:
@@ -83,15 +85,17 @@ class Reader:
             last |= segment.last_seqs(pipeline, end_seq)
         return last
 
-    def accepted(self) -> dict[tuple[str, str, Signal], int]:
-        """(pipeline, tenant, signal) → items ever appended, trimmed ones included."""
+    def accepted(self) -> tuple[int, dict[tuple[str, str, Signal], int]]:
+        """`next_seq`, and (pipeline, tenant, signal) → items ever appended below it, trimmed ones included: both as of
+        one moment, while entries are being appended."""
         total: ItemCounts = {}
-        for segment in self._segments:
-            if segment.base is not None:
-                total = dict(segment.base)
-            for owner, items in list(segment.items.items()):
-                total[owner] = total.get(owner, 0) + items
-        return total
+        with self._showing:
+            for segment in self._segments:
+                if segment.base is not None:
+                    total = dict(segment.base)
+                for owner, items in segment.items.items():
+                    total[owner] = total.get(owner, 0) + items
+            return self._next_seq, total
 
     def held(self) -> tuple[int, dict[tuple[str, str, Signal], int]]:
         """Where the entries that have not been trimmed begin, and their items as in `accepted`."""

@@ -27,7 +27,6 @@ from otel_bridge.journal.record import (
     MOST_NAME_BYTES,
     RECORD_BYTES,
     Head,
-    ItemCounts,
     Record,
     pack_counts,
     pack_head,
@@ -268,10 +267,11 @@ class Segments(Reader):
         except OSError as error:
             self._abandon(segment, fd)
             return self._failed(error)
-        for record, length in records:
-            segment.add(record, segment.size, length)
-            segment.size += length
-        self._next_seq = seq
+        with self._showing:
+            for record, length in records:
+                segment.add(record, segment.size, length)
+                segment.size += length
+            self._next_seq = seq
         self._failures = 0
         return None
 
@@ -319,7 +319,7 @@ class Segments(Reader):
         if last and last.first_seq == self._next_seq:  # it is empty: replace it
             before, follows = before[:-1], last.follows
         head = Head(os.urandom(8), self._next_seq, follows)
-        base: ItemCounts = self.accepted()
+        _, base = self.accepted()
         counts = pack_counts(head.marker, head.first_seq, base)
         path = Segment.path_in(self._directory, head.first_seq)
         content = [pack_head(head), counts, counts]
