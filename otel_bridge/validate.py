@@ -38,8 +38,8 @@ TIME_REPAIRED = "otel_bridge.time_repaired"
 TRUNCATED = "otel_bridge.truncated"
 TRUNCATED_ATTRS = "otel_bridge.truncated_attrs"
 RESERVED = frozenset((TENANT, TIME_REPAIRED, TRUNCATED, TRUNCATED_ATTRS))
-UNSAFE = frozenset(("__proto__", "prototype"))  # as a part of a key; each of the ways to JavaScript's has one
-LOOKED_AT = re.compile(b"|".join(re.escape(name.encode()) for name in sorted(RESERVED | UNSAFE)))
+UNSAFE = ("__proto__", "constructor.prototype")  # the ways from a key to what all objects of JavaScript share
+LOOKED_AT = re.compile(b"|".join(re.escape(name.encode()) for name in sorted({*RESERVED, *UNSAFE})))
 """Where one of these comes, be it in a text only, the careful look is taken."""
 
 Attributes: TypeAlias = RepeatedCompositeFieldContainer[KeyValue]
@@ -153,7 +153,7 @@ def _owners(request: Request) -> Iterator[Attributed]:
 
 
 def _unsafe_keys(owner: Attributed) -> int:
-    return sum(not UNSAFE.isdisjoint(attribute.key.split(".")) for attribute in owner.attributes)
+    return sum(any(f".{way}." in f".{attribute.key}." for way in UNSAFE) for attribute in owner.attributes)
 
 
 # The quick look: True only where nothing needs mending. Everything in it is paid for every span.
