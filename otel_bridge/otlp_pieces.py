@@ -27,39 +27,39 @@ def cut(wire: bytes, most: int = PIECE_BYTES) -> list[bytes]:
     if len(wire) <= most:
         return [wire]
     try:
-        return list(_cut(wire, most, 0))
+        return list(_cut(memoryview(wire), most, 0))
     except _UncuttableError:
         return [wire]
 
 
-def _cut(block: bytes, most: int, level: int) -> Iterator[bytes]:
+def _cut(block: memoryview, most: int, level: int) -> Iterator[bytes]:
     """The block as several of its own kind; all that is not repeated stands in each."""
     places, common = _fields(block, REPEATED[level])
     room = max(most, 4 * len(common))  # or large attributes of a resource, in each of many pieces, would be a bomb
-    held: list[bytes] = []
+    held: list[memoryview] = []
     size = 0
     for begin, start, end in zip(places[::3], places[1::3], places[2::3], strict=True):
         if size and size + end - begin > room:
-            yield common + b"".join(held)
+            yield b"".join((common, *held))
             held, size = [], 0
         if end - begin > room and level + 1 < len(REPEATED):
             tag = bytes([REPEATED[level] << 3 | LENGTH])
             for part in _cut(block[start:end], room, level + 1):
-                yield common + tag + _varint(len(part)) + part
+                yield b"".join((common, tag, _varint(len(part)), part))
         else:
             held.append(block[begin:end])
             size += end - begin
     if held or not places:
-        yield common + b"".join(held)
+        yield b"".join((common, *held))
 
 
-def _fields(block: bytes, repeated: int) -> "tuple[array[int], bytes]":
+def _fields(block: memoryview, repeated: int) -> "tuple[array[int], bytes]":
     """Where each repeated field begins, where its content does, where it ends, one after the other; all other bytes.
 
     An array, as a tuple for each would be many thousands of objects for the garbage collector to walk through.
     """
     places = array("Q")
-    others: list[bytes] = []
+    others: list[memoryview] = []
     at, size = 0, len(block)
     wanted = repeated << 3 | LENGTH
     while at < size:
@@ -83,7 +83,7 @@ def _fields(block: bytes, repeated: int) -> "tuple[array[int], bytes]":
     return places, b"".join(others)
 
 
-def _read_varint(block: bytes, at: int) -> tuple[int, int]:
+def _read_varint(block: memoryview, at: int) -> tuple[int, int]:
     value = shift = 0
     for byte in block[at : at + MOST_VARINT_BYTES]:
         at += 1
