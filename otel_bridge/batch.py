@@ -60,7 +60,7 @@ def count_items(request: Request) -> int:
 class Batch:
     """Read-only by contract: others hold the same one. To change spans, take `editable()` and make a new batch."""
 
-    __slots__ = ("_item_count", "_request", "_wire", "signal", "tenant")
+    __slots__ = ("_item_count", "_parts", "_request", "_wire", "signal", "tenant")
 
     def __init__(
         self,
@@ -76,6 +76,7 @@ class Batch:
         self._wire = wire
         self._request = request
         self._item_count = item_count
+        self._parts: Sequence[Batch] = ()
 
     @classmethod
     def from_wire(
@@ -89,6 +90,13 @@ class Batch:
         """Wrap a decoded request, which belongs to the batch from now on."""
         signal = next(signal for signal, kind in REQUESTS.items() if isinstance(request, kind))
         return cls(signal, tenant, request=request, item_count=item_count)
+
+    @classmethod
+    def of_parts(cls, parts: Sequence["Batch"], like: "Batch") -> "Batch":
+        """A large batch that is held in parts, none of which is large; of the signal and the tenant of `like`."""
+        whole = cls(like.signal, like.tenant, item_count=sum(part.item_count for part in parts))
+        whole._parts = parts
+        return whole
 
     @classmethod
     def merge(cls, batches: Sequence["Batch"]) -> "Batch":
@@ -110,7 +118,8 @@ class Batch:
     def wire(self) -> bytes:
         """The batch as the bytes of an OTLP export request."""
         if self._wire is None:
-            assert self._request is not None  # noqa: S101 - one of the two is always there
+            if self._request is None:
+                return b"".join(part.wire for part in self._parts)  # not kept: that would be twice the memory
             self._wire = self._request.SerializeToString()
         return self._wire
 
@@ -123,7 +132,7 @@ class Batch:
         """
         if self._request is None:
             try:
-                self._request = REQUESTS[self.signal].FromString(self._wire or b"")
+                self._request = REQUESTS[self.signal].FromString(self.wire)
             except DecodeError as error:
                 raise MalformedError(f"not an OTLP {self.signal} request: {error}") from error
         return self._request
@@ -135,13 +144,18 @@ class Batch:
             self._item_count = count_items(self.request)
         return self._item_count
 
+    @property
+    def parts(self) -> Sequence["Batch"]:
+        """The same items in the batches that a large one was made of, in their order; of any other, itself alone."""
+        return self._parts or (self,)
+
     def editable(self) -> Request:
         """A deep copy of the request, to change and to hand on in a new batch."""
         copy = REQUESTS[self.signal]()
-        if self._wire is not None:
-            copy.MergeFromString(self._wire)
+        if self._request is None or self._wire is not None:
+            copy.MergeFromString(self.wire)
         else:
-            copy.CopyFrom(self.request)  # type: ignore[arg-type]  # both are of the signal's own type
+            copy.CopyFrom(self._request)  # type: ignore[arg-type]  # both are of the signal's own type
         return copy
 
     def __repr__(self) -> str:

@@ -14,29 +14,39 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from otel_bridge.batch import REQUESTS, Batch, Signal
+from otel_bridge.batch import REQUESTS, Batch, Signal, count_items
 from otel_bridge.errors import MalformedError
+from otel_bridge.otlp_pieces import cut
 from otel_bridge.telemetry import Counters
 
 MAX_BYTES = 16 << 20  # of a request that is repaired: two bytes may be a value to look at, so this may take seconds
 
 
 def decode(signal: Signal, wire: bytes, counters: Counters) -> Batch:
-    """A batch whose request is decoded; text that is no UTF-8 is repaired and counted `repaired{what=utf8}`.
+    """A batch whose request is decoded, a large one in parts; text that is no UTF-8 is repaired and counted.
 
-    A repair may take seconds: not for the event loop.
+    The counter is `repaired{what=utf8}`. A repair may take seconds: not for the event loop.
 
     Raises:
         MalformedError: the bytes are no OTLP request of this signal, or are more than are repaired.
     """
+    decoded = [_decode(signal, piece) for piece in cut(wire)]
+    if repaired := sum(was_repaired for _, was_repaired in decoded):
+        counters.add("repaired", repaired, what="utf8")
+    first, *others = parts = [batch for batch, _ in decoded]
+    return Batch.of_parts(parts, like=first) if others else first
+
+
+def _decode(signal: Signal, wire: bytes) -> tuple[Batch, bool]:
+    """The batch, and whether its text had to be repaired."""
     batch = Batch.from_wire(signal, wire)
     try:
         _ = batch.request
     except MalformedError:
         batch = Batch.from_wire(signal, repair_utf8(signal, wire))
         _ = batch.request
-        counters.add("repaired", what="utf8")
-    return batch
+        return batch, True
+    return batch, False
 
 
 def repair_utf8(signal: Signal, wire: bytes) -> bytes:
@@ -48,7 +58,7 @@ def repair_utf8(signal: Signal, wire: bytes) -> bytes:
     try:
         request = _without_text(signal).FromString(wire)
     except DecodeError as error:
-        raise MalformedError(f"not an OTLP {signal} request: {error}") from None
+        raise MalformedError(f"not an OTLP {signal} request: {error}{_hint(signal, wire)}") from None
     if len(wire) > MAX_BYTES:
         raise MalformedError(
             f"not an OTLP {signal} request: there is text in it that is no UTF-8, which is repaired only in requests "
@@ -56,6 +66,19 @@ def repair_utf8(signal: Signal, wire: bytes) -> bytes:
         )
     _mend(request, REQUESTS[signal].DESCRIPTOR)
     return request.SerializeToString()
+
+
+def _hint(signal: Signal, wire: bytes) -> str:
+    """That bytes which are no request of one signal are one of another: the three share their field numbers."""
+    for other in Signal:
+        if other is not signal:
+            try:
+                found = count_items(REQUESTS[other].FromString(wire))
+            except DecodeError:
+                continue
+            if found:
+                return f"; it looks like {other}, which have a door of their own"
+    return ""
 
 
 @cache

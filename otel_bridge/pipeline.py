@@ -185,7 +185,8 @@ async def _open_door(plan: Plan, pipeline: str, host: Callable[[str], Host], sta
     """The span processors of a pipeline; what passes them is collected, to be appended in one commit."""
 
     async def arrive(batch: Batch) -> None:
-        _entries.get().append((pipeline, batch))
+        # What comes in parts stays in parts, or whoever reads it back would have to decode all of it in one go.
+        _entries.get().extend((pipeline, part) for part in batch.parts)
 
     chain: Consume = arrive
     for planned in reversed(plan.processors_of(pipeline, Kind.SPAN_PROCESSOR)):

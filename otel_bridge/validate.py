@@ -7,7 +7,7 @@ counted `repaired{what}`; what is mended here is written down, so it is the same
 import re
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import orjson
@@ -38,7 +38,9 @@ TIME_REPAIRED = "otel_bridge.time_repaired"
 TRUNCATED = "otel_bridge.truncated"
 TRUNCATED_ATTRS = "otel_bridge.truncated_attrs"
 RESERVED = frozenset((TENANT, TIME_REPAIRED, TRUNCATED, TRUNCATED_ATTRS))
+UNSAFE = ("__proto__", "constructor.prototype")  # the ways from a key to what all objects of JavaScript share
 RESERVED_ON_WIRE = re.compile(b"|".join(re.escape(name.encode()) for name in sorted(RESERVED)))
+UNSAFE_ON_WIRE = tuple(way.encode() for way in UNSAFE)  # not in the pattern: it is fast as all of it begins the same
 
 Attributes: TypeAlias = RepeatedCompositeFieldContainer[KeyValue]
 Repairs: TypeAlias = Counter[str]
@@ -71,9 +73,35 @@ async def admit(batch: Batch, transport: str, consume: Consume, counters: Counte
 
 
 def check(batch: Batch, transport: str, counters: Counters) -> tuple[Batch, list[Omitted]]:
-    """The part of `admit` that only computes, for a thread."""
+    """The part of `admit` that only computes, for a thread; what came in parts stays in parts."""
     counters.add("received", batch.item_count, signal=batch.signal, transport=transport)
-    return validate(batch, time.time_ns(), counters)
+    received_ns = time.time_ns()
+    if len(batch.parts) == 1 or _repeats_across(batch.parts):
+        return validate(batch, received_ns, counters)
+    parts: list[Batch] = []
+    rejected: list[Omitted] = []
+    for part in batch.parts:
+        checked, omitted = validate(part, received_ns, counters)
+        rejected += omitted
+        if checked.item_count:
+            parts.append(checked)
+    return Batch.of_parts(parts, like=batch), rejected
+
+
+def _repeats_across(parts: Sequence[Batch]) -> bool:
+    """Whether a span id comes twice: whether the spans are the same is seen only when looking at all together."""
+    requests = [part.request for part in parts]
+    ids = [key for request in requests if isinstance(request, ExportTraceServiceRequest) for key in _ids(request)]
+    return len(set(ids)) < len(ids)
+
+
+def _ids(request: ExportTraceServiceRequest) -> Iterator[bytes]:
+    return (
+        span.trace_id + span.span_id
+        for block in request.resource_spans
+        for scoped in block.scope_spans
+        for span in scoped.spans
+    )
 
 
 def validate(batch: Batch, received_ns: int, counters: Counters) -> tuple[Batch, list[Omitted]]:
@@ -85,7 +113,7 @@ def validate(batch: Batch, received_ns: int, counters: Counters) -> tuple[Batch,
         MalformedError: the batch's bytes are no OTLP request.
     """
     large = len(batch.wire) > MAX_VALUE_BYTES  # below it, no single value can be too large
-    if not RESERVED_ON_WIRE.search(batch.wire) and _sound(batch.request, large):
+    if not _speaks_of_keys(batch.wire) and _sound(batch.request, large):
         return batch, []
     repairs: Repairs = Counter()
     rejected: list[Omitted] = []
@@ -96,11 +124,41 @@ def validate(batch: Batch, received_ns: int, counters: Counters) -> tuple[Batch,
         _mend_logs(mended, received_ns, repairs)
     for what, times in repairs.items():
         counters.add("repaired", times, what=what)
+    if unsafe := sum(map(_unsafe_keys, _owners(mended))):
+        counters.add("unsafe_key", unsafe)  # what is done about them is the destination's
     for omitted in rejected:
         counters.add("rejected", reason=omitted.reason)
     if not repairs and not rejected:
         return batch, []
     return Batch.from_request(mended, tenant=batch.tenant), rejected
+
+
+def _owners(request: Request) -> Iterator[Attributed]:
+    """All that has attributes of its own, but for metrics."""
+    if isinstance(request, ExportTraceServiceRequest):
+        for block in request.resource_spans:
+            yield block.resource
+            for scoped in block.scope_spans:
+                yield scoped.scope
+                for span in scoped.spans:
+                    yield span
+                    yield from span.events
+                    yield from span.links
+    elif isinstance(request, ExportLogsServiceRequest):
+        for logs in request.resource_logs:
+            yield logs.resource
+            for scoped_logs in logs.scope_logs:
+                yield scoped_logs.scope
+                yield from scoped_logs.log_records
+
+
+def _unsafe_keys(owner: Attributed) -> int:
+    return sum(any(f".{way}." in f".{attribute.key}." for way in UNSAFE) for attribute in owner.attributes)
+
+
+def _speaks_of_keys(wire: bytes) -> bool:
+    """Whether a key that the careful look is for may be in it, or only a text that speaks of one."""
+    return RESERVED_ON_WIRE.search(wire) is not None or any(way in wire for way in UNSAFE_ON_WIRE)
 
 
 # The quick look: True only where nothing needs mending. Everything in it is paid for every span.
@@ -112,7 +170,10 @@ def _sound(request: Request, large: bool) -> bool:
     if isinstance(request, ExportLogsServiceRequest):
         return all(
             _sound_owner(block.resource, large)
-            and all(_sound_log(record, large) for scoped in block.scope_logs for record in scoped.log_records)
+            and all(
+                _sound_owner(scoped.scope, large) and all(_sound_log(record, large) for record in scoped.log_records)
+                for scoped in block.scope_logs
+            )
             for block in request.resource_logs
         )
     return True
@@ -136,6 +197,8 @@ def _sound_spans(request: ExportTraceServiceRequest, large: bool) -> bool:
         if not _sound_owner(block.resource, large):
             return False
         for scoped in block.scope_spans:
+            if not _sound_owner(scoped.scope, large):
+                return False
             for span in scoped.spans:
                 if not _sound_span(span, large):
                     return False
@@ -209,13 +272,7 @@ def _mend_spans(
 
 
 def _ids_used_twice(request: ExportTraceServiceRequest) -> set[bytes]:
-    times = Counter(
-        span.trace_id + span.span_id
-        for block in request.resource_spans
-        for scoped in block.scope_spans
-        for span in scoped.spans
-    )
-    return {key for key, count in times.items() if count > 1}
+    return {key for key, count in Counter(_ids(request)).items() if count > 1}
 
 
 def _is_repeat(span: Span, seen: set[bytes], counters: Counters) -> bool:
@@ -289,6 +346,9 @@ def _mend_log(record: LogRecord, received_ns: int, repairs: Repairs) -> None:
         record.span_id = b""
         repairs["log_span_id"] += 1
     _mend_attributes(record, repairs)
+    if _truncate(record.body):
+        record.attributes.add(key=TRUNCATED, value=AnyValue(bool_value=True))
+        repairs["log_body"] += 1
     if not record.time_unix_nano and not record.observed_time_unix_nano:
         record.observed_time_unix_nano = received_ns
         record.attributes.add(key=TIME_REPAIRED, value=AnyValue(bool_value=True))

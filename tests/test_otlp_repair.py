@@ -1,10 +1,12 @@
 """Text that is no UTF-8 costs its bad bytes, and nothing else changes."""
 
 import contextlib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otel_bridge.batch import Signal
@@ -75,6 +77,35 @@ def test_any_bytes_are_read_or_refused(wire: bytes) -> None:
 def test_one_wrong_byte_anywhere(at: int, byte: int) -> None:
     with contextlib.suppress(MalformedError):
         decode(Signal.TRACES, WIRE[:at] + bytes([byte]) + WIRE[at + 1 :], Counters())
+
+
+@pytest.mark.parametrize(
+    ("signal", "other", "wire"),
+    [
+        (Signal.LOGS, "traces", WIRE),
+        (
+            Signal.TRACES,
+            "logs",
+            ExportLogsServiceRequest(
+                resource_logs=[{"scope_logs": [{"log_records": [{"trace_id": b"t" * 16}]}]}]
+            ).SerializeToString(),
+        ),
+    ],
+)
+def test_what_is_for_another_door_is_told_so(signal: Signal, other: str, wire: bytes) -> None:
+    """All three signals have the same field numbers, so an exporter's wrong address looks like damage."""
+    with pytest.raises(MalformedError, match=f"; it looks like {other}, which have a door of their own"):
+        decode(signal, wire, Counters())
+
+
+@pytest.mark.parametrize("file", sorted((Path(__file__).parent / "corpus").glob("plain-*/00[12].traces.pb")), ids=str)
+@given(data=st.data())
+def test_cut_off_anywhere_it_never_holds_more(file: Path, data: st.DataObject) -> None:
+    """A beginning may be a whole request, as protobuf has it."""
+    wire = file.read_bytes()
+    items = decode(Signal.TRACES, wire, Counters()).item_count
+    with contextlib.suppress(MalformedError):
+        assert decode(Signal.TRACES, wire[: data.draw(st.integers(0, len(wire)))], Counters()).item_count <= items
 
 
 def test_more_than_the_limit_is_not_repaired() -> None:

@@ -24,6 +24,7 @@ from otel_bridge.component import (
 )
 from otel_bridge.config import Config
 from otel_bridge.errors import FilesError, RetryableError
+from otel_bridge.journal.reader import read_segments
 from otel_bridge.model import Translation
 from otel_bridge.pipeline import running
 from otel_bridge.plan import PipelineConfig, Plan, Planned, ServiceConfig
@@ -169,6 +170,21 @@ async def test_each_pipeline_gets_what_its_own_processors_let_through(world: Wor
         await until(lambda: delivered(bridge.status(), "clean/whole") == 0)
 
     assert world.observed == ["good"]
+
+
+async def test_what_comes_in_parts_is_written_in_parts(world: World, tmp_path: Path) -> None:
+    """All or none of them, and nobody who reads them back has to decode all in one go."""
+    plan = world.plan(tmp_path, main=PipelineConfig(receivers=["door"], exporters=["sink"]))
+    parts = [spans(name) for name in ("one", "two", "three")]
+    async with running(plan) as bridge:
+        assert world.knock
+        await world.knock(Batch.of_parts(parts, like=parts[0]))
+        await until(lambda: sum(batch.item_count for batch in world.batches) == 3)
+        await until(lambda: delivered(bridge.status(), "main/sink") == 0)
+
+    assert [entry.batch.wire for entry in read_segments(tmp_path / "journal").scan(0, "main", max_bytes=1 << 20)] == [
+        part.wire for part in parts
+    ]
 
 
 async def test_nothing_is_ready_twice_on_one_data_dir(world: World, tmp_path: Path) -> None:

@@ -203,6 +203,31 @@ def test_attributes_are_bounded_in_number_and_key() -> None:
     assert checked.repaired("attribute_key") == 1
 
 
+def test_scopes_are_bounded_as_all_others() -> None:
+    scope = {"name": "s", "attributes": [attribute(str(number)) for number in range(1030)]}
+    request = ExportTraceServiceRequest(resource_spans=[{"scope_spans": [{"scope": scope, "spans": [span()]}]}])
+    checked = Checked(Batch.from_request(request, tenant="acme"))
+
+    mended = ExportTraceServiceRequest.FromString(checked.batch.wire).resource_spans[0].scope_spans[0].scope
+    assert (len(mended.attributes), mended.dropped_attributes_count) == (1024, 6)
+
+
+def test_a_large_log_body_is_cut_and_marked() -> None:
+    checked = Checked(logs(LogRecord(time_unix_nano=1, body={"string_value": "é" * MIB})))
+
+    assert checked.log.body.string_value == "é" * (MIB // 2)
+    assert [one.key for one in checked.log.attributes] == ["otel_bridge.truncated"]
+    assert checked.repaired("log_body") == 1
+
+
+def test_keys_that_act_in_javascript_are_counted_and_kept() -> None:
+    odd = [attribute("a.__proto__.b"), attribute("constructor.prototype"), attribute("fine", "__proto__")]
+    checked = Checked(spans(span(attributes=odd, events=[{"attributes": odd[:1]}]), resource=odd[:2]))
+
+    assert checked.untouched
+    assert checked.counters.value("unsafe_key") == 5
+
+
 def test_the_last_of_two_attributes_of_one_name_wins() -> None:
     checked = Checked(spans(span(attributes=[attribute("a", "1"), attribute("b"), attribute("a", "2")])))
     assert [(one.key, one.value.string_value) for one in checked.spans[0].attributes] == [("a", "2"), ("b", "v")]

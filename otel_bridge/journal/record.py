@@ -34,6 +34,7 @@ RECORD_BYTES = START.size + BODY.size
 COUNTS = 0  # the kind of a record that holds item counts; the others are signals
 KINDS = {Signal.TRACES: 1, Signal.LOGS: 2, Signal.METRICS: 3}
 SIGNALS = {kind: signal for signal, kind in KINDS.items()}
+KNOWN_KINDS = {COUNTS, *SIGNALS}
 
 
 class Head(NamedTuple):
@@ -127,7 +128,12 @@ def read_record(raw: bytes, marker: bytes) -> Record | None:
     )
     tenant_at = RECORD_BYTES + pipeline_length
     wire_at = tenant_at + tenant_length
-    pipeline, tenant = raw[RECORD_BYTES:tenant_at].decode(), raw[tenant_at:wire_at].decode()
+    if wire_at > len(raw) or kind not in KNOWN_KINDS:
+        return None
+    try:
+        pipeline, tenant = raw[RECORD_BYTES:tenant_at].decode(), raw[tenant_at:wire_at].decode()
+    except UnicodeDecodeError:
+        return None
     return Record(seq, received_ns, items, member, members, pipeline, tenant, kind, raw[wire_at:])
 
 
@@ -137,9 +143,12 @@ def pack_counts(marker: bytes, first_seq: int, counts: ItemCounts) -> bytes:
     return pack_record(marker, record) + record.wire
 
 
-def read_counts(record: Record) -> ItemCounts:
-    """What `pack_counts` was given."""
-    return counts_from(orjson.loads(record.wire))
+def read_counts(record: Record) -> ItemCounts | None:
+    """What `pack_counts` was given; None if that cannot be read."""
+    try:
+        return counts_from(orjson.loads(record.wire))
+    except (TypeError, ValueError):
+        return None
 
 
 def count_rows(counts: ItemCounts) -> list[tuple[str, str, str, int]]:

@@ -17,6 +17,7 @@ from otel_bridge.model import Json
 
 MAX_DEPTH = 64  # deeper values cannot come over the wire (protobuf stops at 100 messages), and JSON writers refuse them
 TOO_DEEP = "[nested too deeply]"
+NOT_IN_JSON = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}  # as OTLP/JSON writes them
 
 KINDS = {2: "SERVER", 3: "CLIENT", 4: "PRODUCER", 5: "CONSUMER"}  # INTERNAL says nothing
 ERROR_CODE = 2
@@ -33,7 +34,8 @@ def _no_text(value: AnyValue, depth: int = 0) -> Json:
         case "int_value":
             return value.int_value
         case "double_value":
-            return value.double_value if math.isfinite(value.double_value) else str(value.double_value)
+            number = value.double_value
+            return number if math.isfinite(number) else NOT_IN_JSON[str(number)]
         case "bool_value":
             return value.bool_value
         case "array_value":

@@ -384,6 +384,31 @@ def test_a_record_is_read_as_it_was_packed_and_no_flipped_bit_goes_unseen(
     assert form.read_record(raw[:-1], b"12345678") is None
 
 
+PIPELINE_LENGTH = form.START.size + form.BODY.size - 5  # where it lies: two lengths and the kind end the head
+
+
+@pytest.mark.parametrize(
+    ("at", "put"),
+    [
+        (PIPELINE_LENGTH, b"\xff\xff"),  # longer than the record
+        (PIPELINE_LENGTH + 4, b"\x09"),  # no kind that there is
+        (form.RECORD_BYTES, b"\xff"),  # a name that is no text
+    ],
+)
+def test_what_is_no_record_is_none_whatever_its_checksum(at: int, put: bytes) -> None:
+    record = form.Record(1, 5, 1, 0, 1, "main", "acme", 1, b"wire")
+    raw = bytearray(form.pack_record(b"12345678", record) + record.wire)
+    raw[at : at + len(put)] = put
+    raw[8:12] = google_crc32c.value(bytes(raw[form.START.size :])).to_bytes(4, "little")
+
+    assert form.read_record(bytes(raw), b"12345678") is None
+
+
+def test_counts_that_can_not_be_read_are_unknown() -> None:
+    for wire in (b"{", b"5", b'[["main"]]', b'[["main", "acme", "noise", 5]]'):
+        assert form.read_counts(form.Record(1, 0, 0, 0, 1, "", "", form.COUNTS, wire)) is None
+
+
 @pytest.mark.slow
 def test_a_large_backlog_is_ready_at_once(journal_dir: Path) -> None:
     """Only the last segment is read: 256 MiB behind it cost next to nothing. (The promise: 1 GiB in 2 s.)"""

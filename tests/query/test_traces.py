@@ -221,7 +221,7 @@ def test_a_span_shows_its_attributes_until_it_settles(writer: Writer, reader: Op
 
     found = one_observation(reader(), ONE, f"{9:016x}")
     assert (found["metadata"], found["resource"], found["scope"], found["statusMessage"]) == (
-        {"ratio": "nan"}, {"service.name": "agents"}, {"name": "acme"}, "broke",
+        {"ratio": "NaN"}, {"service.name": "agents"}, {"name": "acme"}, "broke",
     )  # fmt: skip
 
 

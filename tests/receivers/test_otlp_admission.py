@@ -1,8 +1,13 @@
 """What may take long is done in the decoding threads: the loop, and with it everybody else, goes on."""
 
+import asyncio
+import gc
 import gzip
-from collections.abc import Callable, Iterator
+import sys
+import time
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -94,3 +99,62 @@ async def test_what_can_not_be_read_is_found_out_in_a_thread(
     with pytest.raises(error):
         await take(threads, raw, **how)
     assert threads.given
+
+
+SENDER = """
+import sys, urllib.request
+body = open(sys.argv[1], "rb").read()
+headers = {"Content-Type": "application/x-protobuf"}
+print(urllib.request.urlopen(urllib.request.Request(sys.argv[2] + "/v1/traces", body, headers)).status)
+"""
+
+
+@pytest.mark.long
+async def test_the_loop_goes_on_while_two_hundred_thousand_spans_come_in(receiving: Any, tmp_path: Path) -> None:
+    """It is late by no more than 50 ms, or what any busy thread costs on this machine just now."""
+    request = ExportTraceServiceRequest()
+    made = request.resource_spans.add().scope_spans.add().spans
+    for number in range(1, 200_001):
+        span = made.add(trace_id=b"t" * 16, span_id=number.to_bytes(8, "big"), name=f"chat {number}")
+        span.start_time_unix_nano, span.end_time_unix_nano = 1, 2
+        span.attributes.add(key="gen_ai.request.model").value.string_value = "gpt-4o"
+    (tmp_path / "body").write_bytes(request.SerializeToString())
+    del request, made, span
+    gc.collect()
+    gc.freeze()  # the test runner's own objects take the garbage collector longer than all the rest
+
+    async def send(url: str) -> None:
+        sender = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", SENDER, str(tmp_path / "body"), url, stdout=asyncio.subprocess.PIPE
+        )
+        assert (await sender.communicate())[0] == b"200\n"
+
+    async with receiving() as taken:
+        for _ in range(3):
+            late_s, took_s = await lateness(send(taken.host.endpoints["http"]))
+            reference_s, _ = await lateness(asyncio.to_thread(busy, took_s))
+            print(f"late by {late_s * 1000:.0f} ms in {took_s:.1f} s; beside a busy thread {reference_s * 1000:.0f} ms")
+            if late_s <= max(0.05, 2 * reference_s):
+                break
+        else:
+            raise AssertionError("three times the loop stood still for too long")
+        assert taken.items % 200_000 == 0
+
+
+def busy(for_s: float) -> None:
+    until = time.monotonic() + for_s
+    while time.monotonic() < until:
+        pass
+
+
+async def lateness(during: Coroutine[Any, Any, None]) -> tuple[float, float]:
+    """The longest that a timer of the loop came late meanwhile, and how long it took; seconds."""
+    began = time.monotonic()
+    running = asyncio.ensure_future(during)
+    latest = 0.0
+    while not running.done():
+        asked = time.monotonic()
+        await asyncio.sleep(0.002)
+        latest = max(latest, time.monotonic() - asked - 0.002)
+    await running
+    return latest, time.monotonic() - began

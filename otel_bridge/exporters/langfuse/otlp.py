@@ -234,7 +234,7 @@ def _write(attributes: "RepeatedCompositeFieldContainer[KeyValue]", said: dict[s
     for key, value in said.items():
         if value is not None:
             pair = attributes.add()
-            pair.key = values.clean(key)
+            pair.key = values.clean(values.safe_key(key))
             _set(pair.value, value)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +16,8 @@ MAX_DEPTH = 64
 MAX_NAME = 1000  # a longer one makes server 3 drop the observation, or the trace's name
 RESERVED = frozenset({"attributes", "resourceAttributes", "scope", "tools"})  # the server's own metadata
 UNSAFE = frozenset({"__proto__", "constructor", "prototype"})  # as a path segment: Langfuse's remote code execution
+
+HUGE_INDEX = re.compile(r"(?<![^.])[0-9]{5,}(?![^.])")  # as a segment: Langfuse drops those above 10,000
 
 
 def dump(value: Any) -> str:
@@ -61,8 +64,13 @@ def clamp(ns: int) -> int:
 
 
 def sound(numbers: dict[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The buckets that Langfuse can count, and the odd ones (NaN, negative): for one of those server 3 drops all."""
+    """The buckets that Langfuse can count, and the odd ones (NaN, negative): for one of those server 3 drops all.
+
+    Where the total is too large to count, none of its parts is counted.
+    """
     buckets = numbers or {}
+    if not 0 <= buckets.get("total", 0) <= MAX_COUNT:
+        return {}, dict(buckets)
     good = {key: n for key, n in buckets.items() if 0 <= n <= MAX_COUNT}
     return good, {key: n for key, n in buckets.items() if key not in good}
 
@@ -86,21 +94,24 @@ def metadata(given: dict[str, Any]) -> dict[str, Any]:
     """Metadata whose keys neither collide with the server's own nor act when it unflattens them."""
     clear = renamed(given, RESERVED)
     shown = dump(clear)
-    if not any(word in shown for word in UNSAFE):
+    if not any(word in shown for word in UNSAFE) and not any(map(HUGE_INDEX.search, clear)):
         return clear
     safe: dict[str, Any] = _safe_keys(clear, MAX_DEPTH)
     return safe
 
 
-def _safe_key(key: str) -> str:
-    return ".".join("_" + segment if segment in UNSAFE else segment for segment in key.split("."))
+def safe_key(key: str) -> str:
+    """A key of which no segment acts when Langfuse unflattens it: into a prototype, or an array of millions."""
+    if not any(word in key for word in UNSAFE) and not HUGE_INDEX.search(key):
+        return key
+    return ".".join(f"_{part}" if part in UNSAFE or HUGE_INDEX.fullmatch(part) else part for part in key.split("."))
 
 
 def _safe_keys(value: Any, depth: int) -> Any:
     if depth == 0:
         return dump(value)
     if isinstance(value, dict):
-        return {_safe_key(str(key)): _safe_keys(item, depth - 1) for key, item in value.items()}
+        return {safe_key(str(key)): _safe_keys(item, depth - 1) for key, item in value.items()}
     if isinstance(value, list):
         return [_safe_keys(item, depth - 1) for item in value]
     return value

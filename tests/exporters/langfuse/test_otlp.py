@@ -174,6 +174,32 @@ def test_keys_that_would_act_when_unflattened_are_defused(observation: Make) -> 
     assert json.loads(written)["b._constructor._prototype.c"] == 2
 
 
+def test_keys_of_attributes_are_defused_too(observation: Make) -> None:
+    """Those of the resource, and those of experiments, which go as they are."""
+    keys = ["a.__proto__.b", "gen_ai.prompt.99999999.content", "gen_ai.prompt.7.content"]
+    odd = observation(
+        1,
+        resource=dict.fromkeys(keys, "x"),
+        metadata={f"langfuse.experiment.{key}": "x" for key in keys} | {keys[1]: "x"},
+    )
+    block = encode(Translation(observations=[odd])).resource_spans[0]
+
+    safe = ["a.___proto__.b", "gen_ai.prompt._99999999.content", "gen_ai.prompt.7.content"]
+    assert [one.key for one in block.resource.attributes] == safe
+    written = {one.key: one.value.string_value for one in block.scope_spans[0].spans[0].attributes}
+    assert {f"langfuse.experiment.{key}" for key in safe} <= written.keys()
+    assert safe[1] in json.loads(written["langfuse.observation.metadata"])
+
+
+def test_a_total_too_large_to_count_counts_nothing(observation: Make) -> None:
+    """Its parts alone would not add up to what the server shows."""
+    counts = {"input": 1, "output": 2**63 - 1, "total": 2**63}
+    row = sent(observation(1, type=ObservationType.GENERATION, usage=counts))[0]
+
+    assert "langfuse.observation.usage_details" not in row.attributes
+    assert json.loads(row.attributes["langfuse.observation.metadata"])["usage_details"]["output"] == 2**63 - 1
+
+
 def test_a_prompt_is_linked_by_name_and_version_together_or_kept_as_metadata(observation: Make) -> None:
     half = observation(1, type=ObservationType.GENERATION, prompt_name="greet")
     assert not [key for key in sent(half)[0].attributes if "prompt" in key]
