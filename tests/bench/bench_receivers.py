@@ -19,7 +19,7 @@ from otel_bridge.batch import Batch, Signal
 from otel_bridge.component import Host
 from otel_bridge.otlp_json import dump
 from otel_bridge.receivers.otlp import OtlpConfig, otlp
-from otel_bridge.telemetry import Counters
+from otel_bridge.telemetry import Counters, configure_logs
 from otel_bridge.validate import validate
 
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
@@ -60,6 +60,7 @@ async def serve() -> None:
     async def consume(batch: Batch) -> None:
         pass
 
+    configure_logs(level="error")  # standard output is for the parent
     config = OtlpConfig(grpc="127.0.0.1:0", http="127.0.0.1:0")
     with tempfile.TemporaryDirectory() as directory:
         host = Host(id="otlp", data_dir=Path(directory))
@@ -84,7 +85,7 @@ async def over_grpc(url: str, body: bytes, _headers: str) -> AsyncIterator[Send]
 async def over_http(url: str, body: bytes, headers: str) -> AsyncIterator[Send]:
     host, _, port = url.removeprefix("http://").rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    head = f"POST /v1/traces HTTP/1.1\r\nHost: bridge\r\nContent-Length: {len(body)}\r\n{headers}\r\n".encode()
+    head = f"POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n{headers}\r\n".encode()
 
     async def send() -> None:
         writer.write(head + body)

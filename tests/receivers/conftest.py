@@ -60,3 +60,10 @@ def receiving(tmp_path: Path) -> Receiving:
             yield taken
 
     return run
+
+
+async def until(so: Callable[[], object]) -> None:
+    """Wait for what nobody tells of."""
+    async with asyncio.timeout(10):
+        while not so():  # noqa: ASYNC110 - there is no event for it
+            await asyncio.sleep(0.001)

@@ -14,11 +14,12 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otel_bridge.batch import Batch, Signal
+from otel_bridge.component import Host
 from otel_bridge.errors import BridgeError, MalformedError, TooLargeError
 from otel_bridge.otlp_json import dump
 from otel_bridge.receivers.otlp.admission import INLINE_BYTES, Admission
+from otel_bridge.receivers.otlp.memory import Memory
 from otel_bridge.receivers.otlp.unpack import gunzip
-from otel_bridge.telemetry import Counters
 
 MAX_BODY = 8 << 20
 
@@ -56,7 +57,7 @@ async def take(threads: Threads, raw: bytes, **how: Any) -> list[Batch]:
     async def consume(batch: Batch) -> None:
         taken.append(batch)
 
-    admission = Admission(consume, Counters(), threads, MAX_BODY, 2 * MAX_BODY)
+    admission = Admission(consume, Host("otlp", Path()), threads, Memory(None, threads), MAX_BODY, 2 * MAX_BODY)
     with admission.holding() as hold:
         await admission.take(Signal.TRACES, raw, hold, transport="http", **how)
     return taken

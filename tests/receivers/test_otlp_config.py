@@ -24,6 +24,12 @@ def test_addresses(endpoint: str) -> None:
         ({"max_body": "1GiB"}, "max_inflight must be at least max_body"),
         ({"max_body": 0}, "greater than 0"),
         ({"max_bdy": 1}, "Extra inputs"),
+        ({"min_rate": 0}, "greater than 0"),
+        ({"allowed_origins": ["*"]}, "as browsers do"),
+        ({"allowed_origins": ["https://*.example"]}, "as browsers do"),
+        ({"allowed_origins": ["https://app.example/page"]}, "as browsers do"),
+        ({"allowed_origins": ["app.example"]}, "as browsers do"),
+        ({"allowed_hosts": ["bridge.example:4318"]}, "should match pattern"),
     ],
 )
 def test_what_can_not_work_is_refused(config: dict[str, Any], said: str) -> None:

@@ -6,8 +6,8 @@ import json
 import random
 import zlib
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from typing import Any, Self
+from pathlib import Path
+from typing import Any
 
 import grpc.aio
 import pytest
@@ -21,81 +21,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from otel_bridge import otlp_json
 from otel_bridge.errors import BridgeError, JournalFullError, ParkedError, RefusedError, RetryableError, TooLargeError
+from otel_bridge.receivers.otlp import admission, http
+from tests.receivers.http1 import JSON, ONE, PROTOBUF, Client, request, spans
 
-PROTOBUF = "application/x-protobuf"
-JSON = "application/json"
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
-
-
-def spans(*names: str) -> ExportTraceServiceRequest:
-    made = [
-        {
-            "trace_id": b"t" * 16,
-            "span_id": (number + 1).to_bytes(8, "big"),
-            "name": name,
-            "start_time_unix_nano": 10,
-            "end_time_unix_nano": 20,
-        }
-        for number, name in enumerate(names)
-    ]
-    return ExportTraceServiceRequest(resource_spans=[{"scope_spans": [{"spans": made}]}])
-
-
-ONE = spans("one").SerializeToString()
-
-
-@dataclass
-class Answer:
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def message(self) -> str:
-        if self.headers["content-type"] == JSON:
-            text: str = json.loads(self.body).get("message", "")
-            return text
-        return str(Status.FromString(self.body).message)
-
-
-class Client:
-    """A connection that says exactly what it is told to."""
-
-    def __init__(self, address: tuple[str, int]) -> None:
-        self.address = address
-
-    async def __aenter__(self) -> Self:
-        self.reader, self.writer = await asyncio.open_connection(*self.address)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.writer.close()
-        await self.writer.wait_closed()
-
-    def say(self, raw: bytes) -> None:
-        self.writer.write(raw)
-
-    async def post(self, body: bytes, path: str = "/v1/traces", method: str = "POST", **headers: str) -> Answer:
-        self.say(request(body, path, method, **headers))
-        return await self.answer()
-
-    async def answer(self) -> Answer:
-        head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
-        first, *lines = head.strip().split("\r\n")
-        headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
-        body = await self.reader.readexactly(int(headers.get("content-length", 0)))
-        return Answer(int(first.split()[1]), headers, body)
-
-    async def closed(self) -> bool:
-        return await self.reader.read() == b""
-
-
-def request(body: bytes, path: str = "/v1/traces", method: str = "POST", **headers: str) -> bytes:
-    given = {"host": "bridge", "content_type": PROTOBUF, "content_length": str(len(body))} | headers
-    lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in given.items() if value)
-    return f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode() + body
-
-
 ZLIB_BOMB = zlib.compress(bytes(50 << 20), 9)
 OPEN_ENDED = zstd.ZstdCompressor()
 ZSTD_WITHOUT_SIZE = OPEN_ENDED.compress(ONE) + OPEN_ENDED.flush()
@@ -140,9 +69,17 @@ async def test_every_form_of_a_request_is_taken(receiving: Any, body: bytes, hea
         (ONE, {"path": "/v1/spans"}, 404, "not_found"),
         (ONE, {"path": "//v1/traces"}, 404, "not_found"),
         (ONE, {"path": "/v1/../v1/traces"}, 404, "not_found"),
+        (ONE, {"path": "/v1/../../etc/passwd"}, 404, "not_found"),
+        (ONE, {"path": "/v1/%74races"}, 404, "not_found"),
+        (ONE, {"path": "/v1/traces/"}, 404, "not_found"),
+        (ONE, {"path": "/v1/traces?token=secret"}, 404, "not_found"),
+        (ONE, {"path": "http://localhost/v1/traces"}, 404, "not_found"),
         (b"", {"path": "/", "method": "GET"}, 404, "not_found"),
         (b"", {"method": "GET"}, 405, "method"),
         (ONE, {"method": "PUT"}, 405, "method"),
+        (ONE, {"method": "PATCH"}, 405, "method"),
+        (b"", {"method": "DELETE"}, 405, "method"),
+        (b"", {"method": "OPTIONS"}, 405, "method"),
         (ONE, {"origin": "https://evil.example"}, 403, "browser_origin"),
         (ONE, {"content_type": ""}, 415, "content_type"),
         (ONE, {"content_type": "text/plain"}, 415, "content_type"),
@@ -152,6 +89,9 @@ async def test_every_form_of_a_request_is_taken(receiving: Any, body: bytes, hea
         (ONE, {"content_length": "", "transfer_encoding": "gzip"}, 400, "malformed_http"),
         (ONE, {"host": ""}, 400, "malformed_http"),
         (ONE, {"x": "y" * 40_000}, 431, "headers_too_large"),
+        (ONE, {"x": "y" * 200_000}, 431, "headers_too_large"),
+        (ONE, {f"x{number}": "y" for number in range(1000)}, 431, "headers_too_large"),
+        (ONE, {"transfer_encoding": "chunked"}, 400, "malformed_http"),
         (bytes(2 << 20), {}, 413, "too_large"),
         (gzip.compress(bytes(50 << 20)), {"content_encoding": "gzip"}, 413, "too_large"),
         (ZLIB_BOMB, {"content_encoding": "deflate"}, 413, "too_large"),
@@ -325,11 +265,27 @@ async def test_expect_100_continue(receiving: Any) -> None:
         assert taken.items == 1
 
 
-async def test_expect_100_continue_is_refused_before_the_body(receiving: Any) -> None:
-    async with receiving(max_body=1000) as taken, Client(taken.address("http")) as client:
-        client.say(request(b"", content_length="1001", expect="100-continue"))
-        assert (await client.answer()).status == 413
-        assert taken.batches == []
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"content_length": "1001"}, 413),
+        ({"content_type": "text/plain"}, 415),
+        ({"content_encoding": "br"}, 415),
+        ({"origin": "https://evil.example"}, 403),
+        ({"host": "evil.example"}, 421),
+        ({"path": "/elsewhere"}, 404),
+    ],
+)
+async def test_what_the_head_says_is_refused_before_the_body(
+    receiving: Any, headers: dict[str, str], status: int
+) -> None:
+    """Whether its sender waits to be asked for the body, or is about to send it."""
+    for expect in ("100-continue", ""):
+        async with receiving(max_body=1000) as taken, Client(taken.address("http")) as client:
+            client.say(request(b"", **{"content_length": "10", "expect": expect} | headers))
+            assert (await client.answer()).status == status
+            assert await client.reader.read() == b"", "and closed"
+            assert taken.batches == []
 
 
 async def test_http_1_0_is_answered_and_closed(receiving: Any) -> None:
@@ -341,14 +297,39 @@ async def test_http_1_0_is_answered_and_closed(receiving: Any) -> None:
         assert taken.items == 1
 
 
-@pytest.mark.parametrize("first", [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\x16\x03\x01\x02\x00\x01"])
-async def test_another_protocol_is_told_so(receiving: Any, first: bytes) -> None:
+async def test_tls_is_told_that_it_is_the_wrong_protocol(receiving: Any) -> None:
     async with receiving() as taken, Client(taken.address("http")) as client:
-        client.say(first)
+        client.say(b"\x16\x03\x01\x02\x00\x01")
         answer = await client.answer()
         assert answer.status == 400
         assert "this port takes OTLP" in answer.message
         assert taken.count("wrong_protocol") == 1
+
+
+async def test_grpc_is_told_that_it_is_the_wrong_port(receiving: Any) -> None:
+    async with receiving() as taken:
+        async with grpc.aio.insecure_channel(taken.host.endpoints["http"].removeprefix("http://")) as channel:
+            with pytest.raises(grpc.aio.AioRpcError, match=r"http1\.x server"):
+                await channel.unary_unary(EXPORT)(ONE)
+        assert taken.count("wrong_protocol") >= 1
+
+
+async def test_the_log_says_what_is_refused_once_in_a_while(
+    receiving: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with receiving() as taken:
+
+        async def refused(times: int) -> int:
+            for _ in range(times):
+                async with Client(taken.address("http")) as client:
+                    client.say(b"\x16\x03\x01\x02\x00\x01")
+                    await client.answer()
+            return capsys.readouterr().err.count('"wrong_protocol"')
+
+        assert await refused(5) == 1
+        monkeypatch.setattr(admission, "SAY_EVERY_S", 0)
+        assert await refused(2) == 2
+        assert taken.count("refused", reason="wrong_protocol") == 7
 
 
 @pytest.mark.parametrize(
@@ -372,6 +353,31 @@ async def test_who_is_too_slow_is_let_go(receiving: Any, sent: bytes, status: in
         assert await client.closed()
 
 
+@pytest.mark.parametrize("body", [b"some", b""])
+async def test_a_body_has_to_keep_its_pace(receiving: Any, body: bytes) -> None:
+    """Long before `body_timeout`."""
+    async with receiving(min_rate=1 << 20, min_rate_after=0.05) as taken, Client(taken.address("http")) as client:
+        client.say(request(b"", content_length="1000") + body)
+        assert (await client.answer()).status == 408
+        assert taken.count("refused", reason="slow_client") == 1
+        assert await client.closed()
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_body_that_keeps_its_pace_has_its_time(receiving: Any, chunked: bool) -> None:
+    async with receiving(min_rate=1, min_rate_after=0.05) as taken, Client(taken.address("http")) as client:
+        if chunked:
+            client.say(request(b"", content_length="", transfer_encoding="chunked") + b"5\r\n" + ONE[:5] + b"\r\n")
+        else:
+            client.say(request(ONE).removesuffix(ONE[5:]))
+        with pytest.raises(TimeoutError):  # five bytes are worth five seconds
+            async with asyncio.timeout(0.15):
+                await client.reader.read()
+        client.say(b"%x\r\n%b\r\n0\r\n\r\n" % (len(ONE) - 5, ONE[5:]) if chunked else ONE[5:])
+        assert (await client.answer()).status == 200
+        assert taken.batches[0].wire == ONE
+
+
 async def test_an_idle_connection_is_closed(receiving: Any) -> None:
     async with receiving(idle_timeout=0.05) as taken, Client(taken.address("http")) as client:
         assert (await client.post(ONE)).status == 200
@@ -384,8 +390,50 @@ async def test_too_many_connections_are_turned_away(receiving: Any) -> None:
         Client(taken.address("http")) as first,
         Client(taken.address("http")) as second,
     ):
-        assert (await second.answer()).status == 503
+        turned_away = await second.answer()
+        assert turned_away.status == 503
+        assert int(turned_away.headers["retry-after"]) >= 1
+        assert await second.closed()
+        assert taken.count("refused", reason="too_many_connections") == 1
         assert (await first.post(ONE)).status == 200
+
+
+async def test_one_machine_does_not_get_all_connections(receiving: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "sharing_address", lambda _: "198.51.100.7")
+    async with (
+        receiving(max_connections_per_address=2) as taken,
+        Client(taken.address("http")) as first,
+        Client(taken.address("http")) as second,
+    ):
+        assert [(await one.post(ONE)).status for one in (first, second)] == [200, 200]
+        async with Client(taken.address("http")) as third:
+            assert (await third.answer()).status == 503
+        second.writer.write_eof()
+        assert await second.closed()
+        async with Client(taken.address("http")) as again:
+            assert (await again.post(ONE)).status == 200
+
+
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+@pytest.mark.slow
+async def test_a_flood_of_connections_leaves_nothing_behind(receiving: Any) -> None:
+    async with receiving(max_connections=20, idle_timeout=0.2, header_timeout=0.2) as taken:
+        async with Client(taken.address("http")) as client:
+            assert (await client.post(ONE)).status == 200
+        before = open_files()
+        async with AsyncExitStack() as stack:
+            flood = [await stack.enter_async_context(Client(taken.address("http"))) for _ in range(300)]
+            assert open_files() < before + 300 + 50, "those that are turned away hold nothing"
+            for client in flood:
+                await client.reader.read()
+            assert open_files() <= before + 300, "idle ones were closed"
+        assert open_files() <= before
+        assert taken.count("refused", reason="too_many_connections") > 0
+        async with Client(taken.address("http")) as client:
+            assert (await client.post(ONE)).status == 200
 
 
 BIG = spans("n" * 560).SerializeToString()
@@ -470,6 +518,48 @@ async def test_a_sender_that_leaves_is_counted_and_its_request_is_taken(receivin
             taken.gate.set()
             assert (await client.answer()).status == 200
         assert taken.items == 1
+
+
+async def test_a_sender_that_resets_is_counted_once_and_its_request_is_taken(receiving: Any) -> None:
+    async with receiving() as taken:
+        taken.gate = asyncio.Event()
+        client = await Client(taken.address("http")).__aenter__()
+        client.say(request(ONE))
+        await taken.waiting.wait()
+        client.reset()
+        taken.gate.set()
+        async with Client(taken.address("http")) as another:
+            assert (await another.post(ONE)).status == 200
+        assert (taken.items, taken.count("client_gone"), taken.count("connection_failures")) == (2, 1, 0)
+
+
+async def test_refusals_do_not_repeat_what_was_sent(receiving: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither to the sender nor in the log."""
+    secret = "sk-very-secret"
+    wrong = [
+        request(secret.encode()),
+        request(b'{"resourceSpans": [{"%b": 5, "scopeSpans": "%b"}]}' % (2 * (secret.encode(),)), content_type=JSON),
+        request(b'{"resourceSpans": "' + secret.encode(), content_type=JSON),
+        request(gzip.compress(secret.encode()), content_encoding="gzip"),
+        request(secret.encode(), content_encoding="gzip"),
+        request(b"", content_encoding=secret),
+        request(b"", content_type=secret),
+        request(b"", host=f"{secret}.example"),
+        request(b"", origin=f"https://{secret}.example"),
+        request(b"", path=f"/{secret}"),
+        request(b"", method="PUT", authorization=secret),
+        secret.encode() + b"\r\n\r\n",
+    ]
+    async with receiving() as taken:
+        for raw in wrong:
+            async with Client(taken.address("http")) as client:
+                client.say(raw)
+                answer = await client.answer()
+                assert answer.status >= 400
+                assert answer.message
+                assert secret.encode() not in answer.body
+                assert len(answer.body) < 1024
+    assert secret not in capsys.readouterr().err
 
 
 async def test_a_bug_behind_the_door_costs_one_connection(receiving: Any) -> None:

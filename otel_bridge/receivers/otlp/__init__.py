@@ -7,13 +7,15 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from otel_bridge.component import Consume, Host, receiver
 from otel_bridge.config import Bytes, Config, Seconds
 from otel_bridge.receivers.otlp.admission import Admission, Close
+from otel_bridge.receivers.otlp.memory import Memory
 
 ENDPOINT = re.compile(r"(\[[0-9a-fA-F:]+\]|[^:/\s]+):([0-9]{1,5})")
+ORIGIN = re.compile(r"https?://(\[[0-9a-fA-F:]+\]|[^:/\s*]+)(:[0-9]{1,5})?")
 
 
 def _endpoint(value: str) -> str:
@@ -27,6 +29,19 @@ Endpoint = Annotated[str, AfterValidator(_endpoint)]
 """`host:port`; port 0 is any free one."""
 
 
+def _origin(value: str) -> str:
+    if ORIGIN.fullmatch(value) is None:
+        raise ValueError("write it as browsers do, like https://app.example or http://localhost:3000; * is not taken")
+    return value.lower()
+
+
+Origin = Annotated[str, AfterValidator(_origin)]
+"""Scheme, host and port of a web page."""
+
+HostName = Annotated[str, StringConstraints(to_lower=True, pattern=r"^[^:/\s]+$")]
+"""A name without scheme and port."""
+
+
 class OtlpConfig(Config):
     """Where to listen, and how much one sender may ask for."""
 
@@ -34,11 +49,17 @@ class OtlpConfig(Config):
     http: Endpoint | None = "127.0.0.1:4318"
     max_body: Bytes = Field(64 << 20, gt=0)  # of one request, after decompression; gRPC: at most max_inflight / 8
     max_inflight: Bytes = Field(128 << 20, gt=0)  # of all requests that have no answer yet
-    max_connections: int = Field(1024, gt=0)  # HTTP
+    max_rss: Bytes | None = None  # of the whole bridge; above it new data waits with its senders
+    max_connections: int = Field(1024, gt=0)  # of each of the two
+    max_connections_per_address: int = Field(256, gt=0)  # HTTP: from one other machine
     header_timeout: Seconds = Field(10, gt=0)  # HTTP: from the first byte of a request to the end of its headers
     body_timeout: Seconds = Field(30, gt=0)  # from there to the end of its body; gRPC: for the whole message
+    min_rate: Bytes = Field(1 << 10, gt=0)  # HTTP: of a body, each second, on average; once it has taken:
+    min_rate_after: Seconds = Field(10, gt=0)
     idle_timeout: Seconds = Field(60, gt=0)  # a connection without a request
     close_timeout: Seconds = Field(2, ge=0)  # for requests that are running when the bridge stops
+    allowed_hosts: tuple[HostName, ...] = ()  # HTTP: names by which it may be asked where it listens on loopback
+    allowed_origins: tuple[Origin, ...] = ()  # HTTP: web pages that may send
 
     @model_validator(mode="after")
     def _consistent(self) -> "OtlpConfig":
@@ -53,14 +74,15 @@ class OtlpConfig(Config):
 async def otlp(config: OtlpConfig, consume: Consume, host: Host) -> AsyncIterator[None]:
     """OTLP over gRPC and HTTP (protobuf and JSON): traces, logs and metrics."""
     threads = ThreadPoolExecutor(2, thread_name_prefix=f"{host.id}-decode")
-    admission = Admission(consume, host.counters, threads, config.max_body, config.max_inflight)
+    memory = Memory(config.max_rss, threads)
+    admission = Admission(consume, host, threads, memory, config.max_body, config.max_inflight)
     closing: list[Close] = []
     try:
         if config.grpc is not None:
             os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it writes to standard error, it raises as well
             from otel_bridge.receivers.otlp.grpc import serve_grpc
 
-            address, close = await serve_grpc(config, config.grpc, admission)
+            address, close = await serve_grpc(config, config.grpc, admission, host)
             closing.append(close)
             host.endpoints["grpc"] = f"http://{address}"
         if config.http is not None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import TypeAlias, TypeVar
 
 from otel_bridge import otlp_json, otlp_repair
 from otel_bridge.batch import RESPONSES, Batch, Response, Signal
-from otel_bridge.component import Consume
+from otel_bridge.component import Consume, Host
 from otel_bridge.errors import (
     BridgeError,
     JournalFullError,
@@ -21,9 +22,10 @@ from otel_bridge.errors import (
     TooLargeError,
 )
 from otel_bridge.model import Omitted
-from otel_bridge.telemetry import Counters
+from otel_bridge.receivers.otlp.memory import Memory
 from otel_bridge.validate import check, summary
 
+SAY_EVERY_S = 10  # of each reason
 INLINE_BYTES = 256 << 10  # decompressed; more is unpacked and decoded in a thread, so that the loop goes on
 
 T = TypeVar("T")
@@ -42,6 +44,10 @@ class BusyError(RetryableError):
     """As many bytes as may be in flight are."""
 
 
+class MemoryFullError(RetryableError):
+    """The bridge has as much memory as it may have."""
+
+
 class SlowError(RetryableError):
     """The request took too long to arrive."""
 
@@ -49,6 +55,7 @@ class SlowError(RetryableError):
 RETRY_REASONS: dict[type[BridgeError], str] = {
     BusyError: "busy",
     JournalFullError: "journal_full",
+    MemoryFullError: "memory",
     SlowError: "slow_client",
 }
 
@@ -84,28 +91,59 @@ def refusal(error: BridgeError) -> Refusal:
     return Refusal("refused", 3, 400, text)
 
 
+class Refusals:
+    """Counts what is refused, by reason, and lets the log say it once in a while: senders repeat their mistakes."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._said_s: dict[str, float] = {}
+
+    def add(self, reason: str, message: str, peer: str) -> None:
+        """Count a refusal.
+
+        reason: a word of ours, of which there are few.
+        peer: the address it came from.
+        """
+        self._host.counters.add("refused", reason=reason)
+        now_s = time.monotonic()
+        if now_s - self._said_s.get(reason, float("-inf")) >= SAY_EVERY_S:
+            self._said_s[reason] = now_s
+            self._host.log.warning("a sender is refused", reason=reason, why=message, sender=peer)
+
+
 class Admission:
     """Takes requests in, from any door; `max_inflight` bounds the bytes of those that are being taken in."""
 
     def __init__(
-        self, consume: Consume, counters: Counters, threads: Executor, max_body: int, max_inflight: int
+        self, consume: Consume, host: Host, threads: Executor, memory: Memory, max_body: int, max_inflight: int
     ) -> None:
+        self.refusals = Refusals(host)
         self._consume = consume
-        self._counters = counters
+        self._counters = host.counters
         self._threads = threads
+        self._memory = memory
         self._max_body = max_body
         self._max_inflight = max_inflight
         self._inflight = 0
 
     @contextmanager
-    def holding(self) -> Iterator[Hold]:
-        """Let a request take bytes into account as they become known; gives them back at the end."""
+    def holding(self, announced: int = 0) -> Iterator[Hold]:
+        """Let a request take bytes into account as they come in; gives them back at the end.
+
+        announced: how many its sender says will come. There has to be room for them now, but room is taken only by
+            what has come: else few who announce much and send little would keep everybody out.
+
+        Raises:
+            BusyError, MemoryFullError: there is no room for it.
+        """
+        if self._memory.full():
+            raise MemoryFullError("the bridge has as much memory as it may have: send again later")
+        self._check(announced)
         held = 0
 
         def hold(size: int) -> None:
             nonlocal held
-            if self._inflight + size > self._max_inflight:
-                raise BusyError(f"{self._inflight} bytes are being taken in already")
+            self._check(size)
             self._inflight += size
             held += size
 
@@ -113,6 +151,10 @@ class Admission:
             yield hold
         finally:
             self._inflight -= held
+
+    def _check(self, size: int) -> None:
+        if self._inflight + size > self._max_inflight:
+            raise BusyError(f"{self._inflight} bytes are being taken in already")
 
     async def take(
         self,
@@ -176,10 +218,10 @@ class Admission:
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
-    def refused(self, error: BridgeError) -> Refusal:
+    def refused(self, error: BridgeError, peer: str) -> Refusal:
         """Count a refusal, and say what to answer."""
         answer = refusal(error)
-        self._counters.add("refused", reason=answer.reason)
+        self.refusals.add(answer.reason, answer.message, peer)
         return answer
 
 

@@ -1,12 +1,16 @@
 """OTLP over gRPC. Raw bytes are taken and decoded by ourselves: grpc would answer UNKNOWN to what it can not decode.
 
 gRPC keeps a whole message in memory before it says how large it is. So it is asked for a few at a time, and the others
-stay with their senders.
+stay with their senders. Nobody can keep the others out by sending slowly: who takes long gives way to who waits, and
+a part is kept for connections that have sent a whole message before.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
@@ -15,9 +19,11 @@ from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untype
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # published without types
 
 from otel_bridge.batch import Signal
+from otel_bridge.component import Host
 from otel_bridge.errors import BridgeError, MalformedError
 from otel_bridge.receivers.otlp.address import unbindable
 from otel_bridge.receivers.otlp.admission import Admission, BusyError, Close, Refusal, SlowError, response
+from otel_bridge.telemetry import Counters
 
 if TYPE_CHECKING:
     from otel_bridge.receivers.otlp import OtlpConfig
@@ -33,6 +39,10 @@ CODES = {code.value[0]: code for code in grpc.StatusCode}
 MAX_AGE_S = 300  # a request that stalls holds its connection and its bytes no longer than this and the next
 MAX_AGE_GRACE_S = 30
 ARRIVING = 8  # messages at a time, which together are no more than max_inflight
+KEPT = 2  # of them for connections that have sent a whole message before
+MAX_KNOWN = 4096  # of those connections
+PATIENCE_S = 2.0  # for a message to arrive while others wait
+MAX_HANDSHAKE_S = 5.0
 
 
 def _options(config: "OtlpConfig") -> list[tuple[str, int]]:
@@ -41,7 +51,8 @@ def _options(config: "OtlpConfig") -> list[tuple[str, int]]:
         ("grpc.http2.bdp_probe", 0),  # it lets senders send far ahead of what is asked for
         ("grpc.max_concurrent_streams", 100),
         ("grpc.max_metadata_size", 16 << 10),
-        ("grpc.server_handshake_timeout_ms", 5000),
+        ("grpc.max_allowed_incoming_connections", config.max_connections),
+        ("grpc.server_handshake_timeout_ms", round(min(config.header_timeout, MAX_HANDSHAKE_S) * 1000)),
         ("grpc.max_connection_idle_ms", round(config.idle_timeout * 1000)),
         ("grpc.max_connection_age_ms", MAX_AGE_S * 1000),
         ("grpc.max_connection_age_grace_ms", MAX_AGE_GRACE_S * 1000),
@@ -51,7 +62,7 @@ def _options(config: "OtlpConfig") -> list[tuple[str, int]]:
     ]
 
 
-async def serve_grpc(config: "OtlpConfig", endpoint: str, admission: Admission) -> tuple[str, Close]:
+async def serve_grpc(config: "OtlpConfig", endpoint: str, admission: Admission, host: Host) -> tuple[str, Close]:
     """Serve until it is closed; the address that was bound, as host:port, and how to close it.
 
     Raises:
@@ -61,7 +72,7 @@ async def serve_grpc(config: "OtlpConfig", endpoint: str, admission: Admission) 
     arriving = _Arriving(config)
     for signal, service in SERVICES.items():
         # On the wire the same as unary_unary, which would ask for the message before we are asked.
-        export = grpc.stream_unary_rpc_method_handler(_exporting(signal, admission, arriving))
+        export = grpc.stream_unary_rpc_method_handler(_exporting(signal, admission, arriving, host.counters))
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": export}),))
     try:
         port = server.add_insecure_port(endpoint)
@@ -76,7 +87,10 @@ class _Arriving:
 
     def __init__(self, config: "OtlpConfig") -> None:
         self._within_s = config.body_timeout
-        self._slots = asyncio.Semaphore(ARRIVING)
+        self._free = ARRIVING
+        self._arriving: dict[asyncio.Timeout, float] = {}  # since when; oldest first
+        self._waiting: dict[asyncio.Future[None], bool] = {}  # whether its connection is known; oldest first
+        self._known: OrderedDict[str, None] = OrderedDict()
 
     async def next(self, context: Context) -> bytes:
         """The message of a call.
@@ -85,22 +99,72 @@ class _Arriving:
             BusyError, SlowError: it did not come in time, for others that came, or for its sender.
             MalformedError: it did not come whole.
         """
+        peer = context.peer()
         asked = False
         try:
-            async with asyncio.timeout(self._within_s), self._slots:
+            async with asyncio.timeout(self._within_s) as until, self._place(until, known=peer in self._known):
                 asked = True
                 raw = await context.read()
         except TimeoutError:
             raise SlowError("the message took too long") if asked else BusyError("too many messages come in") from None
         if not isinstance(raw, bytes):
             raise MalformedError("no whole message came")  # cut off, or too large, of which gRPC has told the sender
+        self._known[peer] = None
+        self._known.move_to_end(peer)
+        if len(self._known) > MAX_KNOWN:
+            self._known.popitem(last=False)
         return raw
 
+    @asynccontextmanager
+    async def _place(self, until: asyncio.Timeout, *, known: bool) -> AsyncIterator[None]:
+        """A place for a message to arrive at, for as long as this lasts; `until` is when it has to be given up."""
+        if self._has_room(known):
+            self._free -= 1
+        else:
+            turn = asyncio.get_running_loop().create_future()
+            self._waiting[turn] = known
+            self._hurry()
+            try:
+                await turn  # who gives it to us has taken the place for us
+            except asyncio.CancelledError:
+                if self._waiting.pop(turn, None) is None:
+                    self._give_back()
+                raise
+        self._arriving[until] = asyncio.get_running_loop().time()
+        self._hurry()
+        try:
+            yield
+        finally:
+            del self._arriving[until]
+            self._give_back()
 
-def _exporting(signal: Signal, admission: Admission, arriving: _Arriving) -> Callable[[Any, Context], Awaitable[bytes]]:
+    def _has_room(self, known: bool) -> bool:
+        return self._free > (0 if known else KEPT)
+
+    def _give_back(self) -> None:
+        self._free += 1
+        known = (turn for turn, known in self._waiting.items() if known and not turn.done())
+        # Of the others the newest, as those before it may be many that never send.
+        others = (turn for turn in reversed(self._waiting) if not turn.done())
+        if (turn := next(known, None) or next(others, None)) and self._has_room(self._waiting[turn]):
+            del self._waiting[turn]
+            self._free -= 1
+            turn.set_result(None)
+
+    def _hurry(self) -> None:
+        """Of those that arrive, as many as others wait have no longer than `PATIENCE_S`; the oldest first."""
+        for until, began_s in islice(self._arriving.items(), len(self._waiting)):
+            at_s = began_s + PATIENCE_S
+            if not until.expired() and at_s < (until.when() or 0):
+                until.reschedule(at_s)
+
+
+def _exporting(
+    signal: Signal, admission: Admission, arriving: _Arriving, counters: Counters
+) -> Callable[[Any, Context], Awaitable[bytes]]:
     async def take(context: Context) -> bytes:
-        raw = await arriving.next(context)
         with admission.holding() as hold:
+            raw = await arriving.next(context)
             hold(len(raw))
             rejected = await admission.take(signal, raw, hold, transport="grpc")
         return response(signal, rejected).SerializeToString()
@@ -109,7 +173,10 @@ def _exporting(signal: Signal, admission: Admission, arriving: _Arriving) -> Cal
         try:
             return await take(context)
         except BridgeError as error:
-            refused = admission.refused(error)
+            refused = admission.refused(error, context.peer())
+        except asyncio.CancelledError:
+            counters.add("client_gone")  # or we go: what it sent is on disk or not, and it has no OK
+            raise
         # Out here what is raised has no hold on the error, and with it on the message.
         details = (("grpc-status-details-bin", _status(refused)),)
         await context.abort(CODES[refused.code], refused.message, trailing_metadata=details)

@@ -6,8 +6,12 @@ the heads.
 
 import asyncio
 import re
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
+from itertools import count
 from typing import TYPE_CHECKING
 
 import httptools
@@ -20,6 +24,7 @@ from otel_bridge.component import Host
 from otel_bridge.errors import BridgeError, MalformedError, TooLargeError
 from otel_bridge.receivers.otlp.address import unbindable
 from otel_bridge.receivers.otlp.admission import Admission, Close, Hold, Unpack, response
+from otel_bridge.receivers.otlp.guard import allowing, is_local_name, is_loopback, preflight, sharing_address
 from otel_bridge.receivers.otlp.unpack import ENCODINGS
 
 if TYPE_CHECKING:
@@ -29,7 +34,9 @@ PATHS = {f"/v1/{signal}".encode(): signal for signal in Signal}
 PROTOBUF = b"application/x-protobuf"
 JSON = b"application/json"
 MAX_HEAD = 32 << 10
+MAX_HEADERS = 128
 MAX_TRAILERS = 64
+LET_OTHERS = 64  # requests, or chunks of one: so many may lie ready that the loop would be held up
 LINGER_S = 2.0  # for a refused sender to read its answer before the connection goes
 CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n")
 WHAT_THIS_IS = "this port takes OTLP: POST /v1/traces, /v1/logs or /v1/metrics"
@@ -54,6 +61,7 @@ class _Head:
     target: bytes = b""
     keep_alive: bool = False
     headers: dict[bytes, bytes] = field(default_factory=dict)
+    allowing: bytes = b""  # headers of the answer, for the web page that asked
 
     def on_url(self, url: bytes) -> None:
         self.target += url
@@ -69,6 +77,34 @@ class _Head:
     def content_type(self) -> bytes:
         return self.get(b"content-type").partition(b";")[0].strip()
 
+    @property
+    def answer_type(self) -> bytes:
+        return PROTOBUF if self.content_type == PROTOBUF else JSON
+
+    @property
+    def length(self) -> int:
+        return int(self.get(b"content-length") or 0)
+
+
+@dataclass(slots=True, frozen=True)
+class _Answer:
+    status: int
+    message: Message | None = None
+    header: bytes = b""
+
+    def encode(self, head: _Head, *, last: bool) -> bytes:
+        body = b"" if self.message is None else _encode(self.message, head.answer_type)
+        return b"HTTP/1.1 %d %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n%b%b%b\r\n%b" % (
+            self.status,
+            HTTPStatus(self.status).phrase.encode(),
+            head.answer_type,
+            len(body),
+            head.allowing,
+            self.header,
+            b"Connection: close\r\n" if last else b"",
+            body,
+        )
+
 
 async def serve_http(config: "OtlpConfig", endpoint: str, admission: Admission, host: Host) -> tuple[str, Close]:
     """Serve until it is closed; the address that was bound, as host:port, and how to close it.
@@ -79,9 +115,13 @@ async def serve_http(config: "OtlpConfig", endpoint: str, admission: Admission, 
     name, _, port = endpoint.rpartition(":")
     door = _Door(config, admission, host)
     try:
-        server = await asyncio.start_server(door.accept, name.strip("[]"), int(port), limit=MAX_HEAD)
+        server = await asyncio.start_server(
+            door.accept, name.strip("[]"), int(port), limit=MAX_HEAD, start_serving=False
+        )
     except OSError as error:
         raise unbindable("http", endpoint, error) from error
+    door.on_loopback = all(is_loopback(socket.getsockname()[0]) for socket in server.sockets)
+    await server.start_serving()
 
     async def close() -> None:
         server.close()
@@ -97,22 +137,37 @@ class _Door:
         self.config = config
         self.admission = admission
         self.host = host
+        self.on_loopback = False
         self.closing = False
         self._connections: dict[asyncio.Task[None], _Connection] = {}
+        self._sharing: Counter[str] = Counter()
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self.closing or len(self._connections) >= self.config.max_connections:
-            self.host.counters.add("refused", reason="too_many_connections")
-            writer.write(_refusal(503, 14, "too many connections", JSON, b"Retry-After: 1\r\n", last=True))
+        peer: str = writer.get_extra_info("peername")[0]
+        shared = sharing_address(peer)
+        if (
+            self.closing
+            or len(self._connections) >= self.config.max_connections
+            or (shared is not None and self._sharing[shared] >= self.config.max_connections_per_address)
+        ):
+            self.admission.refusals.add("too_many_connections", "too many connections", peer)
+            busy = _refusal(503, 14, "too many connections", b"Retry-After: 1\r\n")
+            writer.write(busy.encode(_Head(), last=True))
             writer.close()
             return
-        connection = _Connection(self, reader, writer)
+        connection = _Connection(self, reader, writer, peer)
         task = asyncio.get_running_loop().create_task(connection.run())
         self._connections[task] = connection
-        task.add_done_callback(self._ended)
+        if shared is not None:
+            self._sharing[shared] += 1
+        task.add_done_callback(partial(self._ended, shared))
 
-    def _ended(self, task: "asyncio.Task[None]") -> None:
+    def _ended(self, shared: str | None, task: "asyncio.Task[None]") -> None:
         del self._connections[task]
+        if shared is not None:
+            self._sharing[shared] -= 1
+            if not self._sharing[shared]:
+                del self._sharing[shared]
         if not task.cancelled() and (error := task.exception()):
             # A bug, in us or in a processor: it costs this connection, not the bridge. The sender has no answer, and
             # sends again.
@@ -136,17 +191,23 @@ class _Door:
 class _Connection:
     """One sender's connection; its requests are answered in their order."""
 
-    def __init__(self, door: _Door, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, door: _Door, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: str) -> None:
         self._door = door
         self._reader = reader
         self._writer = writer
+        self._peer = peer
+        self._body_read = False
         self.busy = False
 
     async def run(self) -> None:
         idle_s = self._door.config.header_timeout  # who connects has something to say
         try:
-            while await self._next(idle_s):
+            for number in count(1):
+                if not await self._next(idle_s):
+                    break
                 idle_s = self._door.config.idle_timeout
+                if number % LET_OTHERS == 0:
+                    await asyncio.sleep(0)
         except (ConnectionError, asyncio.IncompleteReadError):
             if self.busy:
                 self._door.host.counters.add("client_gone")
@@ -163,38 +224,45 @@ class _Connection:
         if not first:
             return False
         self.busy = True
-        content_type = JSON
-        body_read = False
+        self._body_read = False
+        head = _Head()
         try:
-            head = await self._head(first)
-            content_type = head.content_type if head.content_type == PROTOBUF else JSON
-            signal = _signal_of(head)
-            unpack = _unpack_of(head)
-            with self._door.admission.holding() as hold:
-                raw = await self._body(head, hold)
-                body_read = True
-                rejected = await self._door.admission.take(
-                    signal, raw, hold, transport="http", json=content_type == JSON, unpack=unpack
-                )
-            last = not head.keep_alive or self._door.closing
-            await self._send(_answer(200, content_type, _encode(response(signal, rejected), content_type), last=last))
+            await self._read_head(head, first)
+            answer = await self._take(head)
         except _AnswerError as error:
-            last = not body_read
-            self._door.host.counters.add("refused", reason=error.reason)
-            await self._send(_refusal(error.status, error.code, str(error), content_type, error.header, last=last))
+            self._refused(error.reason, str(error))
+            answer = _refusal(error.status, error.code, str(error), error.header)
         except BridgeError as error:
-            last = not body_read or not head.keep_alive or self._door.closing
-            refused = self._door.admission.refused(error)
+            refused = self._door.admission.refused(error, self._peer)
             header = b"" if refused.retry_after_s is None else b"Retry-After: %d\r\n" % round(refused.retry_after_s)
-            await self._send(_refusal(refused.status, refused.code, refused.message, content_type, header, last=last))
-        if not body_read:
-            await self._linger()
+            answer = _refusal(refused.status, refused.code, refused.message, header)
+        last = not self._body_read or not head.keep_alive or self._door.closing
+        await self._send(answer.encode(head, last=last))
+        if not self._body_read:
+            return await self._end()
         self.busy = False
         return not last
 
-    async def _head(self, first: bytes) -> _Head:
+    def _refused(self, reason: str, message: str) -> None:
+        if reason == "wrong_protocol":
+            self._door.host.counters.add("wrong_protocol")
+        self._door.admission.refusals.add(reason, message, self._peer)
+
+    async def _end(self) -> bool:
+        """Closing at once would reset the connection under the sender, before it has read why."""
+        self.busy = False
+        try:
+            self._writer.write_eof()
+            async with asyncio.timeout(LINGER_S):
+                while await self._reader.read(MAX_HEAD):
+                    pass
+        except (TimeoutError, OSError):
+            pass  # it is still sending, and had its chance; or it has read enough
+        return False
+
+    async def _read_head(self, head: _Head, first: bytes) -> None:
         if not first.isalpha():
-            raise self._wrong_protocol("not TLS or anything else")
+            raise _wrong_protocol("not TLS or anything else")
         try:
             async with asyncio.timeout(self._door.config.header_timeout):
                 raw = first + await self._reader.readuntil(b"\r\n\r\n")
@@ -203,8 +271,10 @@ class _Connection:
         except asyncio.LimitOverrunError:
             raise _AnswerError(431, 8, "headers_too_large", f"headers may have {MAX_HEAD} bytes") from None
         if raw.startswith(b"PRI * HTTP/2"):
-            raise self._wrong_protocol("not HTTP/2 or gRPC, which has a port of its own")
-        head = _Head()
+            # Told in HTTP/1.1, as gRPC's clients know that. A GOAWAY would make them try again at once, for ever.
+            raise _wrong_protocol("not HTTP/2 or gRPC, which has a port of its own")
+        if raw.count(b"\n") > MAX_HEADERS + 2:
+            raise _AnswerError(431, 8, "headers_too_large", f"there may be {MAX_HEADERS} headers")
         parser = httptools.HttpRequestParser(head)
         try:
             parser.feed_data(raw)
@@ -212,44 +282,88 @@ class _Connection:
             pass  # an offer to change to HTTP/2, which may be declined
         except httptools.HttpParserError:
             raise _AnswerError(400, 3, "malformed_http", "this is not HTTP/1.1") from None
-        if parser.get_http_version() == "1.1" and b"host" not in head.headers:
-            raise _AnswerError(400, 3, "malformed_http", "HTTP/1.1 needs a Host header")
         head.method = parser.get_method()
         head.keep_alive = parser.should_keep_alive()
-        return head
+        if b"host" in head.headers or parser.get_http_version() == "1.1":
+            self._check_host(head.get(b"host"))
 
-    def _wrong_protocol(self, but: str) -> _AnswerError:
-        self._door.host.counters.add("wrong_protocol")
-        return _AnswerError(400, 3, "wrong_protocol", f"{WHAT_THIS_IS} over HTTP/1.1, {but}")
+    def _check_host(self, host: bytes) -> None:
+        if not host or b"," in host:
+            raise _AnswerError(400, 3, "malformed_http", "a request needs one Host header")
+        if self._door.on_loopback and not is_local_name(host, self._door.config.allowed_hosts):
+            why = "this host name is not served: add it to the receiver's `allowed_hosts`"
+            raise _AnswerError(421, 7, "wrong_host", why)
 
-    async def _body(self, head: _Head, hold: Hold) -> bytes:
+    async def _take(self, head: _Head) -> _Answer:
+        if head.target not in PATHS:
+            raise _AnswerError(404, 5, "not_found", f"nothing is here: {WHAT_THIS_IS}")
+        if b"origin" in head.headers:
+            origin = head.get(b"origin")
+            if origin.decode("latin-1") not in self._door.config.allowed_origins:
+                why = "web pages may not send telemetry here, but those of the receiver's `allowed_origins`"
+                raise _AnswerError(403, 7, "browser_origin", why)
+            head.allowing = allowing(origin)
+            if head.method == b"OPTIONS":
+                self._body_read = not (head.length or head.get(b"transfer-encoding"))
+                return _Answer(200, None, preflight(head.get(b"access-control-request-headers")))
+        signal, unpack = _wanted(head)
+        if head.length > self._door.config.max_body:
+            raise self._too_large()
+        with self._door.admission.holding(head.length) as hold:
+            raw = await self._read_body(head, hold)
+            self._body_read = True
+            rejected = await self._door.admission.take(
+                signal, raw, hold, transport="http", json=head.content_type == JSON, unpack=unpack
+            )
+        return _Answer(200, response(signal, rejected))
+
+    async def _read_body(self, head: _Head, hold: Hold) -> bytes:
         transfer = head.get(b"transfer-encoding")
         if transfer not in (b"", b"chunked"):
             raise _AnswerError(501, 12, "unsupported_encoding", "Transfer-Encoding may be chunked, or left out")
-        length = int(head.get(b"content-length") or 0)
-        self._check_size(length)
-        hold(length)
         if head.get(b"expect") == b"100-continue":
             await self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        config = self._door.config
+        began_s = asyncio.get_running_loop().time()
+        body = bytearray()
+
+        async def read(size: int) -> None:
+            """Add so many bytes to the body; each that comes gives its sender a little more time."""
+            while size:
+                part = await self._reader.read(size)
+                if not part:
+                    raise asyncio.IncompleteReadError(b"", size)
+                hold(len(part))
+                body.extend(part)
+                size -= len(part)
+                if size or transfer:  # there is more to wait for
+                    paced_s = max(config.min_rate_after, len(body) / config.min_rate)
+                    until.reschedule(began_s + min(config.body_timeout, paced_s))
+
         try:
-            async with asyncio.timeout(self._door.config.body_timeout):
-                return await self._chunks(hold) if transfer else await self._reader.readexactly(length)
+            async with asyncio.timeout(min(config.body_timeout, config.min_rate_after)) as until:
+                await (self._read_chunks(read) if transfer else read(head.length))
         except TimeoutError:
             raise _AnswerError(408, 4, "slow_client", "the body took too long") from None
+        return bytes(body)
 
-    async def _chunks(self, hold: Hold) -> bytes:
-        parts: list[bytes] = []
+    async def _read_chunks(self, read: Callable[[int], Awaitable[None]]) -> None:
         total = 0
-        while size := await self._chunk_size():
+        for number in count(1):
+            size = await self._chunk_size()
             total += size
-            self._check_size(total)
-            hold(size)
-            parts.append(await self._reader.readexactly(size))
+            if total > self._door.config.max_body:
+                raise self._too_large()
+            if not size:
+                break
+            await read(size)
             if await self._reader.readexactly(2) != b"\r\n":
                 raise MalformedError("a chunk of the body does not end where it says")
+            if number % LET_OTHERS == 0:
+                await asyncio.sleep(0)
         for _ in range(MAX_TRAILERS):
             if await self._line() == b"\r\n":
-                return b"".join(parts)
+                return
         raise MalformedError(f"more than {MAX_TRAILERS} trailers after the body")
 
     async def _chunk_size(self) -> int:
@@ -264,9 +378,8 @@ class _Connection:
         except asyncio.LimitOverrunError:
             raise MalformedError("a line between the chunks of the body has no end") from None
 
-    def _check_size(self, size: int) -> None:
-        if size > self._door.config.max_body:
-            raise TooLargeError(f"the body is larger than {self._door.config.max_body} bytes")
+    def _too_large(self) -> TooLargeError:
+        return TooLargeError(f"the body is larger than {self._door.config.max_body} bytes")
 
     async def _send(self, answer: bytes) -> None:
         self._writer.write(answer)
@@ -276,55 +389,28 @@ class _Connection:
         except TimeoutError:
             raise ConnectionAbortedError from None
 
-    async def _linger(self) -> None:
-        """Closing at once would reset the connection under the sender, before it has read why."""
-        if self._writer.can_write_eof():
-            self._writer.write_eof()
-        try:
-            async with asyncio.timeout(LINGER_S):
-                while await self._reader.read(MAX_HEAD):
-                    pass
-        except TimeoutError:
-            pass  # it is still sending: it had its chance
+
+def _wrong_protocol(but: str) -> _AnswerError:
+    return _AnswerError(400, 3, "wrong_protocol", f"{WHAT_THIS_IS} over HTTP/1.1, {but}")
 
 
-def _signal_of(head: _Head) -> Signal:
-    signal = PATHS.get(head.target)
-    if signal is None:
-        raise _AnswerError(404, 5, "not_found", f"nothing is here: {WHAT_THIS_IS}")
+def _wanted(head: _Head) -> tuple[Signal, Unpack | None]:
+    """What a request brings, and how it is unpacked."""
     if head.method != b"POST":
         raise _AnswerError(405, 12, "method", WHAT_THIS_IS, b"Allow: POST\r\n")
-    if b"origin" in head.headers:
-        raise _AnswerError(403, 7, "browser_origin", "web pages may not send telemetry here")
     if head.content_type not in (PROTOBUF, JSON):
         raise _AnswerError(415, 3, "content_type", "Content-Type must be application/x-protobuf or application/json")
-    return signal
-
-
-def _unpack_of(head: _Head) -> Unpack | None:
     encoding = head.get(b"content-encoding")
     if encoding in (b"", b"identity"):
-        return None
+        return PATHS[head.target], None
     if encoding not in ENCODINGS:
         raise _AnswerError(415, 3, "unsupported_encoding", "Content-Encoding must be gzip, deflate, zstd or identity")
-    return ENCODINGS[encoding]
+    return PATHS[head.target], ENCODINGS[encoding]
 
 
-def _refusal(status: int, code: int, message: str, content_type: bytes, header: bytes, *, last: bool) -> bytes:
-    return _answer(status, content_type, _encode(Status(code=code, message=message), content_type), header, last=last)
+def _refusal(status: int, code: int, message: str, header: bytes) -> _Answer:
+    return _Answer(status, Status(code=code, message=message), header)
 
 
 def _encode(message: Message, content_type: bytes) -> bytes:
     return otlp_json.dump(message) if content_type == JSON else message.SerializeToString()
-
-
-def _answer(status: int, content_type: bytes, body: bytes, header: bytes = b"", *, last: bool) -> bytes:
-    return b"HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n%s%s\r\n%s" % (
-        status,
-        HTTPStatus(status).phrase.encode(),
-        content_type,
-        len(body),
-        header,
-        b"Connection: close\r\n" if last else b"",
-        body,
-    )

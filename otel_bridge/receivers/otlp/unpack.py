@@ -9,6 +9,8 @@ from otel_bridge.receivers.otlp.admission import Unpack
 
 HARMLESS_BYTES = 1 << 20  # above it, nothing honest is packed tighter than:
 MAX_RATIO = 200
+MAX_MEMBERS = 1000  # nothing honest has more; empty ones are twenty bytes, and each costs a start
+SLICE = 64 << 10  # what a member leaves over is copied, and no more than this
 ZLIB_OR_GZIP = 47  # window bits by which zlib looks at the header itself
 MAX_ZSTD_WINDOW_LOG = 23  # 8 MiB
 
@@ -58,17 +60,26 @@ def unzstd(packed: bytes, limit: int) -> bytes:
 def _unpacked(packed: bytes, limit: int, start: Callable[[], _Unpacking]) -> bytes:
     allowed = min(limit, max(HARMLESS_BYTES, len(packed) * MAX_RATIO))
     parts: list[bytes] = []
-    size = 0
-    while packed:
-        member = start()
-        part = member.decompress(packed, allowed - size + 1)
+    size = at = members = 0
+    member: _Unpacking | None = None
+    while at < len(packed):
+        if member is None:
+            members += 1
+            if members > MAX_MEMBERS:
+                raise TooLargeError(f"the compressed body has more than {MAX_MEMBERS} parts")
+            member = start()
+        given = packed[at : at + SLICE]
+        part = member.decompress(given, allowed - size + 1)
         size += len(part)
         if size > allowed:
             raise TooLargeError(f"the body is larger than {allowed} bytes when decompressed")
-        if not member.eof:
-            raise MalformedError("the compressed body is cut off")
         parts.append(part)
-        packed = member.unused_data
+        at += len(given)
+        if member.eof:
+            at -= len(member.unused_data)
+            member = None
+    if member is not None:
+        raise MalformedError("the compressed body is cut off")
     return b"".join(parts)
 
 
