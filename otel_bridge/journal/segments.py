@@ -30,6 +30,7 @@ from otel_bridge.journal.record import (
     Record,
     pack_counts,
     pack_head,
+    pack_mark,
     pack_record,
 )
 from otel_bridge.journal.recovery import recover
@@ -39,6 +40,7 @@ from otel_bridge.telemetry import Counters, logger
 
 ROOM_AGAIN = 0.9  # once full, accept again below this part of max_bytes
 FULL_DISK_PAUSE_S = 1.0
+MARK_BYTES = 128  # what comes after each commit, about
 FAILURES_TO_UNHEALTHY = 3
 RESERVE_BYTES = 64 << 10  # given up when the disk is full, so that a new segment can begin and the old one can go
 
@@ -169,7 +171,7 @@ class Segments(Reader):
         if time.monotonic() < self._no_space_until:
             self._refuse("the disk of the journal is full")
         used, was_full = self.used_bytes, self._full
-        over = used + self._pending_bytes + size > self._max_bytes
+        over = used + self._pending_bytes + size + MARK_BYTES > self._max_bytes
         self._full = used >= ROOM_AGAIN * self._max_bytes and (was_full or over)
         if self._full and not was_full:
             self._log.warning(
@@ -261,6 +263,8 @@ class Segments(Reader):
                 records.append((record, len(start) + len(record.wire)))
                 parts += (start, record.wire)
                 seq += 1
+        mark = pack_mark(segment.marker, [record for record, _ in records])
+        parts.append(mark)
         try:
             self._disk.write(fd, parts)
             self._disk.sync(fd)
@@ -271,6 +275,7 @@ class Segments(Reader):
             for record, length in records:
                 segment.add(record, segment.size, length)
                 segment.size += length
+            segment.size += len(mark)
             self._next_seq = seq
         self._failures = 0
         return None
@@ -320,7 +325,7 @@ class Segments(Reader):
             before, follows = before[:-1], last.follows
         head = Head(os.urandom(8), self._next_seq, follows)
         _, base = self.accepted()
-        counts = pack_counts(head.marker, head.first_seq, base)
+        counts = pack_counts(head.marker, head.first_seq, base, self.unknown())
         path = Segment.path_in(self._directory, head.first_seq)
         content = [pack_head(head), counts, counts]
         try:
@@ -332,6 +337,7 @@ class Segments(Reader):
             self._disk.unlink(reserve)
             fd = self._create_segment(path, content)
         segment = Segment(path, head, size=FIRST_RECORD + 2 * len(counts), base=base)
+        segment.unknown_before = self.unknown()
         self._segments = [*before, segment]
         self._fd = fd
         self._sealed_bytes = sum(older.disk_bytes for older in before)
@@ -355,12 +361,12 @@ class Segments(Reader):
         while len(self._segments) > 1 and self._segments[0].end_seq <= self._trim_below:
             oldest = self._segments[0]
             try:
-                self._disk.unlink(oldest.path)
-                if oldest.index_path.exists():
-                    self._disk.unlink(oldest.index_path)
+                for path in (oldest.path, oldest.index_path):
+                    if path.exists():
+                        self._disk.unlink(path)
+                    elif path == oldest.path and oldest.size:
+                        self._log.warning("a segment was deleted by somebody else", segment=path.name)
                 self._disk.sync_directory(self._directory)
-            except FileNotFoundError:
-                self._log.warning("a segment was deleted by somebody else", segment=oldest.path.name)
             except OSError as error:
                 self._count_failure(error)
                 return  # tried again when there is more to trim
