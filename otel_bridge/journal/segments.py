@@ -40,6 +40,7 @@ from otel_bridge.telemetry import Counters, logger
 
 ROOM_AGAIN = 0.9  # once full, accept again below this part of max_bytes
 FULL_DISK_PAUSE_S = 1.0
+COMMIT_TIMEOUT_S = 10.0  # senders give up after about as long
 MARK_BYTES = 128  # what comes after each commit, about
 FAILURES_TO_UNHEALTHY = 3
 RESERVE_BYTES = 64 << 10  # given up when the disk is full, so that a new segment can begin and the old one can go
@@ -57,7 +58,10 @@ class _Append:
 
 class Segments(Reader):
     """A Journal on local files; made by `open_segments`. Appending and waiting belong to the loop it was opened on,
-    everything else may be called from any thread."""
+    everything else may be called from any thread.
+
+    doubt: why what the system calls synced may not be safe on this file system; None if nothing is known against it.
+    """
 
     def __init__(
         self,
@@ -66,6 +70,7 @@ class Segments(Reader):
         max_bytes: int,
         segment_bytes: int,
         commit_bytes: int,
+        commit_timeout_s: float,
         disk: Disk,
         counters: Counters,
         thread: ThreadPoolExecutor,
@@ -75,7 +80,9 @@ class Segments(Reader):
         self._max_bytes = max_bytes
         self._segment_bytes = max(min(segment_bytes, max_bytes // 8), 1)  # a full journal must have something to let go
         self._commit_bytes = commit_bytes
+        self._commit_timeout_s = commit_timeout_s
         self._disk = disk
+        self.doubt = disk.doubt(directory)
         self._quarantine = Quarantine(directory, disk)
         self._thread = thread
         self._log = logger("journal")
@@ -88,6 +95,7 @@ class Segments(Reader):
         self._waiting: dict[asyncio.Future[None], int] = {}
         self._closed = False
         self._full = False
+        self._stalled = False
         # on the thread
         self._fd: int | None = None  # of the last segment, while it takes entries
         self._sealed_bytes = 0
@@ -97,8 +105,11 @@ class Segments(Reader):
 
     @property
     def healthy(self) -> bool:
-        """False after three failed writes in a row. Appending is still tried then, and heals it when it succeeds."""
-        return self._failures < FAILURES_TO_UNHEALTHY
+        """False after three failed writes in a row, and while the disk does not answer.
+
+        Appending is still tried after failures, and heals it when it succeeds.
+        """
+        return self._failures < FAILURES_TO_UNHEALTHY and not self._stalled
 
     @property
     def used_bytes(self) -> int:
@@ -112,7 +123,7 @@ class Segments(Reader):
 
         Raises:
             JournalFullError: they would exceed `max_bytes`, or the disk is full or failing; nothing was written.
-            RetryableError: the journal is closing.
+            RetryableError: the journal is closing, or the disk did not answer in time: it may be stored or not.
             MalformedError: a batch whose items nobody had counted yet can not be read.
             ValueError: a pipeline or tenant has a name that is no UTF-8 text of at most 65,535 bytes.
         """
@@ -167,7 +178,9 @@ class Segments(Reader):
     # on the loop
 
     def _admit(self, size: int) -> None:
-        """Raises JournalFullError where there is no room."""
+        """Raises JournalFullError where there is no room, or no hope of it."""
+        if self._stalled:
+            self._refuse("the disk of the journal does not answer", "stalled")
         if time.monotonic() < self._no_space_until:
             self._refuse("the disk of the journal is full")
         used, was_full = self.used_bytes, self._full
@@ -182,8 +195,8 @@ class Segments(Reader):
         if over or self._full:
             self._refuse(f"the journal holds {used} of max_bytes {self._max_bytes}")
 
-    def _refuse(self, why: str) -> None:
-        self._counters.add("journal_refused", reason="full")
+    def _refuse(self, why: str, reason: str = "full") -> None:
+        self._counters.add("journal_refused", reason=reason)
         raise JournalFullError(f"{why}: nothing was written; send again later", retry_after_s=1)
 
     def _start_commit(self) -> None:
@@ -197,11 +210,34 @@ class Segments(Reader):
                 size += waiting.size
         if group:
             committed = self._loop.run_in_executor(self._thread, self._commit, group, size)
-            committed.add_done_callback(partial(self._release, group))
+            deadline = self._loop.call_later(self._commit_timeout_s, self._give_up, group)
+            committed.add_done_callback(partial(self._release, group, deadline))
         else:
             self._idle.set()
 
-    def _release(self, group: list[_Append], committed: asyncio.Future[str | None]) -> None:
+    def _give_up(self, group: list[_Append]) -> None:
+        """Let nobody wait any longer for a disk that does not answer, and nobody come until it does."""
+        self._stalled = True
+        self._counters.add("journal_stalls")
+        self._log.error(
+            "the disk of the journal does not answer: new data is refused until it does",
+            directory=str(self._directory),
+            waited_s=self._commit_timeout_s,
+        )
+        for waiting in (*group, *self._pending):
+            if not waiting.done.done():
+                waiting.done.set_exception(
+                    RetryableError(
+                        f"the disk of the journal did not answer within {self._commit_timeout_s:g} s: send again",
+                        retry_after_s=1,
+                    )
+                )
+
+    def _release(
+        self, group: list[_Append], deadline: asyncio.TimerHandle, committed: asyncio.Future[str | None]
+    ) -> None:
+        deadline.cancel()
+        self._stalled = False
         unexpected = committed.exception()
         failure = None if unexpected else committed.result()
         for waiting in group:
@@ -230,6 +266,10 @@ class Segments(Reader):
             self._begin_segment()
         except OSError as error:
             raise unusable(self._directory, error) from error
+        if self.doubt:
+            self._log.warning(
+                "this place may not keep what it was given", directory=str(self._directory), why=self.doubt
+            )
         report(found, self._directory, self._counters)
 
     def _commit(self, group: list[_Append], size: int) -> str | None:
@@ -401,6 +441,7 @@ async def open_segments(
     max_bytes: int = 8 << 30,
     segment_bytes: int = 64 << 20,
     commit_bytes: int = 1 << 20,
+    commit_timeout_s: float = COMMIT_TIMEOUT_S,
     durability: Literal["fsync", "os"] = "fsync",
     counters: Counters | None = None,
     least_seq: int = 1,
@@ -409,6 +450,7 @@ async def open_segments(
     """Open the journal in a directory that nothing else uses; made where it is missing.
 
     commit_bytes: the most that is written and synced at once, as long as no single append is larger.
+    commit_timeout_s: how long to wait for the disk before what waits is refused, as it may be stored or not.
     durability: `os` leaves it to the system when to sync; survives a kill, not a loss of power.
     least_seq: the lowest number the next entry may have: one more than the highest that anything remembers, so that
         a journal that lost its end (or all of its files) does not use a number twice.
@@ -423,6 +465,7 @@ async def open_segments(
             max_bytes=max_bytes,
             segment_bytes=segment_bytes,
             commit_bytes=commit_bytes,
+            commit_timeout_s=commit_timeout_s,
             disk=disk or (Disk() if durability == "fsync" else UnsyncedDisk()),
             counters=counters or Counters(),
             thread=thread,

@@ -1,13 +1,12 @@
 """The store's file: opened for its one writer, or for anybody to read; moved aside when it can not be read."""
 
 import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from otel_bridge.errors import FilesError
+from otel_bridge.journal.database import move_aside
 from otel_bridge.store.statements import text
-from otel_bridge.telemetry import logger
 
 if TYPE_CHECKING:
     import apsw
@@ -65,18 +64,6 @@ def _prepared(path: Path) -> "apsw.Connection":
         connection.execute(text("otel_bridge.store", "schema.sql"))
         connection.pragma("user_version", VERSION)
     return connection
-
-
-def move_aside(path: Path, why: str) -> None:
-    """Give the file another name, so that a new store can begin; its write-ahead log goes with it."""
-    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-    aside = path.with_name(f"{path.name}.unreadable-{stamp}")
-    path.rename(aside)
-    for suffix in ("-wal", "-shm"):
-        beside = path.with_name(path.name + suffix)
-        if beside.exists():
-            beside.rename(aside.with_name(aside.name + suffix))
-    logger("store").error("store moved aside, a new one begins", path=str(path), aside=str(aside), why=why)
 
 
 def open_reading(path: Path) -> "apsw.Connection":

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from otel_bridge.batch import Batch
 from otel_bridge.errors import MalformedError, RefusedError, RetryableError
+from otel_bridge.journal.database import move_aside, transaction
 from otel_bridge.model import Translation
-from otel_bridge.store.database import move_aside, open_writing
+from otel_bridge.store.database import open_writing
 from otel_bridge.store.rows import Rows, became, came, settled_traces
 from otel_bridge.store.statements import statements
 from otel_bridge.telemetry import Counters
@@ -91,13 +92,13 @@ class Writer:
         import apsw
 
         try:
-            with self._connection:
+            with transaction(self._connection):
                 put()
         except (apsw.CorruptError, apsw.NotADBError) as error:
             self._connection.close(True)
             move_aside(self._path, str(error))
             self._connection = open_writing(self._path)
-            with self._connection:
+            with transaction(self._connection):
                 put()
         except (apsw.FullError, apsw.IOError, apsw.BusyError, apsw.LockedError, apsw.ReadOnlyError) as error:
             raise RetryableError(f"the store {self._path} can not be written now: {error}") from error
@@ -116,19 +117,19 @@ class Writer:
         before_ns = self._now_ns() - self._max_age_ns
         while self._forget_traces("traces_seen_before", "max_age", before_ns):
             pass
-        with self._connection:
+        with transaction(self._connection):
             self._connection.execute(self._sql["forget_loose_before"], {"before_ns": before_ns})
         while self._used_bytes() > self._max_bytes:
             changes = self._connection.total_changes()
             self._forget_traces("oldest_traces", "max_bytes")
-            with self._connection:
+            with transaction(self._connection):
                 self._connection.execute(self._sql["forget_oldest_loose"])
             if self._connection.total_changes() == changes:
                 break
         self._connection.execute("PRAGMA incremental_vacuum").fetchall()  # a step for each page
 
     def _forget_traces(self, which: str, reason: str, *bindings: int) -> int:
-        with self._connection:
+        with transaction(self._connection):
             traces = self._connection.execute(self._sql[which], bindings).fetchall()
             for tenant, trace_id in traces:
                 self._connection.execute(self._sql["forget_trace"], {"tenant": tenant, "trace_id": trace_id})
