@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from otel_bridge.errors import FilesError
+from otel_bridge.journal.disk import Space
 from otel_bridge.telemetry import logger
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ def _opened(path: Path, schema: str, version: int, synchronous: str, without: st
             connection.close()
             raise wrong_version(path, found, version, without)
         connection.pragma("journal_mode", "wal")
+        connection.pragma("wal_autocheckpoint", log_pages(path.parent))
         connection.pragma("synchronous", synchronous)
         if found == 0:
             with connection:
@@ -108,6 +110,11 @@ def _opened(path: Path, schema: str, version: int, synchronous: str, without: st
     except apsw.Error as error:
         raise FilesError(f"{path} can not be used: {error}") from error
     return connection
+
+
+def log_pages(directory: Path) -> int:
+    """After how many pages a write-ahead log begins again: 4 MiB as usual, less where the disk is small."""
+    return max(16, min(1000, Space.of(directory).total // 64 // 4096))
 
 
 def damaged(path: Path, error: Exception, without: str) -> DamagedError:

@@ -8,15 +8,35 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from otel_bridge.errors import FilesError
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-KEPT_FREE_BYTES = 16 << 20  # a sixteenth of a small disk
+KEPT_FREE_BYTES = 64 << 20  # a quarter of a small disk
 LOCK = "lock"
 IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 FAR = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "afs", "vboxsf"})
 IOV_MAX: int = os.sysconf("SC_IOV_MAX")
+
+
+class Space(NamedTuple):
+    """The bytes of a file system.
+
+    kept: what the journal leaves free. Without room for the state nothing could be confirmed, and a journal that took
+        all would never let go of anything. Half of it is the local store's, which needs less than that to go on.
+    """
+
+    total: int
+    free: int
+    kept: int
+
+    @classmethod
+    def of(cls, directory: Path) -> "Space":
+        """As it is now."""
+        found = os.statvfs(directory)
+        total = found.f_blocks * found.f_frsize
+        return cls(total, found.f_bavail * found.f_frsize, min(KEPT_FREE_BYTES, total // 4))
 
 
 class Disk:
@@ -38,11 +58,9 @@ class Disk:
                 rest = rest[os.write(fd, rest) :]
 
     def require(self, directory: Path, size: int) -> None:
-        """Raise ENOSPC where that much can not be written and leave what the bridge's other files need: without room
-        for the state nothing could be confirmed, and a journal that took all would never let go of anything."""
-        found = os.statvfs(directory)
-        kept = min(KEPT_FREE_BYTES, found.f_blocks * found.f_frsize // 16)
-        if found.f_bavail * found.f_frsize < size + kept:
+        """Raise ENOSPC where that much can not be written and leave what the bridge's other files need."""
+        space = Space.of(directory)
+        if space.free < size + space.kept:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory))
 
     def sync(self, fd: int) -> None:

@@ -19,7 +19,7 @@ from typing import Literal
 
 from otel_bridge.batch import Batch
 from otel_bridge.errors import JournalFullError, RetryableError
-from otel_bridge.journal.disk import NO_SPACE, Disk, UnsyncedDisk, held, own_directory, unusable
+from otel_bridge.journal.disk import NO_SPACE, Disk, Space, UnsyncedDisk, held, own_directory, unusable
 from otel_bridge.journal.reader import Reader
 from otel_bridge.journal.record import (
     FIRST_RECORD,
@@ -78,7 +78,8 @@ class Segments(Reader):
         super().__init__([], 1, counters)
         self._directory = directory
         self._max_bytes = max_bytes
-        self._segment_bytes = max(min(segment_bytes, max_bytes // 8), 1)  # a full journal must have something to let go
+        most = min(max_bytes // 8, Space.of(directory).total // 16)  # a full journal must have something to let go
+        self._segment_bytes = max(min(segment_bytes, most), 1)
         self._commit_bytes = commit_bytes
         self._commit_timeout_s = commit_timeout_s
         self._disk = disk

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from otel_bridge.errors import FilesError
-from otel_bridge.journal.database import move_aside
+from otel_bridge.journal.database import log_pages, move_aside
 from otel_bridge.store.statements import text
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def _prepared(path: Path) -> "apsw.Connection":
     version = connection.pragma("user_version")
     if version == VERSION:
         connection.pragma("journal_mode", "wal")
+        connection.pragma("wal_autocheckpoint", log_pages(path.parent))
         connection.pragma("synchronous", "normal")
         return connection
     connection.close()
@@ -59,6 +60,7 @@ def _prepared(path: Path) -> "apsw.Connection":
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     connection.pragma("auto_vacuum", "incremental")  # before the first table, or it has no effect
     connection.pragma("journal_mode", "wal")
+    connection.pragma("wal_autocheckpoint", log_pages(path.parent))
     connection.pragma("synchronous", "normal")
     with connection:
         connection.execute(text("otel_bridge.store", "schema.sql"))
