@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from otel_bridge.batch import Batch
+from otel_bridge.clock import Clock
 from otel_bridge.errors import JournalFullError, RetryableError
 from otel_bridge.journal.disk import NO_SPACE, Disk, Space, UnsyncedDisk, held, own_directory, unusable
 from otel_bridge.journal.reader import Reader
@@ -86,6 +87,7 @@ class Segments(Reader):
         self.doubt = disk.doubt(directory)
         self._quarantine = Quarantine(directory, disk)
         self._thread = thread
+        self._clock = Clock()
         self._log = logger("journal")
         self._loop = asyncio.get_running_loop()
         # on the loop
@@ -140,7 +142,7 @@ class Segments(Reader):
             size += RECORD_BYTES + sum(names) + len(batch.wire)
             _ = batch.item_count  # counted here, where what is wrong with a batch is still its sender's
         self._admit(size)
-        waiting = _Append(entries, size, time.time_ns(), self._loop.create_future())
+        waiting = _Append(entries, size, self._clock.steady_ns(), self._loop.create_future())
         self._pending.append(waiting)
         self._pending_bytes += size
         if self._idle.is_set():

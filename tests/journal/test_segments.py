@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -676,3 +677,18 @@ async def test_when_no_file_can_be_opened_nothing_is_lost(journal_dir: Path, bat
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         await journal.append([("main", batch(b"after"))])
         assert wires(journal) == [bytes(400), b"after"]
+
+
+@pytest.mark.parametrize("days", [-30, 30])
+async def test_a_wall_clock_that_is_set_changes_no_receipt(
+    journal_dir: Path, batch: Make, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    """Else what came meanwhile would be too old, or never be, after the next start."""
+    async with open_segments(journal_dir, disk=UnsyncedDisk()) as journal:
+        now_ns = time.time_ns()
+        monkeypatch.setattr("time.time_ns", lambda: now_ns + days * 86400 * 10**9)
+        await journal.append([("main", batch())])
+        entry = journal.read(1)
+    assert entry is not None
+    assert abs(entry.received_ns - now_ns) < 3600 * 10**9
+    assert segment_names(journal_dir) == [f"{1:020d}"]
