@@ -59,7 +59,12 @@ class RunningBridge:
             "data_dir": str(self._plan.data_dir),
             "endpoints": self.endpoints,
             "pipelines": {name: of.model_dump() for name, of in self._plan.service.pipelines.items()},
-            "journal": {"used_bytes": self._journal.used_bytes, "max_bytes": self._plan.service.journal.max_bytes},
+            "journal": {
+                "used_bytes": self._journal.used_bytes,
+                "max_bytes": self._plan.service.journal.max_bytes,
+                "durability": "unverified" if self._journal.doubt else self._plan.service.journal.durability,
+                "doubt": self._journal.doubt,
+            },
             **self._delivery.status(),
             "counters": [
                 {"name": name, **dict(labels), "value": value}

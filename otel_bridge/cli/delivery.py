@@ -15,7 +15,16 @@ def audit(config: ConfigOption = None, data_dir: DataDirOption = None, json: Jso
     if json:
         print_json(found.to_dict())
     else:
-        heads = ("pipeline", "exporter", "tenant", "signal", "accepted", *Outcome, "waiting", "missing")
+        heads = (
+            "pipeline",
+            "exporter",
+            "tenant",
+            "signal",
+            "accepted",
+            *Outcome,
+            "waiting",
+            "unknown" if found.unknown else "missing",
+        )
         rows = [
             (*line.account, line.accepted, *(line.outcomes.get(one, 0) for one in Outcome), line.waiting, line.missing)
             for line in found.lines
@@ -24,6 +33,11 @@ def audit(config: ConfigOption = None, data_dir: DataDirOption = None, json: Jso
         for line in found.lines:
             for reason, items in line.reasons.items():
                 print(f"  {line.account.exporter} {line.account.signal}: {items} {reason}")
+        if found.unknown:
+            print(
+                f"\n{found.unknown} entries of the journal were damaged so that nobody knows whose they were:"
+                " what is unknown above may have been in them"
+            )
         print("\nbalanced: " + ("yes" if found.balanced else "NO; please report this, with the data dir if you can"))
     if not found.balanced:
         raise typer.Exit(1)

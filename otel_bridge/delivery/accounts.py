@@ -52,26 +52,31 @@ class Line:
 
 @dataclass(slots=True, frozen=True)
 class Audit:
-    """The accounts of a bridge."""
+    """The accounts of a bridge.
+
+    unknown: entries that are damaged so that nobody knows whose they were; what accounts lack may have been in them.
+    """
 
     lines: tuple[Line, ...]
+    unknown: int = 0
 
     @property
     def balanced(self) -> bool:
-        """Whether every account does."""
-        return all(line.missing == 0 for line in self.lines)
+        """Whether every account does, as far as can be known."""
+        return bool(self.unknown) or all(line.missing == 0 for line in self.lines)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON."""
         return {
             "balanced": self.balanced,
+            "unknown_entries": self.unknown,
             "accounts": [
                 {
                     **line.account._asdict(),
                     "accepted": line.accepted,
                     **{outcome: line.outcomes.get(outcome, 0) for outcome in Outcome},
                     "waiting": line.waiting,
-                    "missing": line.missing,
+                    "unknown" if self.unknown else "missing": line.missing,
                     "reasons": line.reasons,
                 }
                 for line in self.lines
@@ -160,7 +165,8 @@ def _count(facts: _Facts, journal: Reader, gather: Gather) -> Audit:
                 waiting[account],
             )
             for account in sorted(accepted.keys() | outcomes.keys() | waiting.keys())
-        )
+        ),
+        journal.unknown(),
     )
 
 

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from otel_bridge.batch import Batch
+from otel_bridge.clock import Clock
 from otel_bridge.component import Host, Sinks, Takes, exporter
 from otel_bridge.config import Bytes, Config, Seconds
 from otel_bridge.model import Translation
@@ -28,7 +29,14 @@ async def store(config: StoreConfig, host: Host) -> AsyncIterator[Sinks]:
     loop = asyncio.get_running_loop()
     path = config.path.expanduser() if config.path else host.data_dir / "store.db"
     with ThreadPoolExecutor(1, thread_name_prefix="store") as thread:
-        opened = partial(Writer, path, max_age_s=config.max_age, max_bytes=config.max_bytes, counters=host.counters)
+        opened = partial(
+            Writer,
+            path,
+            max_age_s=config.max_age,
+            max_bytes=config.max_bytes,
+            counters=host.counters,
+            now_ns=Clock().steady_ns,
+        )
         writer = await loop.run_in_executor(thread, opened)
 
         async def batches(batch: Batch) -> None:

@@ -17,7 +17,7 @@ class Entry:
     """One batch of one pipeline, as it was made durable.
 
     seq: counts up by one for each entry, never reused, over all pipelines and tenants.
-    received_ns: the wall clock when it was appended, nanoseconds since 1970.
+    received_ns: when it was appended, nanoseconds since 1970; a wall clock that is set meanwhile makes no difference.
     """
 
     seq: int

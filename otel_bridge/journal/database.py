@@ -2,13 +2,17 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from otel_bridge.errors import FilesError
+from otel_bridge.journal.disk import Space
+from otel_bridge.telemetry import logger
 
 if TYPE_CHECKING:
     import apsw
@@ -16,39 +20,71 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+@contextmanager
+def transaction(connection: "apsw.Connection") -> Iterator[None]:
+    """All of it or nothing. (A connection's own `with` fails where a full disk has made SQLite roll back itself.)"""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+class DamagedError(FilesError):
+    """The file is no database any more, or parts of it can not be read."""
+
+
 class Database:
     """A connection and its thread; made by `open_database`."""
 
-    def __init__(self, connection: "apsw.Connection", thread: ThreadPoolExecutor) -> None:
-        self._connection = connection
+    def __init__(self, opened: "Callable[[], apsw.Connection]", thread: ThreadPoolExecutor) -> None:
+        self._opened = opened
         self._thread = thread
+        self._connection = opened()
+
+    def close(self) -> None:
+        """Let go of the file; on the thread."""
+        self._connection.close()
+
+    def renew(self) -> None:
+        """Open it anew, after it was moved aside; on the thread."""
+        self._connection.close(True)
+        self._connection = self._opened()
 
     async def run(self, work: "Callable[[apsw.Connection], T]") -> T:
         """What `work` returns; one call after the other, in the order they were asked for.
 
         If cancelled, the work is done all the same: a cancelled future would take it out of the thread's queue.
         """
-        asked = asyncio.get_running_loop().run_in_executor(self._thread, work, self._connection)
+        asked = asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(self._connection))
         return await asyncio.shield(asked)
 
 
 @asynccontextmanager
-async def open_database(path: Path, schema: str, version: int, *, synchronous: str) -> AsyncIterator[Database]:
+async def open_database(
+    path: Path, schema: str, version: int, *, synchronous: str, without: str
+) -> AsyncIterator[Database]:
     """Open a file, or make it by the statements of `schema`; readable by its owner alone.
 
+    without: what happens if somebody moves it away, to tell who may have to.
+
     Raises:
-        FilesError: it can not be used, or a newer bridge wrote it.
+        FilesError: it can not be used, or another version of the bridge wrote it.
     """
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix=path.stem) as thread:
-        connection = await loop.run_in_executor(thread, _opened, path, schema, version, synchronous)
+        opened = partial(_opened, path, schema, version, synchronous, without)
+        database = await loop.run_in_executor(thread, Database, opened, thread)
         try:
-            yield Database(connection, thread)
+            yield database
         finally:
-            await loop.run_in_executor(thread, connection.close)
+            await loop.run_in_executor(thread, database.close)
 
 
-def _opened(path: Path, schema: str, version: int, synchronous: str) -> "apsw.Connection":
+def _opened(path: Path, schema: str, version: int, synchronous: str, without: str) -> "apsw.Connection":
     import apsw
 
     try:
@@ -59,8 +95,9 @@ def _opened(path: Path, schema: str, version: int, synchronous: str) -> "apsw.Co
         found = connection.pragma("user_version")
         if found not in (0, version):
             connection.close()
-            raise wrong_version(path, found, version)
+            raise wrong_version(path, found, version, without)
         connection.pragma("journal_mode", "wal")
+        connection.pragma("wal_autocheckpoint", log_pages(path.parent))
         connection.pragma("synchronous", synchronous)
         if found == 0:
             with connection:
@@ -68,11 +105,35 @@ def _opened(path: Path, schema: str, version: int, synchronous: str) -> "apsw.Co
                 connection.pragma("user_version", version)
     except OSError as error:
         raise FilesError(f"{path} can not be used: {error.strerror}") from error
+    except (apsw.CorruptError, apsw.NotADBError) as error:
+        raise damaged(path, error, without) from error
     except apsw.Error as error:
-        raise FilesError(
-            f"{path} can not be used: {error}; move it away, with what begins like it, to go on"
-        ) from error
+        raise FilesError(f"{path} can not be used: {error}") from error
     return connection
+
+
+def log_pages(directory: Path) -> int:
+    """After how many pages a write-ahead log begins again: 4 MiB as usual, less where the disk is small."""
+    return max(16, min(1000, Space.of(directory).total // 64 // 4096))
+
+
+def damaged(path: Path, error: Exception, without: str) -> DamagedError:
+    """The refusal of a file that can not be read."""
+    return DamagedError(
+        f"{path} is damaged ({error}): move it away, with what begins like it, and start again; {without}"
+    )
+
+
+def move_aside(path: Path, why: str) -> None:
+    """Give a file another name, so that a new one can begin; its write-ahead log goes with it."""
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+    aside = path.with_name(f"{path.name}.unreadable-{stamp}")
+    path.rename(aside)
+    for suffix in ("-wal", "-shm"):
+        beside = path.with_name(path.name + suffix)
+        if beside.exists():
+            beside.rename(aside.with_name(aside.name + suffix))
+    logger(path.stem).error(f"{path.stem} moved aside, a new one begins", path=str(path), aside=str(aside), why=why)
 
 
 def open_reading(path: Path, version: int) -> "apsw.Connection":
@@ -98,6 +159,7 @@ def open_reading(path: Path, version: int) -> "apsw.Connection":
     return connection
 
 
-def wrong_version(path: Path, found: int, known: int) -> FilesError:
+def wrong_version(path: Path, found: int, known: int, without: str | None = None) -> FilesError:
     """The refusal of a file in another format; the file is left as it is."""
-    return FilesError(f"{path} has format {found}, this bridge knows {known}: run the version that wrote it")
+    other = f", or move it away, with what begins like it; {without}" if without else ""
+    return FilesError(f"{path} has format {found}, this bridge knows {known}: run the version that wrote it{other}")

@@ -3,16 +3,40 @@
 import errno
 import fcntl
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from otel_bridge.errors import FilesError
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-KEPT_FREE_BYTES = 16 << 20  # a sixteenth of a small disk
+KEPT_FREE_BYTES = 64 << 20  # a quarter of a small disk
+LOCK = "lock"
+IN_MEMORY = frozenset({"tmpfs", "ramfs"})
+FAR = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "afs", "vboxsf"})
 IOV_MAX: int = os.sysconf("SC_IOV_MAX")
+
+
+class Space(NamedTuple):
+    """The bytes of a file system.
+
+    kept: what the journal leaves free. Without room for the state nothing could be confirmed, and a journal that took
+        all would never let go of anything. Half of it is the local store's, which needs less than that to go on.
+    """
+
+    total: int
+    free: int
+    kept: int
+
+    @classmethod
+    def of(cls, directory: Path) -> "Space":
+        """As it is now."""
+        found = os.statvfs(directory)
+        total = found.f_blocks * found.f_frsize
+        return cls(total, found.f_bavail * found.f_frsize, min(KEPT_FREE_BYTES, total // 4))
 
 
 class Disk:
@@ -34,11 +58,9 @@ class Disk:
                 rest = rest[os.write(fd, rest) :]
 
     def require(self, directory: Path, size: int) -> None:
-        """Raise ENOSPC where that much can not be written and leave what the bridge's other files need: without room
-        for the state nothing could be confirmed, and a journal that took all would never let go of anything."""
-        found = os.statvfs(directory)
-        kept = min(KEPT_FREE_BYTES, found.f_blocks * found.f_frsize // 16)
-        if found.f_bavail * found.f_frsize < size + kept:
+        """Raise ENOSPC where that much can not be written and leave what the bridge's other files need."""
+        space = Space.of(directory)
+        if space.free < size + space.kept:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory))
 
     def sync(self, fd: int) -> None:
@@ -57,6 +79,17 @@ class Disk:
         """Delete a file."""
         path.unlink()
 
+    def doubt(self, directory: Path) -> str | None:
+        """Why what is synced may not be safe in a directory that we hold; None if nothing is known against it."""
+        kind, options = _file_system(directory)
+        if kind in IN_MEMORY:
+            return f"{kind} is gone when the machine is"
+        if kind in FAR or kind.startswith("fuse"):
+            return f"{kind} may answer before it has written, and may not lock"
+        if "volatile" in options:
+            return f"{kind} is mounted as volatile: it does not write what is synced"
+        return None if _keeps_locks(directory) else f"{kind} does not keep locks: nothing holds a second bridge off"
+
     def sync_directory(self, path: Path) -> None:
         """Bring what was created, renamed and deleted in a directory to stable storage."""
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -74,6 +107,39 @@ class UnsyncedDisk(Disk):
 
     def sync_directory(self, path: Path) -> None:
         """Leave it to the operating system."""
+
+    def doubt(self, directory: Path) -> str | None:
+        """Nothing is promised that could be doubted."""
+        return None
+
+
+def _file_system(directory: Path) -> tuple[str, list[str]]:
+    """The kind of file system that a directory lies on, and the options it is mounted with; empty if nobody tells."""
+    path = str(directory.resolve())
+    found: tuple[int, str, list[str]] = (0, "", [])
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return "", []
+    for line in mounts:
+        mount, _, source = line.partition(" - ")
+        point = re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), mount.split(" ")[4])
+        if len(point) >= found[0] and (path == point or path.startswith(point.rstrip("/") + "/")):
+            kind, _, options = source.split(" ", 2)
+            found = (len(point), kind, options.split(","))
+    return found[1:]
+
+
+def _keeps_locks(directory: Path) -> bool:
+    """Whether the lock of a directory that is held keeps others away."""
+    fd = os.open(directory / LOCK, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def own_directory(directory: Path) -> None:
@@ -107,7 +173,7 @@ def held(directory: Path) -> Iterator[None]:
     Raises:
         FilesError: another process holds it (says which), or it cannot be locked.
     """
-    path = directory / "lock"
+    path = directory / LOCK
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:

@@ -97,6 +97,15 @@ class Reader:
                     total[owner] = total.get(owner, 0) + items
             return self._next_seq, total
 
+    def unknown(self) -> int:
+        """How many entries were ever found damaged so that not even their owners are known; `accepted` lacks them."""
+        total = 0
+        for segment in self._segments:
+            if segment.base is not None:
+                total = segment.unknown_before
+            total += segment.unknown
+        return total
+
     def held(self) -> tuple[int, dict[tuple[str, str, Signal], int]]:
         """Where the entries that have not been trimmed begin, and their items as in `accepted`."""
         segments = self._segments

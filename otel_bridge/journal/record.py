@@ -3,11 +3,12 @@
 Little-endian throughout. The first sixteen bytes of a head (magic, format version, their CRC32C) keep their place in
 every version to come, so that a newer file can be told from a broken one. Every record starts with the marker of its
 segment, eight random bytes: after damage the next record is found by it, and nothing that a sender puts into a span
-can pass for a record.
+can pass for a record. Every commit ends with a mark, which says once more whose its entries are and how many items they
+have: damage to an entry costs its content and not its account.
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
 import google_crc32c
@@ -17,7 +18,7 @@ from otel_bridge.batch import Signal
 from otel_bridge.errors import FilesError
 
 MAGIC = b"otelbrjl"
-VERSION = 1
+VERSION = 2
 
 ItemCounts: TypeAlias = dict[tuple[str, str, Signal], int]
 """(pipeline, tenant, signal) → items."""
@@ -31,10 +32,10 @@ BODY = struct.Struct("<IQqIHHHHB")  # bytes after this, seq, received ns, items,
 MOST_NAME_BYTES = 0xFFFF
 RECORD_BYTES = START.size + BODY.size
 
-COUNTS = 0  # the kind of a record that holds item counts; the others are signals
+COUNTS, MARK = 0, 255  # the kinds of records that hold item counts, or tell of a commit; the others are signals
 KINDS = {Signal.TRACES: 1, Signal.LOGS: 2, Signal.METRICS: 3}
 SIGNALS = {kind: signal for signal, kind in KINDS.items()}
-KNOWN_KINDS = {COUNTS, *SIGNALS}
+KNOWN_KINDS = {COUNTS, MARK, *SIGNALS}
 
 
 class Head(NamedTuple):
@@ -50,7 +51,7 @@ class Head(NamedTuple):
 
 
 class Record(NamedTuple):
-    """One entry, or item counts. It was appended together with others: `member` 0 … `members` - 1."""
+    """One entry, a mark or item counts. An entry was appended with others: `member` 0 … `members` - 1."""
 
     seq: int
     received_ns: int
@@ -74,7 +75,7 @@ def read_head(raw: bytes, name: object) -> Head | None:
     """The head from the first bytes of a segment; None if neither copy is whole.
 
     Raises:
-        FilesError: a later version of the bridge wrote it.
+        FilesError: it is of a format that this bridge does not know.
     """
     for start in (0, HEAD.size):
         copy = raw[start : start + HEAD.size]
@@ -83,10 +84,11 @@ def read_head(raw: bytes, name: object) -> Head | None:
         magic, version, preamble_crc = PREAMBLE.unpack_from(copy)
         if magic != MAGIC or google_crc32c.value(copy[:12]) != preamble_crc:
             continue
-        if version > VERSION:
+        if version != VERSION:
+            other = "newer" if version > VERSION else "older"
             raise FilesError(
-                f"{name} is of journal format {version}, this bridge reads up to {VERSION}: "
-                "start the newer otel-bridge again, or choose another data_dir; nothing was changed"
+                f"{name} is of journal format {version}, this bridge reads {VERSION}: "
+                f"start the {other} otel-bridge again, or choose another data_dir; nothing was changed"
             )
         if len(copy) == HEAD.size and google_crc32c.value(copy[:-4]) == int.from_bytes(copy[-4:], "little"):
             return Head(*HEAD.unpack(copy)[3:6])
@@ -137,17 +139,38 @@ def read_record(raw: bytes, marker: bytes) -> Record | None:
     return Record(seq, received_ns, items, member, members, pipeline, tenant, kind, raw[wire_at:])
 
 
-def pack_counts(marker: bytes, first_seq: int, counts: ItemCounts) -> bytes:
-    """A whole record of item counts."""
-    record = Record(first_seq, 0, 0, 0, 1, "", "", COUNTS, orjson.dumps(count_rows(counts)))
+def pack_counts(marker: bytes, first_seq: int, counts: ItemCounts, unknown: int) -> bytes:
+    """A whole record of item counts, and of how many entries there were of unknown owners."""
+    record = Record(first_seq, 0, 0, 0, 1, "", "", COUNTS, orjson.dumps([unknown, count_rows(counts)]))
     return pack_record(marker, record) + record.wire
 
 
-def read_counts(record: Record) -> ItemCounts | None:
+def read_counts(record: Record) -> tuple[ItemCounts, int] | None:
     """What `pack_counts` was given; None if that cannot be read."""
     try:
-        return counts_from(orjson.loads(record.wire))
+        unknown, rows = orjson.loads(record.wire)
+        return counts_from(rows), int(unknown)
     except (TypeError, ValueError):
+        return None
+
+
+def pack_mark(marker: bytes, entries: Sequence[Record]) -> bytes:
+    """A whole record that says of what a commit consists."""
+    owners: dict[tuple[str, str, int], int] = {}
+    items = [
+        (owners.setdefault((entry.pipeline, entry.tenant, entry.kind), len(owners)), entry.items) for entry in entries
+    ]
+    record = Record(entries[0].seq, 0, 0, 0, 1, "", "", MARK, orjson.dumps([list(owners), items]))
+    return pack_record(marker, record) + record.wire
+
+
+def read_mark(record: Record) -> list[tuple[int, tuple[str, str, Signal], int]] | None:
+    """The commit's entries: their numbers, owners and items; None if that cannot be read."""
+    try:
+        owners, items = orjson.loads(record.wire)
+        whose = [(str(pipeline), str(tenant), SIGNALS[kind]) for pipeline, tenant, kind in owners]
+        return [(seq, whose[owner], int(count)) for seq, (owner, count) in enumerate(items, record.seq)]
+    except (TypeError, ValueError, LookupError):
         return None
 
 

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 from pathlib import Path
 
 from otel_bridge.journal.disk import unusable
@@ -15,11 +15,14 @@ from otel_bridge.journal.record import (
     COUNTS,
     FIRST_RECORD,
     HEAD,
+    MARK,
     RECORD_BYTES,
     Head,
+    ItemCounts,
     Record,
     read_counts,
     read_head,
+    read_mark,
     read_record,
     record_length,
 )
@@ -50,7 +53,7 @@ class Recovered:
     segments: oldest first; scans: those of them that had to be read whole.
     end_seq: where the entries end, as far as can be known; next_seq: a number that surely never was used.
     unreadable: segments without a head. strays: names that are not the journal's.
-    corrupt: entries that are damaged; missing: entries of which there is no trace.
+    corrupt: entries that are damaged; missing: entries that are gone; unknown: how many of both have no owner.
     """
 
     segments: list[Segment] = field(default_factory=list)
@@ -61,6 +64,7 @@ class Recovered:
     strays: list[str] = field(default_factory=list)
     corrupt: int = 0
     missing: int = 0
+    unknown: int = 0
 
 
 class _Window:
@@ -103,8 +107,66 @@ def _records(window: _Window, marker: bytes) -> Iterator[tuple[int, int, Record]
         offset = window.find(marker, offset + 1)
 
 
+class _Commit:
+    """Takes the records of a segment, and gives their entries to it when it is sure that they belong there."""
+
+    def __init__(self, result: Scan) -> None:
+        self._result = result
+        self._segment = result.segment
+        self._entries: list[tuple[int, int, Record]] = []
+        self._start = 0
+
+    @property
+    def next_seq(self) -> int:
+        """The lowest number that the next entry can have."""
+        return self._entries[-1][2].seq + 1 if self._entries else self._segment.end_seq
+
+    def take(self, offset: int, length: int, record: Record) -> None:
+        """Hold an entry until its commit has ended."""
+        self._entries.append((offset, length, record._replace(wire=b"")))
+
+    def mark(self, offset: int, length: int, mark: Record) -> None:
+        """The commit was written to its end: what is damaged of it is lost, and known by the mark."""
+        told = read_mark(mark)
+        if told is None or mark.seq < self._segment.end_seq:
+            return
+        self.keep_all()
+        for seq, owner, items in told:
+            if self._segment.place(seq) is None:
+                self._segment.lose(seq, owner, items)
+        self.keep(offset, offset + length)
+
+    def keep_all(self) -> None:
+        """These entries were acknowledged."""
+        for offset, length, record in self._entries:
+            self._segment.add(record, offset, length)
+            self.keep(offset, offset + length)
+        self._entries.clear()
+
+    def keep_whole(self) -> None:
+        """Nothing tells whether these entries were acknowledged: those that were appended together stay together."""
+        entries, self._entries = self._entries, []
+        for entry in entries:
+            record = entry[2]
+            if record.member != len(self._entries) or (self._entries and record.seq != self._entries[-1][2].seq + 1):
+                self._entries.clear()
+            if record.member == len(self._entries):
+                self._entries.append(entry)
+            if len(self._entries) == record.members:
+                self._segment.skip(self._entries[0][2].seq)
+                self.keep_all()
+        self._entries.clear()
+
+    def keep(self, start: int, end: int) -> None:
+        """Bytes of the segment are good; what lies before them, behind others that are, is damaged."""
+        segment = self._segment
+        if start > segment.size:
+            self._result.damage.append((segment.size, start - segment.size))
+        segment.size = max(segment.size, end)
+
+
 def scan(path: Path, head: Head, limit_seq: int | None = None) -> Scan:
-    """Read a segment whole; entries from `limit_seq` on were never acknowledged.
+    """Read a segment whole; entries from `limit_seq` on were never acknowledged, those below were.
 
     Raises:
         OSError: it cannot be opened.
@@ -114,32 +176,23 @@ def scan(path: Path, head: Head, limit_seq: int | None = None) -> Scan:
         window = _Window(fd)
         segment = Segment(path, head, size=min(FIRST_RECORD, window.size))
         result = Scan(segment)
-        together: list[tuple[int, int, Record]] = []
+        commit = _Commit(result)
         most = window.size // RECORD_BYTES  # no number can be further on than this
-
-        def keep(start: int, end: int) -> None:
-            if start > segment.size:
-                result.damage.append((segment.size, start - segment.size))
-            segment.size = end
-
         for offset, length, record in _records(window, head.marker):
             if record.kind == COUNTS:
-                segment.base = read_counts(record)
-                keep(offset, offset + length)
-                continue
-            if limit_seq is not None and record.seq >= limit_seq:
+                if (counts := read_counts(record)) is not None:
+                    segment.base, segment.unknown_before = counts
+                    commit.keep(offset, offset + length)
+            elif limit_seq is not None and record.seq >= limit_seq:
                 break
-            if not segment.end_seq <= record.seq < head.first_seq + most:
-                continue
-            if record.member != len(together) or (together and record.seq != together[-1][2].seq + 1):
-                together.clear()
-            if record.member == len(together):
-                together.append((offset, length, record))
-            if len(together) == record.members:
-                for at, n, one in together:
-                    segment.add(one, at, n)
-                keep(together[0][0], offset + length)
-                together.clear()
+            elif record.kind == MARK:
+                commit.mark(offset, length, record)
+            elif commit.next_seq <= record.seq < head.first_seq + most:
+                commit.take(offset, length, record)
+        if limit_seq is None:
+            commit.keep_whole()
+        else:
+            commit.keep_all()
         result.torn = window.size - segment.size
     finally:
         os.close(fd)
@@ -173,6 +226,8 @@ def recover(directory: Path) -> Recovered:
         follows = [head.follows for _, head in heads[1:]]
         for (path, head), next_follows in zip_longest(heads, follows):
             _take(found, path, head, next_follows)
+        _attribute(found.segments)
+        found.unknown = sum(segment.unknown for segment in found.segments)
     except OSError as error:
         raise unusable(directory, error) from error
     found.next_seq = max(found.next_seq, lost_seqs)
@@ -191,6 +246,7 @@ def _take(found: Recovered, path: Path, head: Head, follows: int | None) -> None
     """Add one segment; `follows` is where the next one says that this one ends."""
     if found.segments and head.follows > found.end_seq:
         found.missing += head.follows - found.end_seq  # a segment in between is gone
+        found.segments.append(_stand_in(path.parent, found.end_seq, head.follows))
     try:
         segment = Segment.from_index(path, head)
         if segment is None:
@@ -211,7 +267,7 @@ def _take_scanned(found: Recovered, result: Scan, known_end: int | None) -> Segm
     """Judge what a scan has not found; without `known_end`, what is torn off was never acknowledged."""
     segment = result.segment
     found.scans.append(result)
-    found.corrupt += segment.end_seq - segment.first_seq - segment.entry_count
+    found.corrupt += segment.lost_count
     if known_end is None:
         found.end_seq = segment.end_seq
         found.next_seq = segment.end_seq + (result.torn // RECORD_BYTES + 1 if result.torn else 0)
@@ -226,3 +282,37 @@ def _take_scanned(found: Recovered, result: Scan, known_end: int | None) -> Segm
     result.torn = 0
     found.end_seq = found.next_seq = known_end
     return segment
+
+
+def _stand_in(directory: Path, first_seq: int, end_seq: int) -> Segment:
+    """For segments that are gone: all their entries are lost, and only an index that was left knows more of them."""
+    path = Segment.path_in(directory, first_seq)
+    head = Segment.head_from_index(path)
+    segment = head and Segment.from_index(path, head)
+    if segment is None or segment.end_seq > end_seq:
+        segment = Segment(path, Head(bytes(8), first_seq, first_seq), size=0)
+    segment.cut(0)
+    segment.extend(end_seq)
+    return segment
+
+
+def _attribute(segments: list[Segment]) -> None:
+    """Give entries of which nothing is known to those who lack items by the counts of the next segment.
+
+    So the accounts are right; which of the entries was whose does not matter any more.
+    """
+    before: ItemCounts | None = None
+    for segment, following in pairwise(segments):
+        before = before if segment.base is None else segment.base
+        if before is None:
+            continue
+        before = {owner: before.get(owner, 0) + segment.items.get(owner, 0) for owner in before | segment.items}
+        seqs = segment.unknown_seqs()
+        lacking = [
+            (owner, lack) for owner, n in (following.base or {}).items() if (lack := n - before.get(owner, 0)) > 0
+        ]
+        if lacking and len(seqs) >= len(lacking):
+            none = [(lacking[-1][0], 0)] * (len(seqs) - len(lacking))
+            for seq, (owner, items) in zip(seqs, none + lacking, strict=True):
+                segment.lose(seq, owner, items)
+            before |= {owner: before.get(owner, 0) + items for owner, items in lacking}

@@ -90,6 +90,7 @@ def report(found: Recovered, directory: Path, counters: Counters) -> None:
     counts = {
         "journal_corrupt_records": found.corrupt,
         "journal_missing_records": found.missing,
+        "journal_unknown_records": found.unknown,
         "journal_torn_bytes": sum(result.torn for result in found.scans),
         "journal_unreadable_segments": len(found.unreadable),
         "journal_stray_files": len(found.strays),
@@ -105,6 +106,7 @@ def report(found: Recovered, directory: Path, counters: Counters) -> None:
             corrupt_records=found.corrupt,
             missing_records=found.missing,
             unreadable_segments=len(found.unreadable),
+            of_unknown_owners=found.unknown,
         )
     if found.strays:
         log.warning("files in the journal's directory are not its own", names=", ".join(found.strays[:5]))

@@ -7,7 +7,7 @@ made again from the segment when it is missing, broken, or about another one.
 import os
 import struct
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -15,9 +15,10 @@ from typing import Any, Literal
 import google_crc32c
 import orjson
 
-from otel_bridge.batch import Batch
+from otel_bridge.batch import Batch, Signal
 from otel_bridge.journal import Entry, Lost
 from otel_bridge.journal.record import (
+    KINDS,
     SIGNALS,
     Head,
     ItemCounts,
@@ -27,10 +28,11 @@ from otel_bridge.journal.record import (
     read_record,
 )
 
-INDEX_MAGIC = b"otelbrx2"
+INDEX_MAGIC = b"otelbrx3"
 INDEX_HEAD = struct.Struct("<8sII")  # magic, CRC of everything after it, bytes of JSON
 SUFFIX = ".seg"
 INDEX_SUFFIX = ".idx"
+TORN = 255  # in the place of a kind
 
 
 class Segment:
@@ -38,6 +40,7 @@ class Segment:
 
     size: bytes of the file that are durable and good; what may lie behind them never was acknowledged.
     base: items accepted before it; None if that could not be read.
+    unknown_before: entries of unknown owners before it.
     items: items accepted in it.
     index_bytes: size of its index file.
     """
@@ -56,6 +59,7 @@ class Segment:
         "marker",
         "path",
         "size",
+        "unknown_before",
     )
 
     def __init__(self, path: Path, head: Head, *, size: int, base: ItemCounts | None = None) -> None:
@@ -63,12 +67,13 @@ class Segment:
         self.marker, self.first_seq, self.follows = head
         self.size = size
         self.base = base
+        self.unknown_before = 0
         self.items: ItemCounts = {}
         self.index_bytes = 0
         self._offsets = array("I")  # 0: there is no such entry (any more)
         self._lengths = array("I")
         self._item_counts = array("I")
-        self._kinds = array("B")
+        self._kinds = array("B")  # 0: nothing is known of the entry; TORN: it is none
         self._positions: dict[tuple[str, str | None], array[int]] = {}  # tenant None: of all tenants
 
     @staticmethod
@@ -96,6 +101,20 @@ class Segment:
         """How many entries are in it that have not been found damaged."""
         return sum(1 for offset in self._offsets if offset)
 
+    @property
+    def lost_count(self) -> int:
+        """How many entries were in it that are damaged or gone."""
+        return len(self._offsets) - self.entry_count - self._kinds.count(TORN)
+
+    @property
+    def unknown(self) -> int:
+        """How many entries were here of which not even the owner is known."""
+        return self._kinds.count(0)
+
+    def unknown_seqs(self) -> list[int]:
+        """The numbers of entries of which not even the owner is known."""
+        return [self.first_seq + position for position, kind in enumerate(self._kinds) if not kind]
+
     def add(self, record: Record, offset: int, length: int) -> None:
         """Take in an entry; entries come in the order of their numbers, and some may be missing."""
         if record.seq > self.end_seq:
@@ -114,9 +133,28 @@ class Segment:
 
     def extend(self, end_seq: int) -> None:
         """The entries from its end up to this one were here once, and are lost."""
-        missing = end_seq - self.end_seq
-        for column in (self._offsets, self._lengths, self._item_counts, self._kinds):
-            column.frombytes(bytes(missing * column.itemsize))
+        self._extend(end_seq, 0)
+
+    def skip(self, end_seq: int) -> None:
+        """The numbers from its end up to this one are those of entries that nobody can have been told of."""
+        self._extend(end_seq, TORN)
+
+    def _extend(self, end_seq: int, kind: int) -> None:
+        numbers = end_seq - self.end_seq
+        for column in (self._offsets, self._lengths, self._item_counts):
+            column.frombytes(bytes(numbers * column.itemsize))
+        self._kinds.frombytes(bytes([kind]) * numbers)
+
+    def lose(self, seq: int, owner: tuple[str, str, Signal], items: int) -> None:
+        """An entry was here whose content is damaged or gone, but not whose it was and how many items it had."""
+        self.extend(max(seq + 1, self.end_seq))
+        pipeline, tenant, signal = owner
+        position = seq - self.first_seq
+        self._item_counts[position] = items
+        self._kinds[position] = KINDS[signal]
+        for key in ((pipeline, tenant), (pipeline, None)):
+            insort(self._positions.setdefault(key, array("I")), position)
+        self.items[owner] = self.items.get(owner, 0) + items
 
     def forget(self, seq: int) -> None:
         """The entry is damaged: do not look again."""
@@ -195,6 +233,7 @@ class Segment:
                 "owners": [(*owner, len(positions)) for owner, positions in self._positions.items()],
                 "items": count_rows(self.items),
                 "base": None if self.base is None else count_rows(self.base),
+                "unknown_before": self.unknown_before,
             }
         )
         columns = [self._offsets, self._lengths, self._item_counts, self._kinds, *self._positions.values()]
@@ -215,6 +254,7 @@ class Segment:
             return None
         told, columns = found
         segment = cls(path, head, size=told["size"], base=None if told["base"] is None else counts_from(told["base"]))
+        segment.unknown_before = told["unknown_before"]
         segment.items = counts_from(told["items"])
         segment.index_bytes = path.with_suffix(INDEX_SUFFIX).stat().st_size
         at = 0

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Literal
 
 from otel_bridge.batch import Batch
+from otel_bridge.clock import Clock
 from otel_bridge.errors import JournalFullError, RetryableError
-from otel_bridge.journal.disk import NO_SPACE, Disk, UnsyncedDisk, held, own_directory, unusable
+from otel_bridge.journal.disk import NO_SPACE, Disk, Space, UnsyncedDisk, held, own_directory, unusable
 from otel_bridge.journal.reader import Reader
 from otel_bridge.journal.record import (
     FIRST_RECORD,
@@ -30,6 +31,7 @@ from otel_bridge.journal.record import (
     Record,
     pack_counts,
     pack_head,
+    pack_mark,
     pack_record,
 )
 from otel_bridge.journal.recovery import recover
@@ -39,6 +41,8 @@ from otel_bridge.telemetry import Counters, logger
 
 ROOM_AGAIN = 0.9  # once full, accept again below this part of max_bytes
 FULL_DISK_PAUSE_S = 1.0
+COMMIT_TIMEOUT_S = 10.0  # senders give up after about as long
+MARK_BYTES = 128  # what comes after each commit, about
 FAILURES_TO_UNHEALTHY = 3
 RESERVE_BYTES = 64 << 10  # given up when the disk is full, so that a new segment can begin and the old one can go
 
@@ -55,7 +59,10 @@ class _Append:
 
 class Segments(Reader):
     """A Journal on local files; made by `open_segments`. Appending and waiting belong to the loop it was opened on,
-    everything else may be called from any thread."""
+    everything else may be called from any thread.
+
+    doubt: why what the system calls synced may not be safe on this file system; None if nothing is known against it.
+    """
 
     def __init__(
         self,
@@ -64,6 +71,7 @@ class Segments(Reader):
         max_bytes: int,
         segment_bytes: int,
         commit_bytes: int,
+        commit_timeout_s: float,
         disk: Disk,
         counters: Counters,
         thread: ThreadPoolExecutor,
@@ -71,11 +79,15 @@ class Segments(Reader):
         super().__init__([], 1, counters)
         self._directory = directory
         self._max_bytes = max_bytes
-        self._segment_bytes = max(min(segment_bytes, max_bytes // 8), 1)  # a full journal must have something to let go
+        most = min(max_bytes // 8, Space.of(directory).total // 16)  # a full journal must have something to let go
+        self._segment_bytes = max(min(segment_bytes, most), 1)
         self._commit_bytes = commit_bytes
+        self._commit_timeout_s = commit_timeout_s
         self._disk = disk
+        self.doubt = disk.doubt(directory)
         self._quarantine = Quarantine(directory, disk)
         self._thread = thread
+        self._clock = Clock()
         self._log = logger("journal")
         self._loop = asyncio.get_running_loop()
         # on the loop
@@ -86,6 +98,7 @@ class Segments(Reader):
         self._waiting: dict[asyncio.Future[None], int] = {}
         self._closed = False
         self._full = False
+        self._stalled = False
         # on the thread
         self._fd: int | None = None  # of the last segment, while it takes entries
         self._sealed_bytes = 0
@@ -95,8 +108,11 @@ class Segments(Reader):
 
     @property
     def healthy(self) -> bool:
-        """False after three failed writes in a row. Appending is still tried then, and heals it when it succeeds."""
-        return self._failures < FAILURES_TO_UNHEALTHY
+        """False after three failed writes in a row, and while the disk does not answer.
+
+        Appending is still tried after failures, and heals it when it succeeds.
+        """
+        return self._failures < FAILURES_TO_UNHEALTHY and not self._stalled
 
     @property
     def used_bytes(self) -> int:
@@ -110,7 +126,7 @@ class Segments(Reader):
 
         Raises:
             JournalFullError: they would exceed `max_bytes`, or the disk is full or failing; nothing was written.
-            RetryableError: the journal is closing.
+            RetryableError: the journal is closing, or the disk did not answer in time: it may be stored or not.
             MalformedError: a batch whose items nobody had counted yet can not be read.
             ValueError: a pipeline or tenant has a name that is no UTF-8 text of at most 65,535 bytes.
         """
@@ -126,7 +142,7 @@ class Segments(Reader):
             size += RECORD_BYTES + sum(names) + len(batch.wire)
             _ = batch.item_count  # counted here, where what is wrong with a batch is still its sender's
         self._admit(size)
-        waiting = _Append(entries, size, time.time_ns(), self._loop.create_future())
+        waiting = _Append(entries, size, self._clock.steady_ns(), self._loop.create_future())
         self._pending.append(waiting)
         self._pending_bytes += size
         if self._idle.is_set():
@@ -165,11 +181,13 @@ class Segments(Reader):
     # on the loop
 
     def _admit(self, size: int) -> None:
-        """Raises JournalFullError where there is no room."""
+        """Raises JournalFullError where there is no room, or no hope of it."""
+        if self._stalled:
+            self._refuse("the disk of the journal does not answer", "stalled")
         if time.monotonic() < self._no_space_until:
             self._refuse("the disk of the journal is full")
         used, was_full = self.used_bytes, self._full
-        over = used + self._pending_bytes + size > self._max_bytes
+        over = used + self._pending_bytes + size + MARK_BYTES > self._max_bytes
         self._full = used >= ROOM_AGAIN * self._max_bytes and (was_full or over)
         if self._full and not was_full:
             self._log.warning(
@@ -180,8 +198,8 @@ class Segments(Reader):
         if over or self._full:
             self._refuse(f"the journal holds {used} of max_bytes {self._max_bytes}")
 
-    def _refuse(self, why: str) -> None:
-        self._counters.add("journal_refused", reason="full")
+    def _refuse(self, why: str, reason: str = "full") -> None:
+        self._counters.add("journal_refused", reason=reason)
         raise JournalFullError(f"{why}: nothing was written; send again later", retry_after_s=1)
 
     def _start_commit(self) -> None:
@@ -195,11 +213,34 @@ class Segments(Reader):
                 size += waiting.size
         if group:
             committed = self._loop.run_in_executor(self._thread, self._commit, group, size)
-            committed.add_done_callback(partial(self._release, group))
+            deadline = self._loop.call_later(self._commit_timeout_s, self._give_up, group)
+            committed.add_done_callback(partial(self._release, group, deadline))
         else:
             self._idle.set()
 
-    def _release(self, group: list[_Append], committed: asyncio.Future[str | None]) -> None:
+    def _give_up(self, group: list[_Append]) -> None:
+        """Let nobody wait any longer for a disk that does not answer, and nobody come until it does."""
+        self._stalled = True
+        self._counters.add("journal_stalls")
+        self._log.error(
+            "the disk of the journal does not answer: new data is refused until it does",
+            directory=str(self._directory),
+            waited_s=self._commit_timeout_s,
+        )
+        for waiting in (*group, *self._pending):
+            if not waiting.done.done():
+                waiting.done.set_exception(
+                    RetryableError(
+                        f"the disk of the journal did not answer within {self._commit_timeout_s:g} s: send again",
+                        retry_after_s=1,
+                    )
+                )
+
+    def _release(
+        self, group: list[_Append], deadline: asyncio.TimerHandle, committed: asyncio.Future[str | None]
+    ) -> None:
+        deadline.cancel()
+        self._stalled = False
         unexpected = committed.exception()
         failure = None if unexpected else committed.result()
         for waiting in group:
@@ -228,6 +269,10 @@ class Segments(Reader):
             self._begin_segment()
         except OSError as error:
             raise unusable(self._directory, error) from error
+        if self.doubt:
+            self._log.warning(
+                "this place may not keep what it was given", directory=str(self._directory), why=self.doubt
+            )
         report(found, self._directory, self._counters)
 
     def _commit(self, group: list[_Append], size: int) -> str | None:
@@ -261,6 +306,8 @@ class Segments(Reader):
                 records.append((record, len(start) + len(record.wire)))
                 parts += (start, record.wire)
                 seq += 1
+        mark = pack_mark(segment.marker, [record for record, _ in records])
+        parts.append(mark)
         try:
             self._disk.write(fd, parts)
             self._disk.sync(fd)
@@ -271,6 +318,7 @@ class Segments(Reader):
             for record, length in records:
                 segment.add(record, segment.size, length)
                 segment.size += length
+            segment.size += len(mark)
             self._next_seq = seq
         self._failures = 0
         return None
@@ -320,7 +368,7 @@ class Segments(Reader):
             before, follows = before[:-1], last.follows
         head = Head(os.urandom(8), self._next_seq, follows)
         _, base = self.accepted()
-        counts = pack_counts(head.marker, head.first_seq, base)
+        counts = pack_counts(head.marker, head.first_seq, base, self.unknown())
         path = Segment.path_in(self._directory, head.first_seq)
         content = [pack_head(head), counts, counts]
         try:
@@ -332,6 +380,7 @@ class Segments(Reader):
             self._disk.unlink(reserve)
             fd = self._create_segment(path, content)
         segment = Segment(path, head, size=FIRST_RECORD + 2 * len(counts), base=base)
+        segment.unknown_before = self.unknown()
         self._segments = [*before, segment]
         self._fd = fd
         self._sealed_bytes = sum(older.disk_bytes for older in before)
@@ -355,12 +404,12 @@ class Segments(Reader):
         while len(self._segments) > 1 and self._segments[0].end_seq <= self._trim_below:
             oldest = self._segments[0]
             try:
-                self._disk.unlink(oldest.path)
-                if oldest.index_path.exists():
-                    self._disk.unlink(oldest.index_path)
+                for path in (oldest.path, oldest.index_path):
+                    if path.exists():
+                        self._disk.unlink(path)
+                    elif path == oldest.path and oldest.size:
+                        self._log.warning("a segment was deleted by somebody else", segment=path.name)
                 self._disk.sync_directory(self._directory)
-            except FileNotFoundError:
-                self._log.warning("a segment was deleted by somebody else", segment=oldest.path.name)
             except OSError as error:
                 self._count_failure(error)
                 return  # tried again when there is more to trim
@@ -395,6 +444,7 @@ async def open_segments(
     max_bytes: int = 8 << 30,
     segment_bytes: int = 64 << 20,
     commit_bytes: int = 1 << 20,
+    commit_timeout_s: float = COMMIT_TIMEOUT_S,
     durability: Literal["fsync", "os"] = "fsync",
     counters: Counters | None = None,
     least_seq: int = 1,
@@ -403,6 +453,7 @@ async def open_segments(
     """Open the journal in a directory that nothing else uses; made where it is missing.
 
     commit_bytes: the most that is written and synced at once, as long as no single append is larger.
+    commit_timeout_s: how long to wait for the disk before what waits is refused, as it may be stored or not.
     durability: `os` leaves it to the system when to sync; survives a kill, not a loss of power.
     least_seq: the lowest number the next entry may have: one more than the highest that anything remembers, so that
         a journal that lost its end (or all of its files) does not use a number twice.
@@ -417,6 +468,7 @@ async def open_segments(
             max_bytes=max_bytes,
             segment_bytes=segment_bytes,
             commit_bytes=commit_bytes,
+            commit_timeout_s=commit_timeout_s,
             disk=disk or (Disk() if durability == "fsync" else UnsyncedDisk()),
             counters=counters or Counters(),
             thread=thread,

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import orjson
 
 from otel_bridge.batch import Signal
-from otel_bridge.journal.database import Database, open_database
+from otel_bridge.journal.database import DamagedError, Database, damaged, open_database, transaction
 from otel_bridge.journal.exporters import NEVER, Account, Registered, accounts, registered
 from otel_bridge.tasks import owned_tasks
 from otel_bridge.telemetry import Counters, Outcome, logger
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 COMMIT_EVERY_S = 0.2
+WITHOUT = "all that is still in the journal is delivered again then, some of it twice, and nothing is lost"
 
 Outcomes: TypeAlias = Counter[tuple[Signal, Outcome, str]]
 """Items by signal, what became of them, and the reason in a word (empty where there is none)."""
@@ -36,6 +37,7 @@ Outcomes: TypeAlias = Counter[tuple[Signal, Outcome, str]]
 Value: TypeAlias = str | int | bytes | None
 Change: TypeAlias = tuple[str, tuple[Value, ...]]
 Row: TypeAlias = tuple[Any, ...]
+T = TypeVar("T")
 
 
 class Decision(StrEnum):
@@ -112,13 +114,15 @@ class State:
     Made by `open_state`. Belongs to the event loop that opened it.
     """
 
-    def __init__(self, database: Database, counters: Counters) -> None:
+    def __init__(self, path: Path, database: Database, counters: Counters) -> None:
         self.registered: dict[tuple[str, str], Registered] = {}
         self.cursors: dict[tuple[str, str, str], int] = {}
         self.base: Counter[Account] = Counter()
         self.ledger: Counter[tuple[Account, Outcome, str]] = Counter()
         self.assembly: dict[str, tuple[int, int]] = {}
+        self._path = path
         self._database = database
+        self._damaged: DamagedError | None = None
         self._counters = counters
         self._pending: list[Change] = []
         self._uncommitted: list[Change] = []
@@ -307,12 +311,18 @@ class State:
                 return False
             return not durable or self._attempt(connection, _checkpoint)
 
-        return await self._database.run(work)
+        return await self._run(work)
 
     async def commit_regularly(self) -> None:
-        """Commit soon after each change, for ever."""
+        """Commit soon after each change, for ever.
+
+        Raises:
+            FilesError: the file is damaged, whoever found out.
+        """
         while True:
             await self._changed.wait()
+            if self._damaged:
+                raise self._damaged
             await asyncio.sleep(COMMIT_EVERY_S)
             self._changed.clear()
             if not await self.flush():
@@ -385,10 +395,9 @@ class State:
         return True
 
     def _execute(self, connection: "apsw.Connection") -> None:
-        connection.execute("BEGIN IMMEDIATE")
-        for statement, values in self._uncommitted:
-            connection.execute(statement, values)
-        connection.execute("COMMIT")
+        with transaction(connection):
+            for statement, values in self._uncommitted:
+                connection.execute(statement, values)
 
     def _attempt(self, connection: "apsw.Connection", work: "Callable[[apsw.Connection], None]") -> bool:
         """Whether the disk let it be done; said when that changes."""
@@ -397,8 +406,6 @@ class State:
         try:
             work(connection)
         except (apsw.FullError, apsw.IOError, apsw.BusyError, apsw.ReadOnlyError, apsw.CantOpenError) as error:
-            if connection.in_transaction:  # after some errors SQLite has rolled back itself
-                connection.execute("ROLLBACK")
             # Delivery goes on: what is not committed is delivered again after a crash, and nothing is lost.
             self._counters.add("state_commit_failures")
             if not self._failing:
@@ -410,6 +417,16 @@ class State:
         self._failing = False
         return True
 
+    async def _run(self, work: "Callable[[apsw.Connection], T]") -> T:
+        import apsw
+
+        try:
+            return await self._database.run(work)
+        except (apsw.CorruptError, apsw.NotADBError) as error:
+            self._damaged = damaged(self._path, error, WITHOUT)
+            self._changed.set()
+            raise self._damaged from error
+
     async def _read(self, statement: str, *values: Value) -> list[Row]:
         """What is found when all changes made before are committed."""
 
@@ -417,7 +434,7 @@ class State:
             return list(connection.execute(statement, values)) if self._commit(connection, changes) else None
 
         changes = self._take()
-        while (rows := await self._database.run(work)) is None:
+        while (rows := await self._run(work)) is None:
             changes = []
             await asyncio.sleep(COMMIT_EVERY_S)
         return rows
@@ -431,11 +448,11 @@ async def open_state(path: Path, counters: Counters) -> AsyncIterator[State]:
     """Open the state of a journal, or begin it; everything is committed when this ends.
 
     Raises:
-        FilesError: the file can not be used, or a newer bridge wrote it.
+        FilesError: the file can not be used, is damaged, or another version of the bridge wrote it.
     """
     schema = resources.files(__package__).joinpath("state.sql").read_text(encoding="utf-8")
-    async with open_database(path, schema, VERSION, synchronous="normal") as database:
-        state = State(database, counters)
+    async with open_database(path, schema, VERSION, synchronous="normal", without=WITHOUT) as database:
+        state = State(path, database, counters)
         await state.load()
         try:
             async with owned_tasks() as tasks:

@@ -1,13 +1,12 @@
 """The store's file: opened for its one writer, or for anybody to read; moved aside when it can not be read."""
 
 import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from otel_bridge.errors import FilesError
+from otel_bridge.journal.database import log_pages, move_aside
 from otel_bridge.store.statements import text
-from otel_bridge.telemetry import logger
 
 if TYPE_CHECKING:
     import apsw
@@ -46,6 +45,7 @@ def _prepared(path: Path) -> "apsw.Connection":
     version = connection.pragma("user_version")
     if version == VERSION:
         connection.pragma("journal_mode", "wal")
+        connection.pragma("wal_autocheckpoint", log_pages(path.parent))
         connection.pragma("synchronous", "normal")
         return connection
     connection.close()
@@ -60,23 +60,12 @@ def _prepared(path: Path) -> "apsw.Connection":
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     connection.pragma("auto_vacuum", "incremental")  # before the first table, or it has no effect
     connection.pragma("journal_mode", "wal")
+    connection.pragma("wal_autocheckpoint", log_pages(path.parent))
     connection.pragma("synchronous", "normal")
     with connection:
         connection.execute(text("otel_bridge.store", "schema.sql"))
         connection.pragma("user_version", VERSION)
     return connection
-
-
-def move_aside(path: Path, why: str) -> None:
-    """Give the file another name, so that a new store can begin; its write-ahead log goes with it."""
-    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-    aside = path.with_name(f"{path.name}.unreadable-{stamp}")
-    path.rename(aside)
-    for suffix in ("-wal", "-shm"):
-        beside = path.with_name(path.name + suffix)
-        if beside.exists():
-            beside.rename(aside.with_name(aside.name + suffix))
-    logger("store").error("store moved aside, a new one begins", path=str(path), aside=str(aside), why=why)
 
 
 def open_reading(path: Path) -> "apsw.Connection":

@@ -5,14 +5,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from otel_bridge.batch import Batch
-from otel_bridge.errors import MalformedError, RefusedError, RetryableError
+from otel_bridge.errors import MalformedError, RefusedError, RetryableError, TooLargeError
+from otel_bridge.journal.database import move_aside, transaction
+from otel_bridge.journal.disk import Space
 from otel_bridge.model import Translation
-from otel_bridge.store.database import move_aside, open_writing
+from otel_bridge.store.database import open_writing
 from otel_bridge.store.rows import Rows, became, came, settled_traces
 from otel_bridge.store.statements import statements
 from otel_bridge.telemetry import Counters
 
 TRIM_EVERY_S = 30.0
+LEAST_ROOM_BYTES = 64 << 10
 
 
 class Writer:
@@ -53,19 +56,21 @@ class Writer:
 
         Raises:
             RetryableError: the disk is full, or another process holds the file.
+            TooLargeError: the disk is so small that it takes less at once.
             RefusedError: the bytes are no OTLP request.
         """
         try:
             rows = came(batch.request, batch.tenant, self._now_ns())
         except MalformedError as error:
             raise RefusedError(str(error)) from error
-        self._write(lambda: self._put(rows))
+        self._write(lambda: self._put(rows), len(batch.wire), divisible=batch.item_count > 1)
 
     def settled(self, translation: Translation) -> None:
         """Keep what it became, and roll its traces up.
 
         Raises:
             RetryableError: the disk is full, or another process holds the file.
+            TooLargeError: the disk is so small that it takes less at once.
             RefusedError: something in it can not be kept.
         """
         seen_ns = self._now_ns()
@@ -79,31 +84,54 @@ class Writer:
             self._put(rows)
             self._connection.executemany(self._sql["settled_trace"], traces)
 
-        self._write(put)
+        self._write(put, translation.size, divisible=len(translation.observations) > 1)
 
     def _put(self, rows: Rows) -> None:
         for name, values in rows.items():
             if values:
                 self._connection.executemany(self._sql[name], values)
 
-    def _write(self, put: Callable[[], None]) -> None:
+    def _write(self, put: Callable[[], None], size: int, *, divisible: bool) -> None:
         """Run `put` in a transaction, in a store begun anew if the old one is damaged."""
         import apsw
 
         try:
-            with self._connection:
+            self._make_room(2 * size + LEAST_ROOM_BYTES, divisible=divisible)
+            with transaction(self._connection):
                 put()
         except (apsw.CorruptError, apsw.NotADBError) as error:
             self._connection.close(True)
             move_aside(self._path, str(error))
             self._connection = open_writing(self._path)
-            with self._connection:
+            with transaction(self._connection):
                 put()
         except (apsw.FullError, apsw.IOError, apsw.BusyError, apsw.LockedError, apsw.ReadOnlyError) as error:
             raise RetryableError(f"the store {self._path} can not be written now: {error}") from error
         except (UnicodeEncodeError, OverflowError) as error:
             raise RefusedError(f"the store can not keep a value: {error}") from error
         self._trim_when_due()
+
+    def _make_room(self, needed: int, *, divisible: bool) -> None:
+        """Forget the oldest where the disk is nearly full: else a store that waits for room, and the journal that waits
+        for the store, would wait for ever."""
+        space = Space.of(self._path.parent)
+        if space.free - space.kept // 2 >= needed:
+            return
+        if needed > space.kept // 4 and divisible:
+            raise TooLargeError(f"the disk of the store {self._path} takes less at once")
+        changes = -1
+        while space.free - space.kept // 2 < needed and changes < (changes := self._connection.total_changes()):
+            self._forget_oldest("disk_full")
+            self._connection.execute("PRAGMA incremental_vacuum").fetchall()  # a step for each page
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            space = Space.of(self._path.parent)
+        if space.free - space.kept // 2 < needed:
+            raise RetryableError(f"the store {self._path} can not be written now: the disk is full")
+
+    def _forget_oldest(self, reason: str) -> None:
+        self._forget_traces("oldest_traces", reason)
+        with transaction(self._connection):
+            self._connection.execute(self._sql["forget_oldest_loose"])
 
     def _trim_when_due(self) -> None:
         now_ns = self._now_ns()
@@ -116,19 +144,17 @@ class Writer:
         before_ns = self._now_ns() - self._max_age_ns
         while self._forget_traces("traces_seen_before", "max_age", before_ns):
             pass
-        with self._connection:
+        with transaction(self._connection):
             self._connection.execute(self._sql["forget_loose_before"], {"before_ns": before_ns})
         while self._used_bytes() > self._max_bytes:
             changes = self._connection.total_changes()
-            self._forget_traces("oldest_traces", "max_bytes")
-            with self._connection:
-                self._connection.execute(self._sql["forget_oldest_loose"])
+            self._forget_oldest("max_bytes")
             if self._connection.total_changes() == changes:
                 break
         self._connection.execute("PRAGMA incremental_vacuum").fetchall()  # a step for each page
 
     def _forget_traces(self, which: str, reason: str, *bindings: int) -> int:
-        with self._connection:
+        with transaction(self._connection):
             traces = self._connection.execute(self._sql[which], bindings).fetchall()
             for tenant, trace_id in traces:
                 self._connection.execute(self._sql["forget_trace"], {"tenant": tenant, "trace_id": trace_id})

@@ -65,6 +65,7 @@ class Load:
     """Sends traces until stopped; requests that fail are sent again, as a stock exporter would.
 
     acked: span ids whose request was answered 200.
+    chars: the text of each generation.
     """
 
     url: str
@@ -72,6 +73,7 @@ class Load:
     sent: set[str] = field(default_factory=set)
     stopped: bool = False
     next_number: int = 0
+    chars: int = 250
 
     async def run(self, workers: int = 8, traces: int | None = None) -> None:
         """Send `traces` traces, or as many as possible until `stopped`."""
@@ -83,7 +85,7 @@ class Load:
     async def _work(self, session: aiohttp.ClientSession, traces: int | None) -> None:
         while not self.stopped and (traces is None or self.next_number < traces):
             number, self.next_number = self.next_number, self.next_number + 1
-            for ids, body in trace_requests(number):
+            for ids, body in trace_requests(number, text="word " * (self.chars // 5)):
                 await self._send(session, ids, body)
 
     async def _send(self, session: aiohttp.ClientSession, ids: list[str], body: bytes) -> None:

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,7 +37,11 @@ def free_port() -> int:
 
 @dataclass
 class BridgeProcess:
-    """`otel-bridge serve` under a plan; the ports stay the same over restarts, as agents need them to."""
+    """`otel-bridge serve` under a plan; the ports stay the same over restarts, as agents need them to.
+
+    data: where its data dir is, beside its plan unless said otherwise.
+    under: what it is started with, as `strace -D -f …`.
+    """
 
     folder: Path
     langfuse: str
@@ -45,11 +50,15 @@ class BridgeProcess:
     grpc: int = field(default_factory=free_port)
     http: int = field(default_factory=free_port)
     viewer: int = field(default_factory=free_port)
+    plan: str = PLAN
+    data: Path | None = None
+    under: Sequence[str] = ()
+    environ: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def data_dir(self) -> Path:
-        return self.folder / "data"
+        return self.data or self.folder / "data"
 
     @property
     def url(self) -> str:
@@ -62,14 +71,14 @@ class BridgeProcess:
     def start(self, wait_s: float = 20) -> None:
         """Start it and return when it has said that it is up."""
         plan = self.folder / "bridge.yaml"
-        plan.write_text(PLAN.format(**{**vars(self), "data_dir": self.data_dir}))
+        plan.write_text(self.plan.format(**{**vars(self), "data_dir": self.data_dir}))
         (self.data_dir / "bridge.json").unlink(missing_ok=True)
         with (self.folder / "bridge.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "otel_bridge", "serve", "--config", str(plan)],
+                [*self.under, sys.executable, "-m", "otel_bridge", "serve", "--config", str(plan)],
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "NO_COLOR": "1"},
+                env={**os.environ, "NO_COLOR": "1", **self.environ},
             )
         until = time.monotonic() + wait_s
         while not (self.data_dir / "bridge.json").exists():

@@ -306,7 +306,7 @@ def _records() -> list[bytes]:
         for seq, member, tenant, kind in ((1, 0, "default", 1), (2, 1, "acme é", 2), (3, 0, "", 3))
     ]
     packed = [form.pack_record(MARKER, record) + record.wire for record in made]
-    return [*packed, form.pack_counts(MARKER, 1, {("main", "default", Signal.TRACES): 5})]
+    return [*packed, form.pack_counts(MARKER, 1, {("main", "default", Signal.TRACES): 5}, 0)]
 
 
 def _segments() -> list[bytes]:

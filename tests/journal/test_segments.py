@@ -3,11 +3,15 @@
 import asyncio
 import errno
 import os
+import resource
 import stat
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -579,3 +583,112 @@ async def test_a_million_entries_are_small_in_memory(journal_dir: Path, batch: M
 def test_a_journal_is_what_the_engine_asks_for() -> None:
     names = {name for name in vars(Journal) if not name.startswith("_")}
     assert names <= set(dir(Segments))
+
+
+class StuckDisk(UnsyncedDisk):
+    """A disk whose syncs hang until told."""
+
+    def __init__(self) -> None:
+        self.answers = threading.Event()
+        self.answers.set()
+
+    def sync(self, fd: int) -> None:
+        assert self.answers.wait(30)
+
+
+async def test_nobody_waits_longer_than_the_timeout_for_a_disk_that_hangs(journal_dir: Path, batch: Make) -> None:
+    """Those who wait hear that it may be stored or not, those who come hear it at once, and it heals by itself."""
+    disk, counters = StuckDisk(), Counters()
+    async with open_segments(journal_dir, disk=disk, counters=counters, commit_timeout_s=0.05) as journal:
+        disk.answers.clear()
+        first = asyncio.create_task(journal.append([("main", batch(b"in the commit"))]))
+        await asyncio.sleep(0.01)
+        second = asyncio.create_task(journal.append([("main", batch(b"behind it"))]))
+        results = await asyncio.wait_for(asyncio.gather(first, second, return_exceptions=True), 5)
+        assert [type(result) for result in results] == [RetryableError] * 2
+        with pytest.raises(JournalFullError, match="does not answer"):
+            await journal.append([("main", batch(b"refused"))])
+        assert not journal.healthy
+
+        disk.answers.set()
+        await journal.wait(1)
+        while not journal.healthy:  # noqa: ASYNC110 - no event tells
+            await asyncio.sleep(0)
+        await journal.append([("main", batch(b"after"))])
+        assert wires(journal) == [b"in the commit", b"after"]
+    assert counters.value("journal_stalls") == 1
+    assert counters.value("journal_refused", reason="stalled") == 1
+
+
+async def test_what_the_files_take_is_counted_anew_at_each_start(journal_dir: Path, batch: Make) -> None:
+    async with open_segments(journal_dir, max_bytes=1 << 20, segment_bytes=1000, disk=UnsyncedDisk()) as journal:
+        for _ in range(9):
+            await journal.append([("main", batch(bytes(300)))])
+    async with open_segments(journal_dir) as journal:
+        files = [entry.stat().st_size for entry in os.scandir(journal_dir) if entry.name.endswith((".seg", ".idx"))]
+        assert journal.used_bytes == sum(files)
+
+
+@pytest.mark.parametrize(
+    ("mounted", "doubted"),
+    [
+        ("ext4 /dev/sda1 rw,relatime", None),
+        ("xfs /dev/sda1 rw", None),
+        ("overlay overlay rw,lowerdir=/l,upperdir=/u", None),
+        ("overlay overlay rw,lowerdir=/l,upperdir=/u,volatile", "volatile"),
+        ("tmpfs tmpfs rw,size=65536k", "gone when the machine is"),
+        ("nfs4 host:/export rw,vers=4.2", "nfs4 may answer before"),
+        ("fuse.sshfs me@host: rw", "fuse.sshfs may answer before"),
+    ],
+)
+async def test_a_place_that_may_not_keep_what_it_was_given_is_doubted(
+    journal_dir: Path, monkeypatch: pytest.MonkeyPatch, mounted: str, doubted: str | None
+) -> None:
+    mounts = f"22 1 8:1 / / rw shared:1 - ext4 /dev/root rw\n23 22 8:2 / {journal_dir.parent} rw - {mounted}\n"
+    read_text = Path.read_text
+
+    def read(path: Path, *args: Any, **kwargs: Any) -> str:
+        return mounts if path == Path("/proc/self/mountinfo") else read_text(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "read_text", read)
+    async with open_segments(journal_dir) as journal:
+        assert (doubted is None) == (journal.doubt is None)
+        assert (doubted or "") in (journal.doubt or "")
+
+
+async def test_locks_that_hold_nobody_off_are_doubted(journal_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fcntl.flock", lambda *_: None)
+    async with open_segments(journal_dir) as journal:
+        assert "does not keep locks" in (journal.doubt or "")
+
+
+async def test_when_no_file_can_be_opened_nothing_is_lost(journal_dir: Path, batch: Make) -> None:
+    """Out of descriptors: what is read is not taken for damaged, and what is refused is accepted later."""
+    async with open_segments(journal_dir, max_bytes=1 << 20, segment_bytes=600, disk=UnsyncedDisk()) as journal:
+        await journal.append([("main", batch(bytes(400)))])
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1, limits[1]))
+        try:
+            with pytest.raises(OSError, match="Too many open files"):
+                journal.scan(0, "main")
+            with pytest.raises(JournalFullError, match="EMFILE"):
+                await journal.append([("main", batch(bytes(400)))])
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        await journal.append([("main", batch(b"after"))])
+        assert wires(journal) == [bytes(400), b"after"]
+
+
+@pytest.mark.parametrize("days", [-30, 30])
+async def test_a_wall_clock_that_is_set_changes_no_receipt(
+    journal_dir: Path, batch: Make, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    """Else what came meanwhile would be too old, or never be, after the next start."""
+    async with open_segments(journal_dir, disk=UnsyncedDisk()) as journal:
+        now_ns = time.time_ns()
+        monkeypatch.setattr("time.time_ns", lambda: now_ns + days * 86400 * 10**9)
+        await journal.append([("main", batch())])
+        entry = journal.read(1)
+    assert entry is not None
+    assert abs(entry.received_ns - now_ns) < 3600 * 10**9
+    assert segment_names(journal_dir) == [f"{1:020d}"]

@@ -154,15 +154,17 @@ async def test_traces_are_forgotten_in_time(tmp_path: Path) -> None:
         assert set(await state.remembered("main", [("t", "early"), ("t", "late")])) == {("t", "late")}
 
 
-async def test_a_newer_format_is_refused_and_left_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [99, -1])
+async def test_another_format_is_refused_and_left_alone(tmp_path: Path, version: int) -> None:
+    """Whoever has to do with it is told what to do, and what it costs."""
     path = tmp_path / "state.db"
     async with open_state(path, Counters()):
         pass
     with apsw.Connection(str(path)) as connection:
-        connection.pragma("user_version", 99)
+        connection.pragma("user_version", version)
     connection.close()
     before = path.read_bytes()
-    with pytest.raises(FilesError, match="format 99"):
+    with pytest.raises(FilesError, match=f"format {version}.*run the version that wrote it, or move it away.*twice"):
         async with open_state(path, Counters()):
             pass
     assert path.read_bytes() == before
@@ -170,9 +172,47 @@ async def test_a_newer_format_is_refused_and_left_alone(tmp_path: Path) -> None:
 
 async def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "state.db").write_bytes(b"not a database" * 100)
-    with pytest.raises(FilesError, match=r"state\.db can not be used"):
+    with pytest.raises(FilesError, match=r"state\.db is damaged .*: move it away.* nothing is lost"):
         async with open_state(tmp_path / "state.db", Counters()):
             pass
+
+
+@pytest.mark.parametrize("found_by", ["the start", "a question", "a change"])
+async def test_a_file_that_is_damaged_inside_ends_the_bridge_with_what_to_do(tmp_path: Path, found_by: str) -> None:
+    """Going on without it would lose what was confirmed; going on with it, who knows."""
+    path = tmp_path / "state.db"
+
+    def damage() -> None:
+        with path.open("r+b") as file:
+            file.seek(4096)
+            file.write(b"\xa5" * (path.stat().st_size - 4096))
+
+    async with open_state(path, Counters()) as state:
+        with_exporters(state)
+        for seq in range(1, 200):
+            state.record(a_part(state, seq, key=f"{seq}" * 50), remember(), 1000)
+    if found_by == "the start":
+        damage()
+
+    async def run() -> None:
+        async with open_state(path, Counters()) as state:
+            assert found_by != "the start"
+            await state.flush(durable=True)
+            await state._database.run(lambda connection: connection.execute("PRAGMA cache_size = 0"))
+            damage()
+            if found_by == "a change":
+                state.confirm("main", "store", "t", 4, Counter({DELIVERED: 3}))
+            else:
+                asyncio.get_running_loop().call_soon(lambda: asyncio.ensure_future(_asking(state)))
+            await asyncio.wait_for(asyncio.Event().wait(), 10)
+
+    with pytest.raises(FilesError, match=r"state\.db is damaged .*: move it away.* nothing is lost"):
+        await run()
+
+
+async def _asking(state: State) -> None:
+    with pytest.raises(FilesError):
+        await state.parts("main", "t", 0)
 
 
 async def test_the_file_is_readable_by_its_owner_alone(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import ResourceMetrics
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from otel_bridge.batch import Batch, Signal
-from otel_bridge.errors import FilesError, RefusedError
+from otel_bridge.errors import FilesError, RefusedError, RetryableError
 from otel_bridge.model import Level, Observation, ObservationType, Score, TraceAttributes, Translation
 from otel_bridge.store.database import VERSION, open_writing
 from otel_bridge.store.reader import reading
@@ -320,3 +320,15 @@ def test_readers_can_not_write(writer: Writer, path: Path) -> None:
 
     with reading(path) as reader, pytest.raises(apsw.ReadOnlyError):
         reader.rows("DELETE FROM traces")
+
+
+def test_a_full_disk_is_tried_again(writer: Writer, path: Path) -> None:
+    """SQLite rolls back itself then; what was asked for is refused whole and can be kept later."""
+    limit = writer._connection.pragma("max_page_count")
+    writer._connection.pragma("max_page_count", 1)
+    with pytest.raises(RetryableError, match="full"):
+        writer.batch(spans(*"ab" * 500))
+    writer._connection.pragma("max_page_count", limit)
+    writer.batch(spans("a"))
+
+    assert count(path, "spans") == 1

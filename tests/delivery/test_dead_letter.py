@@ -1,0 +1,89 @@
+"""The file of dead letters, damaged or on a full disk: delivery goes on, and what can be read is."""
+
+import asyncio
+from pathlib import Path
+
+import apsw
+
+from otel_bridge.delivery.dead_letter import DeadLetter, DeadLetters, open_dead_letters
+from otel_bridge.telemetry import Counters
+
+
+def letter(number: int, content: bytes = b"x") -> DeadLetter:
+    return DeadLetter(f"{number:016x}", "main", "store", "t", "traces", "refused", "no", number, content)
+
+
+async def filled(path: Path, count: int) -> None:
+    async with open_dead_letters(path, Counters()) as letters:
+        for number in range(count):
+            await letters.add(letter(number, bytes([number]) * 3000))
+
+
+def damage(path: Path, content: bytes) -> None:
+    """Where this content is."""
+    raw = bytearray(path.read_bytes())
+    page = raw.index(content) // 4096 * 4096
+    raw[page : page + 4096] = b"\xa5" * 4096
+    path.write_bytes(raw)
+
+
+def moved_aside(folder: Path) -> int:
+    return len(list(folder.glob("dead_letters.db.unreadable-*")))
+
+
+async def test_a_file_that_is_none_is_moved_aside(tmp_path: Path) -> None:
+    path = tmp_path / "dead_letters.db"
+    await asyncio.to_thread(path.write_bytes, b"not a database" * 100)
+    async with open_dead_letters(path, Counters()) as letters:
+        await letters.add(letter(1))
+        assert await letters.list() == [letter(1)]
+    assert moved_aside(tmp_path) == 1
+
+
+async def test_what_is_not_damaged_is_read_and_what_is_is_told_of(tmp_path: Path) -> None:
+    path = tmp_path / "dead_letters.db"
+    await filled(path, 20)
+    damage(path, bytes([7]) * 1000)
+    async with open_dead_letters(path, Counters()) as letters:
+        listed = await letters.list()
+        whole = [one for one in listed if one.reason == "refused"]
+        bad = [one for one in listed if one.reason == "damaged"]
+        assert len(whole) + len(bad) == 20
+        assert letter(7).id in {one.id for one in bad}
+        assert len(whole) >= 15
+        assert [one.at_ns for one in whole] == sorted((one.at_ns for one in whole), reverse=True)
+
+
+async def test_a_letter_that_meets_damage_begins_a_new_file(tmp_path: Path) -> None:
+    path = tmp_path / "dead_letters.db"
+    await filled(path, 20)
+    for number in range(20):
+        if bytes([number]) * 1000 in path.read_bytes():
+            damage(path, bytes([number]) * 1000)
+    async with open_dead_letters(path, Counters()) as letters:
+        await letters.add(letter(99))
+        assert letter(99) in await letters.list()
+    assert moved_aside(tmp_path)
+
+
+async def test_a_letter_waits_for_a_disk_that_is_full(tmp_path: Path) -> None:
+    """It is not confirmed before, so its item stays in the journal."""
+    counters = Counters()
+    async with open_dead_letters(tmp_path / "dead_letters.db", counters) as letters:
+        limit = await pages(letters, 1)
+        adding = asyncio.create_task(letters.add(letter(1, bytes(20_000))))
+        while not counters.value("dead_letter_write_failures"):  # noqa: ASYNC110 - no event tells
+            await asyncio.sleep(0)
+        assert not adding.done()
+        await pages(letters, limit + 1000)
+        await asyncio.wait_for(adding, 10)
+        assert await letters.show(letter(1).id) is not None
+
+
+async def pages(letters: DeadLetters, most: int) -> int:
+    def limit(connection: apsw.Connection) -> int:
+        before: int = connection.pragma("max_page_count")
+        connection.pragma("max_page_count", most)
+        return before
+
+    return await letters._database.run(limit)
