@@ -25,6 +25,10 @@ class RetryableError(ConsumeError):
         self.retry_after_s = retry_after_s
 
 
+class SlowError(RetryableError):
+    """No answer came in time: it may work later, or with less at once."""
+
+
 class RefusedError(ConsumeError):
     """The other side will never take this: find the culprit by bisecting, then dead-letter it."""
 

@@ -170,9 +170,9 @@ class Delivery:
             if known.settled:
                 continue
             for tenant, head_seq in self._journal.tenants(pipeline, known.end_seq).items():
-                position = self._state.position(pipeline, exporter, tenant)
-                if position < head_seq:
-                    floor_seq = min(floor_seq, position + 1)
+                done_seq = self._state.floor(pipeline, exporter, tenant)
+                if done_seq < head_seq:
+                    floor_seq = min(floor_seq, done_seq + 1)
         # What is trimmed must be confirmed on disk, or a loss of power would leave it unaccounted for.
         if floor_seq > self._trimmed_seq and await self._state.flush(durable=True):
             self._trimmed_seq = floor_seq
@@ -195,7 +195,7 @@ class Delivery:
                 continue
             tenants = exporters.setdefault(f"{account.pipeline}/{account.exporter}", {})
             of_tenant = tenants.setdefault(
-                account.tenant, {"waiting": 0, "parked": None, "why": None, "tries": 0, "oldest_s": 0.0}
+                account.tenant, {"waiting": 0, "parked": None, "why": None, "tries": 0, "oldest_s": 0.0, "postponed": 0}
             )
             of_tenant["waiting"] += items
             of_tenant["parked"] = "not_configured" if is_absent else None
