@@ -21,7 +21,7 @@ from otel_bridge.delivery.cursor import Cursor, Lease, Stretch
 from otel_bridge.delivery.dead_letter import DeadLetter, DeadLetters
 from otel_bridge.delivery.limit import LEAST_BYTES, SizeLimit
 from otel_bridge.delivery.piece import Piece, count, cut, is_single, score_count, signal_of, size, split
-from otel_bridge.delivery.retry import Pace
+from otel_bridge.delivery.retry import Pace, Supervision
 from otel_bridge.delivery.truncate import truncated
 from otel_bridge.errors import ConsumeError, ParkedError, RefusedError, RetryableError, SlowError, TooLargeError
 from otel_bridge.journal.state import Outcomes
@@ -55,6 +55,7 @@ class Surroundings:
     clock: Clock
     pace: Pace
     dead_letters: DeadLetters
+    supervision: Supervision
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
 
