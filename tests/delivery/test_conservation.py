@@ -38,7 +38,7 @@ COMMON = (Step.APPEND, Step.APPEND, Step.APPEND, Step.SETTLE)
 STEPS = st.lists(st.tuples(st.sampled_from((*COMMON, *Step)), st.integers(0, 3)), max_size=25)
 TROUBLES = (RetryableError("down"), ParkedError("401", "unauthorized"), OSError("bug"), RetryableError("429", 3))
 PIPELINES = ("main", "renamed")
-EXAMPLES = int(os.environ.get("CONSERVATION_EXAMPLES", "20"))
+EXAMPLES = int(os.environ.get("CONSERVATION_EXAMPLES", "15"))
 
 
 @pytest.mark.slow
