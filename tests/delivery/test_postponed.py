@@ -154,7 +154,8 @@ async def test_what_is_postponed_survives_a_restart_and_the_rest_is_not_sent_aga
     await house.append("well", "x" * 5000, trace=2)
     if kind == "settled":
         await house.settle()
-    await go_by(house, until=lambda: "well" in sink.names)
+    await go_by(house, until=lambda: house.counters.value("delivered") == 2)
+    await house.state.flush()
     await house.delivery.tidy()
     await (house.kill() if kill else house.stop())
     assert house.outcomes("store") == {"delivered": 2, "waiting": 1}
