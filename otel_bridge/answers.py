@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from otel_bridge.errors import ConsumeError, ParkedError, RefusedError, RetryableError, TooLargeError
+from otel_bridge.errors import BusyError, ConsumeError, ParkedError, RefusedError, RetryableError, TooLargeError
 
-RETRYABLE = frozenset({408, 409, 425, 429})
+BUSY = 429
+RETRYABLE = frozenset({408, 409, 425})
 REFUSED = frozenset({400, 422})
 TOO_LARGE = 413
 CAPTIVE_PORTAL = 511
@@ -50,10 +51,13 @@ def error(status: int, headers: Mapping[str, str], body: bytes, *, who: str) -> 
         return RefusedError(said)
     if status == TOO_LARGE:
         return TooLargeError(said)
+    if status == BUSY:
+        return BusyError(said, retry_after_s(headers.get("Retry-After")))
     if status in RETRYABLE or status >= 500:
         return RetryableError(said, retry_after_s(headers.get("Retry-After")))
     if 300 <= status < 400:
-        return ParkedError(f"{said} - a redirect: write the address it leads to", "redirect")
+        to = excerpt(headers.get("Location", ""))
+        return ParkedError(f"{said} - a redirect to {to}: write the address it leads to", "redirect")
     return ParkedError(said, f"http_{status}")
 
 

@@ -25,6 +25,14 @@ class RetryableError(ConsumeError):
         self.retry_after_s = retry_after_s
 
 
+class BusyError(RetryableError):
+    """It gets more than it takes from all who share a quota there, so all of them are to wait."""
+
+
+class SlowError(RetryableError):
+    """No answer came in time: it may work later, or with less at once."""
+
+
 class RefusedError(ConsumeError):
     """The other side will never take this: find the culprit by bisecting, then dead-letter it."""
 

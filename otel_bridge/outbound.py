@@ -1,6 +1,11 @@
-"""HTTP to a destination: bounded, without proxy, cookies or redirects, and every failure one of the four errors."""
+"""HTTP to a destination: bounded, without proxy or cookies, and every failure one of the four errors.
+
+Redirects are followed within one origin only, so that keys go nowhere else.
+"""
 
 import asyncio
+import socket
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,14 +15,26 @@ from pydantic import AfterValidator
 
 from otel_bridge import __version__
 from otel_bridge.answers import check
-from otel_bridge.errors import ParkedError, RetryableError
+from otel_bridge.errors import ParkedError, RetryableError, SlowError
 
 if TYPE_CHECKING:
     import aiohttp
+    from aiohttp.client_reqrep import ClientResponse
     from yarl import URL
 
 CONNECT_TIMEOUT_S = 10.0
 MAX_ANSWER = 64 << 10
+REDIRECTS = (307, 308)  # the others turn a POST into a GET
+MAX_REDIRECTS = 3
+NAMES_KEPT_S = 10
+RECONNECT_EVERY_S = 45.0  # so that a destination that moved is found within a minute, although its old address answers
+KEEPALIVE = {  # a connection whose other end is gone is noticed in half a minute
+    "SO_KEEPALIVE": (socket.SOL_SOCKET, 1),
+    "TCP_KEEPIDLE": (socket.IPPROTO_TCP, 15),
+    "TCP_KEEPINTVL": (socket.IPPROTO_TCP, 5),
+    "TCP_KEEPCNT": (socket.IPPROTO_TCP, 3),
+    "TCP_USER_TIMEOUT": (socket.IPPROTO_TCP, 30_000),
+}
 IN_THREAD_BYTES = 64 << 10  # compressing more than this would hold up the loop
 
 
@@ -36,6 +53,10 @@ class LostError(RetryableError):
     """There was no answer: whether it was taken, nobody knows."""
 
 
+class LateError(LostError, SlowError):
+    """There was no answer in time."""
+
+
 @dataclass(slots=True, frozen=True)
 class Answer:
     """A status of the 200s and the first bytes of what came with it."""
@@ -49,6 +70,7 @@ class Http:
 
     def __init__(self, session: "aiohttp.ClientSession") -> None:
         self._session = session
+        self._reconnect_s = time.monotonic() + RECONNECT_EVERY_S
 
     async def request(
         self,
@@ -63,25 +85,59 @@ class Http:
 
         Raises:
             RetryableError, RefusedError, TooLargeError, ParkedError: as `answers` reads the answer.
-            LostError: there was none.
+            LostError: there was none; LateError: not in time.
         """
         import aiohttp
 
+        sent = dict(headers or {})
+        if time.monotonic() >= self._reconnect_s:
+            self._reconnect_s = time.monotonic() + RECONNECT_EVERY_S
+            sent["Connection"] = "close"
         try:
-            async with self._session.request(
-                method, url, data=body, headers=headers, allow_redirects=False
-            ) as response:
-                told = bytearray()
-                while len(told) < max_answer and (some := await response.content.read(max_answer - len(told))):
-                    told += some
-                check(response.status, response.headers, bytes(told), who=str(url))
-                return Answer(response.status, bytes(told))
+            for hop in range(MAX_REDIRECTS + 1):
+                async with self._session.request(
+                    method, url, data=body, headers=sent, allow_redirects=False
+                ) as response:
+                    if hop < MAX_REDIRECTS and (elsewhere := _within_origin(response)) is not None:
+                        url = elsewhere
+                        continue
+                    told = bytearray()
+                    while len(told) < max_answer and (some := await response.content.read(max_answer - len(told))):
+                        told += some
+                    check(response.status, response.headers, bytes(told), who=str(url))
+                    return Answer(response.status, bytes(told))
+            raise AssertionError("the last hop is answered or raises")
         except aiohttp.ClientSSLError as error:
             raise ParkedError(f"{url}: TLS failed: {error}", "tls") from error
         except aiohttp.InvalidURL as error:
             raise ParkedError(f"{url} is no address", "address") from error
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except aiohttp.ConnectionTimeoutError as error:
+            raise LostError(f"{url}: nobody answers") from error
+        except TimeoutError as error:
+            raise LateError(f"{url}: no answer in time") from error
+        except (aiohttp.ClientError, OSError) as error:
             raise LostError(f"{url}: {type(error).__name__} {error}".rstrip()) from error
+
+
+def _within_origin(response: "ClientResponse") -> "URL | None":
+    """Where a redirect leads to, if the method and the keys may go there."""
+    from yarl import URL
+
+    if response.status not in REDIRECTS:
+        return None
+    try:
+        elsewhere = response.url.join(URL(response.headers.get("Location", "")))
+        return elsewhere if elsewhere.origin() == response.url.origin() else None
+    except ValueError:
+        return None
+
+
+def _socket(address: "tuple[int, int, int, str, tuple[object, ...]]") -> socket.socket:
+    made = socket.socket(*address[:3])
+    for name, (level, value) in KEEPALIVE.items():
+        if hasattr(socket, name):  # not every system has them all
+            made.setsockopt(level, getattr(socket, name), value)
+    return made
 
 
 @asynccontextmanager
@@ -89,9 +145,12 @@ async def http(timeout_s: float) -> AsyncIterator[Http]:
     """Connections of its own; `timeout_s` is for a whole request with its answer."""
     import aiohttp
 
+    from otel_bridge.resolve import Resolver
+
     timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(CONNECT_TIMEOUT_S, timeout_s))
     async with aiohttp.ClientSession(
         timeout=timeout,
+        connector=aiohttp.TCPConnector(resolver=Resolver(), ttl_dns_cache=NAMES_KEPT_S, socket_factory=_socket),
         trust_env=False,
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),

@@ -27,6 +27,7 @@ from otel_bridge.journal.state import open_state
 from otel_bridge.plan import Plan, Planned
 from otel_bridge.telemetry import Counters
 from otel_bridge.trace import Trace
+from otel_bridge.watchdog import Watchdog, watching
 
 DRAIN_S = 2.5  # of the five seconds that a stop may take; closing the receivers takes two at most
 
@@ -40,12 +41,15 @@ class RunningBridge:
     endpoints: component id → name → the address that is really bound.
     """
 
-    def __init__(self, plan: Plan, counters: Counters, journal: Segments, delivery: Delivery) -> None:
+    def __init__(
+        self, plan: Plan, counters: Counters, journal: Segments, delivery: Delivery, watchdog: Watchdog
+    ) -> None:
         self.endpoints: dict[str, dict[str, str]] = {}
         self._plan = plan
         self._counters = counters
         self._journal = journal
         self._delivery = delivery
+        self._watchdog = watchdog
         self._started_s = time.monotonic()
         self.door: Consume = _closed
 
@@ -53,7 +57,12 @@ class RunningBridge:
         """How the bridge is: plain JSON without secrets and without content."""
         return {
             "version": __version__,
-            "ready": self._journal.healthy,
+            "ready": self._journal.healthy and self._delivery.well and self._watchdog.well,
+            "parked": self._delivery.parked,
+            "event_loop": {
+                "lag_s": round(self._watchdog.lag_s, 3),
+                "longest_lag_s": round(self._watchdog.longest_s, 3),
+            },
             "uptime_s": round(time.monotonic() - self._started_s, 1),
             "configuration": self._plan.origin,
             "data_dir": str(self._plan.data_dir),
@@ -110,7 +119,8 @@ async def running(plan: Plan) -> AsyncIterator[RunningBridge]:
                 journal, state, dead_letters, service.deliver, counters=counters, max_age_s=service.journal.max_age
             )
         )
-        bridge = RunningBridge(plan, counters, journal, delivery)
+        watchdog = await stack.enter_async_context(watching(counters))
+        bridge = RunningBridge(plan, counters, journal, delivery, watchdog)
         host = partial(_host, bridge, data_dir, counters)
         sinks = {
             key: await stack.enter_async_context(_opened(planned, host(key)))

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import MutableMapping
+from contextlib import suppress
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -78,9 +79,21 @@ def configure_logs(*, json: bool = False, level: str = "info") -> None:
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # whatever that is when something is said
+        logger_factory=lambda *_: structlog.PrintLogger(_Stderr()),  # type: ignore[arg-type]  # all that it needs
         cache_logger_on_first_use=False,
     )
+
+
+class _Stderr:
+    """Standard error, whatever that is when something is said; gone, it takes nothing down with it."""
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, ValueError):  # who read it has closed it, or we have
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
 
 
 def _escape(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -23,7 +23,7 @@ from otel_bridge.component import (
     trace_processor,
 )
 from otel_bridge.config import Config
-from otel_bridge.errors import FilesError, RetryableError
+from otel_bridge.errors import FilesError, ParkedError, RetryableError
 from otel_bridge.journal.reader import read_segments
 from otel_bridge.model import Translation
 from otel_bridge.pipeline import running
@@ -43,6 +43,7 @@ class World:
         self.batches: list[Batch] = []
         self.observed: list[str] = []
         self.knock: Consume | None = None
+        self.trouble: Exception | None = None
 
         @receiver(Empty)
         async def door(_config: Empty, consume: Consume, _host: Host) -> AsyncIterator[None]:
@@ -70,6 +71,8 @@ class World:
         @exporter(Empty)
         async def sink(_config: Empty, _host: Host) -> AsyncIterator[Consume]:
             async def consume(batch: Batch) -> None:
+                if self.trouble:
+                    raise self.trouble
                 self.batches.append(batch)
 
             self.happened.append("sink opens")
@@ -185,6 +188,23 @@ async def test_what_comes_in_parts_is_written_in_parts(world: World, tmp_path: P
     assert [entry.batch.wire for entry in read_segments(tmp_path / "journal").scan(0, "main", max_bytes=1 << 20)] == [
         part.wire for part in parts
     ]
+
+
+async def test_a_parked_destination_is_told_of_and_the_bridge_is_ready(world: World, tmp_path: Path) -> None:
+    """It can keep what comes; only if it can not do its own work, it is not."""
+    plan = world.plan(tmp_path, main=PipelineConfig(receivers=["door"], exporters=["sink"]))
+    world.trouble = ParkedError("401: wrong key", "unauthorized")
+    async with running(plan) as bridge:
+        assert world.knock
+        await world.knock(spans("good"))
+        await until(lambda: bridge.status()["parked"] == 1)
+        assert bridge.status()["exporters"]["main/sink"]["default"]["parked"] == "unauthorized"
+        assert bridge.status()["ready"] is True
+        assert bridge.status()["event_loop"]["lag_s"] < 5
+
+        lane = bridge._delivery._destinations["main", "sink"].lanes["default"]
+        lane._around.supervision._restarts_s.extend([lane._around.clock.monotonic()] * 6)
+        assert bridge.status()["ready"] is False
 
 
 async def test_nothing_is_ready_twice_on_one_data_dir(world: World, tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
-"""`otel-bridge healthcheck`: is the bridge alive? With next to nothing imported, as containers ask often."""
+"""`otel-bridge healthcheck`: is the bridge alive and well? With next to nothing imported, as containers ask often."""
 
 import argparse
 import json
 import os
+import re
 from collections.abc import Sequence
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -10,13 +11,16 @@ from urllib.parse import urlsplit
 
 from otel_bridge.cli.found import last, place
 from otel_bridge.errors import BridgeError, UsageError
+from otel_bridge.telemetry import printable
 
 TIMEOUT_S = 3.0
+MAX_ANSWER = 1000
+PARKED = re.compile(r"(\d+) parked")
 
 
 def check(arguments: Sequence[str]) -> int:
-    """Ask `/healthz` and say so; returns the exit code: 0 healthy, 1 not, 3 nobody answers; 2 and 78 as everywhere."""
-    parser = argparse.ArgumentParser("otel-bridge healthcheck", description="Is the bridge alive?")
+    """Ask `/readyz` and say so; returns the exit code: 0 healthy, 1 not, 3 nobody answers; 2 and 78 as everywhere."""
+    parser = argparse.ArgumentParser("otel-bridge healthcheck", description="Is the bridge alive and well?")
     parser.add_argument("--url", help="the viewer's address; without it, that of the bridge that uses the data dir")
     parser.add_argument("--config", "-c", default=os.environ.get("OTEL_BRIDGE_CONFIG") or None, type=Path)
     parser.add_argument("--data-dir", type=Path, help="without it, where the configuration says")
@@ -61,10 +65,14 @@ def ask(url: str) -> tuple[int, str]:
         return 2, "is no address, write it as http://127.0.0.1:4319"
     connection = HTTPConnection(host, port, timeout=TIMEOUT_S)
     try:
-        connection.request("GET", "/healthz")
-        status = connection.getresponse().status
+        connection.request("GET", "/readyz")
+        answer = connection.getresponse()
+        said = answer.read(MAX_ANSWER).decode(errors="replace").strip()
     except (OSError, HTTPException) as error:
         return 3, f"nobody answers ({str(error) or type(error).__name__})"
     finally:
         connection.close()
-    return (0, "healthy") if status == 200 else (1, f"answered {status}")
+    if answer.status != 200:
+        return 1, f"answered {answer.status}: {printable(said)}"
+    parked = PARKED.search(said)
+    return 0, f"healthy, but {parked[1]} of its destinations parked: see /api/v1/status" if parked else "healthy"

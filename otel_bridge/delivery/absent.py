@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from otel_bridge.clock import Clock
-from otel_bridge.delivery.cursor import Retention
+from otel_bridge.delivery.cursor import Retention, Stretch
 from otel_bridge.journal import Entry, Journal, Lost
 from otel_bridge.journal.exporters import Registered
 from otel_bridge.journal.state import Apart, Outcomes, State
@@ -37,7 +37,7 @@ class Absent:
                 await self._expire_parts(pipeline, exporter, known, tenant)
             return
         for tenant, head_seq in self._journal.tenants(pipeline, known.end_seq).items():
-            if self._state.position(pipeline, exporter, tenant) < head_seq:
+            if self._state.floor(pipeline, exporter, tenant) < head_seq:
                 await self._expire_entries(pipeline, exporter, known, tenant)
 
     async def expire_open(self, pipeline: str) -> None:
@@ -67,38 +67,43 @@ class Absent:
         self._state.advance(pipeline, next_seq, max(scanned_seq, next_seq - 1))
 
     async def _expire_entries(self, pipeline: str, exporter: str, known: Registered, tenant: str) -> None:
-        position = self._state.position(pipeline, exporter, tenant)
-        while True:
-            outcomes: Outcomes = Counter()
-            passed = position
-            for entry in await self._scan(position + 1, pipeline, tenant):
-                if known.concerns(entry.seq):
-                    if (fate := self._fate(entry)) is None:
+        for stretch in self._stretches(pipeline, exporter, tenant):
+            while not stretch.is_done:
+                outcomes: Outcomes = Counter()
+                passed = stretch.position
+                for entry in await self._scan(stretch.position + 1, pipeline, tenant):
+                    if entry.seq > stretch.high:
                         break
-                    _, signal, items = entry.counted
-                    outcomes[signal, *fate] += items
-                passed = entry.seq
-            if passed == position:
-                return
-            self._state.confirm(pipeline, exporter, tenant, passed, outcomes)
-            position = passed
+                    if known.concerns(entry.seq):
+                        if (fate := self._fate(entry)) is None:
+                            break
+                        _, signal, items = entry.counted
+                        outcomes[signal, *fate] += items
+                    passed = entry.seq
+                if passed == stretch.position:
+                    break
+                stretch.confirm(passed, outcomes)
 
     async def _expire_parts(self, pipeline: str, exporter: str, known: Registered, tenant: str) -> None:
-        position = self._state.position(pipeline, exporter, tenant)
-        while True:
-            outcomes: Outcomes = Counter()
-            passed = position
-            for part in await self._state.parts(pipeline, tenant, position):
-                items = known.items(part.shares)
-                if items and not self._is_expired(part.shares[-1].seq, part.received_ns):
+        for stretch in self._stretches(pipeline, exporter, tenant):
+            while not stretch.is_done:
+                outcomes: Outcomes = Counter()
+                passed = stretch.position
+                for part in await self._state.parts(pipeline, tenant, stretch.position):
+                    if part.id > stretch.high:
+                        break
+                    items = known.items(part.shares)
+                    if items and not self._is_expired(part.shares[-1].seq, part.received_ns):
+                        break
+                    for signal, expired in items.items():
+                        outcomes[signal, Outcome.EXPIRED, "max_age"] += expired
+                    passed = part.id
+                if passed == stretch.position:
                     break
-                for signal, expired in items.items():
-                    outcomes[signal, Outcome.EXPIRED, "max_age"] += expired
-                passed = part.id
-            if passed == position:
-                return
-            self._state.confirm(pipeline, exporter, tenant, passed, outcomes)
-            position = passed
+                stretch.confirm(passed, outcomes)
+
+    def _stretches(self, pipeline: str, exporter: str, tenant: str) -> Sequence[Stretch]:
+        return Stretch.all(self._state, pipeline, exporter, tenant)
 
     def _fate(self, entry: Entry | Lost) -> tuple[Outcome, str] | None:
         """What becomes of an entry's items, and why; None while they are kept."""

@@ -123,6 +123,9 @@ class _Facts:
             (pipeline, exporter, tenant): position
             for pipeline, exporter, tenant, position in connection.execute("SELECT * FROM cursor")
         }
+        self._postponed: defaultdict[tuple[str, str, str], list[tuple[int, int]]] = defaultdict(list)
+        for pipeline, exporter, tenant, low, high in connection.execute("SELECT * FROM postponed"):
+            self._postponed[pipeline, exporter, tenant].append((low, high))
         self.assembly = {
             pipeline: (low_seq, scanned_seq)
             for pipeline, low_seq, scanned_seq in connection.execute("SELECT * FROM assembly")
@@ -138,6 +141,13 @@ class _Facts:
                 "SELECT id, pipeline, tenant, key, entries FROM part"
             )
         ]
+
+    def is_waiting(self, pipeline: str, exporter: str, tenant: str, number: int) -> bool:
+        """Whether the exporter has not confirmed this entry (or part)."""
+        cursor = (pipeline, exporter, tenant)
+        return number > self.positions.get(cursor, 0) or any(
+            low < number <= high for low, high in self._postponed.get(cursor, ())
+        )
 
 
 def _count(facts: _Facts, journal: Reader, gather: Gather) -> Audit:
@@ -176,7 +186,7 @@ def _waiting_batches(
     waiting: Counter[Account] = Counter()
     for entry in _entries(journal, pipeline, known):
         tenant, signal, items = entry.counted
-        if entry.seq > facts.positions.get((pipeline, exporter, tenant), 0):
+        if facts.is_waiting(pipeline, exporter, tenant, entry.seq):
             waiting[Account(pipeline, exporter, tenant, signal)] += items
     return waiting
 
@@ -193,7 +203,7 @@ def _waiting_settled(
         for seq, _, items in shares:
             recorded.add((tenant, key, seq))
             accounted[seq] += items
-        if part_id > facts.positions.get((pipeline, exporter, tenant), 0):
+        if facts.is_waiting(pipeline, exporter, tenant, part_id):
             for signal, items in known.items(shares).items():
                 waiting[Account(pipeline, exporter, tenant, Signal(signal))] += items
     low_seq, scanned_seq = facts.assembly.get(pipeline, (0, 0))

@@ -1,9 +1,11 @@
 """What an exporter reads through: the next of a tenant, in order, until it is confirmed.
 
-One for batches as they come and one for settled parts of traces; both keep nothing but a position.
+One for batches as they come and one for settled parts of traces; both keep nothing but a position, and the stretches
+before it that were postponed.
 """
 
 import asyncio
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -65,6 +67,48 @@ class Retention:
         return (max(received_ns, self._started_ns) if seq >= self._next_seq else received_ns) + self._max_age_ns
 
 
+class Stretch:
+    """What is to be done, behind `position` up to and with `high`: something postponed, or all from the position on."""
+
+    def __init__(
+        self, state: State, pipeline: str, exporter: str, tenant: str, postponed: tuple[int, int] | None = None
+    ) -> None:
+        self._state = state
+        self._owner = (pipeline, exporter, tenant)
+        self._low = None if postponed is None else postponed[0]
+        self.high = sys.maxsize if postponed is None else postponed[1]
+
+    @classmethod
+    def all(cls, state: State, pipeline: str, exporter: str, tenant: str) -> "list[Stretch]":
+        """The postponed ones, and the open one after them."""
+        postponed = state.postponed(pipeline, exporter, tenant)
+        return [cls(state, pipeline, exporter, tenant, stretch) for stretch in (*postponed, None)]
+
+    @property
+    def position(self) -> int:
+        """Up to where it is done."""
+        return self._state.position(*self._owner) if self._low is None else self._low
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left of it; never of the open one."""
+        return self.position >= self.high
+
+    def confirm(self, position: int, outcomes: Outcomes) -> None:
+        """All of it up to this position is done, with these outcomes."""
+        if self._low is None:
+            self._state.confirm(*self._owner, position, outcomes)
+        else:
+            self._state.confirm_postponed(*self._owner, self.high, position, outcomes)
+            self._low = position
+
+    def postpone(self, high: int) -> "Stretch":
+        """Leave out of the open one what it begins with, up to and with `high`."""
+        left_out = Stretch(self._state, *self._owner, (self.position, high))
+        self._state.postpone(*self._owner, high)
+        return left_out
+
+
 class Cursor(Protocol):
     """What a lane needs of either kind."""
 
@@ -74,32 +118,27 @@ class Cursor(Protocol):
     async def wait(self) -> None:
         """Return when more came than `heads` last told of."""
 
-    def position(self, tenant: str) -> int:
-        """The last position that was confirmed."""
+    def stretches(self, tenant: str) -> list[Stretch]:
+        """What is to be done for a tenant; the last one is open."""
 
-    async def lease(self, tenant: str, max_bytes: int, max_items: int) -> Lease | None:
-        """What follows the confirmed position: at least one entry or part, more up to the limits; None if nothing."""
-
-    def confirm(self, tenant: str, position: int, outcomes: Outcomes) -> None:
-        """All up to this position is done, with these outcomes."""
+    async def lease(self, tenant: str, position: int, high: int, max_bytes: int, max_items: int) -> Lease | None:
+        """What follows a position, up to and with `high`: at least one entry or part, more up to the limits; None if
+        there is nothing."""
 
 
-class _Confirming:
-    """The position of an exporter in the state."""
+class _Positions:
+    """How far an exporter is, in the state."""
 
     def __init__(self, state: State, pipeline: str, exporter: str) -> None:
         self._state = state
         self._pipeline = pipeline
         self._exporter = exporter
 
-    def position(self, tenant: str) -> int:
-        return self._state.position(self._pipeline, self._exporter, tenant)
-
-    def confirm(self, tenant: str, position: int, outcomes: Outcomes) -> None:
-        self._state.confirm(self._pipeline, self._exporter, tenant, position, outcomes)
+    def stretches(self, tenant: str) -> list[Stretch]:
+        return Stretch.all(self._state, self._pipeline, self._exporter, tenant)
 
 
-class EntryCursor(_Confirming):
+class EntryCursor(_Positions):
     """Batches as they came; those of one signal are merged."""
 
     def __init__(
@@ -127,12 +166,12 @@ class EntryCursor(_Confirming):
     async def wait(self) -> None:
         await self._journal.wait(self._seen_seq)
 
-    async def lease(self, tenant: str, max_bytes: int, max_items: int) -> Lease | None:
-        start_seq = self.position(tenant) + 1
-        head_seq = self._journal.tenants(self._pipeline).get(tenant, 0)
-        entries = await asyncio.get_running_loop().run_in_executor(
-            self._thread, self._journal.scan, start_seq, self._pipeline, tenant, max_bytes, max_items
+    async def lease(self, tenant: str, position: int, high: int, max_bytes: int, max_items: int) -> Lease | None:
+        head_seq = min(self._journal.tenants(self._pipeline).get(tenant, 0), high)
+        found = await asyncio.get_running_loop().run_in_executor(
+            self._thread, self._journal.scan, position + 1, self._pipeline, tenant, max_bytes, max_items
         )
+        entries = [entry for entry in found if entry.seq <= high]
         if not entries:
             return None
         taken: dict[Signal, list[Batch]] = {}
@@ -160,7 +199,7 @@ class EntryCursor(_Confirming):
         taken.setdefault(batch.signal, []).append(batch)
 
 
-class PartCursor(_Confirming):
+class PartCursor(_Positions):
     """Settled parts of traces, translated; merged across traces."""
 
     def __init__(
@@ -186,8 +225,9 @@ class PartCursor(_Confirming):
     async def wait(self) -> None:
         await self._parts.wait(self._seen)
 
-    async def lease(self, tenant: str, max_bytes: int, max_items: int) -> Lease | None:
-        parts = await self._state.parts(self._pipeline, tenant, self.position(tenant), PARTS_AT_ONCE)
+    async def lease(self, tenant: str, position: int, high: int, max_bytes: int, max_items: int) -> Lease | None:
+        found = await self._state.parts(self._pipeline, tenant, position, PARTS_AT_ONCE)
+        parts = [part for part in found if part.id <= high]
         if not parts:
             return None
         lease = Lease(parts[0].id, parts[0].received_ns)

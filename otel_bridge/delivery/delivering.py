@@ -17,7 +17,7 @@ from otel_bridge.delivery.cursor import Cursor, EntryCursor, PartCursor, Retenti
 from otel_bridge.delivery.dead_letter import DeadLetters
 from otel_bridge.delivery.lane import DeliverConfig, Lane, Surroundings
 from otel_bridge.delivery.parts import Parts, Process, Translate
-from otel_bridge.delivery.retry import Pace, supervised
+from otel_bridge.delivery.retry import Pace, Supervision
 from otel_bridge.journal import Journal
 from otel_bridge.journal.exporters import NEVER, Account
 from otel_bridge.journal.state import State
@@ -170,9 +170,9 @@ class Delivery:
             if known.settled:
                 continue
             for tenant, head_seq in self._journal.tenants(pipeline, known.end_seq).items():
-                position = self._state.position(pipeline, exporter, tenant)
-                if position < head_seq:
-                    floor_seq = min(floor_seq, position + 1)
+                done_seq = self._state.floor(pipeline, exporter, tenant)
+                if done_seq < head_seq:
+                    floor_seq = min(floor_seq, done_seq + 1)
         # What is trimmed must be confirmed on disk, or a loss of power would leave it unaccounted for.
         if floor_seq > self._trimmed_seq and await self._state.flush(durable=True):
             self._trimmed_seq = floor_seq
@@ -186,6 +186,19 @@ class Delivery:
             waiting[account] = waiting.get(account, 0) - items
         return waiting
 
+    @property
+    def well(self) -> bool:
+        """Whether it does its work, whatever destinations say: false when its tasks fail again and again."""
+        return self._around.supervision.well
+
+    @property
+    def parked(self) -> int:
+        """How many exporters have a tenant for whom nothing can be delivered until somebody acts."""
+        return sum(
+            any(lane.parked is not None for lane in destination.lanes.values())
+            for destination in self._destinations.values()
+        )
+
     def status(self) -> dict[str, Any]:
         """Assembly by pipeline; waiting items, parked reason and retries by exporter and tenant; plain JSON."""
         exporters: dict[str, Any] = {}
@@ -195,7 +208,7 @@ class Delivery:
                 continue
             tenants = exporters.setdefault(f"{account.pipeline}/{account.exporter}", {})
             of_tenant = tenants.setdefault(
-                account.tenant, {"waiting": 0, "parked": None, "why": None, "tries": 0, "oldest_s": 0.0}
+                account.tenant, {"waiting": 0, "parked": None, "why": None, "tries": 0, "oldest_s": 0.0, "postponed": 0}
             )
             of_tenant["waiting"] += items
             of_tenant["parked"] = "not_configured" if is_absent else None
@@ -274,10 +287,7 @@ class Delivery:
     def _supervise(
         self, name: str, work: Callable[[], Awaitable[None]], tasks: asyncio.TaskGroup
     ) -> asyncio.Task[None]:
-        around = self._around
-        return tasks.create_task(
-            supervised(name, work, counters=around.counters, clock=around.clock, pace=around.pace), name=name
-        )
+        return tasks.create_task(self._around.supervision.run(name, work), name=name)
 
 
 def _of(pipeline: str, accepted: Mapping[tuple[str, str, Signal], int]) -> dict[tuple[str, Signal], int]:
@@ -300,11 +310,12 @@ async def delivering(
 
     max_age_s: what was accepted longer ago is given up, and counted as expired; None: never.
     """
-    clock = clock or Clock()
-    around = Surroundings(config, counters, clock, pace or Pace(), dead_letters)
+    clock, pace = clock or Clock(), pace or Pace()
+    supervision = Supervision(counters, clock, pace)
+    around = Surroundings(config, counters, clock, pace, dead_letters, supervision)
     retention = Retention(max_age_s, clock, journal.next_seq)
     with ThreadPoolExecutor(READING_THREADS, thread_name_prefix="deliver") as thread:
         async with AsyncExitStack() as stack, owned_tasks() as tasks:
             delivery = Delivery(journal, state, around, retention, tasks=tasks, stack=stack, thread=thread)
-            tasks.create_task(supervised("tidy", delivery.keep_tidy, counters=counters, clock=clock, pace=around.pace))
+            tasks.create_task(supervision.run("tidy", delivery.keep_tidy))
             yield delivery

@@ -1,9 +1,15 @@
-"""One exporter's delivery for one tenant: lease, send, confirm; its troubles never reach another tenant."""
+"""One exporter's delivery for one tenant: lease, send, confirm; its troubles never reach another tenant.
+
+What is always answered with "try again" holds up what is behind it, for that is how an outage looks. So when something
+has failed a few times, what follows it is tried in between: once that is taken, it is no outage. Then the lane goes on
+with what follows and postpones what fails, which is tried beside it, bisected, and in the end dead-lettered. In an
+outage nothing is taken, so nothing is ever given up in one.
+"""
 
 import asyncio
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import Field
@@ -11,17 +17,22 @@ from pydantic import Field
 from otel_bridge.batch import Signal
 from otel_bridge.clock import Clock
 from otel_bridge.config import Bytes, Config, Seconds
-from otel_bridge.delivery.cursor import Cursor, Lease
+from otel_bridge.delivery.cursor import Cursor, Lease, Stretch
 from otel_bridge.delivery.dead_letter import DeadLetter, DeadLetters
-from otel_bridge.delivery.piece import Piece, count, cut, is_single, signal_of, size, split
-from otel_bridge.delivery.retry import Pace
-from otel_bridge.errors import ConsumeError, ParkedError, RefusedError, RetryableError, TooLargeError
+from otel_bridge.delivery.limit import LEAST_BYTES, SizeLimit
+from otel_bridge.delivery.piece import Piece, count, cut, is_single, score_count, signal_of, size, split
+from otel_bridge.delivery.retry import Pace, Supervision
+from otel_bridge.delivery.truncate import truncated
+from otel_bridge.errors import ConsumeError, ParkedError, RefusedError, RetryableError, SlowError, TooLargeError
 from otel_bridge.journal.state import Outcomes
 from otel_bridge.telemetry import Counters, Outcome, logger, printable
 
 SAME_REFUSALS = 64  # more of them one after the other are no poison, but a wrong address or version
-LEARNED_FOR_S = 600.0
-LEAST_LIMIT_BYTES = 16 << 10
+OVERTAKE_AFTER = 3  # failed tries of the first in line, until what follows is tried in between
+OVERTAKE_AT_MOST = 4  # leases that are postponed at one time
+PATIENCE = 20  # failed tries of what is postponed, until it is bisected
+PATIENCE_WITH_HALVES = 3
+SLOW_TRIES = 2  # without an answer in time, until less is sent at once
 
 
 class DeliverConfig(Config):
@@ -44,19 +55,64 @@ class Surroundings:
     clock: Clock
     pace: Pace
     dead_letters: DeadLetters
+    supervision: Supervision
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-class _ExpiredError(Exception):
-    """What is being tried has reached its age."""
 
 
 class _StoppingError(Exception):
     """It can not be delivered now, and the bridge is stopping."""
 
 
+@dataclass(slots=True)
+class _Parcel:
+    """A piece that is to be sent, and what became of that so far.
+
+    tries: failed ones; said: the last answer; slow: how many of them had no answer in time.
+    strikes: failed ones between which the lane delivered something else; seen: how much it had delivered at the last.
+    patience: strikes until it is cut in two, or given up.
+    is_one_too_many: a single item, refused with the same answer as too many before it.
+    whole: what it was before it was cut down to a size that is taken; None where it is whole.
+    """
+
+    piece: Piece
+    patience: int = PATIENCE
+    tries: int = 0
+    said: str = ""
+    slow: int = 0
+    strikes: int = 0
+    seen: int = 0
+    is_one_too_many: bool = False
+    whole: Piece | None = None
+
+
+@dataclass(slots=True)
+class _Sending:
+    """A lease on its way.
+
+    waiting: what of it is still to be sent; taken: how many pieces were.
+    given_up: single items that are to be set aside when all else is done, each with a reason.
+    """
+
+    lease: Lease
+    waiting: deque[_Parcel]
+    losses: Outcomes
+    taken: int = 0
+    given_up: list[tuple[_Parcel, str]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Overtaking:
+    """What was taken although it was not its turn.
+
+    passed: the ends of the leases between; sending: its own, None where it was of the same lease as the first in line.
+    """
+
+    passed: list[int]
+    sending: _Sending | None
+
+
 class Lane:
-    """Delivers what one tenant has for one exporter, in order.
+    """Delivers what one tenant has for one exporter, in order, but for what is postponed.
 
     ready: to be set when there may be more.
     parked: why nothing can be delivered until somebody acts, in a word; None while something can.
@@ -76,50 +132,74 @@ class Lane:
         self.parked: str | None = None
         self.trouble: str | None = None
         self._told = False  # whoever reads the log, of the trouble
-        self._tries = 0  # failed ones, of the piece that is being sent
-        self._oldest_ns: int | None = None
         self._pipeline = pipeline
         self._exporter = exporter
         self._tenant = tenant
         self._cursor = cursor
         self._send = send
         self._around = around
-        self._limit_bytes = around.config.max_batch_bytes
-        self._limit_until_s = 0.0
+        self._limit = SizeLimit(around.config.max_batch_bytes, around.clock)
         self._refusals = 0
         self._last_refusal = ""
+        self._taken = 0
+        self._front: _Sending | None = None
+        self._behind: list[_Sending] = []
 
     @property
     def position(self) -> int:
-        """Up to where all is done."""
-        return self._cursor.position(self._tenant)
+        """Up to where all is done or postponed."""
+        return self._cursor.stretches(self._tenant)[-1].position
 
     def status(self) -> dict[str, Any]:
-        """Why it is parked, what went wrong last, how often, and the age of the oldest that is being sent."""
-        age_ns = 0 if self._oldest_ns is None else self._around.clock.steady_ns() - self._oldest_ns
-        return {"parked": self.parked, "why": self.trouble, "tries": self._tries, "oldest_s": age_ns / 1e9}
+        """Why it is parked, what went wrong last, how often, the age of the oldest that is being sent, and how many
+        leases are postponed."""
+        sending = [one for one in (self._front, *self._behind) if one is not None]
+        first = [one.waiting[0] for one in sending if one.waiting]
+        received = [one.lease.oldest_ns for one in sending if one.lease.oldest_ns is not None]
+        return {
+            "parked": self.parked,
+            "why": self.trouble or next((printable(parcel.said) for parcel in first if parcel.said), None),
+            "tries": max((parcel.tries for parcel in first), default=0),
+            "oldest_s": (self._around.clock.steady_ns() - min(received)) / 1e9 if received else 0.0,
+            "postponed": len(self._cursor.stretches(self._tenant)) - 1,
+        }
 
     async def run(self) -> None:
         """Deliver until the bridge stops, and what is ready then."""
+        self._front, self._behind = None, []
+        async with asyncio.TaskGroup() as tasks:
+            *postponed, front = self._cursor.stretches(self._tenant)
+            for stretch in postponed:
+                tasks.create_task(self._catch_up(stretch))
+            await self._go_on(front, tasks)
+
+    async def _go_on(self, front: Stretch, tasks: asyncio.TaskGroup) -> None:
+        """Deliver what is not postponed."""
         stopping = self._around.stopping
         self.ready.set()  # there may be something from before
         more = False
         while True:
-            if not more:
-                await self._arrival()
-            lease = await self._cursor.lease(self._tenant, self._max_bytes(), self._around.config.max_batch_items)
-            more = lease is not None and lease.more
-            if lease is not None:
-                self._oldest_ns = lease.oldest_ns
-                try:
-                    outcomes = await self._deliver(lease)
-                except _StoppingError:
-                    return
-                self._cursor.confirm(self._tenant, lease.position, outcomes)
-                self._count(outcomes)
-                self._oldest_ns = None
-            elif stopping.is_set():
+            if self._front is None:
+                if not more:
+                    await self._arrival()
+                lease = await self._lease(front)
+                more = lease is not None
+                if lease is None:
+                    if stopping.is_set():
+                        return
+                    continue
+                self._front = await self._opened(lease)
+            more = self._front.lease.more
+            try:
+                overtaking = await self._deliver(self._front)
+            except _StoppingError:
                 return
+            if overtaking is None:
+                await self._close(self._front, front)
+                self._front = None
+            else:
+                self._postpone(self._front, overtaking, front, tasks)
+                self._front = overtaking.sending
 
     async def _arrival(self) -> None:
         """Return when there may be something, and what came a moment later as well; at once if the bridge stops."""
@@ -129,87 +209,221 @@ class Lane:
             await self._around.clock.within(self._around.config.max_batch_age, stopping.wait())
         self.ready.clear()
 
-    def _max_bytes(self) -> int:
-        if self._around.clock.monotonic() >= self._limit_until_s:
-            self._limit_bytes = self._around.config.max_batch_bytes
-        return self._limit_bytes
+    async def _lease(self, stretch: Stretch, position: int | None = None) -> Lease | None:
+        """The next of a stretch, or what follows a position in it."""
+        start = stretch.position if position is None else position
+        max_items = self._around.config.max_batch_items
+        return await self._cursor.lease(self._tenant, start, stretch.high, self._limit.bytes, max_items)
 
-    async def _deliver(self, lease: Lease) -> Outcomes:
-        """Send all of a lease; returns what became of its items."""
-        losses: Outcomes = Counter(lease.losses)
-        for unfit in lease.unfit:
-            await self._set_aside(unfit, "translation", "it could not be translated; the log says why")
-            losses[unfit.signal, Outcome.DEAD_LETTERED, "translation"] += unfit.item_count
-        waiting = deque(await asyncio.to_thread(self._cut, lease.pieces, self._max_bytes()))
-        while waiting:
-            piece = waiting.popleft()
-            try:
-                await self._send_until_taken(piece, lease)
-            except (RefusedError, TooLargeError) as refusal:
-                if not is_single(piece):
-                    waiting.extendleft(reversed(await asyncio.to_thread(split, piece)))
-                    continue
-                reason = "refused" if isinstance(refusal, RefusedError) else "too_large"
-                await self._set_aside(piece, reason, str(refusal))
-                losses[signal_of(piece), Outcome.DEAD_LETTERED, reason] += count(piece)
-            except _ExpiredError:
-                for late in (piece, *waiting):
-                    losses[signal_of(late), Outcome.EXPIRED, "max_age"] += count(late)
-                break
-        return account(lease.items, losses)
+    async def _opened(self, lease: Lease) -> _Sending:
+        pieces = await asyncio.to_thread(self._cut, lease.pieces, self._limit.bytes)
+        return _Sending(lease, deque(map(_Parcel, pieces)), Counter(lease.losses))
 
     def _cut(self, pieces: Sequence[Piece], max_bytes: int) -> list[Piece]:
         max_items = self._around.config.max_batch_items
         return [piece for whole in pieces for piece in cut(whole, max_bytes, max_items)]
 
-    async def _send_until_taken(self, piece: Piece, lease: Lease) -> None:
-        """Try until it is taken: the same object again, so the same bytes.
+    async def _close(self, sending: _Sending, stretch: Stretch) -> None:
+        """Nothing of a lease waits any more: set aside what was given up, and confirm it."""
+        for unfit in sending.lease.unfit:
+            await self._set_aside(unfit, "translation", "it could not be translated; the log says why")
+            sending.losses[unfit.signal, Outcome.DEAD_LETTERED, "translation"] += unfit.item_count
+        for parcel, reason in sending.given_up:
+            piece = parcel.whole or parcel.piece
+            await self._set_aside(piece, reason, parcel.said)
+            sending.losses[signal_of(piece), Outcome.DEAD_LETTERED, reason] += count(piece)
+        outcomes = account(sending.lease.items, sending.losses)
+        stretch.confirm(sending.lease.position, outcomes)
+        for (_, outcome, reason), items in outcomes.items():
+            self._around.counters.add(outcome, items, pipeline=self._pipeline, exporter=self._exporter, reason=reason)
+
+    # The first in line.
+
+    async def _deliver(self, sending: _Sending) -> _Overtaking | None:
+        """Try until all is taken, given up or expired; ends before that where it fails and something behind is taken.
 
         Raises:
-            RefusedError, TooLargeError: it will never be taken as it is.
-            _ExpiredError: it reached its age.
             _StoppingError: it was not taken before the bridge stopped.
         """
-        self._tries = 0
-        while True:
-            delay_s = await self._try(piece)
-            if delay_s is None:
-                self._tries = 0
-                return
-            self._tries += 1
-            self._around.counters.add("delivery_retries", pipeline=self._pipeline, exporter=self._exporter)
-            left_s = (lease.expires_ns - self._around.clock.steady_ns()) / 1e9
-            if await self._around.clock.within(min(delay_s, left_s), self._around.stopping.wait()):
-                raise _StoppingError
-            if self._around.clock.steady_ns() >= lease.expires_ns:
-                raise _ExpiredError
+        distance = 0
+        while sending.waiting:
+            parcel, taken = sending.waiting[0], sending.taken
+            error = await self._step(sending)
+            if sending.taken > taken:
+                self._recover()
+            if error is None:
+                continue
+            self._tell(error, parcel)
+            await self._pause(error, parcel, sending)
+            if parcel.tries >= OVERTAKE_AFTER and sending.waiting:
+                distance = distance % OVERTAKE_AT_MOST + 1
+                overtaking = await self._overtake(sending, distance)
+                if overtaking is not None:
+                    return overtaking
+        return None
 
-    async def _try(self, piece: Piece) -> float | None:
-        """Send once; None if it was taken, else how many seconds to wait."""
-        pace = self._around.pace
+    async def _overtake(self, sending: _Sending, distance: int) -> _Overtaking | None:
+        """Try once what lies so many leases behind, or fewer where there are not so many; None if it is not taken."""
+        *postponed, front = self._cursor.stretches(self._tenant)
+        distance = min(distance, OVERTAKE_AT_MOST - len(postponed))
+        if distance <= 0:
+            return None
+        ends = [sending.lease.position]
+        behind: Lease | None = None
+        while len(ends) <= distance and (lease := await self._lease(front, ends[-1])) is not None:
+            behind = lease
+            ends.append(lease.position)
+        other = sending if behind is None else await self._opened(behind)
+        if len(other.waiting) <= (other is sending):
+            return None
+        parcel = other.waiting[other is sending]
+        parcel.tries = sending.waiting[0].tries
+        error = await self._attempt(parcel)
+        if error is None:
+            other.waiting.remove(parcel)
+            other.taken += 1
+            self._recover()
+            return _Overtaking(ends[1:-1], None if other is sending else other)
+        if not isinstance(error, RefusedError | TooLargeError):
+            await self._pause(error, parcel, sending)
+        return None
+
+    def _postpone(self, sending: _Sending, overtaking: _Overtaking, front: Stretch, tasks: asyncio.TaskGroup) -> None:
+        """Go on behind what fails; the position passes it, and the state knows of it."""
+        parcel = sending.waiting[0]
+        logger(self._exporter).warning(
+            "something fails again and again while the rest is taken: it is tried beside the rest, and kept",
+            tenant=self._tenant,
+            tries=parcel.tries,
+            why=printable(parcel.said),
+        )
+        parcel.strikes, parcel.seen = 1, self._taken
+        tasks.create_task(self._catch_up(front.postpone(sending.lease.position), sending))
+        for end in overtaking.passed:
+            tasks.create_task(self._catch_up(front.postpone(end)))
+        self._around.counters.add(
+            "postponed", 1 + len(overtaking.passed), pipeline=self._pipeline, exporter=self._exporter
+        )
+
+    # What is postponed.
+
+    async def _catch_up(self, stretch: Stretch, sending: _Sending | None = None) -> None:
+        """Deliver a postponed stretch, from where it was left if it was in this life of the bridge."""
+        while not stretch.is_done:
+            if sending is None:
+                lease = await self._lease(stretch)
+                sending = await self._opened(lease or Lease(stretch.high, None))
+            self._behind.append(sending)
+            try:
+                await self._insist(sending)
+                await self._close(sending, stretch)
+            except _StoppingError:
+                return
+            finally:
+                self._behind.remove(sending)
+            sending = None
+
+    async def _insist(self, sending: _Sending) -> None:
+        """Try all of it in turn until it is taken, expired, or given up, as the rest goes on and it does not.
+
+        Raises:
+            _StoppingError: it was not before the bridge stopped.
+        """
+        while sending.waiting:
+            parcel = sending.waiting[0]
+            error = await self._step(sending)
+            if error is None:
+                continue
+            if sending.waiting[0] is parcel:
+                parcel.strikes += self._taken > parcel.seen
+                parcel.seen = self._taken
+                if parcel.strikes >= parcel.patience:
+                    await self._lose_patience(parcel, sending)
+                else:
+                    sending.waiting.rotate(-1)
+            await self._pause(error, parcel, sending)
+
+    async def _lose_patience(self, parcel: _Parcel, sending: _Sending) -> None:
+        if is_single(parcel.piece):
+            sending.waiting.popleft()
+            sending.given_up.append((parcel, "refused" if parcel.is_one_too_many else "failing"))
+        else:
+            halves = await asyncio.to_thread(split, parcel.piece)
+            _exchange(sending, [_Parcel(half, PATIENCE_WITH_HALVES, seen=self._taken) for half in halves])
+
+    # Sending.
+
+    async def _step(self, sending: _Sending) -> ConsumeError | None:
+        """Try the first that waits: None if it is done, or smaller ones stand in its place; else why it waits on."""
+        parcel = sending.waiting[0]
+        error = await self._attempt(parcel)
+        if error is None:
+            sending.waiting.popleft()
+            sending.taken += 1
+            if parcel.is_one_too_many:  # so it was not the items' fault
+                sending.waiting.extend(other for other, _ in sending.given_up if other.said == parcel.said)
+                sending.given_up = [given_up for given_up in sending.given_up if given_up[0].said != parcel.said]
+            return None
+        if isinstance(error, RefusedError | TooLargeError):
+            return await self._refused(error, parcel, sending)
+        if isinstance(error, SlowError):
+            await self._slow(parcel, sending)
+        return error
+
+    async def _attempt(self, parcel: _Parcel) -> ConsumeError | None:
+        """Send once: the same object again, so the same bytes."""
         try:
-            await self._send(piece)
-        except RetryableError as error:
-            self.parked = None
-            self._tell(error)
-            return pace.backoff(self._tries, error.retry_after_s)
-        except ParkedError as error:
-            return self._park(error.reason, error)
-        except (RefusedError, TooLargeError) as refusal:
-            if is_single(piece):
-                if self._is_systemic(refusal):
-                    return self._park("systemic_refusal", refusal)
-            elif isinstance(refusal, TooLargeError):
-                self._limit_bytes = max(min(size(piece), self._limit_bytes) // 2, LEAST_LIMIT_BYTES)
-                self._limit_until_s = self._around.clock.monotonic() + LEARNED_FOR_S
-            raise
-        except Exception:  # noqa: BLE001 - a bug in an exporter must not stop the flow, nor lose what it was given
+            await self._send(parcel.piece)
+        except ConsumeError as error:
+            refusal = error
+        except Exception as error:  # noqa: BLE001 - a bug in an exporter must not stop the flow, nor lose what it was given
             self._around.counters.add("task_restarts", task=self._exporter)
             logger(self._exporter).exception("an exporter failed, trying again", tenant=self._tenant)
-            return pace.backoff(self._tries)
-        self._recover()
-        self._refusals = 0
+            refusal = RetryableError(f"the exporter failed: {type(error).__name__}")
+        else:
+            self._taken += 1
+            self._refusals = 0
+            self._limit.taken(size(parcel.piece))
+            return None
+        parcel.tries += 1
+        parcel.said = str(refusal)
+        return refusal
+
+    async def _refused(
+        self, refusal: RefusedError | TooLargeError, parcel: _Parcel, sending: _Sending
+    ) -> ParkedError | None:
+        """It will never be taken as it is: halve it, cut it, or give it up; but not everything for the same reason."""
+        piece = parcel.piece
+        is_too_large = isinstance(refusal, TooLargeError)
+        if not is_single(piece):
+            if is_too_large:
+                self._limit.too_large(size(piece))
+            halves = await asyncio.to_thread(split, piece)
+            _exchange(sending, [_Parcel(half, parcel.patience, seen=parcel.seen) for half in halves])
+            return None
+        if is_too_large and size(piece) > LEAST_BYTES:
+            smaller = await asyncio.to_thread(truncated, piece, size(piece) // 2)
+            if smaller is not None:
+                if parcel.whole is None:
+                    self._around.counters.add("truncated", pipeline=self._pipeline, exporter=self._exporter)
+                _exchange(sending, [replace(parcel, piece=smaller, whole=parcel.whole or piece)])
+                return None
+        if self._is_systemic(refusal):
+            parcel.is_one_too_many = True
+            return ParkedError(str(refusal), "systemic_refusal")
+        sending.waiting.popleft()
+        sending.given_up.append((parcel, "too_large" if is_too_large else "refused"))
         return None
+
+    async def _slow(self, parcel: _Parcel, sending: _Sending) -> None:
+        """There was no answer in time; after the second time less is sent at once."""
+        parcel.slow += 1
+        if parcel.slow < SLOW_TRIES or is_single(parcel.piece):
+            return
+        self._limit.too_slow(size(parcel.piece))
+        smaller = await asyncio.to_thread(self._cut, [parcel.piece], self._limit.bytes)
+        if len(smaller) > 1:
+            _exchange(sending, [replace(parcel, piece=piece, slow=0) for piece in smaller])
 
     def _is_systemic(self, refusal: ConsumeError) -> bool:
         """Of the refusal of a single item: whether too many in a row were refused with one and the same answer."""
@@ -218,33 +432,21 @@ class Lane:
         self._last_refusal = answer
         return self._refusals > SAME_REFUSALS
 
-    def _tell(self, why: ConsumeError) -> None:
-        """Say once that it does not work; not of a first failure, which is common and soon over."""
-        self.trouble = printable(str(why))
-        if self._tries and not self._told:
-            self._told = True
-            logger(self._exporter).warning(
-                "not delivered, trying again until it is; everything is kept", tenant=self._tenant, why=self.trouble
-            )
-
-    def _park(self, reason: str, why: ConsumeError) -> float:
-        self.trouble = printable(str(why))
-        if self.parked != reason:
-            self.parked = reason
-            self._told = True
-            logger(self._exporter).error(
-                "nothing can be delivered until somebody acts; everything is kept",
-                tenant=self._tenant,
-                reason=reason,
-                why=self.trouble,
-            )
-        return self._around.pace.probe()
-
-    def _recover(self) -> None:
-        self.parked = self.trouble = None
-        if self._told:
-            self._told = False
-            logger(self._exporter).info("delivering again", tenant=self._tenant)
+    async def _pause(self, error: ConsumeError, parcel: _Parcel, sending: _Sending) -> None:
+        """Wait until it is time to try again, and give up what has reached its age meanwhile."""
+        clock, pace = self._around.clock, self._around.pace
+        self._around.counters.add("delivery_retries", pipeline=self._pipeline, exporter=self._exporter)
+        if isinstance(error, ParkedError):
+            delay_s = pace.probe()
+        else:
+            delay_s = pace.backoff(parcel.tries - 1, getattr(error, "retry_after_s", None))
+        left_s = (sending.lease.expires_ns - clock.steady_ns()) / 1e9
+        if await clock.within(min(delay_s, left_s), self._around.stopping.wait()):
+            raise _StoppingError
+        if clock.steady_ns() >= sending.lease.expires_ns:
+            for late in sending.waiting:
+                sending.losses[signal_of(late.piece), Outcome.EXPIRED, "max_age"] += count(late.piece)
+            sending.waiting.clear()
 
     async def _set_aside(self, piece: Piece, reason: str, answer: str) -> None:
         letter = await asyncio.to_thread(
@@ -257,10 +459,41 @@ class Lane:
             at_ns=self._around.clock.steady_ns(),
         )
         await self._around.dead_letters.add(letter)
+        if scores := score_count(piece):  # they are no items, so no outcome counts them
+            self._around.counters.add("scores_dead_lettered", scores, pipeline=self._pipeline, exporter=self._exporter)
 
-    def _count(self, outcomes: Outcomes) -> None:
-        for (_, outcome, reason), items in outcomes.items():
-            self._around.counters.add(outcome, items, pipeline=self._pipeline, exporter=self._exporter, reason=reason)
+    # What people are told.
+
+    def _tell(self, why: ConsumeError, parcel: _Parcel) -> None:
+        """Say once that it does not work; not of a first failure, which is common and soon over."""
+        self.trouble = printable(str(why))
+        reason = why.reason if isinstance(why, ParkedError) else None
+        if reason is not None and reason != self.parked:
+            self._told = True
+            logger(self._exporter).error(
+                "nothing can be delivered until somebody acts; everything is kept",
+                tenant=self._tenant,
+                reason=reason,
+                why=self.trouble,
+            )
+        elif parcel.tries > 1 and not self._told:
+            self._told = True
+            logger(self._exporter).warning(
+                "not delivered, trying again until it is; everything is kept", tenant=self._tenant, why=self.trouble
+            )
+        self.parked = reason
+
+    def _recover(self) -> None:
+        self.parked = self.trouble = None
+        if self._told:
+            self._told = False
+            logger(self._exporter).info("delivering again", tenant=self._tenant)
+
+
+def _exchange(sending: _Sending, parcels: Sequence[_Parcel]) -> None:
+    """Put these in the place of the first that waits."""
+    sending.waiting.popleft()
+    sending.waiting.extendleft(reversed(parcels))
 
 
 def account(items: Counter[Signal], losses: Outcomes) -> Outcomes:

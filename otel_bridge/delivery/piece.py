@@ -32,6 +32,11 @@ def count(piece: Piece) -> int:
     return piece.item_count if isinstance(piece, Batch) else len(piece.observations)
 
 
+def score_count(piece: Piece) -> int:
+    """Its scores."""
+    return 0 if isinstance(piece, Batch) else len(piece.scores)
+
+
 def size(piece: Piece) -> int:
     """About how many bytes it is on the wire."""
     return len(piece.wire) if isinstance(piece, Batch) else piece.size

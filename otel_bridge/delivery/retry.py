@@ -1,5 +1,6 @@
 """When to try again: with full jitter, when the other side asks for it, or now and then where somebody must act."""
 
+from collections import deque
 from collections.abc import Awaitable, Callable
 from random import Random
 
@@ -9,6 +10,7 @@ from otel_bridge.telemetry import Counters, logger
 FIRST_S, LAST_S = 1.0, 60.0
 RETRY_AFTER_LEAST_S, RETRY_AFTER_MOST_S = 1.0, 15 * 60.0  # whatever the other side asks for
 PROBE_S, PROBE_SPREAD = 60.0, 0.2
+MANY_RESTARTS, RESTARTS_IN_S = 5, 60.0
 
 
 class Pace:
@@ -28,18 +30,32 @@ class Pace:
         return PROBE_S * self._random.uniform(1 - PROBE_SPREAD, 1 + PROBE_SPREAD)
 
 
-async def supervised(
-    task: str, work: Callable[[], Awaitable[None]], *, counters: Counters, clock: Clock, pace: Pace
-) -> None:
-    """Run until it returns; after a bug in it, which is logged and counted, begin again."""
-    tries = 0
-    while True:
-        try:
-            await work()
-        except Exception:  # noqa: BLE001 - a bug must not stop the flow
-            counters.add("task_restarts", task=task)
-            logger("delivery").exception("a task failed and begins again", task=task)
-            await clock.sleep(pace.backoff(tries))
-            tries += 1
-        else:
-            return
+class Supervision:
+    """Runs tasks that must go on: after a bug in one, which is logged and counted, it begins again."""
+
+    def __init__(self, counters: Counters, clock: Clock, pace: Pace) -> None:
+        self._counters = counters
+        self._clock = clock
+        self._pace = pace
+        self._restarts_s: deque[float] = deque(maxlen=MANY_RESTARTS + 1)
+
+    @property
+    def well(self) -> bool:
+        """False when more than five tasks began again within the last minute."""
+        return len(self._restarts_s) <= MANY_RESTARTS or self._clock.monotonic() - self._restarts_s[0] >= RESTARTS_IN_S
+
+    async def run(self, task: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Run until it returns."""
+        tries = 0
+        while True:
+            began_s = self._clock.monotonic()
+            try:
+                await work()
+            except Exception:  # noqa: BLE001 - a bug must not stop the flow
+                self._restarts_s.append(self._clock.monotonic())
+                self._counters.add("task_restarts", task=task)
+                logger("delivery").exception("a task failed and begins again", task=task)
+                tries = 0 if self._clock.monotonic() - began_s >= RESTARTS_IN_S else tries + 1
+                await self._clock.sleep(self._pace.backoff(tries))
+            else:
+                return

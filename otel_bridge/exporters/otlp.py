@@ -13,7 +13,15 @@ from otel_bridge.answers import excerpt
 from otel_bridge.batch import RESPONSES, Batch, Signal
 from otel_bridge.component import Consume, Host, exporter
 from otel_bridge.config import Config, Seconds, SecretStr
-from otel_bridge.errors import ConsumeError, ParkedError, RefusedError, RetryableError, TooLargeError
+from otel_bridge.errors import (
+    BusyError,
+    ConsumeError,
+    ParkedError,
+    RefusedError,
+    RetryableError,
+    SlowError,
+    TooLargeError,
+)
 from otel_bridge.outbound import Address, compress, http
 
 if TYPE_CHECKING:
@@ -128,6 +136,10 @@ def refusal(error: "grpc.aio.AioRpcError", who: str) -> ConsumeError:
         return RefusedError(told)
     if code == "RESOURCE_EXHAUSTED" and wait_s is None:
         return TooLargeError(told)
+    if code == "RESOURCE_EXHAUSTED":
+        return BusyError(told, wait_s)
+    if code == "DEADLINE_EXCEEDED":
+        return SlowError(told, wait_s)
     if code in ("UNAUTHENTICATED", "PERMISSION_DENIED", "UNIMPLEMENTED", "NOT_FOUND", "FAILED_PRECONDITION"):
         return ParkedError(f"{told} - check address and headers", code.lower())
     if "CERTIFICATE_VERIFY_FAILED" in told or "WRONG_VERSION_NUMBER" in told:

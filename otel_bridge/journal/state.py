@@ -26,7 +26,7 @@ from otel_bridge.trace import Known, Settled
 if TYPE_CHECKING:
     import apsw
 
-VERSION = 1
+VERSION = 2
 COMMIT_EVERY_S = 0.2
 WITHOUT = "all that is still in the journal is delivered again then, some of it twice, and nothing is lost"
 
@@ -117,6 +117,7 @@ class State:
     def __init__(self, path: Path, database: Database, counters: Counters) -> None:
         self.registered: dict[tuple[str, str], Registered] = {}
         self.cursors: dict[tuple[str, str, str], int] = {}
+        self._postponed: defaultdict[tuple[str, str, str], dict[int, int]] = defaultdict(dict)
         self.base: Counter[Account] = Counter()
         self.ledger: Counter[tuple[Account, Outcome, str]] = Counter()
         self.assembly: dict[str, tuple[int, int]] = {}
@@ -179,13 +180,37 @@ class State:
         return self.cursors.get((pipeline, exporter, tenant), 0 if known.settled else known.start_seq - 1)
 
     def confirm(self, pipeline: str, exporter: str, tenant: str, position: int, outcomes: Outcomes) -> None:
-        """Everything up to and with `position` is done, with these outcomes."""
-        self.cursors[pipeline, exporter, tenant] = position
-        self._write(
-            "INSERT INTO cursor VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET position = excluded.position",
-            *(pipeline, exporter, tenant, position),
-        )
+        """Everything up to and with `position` is done, with these outcomes, but for what was postponed."""
+        self._move(pipeline, exporter, tenant, position)
         self._account(pipeline, exporter, tenant, outcomes)
+
+    def postpone(self, pipeline: str, exporter: str, tenant: str, high: int) -> None:
+        """What follows the position, up to and with `high`, is not done, and what comes behind it goes first."""
+        self._set_postponed(pipeline, exporter, tenant, self.position(pipeline, exporter, tenant), high)
+        self._move(pipeline, exporter, tenant, high)
+
+    def postponed(self, pipeline: str, exporter: str, tenant: str) -> list[tuple[int, int]]:
+        """The stretches before the position that are not done: after which entry (or part), up to and with which."""
+        return [(low, high) for high, low in sorted(self._postponed[pipeline, exporter, tenant].items())]
+
+    def confirm_postponed(
+        self, pipeline: str, exporter: str, tenant: str, high: int, position: int, outcomes: Outcomes
+    ) -> None:
+        """Of the postponed stretch that ends with `high`, all up to and with `position` is done."""
+        if position < high:
+            self._set_postponed(pipeline, exporter, tenant, position, high)
+        else:
+            del self._postponed[pipeline, exporter, tenant][high]
+            self._write(
+                "DELETE FROM postponed WHERE pipeline = ? AND exporter = ? AND tenant = ? AND high = ?",
+                *(pipeline, exporter, tenant, high),
+            )
+        self._account(pipeline, exporter, tenant, outcomes)
+
+    def floor(self, pipeline: str, exporter: str, tenant: str) -> int:
+        """The last entry (or part) up to which really all is done."""
+        position = self.position(pipeline, exporter, tenant)
+        return min([position, *self._postponed[pipeline, exporter, tenant].values()])
 
     def settled_exporters(self, pipeline: str) -> dict[str, Registered]:
         """The exporters of the pipeline that take settled parts."""
@@ -292,7 +317,7 @@ class State:
             exporter for exporter, known in self.settled_exporters(pipeline).items() if needed_seq < known.end_seq
         ]
         for tenant, head in (await self.part_heads(pipeline)).items():
-            confirmed = min((self.position(pipeline, exporter, tenant) for exporter in exporters), default=head)
+            confirmed = min((self.floor(pipeline, exporter, tenant) for exporter in exporters), default=head)
             self._write(
                 "DELETE FROM part WHERE pipeline = ? AND tenant = ? AND id <= ? AND last_seq < ?",
                 *(pipeline, tenant, confirmed, low_seq),
@@ -339,6 +364,8 @@ class State:
             self.base[Account(pipeline, exporter, tenant, Signal(signal))] = items
         for pipeline, exporter, tenant, position in await rows("cursor"):
             self.cursors[pipeline, exporter, tenant] = position
+        for pipeline, exporter, tenant, low, high in await rows("postponed"):
+            self._postponed[pipeline, exporter, tenant][high] = low
         for pipeline, exporter, tenant, signal, outcome, reason, items in await rows("ledger"):
             self.ledger[Account(pipeline, exporter, tenant, Signal(signal)), Outcome(outcome), reason] = items
         for pipeline, low_seq, scanned_seq in await rows("assembly"):
@@ -354,6 +381,17 @@ class State:
     def _take(self) -> list[Change]:
         changes, self._pending = self._pending, []
         return changes
+
+    def _move(self, pipeline: str, exporter: str, tenant: str, position: int) -> None:
+        self.cursors[pipeline, exporter, tenant] = position
+        self._write(
+            "INSERT INTO cursor VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET position = excluded.position",
+            *(pipeline, exporter, tenant, position),
+        )
+
+    def _set_postponed(self, pipeline: str, exporter: str, tenant: str, low: int, high: int) -> None:
+        self._postponed[pipeline, exporter, tenant][high] = low
+        self._write("INSERT OR REPLACE INTO postponed VALUES (?, ?, ?, ?, ?)", pipeline, exporter, tenant, low, high)
 
     def _set_absence(self, pipeline: str, exporter: str, known: Registered, absence: tuple[int, int]) -> None:
         others = tuple(other for other in known.absences if other[0] != absence[0])

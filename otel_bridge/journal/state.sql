@@ -32,6 +32,15 @@ CREATE TABLE cursor (                -- everything up to and with this entry (or
     PRIMARY KEY (pipeline, exporter, tenant)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE postponed (             -- a stretch before the cursor's position that is not confirmed: it always failed
+    pipeline TEXT NOT NULL,
+    exporter TEXT NOT NULL,
+    tenant   TEXT NOT NULL,
+    low      INTEGER NOT NULL,       -- up to and with this one all of it is confirmed
+    high     INTEGER NOT NULL,       -- the last of it
+    PRIMARY KEY (pipeline, exporter, tenant, high)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE ledger (                -- what became of accepted items
     pipeline TEXT NOT NULL,
     exporter TEXT NOT NULL,

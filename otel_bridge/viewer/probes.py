@@ -8,13 +8,20 @@ from otel_bridge.component import Bridge
 
 
 def probes(bridge: Bridge | None) -> list[Route]:
-    """`/healthz` and `/readyz`; ready is what the bridge's status says under `ready`."""
+    """`/healthz` and `/readyz`; ready is what the bridge's status says under `ready`.
+
+    A destination that is parked is told of, and changes nothing: what is kept here is safe, and more can be taken.
+    """
 
     async def healthz(_: Request) -> Response:
         return PlainTextResponse("ok\n")
 
     async def readyz(_: Request) -> Response:
-        ready = bridge is None or bridge.status().get("ready", True)
-        return PlainTextResponse("ready\n" if ready else "not ready\n", 200 if ready else 503)
+        status = {} if bridge is None else bridge.status()
+        ready, parked = status.get("ready", True), status.get("parked", 0)
+        said = "ready" if ready else "not ready"
+        if parked:
+            said += f", {parked} parked"
+        return PlainTextResponse(f"{said}\n", 200 if ready else 503)
 
     return [Route("/healthz", healthz), Route("/readyz", readyz)]

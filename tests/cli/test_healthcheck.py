@@ -14,13 +14,14 @@ from otel_bridge.cli.healthcheck import check
 
 
 @contextmanager
-def answering(status: int) -> Iterator[str]:
+def answering(status: int, said: bytes = b"") -> Iterator[str]:
     """A server that gives the same answer to everything."""
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(status if self.path == "/healthz" else 404)
+            self.send_response(status if self.path == "/readyz" else 404)
             self.end_headers()
+            self.wfile.write(said)
 
         def log_message(self, *_: object) -> None: ...
 
@@ -40,6 +41,20 @@ def test_what_it_answers_decides(status: int, code: int, capsys: pytest.CaptureF
         assert check(["--url", url]) == code
 
     assert url in capsys.readouterr().out
+
+
+def test_it_says_what_is_parked_and_is_healthy(capsys: pytest.CaptureFixture[str]) -> None:
+    with answering(200, b"ready, 2 parked\n") as url:
+        assert check(["--url", url]) == 0
+
+    assert "healthy, but 2 of its destinations parked" in capsys.readouterr().out
+
+
+def test_it_says_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+    with answering(503, b"not ready\x1b[2J\n") as url:
+        assert check(["--url", url]) == 1
+
+    assert "answered 503: not ready\\x1b[2J\n" in capsys.readouterr().out
 
 
 def test_nobody_there(capsys: pytest.CaptureFixture[str]) -> None:

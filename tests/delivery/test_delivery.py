@@ -105,18 +105,33 @@ async def test_a_dead_letter_can_be_read_tried_again_and_dropped(house: "House",
 
 
 async def test_refusal_of_everything_is_not_poison(house: "House", sink: "Sink") -> None:
-    """After 64 single refusals with one answer nothing more is set aside; once fixed, all the rest arrives."""
+    """After 64 single refusals with one answer it is parked; once fixed, also those 64 arrive."""
     sink.trouble = lambda _names: RefusedError("400: no such version")
     await house.start(batches={"store": sink})
     await house.append(*(f"span {number}" for number in range(100)))
     await house.clock.asleep(PROBE_S)
     assert house.delivery.status()["exporters"]["main/store"]["t"]["parked"] == "systemic_refusal"
+    sink.trouble = lambda _names: None
+    await house.clock.advance(PROBE_S)
+    await sink.has(100)
+    assert not await house.dead_letters.list()
+    await house.stop()
+    assert house.outcomes("store") == {"delivered": 100}
+
+
+async def test_refusals_over_many_leases_are_at_most_64(house: "House", sink: "Sink") -> None:
+    sink.trouble = lambda _names: RefusedError("400: no such version")
+    house.config = house.config.model_copy(update={"max_batch_items": 1})
+    await house.start(batches={"store": sink})
+    for number in range(80):
+        await house.append(f"span {number}")
+    await house.clock.asleep(PROBE_S)
     assert len(await house.dead_letters.list()) == 64
     sink.trouble = lambda _names: None
     await house.clock.advance(PROBE_S)
-    await sink.has(36)
+    await sink.has(16)
     await house.stop()
-    assert house.outcomes("store") == {"delivered": 36, "dead_lettered": 64}
+    assert house.outcomes("store") == {"delivered": 16, "dead_lettered": 64}
 
 
 async def test_what_is_too_large_is_halved_and_the_limit_learned(house: "House", sink: "Sink") -> None:
@@ -154,6 +169,7 @@ async def test_parked_keeps_everything_and_probes(house: "House", sink: "Sink") 
             "why": "401: wrong key",
             "tries": tries,
             "oldest_s": pytest.approx(house.clock.steady_ns() / 1e9 - appended_s, abs=10),
+            "postponed": 0,
         }
         await house.clock.advance(PROBE_S)
         await sink.called(tries + 1)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from otel_bridge.delivery import DeliverConfig
-from otel_bridge.errors import RetryableError, TooLargeError
+from otel_bridge.errors import RetryableError, SlowError, TooLargeError
 
 if TYPE_CHECKING:
     from otel_bridge.trace import Trace
     from tests.delivery.conftest import House, Sink
 
-PROBE_S = 60.0
+BACKOFF_S, PROBE_S = 7.0, 60.0
 
 
 async def test_batches_are_cut_by_count(house: "House", sink: "Sink") -> None:
@@ -37,18 +37,17 @@ async def test_batches_are_cut_by_bytes(house: "House", sink: "Sink") -> None:
 
 
 async def test_too_large_to_everything_is_not_the_items_fault(house: "House", sink: "Sink") -> None:
-    """After 64 single items nothing more is set aside; once fixed, all the rest arrives."""
+    """After 64 single items it is parked; once fixed, all of them arrive."""
     sink.trouble = lambda _names: TooLargeError("413: from a proxy")
     await house.start(batches={"store": sink})
     await house.append(*(f"span {number}" for number in range(300)))
     await house.clock.asleep(PROBE_S)
     assert house.delivery.status()["exporters"]["main/store"]["t"]["parked"] == "systemic_refusal"
-    assert len(await house.dead_letters.list()) == 64
     sink.trouble = lambda _names: None
     await house.clock.advance(PROBE_S)
-    await sink.has(236)
+    await sink.has(300)
     await house.stop()
-    assert house.outcomes("store") == {"delivered": 236, "dead_lettered": 64}
+    assert house.outcomes("store") == {"delivered": 300}
 
 
 async def test_a_destination_that_cannot_be_reached_is_told_of_once_and_so_is_its_return(
@@ -74,14 +73,59 @@ async def test_a_destination_that_cannot_be_reached_is_told_of_once_and_so_is_it
 
 
 async def test_a_huge_item_says_nothing_of_how_much_may_go_together(house: "House", sink: "Sink") -> None:
-    sink.trouble = lambda names: TooLargeError("413") if "huge" * 10_000 in names else None
+    sink.trouble = lambda names: TooLargeError("413") if any(len(name) > 30_000 for name in names) else None
+    await house.start(batches={"store": sink})
+    await house.append("huge" * 10_000)
+    await sink.has(1)
+    await house.append(*("x" * 10_000 for _ in range(8)))
+    await sink.has(9)
+    assert len(sink.calls) == 3
+
+
+async def test_what_is_too_large_alone_arrives_with_its_largest_texts_cut(house: "House", sink: "Sink") -> None:
+    sink.trouble = lambda names: TooLargeError("413") if sum(map(len, names)) > 10_000 else None
+    await house.start(batches={"store": sink})
+    await house.append("small", "ü" * 50_000)
+    small, cut = await sink.has(2)
+    assert small == "small"
+    assert 4_000 < len(cut) <= 10_000
+    assert cut.startswith("üüü")
+    assert cut.endswith("… [cut]")
+    await house.stop()
+    assert house.outcomes("store") == {"delivered": 2}
+    assert house.counters.value("truncated", exporter="store") == 1
+
+
+async def test_a_destination_that_takes_nothing_of_a_huge_item_leaves_a_whole_letter(
+    house: "House", sink: "Sink"
+) -> None:
+    sink.trouble = lambda _names: TooLargeError("413")
     await house.start(batches={"store": sink})
     await house.append("huge" * 10_000)
     while not house.counters.value("dead_lettered"):  # noqa: ASYNC110 - counters have no event
         await asyncio.sleep(0)
-    await house.append(*("x" * 10_000 for _ in range(8)))
-    await sink.has(8)
-    assert len(sink.calls) == 2
+    [letter] = await house.dead_letters.list()
+    assert b"huge" * 10_000 in letter.content
+
+
+async def test_what_is_not_taken_in_time_is_sent_in_smaller_pieces_and_grows_back(house: "House", sink: "Sink") -> None:
+    sink.trouble = lambda names: SlowError("no answer in 30 s") if len(names) > 5 else None
+    await house.start(batches={"store": sink})
+    names = [str(number) * 100_000 for number in range(8)]
+    await house.append(*names)
+    for tries in (1, 2):
+        await sink.called(tries)
+        await house.clock.asleep(BACKOFF_S)
+        await house.clock.advance(BACKOFF_S)
+    assert await sink.has(8) == names
+    assert [len(call) for call in sink.calls] == [8, 8, 3, 3, 2]
+    sink.trouble = lambda _names: None
+    for _ in range(20):
+        await house.append(*names)
+        await sink.has(len(sink.names) + 8)
+    assert len(sink.calls[-1]) == 8
+    await house.stop()
+    assert house.outcomes("store") == {"delivered": 168}
 
 
 async def test_what_is_little_is_read_once(house: "House", sink: "Sink", monkeypatch: pytest.MonkeyPatch) -> None:

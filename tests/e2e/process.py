@@ -68,8 +68,8 @@ class BridgeProcess:
     def log(self) -> str:
         return (self.folder / "bridge.log").read_text(errors="replace")
 
-    def start(self, wait_s: float = 20) -> None:
-        """Start it and return when it has said that it is up."""
+    def start(self, wait_s: float = 20, *, log_to_nobody: bool = False) -> None:
+        """Start it and return when it has said that it is up; nobody reads what it says if `log_to_nobody`."""
         plan = self.folder / "bridge.yaml"
         plan.write_text(self.plan.format(**{**vars(self), "data_dir": self.data_dir}))
         (self.data_dir / "bridge.json").unlink(missing_ok=True)
@@ -77,9 +77,11 @@ class BridgeProcess:
             self.process = subprocess.Popen(
                 [*self.under, sys.executable, "-m", "otel_bridge", "serve", "--config", str(plan)],
                 stdout=log,
-                stderr=log,
+                stderr=subprocess.PIPE if log_to_nobody else log,
                 env={**os.environ, "NO_COLOR": "1", **self.environ},
             )
+        if self.process.stderr is not None:
+            self.process.stderr.close()
         until = time.monotonic() + wait_s
         while not (self.data_dir / "bridge.json").exists():
             assert self.process.poll() is None, self.log

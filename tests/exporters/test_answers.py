@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_bridge.answers import error, excerpt, retry_after_s
-from otel_bridge.errors import ParkedError, RefusedError, RetryableError, TooLargeError
+from otel_bridge.errors import BusyError, ParkedError, RefusedError, RetryableError, TooLargeError
 
 JSON = {"Content-Type": "application/json"}
 
@@ -24,7 +24,8 @@ def test_success_whatever_the_body(status: int, body: bytes) -> None:
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        *((status, RetryableError) for status in (408, 409, 425, 429, 500, 502, 503, 504, 520, 524, 527, 599)),
+        *((status, RetryableError) for status in (408, 409, 425, 500, 502, 503, 504, 520, 524, 527, 599)),
+        (429, BusyError),
         *((status, RefusedError) for status in (400, 422)),
         (413, TooLargeError),
         *((status, ParkedError) for status in (401, 402, 403, 404, 405, 407, 410, 415, 421, 431, 451, 501, 511)),

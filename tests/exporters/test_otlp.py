@@ -30,7 +30,7 @@ from pydantic import ValidationError
 
 from otel_bridge.batch import Batch, Signal
 from otel_bridge.component import Consume, Host
-from otel_bridge.errors import ConsumeError, ParkedError, RefusedError, RetryableError, TooLargeError
+from otel_bridge.errors import ConsumeError, ParkedError, RefusedError, RetryableError, SlowError, TooLargeError
 from otel_bridge.exporters.otlp import METHODS, OtlpConfig, otlp
 
 PROTOCOLS = ["grpc", "http/protobuf"]
@@ -191,7 +191,8 @@ def retry_info(seconds: int) -> tuple[tuple[str, bytes], ...]:
     [
         ("INVALID_ARGUMENT", RefusedError),
         ("RESOURCE_EXHAUSTED", TooLargeError),
-        *((code, RetryableError) for code in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "CANCELLED")),
+        *((code, RetryableError) for code in ("UNAVAILABLE", "ABORTED", "CANCELLED")),
+        ("DEADLINE_EXCEEDED", SlowError),
         *((code, RetryableError) for code in ("OUT_OF_RANGE", "DATA_LOSS", "UNKNOWN", "INTERNAL")),
         *((code, ParkedError) for code in ("UNAUTHENTICATED", "PERMISSION_DENIED", "UNIMPLEMENTED", "NOT_FOUND")),
     ],

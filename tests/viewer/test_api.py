@@ -120,6 +120,7 @@ async def test_probes(http: aiohttp.ClientSession, bridge: Any) -> None:
     bridge.ready = False
     async with http.get("/readyz") as ready:
         assert ready.status == 503
+        assert await ready.text() == "not ready\n"
     assert (await got(http, "/api/v1/status"))["ready"] is False
 
 

@@ -5,6 +5,7 @@ scores by the API that the version has (`scores`). Queue, retry, bisecting and b
 """
 
 import asyncio
+import time
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import replace
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 OTLP_PATH = "/api/public/otel/v1/traces"
 MAX_INGESTION_ANSWER = 4 << 20  # it says a line about every event
+NO_LISTS_FOR_S = 3600.0  # a server that refuses lists of scores is asked again after this
 IN_THREAD_BYTES = 64 << 10  # encoding more than this would hold up the loop
 
 
@@ -67,6 +69,7 @@ class Project:
         self._taken = Taken()
         self._uploads: Uploads | None = None
         self._score_list: ScoreList | None = None
+        self._no_lists_until_s = 0.0
         self._spoken_of: Version | None = None
 
     async def settle(self, translation: Translation) -> None:
@@ -143,17 +146,39 @@ class Project:
         from otel_bridge.exporters.langfuse import ingestion
         from otel_bridge.exporters.langfuse.scores import ScoreList, lists
 
-        if version < versions.SCORE_LISTS:
-            await self._ingest(ingestion.score_events(scores, version=version), len(scores))
+        as_events = ingestion.score_events(scores, version=version)
+        if version < versions.SCORE_LISTS or time.monotonic() < self._no_lists_until_s:
+            await self._ingest(as_events, len(scores))
             return
         if self._score_list is None:
             self._score_list = await ScoreList.connect(self._client)
-        for some in lists(scores):
-            rejected = await self._score_list.send(some)
-            if rejected:
-                raise RefusedError(f"langfuse answered 207: rejected {rejected} of {len(some)} scores")
-            if len(some) < len(scores):
-                self._taken.add(some)
+        try:
+            for some in lists(scores):
+                await self._send_list(some, self._score_list)
+        except NoListError as refused:
+            self._host.log.warning("scores are sent one by one as events: their list was refused", why=str(refused))
+            await self._ingest(as_events, len(scores))
+            self._no_lists_until_s = time.monotonic() + NO_LISTS_FOR_S
+
+    async def _send_list(self, scores: Sequence[Score], score_list: "ScoreList") -> None:
+        """Send a list; where some of it were rejected, one by one to find which.
+
+        Raises:
+            NoListError: the server refuses the list as a whole.
+            RefusedError: some were rejected; the others are remembered as taken.
+        """
+        try:
+            rejected = await score_list.send(scores)
+        except RefusedError as error:
+            raise NoListError(str(error)) from error
+        if not rejected:
+            self._taken.add(scores)
+            return
+        if len(scores) > 1:
+            for score in scores:
+                if not await score_list.send([score]):
+                    self._taken.add([score])
+        raise RefusedError(f"langfuse answered 207: rejected {len(rejected)} of {len(scores)} scores: {rejected[0]}")
 
     async def _ingest_all(self, translation: Translation) -> None:
         from otel_bridge.exporters.langfuse.ingestion import events
@@ -187,6 +212,10 @@ class Project:
             raise TooLargeError(
                 f"{count} items are {len(body)} bytes, more than max_request {self._config.max_request}"
             )
+
+
+class NoListError(RefusedError):
+    """A list of scores was refused as one, as servers do that know no lists."""
 
 
 T = TypeVar("T", Observation, Score)

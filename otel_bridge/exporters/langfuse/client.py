@@ -1,6 +1,7 @@
 """One Langfuse project over HTTP: its keys, and the version of its server."""
 
 import asyncio
+import time
 from base64 import b64encode
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ import orjson
 
 from otel_bridge import __version__
 from otel_bridge.answers import excerpt
-from otel_bridge.errors import ParkedError
+from otel_bridge.errors import BusyError, ParkedError
 from otel_bridge.exporters.langfuse import versions
 from otel_bridge.exporters.langfuse.versions import Version
 from otel_bridge.outbound import MAX_ANSWER, Answer, Http, LostError, compress
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from otel_bridge.exporters.langfuse import LangfuseConfig
 
 HEALTH = "/api/public/health"
+OWN_QUOTA = ("/api/public/scores",)  # all else that is written shares one
+LONGEST_WAIT_S = 15 * 60.0
 
 
 class Client:
@@ -34,6 +37,7 @@ class Client:
             "x-langfuse-public-key": config.public_key,
         }
         self._version: Version | None = None
+        self._busy_until_s: dict[str, float] = {}
         self._asking = asyncio.Lock()
 
     async def version(self) -> Version:
@@ -84,10 +88,17 @@ class Client:
         if gzip:
             body = await compress(body)
             given["Content-Encoding"] = "gzip"
+        url = f"{self.base_url}{path}"
+        quota = path if path in OWN_QUOTA else ""
+        wait_s = self._busy_until_s.get(quota, 0.0) - time.monotonic()
+        if wait_s > 0:  # whoever shares the quota waits as well: asking would only be refused
+            raise BusyError(f"{url} is to be left alone for now", wait_s)
         try:
-            return await self._http.request(
-                "POST", f"{self.base_url}{path}", headers=given, body=body, max_answer=max_answer
-            )
+            return await self._http.request("POST", url, headers=given, body=body, max_answer=max_answer)
+        except BusyError as error:
+            if error.retry_after_s is not None:
+                self._busy_until_s[quota] = time.monotonic() + min(error.retry_after_s, LONGEST_WAIT_S)
+            raise
         except (ParkedError, LostError):
             self.forget_version()
             raise

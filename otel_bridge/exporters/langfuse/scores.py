@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from otel_bridge.answers import excerpt
 from otel_bridge.errors import ParkedError
 from otel_bridge.exporters.langfuse import values
 from otel_bridge.model import Score, as_environment
@@ -73,8 +74,8 @@ class ScoreList:
         """Import the package in a thread, for it takes most of a second, and put it on the client's connections."""
         return cls(await asyncio.to_thread(_connect, client))
 
-    async def send(self, scores: Sequence[Score]) -> int:
-        """Send a list; returns how many of it were rejected, which the server says without saying which.
+    async def send(self, scores: Sequence[Score]) -> list[str]:
+        """Send a list; returns why some of it were rejected, one sentence each: the server does not say which.
 
         Raises:
             RetryableError, RefusedError, TooLargeError, ParkedError: nothing is known to have been taken.
@@ -89,7 +90,8 @@ class ScoreList:
             raise ParkedError(UNKNOWN_ANSWER, "unknown_answer") from error
         if not isinstance(answer, CreateScoreBatchResults):
             raise ParkedError(UNKNOWN_ANSWER, "unknown_answer")
-        return answer.rejected
+        said = [excerpt(error.message) for error in answer.errors]
+        return (said + ["no reason given"] * answer.rejected)[: answer.rejected]
 
 
 def _connect(client: "Client") -> "AsyncLangfuseAPI":

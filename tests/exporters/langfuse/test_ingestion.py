@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from otel_bridge.errors import ParkedError, RefusedError, RetryableError
+from otel_bridge.errors import BusyError, ParkedError, RefusedError, RetryableError
 from otel_bridge.exporters.langfuse.ingestion import events, outcome
 from otel_bridge.model import Observation, ObservationType, Score, TraceAttributes, Translation
 from otel_bridge.testing.fake_langfuse import FakeLangfuse, Fault
@@ -90,7 +90,7 @@ SENT = [{"id": name, "type": "span-create", "timestamp": "", "body": {}} for nam
         ({"b": 400}, RefusedError),
         ({"b": 404}, RefusedError),
         ({"b": 401}, ParkedError),
-        ({"b": 429}, RetryableError),
+        ({"b": 429}, BusyError),
         ({"b": 500}, RetryableError),
         ({"b": 400, "c": 500}, RetryableError),
         ({"a": 400, "b": 401, "c": 500}, ParkedError),

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from otel_bridge.errors import ConsumeError, ParkedError, RefusedError, RetryableError, TooLargeError
+from otel_bridge.errors import BusyError, ConsumeError, ParkedError, RefusedError, RetryableError, TooLargeError
 from otel_bridge.exporters.langfuse import LangfuseConfig
+from otel_bridge.exporters.langfuse.ingestion import score_events
 from otel_bridge.model import Observation, ObservationType, Score, Translation
 from otel_bridge.testing.fake_langfuse import FakeLangfuse, Fault
 
@@ -120,7 +121,7 @@ async def test_a_server_4_that_writes_the_old_tables_drops_nothing(opened: Opene
         (Fault(400, '{"message":"bad \x1b[2J span"}'), RefusedError),
         (Fault(422), RefusedError),
         (Fault(413), TooLargeError),
-        (Fault(429, headers={"Retry-After": "7"}), RetryableError),
+        (Fault(429), RetryableError),
         *((Fault(status), RetryableError) for status in (408, 409, 425, 500, 502, 503, 504, 520, 527)),
         *((Fault(status), ParkedError) for status in (401, 403, 404, 405, 407, 410, 415, 421, 501)),
         (Fault(302, headers={"Location": "https://sso.example"}), ParkedError),
@@ -137,6 +138,8 @@ async def test_each_answer_is_its_error_and_the_next_delivery_works(
 ) -> None:
     timeout_s = 1 if fault.does == "hang" else 30
     async with FakeLangfuse(version).running() as fake, opened(fake, timeout=timeout_s) as settle:
+        if route == "scores" and kind is RefusedError:  # which has a way of its own
+            fake.script("ingestion", fault)
         await settle(translation(observations=1, scores=1))  # the langfuse package is imported now
         sent = translation(observations=3, scores=2)
         fake.script(route, fault)
@@ -443,3 +446,100 @@ def test_json_of_the_ingestion_api_is_valid(observation: Make) -> None:
 
     odd = observation(1, input={"n": float("nan"), "s": "\ud800"}, usage={"input": 1, "total": 1})
     assert json.loads(batch(events(Translation(observations=[odd]))))["batch"]
+
+
+async def test_of_a_list_with_rejected_scores_the_others_arrive_at_most_twice(
+    opened: Opened, translation: Build, score: MakeScore
+) -> None:
+    """The server says how many, not which: they are asked for one by one, once."""
+    async with FakeLangfuse().running() as fake, opened(fake) as settle:
+        whole = translation(observations=1, scores=50)
+        for number in (7, 20, 41):
+            whole.scores[number - 1] = score(number, value=3.0, data_type="BOOLEAN")
+        culprits = await bisect(settle, whole)
+
+        assert sorted(culprits) == ["score-20", "score-41", "score-7"]
+        assert len(fake.scores) == 47
+        assert max(fake.arrivals[f"score score-{n}"] for n in range(1, 51)) <= 2
+        assert len(fake.sent_to(OTLP)) == 1
+
+
+async def test_a_rejected_score_is_told_of_with_its_reason(opened: Opened, score: MakeScore) -> None:
+    async with FakeLangfuse().running() as fake, opened(fake) as settle:
+        with pytest.raises(RefusedError, match="rejected 1 of 1 scores: value does not fit dataType BOOLEAN"):
+            await settle(Translation(scores=[score(1, value=3.0, data_type="BOOLEAN")]))
+
+
+async def test_where_lists_of_scores_are_refused_events_go_and_it_is_remembered(
+    opened: Opened, translation: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with FakeLangfuse().running() as fake, opened(fake) as settle:
+        fake.script("scores", Fault(400, "expected object, received array"))
+        await settle(translation(observations=1, scores=3))
+        await settle(translation(observations=1, scores=4))
+        assert len(fake.scores) == 4
+        assert len(fake.sent_to(SCORES)) == 1
+        assert len(fake.sent_to(INGESTION)) == 2
+
+    monkeypatch.setattr("otel_bridge.exporters.langfuse.NO_LISTS_FOR_S", 0)  # as if an hour had passed
+    async with FakeLangfuse().running() as fake, opened(fake) as settle:
+        fake.script("scores", Fault(400, "expected object, received array"))
+        for _ in range(2):
+            await settle(translation(observations=1, scores=3))
+        assert len(fake.sent_to(SCORES)) == 2
+
+
+@pytest.mark.parametrize("version", ["4.61.0", "2.95.12"])
+async def test_a_quota_that_is_used_up_is_left_alone_by_all_who_share_it(
+    opened: Opened, translation: Build, version: str
+) -> None:
+    """And other keys go on."""
+    async with FakeLangfuse(version).running() as fake, opened(fake) as settle, opened(fake) as other:
+        route: Any = "otlp" if version == "4.61.0" else "ingestion"
+        fake.script(route, Fault(429, headers={"Retry-After": "7"}))
+        waits = []
+        for _ in range(3):
+            with pytest.raises(BusyError) as busy:
+                await settle(translation(observations=1))
+            waits.append(busy.value.retry_after_s)
+        assert waits[0] == 7
+        assert all(6 < wait <= 7 for wait in waits)
+        assert len(fake.sent_to(OTLP)) + len(fake.sent_to(INGESTION)) == 1
+        await other(translation(observations=1))
+        assert len(fake.observations) == 1
+
+
+async def test_of_a_mixed_207_each_event_is_treated_by_its_own_code(opened: Opened, score: MakeScore) -> None:
+    """The one that failed is sent again alone; the refused one is refused; the taken one never comes twice."""
+    async with FakeLangfuse("4.16.0").running() as fake, opened(fake) as settle:
+        sent = Translation(scores=[score(1), score(2), score(3)])
+        first, second, third = (event["id"] for event in score_events(sent.scores, version=(4, 16, 0)))
+        answer = {
+            "successes": [{"id": first, "status": 201}],
+            "errors": [
+                {"id": second, "status": 400, "message": "bad value"},
+                {"id": third, "status": 500, "message": "try again"},
+            ],
+        }
+        fake.script("ingestion", Fault(207, json.dumps(answer)))
+        with pytest.raises(RetryableError, match="500"):
+            await settle(sent)
+        answer = {"successes": [{"id": third, "status": 201}], "errors": answer["errors"][:1]}
+        fake.script("ingestion", Fault(207, json.dumps(answer)))
+        with pytest.raises(RefusedError, match="bad value"):
+            await settle(sent)
+        batches = [json.loads(request.body)["batch"] for request in fake.sent_to(INGESTION)]
+        assert [[event["id"] for event in batch] for batch in batches] == [[first, second, third], [second, third]]
+        for one in (sent.scores[0], sent.scores[2]):
+            await settle(Translation(scores=[one]))
+        assert len(fake.sent_to(INGESTION)) == 2
+
+
+async def test_an_event_that_is_unauthorized_parks(opened: Opened, score: MakeScore) -> None:
+    async with FakeLangfuse("4.16.0").running() as fake, opened(fake) as settle:
+        [event] = score_events([score(1)], version=(4, 16, 0))
+        answer = {"successes": [], "errors": [{"id": event["id"], "status": 401, "message": "no"}]}
+        fake.script("ingestion", Fault(207, json.dumps(answer)))
+        with pytest.raises(ParkedError) as parked:
+            await settle(Translation(scores=[score(1)]))
+        assert parked.value.reason == "unauthorized"
