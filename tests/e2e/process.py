@@ -108,7 +108,7 @@ class BridgeProcess:
         """What the journal takes on disk."""
         return sum(file.stat().st_size for file in (self.data_dir / "journal").iterdir()) / (1 << 20)
 
-    def start(self, wait_s: float = 20) -> None:
+    def start(self, wait_s: float = 60) -> None:
         """Start it and return when it has said that it is up."""
         self.spawn()
         assert self.process is not None

@@ -112,10 +112,10 @@ class Sink:
         """The next answers of a route."""
         self._tell(route, faults, always=False)
 
-    def down(self) -> None:
-        """From now on nobody gets an answer."""
+    def down(self, fault: Fault = Fault(does="disconnect")) -> None:
+        """From now on nobody gets another answer than this."""
         for route in ("health", "otlp"):
-            self._tell(route, [Fault(does="disconnect")], always=True)
+            self._tell(route, [fault], always=True)
 
     def up(self) -> None:
         for route in ("health", "otlp"):
