@@ -95,6 +95,10 @@ class BridgeProcess:
         return (self.folder / "bridge.log").read_text(errors="replace")
 
     @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    @property
     def pid(self) -> int:
         """Of the bridge itself, once it is up."""
         return int(json.loads((self.data_dir / "bridge.json").read_text())["pid"])
@@ -142,7 +146,7 @@ class BridgeProcess:
         assert self.process is not None
         began = time.monotonic()
         os.kill(self.pid, signal.SIGTERM)
-        code = self.process.wait(20)
+        code = self.process.wait(60)
         return code, time.monotonic() - began
 
     def rss_mib(self) -> float:

@@ -23,6 +23,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from otel_bridge.testing.fake_langfuse import FakeLangfuse, Fault, Route
 from tests.e2e.load import Counts, Load, Spread, numbered
 
+SILENCE = Fault(does="disconnect")
+
 
 class CountingLangfuse(FakeLangfuse):
     """A Langfuse 4 whose observations are counts, by sender and number of the span."""
@@ -112,7 +114,7 @@ class Sink:
         """The next answers of a route."""
         self._tell(route, faults, always=False)
 
-    def down(self, fault: Fault = Fault(does="disconnect")) -> None:
+    def down(self, fault: Fault = SILENCE) -> None:
         """From now on nobody gets another answer than this."""
         for route in ("health", "otlp"):
             self._tell(route, [fault], always=True)

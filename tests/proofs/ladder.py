@@ -10,7 +10,6 @@ delivered. A span is delivered when its whole trace has settled: the wait for th
 and the age of a batch (500 ms) are in the times from sent to delivered.
 """
 
-import argparse
 import asyncio
 import os
 import re
@@ -24,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.e2e.load import BODIES, BULK, Body, Load, Spread
-from tests.proofs.rig import Rig, Watch, rig, verdict, watching
+from tests.proofs.rig import Rig, Watch, arguments, rig, verdict, watching
 
 MAX = float("inf")
 SENDERS = 16
@@ -142,7 +141,7 @@ def climb(body: Body, rates: list[float], seconds: float, warm_s: float, *, pin:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.proofs.ladder", description=__doc__)
+    parser = arguments("ladder", __doc__)
     parser.add_argument("--bodies", default=",".join(BODIES))
     parser.add_argument("--rates", default="2000,5000,10000,20000,max", help="spans a second")
     parser.add_argument("--seconds", type=float, default=60, help="of each step")

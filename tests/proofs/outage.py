@@ -8,7 +8,6 @@ waits between tries are what they are: they reach their minute after two. Agents
 backlog drains.
 """
 
-import argparse
 import asyncio
 import time
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from functools import partial
 
 from tests.e2e.load import BULK, Load
 from tests.e2e.process import BridgeProcess
-from tests.proofs.rig import Rig, rig, verdict
+from tests.proofs.rig import Rig, arguments, rig, verdict
 
 MOST_GROWTH_MIB = 50
 MOST_NOTICE_S = 61
@@ -93,7 +92,7 @@ async def until(there: Callable[[], bool], wait_s: float = float("inf")) -> None
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.proofs.outage", description=__doc__)
+    parser = arguments("outage", __doc__)
     parser.add_argument("--backlog", type=int, default=1024, help="in MiB of journal")
     parser.add_argument("--rate", type=float, default=1000, help="spans a second, before, in and after the outage")
     given = parser.parse_args()

@@ -8,13 +8,12 @@ delivered. Then requests leave at five times that, whatever they are answered, a
 small, so that it is full for most of the time: what is refused then is the overload.
 """
 
-import argparse
 import asyncio
 
 from tests.e2e.load import BODIES, Body
 from tests.proofs.ladder import MAX, measured
 from tests.proofs.limits import Limit, memory_limit
-from tests.proofs.rig import Rig, rig, verdict
+from tests.proofs.rig import Rig, arguments, rig, verdict
 
 LEAST_GOODPUT = 0.8
 TIMES = 5
@@ -28,7 +27,7 @@ async def overload(rig: Rig, limit: Limit, body: Body, seconds: float, measure_s
     step = await measured(rig, body, TIMES * base.sustained, seconds, sender=3)
     print(f"{step}\n    goodput {step.goodput / base.sustained:.0%} of the sustained maximum")
     failures = []
-    if limit.kills or rig.bridge.process is None or rig.bridge.process.poll() is not None:
+    if limit.kills or not rig.bridge.running:
         failures.append("it was killed for its memory")
     if step.lost or base.lost:
         failures.append(f"{step.lost + base.lost} spans were lost")
@@ -38,7 +37,7 @@ async def overload(rig: Rig, limit: Limit, body: Body, seconds: float, measure_s
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.proofs.overload", description=__doc__)
+    parser = arguments("overload", __doc__)
     parser.add_argument("--seconds", type=float, default=60, help="of overload")
     parser.add_argument("--measure", type=float, default=30, help="seconds for the maximum")
     parser.add_argument("--body", choices=BODIES, default="mid")

@@ -35,6 +35,7 @@ from otel_bridge.testing.fake_langfuse import Fault as Answer
 from tests.e2e.load import ACKED, BULK, Load
 from tests.e2e.process import BridgeProcess, free_port
 from tests.e2e.sink import Sink, sink_process
+from tests.proofs.rig import arguments
 
 ROTEL = "/tmp/otel-bridge-rotel/lib/python3*/site-packages/rotel/rotel-agent"
 OTELCOL = "/tmp/otel-bridge-otelcol/otelcol"
@@ -322,9 +323,7 @@ class SdkWithBridge(Agent):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.proofs.peers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments("peers", __doc__)
     parser.add_argument("--only", help="names of rows, with commas")
     parser.add_argument("--rate", type=float, default=200, help="spans a second")
     parser.add_argument("--seconds", type=float, default=20, help="of load around a fault")

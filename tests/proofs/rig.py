@@ -1,5 +1,6 @@
 """What every proof stands on: a bridge in a scratch folder, a counting Langfuse behind it, and an eye on both."""
 
+import argparse
 import asyncio
 import shutil
 import sys
@@ -58,12 +59,13 @@ def rig(*, on_sink: Sequence[str] = (), **bridge: Any) -> Iterator[Rig]:
         try:
             made.bridge.start()
             yield made
-            made.bridge.stop()
+            if made.bridge.running:
+                made.bridge.stop()
         except BaseException:
             print(f"data and log of the bridge are kept in {folder}", file=sys.stderr)
             raise
         finally:
-            if made.bridge.process is not None and made.bridge.process.poll() is None:
+            if made.bridge.running:
                 made.bridge.kill()
     shutil.rmtree(folder)
 
@@ -130,6 +132,12 @@ async def watching(bridge: BridgeProcess) -> AsyncIterator[Watch]:
         yield watch
         over.set()
         watch.look(bridge)
+
+
+def arguments(name: str, about: str | None) -> argparse.ArgumentParser:
+    """The options of a proof; its docstring is its help."""
+    as_written = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(prog=f"python -m tests.proofs.{name}", description=about, formatter_class=as_written)
 
 
 def verdict(failures: Sequence[str]) -> NoReturn:

@@ -7,7 +7,6 @@ taken. Memory and open files are looked at from 20 s after a start. What one pro
 with --no-kills alone.
 """
 
-import argparse
 import asyncio
 import random
 import time
@@ -16,7 +15,7 @@ import aiohttp
 
 from otel_bridge.testing.fake_langfuse import Fault
 from tests.e2e.load import BODIES, BULK, HEADERS, Load
-from tests.proofs.rig import Rig, Watch, rig, verdict
+from tests.proofs.rig import Rig, Watch, arguments, rig, verdict
 
 FAULTS = (
     Fault(500, "boom"),
@@ -28,6 +27,7 @@ FAULTS = (
 FAULT_SHARE = 0.01
 SETTLE_S = 20
 LOOK_S = 1.0
+LEAST_SLOPE_S = 600
 
 
 async def misbehave(rig: Rig, load: Load, chance: random.Random) -> None:
@@ -67,7 +67,7 @@ async def stretch(rig: Rig, watch: Watch, load: Load, rate: float, seconds: floa
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.proofs.soak", description=__doc__)
+    parser = arguments("soak", __doc__)
     parser.add_argument("--minutes", type=float, default=120)
     parser.add_argument("--rate", type=float, default=1000, help="spans a second; 70 %% of the maximum is the custom")
     parser.add_argument("--every", type=float, default=60, help="seconds until all is compared, and the bridge killed")
@@ -75,8 +75,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     given = parser.parse_args()
     watch, failures = Watch(), list[str]()
-    acked, times, began_s = 0, 0, time.monotonic()
+    acked, times = 0, 0
     with rig() as made:
+        began_s = time.monotonic()
         while time.monotonic() - began_s < given.minutes * 60 and not failures:
             times += 1
             load = Load(made.bridge.url, shape=BULK, bodies=BODIES, sender=times)
@@ -85,11 +86,12 @@ def main() -> None:
                 acked += asyncio.run(stretch(made, watch, load, given.rate, given.every, not given.no_kills, seed))
             except AssertionError as error:
                 failures.append(f"after stretch {times}, seed {given.seed}: {error}")
-            vitals = watch.seen[-1][1]
+            (first_s, _), (last_s, vitals) = watch.seen[0], watch.seen[-1]
+            slope = f"{watch.mib_per_hour:+.1f} MiB/h" if last_s - first_s > LEAST_SLOPE_S else "too short for a slope"
             print(
                 f"{(time.monotonic() - began_s) / 60:6.1f} min: {0 if given.no_kills else times} kills, {acked} "
                 f"acknowledged, {made.sink.totals().repeated} came twice, RSS {vitals.rss_mib:.0f} MiB at the end of a "
-                f"stretch ({watch.mib_per_hour:+.1f} MiB/h), {vitals.fds} fds (at most {watch.most_fds})",
+                f"stretch ({slope}), {vitals.fds} fds (at most {watch.most_fds})",
                 flush=True,
             )
     verdict(failures)
