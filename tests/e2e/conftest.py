@@ -17,5 +17,5 @@ def langfuse() -> Iterator[FakeLangfuse]:
 def bridge(tmp_path: Path, langfuse: FakeLangfuse) -> Iterator[BridgeProcess]:
     process = BridgeProcess(tmp_path, langfuse.url)
     yield process
-    if process.process is not None and process.process.poll() is None:
+    if process.running:
         process.kill()

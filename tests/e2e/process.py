@@ -11,7 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import apsw
+
 from otel_bridge.testing.fake_langfuse import FakeLangfuse
+from tests.e2e.load import Counts, numbered
 
 PLAN = """\
 receivers:
@@ -23,6 +26,7 @@ extensions:
   viewer: {{endpoint: "127.0.0.1:{viewer}"}}
 service:
   data_dir: {data_dir}
+  journal: {{max_bytes: {max_bytes}}}
   assemble: {{grace: {grace}, idle: {idle}}}
   pipelines:
     main: {{receivers: [otlp], exporters: [store, langfuse]}}
@@ -35,25 +39,51 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@dataclass(slots=True, frozen=True)
+class Vitals:
+    """What the system says of a process."""
+
+    rss_mib: float
+    cpu_s: float
+    fds: int
+
+    @classmethod
+    def of(cls, pid: int) -> "Vitals":
+        """As they are now.
+
+        Raises:
+            OSError: there is no such process (any more).
+        """
+        proc = Path(f"/proc/{pid}")
+        used = (proc / "stat").read_text().rpartition(")")[2].split()
+        pages = int((proc / "statm").read_text().split()[1])
+        return cls(
+            rss_mib=pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20),
+            cpu_s=(int(used[11]) + int(used[12])) / os.sysconf("SC_CLK_TCK"),
+            fds=len(list((proc / "fd").iterdir())),
+        )
+
+
 @dataclass
 class BridgeProcess:
     """`otel-bridge serve` under a plan; the ports stay the same over restarts, as agents need them to.
 
     data: where its data dir is, beside its plan unless said otherwise.
-    under: what it is started with, as `strace -D -f …`.
+    under: words before the command, as `taskset -c 0` or `strace -D -f …`.
     """
 
     folder: Path
     langfuse: str
     grace: str = "300ms"
     idle: str = "2s"
-    grpc: int = field(default_factory=free_port)
-    http: int = field(default_factory=free_port)
-    viewer: int = field(default_factory=free_port)
+    max_bytes: str = "8GiB"
     plan: str = PLAN
     data: Path | None = None
     under: Sequence[str] = ()
     environ: Mapping[str, str] = field(default_factory=dict)
+    grpc: int = field(default_factory=free_port)
+    http: int = field(default_factory=free_port)
+    viewer: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -68,8 +98,36 @@ class BridgeProcess:
     def log(self) -> str:
         return (self.folder / "bridge.log").read_text(errors="replace")
 
-    def start(self, wait_s: float = 20, *, log_to_nobody: bool = False) -> None:
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """Of the bridge itself, once it is up."""
+        return int(json.loads((self.data_dir / "bridge.json").read_text())["pid"])
+
+    @property
+    def vitals(self) -> Vitals:
+        return Vitals.of(self.pid)
+
+    @property
+    def journal_mib(self) -> float:
+        """What the journal takes on disk."""
+        return sum(file.stat().st_size for file in (self.data_dir / "journal").iterdir()) / (1 << 20)
+
+    def start(self, wait_s: float = 60, *, log_to_nobody: bool = False) -> None:
         """Start it and return when it has said that it is up; nobody reads what it says if `log_to_nobody`."""
+        self.spawn(log_to_nobody=log_to_nobody)
+        assert self.process is not None
+        until = time.monotonic() + wait_s
+        while not (self.data_dir / "bridge.json").exists():
+            assert self.process.poll() is None, self.log
+            assert time.monotonic() < until, f"not up after {wait_s} s\n{self.log}"
+            time.sleep(0.02)
+
+    def spawn(self, *, log_to_nobody: bool = False) -> None:
+        """Start it and do not wait."""
         plan = self.folder / "bridge.yaml"
         plan.write_text(self.plan.format(**{**vars(self), "data_dir": self.data_dir}))
         (self.data_dir / "bridge.json").unlink(missing_ok=True)
@@ -82,11 +140,6 @@ class BridgeProcess:
             )
         if self.process.stderr is not None:
             self.process.stderr.close()
-        until = time.monotonic() + wait_s
-        while not (self.data_dir / "bridge.json").exists():
-            assert self.process.poll() is None, self.log
-            assert time.monotonic() < until, f"not up after {wait_s} s\n{self.log}"
-            time.sleep(0.02)
 
     def kill(self) -> None:
         """As the out-of-memory killer does it."""
@@ -98,17 +151,13 @@ class BridgeProcess:
         """SIGTERM; returns the exit code and how many seconds it took."""
         assert self.process is not None
         began = time.monotonic()
-        self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(20)
+        os.kill(self.pid, signal.SIGTERM)
+        code = self.process.wait(60)
         return code, time.monotonic() - began
 
     def rss_mib(self) -> float:
         """Resident memory of the running process."""
-        assert self.process is not None
-        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS"):
-                return int(line.split()[1]) / 1024
-        raise AssertionError("no such process")
+        return self.vitals.rss_mib
 
     def ask(self, *words: str) -> str:
         """What a command prints about this bridge's data."""
@@ -126,6 +175,17 @@ class BridgeProcess:
         assert said["balanced"] is True, said
         accounts: list[dict[str, object]] = said["accounts"]
         return accounts
+
+    def stored(self, sender: int) -> bytes:
+        """How often each span of a sender stands in the local store, as `tests.e2e.load` numbers them."""
+        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+        store = apsw.Connection(f"file:{self.data_dir}/store.db?mode=ro", flags)
+        counts = Counts()
+        edges = (f"{sender:016x}", f"{sender + 1:016x}")  # trace ids begin with the sender
+        for (text,) in store.execute("SELECT id FROM spans WHERE trace_id >= ? AND trace_id < ?", edges):
+            counts.add(numbered(bytes.fromhex(text))[1])
+        store.close()
+        return bytes(counts.bytes)
 
 
 def until_there(fake: FakeLangfuse, wanted: set[str], wait_s: float) -> set[str]:

@@ -18,7 +18,7 @@ from otel_bridge.batch import Batch, Signal
 from otel_bridge.journal.disk import UnsyncedDisk
 from otel_bridge.journal.segments import open_segments
 from otel_bridge.testing.fake_langfuse import FakeLangfuse, Fault
-from tests.e2e.load import Load, trace_requests
+from tests.e2e.load import BULK, Body, Load, template
 from tests.e2e.process import PLAN, BridgeProcess, until_there
 
 MountDisk = Callable[[str], Path]
@@ -58,20 +58,20 @@ async def fill(load: Load, wait_s: float) -> None:
     assert quiet_s, "it never was full"
 
 
-async def full_and_back(bridge: BridgeProcess, langfuse: FakeLangfuse, chars: int = 20_000) -> None:
+async def full_and_back(bridge: BridgeProcess, langfuse: FakeLangfuse, body: Body = "llm") -> None:
     """Fill the disk while Langfuse is away; then everything that was taken arrives, and new data is taken again."""
     for door in ("health", "otlp"):
         langfuse.always(door, Fault(does="disconnect"))
     bridge.start(wait_s=100)
-    load = Load(bridge.url, chars=chars)
+    load = Load(bridge.url, bodies=(body,))
     await fill(load, 300)
     assert load.acked, "nothing was ever taken"
 
     for door in ("health", "otlp"):
         langfuse.always(door, None)
     assert await asyncio.to_thread(until_there, langfuse, load.acked, 90) == set()
-    again = Load(bridge.url, next_number=1_000_000)
-    await asyncio.wait_for(again.run(traces=1_000_020), 60)
+    again = Load(bridge.url, sender=2)
+    await asyncio.wait_for(again.run(traces=20), 60)
     assert await asyncio.to_thread(until_there, langfuse, again.acked, 60) == set()
     assert len(again.acked) == 100
     bridge.audit()
@@ -89,13 +89,13 @@ async def test_a_full_disk_refuses_drains_and_accepts_again(
 
 @pytest.mark.long
 @pytest.mark.parametrize("size", ["8m", "16m", "64m"])
-@pytest.mark.parametrize("chars", [250, 20_000])
+@pytest.mark.parametrize("body", ["light", "llm"])
 @pytest.mark.timeout(600)
 async def test_full_disks_of_other_sizes_and_with_small_spans(
-    bridge: BridgeProcess, langfuse: FakeLangfuse, small_disk: MountDisk, size: str, chars: int
+    bridge: BridgeProcess, langfuse: FakeLangfuse, small_disk: MountDisk, size: str, body: Body
 ) -> None:
     bridge.data = small_disk(f"size={size}") / "data"
-    await full_and_back(bridge, langfuse, chars)
+    await full_and_back(bridge, langfuse, body)
 
 
 def refused(bridge: BridgeProcess) -> tuple[int, str]:
@@ -156,13 +156,13 @@ def test_a_second_bridge_is_refused_and_the_first_unharmed(bridge: BridgeProcess
 def test_a_bridge_that_was_suspended_goes_on(bridge: BridgeProcess, langfuse: FakeLangfuse) -> None:
     """As a laptop that was closed: what it was doing is finished, once."""
     bridge.start(wait_s=100)
-    first, second = Load(bridge.url), Load(bridge.url, next_number=1000)
+    first, second = Load(bridge.url), Load(bridge.url, sender=2)
     asyncio.run(first.run(traces=20))
     assert bridge.process is not None
     bridge.process.send_signal(signal.SIGSTOP)
     time.sleep(4)  # the fault itself
     bridge.process.send_signal(signal.SIGCONT)
-    asyncio.run(second.run(traces=1020))
+    asyncio.run(second.run(traces=20))
 
     assert until_there(langfuse, first.acked | second.acked, 60) == set()
     assert langfuse.duplicates == 0
@@ -186,8 +186,8 @@ def test_without_descriptors_nothing_is_lost_and_it_goes_on_when_it_has_some(
     assert bridge.process.poll() is None
     for one in held:
         one.close()
-    again = Load(bridge.url, next_number=1000)
-    asyncio.run(again.run(traces=1020))
+    again = Load(bridge.url, sender=2)
+    asyncio.run(again.run(traces=20))
     resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
 
     assert until_there(langfuse, load.acked | again.acked, 60) == set()
@@ -200,14 +200,14 @@ LANGFUSE_ALONE = PLAN.replace("exporters: [store, langfuse]", "exporters: [langf
 async def write_backlog(journal_dir: Path, size: int) -> int:
     """Fill a journal with traces of llm-size spans; returns how many spans that are."""
     journal_dir.parent.mkdir(mode=0o700)
-    number = spans = 0
+    turn = 0
+    made = template(BULK, "llm", BULK.parts[0])
     async with open_segments(journal_dir, disk=UnsyncedDisk()) as journal:
         while journal.used_bytes < size:
-            for ids, body in trace_requests(number, text="word " * 6000):
-                await journal.append([("main", Batch.from_wire(Signal.TRACES, body, item_count=len(ids)))])
-                spans += len(ids)
-            number += 1
-    return spans
+            wire = made.numbered(1, turn, time.time_ns())
+            await journal.append([("main", Batch.from_wire(Signal.TRACES, wire, item_count=BULK.round_spans))])
+            turn += 1
+    return turn * BULK.round_spans
 
 
 @pytest.mark.long
@@ -261,10 +261,10 @@ def test_a_wall_clock_that_jumps_expires_nothing(bridge: BridgeProcess, langfuse
         "FAKETIME_NO_CACHE": "1",
     }
     bridge.start(wait_s=100)
-    before, after = Load(bridge.url), Load(bridge.url, next_number=1000)
+    before, after = Load(bridge.url), Load(bridge.url, sender=2)
     asyncio.run(before.run(traces=20))
     clock.write_text(jump)
-    asyncio.run(after.run(traces=1020))
+    asyncio.run(after.run(traces=20))
     time.sleep(7)  # tidying comes round every five seconds
     for door in ("health", "otlp"):
         langfuse.always(door, None)
