@@ -64,7 +64,7 @@ def read(span: SpanView) -> Reading:
             attrs[key] = from_json(attrs[key])
     answer = attrs.get("output.value")
     raw = answer if isinstance(answer, dict) else {}
-    reading = Reading(type=_type(span), response_id=raw["id"] if isinstance(raw.get("id"), str) and raw["id"] else None)
+    reading = Reading(type=_type(span), response_id=_text(raw, "id") or _text(attrs, "llm.response.id"))
     reading.model = text(
         attrs,
         "llm.response.model_name",
@@ -102,17 +102,17 @@ def _usage(attrs: dict[str, Any], answer: dict[str, Any], *, calls: bool) -> Usa
     raw = _counted(answer)
     if calls and attrs.keys().isdisjoint(SIDES):
         return provider.usage(raw)[0]
-    told = provider.parts(raw)
+    told = provider.parts(raw) if raw else {}
     read, written = count(attrs, *CACHE_READ), count(attrs, *CACHE_WRITE)
     thought = count(attrs, "llm.token_count.completion_details.reasoning")
     asked = count(attrs, SIDES[0])
-    beside = read is None and written is None and provider.beside(raw) and whole(raw.get("input_tokens")) == asked
+    beside = provider.beside(raw) and whole(raw.get("input_tokens")) == asked
     return (Usage.exclusive if beside else Usage.inclusive)(
         asked,
         count(attrs, SIDES[1]),
-        cache_read=told["cache_read"] if read is None else read,
-        cache_write=told["cache_write"] if written is None else written,
-        reasoning=told["reasoning"] if thought is None else thought,
+        cache_read=told.get("cache_read") if read is None else read,
+        cache_write=told.get("cache_write") if written is None else written,
+        reasoning=told.get("reasoning") if thought is None else thought,
         input_audio=count(attrs, "llm.token_count.prompt_details.audio"),
         output_audio=count(attrs, "llm.token_count.completion_details.audio"),
         total=count(attrs, "llm.token_count.total"),
@@ -299,5 +299,5 @@ DIALECT = Dialect(
     ),
     rank=30,
     read=read,
-    checked="openinference-instrumentation-* of November 2026, Python and JavaScript",
+    checked="openinference-instrumentation-* of November 2026 (Python, JavaScript); -openai 0.1.20, -anthropic 0.1.10",
 )
