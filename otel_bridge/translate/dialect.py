@@ -147,7 +147,9 @@ def text(attrs: dict[str, Any], *keys: str) -> str | None:
 def identifier(attrs: dict[str, Any], *keys: str) -> str | None:
     """Pop the first that names somebody or something: text, or a whole number as text."""
     for key in keys:
-        said = attrs.get(key)
+        if key not in attrs:
+            continue
+        said = attrs[key]
         if (isinstance(said, str) and said) or (isinstance(said, int) and not isinstance(said, bool)):
             del attrs[key]
             _drop_equal(attrs, keys, said)

@@ -92,6 +92,8 @@ def _rank(node: Node, field: str) -> int:
 def _of_resource(name: str, node: Node) -> str | None:
     for key in RESOURCE.get(name, ()):
         text = node.span.resource.get(key)
+        if text is None:
+            continue
         if isinstance(text, int) and not isinstance(text, bool):
             text = str(text)
         if isinstance(text, str) and text and (heard := as_environment(text) if name == "environment" else text):

@@ -190,7 +190,7 @@ def first_token(span: SpanView) -> int | None:
     """When the first token came, from any spelling; None if nothing says so or it lies outside of the span."""
     attrs = span.attrs
     for keys, unit_ns in ((FIRST_TOKEN_S, 1e9), (FIRST_TOKEN_MS, 1e6)):
-        for key in keys:
+        for key in () if attrs.keys().isdisjoint(keys) else keys:
             if key in attrs:
                 delay = number(attrs, key)
                 if (
