@@ -1,7 +1,7 @@
 """Logfire: `logfire.*` on its own spans and on those of others, its OpenAI and Anthropic integrations, Pydantic Evals.
 
 https://logfire.pydantic.dev/docs/reference/
-The OpenAI Agents integration, feedback and version 1 of the LLM integrations are read off the package's source.
+Feedback and version 1 of the LLM integrations are read off the package's source.
 """
 
 from typing import Any
@@ -267,5 +267,5 @@ DIALECT = Dialect(
     marks=("logfire.*",),
     rank=8,
     read=read,
-    checked="logfire 5.2.0, pydantic-evals 2.62.0",
+    checked="logfire 5.2.0 and 6.0.0b8, pydantic-evals 2.62.0",
 )
