@@ -95,7 +95,7 @@ class Reading:
     trace_metadata: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True, frozen=True, eq=False)
 class Dialect:
     """How one family of instrumentations speaks. A file in `dialects/` holds one as DIALECT; that registers it.
 
