@@ -245,6 +245,8 @@ def _too_deep(found: Json) -> bool:
 
 def nested(attrs: dict[str, Any], prefix: str) -> dict[str, Any]:
     """Pop all keys that begin with a prefix (which ends with its dot), and give them without it."""
+    if prefix not in "\n".join(attrs):  # nine of ten times: quicker than to look at each
+        return {}
     start = len(prefix)
     return {key[start:]: attrs.pop(key) for key in list(attrs) if key.startswith(prefix) and len(key) > start}
 
@@ -256,6 +258,8 @@ def unflatten(attrs: dict[str, Any], prefix: str) -> Json:
     index above MAX_INDEX, or a key that contradicts another, stays where it is. Segments that mean something to
     JavaScript get a `_` before them.
     """
+    if prefix not in "\n".join(attrs):
+        return None
     root: dict[str, Any] = {}
     start = len(prefix)
     for key in [key for key in attrs if key.startswith(prefix) and key[start : start + 1].isdigit()]:
