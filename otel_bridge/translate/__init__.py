@@ -79,23 +79,26 @@ def _views(trace: Trace, translation: Translation) -> tuple[dict[str, SpanView],
     """The spans by id, in order of time, and digests of them; the invalid and the repeated told apart."""
     taken: dict[str, Span] = {}
     found: dict[str, SpanView] = {}
+    digests: dict[str, bytes] = {}
     resources: dict[int, dict[str, object]] = {}
     for record in sorted(trace.spans, key=lambda record: (record.span.start_time_unix_nano, record.span.span_id)):
         resource = resources.get(id(record.resource))
         if resource is None:
             resource = resources[id(record.resource)] = attributes(record.resource.attributes)
-        view = SpanView.of(record.span, record.scope, resource)
+        wire = _wire(record.span)
+        view = SpanView.of(record.span, record.scope, resource, size=len(wire))
         if reason := _invalid(trace, view):
             translation.rejected.append(Omitted(view.id, view.trace_id, reason))
-        elif view.id not in found:
-            taken[view.id] = record.span
-            found[view.id] = view
-        elif record.span != taken[view.id]:
+            continue
+        if view.id in found:
+            if record.span == taken[view.id]:
+                continue
             translation.dropped.append(Omitted(view.id, view.trace_id, "duplicate_span_id"))
-            if _wire(record.span) > _wire(taken[view.id]):
-                taken[view.id] = record.span
-                found[view.id] = view
-    return found, {id_: digest(_wire(span)[1]) for id_, span in taken.items()}
+            other = _wire(taken[view.id])
+            if (len(wire), wire) < (len(other), other):  # the longer stays, whichever came first
+                continue
+        taken[view.id], found[view.id], digests[view.id] = record.span, view, digest(wire)
+    return found, digests
 
 
 def _came_again(span: SpanView, before: dict[str, Sent], digests: dict[str, bytes], translation: Translation) -> bool:
@@ -127,10 +130,8 @@ def _content(span: SpanView) -> bytes:
     return orjson.dumps(said, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
 
 
-def _wire(span: Span) -> tuple[int, bytes]:
-    """Of two spans with one id the longer stays, whichever came first."""
-    wire = span.SerializeToString(deterministic=True)
-    return len(wire), wire
+def _wire(span: Span) -> bytes:
+    return span.SerializeToString(deterministic=True)
 
 
 def _invalid(trace: Trace, span: SpanView) -> str | None:

@@ -9,7 +9,7 @@ import importlib
 import pkgutil
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from operator import attrgetter
 
 from otel_bridge.translate import dialects as folder
 from otel_bridge.translate import explicit
@@ -19,6 +19,7 @@ from otel_bridge.translate.span import SpanView
 MAX_REMEMBERED = 20_000  # keys and scopes come from outside
 MAX_LENGTH = 200  # of one that is remembered
 MERGED = tuple(field for field in Reading.__slots__ if field not in ("by_hand", "metadata", "trace_metadata"))
+said_of = attrgetter(*MERGED)
 UNSHOWN = frozenset(
     {
         "type",
@@ -63,18 +64,23 @@ def _by_scope(scope: str) -> Dialect | None:
     return max(found, key=lambda pair: pair[0])[1] if found else None
 
 
-def by_mark(key: str) -> frozenset[int]:
+class _Marks(dict[str, frozenset[int]]):
     """The dialects, as places in `dialects()`, of which an attribute key or an event's name tells."""
-    return _by_mark(key) if len(key) <= MAX_LENGTH else _by_mark.__wrapped__(key)
+
+    def __missing__(self, key: str) -> frozenset[int]:
+        found = frozenset(
+            place
+            for place, dialect in enumerate(dialects())
+            if any(mark != "*" and fits(mark, key) for mark in dialect.marks)
+        )
+        if len(key) <= MAX_LENGTH:
+            if len(self) >= MAX_REMEMBERED:
+                self.clear()
+            self[key] = found
+        return found
 
 
-@lru_cache(MAX_REMEMBERED)
-def _by_mark(key: str) -> frozenset[int]:
-    return frozenset(
-        place
-        for place, dialect in enumerate(dialects())
-        if any(mark != "*" and fits(mark, key) for mark in dialect.marks)
-    )
+MARKS = _Marks()
 
 
 @lru_cache(1)
@@ -95,16 +101,10 @@ def _in_order(marked: frozenset[int], own: Dialect | None) -> Sequence[Dialect]:
 
 def speakers(span: SpanView) -> Sequence[Dialect]:
     """The dialects that read this span, in the order in which they are heard."""
-    marked = set(always())
-    for key in span.attrs:
-        marked |= by_mark(key)
-    for event in span.events:
-        marked |= by_mark(event.name)
+    names = [*span.attrs, *[event.name for event in span.events]]
     for log in span.logs:
-        marked |= by_mark(log.name)
-        for key in log.attrs:
-            marked |= by_mark(key)
-    return _in_order(frozenset(marked), by_scope(span.scope_name))
+        names += [log.name, *log.attrs]
+    return _in_order(always().union(*map(MARKS.__getitem__, names)), by_scope(span.scope_name))
 
 
 def read(span: SpanView) -> Reading:
@@ -122,8 +122,7 @@ def read(span: SpanView) -> Reading:
 
 
 def _hear(heard: Reading, said: Reading, name: str) -> None:
-    for field in MERGED:
-        more: Any = getattr(said, field)
+    for field, more in zip(MERGED, said_of(said), strict=True):
         if more is None:
             continue
         known = getattr(heard, field)

@@ -95,7 +95,7 @@ class Reading:
     trace_metadata: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True, frozen=True, eq=False)
 class Dialect:
     """How one family of instrumentations speaks. A file in `dialects/` holds one as DIALECT; that registers it.
 
@@ -147,7 +147,9 @@ def text(attrs: dict[str, Any], *keys: str) -> str | None:
 def identifier(attrs: dict[str, Any], *keys: str) -> str | None:
     """Pop the first that names somebody or something: text, or a whole number as text."""
     for key in keys:
-        said = attrs.get(key)
+        if key not in attrs:
+            continue
+        said = attrs[key]
         if (isinstance(said, str) and said) or (isinstance(said, int) and not isinstance(said, bool)):
             del attrs[key]
             _drop_equal(attrs, keys, said)
@@ -243,6 +245,8 @@ def _too_deep(found: Json) -> bool:
 
 def nested(attrs: dict[str, Any], prefix: str) -> dict[str, Any]:
     """Pop all keys that begin with a prefix (which ends with its dot), and give them without it."""
+    if prefix not in "\n".join(attrs):  # nine of ten times: quicker than to look at each
+        return {}
     start = len(prefix)
     return {key[start:]: attrs.pop(key) for key in list(attrs) if key.startswith(prefix) and len(key) > start}
 
@@ -254,6 +258,8 @@ def unflatten(attrs: dict[str, Any], prefix: str) -> Json:
     index above MAX_INDEX, or a key that contradicts another, stays where it is. Segments that mean something to
     JavaScript get a `_` before them.
     """
+    if prefix not in "\n".join(attrs):
+        return None
     root: dict[str, Any] = {}
     start = len(prefix)
     for key in [key for key in attrs if key.startswith(prefix) and key[start : start + 1].isdigit()]:

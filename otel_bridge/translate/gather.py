@@ -129,7 +129,10 @@ def _place_untold(whole: Gathered) -> None:
 
 
 def _told_twice(whole: Gathered) -> dict[str, Known]:
-    """Calls to leave to another trace: one response id, two scopes, one span within the time of the other."""
+    """Calls to leave to another trace: one response id, and two scopes with one span within the time of the other.
+
+    Or one scope and one time: two exporters of one instrumentation, as LiteLLM's callbacks are.
+    """
     seen: dict[str, list[tuple[str, SpanRecord]]] = {}
     for key, record in sorted(_spans(whole), key=_begun):
         if key and (answer := _response(record)):
@@ -139,7 +142,8 @@ def _told_twice(whole: Gathered) -> dict[str, Known]:
         told.sort(key=lambda pair: (_shows_answer(pair[1]), pair[1].span.ByteSize()), reverse=True)
         rich_key, rich = told[0]
         for key, poor in told[1:]:
-            if key != rich_key and poor.scope.name != rich.scope.name and _overlap(rich, poor):
+            alike = _times(poor) == _times(rich) if poor.scope.name == rich.scope.name else _overlap(rich, poor)
+            if key != rich_key and alike:
                 known.setdefault(key, Known()).calls.append(found)
     return known
 
@@ -160,5 +164,9 @@ def _shows_answer(record: SpanRecord) -> bool:
 
 
 def _overlap(one: SpanRecord, other: SpanRecord) -> bool:
-    (a, b), (c, d) = ((record.span.start_time_unix_nano, record.span.end_time_unix_nano) for record in (one, other))
+    (a, b), (c, d) = _times(one), _times(other)
     return (a <= c and d <= b) or (c <= a and b <= d)
+
+
+def _times(record: SpanRecord) -> tuple[int, int]:
+    return record.span.start_time_unix_nano, record.span.end_time_unix_nano

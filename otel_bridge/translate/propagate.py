@@ -5,6 +5,7 @@ root, then the others by time; then the root's resource. What earlier parts said
 """
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 from otel_bridge.model import TraceAttributes, as_environment
@@ -25,7 +26,7 @@ SHOWN = {
     "release": "release",
     "version": "version",
 }
-
+shown_of = attrgetter(*SHOWN)
 
 BY_HAND, SAID, IN_PASSING, OF_RESOURCE, OF_ROOT, OF_TOP = range(6)
 """How sure a word is: set as `langfuse.*`; said; said by what carries requests, which knows of other sessions and
@@ -92,6 +93,8 @@ def _rank(node: Node, field: str) -> int:
 def _of_resource(name: str, node: Node) -> str | None:
     for key in RESOURCE.get(name, ()):
         text = node.span.resource.get(key)
+        if text is None:
+            continue
         if isinstance(text, int) and not isinstance(text, bool):
             text = str(text)
         if isinstance(text, str) and text and (heard := as_environment(text) if name == "environment" else text):
@@ -122,8 +125,7 @@ def _tell_root(said: TraceAttributes, speakers: Sequence[Node], root: Node) -> N
 
 def _keep_different(node: Node, said: TraceAttributes) -> None:
     """A span that names another session, user ... than its trace keeps that in its metadata."""
-    for name, key in SHOWN.items():
-        own = getattr(node.reading, name)
+    for (name, key), own in zip(SHOWN.items(), shown_of(node.reading), strict=True):
         if own is not None and own != getattr(said, name):
             node.observation.metadata.setdefault(key, own)
     if node.reading.trace_name is not None and node.reading.trace_name != said.name:

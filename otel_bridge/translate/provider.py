@@ -1,6 +1,6 @@
 """Requests, responses and token counts of providers' APIs in this house's words, for who hands them on as they are.
 
-Known shapes: OpenAI (chat, Responses, completions), Anthropic, Bedrock, Gemini, Ollama.
+Known shapes: OpenAI (chat, Responses, completions), Anthropic, Bedrock, Gemini, Ollama; the counts of LangChain.
 """
 
 from typing import Any
@@ -17,8 +17,8 @@ RESULTS = ("function_call_output", "custom_tool_call_output", "mcp_call_output")
 INPUT_COUNT = ("prompt_tokens", "promptTokens", "input_tokens", "inputTokens")
 OUTPUT_COUNT = ("completion_tokens", "completionTokens", "output_tokens", "outputTokens")
 TOTAL_COUNT = ("total_tokens", "totalTokens")
-INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
-OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details")
+INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
+OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details", "output_token_details")
 CACHE_BESIDE = (
     *("cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation"),
     *("cacheReadInputTokens", "cacheWriteInputTokens"),
@@ -36,7 +36,10 @@ LASTING = ("ephemeral_5m_input_tokens", FOR_1H)
 PREDICTED = ("accepted_prediction_tokens", "rejected_prediction_tokens")
 SIDES = (*INPUT_COUNT, *OUTPUT_COUNT, *TOTAL_COUNT)
 READ_COUNTS = frozenset({*SIDES, *CACHE_READ, *CACHE_WRITE, *REASONING})
-READ_DETAILS = frozenset({*CACHE_READ, *CACHE_WRITE, *REASONING, *LASTING, *PREDICTED, "audio_tokens", "text_tokens"})
+LANGCHAIN = frozenset({"cache_read", "cache_creation", "reasoning"})
+READ_DETAILS = frozenset(
+    {*CACHE_READ, *CACHE_WRITE, *REASONING, *LASTING, *PREDICTED, *LANGCHAIN, "audio_tokens", "text_tokens"}
+)
 
 Opened = tuple[Json, Json, dict[str, Any]]
 
@@ -154,11 +157,11 @@ def parts(raw: Json) -> dict[str, int | None]:
     lasting = _object(counted, "cache_creation")
     written = [found for key in LASTING if (found := _count(lasting, key)) is not None]
     told = {
-        "cache_read": _count(counted | asked, *CACHE_READ),
+        "cache_read": _count(counted | asked, *CACHE_READ, "cache_read"),
         "cache_write": _count(
-            {"cache_write_tokens": sum(written) if written else None} | counted | asked, *CACHE_WRITE
+            {"cache_write_tokens": sum(written) if written else None} | counted | asked, *CACHE_WRITE, "cache_creation"
         ),
-        "reasoning": _count(counted | answered, *REASONING),
+        "reasoning": _count(counted | answered, *REASONING, "reasoning"),
         "input_audio": _count(asked, "audio_tokens"),
         "output_audio": _count(answered, "audio_tokens"),
     }

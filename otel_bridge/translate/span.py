@@ -153,7 +153,7 @@ class SpanView:
     size: int = 0
 
     @classmethod
-    def of(cls, span: Span, scope: InstrumentationScope, resource: dict[str, Any]) -> "SpanView":
+    def of(cls, span: Span, scope: InstrumentationScope, resource: dict[str, Any], *, size: int = 0) -> "SpanView":
         """Take a span apart; an end that is missing or before the start becomes the start."""
         start_ns = span.start_time_unix_nano or span.end_time_unix_nano
         view = cls(
@@ -168,7 +168,7 @@ class SpanView:
             scope_name=scope.name,
             scope_version=scope.version,
             resource=resource,
-            size=span.ByteSize(),
+            size=size,
         )
         if span.HasField("status"):
             view.status_code, view.status_message = span.status.code, span.status.message

@@ -86,6 +86,9 @@ CACHE_BESIDE = frozenset(
 CACHE_BESIDE_PROVIDERS = ("aws.bedrock", "aws_bedrock", "bedrock", "AWS")
 """Bedrock counts cached tokens beside the input, and those who instrument it report what it counts."""
 
+THOUGHTS_APART = ("google", "gcp.", "gemini", "vertex")
+"""How the names of providers begin that count thoughts beside the output, and everything in the total."""
+
 COST_TOTAL = ("gen_ai.usage.cost", "gen_ai.usage.total_cost", "gen_ai.cost.total_cost", "operation.cost")
 COST_INPUT = ("gen_ai.usage.input_cost", "gen_ai.cost.input_cost")
 COST_OUTPUT = ("gen_ai.usage.output_cost", "gen_ai.cost.output_cost")
@@ -139,16 +142,25 @@ def usage(attrs: dict[str, Any], *, beside: bool) -> Usage | None:
     counted_in, counted_out = count(attrs, *INPUT_TOKENS), count(attrs, *OUTPUT_TOKENS)
     if counted_in is None and counted_out is None:
         return None
+    reasoning, total = count(attrs, *REASONING), count(attrs, *TOTAL_TOKENS)
+    if reasoning is None and total is not None and None not in (counted_in, counted_out) and _thinks_apart(attrs):
+        reasoning = max(0, total - (counted_in or 0) - (counted_out or 0))
     return (Usage.exclusive if beside else Usage.inclusive)(
         counted_in,
         counted_out,
         cache_read=count(attrs, *CACHE_READ),
         cache_write=count(attrs, *CACHE_WRITE),
-        reasoning=count(attrs, *REASONING),
+        reasoning=reasoning,
         input_audio=count(attrs, *INPUT_AUDIO),
         output_audio=count(attrs, *OUTPUT_AUDIO),
-        total=count(attrs, *TOTAL_TOKENS),
+        total=total,
     )
+
+
+def _thinks_apart(attrs: dict[str, Any]) -> bool:
+    """Where a total says more than both sides, and nothing tells of thoughts, it can only be thoughts."""
+    provider = attrs.get("gen_ai.provider.name", attrs.get("gen_ai.system"))
+    return isinstance(provider, str) and provider.lower().startswith(THOUGHTS_APART)
 
 
 def cost(
@@ -178,7 +190,7 @@ def first_token(span: SpanView) -> int | None:
     """When the first token came, from any spelling; None if nothing says so or it lies outside of the span."""
     attrs = span.attrs
     for keys, unit_ns in ((FIRST_TOKEN_S, 1e9), (FIRST_TOKEN_MS, 1e6)):
-        for key in keys:
+        for key in () if attrs.keys().isdisjoint(keys) else keys:
             if key in attrs:
                 delay = number(attrs, key)
                 if (

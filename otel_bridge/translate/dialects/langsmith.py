@@ -16,7 +16,7 @@ from otel_bridge.model import CALLS, Json, ObservationType, Usage
 from otel_bridge.translate import table
 from otel_bridge.translate.dialect import Dialect, Reading, count, from_json, nested, strings, text, value, whole
 from otel_bridge.translate.messages import messages, with_tools
-from otel_bridge.translate.span import SpanView
+from otel_bridge.translate.span import ERROR_CODE, OK_CODE, SpanView
 
 KINDS = {
     "llm": ObservationType.GENERATION,
@@ -257,9 +257,14 @@ def _response_id(attrs: dict[str, Any], answered: Json) -> str | None:
 
 
 def _error(span: SpanView) -> None:
-    """Errors come as the repr of the exception with the stack trace glued to it, all in the exception's message."""
+    """Errors come as the repr of the exception with the stack trace glued to it, all in the exception's message.
+
+    Only what ended the run is told of, also where newer releases give it the status OK.
+    """
     for event in span.events:
         said = event.attrs.get("exception.message")
+        if event.name == "exception" and span.status_code == OK_CODE:
+            span.status_code = ERROR_CODE
         if event.name != "exception" or not isinstance(said, str) or TRACEBACK not in said:
             continue
         head = said.partition(TRACEBACK)[0]
@@ -277,5 +282,5 @@ DIALECT = Dialect(
     marks=("langsmith.*",),
     rank=20,
     read=read,
-    checked="langsmith 0.14 (Python), 0.10 (JavaScript), with LangChain 1.4",
+    checked="langsmith 0.14 and 0.15 (Python), 0.10 (JavaScript), with LangChain 1.4",
 )

@@ -215,5 +215,5 @@ DIALECT = Dialect(
     marks=("litellm.*",),
     rank=12,
     read=read,
-    checked="litellm 1.106.2",
+    checked="litellm 1.106.2, 1.110.2",
 )

@@ -1,7 +1,7 @@
 """Logfire: `logfire.*` on its own spans and on those of others, its OpenAI and Anthropic integrations, Pydantic Evals.
 
 https://logfire.pydantic.dev/docs/reference/
-The OpenAI Agents integration, feedback and version 1 of the LLM integrations are read off the package's source.
+Feedback and version 1 of the LLM integrations are read off the package's source.
 """
 
 from typing import Any
@@ -139,6 +139,8 @@ def _call(span: SpanView, reading: Reading) -> None:
     reading.type = OPERATIONS.get(operation, reading.type) if isinstance(operation, str) else reading.type
     reading.usage = _usage(attrs)
     reading.call = _streamed(span, reading)
+    if reading.call and not span.parent_id and not span.name.startswith(STREAMED):
+        reading.type = ObservationType.SPAN  # without a span around them the other half, which says all, is elsewhere
     asked, tools, rest = provider.request(from_json(attrs.get("request_data")))
     if rest and asked is not None:
         del attrs["request_data"]
@@ -233,7 +235,8 @@ def _agents(span: SpanView, reading: Reading) -> None:
         _spoken(attrs, reading)
     elif reading.type is ObservationType.TOOL:
         name = attrs.get("name")
-        reading.name = name if isinstance(name, str) and name else reading.name
+        if isinstance(name, str) and name:
+            reading.metadata["logfire.msg"], reading.name = reading.name, name
 
 
 def _evals(span: SpanView, reading: Reading) -> None:
@@ -264,5 +267,5 @@ DIALECT = Dialect(
     marks=("logfire.*",),
     rank=8,
     read=read,
-    checked="logfire 5.2.0, pydantic-evals 2.62.0",
+    checked="logfire 5.2.0 and 6.0.0b8, pydantic-evals 2.62.0",
 )

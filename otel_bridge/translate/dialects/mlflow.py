@@ -1,7 +1,7 @@
 """MLflow tracing: `mlflow.*`, where every value is JSON once more.
 
 https://mlflow.org/docs/latest/genai/tracing/opentelemetry/
-The corpus has its OpenAI autologging; LangChain, Anthropic, Gemini, Bedrock ... are read off the package's source.
+Its OpenAI, Anthropic and Gemini autologging was run; LangChain, Bedrock ... are read off the package's source.
 """
 
 from typing import Any
@@ -209,5 +209,5 @@ DIALECT = Dialect(
     marks=("mlflow.*",),
     rank=10,
     read=read,
-    checked="mlflow 3.17.2 (OpenAI in the corpus, the others from their source)",
+    checked="mlflow 3.17.2 (OpenAI, Anthropic and Gemini run, the others from their source)",
 )

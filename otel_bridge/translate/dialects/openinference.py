@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from otel_bridge.model import CALLS, Json, ObservationType, Usage
-from otel_bridge.translate import table
+from otel_bridge.translate import provider, table
 from otel_bridge.translate.dialect import (
     Dialect,
     Reading,
@@ -38,6 +38,20 @@ KINDS = {
 PREPARES = re.compile(r"\b_prepare_")  # LlamaIndex calls an LLM span what only puts a request together
 RAW = ("input.value", "output.value")
 SILENT = {"role": "user", "content": None}  # LangChain's agents, of messages that are not its own
+UNVALUED = ("crew_tasks", "flow_inputs")  # what CrewAI's crews and flows were asked to do, beside no value
+CACHE_READ = (
+    "llm.token_count.prompt_details.cache_read",
+    "llm.token_count.prompt_details.cache_input",
+    "metadata.usage.cached_prompt_tokens",  # BeeAI
+)
+CACHE_WRITE = ("llm.token_count.prompt_details.cache_write", "metadata.usage.cached_creation_tokens")
+SIDES = ("llm.token_count.prompt", "llm.token_count.completion")
+COUNTED = (
+    ("usage",),
+    ("meta", "usage"),
+    ("llm_output", "token_usage"),
+    ("generations", 0, 0, "message", "kwargs", "usage_metadata"),
+)
 DOCUMENTS_IN = ("reranker.input_documents.",)
 DOCUMENTS_OUT = ("retrieval.documents.", "reranker.output_documents.")
 
@@ -50,7 +64,7 @@ def read(span: SpanView) -> Reading:
             attrs[key] = from_json(attrs[key])
     answer = attrs.get("output.value")
     raw = answer if isinstance(answer, dict) else {}
-    reading = Reading(type=_type(span), response_id=raw["id"] if isinstance(raw.get("id"), str) and raw["id"] else None)
+    reading = Reading(type=_type(span), response_id=_text(raw, "id") or _text(attrs, "llm.response.id"))
     reading.model = text(
         attrs,
         "llm.response.model_name",
@@ -59,7 +73,7 @@ def read(span: SpanView) -> Reading:
         "embedding.model_name",
         "reranker.model_name",
     )
-    reading.usage = _usage(attrs, raw.get("usage"))
+    reading.usage = _usage(attrs, raw, calls=reading.type in CALLS)
     reading.cost = table.cost(attrs, ("llm.cost.total",), ("llm.cost.prompt",), ("llm.cost.completion",))
     reading.model_parameters = _parameters(attrs)
     if reading.model is None and reading.type in CALLS:
@@ -80,21 +94,43 @@ def _type(span: SpanView) -> ObservationType | None:
     return KINDS.get(kind.upper()) if isinstance(kind, str) else None
 
 
-def _usage(attrs: dict[str, Any], raw: Json) -> Usage | None:
-    """Counts from the attributes; how much of them was cached, if they don't say, from the provider's answer."""
-    counted = raw if isinstance(raw, dict) else {}
-    read = count(attrs, "llm.token_count.prompt_details.cache_read", "llm.token_count.prompt_details.cache_input")
-    written = count(attrs, "llm.token_count.prompt_details.cache_write")
-    return Usage.inclusive(
-        count(attrs, "llm.token_count.prompt"),
-        count(attrs, "llm.token_count.completion"),
-        cache_read=whole(counted.get("cache_read_input_tokens")) if read is None else read,
-        cache_write=whole(counted.get("cache_creation_input_tokens")) if written is None else written,
-        reasoning=count(attrs, "llm.token_count.completion_details.reasoning"),
+def _usage(attrs: dict[str, Any], answer: dict[str, Any], *, calls: bool) -> Usage | None:
+    """Counts from the attributes; what parts of them are, if they don't say, from the provider's answer.
+
+    Where the input is what a provider counted who counts cached tokens beside it, they are beside it here as well.
+    """
+    raw = _counted(answer)
+    if calls and attrs.keys().isdisjoint(SIDES):
+        return provider.usage(raw)[0]
+    told = provider.parts(raw) if raw else {}
+    read, written = count(attrs, *CACHE_READ), count(attrs, *CACHE_WRITE)
+    thought = count(attrs, "llm.token_count.completion_details.reasoning")
+    asked = count(attrs, SIDES[0])
+    beside = provider.beside(raw) and whole(raw.get("input_tokens")) == asked
+    return (Usage.exclusive if beside else Usage.inclusive)(
+        asked,
+        count(attrs, SIDES[1]),
+        cache_read=told.get("cache_read") if read is None else read,
+        cache_write=told.get("cache_write") if written is None else written,
+        reasoning=told.get("reasoning") if thought is None else thought,
         input_audio=count(attrs, "llm.token_count.prompt_details.audio"),
         output_audio=count(attrs, "llm.token_count.completion_details.audio"),
         total=count(attrs, "llm.token_count.total"),
     )
+
+
+def _counted(answer: dict[str, Any]) -> dict[str, Any]:
+    """The provider's own counts in an answer, as its API gives it or as LangChain wraps it."""
+    return next((found for path in COUNTED if isinstance(found := _at(answer, path), dict) and found), {})
+
+
+def _at(raw: Json, path: tuple[str | int, ...]) -> Json:
+    for step in path:
+        if isinstance(step, str):
+            raw = raw.get(step) if isinstance(raw, dict) else None
+        else:
+            raw = raw[step] if isinstance(raw, list) and len(raw) > step else None
+    return raw
 
 
 def _parameters(attrs: dict[str, Any]) -> dict[str, Any] | None:
@@ -147,7 +183,7 @@ def _content(span: SpanView, reading: Reading) -> None:
     for prefix in DOCUMENTS_OUT:
         answered = answered or _inner(unflatten(attrs, prefix), "document") or None
     if asked is None:
-        asked = value(attrs, "input.value")
+        asked = value(attrs, "input.value", *UNVALUED)
     reading.input = with_tools(asked, tools)
     reading.output = value(attrs, "output.value") if answered is None else answered
 
@@ -263,5 +299,5 @@ DIALECT = Dialect(
     ),
     rank=30,
     read=read,
-    checked="openinference-instrumentation-* of November 2026, Python and JavaScript",
+    checked="openinference-instrumentation-* of November 2026 (Python, JavaScript); -openai 0.1.20, -anthropic 0.1.10",
 )

@@ -243,8 +243,12 @@ def _finish(attrs: dict[str, Any], reading: Reading) -> None:
     reasons = strings(attrs.get("gen_ai.response.finish_reasons"))
     if reasons:
         attrs["gen_ai.response.finish_reasons"] = reasons
-        if "error" in reasons:
-            reading.level, reading.status_message = Level.ERROR, "the model finished with an error"
+    last = reading.output[-1] if isinstance(reading.output, list) and reading.output else None
+    ended = last.get("finish_reason") if isinstance(last, dict) else None
+    if ended == "error" or (reasons and "error" in reasons):
+        said = last.get("content") if isinstance(last, dict) else None
+        reading.level = Level.ERROR
+        reading.status_message = said if isinstance(said, str) and said else "the model finished with an error"
 
 
 DIALECT = Dialect(

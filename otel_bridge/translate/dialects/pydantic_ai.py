@@ -5,17 +5,23 @@ Version 1: `events` and `all_messages_events` (or the same as log records); 2: `
 `pydantic_ai.all_messages`; 3: the conventions' names of spans and tool attributes; 4: their media parts; 6: tool role.
 """
 
+import re
 from typing import Any
 
 from otel_bridge.model import Json, ObservationType, Usage
 from otel_bridge.translate import table
-from otel_bridge.translate.dialect import Dialect, Reading, count, from_json, nested, value
+from otel_bridge.translate.dialect import Dialect, Reading, count, from_json, nested, value, whole
 from otel_bridge.translate.messages import events, messages, system, with_tools
 from otel_bridge.translate.span import SpanView
 
 AGENT_RUN = ("agent run", "agent_run")
 RUNNING_TOOLS = "running tools"
 ATTEMPT = "pydantic_ai.model_request.attempt"
+DETAILS = "gen_ai.usage.details."
+MODALITIES = (
+    (re.compile(r"(text|image|audio|video|document)_prompt_tokens"), "gen_ai.usage.input_tokens"),
+    (re.compile(r"(text|image|audio|video|document)_candidates_tokens"), "gen_ai.usage.output_tokens"),
+)
 AGGREGATED = "gen_ai.aggregated_usage."
 THOUGHTS = "gen_ai.usage.details.thoughts_tokens"
 
@@ -77,7 +83,23 @@ def _usage(span: SpanView) -> Usage | None:
             cache_read=count(attrs, *table.CACHE_READ),
             reasoning=thoughts,
         )
+    if attrs.keys().isdisjoint((*table.INPUT_TOKENS, *table.OUTPUT_TOKENS)):
+        _sum_by_modality(attrs)
     return table.usage(attrs, beside=False)
+
+
+def _sum_by_modality(attrs: dict[str, Any]) -> None:
+    """Where Pydantic AI does not know whose answer it is, as behind a proxy, only Gemini's details say the tokens.
+
+    Its candidates are without its thoughts, its input is with what was cached.
+    """
+    for modality, key in MODALITIES:
+        found = [whole(attrs[name]) for name in attrs if modality.fullmatch(name.removeprefix(DETAILS))]
+        counted = [tokens for tokens in found if tokens is not None]
+        if counted:
+            attrs[key] = sum(counted)
+    if table.OUTPUT_TOKENS[0] in attrs:
+        attrs[table.OUTPUT_TOKENS[0]] += whole(attrs.get(THOUGHTS)) or 0
 
 
 def _run(attrs: dict[str, Any], reading: Reading) -> None:
@@ -146,5 +168,5 @@ DIALECT = Dialect(
     marks=("pydantic_ai.*", "all_messages_events"),
     rank=5,
     read=read,
-    checked="pydantic-ai-slim 0.2.20, 1.107.10, 2.62.0",
+    checked="pydantic-ai-slim 0.2.20, 0.6.2, 1.60.0, 1.107.10, 2.62.0, 2.68.0",
 )

@@ -94,5 +94,5 @@ DIALECT = Dialect(
     marks=("traceloop.*", "gen_ai.prompt.0.*", "gen_ai.completion.0.*", "llm.request.type", *sorted(CHUNKS)),
     rank=40,
     read=read,
-    checked="traceloop-sdk 0.38.12 and 0.62.4 (Python), 0.27.0 (JavaScript)",
+    checked="traceloop-sdk 0.38.12 and 0.62.4, instrumentations 0.30.0 to 0.52.6 (Python), 0.27.0 (JavaScript)",
 )

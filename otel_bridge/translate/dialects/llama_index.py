@@ -1,0 +1,121 @@
+"""LlamaIndex's own tracing (llama-index-observability-otel): all that its calls say stands in span events.
+
+A `...StartEvent` says what was asked, a `...EndEvent` what was answered, with the provider's answer flattened in it.
+Read off recorded payloads of llama-index-core 0.14.25.
+<https://developers.llamaindex.ai/python/framework/module_guides/observability/>
+"""
+
+from typing import Any, NamedTuple
+
+from otel_bridge.model import CALLS, Json, ObservationType
+from otel_bridge.translate import provider
+from otel_bridge.translate.dialect import Dialect, Reading, from_json, leave, nested, take, text, unflatten, value
+from otel_bridge.translate.messages import message
+from otel_bridge.translate.span import Event, SpanView
+
+
+class Told(NamedTuple):
+    """What a pair of events tells of, and where it says what was asked and answered."""
+
+    type: ObservationType
+    asked: tuple[str, ...]
+    answered: tuple[str, ...]
+
+
+TOLD = {
+    "LLMChat": Told(ObservationType.GENERATION, ("messages",), ()),
+    "LLMCompletion": Told(ObservationType.GENERATION, ("prompt",), ("response.text",)),
+    "LLMPredict": Told(ObservationType.CHAIN, ("template.kwargs.query_str",), ("output",)),
+    "LLMStructuredPredict": Told(ObservationType.CHAIN, ("template.kwargs.query_str",), ("output",)),
+    "Embedding": Told(ObservationType.EMBEDDING, ("chunks",), ("embeddings",)),
+    "Retrieval": Told(ObservationType.RETRIEVER, ("str_or_query_bundle.query_str", "str_or_query_bundle"), ("nodes",)),
+    "ReRank": Told(ObservationType.RETRIEVER, ("query.query_str", "query"), ("nodes",)),
+    "Query": Told(ObservationType.CHAIN, ("query.query_str", "query"), ("response.response",)),
+    "Synthesize": Told(ObservationType.CHAIN, ("query.query_str", "query"), ("response.response",)),
+    "GetResponse": Told(ObservationType.CHAIN, ("query_str",), ()),
+}
+START, END = "StartEvent", "EndEvent"
+OUTPUTS = ("step.output", "workflow.output")
+
+
+def read(span: SpanView) -> Reading:
+    """Read the events of a span; of several pairs the first says what the span is."""
+    reading = Reading()
+    taken = take(span, [f"{name}{ending}" for name in TOLD for ending in (START, END)] + list(OUTPUTS))
+    for event in taken:
+        if isinstance(event, Event):
+            _hear(event, reading)
+    leave(span, taken)
+    if reading.input is None:
+        reading.input = value(span.attrs, "llamaindex.step.input_summary")
+    return reading
+
+
+def _hear(event: Event, reading: Reading) -> None:
+    attrs = event.attrs
+    if event.name in OUTPUTS:
+        reading.output = value(attrs, "output")
+        return
+    told = TOLD[event.name.removesuffix(START).removesuffix(END)]
+    reading.type = reading.type or told.type
+    asked = _spoken(value(attrs, *told.asked))
+    reading.input = asked if reading.input is None else reading.input
+    reading.model = reading.model or text(attrs, "model_dict.model_name")
+    if told.type is not reading.type or event.name.endswith(START):
+        return
+    answered = value(attrs, *told.answered)
+    if told.type in CALLS:
+        _answer(attrs, reading)
+        said = _object(attrs, "response.message.")
+        answered = _spoken([said]) if said else answered
+    reading.output = answered if answered is not None else reading.output
+
+
+def _answer(attrs: dict[str, Any], reading: Reading) -> None:
+    """The provider's own answer: who gave it, and what it counted."""
+    raw = _object(attrs, "response.raw.")
+    if not raw:
+        return
+    reading.response_id = raw["id"] if isinstance(raw.get("id"), str) else None
+    if isinstance(raw.get("model"), str) and raw["model"]:
+        reading.model = raw.pop("model")
+    reading.usage, rest = provider.usage(raw.pop("usage", None))
+    reading.metadata["response"] = raw | ({"usage": rest} if rest else {})
+
+
+def _object(attrs: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """Pop what begins with a prefix, as the object that it spells; a key that contradicts another stays."""
+    flat = {f"0.{key}": item for key, item in nested(attrs, prefix).items()}
+    spelled = unflatten(flat, "")
+    attrs.update((f"{prefix}{key[2:]}", item) for key, item in flat.items())
+    return spelled[0] if isinstance(spelled, list) and isinstance(spelled[0], dict) else {}
+
+
+def _spoken(raw: Json) -> Json:
+    """Messages of LlamaIndex, whose content is blocks."""
+    if not isinstance(raw, list):
+        return raw
+    spoken: list[Json] = []
+    for item in raw:
+        said = dict(item) if isinstance(item, dict) else None
+        blocks = from_json(said.pop("blocks", None)) if said else None
+        if said is None or not isinstance(blocks, list):
+            spoken.append(item)
+            continue
+        said["content"] = [_block(block) for block in blocks]
+        spoken += message({key: more for key, more in said.items() if more not in (None, {})}, "user")
+    return spoken
+
+
+def _block(raw: Json) -> Json:
+    if not isinstance(raw, dict) or "block_type" not in raw:
+        return raw
+    return {"type": raw["block_type"]} | {key: item for key, item in raw.items() if key != "block_type"}
+
+
+DIALECT = Dialect(
+    name="llama_index",
+    scopes=("llamaindex.opentelemetry.tracer",),
+    read=read,
+    checked="llama-index-core 0.14.25 with llama-index-observability-otel",
+)

@@ -1,0 +1,56 @@
+"""A call that two spans report in two traces, in a closed input: it counts once."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from otel_bridge.batch import Batch, Signal
+from otel_bridge.trace import SpanRecord
+from otel_bridge.translate import traces_of, translate
+
+OF_CONVENTIONS = {
+    "gen_ai.operation.name": "chat",
+    "gen_ai.response.id": "r1",
+    "gen_ai.usage.input_tokens": 11,
+    "gen_ai.usage.output_tokens": 2,
+    "gen_ai.output.messages": '[{"role": "assistant", "parts": [{"type": "text", "content": "Sunny."}]}]',
+}
+OF_OPENINFERENCE = {
+    "openinference.span.kind": "LLM",
+    "llm.response.id": "r1",
+    "llm.token_count.prompt": 11,
+    "llm.token_count.completion": 2,
+}
+
+
+def told(otlp: Any, number: int, scope: str, at_ms: tuple[float, float], attrs: Mapping[str, Any]) -> SpanRecord:
+    otlp.trace_id = f"{number:032x}"
+    record: SpanRecord = otlp.span(number, scope=scope, at_ms=at_ms, attrs=attrs)
+    return record
+
+
+@pytest.mark.parametrize(
+    ("scope", "at_ms", "counted"),
+    [
+        pytest.param("litellm", (0, 100), 13, id="two exporters of one instrumentation"),
+        pytest.param("sdk", (10, 90), 13, id="one instrumentation within the other"),
+        pytest.param("litellm", (200, 300), 26, id="one instrumentation at two times"),
+    ],
+)
+def test_it_counts_once(otlp: Any, scope: str, at_ms: tuple[float, float], counted: int) -> None:
+    request = ExportTraceServiceRequest()
+    for record in (
+        told(otlp, 1, "litellm", (0, 100), OF_CONVENTIONS),
+        told(otlp, 2, scope, at_ms, OF_OPENINFERENCE),
+    ):
+        block = request.resource_spans.add()
+        scoped = block.scope_spans.add(scope=record.scope)
+        scoped.spans.append(record.span)
+
+    traces = traces_of([Batch.from_wire(Signal.TRACES, request.SerializeToString())])
+    seen = [observation for trace in traces for observation in translate(trace).observations]
+
+    assert len(seen) == 2
+    assert sum((observation.usage or {}).get("total", 0) for observation in seen) == counted
