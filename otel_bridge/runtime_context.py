@@ -1,4 +1,7 @@
-"""OpenTelemetry's context for code that is not ours: a token given back in another context is counted, not shouted."""
+"""OpenTelemetry's context for code that is not ours: a token given back in another context is counted, not shouted.
+
+It stands outside of `sdk`, as OpenTelemetry loads it while it is half imported itself.
+"""
 
 from collections import Counter
 from contextvars import Token
