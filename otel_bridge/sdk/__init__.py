@@ -1,11 +1,12 @@
 """In the agent's process: spans that are right in asyncio code, and processors that never block.
 
-Importing this imports opentelemetry-api and -sdk, and nothing of the server.
+Importing this imports opentelemetry-api and -sdk, and nothing of the server; what is not always used, when it is.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from otel_bridge.sdk.correlation import correlation
-from otel_bridge.sdk.crossing import ContextQueue, run_sync
-from otel_bridge.sdk.events import event, feedback, score
 from otel_bridge.sdk.kinds import (
     agent_run,
     answered,
@@ -20,6 +21,11 @@ from otel_bridge.sdk.kinds import (
 from otel_bridge.sdk.spans import ActiveSpan, span
 from otel_bridge.sdk.streams import stream
 
+if TYPE_CHECKING:
+    from otel_bridge.sdk.crossing import ContextQueue, run_sync
+    from otel_bridge.sdk.events import event, feedback, score
+    from otel_bridge.sdk.installing import install
+
 __all__ = [
     "ActiveSpan",
     "ContextQueue",
@@ -29,6 +35,7 @@ __all__ = [
     "correlation",
     "event",
     "feedback",
+    "install",
     "llm_call",
     "reasoning",
     "retrieval",
@@ -40,3 +47,18 @@ __all__ = [
     "tool",
     "workflow",
 ]
+
+_WHEN_USED = {
+    "ContextQueue": "crossing",
+    "run_sync": "crossing",
+    "event": "events",
+    "feedback": "events",
+    "score": "events",
+    "install": "installing",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHEN_USED:
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    return getattr(import_module(f"{__name__}.{_WHEN_USED[name]}"), name)

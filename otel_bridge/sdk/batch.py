@@ -137,9 +137,10 @@ def _environ(name: str, default: float) -> float:
 
 def _size_of_span(span: ReadableSpan) -> int:
     """About how many bytes it holds."""
+    kept = getattr(getattr(span, "_attributes", None), "_dict", None)  # what is public is twenty times slower
     size = ITEM_BYTES
-    for value in (span.attributes or {}).values():
-        size += ATTRIBUTE_BYTES + (len(value) if isinstance(value, str | bytes) else _size(value))
+    for value in (kept if kept is not None else dict(span.attributes or {})).values():
+        size += ATTRIBUTE_BYTES + (len(value) if value.__class__ is str else _size(value))
     for event in span.events:
         size += ITEM_BYTES + _size(dict(event.attributes or {}))
     return size

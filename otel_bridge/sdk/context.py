@@ -1,8 +1,8 @@
 """A span processor that writes on every span what its context knows: ids, the task's name, an ended parent."""
 
-import asyncio
 import os
 import re
+import sys
 from collections.abc import Sequence
 
 from opentelemetry import trace
@@ -43,6 +43,9 @@ class ContextProcessor(SpanProcessor):
 
 def _task_name() -> str | None:
     """Of the asyncio task that is running, if somebody named it."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return None
     try:
         task = asyncio.current_task()
     except RuntimeError:

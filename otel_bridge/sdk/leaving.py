@@ -1,6 +1,5 @@
 """How a block was left, said on its span: returned, failed, cancelled, timed out, abandoned, interrupted."""
 
-import asyncio
 import sys
 from collections.abc import Iterator
 from concurrent.futures import CancelledError as FutureCancelledError
@@ -9,6 +8,7 @@ from opentelemetry.trace import Span, Status, StatusCode
 
 OUTCOME = "otel_bridge.outcome"
 CANCELLED, TIMEOUT, ABANDONED, INTERRUPTED = "cancelled", "timeout", "abandoned", "interrupted"
+CANCELLATIONS = (("asyncio", "CancelledError"), ("trio", "Cancelled"))
 MOST_LEAVES = 8  # of a group that are told one by one
 
 
@@ -56,9 +56,9 @@ def _is_no_failure(error: BaseException) -> bool:
 
 
 def _is_cancellation(error: BaseException) -> bool:
-    if isinstance(error, asyncio.CancelledError | FutureCancelledError | KeyboardInterrupt):
+    if isinstance(error, FutureCancelledError | KeyboardInterrupt):
         return True
-    return isinstance(error, _loaded("trio", "Cancelled"))
+    return any(isinstance(error, _loaded(*named)) for named in CANCELLATIONS)
 
 
 def _is_interrupt(error: BaseException) -> bool:
