@@ -9,6 +9,10 @@ def main() -> None:
         from otel_bridge.cli.healthcheck import check
 
         sys.exit(check(sys.argv[2:]))
+    if sys.argv[1:2] == ["run"] and sys.argv[2:3] not in (["--help"], []):  # a program waits to be started
+        from otel_bridge.cli.run import main as run_program
+
+        sys.exit(run_program(sys.argv[2:]))
     from otel_bridge.cli.app import run
 
     run()

@@ -47,6 +47,7 @@ app.command()(delivery.audit)
 app.command(add_help_option=False, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(
     operating.healthcheck
 )
+app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(operating.run)
 app.command()(operating.version)
 
 

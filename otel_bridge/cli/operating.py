@@ -1,4 +1,4 @@
-"""`otel-bridge version`, `dialects`, and the entry of `healthcheck` in the list of commands."""
+"""`otel-bridge version`, `dialects`, and the entries of `healthcheck` and `run` in the list of commands."""
 
 import typer
 
@@ -40,3 +40,10 @@ def healthcheck(context: typer.Context) -> None:
     from otel_bridge.cli.healthcheck import check
 
     raise typer.Exit(check(context.args))
+
+
+def run(context: typer.Context) -> None:
+    """Run a program instrumented towards the bridge: `otel-bridge run -- python agent.py`."""
+    from otel_bridge.cli.run import main
+
+    raise typer.Exit(main(context.args))

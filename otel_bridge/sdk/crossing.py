@@ -1,0 +1,109 @@
+"""Context over a queue, and from sync code into async code and back."""
+
+import asyncio
+import contextvars
+import os
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from opentelemetry import context as otel
+from opentelemetry import trace
+from opentelemetry.context import Context
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+class ContextQueue(asyncio.Queue[T], Generic[T]):
+    """An `asyncio.Queue` whose items bring the context of whoever put them there.
+
+    `get` gives the item alone, as ever; `received` what came with the one that this task got last.
+    """
+
+    _received: contextvars.ContextVar[Context | None] = contextvars.ContextVar("otel-bridge-received", default=None)
+
+    def _put(self, item: T) -> None:
+        self._queue.append((item, otel.get_current()))  # type: ignore[attr-defined]  # typeshed leaves it out
+
+    def _get(self) -> T:
+        item, context = self._queue.popleft()  # type: ignore[attr-defined]
+        self._received.set(context)
+        return item  # type: ignore[no-any-return]
+
+    @property
+    def received(self) -> Context | None:
+        """The context of the item that was got last in this one: as `parent=` it goes on in the same trace."""
+        return self._received.get()
+
+    @property
+    def links(self) -> list[Any]:
+        """The span that put the item which was got last, for `links=`: the work has to do with it, and is its own."""
+        context = self._received.get()
+        found = trace.get_current_span(context).get_span_context() if context is not None else None
+        return [found] if found is not None and found.is_valid else []
+
+
+class _Loop:
+    """An event loop on a thread of its own."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.pid = os.getpid()
+        self.thread = threading.Thread(target=self._run, name="otel-bridge-run-sync", daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+
+_lock = threading.Lock()
+_loops: dict[int, _Loop] = {}  # how deep → the loop: code that one of them runs may call run_sync again
+
+
+def run_sync(function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run an async function from sync code, inside a running loop too, and return what it returns.
+
+    It runs on a loop that the process keeps for this, on a thread of its own, in the caller's context: what it holds on
+    to (connections, say) is there at the next call. The caller's thread waits; on Ctrl-C the function is cancelled.
+    """
+    private = _loop_for_this_thread()
+    context = contextvars.copy_context()
+    done: Future[T] = Future()
+
+    def begin() -> None:
+        async def call() -> T:
+            return await function(*args, **kwargs)
+
+        task = private.loop.create_task(call(), context=context)
+        running.append(task)
+        task.add_done_callback(finish)
+
+    def finish(task: asyncio.Task[T]) -> None:
+        if task.cancelled():
+            done.cancel()
+            done.set_running_or_notify_cancel()
+        elif error := task.exception():
+            done.set_exception(error)
+        else:
+            done.set_result(task.result())
+
+    running: list[asyncio.Task[T]] = []
+    private.loop.call_soon_threadsafe(begin)
+    try:
+        return done.result()
+    except KeyboardInterrupt:
+        private.loop.call_soon_threadsafe(lambda: [task.cancel() for task in running])
+        raise
+
+
+def _loop_for_this_thread() -> _Loop:
+    with _lock:
+        current = threading.current_thread()
+        depth = next((at + 1 for at, made in _loops.items() if made.thread is current), 0)
+        found = _loops.get(depth)
+        if found is None or found.pid != os.getpid():  # after a fork the thread is gone
+            found = _loops[depth] = _Loop()
+        return found

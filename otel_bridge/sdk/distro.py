@@ -1,0 +1,54 @@
+"""Auto-instrumentation: what `opentelemetry-instrument` and `otel-bridge run` load by their entry points."""
+
+import os
+from typing import Any
+
+from opentelemetry.instrumentation.distro import BaseDistro  # type: ignore[attr-defined]  # published without types
+from opentelemetry.sdk._configuration import _OTelSDKConfigurator
+
+from otel_bridge.sdk import installing
+from otel_bridge.sdk.batch import BatchLogRecordProcessor, BatchSpanProcessor
+
+DEFAULTS = {
+    "OTEL_TRACES_EXPORTER": "otlp",
+    "OTEL_LOGS_EXPORTER": "otlp",
+    "OTEL_METRICS_EXPORTER": "none",  # its last try holds up the end of a program for ten seconds
+    "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+    "OTEL_SEMCONV_STABILITY_OPT_IN": "gen_ai_latest_experimental",
+    "OTEL_PYTHON_CONTEXT": "otel_bridge",
+}
+
+
+class Distro(BaseDistro):  # type: ignore[misc]
+    """Says where to send, where nobody has said it."""
+
+    def _configure(self, **_kwargs: Any) -> None:
+        for name, value in DEFAULTS.items():
+            os.environ.setdefault(name, value)
+        if not any(name.startswith("OTEL_EXPORTER_OTLP_") and name.endswith("ENDPOINT") for name in os.environ):
+            os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = installing.ENDPOINT
+
+
+class Configurator(_OTelSDKConfigurator):
+    """OpenTelemetry's own, with our processors in the places of those that block, and ids, heartbeats and SIGTERM."""
+
+    def _configure(self, **kwargs: Any) -> None:
+        if not installing.is_enabled():
+            return
+        if os.environ.get("OTEL_CONFIG_FILE"):
+            super()._configure()  # type: ignore[no-untyped-call]
+            installing.prepare(None, None)
+            return
+        sending: list[BatchSpanProcessor] = []
+        logging: list[BatchLogRecordProcessor] = []
+
+        def spans(exporter: Any) -> BatchSpanProcessor:
+            sending.append(BatchSpanProcessor(exporter))
+            return sending[-1]
+
+        def logs(exporter: Any) -> BatchLogRecordProcessor:
+            logging.append(BatchLogRecordProcessor(exporter))
+            return logging[-1]
+
+        super()._configure(export_span_processor=spans, export_log_record_processor=logs, **kwargs)  # type: ignore[no-untyped-call]
+        installing.prepare(next(iter(sending), None), next(iter(logging), None))

@@ -1,0 +1,82 @@
+"""Scores, feedback and events as plain OpenTelemetry log records, which any backend takes."""
+
+import time
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from opentelemetry import _logs, trace
+from opentelemetry import context as otel
+from opentelemetry._logs import LogRecord, SeverityNumber
+from opentelemetry.context import Context
+
+from otel_bridge.sdk.correlation import DOWNSTREAM, correlated
+from otel_bridge.sdk.spans import SCOPE, Parent, context_of
+from otel_bridge.sdk.values import attributes_of
+
+EVALUATION = "gen_ai.evaluation.result"
+
+
+def event(name: str, attributes: Mapping[str, Any] | None = None, *, on: Parent | None = None, **named: Any) -> None:
+    """Something that happened, with the current span (or `on`), and with the ids of `correlation`.
+
+    name: in dots, as `file.upload`, `task.start`, `cache.hit`; named: attributes, dots written as two underscores.
+    """
+    given = {**(attributes or {}), **{key.replace("__", "."): value for key, value in named.items()}}
+    _emit(name, given, context_of(on) if on is not None else otel.get_current())
+
+
+def score(
+    name: str,
+    value: float | bool | str,
+    *,
+    label: str | None = None,
+    comment: str | None = None,
+    on: Parent | None = None,
+    session: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """A judgement: of the current span, of `on` (a span, or the ids of one in any process), or of a whole session.
+
+    value: a number, yes or no, or a word.
+    """
+    given: dict[str, Any] = {
+        **(metadata or {}),
+        "gen_ai.evaluation.name": name,
+        "gen_ai.evaluation.score.label": label,
+        "gen_ai.evaluation.explanation": comment,
+    }
+    if isinstance(value, str):
+        given["gen_ai.evaluation.score.label"] = value
+    else:
+        given["gen_ai.evaluation.score.value"] = value
+    context = context_of(on, Context()) if on is not None else otel.get_current()
+    if session is not None:
+        given["session.id"] = session
+        context = trace.set_span_in_context(trace.INVALID_SPAN, context)
+    _emit(EVALUATION, given, context)
+
+
+def feedback(
+    value: float | bool | Literal["up", "down"],
+    *,
+    comment: str | None = None,
+    on: Parent | None = None,
+    user: str | None = None,
+) -> None:
+    """What a user thought of an answer; a thumb is yes or no."""
+    thumb = {"up": True, "down": False}.get(value) if isinstance(value, str) else value
+    if thumb is not None:
+        score("user-feedback", thumb, comment=comment, on=on, metadata={"user.id": user} if user else None)
+
+
+def _emit(name: str, given: Mapping[str, Any], context: Context) -> None:
+    attributes = {**correlated(context, DOWNSTREAM), **given}
+    _logs.get_logger(SCOPE).emit(
+        LogRecord(
+            timestamp=time.time_ns(),
+            context=context,
+            severity_number=SeverityNumber.INFO,
+            event_name=name,
+            attributes=attributes_of(attributes),
+        )
+    )

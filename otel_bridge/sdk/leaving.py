@@ -1,0 +1,84 @@
+"""How a block was left, said on its span: returned, failed, cancelled, timed out, abandoned, interrupted."""
+
+import sys
+from collections.abc import Iterator
+from concurrent.futures import CancelledError as FutureCancelledError
+
+from opentelemetry.trace import Span, Status, StatusCode
+
+OUTCOME = "otel_bridge.outcome"
+CANCELLED, TIMEOUT, ABANDONED, INTERRUPTED = "cancelled", "timeout", "abandoned", "interrupted"
+CANCELLATIONS = (("asyncio", "CancelledError"), ("trio", "Cancelled"))
+MOST_LEAVES = 8  # of a group that are told one by one
+
+
+def tell(span: Span, error: BaseException | None) -> None:
+    """Set the status, the events and the outcome of a span whose block was left by `error`.
+
+    None, the end of an iteration and an exit with code 0 are no failures: they leave the span as it is. A generator
+    that was closed early is abandoned, a LangGraph interrupt is interrupted: no failures either, but told apart. Of a
+    group its leaves are told, as the group's own text names none of them.
+    """
+    leaves = list(_leaves(error)) if error is not None else []
+    failures = [leaf for leaf in leaves if not _is_no_failure(leaf)]
+    cancelled = [leaf for leaf in failures if _is_cancellation(leaf)]
+    failed = [leaf for leaf in failures if leaf not in cancelled]
+    if failed:
+        for leaf in failed[:MOST_LEAVES]:
+            span.record_exception(leaf, escaped=True)
+        if all(isinstance(leaf, TimeoutError) for leaf in failed):
+            span.set_attribute(OUTCOME, TIMEOUT)
+        span.set_status(Status(StatusCode.ERROR, _summary(failed)))
+    elif cancelled:
+        span.set_attribute(OUTCOME, CANCELLED)
+        said = _text(cancelled[0])
+        span.set_status(Status(StatusCode.ERROR, f"cancelled: {said}" if said else CANCELLED))
+    elif any(isinstance(leaf, GeneratorExit) for leaf in leaves):
+        span.set_attribute(OUTCOME, ABANDONED)
+    elif any(_is_interrupt(leaf) for leaf in leaves):
+        span.set_attribute(OUTCOME, INTERRUPTED)
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    waiting = [error]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, BaseExceptionGroup):
+            waiting.extend(reversed(found.exceptions))
+        else:
+            yield found
+
+
+def _is_no_failure(error: BaseException) -> bool:
+    if isinstance(error, SystemExit):
+        return not error.code
+    return isinstance(error, StopIteration | StopAsyncIteration | GeneratorExit) or _is_interrupt(error)
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    if isinstance(error, FutureCancelledError | KeyboardInterrupt):
+        return True
+    return any(isinstance(error, _loaded(*named)) for named in CANCELLATIONS)
+
+
+def _is_interrupt(error: BaseException) -> bool:
+    """LangGraph pauses a graph, and hands over to a parent graph, by raising."""
+    return isinstance(error, _loaded("langgraph.errors", "GraphBubbleUp"))
+
+
+def _loaded(module: str, name: str) -> type[BaseException] | tuple[()]:
+    """A class of a module, if somebody has imported that: nothing else can have raised it."""
+    found = getattr(sys.modules.get(module), name, None)
+    return found if isinstance(found, type) and issubclass(found, BaseException) else ()
+
+
+def _summary(failed: list[BaseException]) -> str:
+    told = "; ".join(f"{type(leaf).__qualname__}: {_text(leaf)}".removesuffix(": ") for leaf in failed[:MOST_LEAVES])
+    return f"{told}; and {len(failed) - MOST_LEAVES} more" if len(failed) > MOST_LEAVES else told
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - somebody's __str__ is broken, which is not the agent's end
+        return "its text can not be made"

@@ -1,0 +1,119 @@
+"""What has not ended yet: known, told of by heartbeats as OTLP log records, and ended when the process is."""
+
+import logging
+import os
+import threading
+import time
+import weakref
+from typing import Any
+
+from opentelemetry import _logs, trace
+from opentelemetry._logs import LogRecord, SeverityNumber
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.trace import Status, StatusCode
+
+from otel_bridge.sdk.leaving import INTERRUPTED, OUTCOME
+from otel_bridge.sdk.spans import SCOPE
+
+log = logging.getLogger("otel_bridge.sdk")
+
+STARTED, HEARTBEAT = "otel_bridge.span.started", "otel_bridge.span.heartbeat"
+BEAT_S = 10.0
+TOLD_FROM_S = 5.0  # what is over sooner is told when it is
+
+
+class OpenSpans(SpanProcessor):
+    """Stands before what exports.
+
+    beat_s: between two heartbeats of a span that is open for longer than `told_from_s`; None: no heartbeats.
+    """
+
+    def __init__(self, beat_s: float | None = BEAT_S, told_from_s: float = TOLD_FROM_S) -> None:
+        self._beat_s = beat_s
+        self._told_from_s = told_from_s
+        self._begin()
+        again = weakref.WeakMethod(self._begin)
+        os.register_at_fork(after_in_child=lambda: (begin := again()) and begin())
+
+    def _begin(self) -> None:
+        self._open: dict[int, Span] = {}
+        self._told: dict[int, float] = {}  # when last, monotonic
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def all(self) -> list[Span]:
+        """The spans that are open, oldest first."""
+        return list(self._open.values())
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Remember it."""
+        if span.context is None:
+            return
+        self._open[span.context.span_id] = span
+        if self._thread is None and self._beat_s is not None and not self._ended.is_set():
+            self._thread = threading.Thread(target=self._beat, name="otel-bridge-heartbeat", daemon=True)
+            self._thread.start()
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Forget it."""
+        if span.context is not None:
+            self._open.pop(span.context.span_id, None)
+            self._told.pop(span.context.span_id, None)
+
+    def shutdown(self) -> None:
+        """No more heartbeats."""
+        self._ended.set()
+
+    def force_flush(self, timeout_millis: int | None = 30_000) -> bool:
+        return True
+
+    def interrupt(self, why: str) -> None:
+        """End all that is open, the innermost first, as interrupted by `why`."""
+        for span in reversed(self.all):
+            span.set_attribute(OUTCOME, INTERRUPTED)
+            span.set_status(Status(StatusCode.ERROR, f"interrupted: {why}"))
+            span.end()
+
+    def _beat(self) -> None:
+        tick_s = min(self._told_from_s, self._beat_s or BEAT_S) / 2
+        while not self._ended.wait(tick_s):
+            try:
+                self.tell()
+            except Exception:
+                log.exception("otel-bridge: heartbeats end")
+                return
+
+    def tell(self) -> None:
+        """Tell of each span that is due."""
+        now_s, now_ns = time.monotonic(), time.time_ns()
+        for span_id, span in list(self._open.items()):
+            last_s = self._told.get(span_id)
+            if last_s is None:
+                if now_ns - (span.start_time or now_ns) < self._told_from_s * 1e9:
+                    continue
+            elif now_s - last_s < (self._beat_s or BEAT_S):
+                continue
+            self._told[span_id] = now_s
+            self._emit(STARTED if last_s is None else HEARTBEAT, span, now_ns)
+
+    def _emit(self, name: str, span: Span, now_ns: int) -> None:
+        said: dict[str, Any] = {
+            "otel_bridge.span.name": span.name,
+            "otel_bridge.span.kind": span.kind.value,
+            "otel_bridge.span.start_time_unix_nano": span.start_time or 0,
+        }
+        if span.parent is not None:
+            said["otel_bridge.span.parent_id"] = trace.format_span_id(span.parent.span_id)
+        if name == STARTED:
+            said |= dict(span.attributes or {})
+        _logs.get_logger(SCOPE).emit(
+            LogRecord(
+                timestamp=now_ns,
+                context=trace.set_span_in_context(span, Context()),
+                severity_number=SeverityNumber.DEBUG,
+                event_name=name,
+                attributes=said,
+            )
+        )

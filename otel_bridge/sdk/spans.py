@@ -1,0 +1,291 @@
+"""`span()`: one thing that is a `with`, an `async with` and a decorator, and is right in asyncio code.
+
+It never holds a context token. A token can be given back only in the context it was made in, and an async generator
+runs in whichever context asks for its next item: giving it back elsewhere fails, and the wrong span stays current.
+"""
+
+import functools
+import inspect
+import os
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from types import TracebackType
+from typing import Any, TypeAlias, TypeVar, cast, overload
+
+from opentelemetry import context as otel
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind
+
+from otel_bridge.sdk import leaving
+from otel_bridge.sdk.values import attribute, attributes_of
+
+F = TypeVar("F", bound=Callable[..., Any])
+Attributes: TypeAlias = Mapping[str, Any]
+
+SCOPE = "otel-bridge"
+PARENT_ENDED = "otel_bridge.parent_ended"
+_BLOCK = otel.create_key("otel-bridge-block")
+
+
+class Tags(MutableMapping[str, Any]):
+    """The attributes of a span as a mapping; what was set can be read again, and nothing can be taken away."""
+
+    __slots__ = ("_set", "_span")
+
+    def __init__(self, span: Span, given: Attributes) -> None:
+        self._span = span
+        self._set = dict(given)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._set[key] = value
+        if (fit := attribute(value)) is not None:
+            self._span.set_attribute(key, fit)
+
+    def __getitem__(self, key: str) -> Any:
+        return self._set[key]
+
+    def __delitem__(self, key: str) -> None:
+        raise TypeError("an attribute that was set stays on its span")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._set)
+
+    def __len__(self) -> int:
+        return len(self._set)
+
+
+class ActiveSpan:
+    """A span that is open: all that OpenTelemetry's Span has, and its attributes as `tags`.
+
+    otel: the span itself.
+    """
+
+    __slots__ = ("otel", "tags")
+
+    def __init__(self, span: Span, given: Attributes) -> None:
+        self.otel = span
+        self.tags = Tags(span, given)
+
+    @property
+    def trace_id(self) -> str:
+        """32 hexadecimal digits."""
+        return trace.format_trace_id(self.otel.get_span_context().trace_id)
+
+    @property
+    def span_id(self) -> str:
+        """16 hexadecimal digits."""
+        return trace.format_span_id(self.otel.get_span_context().span_id)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.otel, name)
+
+
+Parent: TypeAlias = ActiveSpan | Span | SpanContext | Context | str
+"""A span; its context; a whole context; `traceparent` as in W3C's header; or 32 hexadecimal digits, a trace id."""
+
+
+class SpanBlock:
+    """What `span()` returns: to be entered, or put on a function. One object may be entered again and again."""
+
+    __slots__ = ("_attributes", "_entered", "_kind", "_links", "_name", "_parent", "_tracer")
+
+    def __init__(
+        self,
+        name: str | None,
+        attributes: Attributes,
+        kind: SpanKind,
+        parent: Parent | None,
+        links: Sequence[ActiveSpan | Span | SpanContext],
+        tracer: trace.Tracer | None,
+    ) -> None:
+        self._name = name
+        self._attributes = attributes
+        self._kind = kind
+        self._parent = parent
+        self._links = links
+        self._tracer = tracer
+        self._entered: list[Entered] = []
+
+    def start(self, within: Context | None = None, *, link_ended: bool = True) -> tuple[ActiveSpan, Context]:
+        """Begin the span without making it current; returns it, and the context in which it is.
+
+        link_ended: a current span that has ended is linked to, as what goes on without it is no part of it; else, and
+            where it was named as the parent, it stays the parent. Both are said (`otel_bridge.parent_ended`).
+        """
+        outer = within if within is not None else otel.get_current()
+        if self._parent is not None:
+            outer = context_of(self._parent, outer)
+        links = [Link(span_context_of(linked)) for linked in self._links]
+        given = {key: value for key, value in self._attributes.items() if value is not None}
+        parent = trace.get_current_span(outer)
+        if getattr(parent, "end_time", None) is not None:
+            given[PARENT_ENDED] = True
+            if link_ended and self._parent is None:
+                links.append(Link(parent.get_span_context()))
+                outer = trace.set_span_in_context(trace.INVALID_SPAN, outer)
+        tracer = self._tracer or trace.get_tracer(SCOPE)
+        span = tracer.start_span(
+            self._name or "span",
+            context=outer,
+            kind=self._kind,
+            attributes=attributes_of(given),
+            links=links or None,
+            record_exception=False,
+            set_status_on_exception=False,
+        )
+        return ActiveSpan(span, given), trace.set_span_in_context(span, outer)
+
+    def __enter__(self) -> ActiveSpan:
+        entered = Entered(*self.start())
+        self._entered.append(entered)
+        return entered.span
+
+    def __exit__(
+        self, _type: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        here = otel.get_value(_BLOCK)  # others may have entered the same object meanwhile
+        entered = here if isinstance(here, Entered) and here in self._entered else self._entered[-1]
+        self._entered.remove(entered)
+        entered.leave(error)
+
+    async def __aenter__(self) -> ActiveSpan:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, _type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.__exit__(_type, error, traceback)
+
+    def __call__(self, function: F) -> F:
+        """The function with a span around each call: sync, async, a generator, or an async generator."""
+        block = self if self._name is not None else self.copy(function.__qualname__)
+        return cast("F", _around(function, block))
+
+    def copy(self, name: str | None = None) -> "SpanBlock":
+        """The same, for somebody else to enter."""
+        return SpanBlock(name or self._name, self._attributes, self._kind, self._parent, self._links, self._tracer)
+
+
+class Entered:
+    """A block that is entered: its span is current from here on, and what was current before is again when it is left.
+
+    What is current in between may be somebody else's: then it is left alone.
+    """
+
+    __slots__ = ("before", "ended", "span")
+
+    def __init__(self, span: ActiveSpan, mine: Context) -> None:
+        self.span = span
+        self.ended = False
+        self.before = otel.get_current()
+        otel.attach(otel.set_value(_BLOCK, self, mine))
+
+    def leave(self, error: BaseException | None) -> None:
+        leaving.tell(self.span.otel, error)
+        self.span.otel.end()
+        self.ended = True
+        if otel.get_value(_BLOCK) is not self or trace.get_current_span() is not self.span.otel:
+            return
+        before = self.before  # of blocks that were left out of turn, what was before them
+        while isinstance(outer := otel.get_value(_BLOCK, before), Entered) and outer.ended:
+            if trace.get_current_span(before) is not outer.span.otel:
+                break
+            before = outer.before
+        otel.attach(before)
+
+
+@overload
+def span(name: F) -> F: ...
+
+
+@overload
+def span(
+    name: str | None = None,
+    attributes: Attributes | None = None,
+    *,
+    kind: SpanKind = SpanKind.INTERNAL,
+    parent: Parent | None = None,
+    links: Sequence[ActiveSpan | Span | SpanContext] = (),
+    tracer: trace.Tracer | None = None,
+) -> SpanBlock: ...
+
+
+def span(
+    name: str | F | None = None,
+    attributes: Attributes | None = None,
+    *,
+    kind: SpanKind = SpanKind.INTERNAL,
+    parent: Parent | None = None,
+    links: Sequence[ActiveSpan | Span | SpanContext] = (),
+    tracer: trace.Tracer | None = None,
+) -> SpanBlock | F:
+    """A span around a block (`with`, `async with`) or around each call of a function (`@span`, `@span("name")`).
+
+    However the block is left is told on it, see `leaving.tell`; what is raised goes on. Values of attributes may be
+    anything: what OpenTelemetry does not take is put into words.
+
+    name: of a function that has none given, its own.
+    parent: instead of the current span.
+    links: to spans that have to do with it, and are not its parent.
+    """
+    block = SpanBlock(None if callable(name) else name, attributes or {}, kind, parent, links, tracer)
+    return block(name) if callable(name) else block
+
+
+def context_of(parent: Parent, outer: Context | None = None) -> Context:
+    """The context in which something is the parent; one that can not be read changes nothing."""
+    if isinstance(parent, Context):
+        return parent
+    found = span_context_of(parent)
+    if isinstance(parent, ActiveSpan | Span):
+        actual = parent.otel if isinstance(parent, ActiveSpan) else parent
+        return trace.set_span_in_context(actual, outer)
+    return trace.set_span_in_context(trace.NonRecordingSpan(found), outer) if found.is_valid else outer or Context()
+
+
+def span_context_of(named: ActiveSpan | Span | SpanContext | str) -> SpanContext:
+    """Its ids; of a trace id alone, with a span id that nobody has; not valid where a text is neither."""
+    if isinstance(named, SpanContext):
+        return named
+    if isinstance(named, ActiveSpan):
+        return named.otel.get_span_context()
+    if isinstance(named, Span):
+        return named.get_span_context()
+    return _from_text(named.strip())
+
+
+def _from_text(said: str) -> SpanContext:
+    parts = said.split("-")
+    if len(parts) == 1:
+        parts = ["00", said, os.urandom(8).hex(), "01"]
+    try:
+        version, trace_id, span_id, flags = (int(part, 16) for part in parts[:4])
+    except ValueError:
+        return trace.INVALID_SPAN_CONTEXT
+    if version == 0xFF:
+        return trace.INVALID_SPAN_CONTEXT
+    return SpanContext(trace_id, span_id, is_remote=True, trace_flags=trace.TraceFlags(flags))
+
+
+def _around(function: Callable[..., Any], block: SpanBlock) -> Callable[..., Any]:
+    from otel_bridge.sdk.streams import Reading, driving, driving_sync
+
+    if inspect.isasyncgenfunction(function):
+        return driving(function, block, Reading())
+    if inspect.isgeneratorfunction(function):
+        return driving_sync(function, block, Reading())
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def asynchronous(*args: Any, **kwargs: Any) -> Any:
+            with block.copy():
+                return await function(*args, **kwargs)
+
+        return asynchronous
+
+    @functools.wraps(function)
+    def plain(*args: Any, **kwargs: Any) -> Any:
+        with block.copy():
+            return function(*args, **kwargs)
+
+    return plain

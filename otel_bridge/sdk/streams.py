@@ -1,0 +1,284 @@
+"""`stream()`: a generator with a context of its own, and a span from its first item to its end.
+
+The generator's body runs step by step in a context that nobody else has, in the task of whoever asks for an item: so
+its spans and the consumer's never mix, and `asyncio.timeout`, cancel scopes of anyio and trio work in it. No task is
+made for an item.
+"""
+
+import contextvars
+import functools
+import inspect
+import os
+import time
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from dataclasses import dataclass
+from typing import Any, TypeVar, overload
+
+from opentelemetry import context as otel
+from opentelemetry import trace
+from opentelemetry.trace import Span, SpanContext, SpanKind
+
+from otel_bridge.sdk import leaving
+from otel_bridge.sdk.spans import ActiveSpan, Parent, SpanBlock
+
+T = TypeVar("T")
+
+FIRST_CHUNK = "first_chunk"
+CHUNKS = "otel_bridge.stream.chunks"
+OUTPUT = "output.value"
+MAX_OUTPUT_CHARS = 64 << 10
+CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+
+
+@dataclass(slots=True, frozen=True)
+class Reading:
+    """What of a stream's items becomes its output: the text that `text` finds in each, up to so many characters."""
+
+    text: Callable[[Any], str | None] | None = None
+    max_chars: int = MAX_OUTPUT_CHARS
+
+
+@overload
+def stream(
+    source: AsyncIterable[T],
+    name: str | None = None,
+    attributes: Mapping[str, Any] | None = None,
+    *,
+    kind: SpanKind = SpanKind.INTERNAL,
+    parent: Parent | None = None,
+    links: Sequence[ActiveSpan | Span | SpanContext] = (),
+    tracer: trace.Tracer | None = None,
+    text: Callable[[T], str | None] | None = None,
+    max_output_chars: int = MAX_OUTPUT_CHARS,
+) -> AsyncGenerator[T, Any]: ...
+
+
+@overload
+def stream(
+    source: Iterable[T],
+    name: str | None = None,
+    attributes: Mapping[str, Any] | None = None,
+    *,
+    kind: SpanKind = SpanKind.INTERNAL,
+    parent: Parent | None = None,
+    links: Sequence[ActiveSpan | Span | SpanContext] = (),
+    tracer: trace.Tracer | None = None,
+    text: Callable[[T], str | None] | None = None,
+    max_output_chars: int = MAX_OUTPUT_CHARS,
+) -> Generator[T, Any, Any]: ...
+
+
+def stream(
+    source: Any,
+    name: str | None = None,
+    attributes: Mapping[str, Any] | None = None,
+    *,
+    kind: SpanKind = SpanKind.INTERNAL,
+    parent: Parent | None = None,
+    links: Sequence[ActiveSpan | Span | SpanContext] = (),
+    tracer: trace.Tracer | None = None,
+    text: Callable[[Any], str | None] | None = None,
+    max_output_chars: int = MAX_OUTPUT_CHARS,
+) -> Any:
+    """The items of a generator (or of anything that can be iterated, async or not) under a span of their own.
+
+    The span begins with the first step and its parent is what was current at this call; it ends once: when the items
+    do, with what is raised, when the task is cancelled, or abandoned, when the consumer wants no more. It has the event
+    `first_chunk`, the number of items, and their text: of items that are text as they are, of others by `text`.
+    """
+    named = name or getattr(source, "__qualname__", None) or type(source).__qualname__
+    block = SpanBlock(named, attributes or {}, kind, parent, links, tracer)
+    reading = Reading(text, max_output_chars)
+    here = contextvars.copy_context()
+    if hasattr(source, "__aiter__"):
+        return driving(lambda: source, block, reading, here)()
+    return driving_sync(lambda: source, block, reading, here)()
+
+
+def driving(
+    make: Callable[..., AsyncIterable[T]],
+    block: SpanBlock,
+    reading: Reading,
+    context: contextvars.Context | None = None,
+) -> Callable[..., AsyncGenerator[T, Any]]:
+    """An async generator function that gives what `make` makes, in a context of its own.
+
+    context: that one; without it a copy of what is current at the first step.
+    """
+
+    @functools.wraps(make)
+    async def generator(*args: Any, **kwargs: Any) -> AsyncGenerator[T, Any]:
+        own = context or contextvars.copy_context()
+        watched = own.run(_Watched, block, reading)
+        try:
+            source: Any = own.run(lambda: aiter(make(*args, **kwargs)))
+            send = getattr(source, "asend", None)
+            item = await _Step(own, source.__anext__)
+            while True:
+                watched.saw(item)
+                try:
+                    given = yield item
+                except GeneratorExit:
+                    raise
+                except BaseException as error:  # noqa: BLE001 - whatever was thrown in is the source's to answer
+                    item = await _Step(own, _thrower(source), error)
+                else:
+                    item = await (
+                        _Step(own, source.__anext__) if given is None or not send else _Step(own, send, given)
+                    )
+        except StopAsyncIteration:
+            watched.end(None)
+        except GeneratorExit as closed:
+            ended_ns = time.time_ns()
+            try:
+                if close := getattr(source, "aclose", None) or getattr(source, "close", None):
+                    await _Step(own, _awaited, close)
+            finally:
+                watched.end(closed, ended_ns)
+            raise
+        except BaseException as error:
+            watched.end(error)
+            raise
+
+    return generator
+
+
+def driving_sync(
+    make: Callable[..., Iterable[T]],
+    block: SpanBlock,
+    reading: Reading,
+    context: contextvars.Context | None = None,
+) -> Callable[..., Generator[T, Any, Any]]:
+    """The same for generators that are not async."""
+
+    @functools.wraps(make)
+    def generator(*args: Any, **kwargs: Any) -> Generator[T, Any, Any]:
+        own = context or contextvars.copy_context()
+        watched = own.run(_Watched, block, reading)
+        try:
+            source: Any = own.run(lambda: iter(make(*args, **kwargs)))
+            send = getattr(source, "send", None)
+            item = own.run(next, source)
+            while True:
+                watched.saw(item)
+                try:
+                    given = yield item
+                except GeneratorExit:
+                    raise
+                except BaseException as error:  # noqa: BLE001 - whatever was thrown in is the source's to answer
+                    item = own.run(_thrower(source), error)
+                else:
+                    item = own.run(next, source) if given is None or not send else own.run(send, given)
+        except StopIteration as stop:
+            watched.end(None)
+            return stop.value
+        except GeneratorExit as closed:
+            try:
+                if close := getattr(source, "close", None):
+                    own.run(close)
+            finally:
+                watched.end(closed)
+            raise
+        except BaseException as error:
+            watched.end(error)
+            raise
+
+    return generator
+
+
+class _Watched:
+    """The span of a stream, current in the context that this is made in, and what was seen of its items."""
+
+    __slots__ = ("_chars", "_count", "_parts", "_reading", "_span")
+
+    def __init__(self, block: SpanBlock, reading: Reading) -> None:
+        self._span, mine = block.start(link_ended=False)
+        otel.attach(mine)
+        self._reading = reading
+        self._count = 0
+        self._parts: list[str] = []
+        self._chars = reading.max_chars if _captures() else 0
+
+    def saw(self, item: Any) -> None:
+        self._count += 1
+        if self._count == 1:
+            self._span.otel.add_event(FIRST_CHUNK)
+        if self._chars > 0 and isinstance(said := self._text(item), str):
+            self._parts.append(said[: self._chars])
+            self._chars -= len(said)
+
+    def end(self, error: BaseException | None, ended_ns: int | None = None) -> None:
+        span = self._span.otel
+        span.set_attribute(CHUNKS, self._count)
+        if self._parts:
+            span.set_attribute(OUTPUT, "".join(self._parts))
+        leaving.tell(span, error)
+        span.end(ended_ns)
+
+    def _text(self, item: Any) -> str | None:
+        if self._reading.text is None:
+            return item if isinstance(item, str) else None
+        try:
+            return self._reading.text(item)
+        except Exception:  # noqa: BLE001 - the agent's stream goes on whatever its reader does
+            return None
+
+
+class _Step:
+    """One step of a coroutine in a context that is not the current one, but in the current task."""
+
+    __slots__ = ("_begin", "_context", "_given")
+
+    def __init__(self, context: contextvars.Context, begin: Callable[..., Awaitable[Any]], *given: Any) -> None:
+        self._context = context
+        self._begin = begin
+        self._given = given
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        run = self._context.run
+        steps: Any = run(lambda: self._begin(*self._given).__await__())
+        send, throw = steps.send, steps.throw
+        step, value = send, None
+        while True:
+            try:
+                waiting_for = run(step, value)
+            except StopIteration as stop:
+                return stop.value
+            try:
+                value = yield waiting_for
+                step = send
+            except GeneratorExit:
+                run(steps.close)
+                raise
+            except BaseException as error:  # noqa: BLE001 - a cancellation, say: the inner one's to answer
+                step, value = throw, error
+
+
+def _thrower(source: Any) -> Callable[..., Any]:
+    """How to raise in the source; one that can not be raised in has it raised for it."""
+    thrown = getattr(source, "athrow", None) or getattr(source, "throw", None)
+    return thrown or _raise
+
+
+def _raise(error: BaseException) -> Any:
+    raise error
+
+
+async def _awaited(close: Callable[[], Any]) -> None:
+    closing = close()
+    if inspect.isawaitable(closing):
+        await closing
+
+
+def _captures() -> bool:
+    """Whether content may be said: unless the variable of the conventions says no."""
+    return os.environ.get(CAPTURE, "").strip().lower() not in ("false", "0", "no", "no_content", "none")

@@ -1,0 +1,105 @@
+"""`otel-bridge run -- CMD`: any program, instrumented, and a line of what was seen."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from otel_bridge.cli.run import environment
+
+PROGRAM = """
+import sys
+from opentelemetry import trace
+with trace.get_tracer("agent").start_as_current_span("work", attributes={"gen_ai.usage.input_tokens": 7,
+        "gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o-mini"}):
+    print("said", sys.argv[1:])
+sys.exit(3)
+"""
+
+
+def run(data_dir: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
+    anywhere = {f"OTEL_BRIDGE_{name}": "127.0.0.1:0" for name in ("GRPC", "HTTP", "VIEWER")}
+    return subprocess.run(
+        [sys.executable, "-m", "otel_bridge", "run", *words],
+        env={**kept, **anywhere, "OTEL_BRIDGE_DATA_DIR": str(data_dir), "OTEL_BRIDGE_EXIT_SECONDS": "20", **more},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+
+@pytest.mark.slow
+def test_an_unchanged_program_is_seen(tmp_path: Path) -> None:
+    """Its output and its exit code are its own; no bridge has to run."""
+    done = run(tmp_path, "--", sys.executable, "-c", PROGRAM, "--its", "own")
+    assert (done.returncode, done.stdout) == (3, "said ['--its', 'own']\n"), done.stderr
+    [line] = done.stderr.splitlines()
+    assert line.startswith("otel-bridge: 1 trace · 1 span · 7 tokens · $")
+    assert " · otel-bridge trace " in line
+
+
+@pytest.mark.slow
+def test_a_program_without_spans_is_told_so(tmp_path: Path) -> None:
+    done = run(tmp_path, "true")
+    assert done.returncode == 0
+    assert done.stderr.startswith("otel-bridge: no spans came; is the program instrumented?")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--"], "no command to run"),
+        (["--nonsense", "--", "true"], "--nonsense is not understood"),
+    ],
+)
+def test_what_is_not_understood_is_said(tmp_path: Path, words: list[str], said: str) -> None:
+    done = run(tmp_path, *words)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+@pytest.mark.slow
+def test_a_command_that_is_not_there_is_said(tmp_path: Path) -> None:
+    done = run(tmp_path, "--", "no-such-program")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "otel-bridge: no-such-program can not be run: No such file or directory\n",
+    )
+
+
+def test_what_somebody_has_set_stays() -> None:
+    given = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://elsewhere:4318", "PYTHONPATH": "mine", "OTEL_LOGS_EXPORTER": "none"}
+    made = environment(given, "http://127.0.0.1:1")
+    assert made["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://elsewhere:4318"
+    assert made["PYTHONPATH"].endswith(f"{os.pathsep}mine")
+    assert made["OTEL_LOGS_EXPORTER"] == "none"
+    assert environment({}, "http://127.0.0.1:1")["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://127.0.0.1:1"
+
+
+@pytest.mark.slow
+def test_sigterm_reaches_the_program(tmp_path: Path) -> None:
+    program = "import signal, sys, threading; signal.signal(15, lambda *_: sys.exit(9)); print('up', flush=True)"
+    command = [
+        sys.executable,
+        "-m",
+        "otel_bridge",
+        "run",
+        "--",
+        sys.executable,
+        "-c",
+        f"{program}; threading.Event().wait()",
+    ]
+    anywhere = {f"OTEL_BRIDGE_{name}": "127.0.0.1:0" for name in ("GRPC", "HTTP", "VIEWER")}
+    variables = {**os.environ, **anywhere, "OTEL_BRIDGE_DATA_DIR": str(tmp_path)}
+    with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        assert process.wait(60) == 9
+        assert time.monotonic() - began < 50

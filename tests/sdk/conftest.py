@@ -1,0 +1,59 @@
+"""Spans as they end, kept in memory; a fresh provider for each test."""
+
+import logging
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import anyio
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+
+class Spans:
+    """What was recorded, by name."""
+
+    def __init__(self) -> None:
+        self.exporter = InMemorySpanExporter()
+        self.provider = TracerProvider(shutdown_on_exit=False)
+        self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
+
+    def __getitem__(self, name: str) -> ReadableSpan:
+        [found] = [span for span in self.all if span.name == name]
+        return found
+
+    @property
+    def all(self) -> tuple[ReadableSpan, ...]:
+        return self.exporter.get_finished_spans()
+
+    def parent(self, name: str) -> str | None:
+        """The name of the span's parent; None for a root."""
+        parent = self[name].parent
+        if parent is None:
+            return None
+        return next(span.name for span in self.all if span.context and span.context.span_id == parent.span_id)
+
+    def traces(self) -> set[int]:
+        return {span.context.trace_id for span in self.all if span.context}
+
+
+@pytest.fixture
+def spans(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[Spans]:
+    """No test may leave a context token behind that could not be given back."""
+    made = Spans()
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", made.provider)
+    with caplog.at_level(logging.WARNING, "opentelemetry"):
+        yield made
+    assert "Failed to detach context" not in caplog.text
+    assert "ended span" not in caplog.text
+
+
+Main = Callable[[], Coroutine[Any, Any, Any]]
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def run(request: pytest.FixtureRequest) -> Callable[[Main], Any]:
+    """Runs an async function on each of the libraries."""
+    return lambda main: anyio.run(main, backend=request.param)

@@ -1,0 +1,191 @@
+"""Spans are sent by a thread, and what is said about that is true."""
+
+import asyncio
+import gc
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import anyio
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.trace import Status, StatusCode, Tracer
+
+from otel_bridge.sdk.batch import BatchSpanProcessor
+from tests.sdk.conftest import Main
+
+
+class Destination(SpanExporter):
+    """Takes spans, refuses them, or lets them wait until it is released."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.result: SpanExportResult | Exception = SpanExportResult.SUCCESS
+        self.open = threading.Event()
+        self.open.set()
+        self.called = threading.Event()
+        self.is_shut_down = False
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.called.set()
+        self.open.wait(30)
+        if isinstance(self.result, Exception):
+            raise self.result
+        if self.result is SpanExportResult.SUCCESS:
+            self.names += [span.name for span in spans]
+        return self.result
+
+    def shutdown(self) -> None:
+        self.is_shut_down = True
+        self.open.set()
+
+
+@pytest.fixture
+def destination() -> Iterator[Destination]:
+    made = Destination()
+    yield made
+    made.open.set()
+
+
+def tracing(processor: BatchSpanProcessor) -> Tracer:
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(processor)
+    return provider.get_tracer("test")
+
+
+def test_a_flush_that_says_true_has_sent_everything(destination: Destination) -> None:
+    processor = BatchSpanProcessor(destination, delay_s=60, max_batch=2)
+    tracer = tracing(processor)
+    for number in range(5):
+        tracer.start_span(str(number)).end()
+    assert processor.force_flush(5000) is True
+    assert destination.names == ["0", "1", "2", "3", "4"]
+    assert processor.force_flush(5000) is True
+    processor.shutdown()
+    assert destination.is_shut_down
+
+
+def test_it_sends_by_itself_after_the_delay(destination: Destination) -> None:
+    processor = BatchSpanProcessor(destination, delay_s=0.01)
+    tracing(processor).start_span("a").end()
+    assert destination.called.wait(5)
+    processor.shutdown()
+    assert destination.names == ["a"]
+
+
+@pytest.mark.parametrize("result", [SpanExportResult.FAILURE, ConnectionError("refused")])
+def test_a_refused_flush_says_so_at_once_and_loses_nothing(destination: Destination, result: Any) -> None:
+    processor = BatchSpanProcessor(destination, delay_s=60)
+    tracing(processor).start_span("a").end()
+    destination.result = result
+    assert processor.force_flush(30_000) is False
+    destination.result = SpanExportResult.SUCCESS
+    assert processor.force_flush(30_000) is True
+    assert destination.names == ["a"]
+    processor.shutdown()
+    assert processor.dropped == {}
+
+
+def test_a_hung_destination_blocks_nobody(destination: Destination, run: Callable[[Main], Any]) -> None:
+    """Neither who ends spans, nor the loop while it waits for a flush that does not come."""
+    processor = BatchSpanProcessor(destination, delay_s=60)
+    tracer = tracing(processor)
+    destination.open.clear()
+    tracer.start_span("a").end()
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.sleep(0.001)
+
+    async def main() -> bool:
+        async with anyio.create_task_group() as group:
+            group.start_soon(turn)
+            sent = await processor.aflush(0.1)
+            group.cancel_scope.cancel()
+        return sent
+
+    assert run(main) is False
+    assert turns > 10
+    assert processor.force_flush(10) is False
+    destination.open.set()
+    assert run(lambda: processor.aflush(5)) is True
+    processor.shutdown()
+
+
+def test_without_room_the_oldest_without_an_error_go(destination: Destination) -> None:
+    processor = BatchSpanProcessor(destination, delay_s=60, max_queue_bytes=3 * 1100)
+    tracer = tracing(processor)
+    for name in ("old", "failed", "new", "newest"):
+        span = tracer.start_span(name, attributes={"text": "x" * 600})
+        if name == "failed":
+            span.set_status(Status(StatusCode.ERROR))
+        span.end()
+    processor.shutdown()
+    assert sorted(destination.names) == ["failed", "new", "newest"]
+    assert processor.dropped == {"full": 1}
+
+
+def test_exit_takes_no_longer_than_it_may_and_counts_what_is_left(
+    destination: Destination, caplog: pytest.LogCaptureFixture
+) -> None:
+    processor = BatchSpanProcessor(destination, delay_s=60, exit_s=0.1)
+    tracer = tracing(processor)
+    destination.open.clear()
+    for number in range(3):
+        tracer.start_span(str(number)).end()
+    began = time.monotonic()
+    processor.shutdown()
+    assert time.monotonic() - began < 5
+    tracer.start_span("late").end()
+    processor.shutdown()
+    assert processor.dropped == {"exit": 3, "after_shutdown": 1}
+    assert len([record for record in caplog.records if record.name == "otel_bridge.sdk"]) == 2
+
+
+def test_a_forked_child_sends_its_own_and_not_its_parents(destination: Destination) -> None:
+    processor = BatchSpanProcessor(destination, delay_s=60)
+    tracer = tracing(processor)
+    tracer.start_span("parent").end()
+    read, write = os.pipe()
+    if (child := os.fork()) == 0:
+        tracer.start_span("child").end()
+        processor.force_flush(5000)
+        os.write(write, ",".join(destination.names).encode())
+        os._exit(0)
+    os.close(write)
+    os.waitpid(child, 0)
+    assert os.read(read, 100) == b"child"
+    assert processor.force_flush(5000)
+    assert destination.names == ["parent"]
+    processor.shutdown()
+
+
+async def test_flushes_of_many_tasks_are_all_answered(destination: Destination) -> None:
+    processor = BatchSpanProcessor(destination, delay_s=60)
+    tracer = tracing(processor)
+
+    async def work(number: int) -> bool:
+        tracer.start_span(str(number)).end()
+        return await processor.aflush(5)
+
+    assert all(await asyncio.gather(*(work(number) for number in range(20))))
+    assert len(destination.names) == 20
+    processor.shutdown()
+
+
+def test_nothing_keeps_a_forgotten_one(destination: Destination) -> None:
+    processor = BatchSpanProcessor(destination)
+    processor.shutdown()
+    again = [processor]
+    import weakref
+
+    gone = weakref.ref(again.pop())
+    del processor
+    gc.collect()
+    assert gone() is None

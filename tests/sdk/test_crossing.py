@@ -1,0 +1,92 @@
+"""Context over queues and threads, and async code from sync code."""
+
+import asyncio
+import concurrent.futures
+import threading
+
+import pytest
+from opentelemetry import trace
+
+from otel_bridge.sdk import ContextQueue, run_sync, span
+from tests.sdk.conftest import Spans
+
+
+async def test_a_worker_goes_on_where_the_producer_was_or_links_to_it(spans: Spans) -> None:
+    async def worker() -> None:
+        await queue.get()
+        with span("same trace", parent=queue.received):
+            pass
+        await queue.get()
+        with span("its own", links=queue.links):
+            pass
+
+    queue: ContextQueue[str] = ContextQueue()
+    working = asyncio.create_task(worker())
+    await asyncio.sleep(0)
+    async with span("producer"):
+        await queue.put("a")
+        await queue.put("b")
+    await working
+
+    assert spans.parent("same trace") == "producer"
+    assert spans["its own"].parent is None
+    assert spans["its own"].links[0].context == spans["producer"].context
+
+
+async def inner(number: int) -> int:
+    async with span("inner"):
+        await asyncio.sleep(0)
+        return number
+
+
+async def test_it_runs_inside_a_running_loop(spans: Spans) -> None:
+    with span("outer"):
+        assert run_sync(inner, 7) == 7
+
+    assert spans.parent("inner") == "outer"
+
+
+def test_what_holds_on_to_its_loop_can_be_used_again() -> None:
+    async def lock() -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    assert run_sync(lock) is run_sync(lock)
+
+
+def test_it_can_be_used_in_what_it_runs(spans: Spans) -> None:
+    async def middle() -> int:
+        with span("middle"):
+            return run_sync(inner, 3)
+
+    assert run_sync(middle) == 3
+    assert spans.parent("inner") == "middle"
+
+
+def test_many_threads_use_it_at_once() -> None:
+    async def meet() -> None:
+        await asyncio.get_running_loop().run_in_executor(None, barrier.wait, 10)
+
+    barrier = threading.Barrier(3)
+    threads = [threading.Thread(target=run_sync, args=(meet,)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert not barrier.broken
+
+
+def test_what_is_raised_comes_out(spans: Spans) -> None:
+    async def fails() -> None:
+        raise LookupError("gone")
+
+    with pytest.raises(LookupError, match="gone"):
+        run_sync(fails)
+
+
+def test_a_cancelled_function_says_so() -> None:
+    async def cancelled() -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(concurrent.futures.CancelledError):
+        run_sync(cancelled)
+    assert trace.get_current_span() is trace.INVALID_SPAN

@@ -1,0 +1,95 @@
+"""Scores, feedback and events, and the ids that stand on all of them."""
+
+from typing import Any
+
+import pytest
+from opentelemetry import _logs, baggage, propagate
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+
+from otel_bridge.sdk import correlation, event, feedback, score, span
+from tests.sdk.conftest import Spans
+
+
+@pytest.fixture
+def logs(monkeypatch: pytest.MonkeyPatch) -> InMemoryLogRecordExporter:
+    exporter = InMemoryLogRecordExporter()
+    provider = LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
+    monkeypatch.setattr(_logs._internal, "_LOGGER_PROVIDER", provider)  # type: ignore[attr-defined]
+    return exporter
+
+
+def said(logs: InMemoryLogRecordExporter) -> list[tuple[str | None, dict[str, Any]]]:
+    return [
+        (found.log_record.event_name, dict(found.log_record.attributes or {})) for found in logs.get_finished_logs()
+    ]
+
+
+def test_a_score_is_an_evaluation_event_on_its_span(spans: Spans, logs: InMemoryLogRecordExporter) -> None:
+    with span("work") as work:
+        score("relevance", 0.9, comment="good")
+        score("tone", "friendly")
+
+    assert said(logs) == [
+        (
+            "gen_ai.evaluation.result",
+            {
+                "gen_ai.evaluation.name": "relevance",
+                "gen_ai.evaluation.score.value": 0.9,
+                "gen_ai.evaluation.explanation": "good",
+            },
+        ),
+        (
+            "gen_ai.evaluation.result",
+            {"gen_ai.evaluation.name": "tone", "gen_ai.evaluation.score.label": "friendly"},
+        ),
+    ]
+    assert {found.log_record.span_id for found in logs.get_finished_logs()} == {
+        work.otel.get_span_context().span_id,
+    }
+
+
+def test_another_process_scores_by_ids(spans: Spans, logs: InMemoryLogRecordExporter) -> None:
+    with span("work") as work:
+        header = f"00-{work.trace_id}-{work.span_id}-01"
+    feedback("up", comment="thanks", on=header, user="u1")
+    score("quality", 1, session="s1")
+
+    by_header, by_session = logs.get_finished_logs()
+    assert by_header.log_record.trace_id == work.otel.get_span_context().trace_id
+    assert by_header.log_record.span_id == work.otel.get_span_context().span_id
+    assert dict(by_header.log_record.attributes or {})["gen_ai.evaluation.score.value"] is True
+    assert not by_session.log_record.trace_id
+    assert dict(by_session.log_record.attributes or {})["session.id"] == "s1"
+
+
+def test_ids_stand_on_events_and_travel(spans: Spans, logs: InMemoryLogRecordExporter) -> None:
+    carrier: dict[str, str] = {}
+    with correlation({"budget.id": "b1"}, session="s1", user="u1", tags=["a"], workflow__id="w1"):
+        with correlation(tags=["b"], local=True, thread__id="t1"):
+            event("cache.hit", key="k")
+            propagate.inject(carrier)
+        assert baggage.get_baggage("session.id") == "s1"
+    assert baggage.get_all() == {}
+
+    assert said(logs) == [
+        (
+            "cache.hit",
+            {
+                "budget.id": "b1",
+                "session.id": "s1",
+                "user.id": "u1",
+                "workflow.id": "w1",
+                "thread.id": "t1",
+                "langfuse.trace.tags": ("a", "b"),
+                "key": "k",
+            },
+        )
+    ]
+    assert sorted(carrier["baggage"].split(",")) == [
+        "budget.id=b1",
+        "session.id=s1",
+        "user.id=u1",
+        "workflow.id=w1",
+    ]

@@ -1,0 +1,149 @@
+"""A program with `install()`, and one that knows nothing: everything that ended arrives, however it ends."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.sdk.sink import Sink, sink
+
+PROGRAM = """
+import asyncio, os, signal, sys, threading
+{first}
+from opentelemetry import trace
+tracer = trace.get_tracer("agent")
+for number in range(10):
+    tracer.start_span(f"ended {{number}}").end()
+still = tracer.start_span("open")
+print("ready", flush=True)
+{then}
+"""
+INSTALL = "import otel_bridge.sdk.installing as i; i.install(service='agent')"
+ENDED = [f"ended {number}" for number in range(10)]
+
+
+@pytest.fixture
+def arrived() -> Iterator[Sink]:
+    with sink() as found:
+        yield found
+
+
+def environment(url: str, **more: str) -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
+    patient = {"OTEL_BRIDGE_EXIT_SECONDS": "20"}  # this machine may be busy
+    return {**kept, **patient, "OTEL_EXPORTER_OTLP_ENDPOINT": url, **more}
+
+
+def run(then: str, url: str, first: str = INSTALL, **more: str) -> tuple[subprocess.CompletedProcess[str], float]:
+    began = time.monotonic()
+    program = PROGRAM.format(first=first, then=then)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment(url, **more), capture_output=True, text=True, timeout=60
+    )
+    return done, time.monotonic() - began
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("then", "code"),
+    [
+        ("", 0),
+        ("sys.exit(3)", 3),
+        ("raise RuntimeError('x')", 1),
+        ("os.kill(os.getpid(), signal.SIGINT)", None),
+        ("asyncio.run(asyncio.sleep(0))", 0),
+    ],
+    ids=["end", "exit", "exception", "SIGINT", "asyncio"],
+)
+def test_all_that_ended_arrives(arrived: Sink, then: str, code: int | None) -> None:
+    done, _ = run(then, arrived.url)
+    assert code is None or done.returncode == code
+    assert arrived.names == ENDED
+    assert arrived.resource["service.name"] == "agent"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("handler", ["", "signal.signal(15, lambda *_: print('theirs', flush=True) or sys.exit(7))"])
+def test_sigterm_sends_what_ended_and_ends_what_is_open(arrived: Sink, handler: str) -> None:
+    """And then does what it would have done without us."""
+    then = "os.kill(os.getpid(), signal.SIGTERM); threading.Event().wait()"
+    done, _ = run(then, arrived.url, first=f"import signal, sys; {handler or 'pass'}\n{INSTALL}")
+    assert done.returncode == (7 if handler else -signal.SIGTERM)
+    assert ("theirs" in done.stdout) is bool(handler)
+    assert arrived.names == [*ENDED, "open"]
+    [interrupted] = [span for span in arrived.spans if span.name == "open"]
+    assert interrupted.status.message == "interrupted: SIGTERM"
+
+
+@pytest.mark.slow
+def test_a_forked_child_and_its_parent_each_send_their_own(arrived: Sink) -> None:
+    then = """
+child = os.fork()
+tracer.start_span("child" if child == 0 else "parent").end()
+if child:
+    os.waitpid(child, 0)
+"""
+    run(then, arrived.url)
+    assert arrived.names == ["child", *ENDED, "parent"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("status", [None, 503, 401])
+def test_without_a_bridge_the_program_is_the_same(arrived: Sink, status: int | None) -> None:
+    """One line of warning, and the end comes at most two seconds later."""
+    arrived.status = status or 200
+    url = arrived.url if status else "http://127.0.0.1:9"
+    last = "import atexit, time; end = []; atexit.register(lambda: print(time.monotonic() - end[0]))"
+    done, _ = run(
+        "print('done'); end.append(time.monotonic())", url, first=f"{last}\n{INSTALL}", OTEL_BRIDGE_EXIT_SECONDS="2"
+    )
+    ready, said, exit_s = done.stdout.split()
+    assert (done.returncode, ready, said) == (0, "ready", "done")
+    assert "otel-bridge: " in done.stderr
+    assert len(done.stderr.splitlines()) <= 2, done.stderr
+    assert float(exit_s) < 2.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "off", [{"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none"}, {"OTEL_BRIDGE_ENABLED": "false"}]
+)
+def test_switched_off_it_sends_and_says_nothing(arrived: Sink, off: dict[str, str]) -> None:
+    done, _ = run("", arrived.url, **off)
+    assert (done.stdout, done.stderr) == ("ready\n", "")
+    assert arrived.spans == []
+
+
+@pytest.mark.slow
+def test_an_unchanged_program_is_instrumented(arrived: Sink) -> None:
+    program = PROGRAM.format(first="", then="still.end()")
+    instrument = str(Path(sys.executable).with_name("opentelemetry-instrument"))
+    done = subprocess.run(
+        [instrument, "--service_name", "agent", sys.executable, "-c", program],
+        env=environment(arrived.url),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ready\n", "")
+    assert arrived.names == [*ENDED, "open"]
+    assert arrived.resource["service.name"] == "agent"
+
+
+def test_importing_it_imports_nothing_of_the_server() -> None:
+    program = """
+import sys
+import otel_bridge.sdk
+heavy = {name.partition(".")[0] for name in sys.modules} & {
+    "grpc", "langfuse", "aiohttp", "apsw", "pydantic", "starlette", "typer", "rich", "requests", "google"}
+names = [name for name in sys.modules if name.startswith("otel_bridge.")]
+ours = sorted(name for name in names if not name.startswith("otel_bridge.sdk"))
+print(heavy, ours)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "set() []\n", done.stderr

@@ -1,0 +1,238 @@
+"""Blocks and functions under spans: whose child each is, and how each was left."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+from opentelemetry import trace
+from opentelemetry.trace import StatusCode
+
+from otel_bridge.sdk import span
+from tests.sdk.conftest import Main, Spans
+
+OUTCOME = "otel_bridge.outcome"
+
+
+def test_it_is_a_with_an_async_with_and_a_decorator(spans: Spans, run: Callable[[Main], Any]) -> None:
+    @span("decorated")
+    async def decorated() -> int:
+        return 7
+
+    @span
+    def named_itself() -> str:
+        return "x"
+
+    async def main() -> int:
+        async with span("outer"):
+            with span("inner"):
+                named_itself()
+                return await decorated()
+
+    assert run(main) == 7
+    assert spans.parent("inner") == "outer"
+    assert spans.parent("decorated") == "inner"
+    assert spans.parent(next(found.name for found in spans.all if found.name.endswith("named_itself"))) == "inner"
+    assert len(spans.traces()) == 1
+
+
+def test_attributes_are_a_mapping_and_take_anything(spans: Spans) -> None:
+    class Odd:
+        def __str__(self) -> str:
+            raise ValueError("no")
+
+    with span("work", {"given": 1, "nothing": None}) as work:
+        work.tags["found"] = 3
+        work.tags["nested"] = {"a": [1, Odd()]}
+        work.tags.update(more=True)
+        assert work.tags["found"] == 3
+        work.set_attribute("plain", "x")
+
+    attributes = dict(spans["work"].attributes or {})
+    nested = attributes.pop("nested")
+    assert attributes == {"given": 1, "found": 3, "more": True, "plain": "x"}
+    assert list(nested["a"]) == [1, "<test_attributes_are_a_mapping_and_take_anything.<locals>.Odd>"]  # type: ignore[index,call-overload]
+
+
+def test_concurrent_runs_have_their_own_spans(spans: Spans, run: Callable[[Main], Any]) -> None:
+    one = span("agent")  # also when all enter the same object
+    seen = []
+
+    async def agent() -> None:
+        async with one as mine:
+            await anyio.lowlevel.checkpoint()
+            seen.append(trace.get_current_span() is mine.otel)
+            await anyio.lowlevel.checkpoint()
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(agent)
+
+    run(main)
+    assert seen == [True] * 3
+    assert len(spans.all) == len(spans.traces()) == 3
+
+
+def test_an_exception_is_told_and_goes_on(spans: Spans) -> None:
+    with pytest.raises(KeyError), span("fails"):
+        raise KeyError("x")
+
+    status = spans["fails"].status
+    assert (status.status_code, status.description) == (StatusCode.ERROR, "KeyError: 'x'")
+    assert [event.name for event in spans["fails"].events] == ["exception"]
+
+
+async def test_a_cancelled_task_says_so(spans: Spans) -> None:
+    started = asyncio.Event()
+
+    async def work() -> None:
+        async with span("outer"), span("inner"):
+            started.set()
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(work())
+    await started.wait()
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+    for name in ("inner", "outer"):
+        assert spans[name].status.status_code == StatusCode.ERROR
+        assert (spans[name].attributes or {})[OUTCOME] == "cancelled"
+
+
+def test_a_cancel_scope_says_so(spans: Spans, run: Callable[[Main], Any]) -> None:
+    async def main() -> None:
+        with anyio.CancelScope() as scope:
+            async with span("work"):
+                scope.cancel()
+                await anyio.sleep(60)
+
+    run(main)
+    assert (spans["work"].attributes or {})[OUTCOME] == "cancelled"
+    assert spans["work"].status.description.startswith("cancelled")  # type: ignore[union-attr]
+
+
+async def test_a_timeout_is_told_where_it_struck_and_where_it_came_out(spans: Spans) -> None:
+    async def call() -> None:
+        async with span("outer"), asyncio.timeout(0), span("llm_call"):
+            await asyncio.sleep(60)
+
+    with pytest.raises(TimeoutError):
+        await call()
+
+    assert (spans["llm_call"].attributes or {})[OUTCOME] == "cancelled"
+    assert (spans["outer"].attributes or {})[OUTCOME] == "timeout"
+    assert spans["outer"].status.description == "TimeoutError"
+
+
+async def test_a_group_tells_its_leaves(spans: Spans) -> None:
+    async def crash() -> None:
+        async with span("tool"):
+            raise RuntimeError("tool crashed")
+
+    async def sibling() -> None:
+        async with span("sibling"):
+            await asyncio.sleep(60)
+
+    async def both() -> None:
+        async with span("parent"), asyncio.TaskGroup() as group:
+            group.create_task(sibling())
+            group.create_task(crash())
+
+    with pytest.raises(ExceptionGroup):
+        await both()
+
+    assert spans["parent"].status.description == "RuntimeError: tool crashed"
+    assert [(event.attributes or {})["exception.type"] for event in spans["parent"].events] == ["RuntimeError"]
+    assert (spans["sibling"].attributes or {})[OUTCOME] == "cancelled"
+    assert spans.parent("tool") == spans.parent("sibling") == "parent"
+
+
+@pytest.mark.parametrize("code", [None, 0])
+def test_a_good_exit_is_no_failure(spans: Spans, code: int | None) -> None:
+    with pytest.raises(SystemExit), span("main"):
+        raise SystemExit(code)
+
+    assert spans["main"].status.status_code == StatusCode.UNSET
+
+
+def test_a_generator_that_is_closed_was_abandoned(spans: Spans) -> None:
+    def numbers() -> Iterator[int]:
+        with span("raw"):
+            yield 1
+            yield 2
+
+    given = numbers()
+    next(given)
+    given.close()  # type: ignore[attr-defined]
+    with span("after"):
+        pass
+
+    assert (spans["raw"].attributes or {})[OUTCOME] == "abandoned"
+    assert spans.parent("after") is None
+
+
+def test_blocks_left_out_of_turn_leave_nobody_behind(spans: Spans) -> None:
+    first, second = span("first"), span("second")
+    with span("around"):
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        second.__exit__(None, None, None)
+        with span("after"):
+            pass
+
+    assert spans.parent("after") == "around"
+
+
+def test_a_parent_can_be_named(spans: Spans) -> None:
+    with span("elsewhere") as elsewhere:
+        pass
+    with span("elsewhere again") as open_one, span("by span", parent=open_one):
+        pass
+    with span("by header", parent=f"00-{elsewhere.trace_id}-{elsewhere.span_id}-01"):
+        pass
+    with span("by trace", parent=elsewhere.trace_id):
+        pass
+    with span("by nonsense", parent="nonsense"):
+        pass
+
+    assert spans.parent("by span") == "elsewhere again"
+    assert spans.parent("by header") == "elsewhere"
+    assert spans["by trace"].context.trace_id == spans["elsewhere"].context.trace_id  # type: ignore[union-attr]
+    assert spans["by nonsense"].parent is None
+
+
+async def test_what_outlives_its_parent_is_linked_to_it(spans: Spans) -> None:
+    async def background() -> None:
+        await ended.wait()
+        async with span("background"):
+            pass
+
+    ended = asyncio.Event()
+    async with span("request") as request:
+        task = asyncio.create_task(background())
+    ended.set()
+    await task
+
+    found = spans["background"]
+    assert found.parent is None
+    assert [link.context.span_id for link in found.links] == [request.otel.get_span_context().span_id]
+    assert (found.attributes or {})["otel_bridge.parent_ended"] is True
+
+
+async def test_without_a_provider_nothing_is_recorded_and_everything_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", trace.NoOpTracerProvider())
+
+    @span
+    async def decorated() -> int:
+        async with span("block") as block:
+            block.tags["x"] = 1
+            return 7
+
+    assert await decorated() == 7

@@ -1,0 +1,94 @@
+"""A request goes on in its sender's trace, and says which that is; through a real server and a real client."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+import uvicorn
+from opentelemetry import baggage, trace
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from otel_bridge.sdk import correlation, span, stream
+from otel_bridge.sdk.context import ContextProcessor
+from otel_bridge.sdk.web import TraceMiddleware, outgoing
+from tests.sdk.conftest import Spans
+
+
+async def ids(_request: Request) -> Response:
+    async with span("work"):
+        return JSONResponse({"session": baggage.get_baggage("session.id")})
+
+
+async def broken(_request: Request) -> Response:
+    return JSONResponse({}, status_code=503)
+
+
+async def events(_request: Request) -> Response:
+    async def words() -> AsyncIterator[str]:
+        for word in ("data: a\n\n", "data: b\n\n"):
+            await asyncio.sleep(0)
+            yield word
+
+    return StreamingResponse(stream(words(), "llm_stream"), media_type="text/event-stream")
+
+
+@pytest.fixture
+async def url(spans: Spans) -> AsyncIterator[str]:
+    spans.provider.add_span_processor(ContextProcessor())
+    routes = [Route("/ids", ids), Route("/broken", broken), Route("/events", events)]
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        config = uvicorn.Config(TraceMiddleware(Starlette(routes=routes)), log_config=None, lifespan="off")
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve([listening]), context=None)
+        while not server.started:  # noqa: ASYNC110 - it has no event for that
+            await asyncio.sleep(0.01)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        server.should_exit = True
+        await serving
+
+
+async def test_client_and_server_are_one_trace_with_the_same_ids(url: str, spans: Spans) -> None:
+    async with aiohttp.ClientSession() as client, span("client") as mine, correlation(session="s1", user="u1"):
+        answer = await client.get(f"{url}/ids", headers=outgoing())
+        assert await answer.json() == {"session": "s1"}
+        assert answer.headers["x-trace-id"] == mine.trace_id
+        version, trace_id, span_id, flags = answer.headers["traceresponse"].split("-")
+
+    assert (version, trace_id) == ("00", mine.trace_id)
+    assert int(flags, 16) & trace.TraceFlags.SAMPLED
+    served = spans["GET /ids"]
+    assert span_id == trace.format_span_id(served.context.span_id)  # type: ignore[union-attr]
+    assert spans.parent("GET /ids") == "client"
+    assert spans.parent("work") == "GET /ids"
+    for name in ("GET /ids", "work"):
+        attributes = spans[name].attributes or {}
+        assert (attributes["session.id"], attributes["user.id"]) == ("s1", "u1")
+    assert (served.attributes or {})["http.response.status_code"] == 200
+
+
+async def test_plain_headers_name_session_and_user(url: str, spans: Spans) -> None:
+    async with aiohttp.ClientSession(headers={"X-Session-Id": "s2", "X-User-Id": "u2"}) as client:
+        async with client.get(f"{url}/ids") as answer:
+            await answer.read()
+        async with client.get(f"{url}/broken") as answer:
+            await answer.read()
+
+    assert (spans["work"].attributes or {})["session.id"] == "s2"
+    assert spans["GET /broken"].status.description == "HTTP 503"
+    assert len(spans.traces()) == 2
+
+
+async def test_a_stream_of_events_is_one_child_and_says_its_trace_first(url: str, spans: Spans) -> None:
+    async with aiohttp.ClientSession() as client, client.get(f"{url}/events") as answer:
+        trace_id = answer.headers["x-trace-id"]
+        assert await answer.text() == "data: a\n\ndata: b\n\n"
+
+    assert trace.format_trace_id(spans["llm_stream"].context.trace_id) == trace_id  # type: ignore[union-attr]
+    assert spans.parent("llm_stream") == "GET /events"
+    assert (spans["llm_stream"].attributes or {})["otel_bridge.stream.chunks"] == 2
