@@ -41,6 +41,7 @@ class BatchSpanProcessor(SpanProcessor):
     ) -> None:
         self._sender: Sender[ReadableSpan] = Sender(
             "spans",
+            _where(exporter),
             lambda spans: exporter.export(spans) is SpanExportResult.SUCCESS,
             exporter.shutdown,
             prepare=getattr(exporter, "prepare", None),
@@ -88,6 +89,7 @@ class BatchLogRecordProcessor(LogRecordProcessor):
     ) -> None:
         self._sender: Sender[ReadableLogRecord] = Sender(
             "log records",
+            _where(exporter),
             lambda records: exporter.export(records) is LogRecordExportResult.SUCCESS,
             exporter.shutdown,
             prepare=getattr(exporter, "prepare", None),
@@ -125,6 +127,12 @@ class BatchLogRecordProcessor(LogRecordProcessor):
     def shutdown(self) -> None:
         """Send what waits, for `exit_s` at most; the rest is counted as dropped (`exit`)."""
         self._sender.shutdown()
+
+
+def _where(exporter: object) -> str | None:
+    """The address that an exporter of OpenTelemetry's sends to, as far as it lets on."""
+    found = getattr(exporter, "where", None) or getattr(exporter, "_endpoint", None)
+    return found if isinstance(found, str) else None
 
 
 def _environ(name: str, default: float) -> float:

@@ -130,6 +130,7 @@ class _Spans(SpanExporter):
     """OpenTelemetry's exporter, imported on the thread that sends: that takes a good part of a second."""
 
     def __init__(self, url: str | None) -> None:
+        self.where = url or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
         self._url = url
         self._made: SpanExporter | None = None
 
@@ -151,6 +152,7 @@ class _Logs(LogRecordExporter):
     """The same for log records."""
 
     def __init__(self, url: str | None) -> None:
+        self.where = url or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
         self._url = url
         self._made: LogRecordExporter | None = None
 

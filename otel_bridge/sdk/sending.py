@@ -26,9 +26,13 @@ log = logging.getLogger("otel_bridge.sdk")
 T = TypeVar("T")
 
 EXIT_S = 2.0
+FORK_WAITS_S = 1.0  # where a destination does not answer the first request
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.5, 30.0
 WARN_EVERY_S = 60.0
 MAX_QUEUE_BYTES = 64 << 20
+
+
+_told: dict[str, float] = {}  # about what → monotonic: not again before; of the whole process, as it has one log
 
 
 class _Ticket:
@@ -43,7 +47,8 @@ class _Ticket:
 class Sender(Generic[T]):
     """Sends items by a function that says whether they were taken; it may take its time, and raise.
 
-    what: their name in messages. prepare: called on the thread when it starts. close: called last.
+    what: their name in messages; where: that of the destination.
+    prepare: called on the thread when it starts; close: called last.
 
     max_queue_bytes: of what waits or is being sent, about; max_queue: the same in items.
     delay_s: how long an item waits for others. max_batch: items in one call. exit_s: the most that shutdown takes.
@@ -53,6 +58,7 @@ class Sender(Generic[T]):
     def __init__(
         self,
         what: str,
+        where: str | None,
         send: Callable[[Sequence[T]], bool],
         close: Callable[[], None],
         *,
@@ -65,6 +71,7 @@ class Sender(Generic[T]):
     ) -> None:
         self.dropped: Counter[str] = Counter()
         self._what = what
+        self._where = f" to {where}" if where else ""
         self._send = send
         self._close = close
         self._open = prepare or _nothing
@@ -73,13 +80,13 @@ class Sender(Generic[T]):
         self._delay_s = delay_s
         self._max_batch = max_batch
         self._exit_s = exit_s
-        self._warned: dict[str, float] = {}
         self.begin()
         _forking(self)
 
     def begin(self) -> None:
         """With nothing waiting and no thread: at the start, and in a forked child, whose parent sends what waits."""
-        self._preparing = threading.Lock()  # no fork meanwhile: imports that a fork cuts off never end in the child
+        # No fork while these are held: imports that a fork cuts off never end in the child.
+        self._preparing, self._trying_first = threading.Lock(), threading.Lock()
         self._changed = threading.Condition()  # re-entrant: a signal's handler may come while it is held
         self._plain: deque[tuple[int, T]] = deque()
         self._precious: deque[tuple[int, T]] = deque()
@@ -89,6 +96,7 @@ class Sender(Generic[T]):
         self._not_before_s = 0.0  # monotonic: while a destination does not answer
         self._tries = 0
         self._tickets: list[_Ticket] = []
+        self._tried = False
         self._thread: threading.Thread | None = None
         self._closed = False
         self._over = False
@@ -180,12 +188,13 @@ class Sender(Generic[T]):
     def _drop(self, reason: str, items: int) -> None:
         self.dropped[reason] += items
         self._lost += items
-        self._warn(reason, f"{items} {self._what} dropped ({reason}); {self.dropped.total()} in all")
+        about = "unsent" if reason == "exit" else reason
+        self._warn(about, f"{items} {self._what} dropped ({reason}); {self.dropped.total()} in all")
 
     def _warn(self, about: str, said: str) -> None:
         now_s = time.monotonic()
-        if now_s >= self._warned.get(about, 0.0):
-            self._warned[about] = now_s + WARN_EVERY_S
+        if now_s >= _told.get(about, 0.0):
+            _told[about] = now_s + WARN_EVERY_S
             log.warning("otel-bridge: %s", said)
 
     def _settle(self, *, refused: bool = False) -> None:
@@ -243,7 +252,9 @@ class Sender(Generic[T]):
                 precious = not self._plain
                 queue = self._precious if precious else self._plain
                 batch = [queue.popleft() for _ in range(min(len(queue), self._max_batch))]
-            self._try(batch, precious=precious)
+            with contextlib.nullcontext() if self._tried else self._trying_first:  # exporters import then, too
+                self._try(batch, precious=precious)
+            self._tried = True
 
     def _try(self, batch: list[tuple[int, T]], *, precious: bool) -> None:
         try:
@@ -266,7 +277,11 @@ class Sender(Generic[T]):
                 self._not_before_s = time.monotonic() + random.uniform(backoff_s / 2, backoff_s)  # noqa: S311 - spreads
                 (self._precious if precious else self._plain).extendleft(reversed(batch))
                 self._make_room()
-                self._warn("unsent", f"{self._what} can not be sent, and wait: {why}")
+                self._warn(
+                    "unsent",
+                    f"nothing can be sent{self._where}: {why}; what waits at the end is dropped. Is a bridge there?"
+                    " `otel-bridge` starts one, OTEL_EXPORTER_OTLP_ENDPOINT names another",
+                )
             self._settle(refused=not sent)
             if not sent and self._closed:
                 self._over = True
@@ -276,14 +291,19 @@ class Sender(Generic[T]):
 def _forking(sender: Sender[Any]) -> None:
     """Have it ready for forks, as long as it is there."""
     there = weakref.ref(sender)
+    held: list[threading.Lock] = []
 
     def before() -> None:
-        if (found := there()) is not None:
-            found._preparing.acquire()  # noqa: SLF001 - its own
+        held.clear()
+        if (found := there()) is None:
+            return
+        for lock, timeout_s in ((found._preparing, -1), (found._trying_first, FORK_WAITS_S)):  # noqa: SLF001 - its own
+            if lock.acquire(timeout=timeout_s):
+                held.append(lock)
 
     def in_parent() -> None:
-        if (found := there()) is not None:
-            found._preparing.release()  # noqa: SLF001
+        while held:
+            held.pop().release()
 
     def in_child() -> None:
         if (found := there()) is not None:

@@ -11,6 +11,8 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from otel_bridge.sdk import sending
+
 
 class Spans:
     """What was recorded, by name."""
@@ -48,6 +50,12 @@ def spans(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> 
         yield made
     assert "Failed to detach context" not in caplog.text
     assert "ended span" not in caplog.text
+
+
+@pytest.fixture(autouse=True)
+def nothing_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Warnings that are given once a minute are given to each test."""
+    monkeypatch.setattr(sending, "_told", {})
 
 
 Main = Callable[[], Coroutine[Any, Any, Any]]
