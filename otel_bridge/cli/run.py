@@ -3,6 +3,7 @@
 It stands in the program's way, so nothing heavy is imported before the program has started.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from otel_bridge.errors import BridgeError, UnreachableError, UsageError
 SITE = Path(__file__).parents[1] / "sdk" / "site"
 START_S = 20.0
 SEEN_S, SETTLED_S, LOOK_EVERY_S = 3.0, 12.0, 0.2
-USAGE = "otel-bridge run [--config FILE] -- COMMAND [ARGUMENT …]"
+USAGE = "otel-bridge run [--config FILE] [--json] -- COMMAND [ARGUMENT …]"
 
 
 def main(words: list[str]) -> int:
@@ -38,7 +39,7 @@ def run(words: list[str]) -> int:
     Raises:
         UsageError: there is none. UnreachableError: the bridge can not be started, or has no OTLP/HTTP receiver.
     """
-    config, command = _parse(words)
+    config, as_json, command = _parse(words)
     data_dir = place(config).data_dir
     runs_already = find(data_dir) is not None
     with _bridge(data_dir, config) as bridge:
@@ -48,7 +49,8 @@ def run(words: list[str]) -> int:
         began = datetime.now(UTC)
         code = _run(command, environment(os.environ, otlp))
         if viewer := bridge.address("viewer"):
-            _say(f"otel-bridge: {_seen(viewer, began, whole=not runs_already)}")
+            seen = _seen(viewer, began, whole=not runs_already)
+            _say(json.dumps(seen) if as_json else f"otel-bridge: {_told(seen)}")
     return code
 
 
@@ -71,19 +73,21 @@ def environment(given: Mapping[str, str], otlp: str) -> dict[str, str]:
     return {**wanted, **given, "PYTHONPATH": path}
 
 
-def _parse(words: list[str]) -> tuple[Path | None, list[str]]:
+def _parse(words: list[str]) -> tuple[Path | None, bool, list[str]]:
     ours, command = [], words
     if "--" in words:
         at = words.index("--")
         ours, command = words[:at], words[at + 1 :]
     named = os.environ.get("OTEL_BRIDGE_CONFIG")
+    as_json = "--json" in ours
+    ours = [word for word in ours if word != "--json"]
     if len(ours) == 2 and ours[0] in ("--config", "-c"):
         named = ours[1]
     elif ours:
         raise UsageError(f"{' '.join(ours)} is not understood: {USAGE}")
     if not command or command[0].startswith("-"):
         raise UsageError(f"no command to run: {USAGE}")
-    return (Path(named) if named else None), command
+    return (Path(named) if named else None), as_json, command
 
 
 @contextmanager
@@ -131,8 +135,8 @@ def _run(command: list[str], variables: Mapping[str, str]) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _seen(viewer: str, began: datetime, *, whole: bool) -> str:
-    """What has come since; the last batch is on its way when the program ends.
+def _seen(viewer: str, began: datetime, *, whole: bool) -> dict[str, Any]:
+    """What has come since, in sums; the last batch is on its way when the program ends.
 
     whole: wait until traces have settled: a bridge that ends with the program would not see them whole any more.
     """
@@ -149,18 +153,27 @@ def _seen(viewer: str, began: datetime, *, whole: bool) -> str:
             time.sleep(LOOK_EVERY_S)
             traces = load_traces(viewer, f"start:>{since}", limit=200)["traces"]
     except BridgeError as error:
-        return str(error)
-    if not traces:
+        return {"error": str(error)}
+    sums = {
+        "spans": sum(found["observationCount"] for found in traces),
+        "tokens": sum(found["totalTokens"] or 0 for found in traces),
+        "cost": sum(found["totalCost"] or 0 for found in traces),
+        "errors": sum(found["errorCount"] for found in traces),
+    }
+    return {"traces": [found["id"] for found in traces], **sums}
+
+
+def _told(seen: dict[str, Any]) -> str:
+    """What was seen, in a line."""
+    if "error" in seen:
+        return str(seen["error"])
+    if not seen["traces"]:
         return "no spans came; is the program instrumented? opentelemetry-bootstrap -a requirements says what it lacks"
-    spans = sum(found["observationCount"] for found in traces)
-    tokens = sum(found["totalTokens"] or 0 for found in traces)
-    cost = sum(found["totalCost"] or 0 for found in traces)
-    errors = sum(found["errorCount"] for found in traces)
-    told = [_count(len(traces), "trace"), _count(spans, "span")]
-    told += (
-        [f"{tokens} tokens"] * bool(tokens) + [f"${cost:.2g}"] * bool(cost) + [_count(errors, "error")] * bool(errors)
-    )
-    return f"{' · '.join(told)} · otel-bridge trace {traces[0]['id'][:8]}"
+    told = [_count(len(seen["traces"]), "trace"), _count(seen["spans"], "span")]
+    told += [f"{seen['tokens']} tokens"] if seen["tokens"] else []
+    told += [f"${seen['cost']:.2g}"] if seen["cost"] else []
+    told += [_count(seen["errors"], "error")] if seen["errors"] else []
+    return f"{' · '.join(told)} · otel-bridge trace {seen['traces'][0][:8]}"
 
 
 def _count(number: int, what: str) -> str:

@@ -1,5 +1,6 @@
 """`otel-bridge run -- CMD`: any program, instrumented, and a line of what was seen."""
 
+import json
 import os
 import signal
 import subprocess
@@ -41,6 +42,13 @@ def test_an_unchanged_program_is_seen(tmp_path: Path) -> None:
     [line] = done.stderr.splitlines()
     assert line.startswith("otel-bridge: 1 trace · 1 span · 7 tokens · $")
     assert " · otel-bridge trace " in line
+
+
+@pytest.mark.slow
+def test_what_was_seen_is_told_to_programs_too(tmp_path: Path) -> None:
+    done = run(tmp_path, "--json", "--", sys.executable, "-c", PROGRAM)
+    seen = json.loads(done.stderr)
+    assert (len(seen["traces"]), seen["spans"], seen["tokens"], seen["errors"]) == (1, 1, 7, 0)
 
 
 @pytest.mark.slow
