@@ -36,6 +36,7 @@ class Line:
     """The account of one exporter, tenant and signal, in items.
 
     reasons: `filtered:metrics` → how many, for outcomes that have a reason.
+    replayed: what became of items that were sent again; they are in none of the others.
     """
 
     account: Account
@@ -43,6 +44,7 @@ class Line:
     outcomes: dict[Outcome, int]
     reasons: dict[str, int]
     waiting: int
+    replayed: dict[Outcome, int]
 
     @property
     def missing(self) -> int:
@@ -73,6 +75,7 @@ class Audit:
                     "waiting": line.waiting,
                     "missing": line.missing,
                     "reasons": line.reasons,
+                    "replayed": line.replayed,
                 }
                 for line in self.lines
             ],
@@ -94,7 +97,7 @@ def audit(data_dir: Path, gather: Gather | None = None) -> Audit:
         connection = open_reading(data_dir / STATE_FILE, VERSION)
         try:
             with connection:
-                facts = _Facts(connection)
+                facts = Facts(connection)
         finally:
             connection.close()
         found = _count(facts, read_segments(data_dir / JOURNAL_DIR), gather)
@@ -103,7 +106,7 @@ def audit(data_dir: Path, gather: Gather | None = None) -> Audit:
     return found
 
 
-class _Facts:
+class Facts:
     """What the state says, read in one transaction."""
 
     def __init__(self, connection: "apsw.Connection") -> None:
@@ -127,6 +130,12 @@ class _Facts:
             (Account(pipeline, exporter, tenant, Signal(signal)), Outcome(outcome), reason, items)
             for pipeline, exporter, tenant, signal, outcome, reason, items in connection.execute("SELECT * FROM ledger")
         ]
+        self.replayed = [
+            (Account(pipeline, exporter, tenant, Signal(signal)), Outcome(outcome), items)
+            for pipeline, exporter, tenant, signal, outcome, items in connection.execute(
+                "SELECT pipeline, exporter, tenant, signal, outcome, sum(items) FROM replayed GROUP BY 1, 2, 3, 4, 5"
+            )
+        ]
         self.parts = [
             (id_, pipeline, tenant, key, orjson.loads(shares))
             for id_, pipeline, tenant, key, shares in connection.execute(
@@ -134,8 +143,20 @@ class _Facts:
             )
         ]
 
+    def part_of(self, pipeline: str, tenant: str, key: str, seq: int) -> int | None:
+        """The part that holds what an entry has of a trace, if one is still kept."""
+        part_id: int
+        for part_id, of, whose, called, shares in self.parts:
+            if (of, whose, called) == (pipeline, tenant, key) and any(share[0] == seq for share in shares):
+                return part_id
+        return None
 
-def _count(facts: _Facts, journal: Reader, gather: Gather) -> Audit:
+    def outcome(self, account: Account, outcome: Outcome) -> int:
+        """How many items of an account have come to this."""
+        return sum(items for of, what, _, items in self.ledger if (of, what) == (account, outcome))
+
+
+def _count(facts: Facts, journal: Reader, gather: Gather) -> Audit:
     waiting: Counter[Account] = Counter()
     for (pipeline, exporter), known in facts.exporters.items():
         if known.settled:
@@ -148,6 +169,9 @@ def _count(facts: _Facts, journal: Reader, gather: Gather) -> Audit:
         outcomes[account][outcome] += items
         if reason:
             reasons[account][f"{outcome}:{reason}"] += items
+    replayed: dict[Account, dict[Outcome, int]] = defaultdict(dict)
+    for account, outcome, items in facts.replayed:
+        replayed[account][outcome] = items
     _, appended = journal.accepted()
     accepted = accounts(facts.exporters, facts.base, appended)
     return Audit(
@@ -158,6 +182,7 @@ def _count(facts: _Facts, journal: Reader, gather: Gather) -> Audit:
                 dict(outcomes[account]),
                 dict(reasons[account]),
                 waiting[account],
+                replayed[account],
             )
             for account in sorted(accepted.keys() | outcomes.keys() | waiting.keys())
         )
@@ -165,7 +190,7 @@ def _count(facts: _Facts, journal: Reader, gather: Gather) -> Audit:
 
 
 def _waiting_batches(
-    facts: _Facts, journal: Reader, pipeline: str, exporter: str, known: Registered
+    facts: Facts, journal: Reader, pipeline: str, exporter: str, known: Registered
 ) -> Counter[Account]:
     waiting: Counter[Account] = Counter()
     for entry in _entries(journal, pipeline, known):
@@ -176,7 +201,7 @@ def _waiting_batches(
 
 
 def _waiting_settled(
-    facts: _Facts, journal: Reader, gather: Gather, pipeline: str, exporter: str, known: Registered
+    facts: Facts, journal: Reader, gather: Gather, pipeline: str, exporter: str, known: Registered
 ) -> Counter[Account]:
     waiting: Counter[Account] = Counter()
     recorded: set[tuple[str, str, int]] = set()

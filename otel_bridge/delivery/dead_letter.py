@@ -1,26 +1,41 @@
-"""Items that a destination will never take, set aside with what it said; they can be looked at and tried again."""
+"""Items that a destination will never take, set aside with what it said; they can be looked at and tried again.
+
+A letter's id is derived from its content, which shows what has been damaged since.
+"""
 
 import hashlib
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import astuple, dataclass
+import os
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, suppress
+from dataclasses import astuple, dataclass, field, replace
+from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import orjson
+
+from otel_bridge import otlp_json
 from otel_bridge.batch import Batch, Signal
-from otel_bridge.delivery.piece import Piece
-from otel_bridge.journal.database import Database, open_database
+from otel_bridge.delivery.piece import Piece, count
+from otel_bridge.errors import UsageError
+from otel_bridge.journal.database import Database, open_database, open_reading
 from otel_bridge.model import Translation
-from otel_bridge.telemetry import Counters
+from otel_bridge.telemetry import Counters, logger
 
 if TYPE_CHECKING:
     import apsw
     from pydantic import TypeAdapter
 
-VERSION = 1
+VERSION = 2
 ANSWER_CHARS = 2048
 TRANSLATION = "translation"
+SQLITE_MAGIC = b"SQLite format 3\0"
+MOST_LISTED = 200
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True, frozen=True)
@@ -28,8 +43,9 @@ class DeadLetter:
     """An item that was set aside.
 
     kind: `traces`, `logs`, `metrics`: content is an OTLP request; `translation`: content is JSON.
-    reason: a word, as `refused` or `too_large`; answer: what the destination said, hostile like all content.
+    reason: a word, as `refused` or `too_large`; answer: what the destination said last, hostile like all content.
     at_ns: when, nanoseconds since 1970.
+    items: how many the ledger counts as dead-lettered for it: 0 where it was set aside when it was sent again.
     """
 
     id: str
@@ -40,6 +56,7 @@ class DeadLetter:
     reason: str
     answer: str
     at_ns: int
+    items: int
     content: bytes
 
     @classmethod
@@ -49,9 +66,8 @@ class DeadLetter:
             kind, content = str(piece.signal), piece.wire
         else:
             kind, content = TRANSLATION, _translations().dump_json(piece)
-        owner = f"{pipeline}\0{exporter}\0{piece.tenant}\0{kind}\0".encode()
         return cls(
-            id=hashlib.sha256(owner + content).hexdigest()[:16],
+            id=_id(pipeline, exporter, piece.tenant, kind, content),
             pipeline=pipeline,
             exporter=exporter,
             tenant=piece.tenant,
@@ -59,8 +75,19 @@ class DeadLetter:
             reason=reason,
             answer=answer[:ANSWER_CHARS],
             at_ns=at_ns,
+            items=count(piece),
             content=content,
         )
+
+    @property
+    def intact(self) -> bool:
+        """Whether its content is what was set aside."""
+        return self.id == _id(self.pipeline, self.exporter, self.tenant, self.kind, self.content)
+
+    @property
+    def signal(self) -> Signal:
+        """The signal that its items are counted under; what was translated counts as spans."""
+        return Signal.TRACES if self.kind == TRANSLATION else Signal(self.kind)
 
     def piece(self) -> Piece:
         """What was set aside, to hand it to its exporter again."""
@@ -68,46 +95,174 @@ class DeadLetter:
             return _translations().validate_json(self.content)
         return Batch.from_wire(Signal(self.kind), self.content, tenant=self.tenant)
 
+    def to_dict(self, *, content: bool = False) -> dict[str, Any]:
+        """As plain JSON, with what was set aside if asked for."""
+        said: dict[str, Any] = {
+            "id": self.id,
+            "at": iso(self.at_ns),
+            "pipeline": self.pipeline,
+            "exporter": self.exporter,
+            "tenant": self.tenant,
+            "kind": self.kind,
+            "reason": self.reason,
+            "answer": self.answer,
+            "items": self.items,
+            "bytes": len(self.content),
+            "damaged": not self.intact,
+        }
+        if content:
+            said["content"] = self._plain() if self.intact else None
+        return said
+
+    def _plain(self) -> Any:
+        """Its content as JSON; nothing of a translation that says nothing."""
+        if self.kind == TRANSLATION:
+            return _without_nothing(orjson.loads(self.content))
+        return orjson.loads(otlp_json.dump(Batch.from_wire(Signal(self.kind), self.content).request))
+
+
+@dataclass(slots=True, frozen=True)
+class Chosen:
+    """Which letters: those of an exporter, of a tenant, with a reason; None for all."""
+
+    exporter: str | None = None
+    tenant: str | None = None
+    reason: str | None = None
+
+    def has(self, letter: DeadLetter) -> bool:
+        """Whether a letter is one of them; an exporter that takes both kinds is one."""
+        return (
+            self.exporter in (None, letter.exporter, letter.exporter.removesuffix(".settled"))
+            and self.tenant in (None, letter.tenant)
+            and self.reason in (None, letter.reason)
+        )
+
+
+@dataclass(slots=True)
+class Page:
+    """Letters, the newest first.
+
+    unreadable: how many rows of the file can not be read at all.
+    cursor: to be given for the next page; None on the last.
+    """
+
+    letters: list[dict[str, Any]] = field(default_factory=list)
+    unreadable: int = 0
+    cursor: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON."""
+        return {"letters": self.letters, "unreadable": self.unreadable, "nextCursor": self.cursor}
+
 
 class DeadLetters:
     """The letters of a bridge, capped by bytes and age; made by `open_dead_letters`."""
 
-    def __init__(self, database: Database, counters: Counters, max_bytes: int, max_age_s: float) -> None:
+    def __init__(
+        self,
+        path: Path,
+        database: Database,
+        counters: Counters,
+        max_bytes: int,
+        max_age_s: float,
+        accounted: bool = True,
+    ) -> None:
+        self._path = path
         self._database = database
         self._counters = counters
         self._max_bytes = max_bytes
         self._max_age_ns = int(max_age_s * 1e9)
+        self._accounted = accounted
+
+    def unaccounted(self) -> "DeadLetters":
+        """The same file, for letters whose items the ledger has counted before."""
+        return DeadLetters(self._path, self._database, self._counters, self._max_bytes, self._max_age_ns / 1e9, False)
 
     async def add(self, letter: DeadLetter) -> None:
         """Keep a letter, on disk when this returns; the oldest go where there are too many (counted)."""
-        await self._database.run(lambda connection: self._add(connection, letter))
+        if not self._accounted:
+            letter = replace(letter, items=0)
+        await self._change(lambda connection: self._add(connection, letter))
 
-    async def list(self, *, exporter: str | None = None, limit: int = 100) -> Sequence[DeadLetter]:
-        """The newest letters first."""
-        rows = "SELECT * FROM letter WHERE ?1 IS NULL OR exporter = ?1 ORDER BY at_ns DESC, rowid DESC LIMIT ?2"
+    async def page(self, chosen: Chosen, limit: int, cursor: str | None = None) -> Page:
+        """Some letters, the newest first.
+
+        Raises:
+            UsageError: `limit` or `cursor` can not be used.
+        """
+        return await self._database.run(lambda connection: page_of(connection, chosen, limit, cursor))
+
+    async def list(self, *, exporter: str | None = None) -> Sequence[DeadLetter]:
+        """The letters that can be read, the newest first, with what they hold."""
+        chosen = Chosen(exporter)
         return await self._database.run(
-            lambda connection: [DeadLetter(*row) for row in connection.execute(rows, (exporter, limit))]
+            lambda connection: [letter for letter in letters_in(connection) if letter and chosen.has(letter)]
         )
 
     async def show(self, letter_id: str) -> DeadLetter | None:
         """A letter by its id."""
-        found = await self._database.run(
-            lambda connection: list(connection.execute("SELECT * FROM letter WHERE id = ?", (letter_id,)))
-        )
-        return DeadLetter(*found[0]) if found else None
+        return await self._database.run(lambda connection: letter_of(connection, letter_id))
 
-    async def drop(self, letter_id: str) -> bool:
-        """Give a letter up; whether there was one."""
-        gone = await self._database.run(
-            lambda connection: list(connection.execute("DELETE FROM letter WHERE id = ? RETURNING 1", (letter_id,)))
+    async def drop(self, letter_id: str, at_ns: int | None = None) -> bool:
+        """Give a letter up (where it was set aside at this time, if that is said); whether there was one."""
+        gone = await self._change(
+            lambda connection: list(
+                connection.execute(
+                    "DELETE FROM letter WHERE id = ?1 AND (?2 IS NULL OR at_ns = ?2) RETURNING 1", (letter_id, at_ns)
+                )
+            )
         )
         return bool(gone)
+
+    async def answered(self, letter_id: str, reason: str, answer: str) -> None:
+        """The destination has refused a letter once more, with this answer."""
+        await self._change(
+            lambda connection: connection.execute(
+                "UPDATE letter SET reason = ?, answer = ? WHERE id = ?", (reason, answer[:ANSWER_CHARS], letter_id)
+            )
+        )
+
+    async def _change(self, work: "Callable[[apsw.Connection], T]") -> T:
+        def mended(connection: "apsw.Connection") -> T:
+            import apsw
+
+            try:
+                return work(connection)
+            except apsw.CorruptError:
+                self._begin_anew(connection)
+                return work(connection)
+
+        return await self._database.run(mended)
+
+    def _begin_anew(self, connection: "apsw.Connection") -> None:
+        """Put a copy of a damaged file aside, and go on with the letters that can be read."""
+        import apsw
+
+        found = list(letters_in(connection))
+        kept = [letter for letter in found if letter is not None]
+        aside = _put_aside(self._path, shutil.copyfile)
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        connection.config(apsw.SQLITE_DBCONFIG_RESET_DATABASE, 1)
+        connection.execute("VACUUM")
+        connection.config(apsw.SQLITE_DBCONFIG_RESET_DATABASE, 0)
+        with connection:
+            connection.execute(_schema())
+            connection.pragma("user_version", VERSION)
+            connection.executemany(INSERT, map(astuple, kept))
+        self._counters.add("dead_letters_damaged", len(found) - len(kept))
+        logger("dead_letters").error(
+            "the file of dead letters was damaged: what could be read of it was kept, a copy was put aside",
+            copy=str(aside),
+            kept=len(kept),
+            unreadable=len(found) - len(kept),
+        )
 
     def _add(self, connection: "apsw.Connection", letter: DeadLetter) -> None:
         with connection:
             connection.execute(
-                "INSERT INTO letter VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
-                " SET reason = excluded.reason, answer = excluded.answer",
+                f"{INSERT} ON CONFLICT DO UPDATE SET reason = excluded.reason, answer = excluded.answer,"
+                " items = max(items, excluded.items)",
                 astuple(letter),
             )
             gone = list(
@@ -125,21 +280,149 @@ class DeadLetters:
             self._counters.add("dead_letters_removed", len(gone))
 
 
+INSERT = "INSERT INTO letter VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+def letters_in(connection: "apsw.Connection") -> "Iterator[DeadLetter | None]":
+    """All letters, the newest first; None for each that can not be read."""
+    import apsw
+
+    try:
+        numbers = [row for (row,) in connection.execute("SELECT rowid FROM letter ORDER BY at_ns DESC, rowid DESC")]
+        [(most,)] = connection.execute("SELECT count(*) FROM letter NOT INDEXED")
+    except apsw.Error:
+        numbers, most = [], 0
+    if not numbers or len(numbers) != most:  # the index can not be trusted: every number there may be
+        try:
+            [(last,)] = connection.execute("SELECT max(rowid) FROM letter")
+        except apsw.Error:
+            yield None
+            return
+        numbers = list(range(last or 0, 0, -1))
+    for number in numbers:
+        try:
+            row = next(iter(connection.execute("SELECT * FROM letter WHERE rowid = ?", (number,))), None)
+        except (apsw.Error, UnicodeDecodeError):
+            yield None
+            continue
+        if row is not None:
+            yield DeadLetter(*row)
+
+
+def page_of(connection: "apsw.Connection", chosen: Chosen, limit: int, cursor: str | None) -> Page:
+    """See `DeadLetters.page`."""
+    if not 1 <= limit <= MOST_LISTED:
+        raise UsageError(f"limit is 1 to {MOST_LISTED}")
+    page = Page()
+    past = cursor is None
+    for letter in letters_in(connection):
+        if letter is None:
+            page.unreadable += 1
+        elif not past:
+            past = letter.id == cursor
+        elif chosen.has(letter):
+            if len(page.letters) == limit:
+                page.cursor = page.letters[-1]["id"]
+                break
+            page.letters.append(letter.to_dict())
+    if not past:
+        raise UsageError("no such cursor: the letter that it names is gone; begin again without it")
+    return page
+
+
+def letter_of(connection: "apsw.Connection", letter_id: str) -> DeadLetter | None:
+    """A letter by its id, or by the beginning of one.
+
+    Raises:
+        UsageError: several begin so.
+    """
+    import apsw
+
+    try:
+        if rows := list(connection.execute("SELECT * FROM letter WHERE id = ?", (letter_id,))):
+            return DeadLetter(*rows[0])
+    except (apsw.Error, UnicodeDecodeError):
+        pass  # read with all others, as far as that goes
+    found = [letter for letter in letters_in(connection) if letter and letter_id and letter.id.startswith(letter_id)]
+    if len(found) > 1:
+        raise UsageError(f"{len(found)} letters begin with {letter_id}: give more of the id")
+    return found[0] if found else None
+
+
+def read_letters(path: Path, ask: "Callable[[apsw.Connection], T]") -> T:
+    """Ask the file of letters, whether or not a bridge is writing to it.
+
+    Raises:
+        FilesError: it is not there, or nothing of it can be read.
+    """
+    with closing(open_reading(path, VERSION)) as connection:
+        return ask(connection)
+
+
 @asynccontextmanager
 async def open_dead_letters(
     path: Path, counters: Counters, *, max_bytes: int = 256 << 20, max_age_s: float = 30 * 86400.0
 ) -> AsyncIterator[DeadLetters]:
-    """Open the file of letters, or begin it.
+    """Open the file of letters, or begin it; one that is no database any more is put aside.
 
     Raises:
-        FilesError: it can not be used, or a newer bridge wrote it.
+        FilesError: it can not be used, or another version of the bridge wrote it.
     """
-    schema = resources.files(__package__).joinpath("dead_letter.sql").read_text(encoding="utf-8")
-    async with open_database(path, schema, VERSION, synchronous="full") as database:
-        yield DeadLetters(database, counters, max_bytes, max_age_s)
+    if _is_other(path):
+        aside = _put_aside(path, os.replace)
+        for beside in ("-wal", "-shm"):
+            path.with_name(path.name + beside).unlink(missing_ok=True)
+        counters.add("dead_letters_damaged")
+        logger("dead_letters").error("the file of dead letters is none any more, and was put aside", now=str(aside))
+    async with open_database(path, _schema(), VERSION, synchronous="full") as database:
+        yield DeadLetters(path, database, counters, max_bytes, max_age_s)
+
+
+def iso(at_ns: int) -> str:
+    """A time for people and programs, in UTC."""
+    return datetime.fromtimestamp(at_ns / 1e9, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _id(pipeline: str, exporter: str, tenant: str, kind: str, content: bytes) -> str:
+    owner = f"{pipeline}\0{exporter}\0{tenant}\0{kind}\0".encode()
+    return hashlib.sha256(owner + content).hexdigest()[:16]
+
+
+def _is_other(path: Path) -> bool:
+    """Whether something else lies where the file should."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(SQLITE_MAGIC))
+    except OSError:
+        return False
+    return bool(start) and start != SQLITE_MAGIC
+
+
+def _put_aside(path: Path, put: Callable[[Path, Path], object]) -> Path:
+    aside = path.with_name(f"{path.stem}.damaged-{time.time_ns()}{path.suffix}")
+    put(path, aside)
+    with suppress(OSError):
+        aside.chmod(0o600)
+    return aside
+
+
+def _schema() -> str:
+    return resources.files(__package__).joinpath("dead_letter.sql").read_text(encoding="utf-8")
 
 
 def _translations() -> "TypeAdapter[Translation]":
     from pydantic import TypeAdapter
 
     return TypeAdapter(Translation)
+
+
+def _without_nothing(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: _without_nothing(inner)
+            for key, inner in value.items()
+            if inner is not None and inner not in ("", [], {})
+        }
+    if isinstance(value, list):
+        return [_without_nothing(inner) for inner in value]
+    return value

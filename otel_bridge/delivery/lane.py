@@ -13,10 +13,12 @@ from otel_bridge.clock import Clock
 from otel_bridge.config import Bytes, Config, Seconds
 from otel_bridge.delivery.cursor import Cursor, Lease
 from otel_bridge.delivery.dead_letter import DeadLetter, DeadLetters
+from otel_bridge.delivery.gate import Gate
 from otel_bridge.delivery.piece import Piece, count, cut, is_single, signal_of, size, split
 from otel_bridge.delivery.retry import Pace
 from otel_bridge.errors import ConsumeError, ParkedError, RefusedError, RetryableError, TooLargeError
 from otel_bridge.journal.state import Outcomes
+from otel_bridge.tasks import first
 from otel_bridge.telemetry import Counters, Outcome, logger, printable
 
 SAME_REFUSALS = 64  # more of them one after the other are no poison, but a wrong address or version
@@ -55,10 +57,15 @@ class _StoppingError(Exception):
     """It can not be delivered now, and the bridge is stopping."""
 
 
+class _InterruptedError(Exception):
+    """It can not be delivered now, and is to be leased anew when the lane goes on."""
+
+
 class Lane:
     """Delivers what one tenant has for one exporter, in order.
 
     ready: to be set when there may be more.
+    leased: whether it holds what is not confirmed yet.
     parked: why nothing can be delivered until somebody acts, in a word; None while something can.
     trouble: what the destination said last, or what became of the attempt; None since it took something.
     """
@@ -71,8 +78,13 @@ class Lane:
         cursor: Cursor,
         send: Callable[[Any], Awaitable[None]],
         around: Surroundings,
+        gate: Gate,
     ) -> None:
         self.ready = asyncio.Event()
+        self.leased = False
+        self._gate = gate
+        self._interrupted = asyncio.Event()
+        self._revoked = False
         self.parked: str | None = None
         self.trouble: str | None = None
         self._told = False  # whoever reads the log, of the trouble
@@ -99,6 +111,15 @@ class Lane:
         age_ns = 0 if self._oldest_ns is None else self._around.clock.steady_ns() - self._oldest_ns
         return {"parked": self.parked, "why": self.trouble, "tries": self._tries, "oldest_s": age_ns / 1e9}
 
+    def interrupt(self) -> None:
+        """Give up what can not be delivered now; it is leased anew when the gate is open."""
+        self._interrupted.set()
+
+    def revoke(self) -> None:
+        """What it has leased is accounted for by somebody else: do not confirm it."""
+        self._revoked = True
+        self.interrupt()
+
     async def run(self) -> None:
         """Deliver until the bridge stops, and what is ready then."""
         stopping = self._around.stopping
@@ -107,15 +128,26 @@ class Lane:
         while True:
             if not more:
                 await self._arrival()
+            if not await self._gate.passed(stopping):
+                return
+            self._revoked = False
+            self._interrupted.clear()
             lease = await self._cursor.lease(self._tenant, self._max_bytes(), self._around.config.max_batch_items)
             more = lease is not None and lease.more
+            self.leased = lease is not None
             if lease is not None:
                 self._oldest_ns = lease.oldest_ns
                 try:
-                    outcomes = await self._deliver(lease)
+                    outcomes: Outcomes | None = await self._deliver(lease)
                 except _StoppingError:
                     return
+                except _InterruptedError:
+                    outcomes = None
+                if outcomes is None or self._revoked:
+                    more = True
+                    continue
                 self._cursor.confirm(self._tenant, lease.position, outcomes)
+                self.leased = False
                 self._count(outcomes)
                 self._oldest_ns = None
             elif stopping.is_set():
@@ -169,6 +201,7 @@ class Lane:
             RefusedError, TooLargeError: it will never be taken as it is.
             _ExpiredError: it reached its age.
             _StoppingError: it was not taken before the bridge stopped.
+            _InterruptedError: it was not taken before the lane was interrupted.
         """
         self._tries = 0
         while True:
@@ -179,8 +212,9 @@ class Lane:
             self._tries += 1
             self._around.counters.add("delivery_retries", pipeline=self._pipeline, exporter=self._exporter)
             left_s = (lease.expires_ns - self._around.clock.steady_ns()) / 1e9
-            if await self._around.clock.within(min(delay_s, left_s), self._around.stopping.wait()):
-                raise _StoppingError
+            stopping = self._around.stopping
+            if await self._around.clock.within(min(delay_s, left_s), first(stopping.wait(), self._interrupted.wait())):
+                raise _StoppingError if stopping.is_set() else _InterruptedError
             if self._around.clock.steady_ns() >= lease.expires_ns:
                 raise _ExpiredError
 
