@@ -72,7 +72,7 @@ class Delivery:
             journal, state, around, self._destinations, self._parts, thread=thread, start=self._start_replay
         )
         self.operator = Operator(state, around, self._destinations, self._parts, self._replays)
-        self._eviction = Eviction(journal, state, self._destinations, thread)
+        self._eviction = Eviction(journal, state, self._destinations, around.counters, thread)
 
     def _begin(self) -> tuple[int, Mapping[tuple[str, str, Signal], int]]:
         """Where exporters begin that were never here before, and what had been accepted until there."""

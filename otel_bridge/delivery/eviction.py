@@ -4,6 +4,7 @@ The account is durable before anything is deleted, so that a crash between the t
 """
 
 import asyncio
+import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,10 +14,11 @@ from otel_bridge.batch import Signal
 from otel_bridge.delivery.operator import Destination
 from otel_bridge.journal import Journal
 from otel_bridge.journal.state import Apart, Outcomes, Part, State
-from otel_bridge.telemetry import Outcome, logger
+from otel_bridge.telemetry import Counters, Outcome, logger
 
 REASON = "drop_oldest"
 READ_BYTES = 1 << 20
+TELL_EVERY_S = 10.0  # the counters and the ledger tell of each
 
 _Counted: TypeAlias = tuple[int, str, Signal, int]
 """An entry's number, tenant, signal and items."""
@@ -30,12 +32,15 @@ class Eviction:
         journal: Journal,
         state: State,
         destinations: Mapping[tuple[str, str], Destination],
+        counters: Counters,
         thread: ThreadPoolExecutor,
     ) -> None:
         self._journal = journal
         self._state = state
         self._destinations = destinations
+        self._counters = counters
         self._thread = thread
+        self._silent_until_s = 0.0
 
     async def account(self, end_seq: int) -> bool:
         """Count as evicted what is not delivered of the entries below; whether that is durable.
@@ -65,11 +70,13 @@ class Eviction:
             evicted.update(self._close_traces(pipeline, entries, accounted, end_seq))
             for part in parts:
                 self._state.cut_part(part, end_seq)
-        for owner, items in evicted.items():
-            if items and owner in self._destinations:
+        for owner, items in (+evicted).items():
+            self._counters.add(Outcome.EVICTED, items, pipeline=owner[0], exporter=owner[1], reason=REASON)
+            if owner in self._destinations:
                 for lane in self._destinations[owner].lanes.values():
                     lane.revoke()
-        if total := +evicted:
+        if (total := +evicted) and time.monotonic() >= self._silent_until_s:
+            self._silent_until_s = time.monotonic() + TELL_EVERY_S
             logger("journal").warning(
                 "the journal is full: its oldest entries go, and what was not delivered of them is evicted",
                 items={f"{pipeline}/{exporter}": items for (pipeline, exporter), items in total.items()},

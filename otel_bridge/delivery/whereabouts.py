@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
 from otel_bridge.assemble import Gather, grouped
 from otel_bridge.batch import Signal
 from otel_bridge.delivery.accounts import DEAD_LETTERS_FILE, JOURNAL_DIR, STATE_FILE, Facts
@@ -16,6 +18,7 @@ from otel_bridge.journal.database import open_reading
 from otel_bridge.journal.exporters import Account, Registered
 from otel_bridge.journal.reader import Reader, read_segments
 from otel_bridge.journal.state import VERSION, Decision
+from otel_bridge.model import Translation
 from otel_bridge.telemetry import Outcome
 
 if TYPE_CHECKING:
@@ -225,8 +228,7 @@ class _Search:
     def _passed(self, entry: Entry, span_id: str, exporter: str, said: str) -> Place:
         """The exporter has done with it; what else than delivered it may be, as nobody wrote down which it was."""
         for letter in self.letters:
-            mine = (letter.pipeline, letter.exporter) == (entry.pipeline, exporter)
-            if mine and (span_id.encode() in letter.content or bytes.fromhex(span_id) in letter.content):
+            if (letter.pipeline, letter.exporter) == (entry.pipeline, exporter) and span_id in _ids(letter):
                 reason = f"{letter.reason}: {letter.answer[:200]} (letter {letter.id})"
                 return Place(entry.pipeline, exporter, Outcome.DEAD_LETTERED, reason)
         account = Account(entry.pipeline, exporter, entry.batch.tenant, entry.batch.signal)
@@ -237,6 +239,23 @@ class _Search:
         ]
         doubt = f"unless it is among this account's {', '.join(others)}" if others else ""
         return Place(entry.pipeline, exporter, Outcome.DELIVERED, ", ".join(filter(None, (said, doubt))))
+
+
+def _ids(letter: DeadLetter) -> set[str]:
+    """The spans that a letter holds, not those that it only names."""
+    if not letter.intact:
+        return set()
+    piece = letter.piece()
+    if isinstance(piece, Translation):
+        return {observation.id for observation in piece.observations}
+    if not isinstance(piece.request, ExportTraceServiceRequest):
+        return set()
+    return {
+        span.span_id.hex()
+        for block in piece.request.resource_spans
+        for scoped in block.scope_spans
+        for span in scoped.spans
+    }
 
 
 def _bytes(given: str | None, length: int, option: str) -> bytes | None:
