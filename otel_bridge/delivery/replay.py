@@ -199,7 +199,8 @@ class Replays:
         lane = Lane(begun.pipeline, begun.exporter, begun.tenant, of, destination.send, self._apart, destination.gate)
         self._lanes[begun.id] = lane
         try:
-            await first(cursor.done.wait(), lane.run())
+            over = first(cursor.done.wait(), self._around.stopping.wait())  # it goes on at the next start
+            await first(over, lane.run())
         finally:
             del self._lanes[begun.id]
         if cursor.done.is_set():
