@@ -128,7 +128,9 @@ class Facts:
         self.apart = {(pipeline, seq): items for pipeline, seq, items in connection.execute("SELECT * FROM apart")}
         self.ledger = [
             (Account(pipeline, exporter, tenant, Signal(signal)), Outcome(outcome), reason, items)
-            for pipeline, exporter, tenant, signal, outcome, reason, items in connection.execute("SELECT * FROM ledger")
+            for pipeline, exporter, tenant, signal, outcome, reason, items in connection.execute(
+                "SELECT * FROM ledger WHERE items <> 0"
+            )
         ]
         self.replayed = [
             (Account(pipeline, exporter, tenant, Signal(signal)), Outcome(outcome), items)

@@ -211,7 +211,7 @@ class Replays:
         """What is left, and what became of what was sent again, since the beginning: plain JSON."""
         counted: defaultdict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
         for (account, outcome, _), items in self._state.replayed.items():
-            counted[tuple(account)][outcome] += items
+            counted[tuple(account)][outcome.value] += items
         return {
             "replays": [
                 {

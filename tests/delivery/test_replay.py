@@ -4,6 +4,8 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from otel_bridge.errors import RefusedError, RetryableError
 
 if TYPE_CHECKING:
@@ -60,6 +62,7 @@ async def test_everything_goes_again_with_the_same_bytes_and_is_not_accepted_aga
     await house.stop()
     assert house.outcomes("store") == house.outcomes("langfuse") == {"delivered": 12}
     assert sent_again(house, "store") == sent_again(house, "langfuse") == {"delivered": 12}
+    assert orjson.loads(orjson.dumps(house.delivery.status()))["replayed"][0]["delivered"] == 12
 
 
 async def test_without_keep_only_what_the_journal_still_has_goes_again(house: "House", sink: "Sink") -> None:
