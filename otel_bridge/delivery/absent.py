@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from otel_bridge.clock import Clock
-from otel_bridge.delivery.cursor import Retention, Stretch
+from otel_bridge.delivery.cursor import Retention, stretches
 from otel_bridge.journal import Entry, Journal, Lost
 from otel_bridge.journal.exporters import Registered
 from otel_bridge.journal.state import Apart, Outcomes, State
@@ -67,7 +67,7 @@ class Absent:
         self._state.advance(pipeline, next_seq, max(scanned_seq, next_seq - 1))
 
     async def _expire_entries(self, pipeline: str, exporter: str, known: Registered, tenant: str) -> None:
-        for stretch in self._stretches(pipeline, exporter, tenant):
+        for stretch in stretches(self._state, pipeline, exporter, tenant):
             while not stretch.is_done:
                 outcomes: Outcomes = Counter()
                 passed = stretch.position
@@ -85,7 +85,7 @@ class Absent:
                 stretch.confirm(passed, outcomes)
 
     async def _expire_parts(self, pipeline: str, exporter: str, known: Registered, tenant: str) -> None:
-        for stretch in self._stretches(pipeline, exporter, tenant):
+        for stretch in stretches(self._state, pipeline, exporter, tenant):
             while not stretch.is_done:
                 outcomes: Outcomes = Counter()
                 passed = stretch.position
@@ -101,9 +101,6 @@ class Absent:
                 if passed == stretch.position:
                     break
                 stretch.confirm(passed, outcomes)
-
-    def _stretches(self, pipeline: str, exporter: str, tenant: str) -> Sequence[Stretch]:
-        return Stretch.all(self._state, pipeline, exporter, tenant)
 
     def _fate(self, entry: Entry | Lost) -> tuple[Outcome, str] | None:
         """What becomes of an entry's items, and why; None while they are kept."""

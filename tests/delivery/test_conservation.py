@@ -32,6 +32,10 @@ class Step(Enum):
     DAMAGE = auto()
     CURSE = auto()  # some of what comes always fails, while the rest is taken
     PASS = auto()  # time, so that what always fails is postponed, and in the end given up
+    RETRY = auto()  # all dead letters, which are refused, kept or taken
+    DROP = auto()  # the newest dead letter
+    REPLAY = auto()
+    PAUSE_OR_RESUME = auto()
 
 
 COMMON = (Step.APPEND, Step.APPEND, Step.APPEND, Step.SETTLE)
@@ -59,6 +63,7 @@ class Run:
         self.broken: Exception | None = None
         self.cursed = True
         self.disk_is_full = False
+        self.healed = False  # poison is taken
         self.appended = 0
         self.well: list[list[str]] = []  # by entry
         self.owed: dict[str, set[str]] = {exporter: set() for exporter in self.sinks}
@@ -70,6 +75,8 @@ class Run:
             return self.broken
         if self.cursed and any("cursed" in name for name in names):
             return RetryableError("500")
+        if self.healed:
+            return None
         return RefusedError(f"refused {self.appended}") if any("poison" in name for name in names) else None
 
     async def start(self) -> None:
@@ -97,6 +104,8 @@ class Run:
             await self.stop()
             self.house.pipeline = pipeline
             await self.start()
+            for exporter in self.sinks:
+                await self.house.delivery.operator.resume(exporter)
             await arrive(self.house)
         await self.stop()
         assert all(line.waiting == 0 for line in self.house.audit().lines), self.house.audit().to_dict()
@@ -136,6 +145,24 @@ class Run:
                 self.house.damage(names[0])  # unless it has been trimmed
                 assert self.house.audit().balanced, self.house.audit().to_dict()
                 await self.start()
+            case Step.RETRY | Step.DROP | Step.REPLAY | Step.PAUSE_OR_RESUME if not self.disk_is_full:
+                await self.operate(step, number)
+
+    async def operate(self, step: Step, number: int) -> None:
+        operator = self.house.delivery.operator
+        exporter = ("store", "langfuse")[number % 2]
+        match step:
+            case Step.RETRY:
+                self.healed = number == 3
+                await operator.retry([letter.id for letter in await self.house.dead_letters.list()])
+                self.healed = False
+            case Step.DROP:
+                await operator.drop([letter.id for letter in await self.house.dead_letters.list()][:1])
+            case Step.REPLAY if exporter in self.there:
+                await operator.replay(exporter, since_ns=0)
+            case Step.PAUSE_OR_RESUME if exporter in self.there:
+                paused = exporter in self.house.state.paused
+                await (operator.resume if paused else operator.pause)(exporter)
 
     async def let_pass(self, steps: int) -> None:
         for _ in range(steps):

@@ -10,7 +10,7 @@ from otel_bridge.telemetry import Counters
 
 
 def letter(number: int, content: bytes = b"x") -> DeadLetter:
-    return DeadLetter(f"{number:016x}", "main", "store", "t", "traces", "refused", "no", number, content)
+    return DeadLetter(f"{number:016x}", "main", "store", "t", "traces", "refused", "no", number, 1, content)
 
 
 async def filled(path: Path, count: int) -> None:
