@@ -60,10 +60,13 @@ async def test_a_letter_that_meets_damage_begins_a_new_file(tmp_path: Path) -> N
     for number in range(20):
         if bytes([number]) * 1000 in path.read_bytes():
             damage(path, bytes([number]) * 1000)
-    async with open_dead_letters(path, Counters()) as letters:
+    counters = Counters()
+    async with open_dead_letters(path, counters) as letters:
+        readable = [one for one in await letters.list() if one.reason == "refused"]
         await letters.add(letter(99))
-        assert letter(99) in await letters.list()
+        assert await letters.list() == [letter(99), *readable]
     assert moved_aside(tmp_path)
+    assert counters.value("dead_letters_damaged") == 20 - len(readable)
 
 
 async def test_a_letter_waits_for_a_disk_that_is_full(tmp_path: Path) -> None:

@@ -152,3 +152,47 @@ async def test_new_data_does_not_wait_for_a_replay(house: "House", sink: "Sink")
     await house.append("new")
     await sink.has(2)
     assert sink.names == ["old", "new"]
+
+
+async def test_what_is_postponed_was_not_had_and_does_not_go_again(house: "House", sink: "Sink") -> None:
+    sink.trouble = lambda names: RetryableError("500") if "cursed" in names else None
+    await house.start(batches={"store": sink})
+    await house.append("cursed")
+    for tries in (1, 2, 3):
+        await sink.called(tries)
+        await house.clock.asleep(BACKOFF_S)
+        if tries < 3:
+            await house.clock.advance(BACKOFF_S)
+    await house.append("well")
+    while "well" not in sink.names:
+        await house.clock.advance(BACKOFF_S)
+        await asyncio.sleep(0.001)  # the threads of the journal and of cutting need a moment of real time
+    await replay(house, "store")
+    await done(house)
+    await house.stop()
+    assert house.outcomes("store") == {"delivered": 1, "waiting": 1}
+    assert sent_again(house, "store") == {"delivered": 1}
+
+
+async def test_what_always_fails_in_a_replay_holds_up_nothing_of_it(house: "House", sink: "Sink") -> None:
+    """As long as it is tried, the replay is not done; after a kill it goes again with what came behind it."""
+    house.config = house.config.model_copy(update={"max_batch_items": 1})
+    await house.start(batches={"store": sink})
+    for name in ("cursed", "a", "b"):
+        await house.append(name)
+    await sink.has(3)
+    sink.trouble = lambda names: RetryableError("500") if "cursed" in names else None
+    await replay(house, "store")
+    while len(sink.names) < 5:
+        await house.clock.advance(BACKOFF_S)
+        await asyncio.sleep(0.001)  # as above
+    assert sink.names[3:] == ["a", "b"]
+    [left] = house.delivery.status()["replays"]
+    assert left["position"] == 0
+    await house.kill()
+    sink.trouble = lambda _names: None
+    await house.start(batches={"store": sink})
+    await done(house)
+    assert set(sink.names[5:]) == {"cursed", "a", "b"}
+    await house.stop()
+    assert house.outcomes("store") == {"delivered": 3}
