@@ -12,7 +12,7 @@ from otel_bridge.clock import Clock
 from otel_bridge.delivery.cursor import Retention, stretches
 from otel_bridge.journal import Entry, Journal, Lost
 from otel_bridge.journal.exporters import Registered
-from otel_bridge.journal.state import Apart, Outcomes, State
+from otel_bridge.journal.state import DAMAGED, Apart, Outcomes, State
 from otel_bridge.telemetry import Outcome
 
 READ_BYTES = 64 << 10  # at once: as long as nothing has expired, all but the first is read in vain
@@ -105,7 +105,7 @@ class Absent:
     def _fate(self, entry: Entry | Lost) -> tuple[Outcome, str] | None:
         """What becomes of an entry's items, and why; None while they are kept."""
         if isinstance(entry, Lost):
-            return Outcome.DEAD_LETTERED, "damaged"
+            return Outcome.DEAD_LETTERED, DAMAGED
         return (Outcome.EXPIRED, "max_age") if self._is_expired(entry.seq, entry.received_ns) else None
 
     def _is_expired(self, seq: int, received_ns: int) -> bool:

@@ -17,7 +17,7 @@ from otel_bridge.clock import Clock
 from otel_bridge.delivery.parts import Parts
 from otel_bridge.delivery.piece import Piece, batches_of
 from otel_bridge.journal import Entry, Journal, Lost
-from otel_bridge.journal.state import Decision, Outcomes, Part, State
+from otel_bridge.journal.state import DAMAGED, Decision, Outcomes, Part, State
 from otel_bridge.model import Translation
 from otel_bridge.telemetry import Outcome
 
@@ -202,7 +202,7 @@ class EntryCursor(_Positions):
     def _take(self, lease: Lease, entry: Entry | Lost, taken: dict[Signal, list[Batch]]) -> None:
         if isinstance(entry, Lost):
             lease.items[entry.signal] += entry.items
-            lease.losses[entry.signal, Outcome.DEAD_LETTERED, "damaged"] += entry.items
+            lease.losses[entry.signal, Outcome.DEAD_LETTERED, DAMAGED] += entry.items
             return
         batch = entry.batch
         lease.items[batch.signal] += batch.item_count
@@ -273,7 +273,7 @@ class PartCursor(_Positions):
             _lose(lease, items, Outcome.EXPIRED, "max_age")
             return None
         made = await self._parts.make(part)
-        _lose(lease, made.lost, Outcome.DEAD_LETTERED, "damaged")
+        _lose(lease, made.lost, Outcome.DEAD_LETTERED, DAMAGED)
         if made.decision == Decision.FILTERED:
             _lose(lease, items - made.lost, Outcome.FILTERED, "trace_processor")
             return None

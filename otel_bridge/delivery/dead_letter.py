@@ -274,9 +274,10 @@ class DeadLetters:
     def _begin_anew(self, connection: "apsw.Connection", error: Exception) -> "apsw.Connection":
         """Move a damaged file aside, and remember what can be read of it for the new one."""
         found = list(letters_in(connection))
-        self._rescued += (letter for letter in found if letter.reason != DAMAGED)
+        readable = [letter for letter in found if letter.reason != DAMAGED]
         move_aside(self._path, str(error))
-        self._counters.add("dead_letters_damaged", len(found) - len(self._rescued))
+        self._rescued += readable
+        self._counters.add("dead_letters_damaged", len(found) - len(readable))
         return self._database.renew()
 
     def _add(self, connection: "apsw.Connection", letter: DeadLetter) -> None:

@@ -258,7 +258,9 @@ class State:
         for low, high in self.postponed(pipeline, exporter, tenant):
             if low < position:
                 self.confirm_postponed(pipeline, exporter, tenant, high, min(position, high), Counter())
-        self.confirm(pipeline, exporter, tenant, max(position, self.position(pipeline, exporter, tenant)), outcomes)
+        if position > self.position(pipeline, exporter, tenant):
+            self._move(pipeline, exporter, tenant, position)
+        self._account(pipeline, exporter, tenant, outcomes)
 
     def settled_exporters(self, pipeline: str) -> dict[str, Registered]:
         """The exporters of the pipeline that take settled parts."""

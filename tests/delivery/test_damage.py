@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from otel_bridge.batch import Signal
+from otel_bridge.delivery import locate
 from otel_bridge.delivery.accounts import Audit, Line
 from otel_bridge.errors import RetryableError
 from otel_bridge.journal.exporters import Account
+from tests.delivery.conftest import gather
 
 if TYPE_CHECKING:
     from tests.delivery.conftest import House, Sink
@@ -93,6 +95,7 @@ async def test_entries_of_unknown_owners_are_told_of(house: "House", sink: "Sink
     assert told["unknown_entries"] == 2
     assert [account["missing"] for account in told["accounts"]] == [-2]
     assert (found.balanced, found.explained) == (False, True)
+    assert "2 entries were damaged" in locate(house.directory, span_id="ab" * 8, gather=gather).notes[-2]
 
 
 @pytest.mark.parametrize(
