@@ -21,7 +21,7 @@ from otel_bridge.clock import Clock
 from otel_bridge.config import Bytes, Config, Seconds
 from otel_bridge.errors import MalformedError
 from otel_bridge.journal import Entry, Journal, Lost
-from otel_bridge.journal.state import Apart, Decision, Part, Remembered, Share, State
+from otel_bridge.journal.state import DAMAGED, Apart, Decision, Part, Remembered, Share, State
 from otel_bridge.telemetry import Counters, Outcome
 from otel_bridge.trace import Known, LogEntry, Settled, SpanRecord, Trace
 
@@ -298,7 +298,7 @@ class Assembler:
         for entry, groups in entries:
             if isinstance(entry, Lost):
                 lost = entry.items - self._accounted[entry.seq]  # the rest lies in recorded parts, or was filtered
-                apart.add(entry.seq, entry.tenant, entry.signal, Outcome.DEAD_LETTERED, {"damaged": lost})
+                apart.add(entry.seq, entry.tenant, entry.signal, Outcome.DEAD_LETTERED, {DAMAGED: lost})
                 continue
             if entry.seq > self._state.assembly[self.pipeline][1]:
                 reasons = traceless(entry.batch, groups)

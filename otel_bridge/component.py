@@ -4,7 +4,7 @@ Before `yield` it gets ready; it yields its consumer and runs; after `yield` it 
 this gives the order of start and stop for free, and there is no "built but not started".
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -57,8 +57,47 @@ class Sinks:
     settled: Settle
 
 
+class Operator(Protocol):
+    """What people ask of delivery while it runs; answers are plain JSON.
+
+    All raise UsageError where nothing is known by a name that they were given.
+    """
+
+    async def letters(
+        self, *, exporter: str | None, tenant: str | None, reason: str | None, limit: int, cursor: str | None
+    ) -> dict[str, Any]:
+        """A page of dead letters, the newest first: `letters`, `nextCursor`."""
+
+    async def letter(self, letter_id: str) -> dict[str, Any] | None:
+        """A dead letter with what it holds; None where there is none."""
+
+    async def retry(self, ids: Sequence[str]) -> dict[str, Any]:
+        """Hand dead letters to their exporters once more; those that are taken are none any more."""
+
+    async def drop(self, ids: Sequence[str]) -> dict[str, Any]:
+        """Give dead letters up."""
+
+    async def pause(self, exporter: str) -> dict[str, Any]:
+        """Send an exporter nothing until it is resumed, also after a restart; its data is kept."""
+
+    async def resume(self, exporter: str) -> dict[str, Any]:
+        """Go on where it was paused."""
+
+    async def replay(
+        self, exporter: str, *, since_ns: int, until_ns: int | None = None, tenant: str | None = None
+    ) -> dict[str, Any]:
+        """Begin to send again what the journal still holds and the exporter has had."""
+
+    def replays(self) -> dict[str, Any]:
+        """What is being sent again, and what became of all that ever was."""
+
+
 class Bridge(Protocol):
     """What a component sees of the running bridge."""
+
+    @property
+    def operator(self) -> Operator | None:
+        """Does what people ask of delivery; None where there is none."""
 
     def status(self) -> dict[str, Any]:
         """Pipelines, endpoints, waiting items, parked destinations, counters: plain JSON without secrets."""

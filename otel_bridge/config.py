@@ -14,7 +14,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-__all__ = ["WRITTEN", "Bytes", "Config", "Seconds", "SecretStr"]
+__all__ = ["WRITTEN", "Bytes", "BytesOrNone", "Config", "Seconds", "SecretStr"]
 
 WRITTEN = {"written": True}
 """The validation context of what a person wrote, in which amounts need a unit: who knows what `max_age: 30` means?"""
@@ -80,6 +80,15 @@ Bytes = Annotated[
     _text_of(BYTES, "64KiB", "20MiB", "8GiB"),
 ]
 """A size above 0: a number of bytes in code, in a file text as `64KiB`, `20MiB`, `8GiB`."""
+
+BytesOrNone = Annotated[
+    int,
+    Field(ge=0, strict=True),
+    BeforeValidator(_bytes),
+    PlainSerializer(_show_bytes, return_type=str),
+    _text_of(BYTES, "0B", "64MiB", "8GiB"),
+]
+"""The same, and `0B` for nothing."""
 
 
 class Config(BaseModel):

@@ -11,7 +11,7 @@ from typing import Any
 
 from otel_bridge import __version__
 from otel_bridge.batch import Batch
-from otel_bridge.component import Consume, Host, Kind, Pass, Takes
+from otel_bridge.component import Consume, Host, Kind, Operator, Pass, Takes
 from otel_bridge.delivery import (
     DEAD_LETTERS_FILE,
     JOURNAL_DIR,
@@ -29,6 +29,8 @@ from otel_bridge.telemetry import Counters
 from otel_bridge.trace import Trace
 from otel_bridge.watchdog import Watchdog, watching
 
+SEGMENT_BYTES = 64 << 20
+SEGMENTS = 8  # at least, in a full journal: only whole ones can go
 DRAIN_S = 2.5  # of the five seconds that a stop may take; closing the receivers takes two at most
 
 _entries: ContextVar[list[tuple[str, Batch]]] = ContextVar("entries")
@@ -52,6 +54,11 @@ class RunningBridge:
         self._watchdog = watchdog
         self._started_s = time.monotonic()
         self.door: Consume = _closed
+
+    @property
+    def operator(self) -> Operator:
+        """Does what people ask of delivery."""
+        return self._delivery.operator
 
     def status(self) -> dict[str, Any]:
         """How the bridge is: plain JSON without secrets and without content."""
@@ -108,6 +115,8 @@ async def running(plan: Plan) -> AsyncIterator[RunningBridge]:
             open_segments(
                 data_dir / JOURNAL_DIR,
                 max_bytes=service.journal.max_bytes,
+                keep_bytes=service.journal.keep,
+                segment_bytes=min(SEGMENT_BYTES, service.journal.max_bytes // SEGMENTS),
                 durability=service.journal.durability,
                 counters=counters,
                 least_seq=state.least_seq,
@@ -119,6 +128,8 @@ async def running(plan: Plan) -> AsyncIterator[RunningBridge]:
                 journal, state, dead_letters, service.deliver, counters=counters, max_age_s=service.journal.max_age
             )
         )
+        if service.journal.when_full == "drop_oldest":
+            journal.make_room = delivery.make_room
         watchdog = await stack.enter_async_context(watching(counters))
         bridge = RunningBridge(plan, counters, journal, delivery, watchdog)
         host = partial(_host, bridge, data_dir, counters)

@@ -15,7 +15,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from otel_bridge import registry
 from otel_bridge.assemble import AssembleConfig
 from otel_bridge.component import Component, Kind
-from otel_bridge.config import WRITTEN, Bytes, Config, Seconds
+from otel_bridge.config import WRITTEN, Bytes, BytesOrNone, Config, Seconds
 from otel_bridge.delivery import DeliverConfig
 from otel_bridge.errors import PlanError
 from otel_bridge.mistakes import hint, said
@@ -33,9 +33,10 @@ ANNOTATIONS = ("title", "description", "default", "examples")
 class JournalConfig(Config):
     """The durable log between the receivers and everything else."""
 
-    max_bytes: Annotated[Bytes, Field(ge=1 << 20)] = 8 << 30  # refuse above this
+    max_bytes: Annotated[Bytes, Field(ge=1 << 20)] = 8 << 30
     max_age: Seconds = 7 * 24 * 3600  # what is older is given up, and counted as expired
-    when_full: Literal["refuse"] = "refuse"
+    when_full: Literal["refuse", "drop_oldest"] = "refuse"  # drop_oldest: counted as evicted where it was not delivered
+    keep: BytesOrNone = 256 << 20  # of what is delivered everywhere, for `replay`; goes first when there is no room
     durability: Literal["fsync", "os"] = "fsync"  # os: survives the death of the process, not of the machine
 
 

@@ -1,27 +1,19 @@
 """Questions to the store: `traces` lists, `trace` shows one, or an observation; from the store's file or a bridge."""
 
-import json
 from collections.abc import Callable
 from functools import partial
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote
 
 import typer
 
+from otel_bridge.cli.asking import UrlOption, ask
 from otel_bridge.cli.found import place
 from otel_bridge.cli.output import ConfigOption, DataDirOption, JsonOption, print_json
-from otel_bridge.errors import UnreachableError, UsageError
 
 FILE_BUDGET_S = 60.0
 """A question from the terminal keeps nobody else waiting."""
-
-ANSWER_TIMEOUT_S = 10.0
-
-UrlOption = Annotated[
-    str | None, typer.Option("--url", help="Ask the viewer of a running bridge, as http://127.0.0.1:4319.")
-]
 
 
 def traces(
@@ -86,7 +78,7 @@ def load_traces(source: Path | str, filter_text: str = "", *, sort: str = "-star
         UnreachableError: no viewer answers at the URL, or it has no store to ask.
     """
     if isinstance(source, str):
-        return _ask(source, "/api/v1/traces", {"filter": filter_text, "sort": sort, "limit": str(limit)})
+        return ask(source, "/api/v1/traces", {"filter": filter_text, "sort": sort, "limit": str(limit)})
     from otel_bridge.query.traces import list_traces
     from otel_bridge.store.reader import reading
 
@@ -107,7 +99,7 @@ def load_trace(source: Path | str, trace_id: str = "last", *, full: bool = False
     """
     if isinstance(source, str):
         path, asked = f"/api/v1/traces/{quote(trace_id, safe='')}", {"full": "true"} if full else {}
-        return _every_page(lambda page: _ask(source, path, {**asked, **page}), every=full)
+        return _every_page(lambda page: ask(source, path, {**asked, **page}), every=full)
     from otel_bridge.query.traces import one_trace
     from otel_bridge.store.reader import reading
 
@@ -131,45 +123,9 @@ def load_observation(source: Path | str, trace_id: str, observation: str) -> dic
     """One observation with all it holds, by its id, the beginning of it or its name; raises as `load_trace`."""
     if isinstance(source, str):
         path = f"/api/v1/traces/{quote(trace_id, safe='')}/observations/{quote(observation, safe='', errors='replace')}"
-        return _ask(source, path, {})
+        return ask(source, path, {})
     from otel_bridge.query.observations import one_observation
     from otel_bridge.store.reader import reading
 
     with reading(source, FILE_BUDGET_S) as reader:
         return one_observation(reader, trace_id, observation)
-
-
-def _ask(url: str, path: str, query: dict[str, str]) -> dict[str, Any]:
-    connection, base = _connection(url)
-    try:
-        connection.request("GET", f"{base}{path}?{urlencode(query)}")
-        response = connection.getresponse()
-        answer: Any = json.loads(response.read())
-    except (OSError, HTTPException) as error:
-        raise UnreachableError(f"no bridge answers at {url} ({error}): start one with `otel-bridge`") from error
-    except ValueError as error:
-        raise UnreachableError(f"what answers at {url} is not the viewer of a bridge") from error
-    finally:
-        connection.close()
-    if response.status == 200 and isinstance(answer, dict):
-        return answer
-    from otel_bridge.query.find import NotFoundError
-
-    if not isinstance(answer, dict) or "error" not in answer:  # as an OTLP receiver, which speaks JSON too
-        raise UnreachableError(
-            f"what answers at {url} ({response.status}) is not the viewer of a bridge; `otel-bridge` prints its address"
-        )
-    refusals = {400: UsageError, 404: NotFoundError}
-    raise refusals.get(response.status, UnreachableError)(f"{url}: {answer['error']}")
-
-
-def _connection(url: str) -> tuple[HTTPConnection, str]:
-    try:
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port = None, None
-    if host is None or parts.scheme not in ("http", "https"):
-        raise UsageError(f"{url!r} is no address, write it as http://127.0.0.1:4319")
-    connect = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-    return connect(host, port, timeout=ANSWER_TIMEOUT_S), parts.path.rstrip("/")

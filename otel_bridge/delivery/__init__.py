@@ -9,6 +9,7 @@ from otel_bridge.delivery.dead_letter import DeadLetter, DeadLetters, open_dead_
 from otel_bridge.delivery.delivering import Delivery, delivering
 from otel_bridge.delivery.lane import DeliverConfig
 from otel_bridge.delivery.parts import Process
+from otel_bridge.delivery.whereabouts import Whereabouts, locate
 
 __all__ = [
     "DEAD_LETTERS_FILE",
@@ -20,7 +21,9 @@ __all__ = [
     "DeliverConfig",
     "Delivery",
     "Process",
+    "Whereabouts",
     "audit",
     "delivering",
+    "locate",
     "open_dead_letters",
 ]

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from otel_bridge.clock import Clock
-from otel_bridge.delivery.cursor import Retention, Stretch
+from otel_bridge.delivery.cursor import Retention, stretches
 from otel_bridge.journal import Entry, Journal, Lost
 from otel_bridge.journal.exporters import Registered
-from otel_bridge.journal.state import Apart, Outcomes, State
+from otel_bridge.journal.state import DAMAGED, Apart, Outcomes, State
 from otel_bridge.telemetry import Outcome
 
 READ_BYTES = 64 << 10  # at once: as long as nothing has expired, all but the first is read in vain
@@ -67,7 +67,7 @@ class Absent:
         self._state.advance(pipeline, next_seq, max(scanned_seq, next_seq - 1))
 
     async def _expire_entries(self, pipeline: str, exporter: str, known: Registered, tenant: str) -> None:
-        for stretch in self._stretches(pipeline, exporter, tenant):
+        for stretch in stretches(self._state, pipeline, exporter, tenant):
             while not stretch.is_done:
                 outcomes: Outcomes = Counter()
                 passed = stretch.position
@@ -85,7 +85,7 @@ class Absent:
                 stretch.confirm(passed, outcomes)
 
     async def _expire_parts(self, pipeline: str, exporter: str, known: Registered, tenant: str) -> None:
-        for stretch in self._stretches(pipeline, exporter, tenant):
+        for stretch in stretches(self._state, pipeline, exporter, tenant):
             while not stretch.is_done:
                 outcomes: Outcomes = Counter()
                 passed = stretch.position
@@ -102,13 +102,10 @@ class Absent:
                     break
                 stretch.confirm(passed, outcomes)
 
-    def _stretches(self, pipeline: str, exporter: str, tenant: str) -> Sequence[Stretch]:
-        return Stretch.all(self._state, pipeline, exporter, tenant)
-
     def _fate(self, entry: Entry | Lost) -> tuple[Outcome, str] | None:
         """What becomes of an entry's items, and why; None while they are kept."""
         if isinstance(entry, Lost):
-            return Outcome.DEAD_LETTERED, "damaged"
+            return Outcome.DEAD_LETTERED, DAMAGED
         return (Outcome.EXPIRED, "max_age") if self._is_expired(entry.seq, entry.received_ns) else None
 
     def _is_expired(self, seq: int, received_ns: int) -> bool:

@@ -36,6 +36,7 @@ class Line:
     """The account of one exporter, tenant and signal, in items.
 
     reasons: `filtered:metrics` → how many, for outcomes that have a reason.
+    replayed: what became of items that were sent again; they are in none of the others.
     """
 
     account: Account
@@ -43,6 +44,7 @@ class Line:
     outcomes: dict[Outcome, int]
     reasons: dict[str, int]
     waiting: int
+    replayed: dict[Outcome, int]
 
     @property
     def missing(self) -> int:
@@ -54,7 +56,8 @@ class Line:
 class Audit:
     """The accounts of a bridge.
 
-    unknown: entries that are damaged so that nobody knows whose they were; what accounts lack may have been in them.
+    unknown: entries that are damaged so that nobody knows whose they were. `accepted` lacks their items, so an account
+        has too many where its exporter had had them.
     """
 
     lines: tuple[Line, ...]
@@ -62,8 +65,14 @@ class Audit:
 
     @property
     def balanced(self) -> bool:
-        """Whether every account does, as far as can be known."""
-        return bool(self.unknown) or all(line.missing == 0 for line in self.lines)
+        """Whether every account does."""
+        return all(line.missing == 0 for line in self.lines)
+
+    @property
+    def explained(self) -> bool:
+        """Whether entries of unknown owners may be all that is wrong."""
+        owners = {(*line.account[:1], *line.account[2:]) for line in self.lines if line.missing}
+        return all(line.missing <= 0 for line in self.lines) and len(owners) <= self.unknown
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON."""
@@ -76,8 +85,9 @@ class Audit:
                     "accepted": line.accepted,
                     **{outcome: line.outcomes.get(outcome, 0) for outcome in Outcome},
                     "waiting": line.waiting,
-                    "unknown" if self.unknown else "missing": line.missing,
+                    "missing": line.missing,
                     "reasons": line.reasons,
+                    "replayed": line.replayed,
                 }
                 for line in self.lines
             ],
@@ -99,7 +109,7 @@ def audit(data_dir: Path, gather: Gather | None = None) -> Audit:
         connection = open_reading(data_dir / STATE_FILE, VERSION)
         try:
             with connection:
-                facts = _Facts(connection)
+                facts = Facts(connection)
         finally:
             connection.close()
         found = _count(facts, read_segments(data_dir / JOURNAL_DIR), gather)
@@ -108,7 +118,7 @@ def audit(data_dir: Path, gather: Gather | None = None) -> Audit:
     return found
 
 
-class _Facts:
+class Facts:
     """What the state says, read in one transaction."""
 
     def __init__(self, connection: "apsw.Connection") -> None:
@@ -133,7 +143,15 @@ class _Facts:
         self.apart = {(pipeline, seq): items for pipeline, seq, items in connection.execute("SELECT * FROM apart")}
         self.ledger = [
             (Account(pipeline, exporter, tenant, Signal(signal)), Outcome(outcome), reason, items)
-            for pipeline, exporter, tenant, signal, outcome, reason, items in connection.execute("SELECT * FROM ledger")
+            for pipeline, exporter, tenant, signal, outcome, reason, items in connection.execute(
+                "SELECT * FROM ledger WHERE items <> 0"
+            )
+        ]
+        self.replayed = [
+            (Account(pipeline, exporter, tenant, Signal(signal)), Outcome(outcome), items)
+            for pipeline, exporter, tenant, signal, outcome, items in connection.execute(
+                "SELECT pipeline, exporter, tenant, signal, outcome, sum(items) FROM replayed GROUP BY 1, 2, 3, 4, 5"
+            )
         ]
         self.parts = [
             (id_, pipeline, tenant, key, orjson.loads(shares))
@@ -149,8 +167,20 @@ class _Facts:
             low < number <= high for low, high in self._postponed.get(cursor, ())
         )
 
+    def part_of(self, pipeline: str, tenant: str, key: str, seq: int) -> int | None:
+        """The part that holds what an entry has of a trace, if one is still kept."""
+        part_id: int
+        for part_id, of, whose, called, shares in self.parts:
+            if (of, whose, called) == (pipeline, tenant, key) and any(share[0] == seq for share in shares):
+                return part_id
+        return None
 
-def _count(facts: _Facts, journal: Reader, gather: Gather) -> Audit:
+    def outcome(self, account: Account, outcome: Outcome) -> int:
+        """How many items of an account have come to this."""
+        return sum(items for of, what, _, items in self.ledger if (of, what) == (account, outcome))
+
+
+def _count(facts: Facts, journal: Reader, gather: Gather) -> Audit:
     waiting: Counter[Account] = Counter()
     for (pipeline, exporter), known in facts.exporters.items():
         if known.settled:
@@ -163,6 +193,9 @@ def _count(facts: _Facts, journal: Reader, gather: Gather) -> Audit:
         outcomes[account][outcome] += items
         if reason:
             reasons[account][f"{outcome}:{reason}"] += items
+    replayed: dict[Account, dict[Outcome, int]] = defaultdict(dict)
+    for account, outcome, items in facts.replayed:
+        replayed[account][outcome] = items
     _, appended = journal.accepted()
     accepted = accounts(facts.exporters, facts.base, appended)
     return Audit(
@@ -173,6 +206,7 @@ def _count(facts: _Facts, journal: Reader, gather: Gather) -> Audit:
                 dict(outcomes[account]),
                 dict(reasons[account]),
                 waiting[account],
+                replayed[account],
             )
             for account in sorted(accepted.keys() | outcomes.keys() | waiting.keys())
         ),
@@ -181,7 +215,7 @@ def _count(facts: _Facts, journal: Reader, gather: Gather) -> Audit:
 
 
 def _waiting_batches(
-    facts: _Facts, journal: Reader, pipeline: str, exporter: str, known: Registered
+    facts: Facts, journal: Reader, pipeline: str, exporter: str, known: Registered
 ) -> Counter[Account]:
     waiting: Counter[Account] = Counter()
     for entry in _entries(journal, pipeline, known):
@@ -192,7 +226,7 @@ def _waiting_batches(
 
 
 def _waiting_settled(
-    facts: _Facts, journal: Reader, gather: Gather, pipeline: str, exporter: str, known: Registered
+    facts: Facts, journal: Reader, gather: Gather, pipeline: str, exporter: str, known: Registered
 ) -> Counter[Account]:
     waiting: Counter[Account] = Counter()
     recorded: set[tuple[str, str, int]] = set()

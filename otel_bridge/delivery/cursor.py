@@ -17,11 +17,12 @@ from otel_bridge.clock import Clock
 from otel_bridge.delivery.parts import Parts
 from otel_bridge.delivery.piece import Piece, batches_of
 from otel_bridge.journal import Entry, Journal, Lost
-from otel_bridge.journal.state import Decision, Outcomes, Part, State
+from otel_bridge.journal.state import DAMAGED, Decision, Outcomes, Part, State
 from otel_bridge.model import Translation
 from otel_bridge.telemetry import Outcome
 
 FOREVER_NS = 1 << 63
+OPEN = sys.maxsize
 PARTS_AT_ONCE = 64
 
 
@@ -67,63 +68,77 @@ class Retention:
         return (max(received_ns, self._started_ns) if seq >= self._next_seq else received_ns) + self._max_age_ns
 
 
-class Stretch:
-    """What is to be done, behind `position` up to and with `high`: something postponed, or all from the position on."""
+class Stretch(Protocol):
+    """What is to be done, behind `position` up to and with `high`; that is OPEN where there is always more to come."""
 
-    def __init__(
-        self, state: State, pipeline: str, exporter: str, tenant: str, postponed: tuple[int, int] | None = None
-    ) -> None:
-        self._state = state
-        self._owner = (pipeline, exporter, tenant)
-        self._low = None if postponed is None else postponed[0]
-        self.high = sys.maxsize if postponed is None else postponed[1]
-
-    @classmethod
-    def all(cls, state: State, pipeline: str, exporter: str, tenant: str) -> "list[Stretch]":
-        """The postponed ones, and the open one after them."""
-        postponed = state.postponed(pipeline, exporter, tenant)
-        return [cls(state, pipeline, exporter, tenant, stretch) for stretch in (*postponed, None)]
+    high: int
 
     @property
     def position(self) -> int:
         """Up to where it is done."""
-        return self._state.position(*self._owner) if self._low is None else self._low
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing is left of it; never of the open one."""
+        """Whether nothing is left of it; never of an open one."""
         return self.position >= self.high
 
     def confirm(self, position: int, outcomes: Outcomes) -> None:
         """All of it up to this position is done, with these outcomes."""
-        if self._low is None:
+
+    def postpone(self, high: int) -> "Stretch":
+        """Leave out of the last stretch what it begins with, up to and with `high`."""
+
+
+class _Stored(Stretch):
+    """As the state has it."""
+
+    def __init__(self, state: State, owner: tuple[str, str, str], high: int = OPEN) -> None:
+        self._state = state
+        self._owner = owner
+        self.high = high
+
+    @property
+    def position(self) -> int:
+        if self.high == OPEN:
+            return self._state.position(*self._owner)
+        return self._state.postponed_position(*self._owner, self.high)
+
+    def confirm(self, position: int, outcomes: Outcomes) -> None:
+        if self.high == OPEN:
             self._state.confirm(*self._owner, position, outcomes)
         else:
             self._state.confirm_postponed(*self._owner, self.high, position, outcomes)
-            self._low = position
 
-    def postpone(self, high: int) -> "Stretch":
-        """Leave out of the open one what it begins with, up to and with `high`."""
-        left_out = Stretch(self._state, *self._owner, (self.position, high))
+    def postpone(self, high: int) -> Stretch:
         self._state.postpone(*self._owner, high)
-        return left_out
+        return _Stored(self._state, self._owner, high)
 
 
-class Cursor(Protocol):
-    """What a lane needs of either kind."""
+def stretches(state: State, pipeline: str, exporter: str, tenant: str) -> list[Stretch]:
+    """What an exporter has postponed, and after that the open one."""
+    owner = (pipeline, exporter, tenant)
+    return [_Stored(state, owner, high) for high in (*(high for _, high in state.postponed(*owner)), OPEN)]
+
+
+class Source(Protocol):
+    """What a lane leases from."""
+
+    def stretches(self, tenant: str) -> list[Stretch]:
+        """What is to be done for a tenant, in order; all but the last one are postponed."""
+
+    async def lease(self, tenant: str, position: int, high: int, max_bytes: int, max_items: int) -> Lease | None:
+        """What follows a position, up to and with `high`: at least one entry or part, more up to the limits; None if
+        there is nothing."""
+
+
+class Cursor(Source, Protocol):
+    """What an exporter reads through; its last stretch is open."""
 
     def heads(self) -> Mapping[str, int]:
         """The tenants that have something here, with the position of their newest."""
 
     async def wait(self) -> None:
         """Return when more came than `heads` last told of."""
-
-    def stretches(self, tenant: str) -> list[Stretch]:
-        """What is to be done for a tenant; the last one is open."""
-
-    async def lease(self, tenant: str, position: int, high: int, max_bytes: int, max_items: int) -> Lease | None:
-        """What follows a position, up to and with `high`: at least one entry or part, more up to the limits; None if
-        there is nothing."""
 
 
 class _Positions:
@@ -135,7 +150,7 @@ class _Positions:
         self._exporter = exporter
 
     def stretches(self, tenant: str) -> list[Stretch]:
-        return Stretch.all(self._state, self._pipeline, self._exporter, tenant)
+        return stretches(self._state, self._pipeline, self._exporter, tenant)
 
 
 class EntryCursor(_Positions):
@@ -187,7 +202,7 @@ class EntryCursor(_Positions):
     def _take(self, lease: Lease, entry: Entry | Lost, taken: dict[Signal, list[Batch]]) -> None:
         if isinstance(entry, Lost):
             lease.items[entry.signal] += entry.items
-            lease.losses[entry.signal, Outcome.DEAD_LETTERED, "damaged"] += entry.items
+            lease.losses[entry.signal, Outcome.DEAD_LETTERED, DAMAGED] += entry.items
             return
         batch = entry.batch
         lease.items[batch.signal] += batch.item_count
@@ -258,7 +273,7 @@ class PartCursor(_Positions):
             _lose(lease, items, Outcome.EXPIRED, "max_age")
             return None
         made = await self._parts.make(part)
-        _lose(lease, made.lost, Outcome.DEAD_LETTERED, "damaged")
+        _lose(lease, made.lost, Outcome.DEAD_LETTERED, DAMAGED)
         if made.decision == Decision.FILTERED:
             _lose(lease, items - made.lost, Outcome.FILTERED, "trace_processor")
             return None

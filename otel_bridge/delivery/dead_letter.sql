@@ -7,6 +7,7 @@ CREATE TABLE letter (                -- items that a destination will never take
     reason   TEXT NOT NULL,
     answer   TEXT NOT NULL,          -- what the destination said, cut
     at_ns    INTEGER NOT NULL,
+    items    INTEGER NOT NULL,       -- how many of the ledger's it stands for; 0 where it was set aside by a replay
     content  BLOB NOT NULL           -- an OTLP request with one item, or a translation with one as JSON
 ) STRICT;
 CREATE INDEX letter_by_time ON letter (at_ns);

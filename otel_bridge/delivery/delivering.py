@@ -3,8 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -15,26 +14,21 @@ from otel_bridge.component import Consume, Settle
 from otel_bridge.delivery.absent import Absent
 from otel_bridge.delivery.cursor import Cursor, EntryCursor, PartCursor, Retention
 from otel_bridge.delivery.dead_letter import DeadLetters
+from otel_bridge.delivery.eviction import Eviction
 from otel_bridge.delivery.lane import DeliverConfig, Lane, Surroundings
+from otel_bridge.delivery.operator import Destination, Operator
 from otel_bridge.delivery.parts import Parts, Process, Translate
+from otel_bridge.delivery.replay import Replays
 from otel_bridge.delivery.retry import Pace, Supervision
+from otel_bridge.errors import ConsumeError
 from otel_bridge.journal import Journal
 from otel_bridge.journal.exporters import NEVER, Account
-from otel_bridge.journal.state import State
+from otel_bridge.journal.state import Replay, State
 from otel_bridge.tasks import first, owned_tasks
 from otel_bridge.telemetry import Counters, logger
 
 TIDY_EVERY_S = 5.0
 READING_THREADS = 2
-
-
-@dataclass(slots=True)
-class _Destination:
-    """An exporter of a pipeline, and its lane for each tenant."""
-
-    cursor: Cursor
-    send: Consume | Settle
-    lanes: dict[str, Lane] = field(default_factory=dict)
 
 
 class Delivery:
@@ -43,6 +37,8 @@ class Delivery:
     Pipelines that have exporters of settled traces are added by `assemble`, then exporters by `batches` and `settled`,
     all before receivers open: an exporter that was never here before begins with what is appended next. Where the state
     knows of no exporter at all, as it was lost, all begin with what the journal still has.
+
+    operator: does what people ask for while it runs.
     """
 
     def __init__(
@@ -63,16 +59,21 @@ class Delivery:
         self._tasks = tasks
         self._stack = stack
         self._thread = thread
-        self._destinations: dict[tuple[str, str], _Destination] = {}
+        self._destinations: dict[tuple[str, str], Destination] = {}
         self._assemblers: dict[str, Assembler] = {}
         self._parts: dict[str, Parts] = {}
         self._delivering: set[asyncio.Task[None]] = set()
-        self._assembling: set[asyncio.Task[None]] = set()
+        self._assembling: dict[str, asyncio.Task[None]] = {}
         self._trimmed_seq = 0
         self._absent = Absent(journal, state, retention, around.clock, thread)
         self._told: set[tuple[str, str]] = set()
         self._changing = asyncio.Lock()  # of what is configured, or of places that nobody else moves
         self._begin_seq, self._begin_accepted = self._begin()
+        self._replays = Replays(
+            journal, state, around, self._destinations, self._parts, thread=thread, start=self._start_replay
+        )
+        self.operator = Operator(state, around, self._destinations, self._parts, self._replays)
+        self._eviction = Eviction(journal, state, self._destinations, around.counters, thread)
 
     def _begin(self) -> tuple[int, Mapping[tuple[str, str, Signal], int]]:
         """Where exporters begin that were never here before, and what had been accepted until there."""
@@ -99,6 +100,10 @@ class Delivery:
             if pipeline not in self._state.assembly:
                 self._state.advance(pipeline, self._begin_seq, self._begin_seq - 1)
         counters, clock = self._around.counters, self._around.clock
+        if gather is None:
+            from otel_bridge.translate import gather as by_trace
+
+            gather = by_trace
         assembler = await self._stack.enter_async_context(
             assembling(pipeline, self._journal, self._state, config, counters=counters, clock=clock, gather=gather)
         )
@@ -106,10 +111,10 @@ class Delivery:
             from otel_bridge.translate import translate as as_built_in
 
             translate = as_built_in
-        parts = Parts(assembler, translate, process, counters=counters, thread=self._thread)
+        parts = Parts(assembler, translate, process, gather, counters=counters, thread=self._thread)
         self._assemblers[pipeline] = assembler
         self._parts[pipeline] = parts
-        self._assembling.add(self._supervise(f"assemble:{pipeline}", parts.run, self._tasks))
+        self._start_assembly(pipeline)
 
     async def batches(self, pipeline: str, exporter: str, consume: Consume) -> None:
         """Begin to deliver a pipeline's batches as they come."""
@@ -122,7 +127,7 @@ class Delivery:
             clock=self._around.clock,
             thread=self._thread,
         )
-        await self._add(pipeline, exporter, _Destination(cursor, consume), settled=False)
+        await self._add(pipeline, exporter, cursor, consume, settled=False)
 
     async def settled(self, pipeline: str, exporter: str, settle: Settle) -> None:
         """Begin to deliver a pipeline's settled traces; `assemble` was called for it before.
@@ -137,7 +142,7 @@ class Delivery:
             retention=self._retention,
             clock=self._around.clock,
         )
-        await self._add(pipeline, exporter, _Destination(cursor, settle), settled=True)
+        await self._add(pipeline, exporter, cursor, settle, settled=True)
 
     async def drain(self, timeout_s: float) -> None:
         """Deliver what is ready and can be delivered at once, confirm it, and end all lanes and assembly.
@@ -148,7 +153,7 @@ class Delivery:
         self._around.stopping.set()
         if self._delivering:
             await self._around.clock.within(timeout_s, asyncio.wait(self._delivering))
-        ending = (*self._delivering, *self._assembling)
+        ending = (*self._delivering, *self._assembling.values())
         for task in ending:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)  # what they raise reaches their owner, the task group
@@ -163,7 +168,9 @@ class Delivery:
             await self._expire_absent()
         floor_seq = self._journal.next_seq if self._state.registered else 0
         for pipeline in list(self._state.assembly):
-            floor_seq = min(floor_seq, await self._state.prune(pipeline))
+            held_seq, _ = self._journal.held()
+            await self._state.prune(pipeline, held_seq)
+            floor_seq = min(floor_seq, await self._state.needed_seq(pipeline))
             forgotten = await self._state.forget(pipeline, self._around.clock.steady_ns())
             self._around.counters.add("traces_forgotten", forgotten, pipeline=pipeline)
         for (pipeline, exporter), known in self._state.registered.items():
@@ -177,6 +184,30 @@ class Delivery:
         if floor_seq > self._trimmed_seq and await self._state.flush(durable=True):
             self._trimmed_seq = floor_seq
             self._journal.trim(floor_seq)
+
+    async def make_room(self, size: int) -> None:
+        """Let the oldest entries go where the journal has no room for `size` bytes more, delivered or not."""
+        async with self._changing:
+            end_seq = self._journal.oldest(size)
+            if end_seq is None:
+                return  # somebody else's eviction made room meanwhile, or all that is left is being written
+            stopped = [
+                pipeline
+                for pipeline, (low_seq, _) in self._state.assembly.items()
+                if low_seq < end_seq and pipeline in self._assembling
+            ]
+            for pipeline in stopped:
+                self._assembling[pipeline].cancel()
+                await asyncio.wait([self._assembling[pipeline]])
+            try:
+                if await self._eviction.account(end_seq):
+                    self._trimmed_seq = max(self._trimmed_seq, end_seq)
+                    self._journal.trim(end_seq)
+                for parts in self._parts.values():
+                    parts.forget()
+            finally:
+                for pipeline in stopped:
+                    self._start_assembly(pipeline)
 
     def waiting(self) -> dict[Account, int]:
         """Accepted items that have no outcome yet, by exporter, tenant and signal."""
@@ -215,12 +246,20 @@ class Delivery:
         for (pipeline, exporter), destination in self._destinations.items():
             for tenant, lane in destination.lanes.items():
                 exporters.get(f"{pipeline}/{exporter}", {}).get(tenant, {}).update(lane.status())
+            if not destination.gate.is_open:
+                for of_tenant in exporters.get(f"{pipeline}/{exporter}", {}).values():
+                    of_tenant["parked"] = "paused"
         return {
             "assembly": {pipeline: assembler.status() for pipeline, assembler in self._assemblers.items()},
             "exporters": exporters,
+            "paused": sorted(self._state.paused),
+            **self.operator.replays(),
         }
 
-    async def _add(self, pipeline: str, exporter: str, destination: _Destination, *, settled: bool) -> None:
+    async def _add(
+        self, pipeline: str, exporter: str, cursor: Cursor, send: Consume | Settle, *, settled: bool
+    ) -> None:
+        destination = Destination(cursor, send, self.operator.gate(exporter), {})
         async with self._changing:
             is_new = (pipeline, exporter) not in self._state.registered
             start_seq, accepted = (self._begin_seq, self._begin_accepted) if is_new else self._journal.accepted()
@@ -231,8 +270,22 @@ class Delivery:
         await self._state.flush()
         serve = partial(self._serve, pipeline, exporter, destination)
         self._delivering.add(self._supervise(f"deliver:{exporter}", serve, self._tasks))
+        if not destination.gate.is_open:
+            logger(exporter).warning("paused since before this start: `otel-bridge resume` lets it go on")
+        for replay in list(self._state.replays.values()):
+            if (replay.pipeline, replay.exporter) == (pipeline, exporter):
+                self._start_replay(replay)
 
-    async def _serve(self, pipeline: str, exporter: str, destination: _Destination) -> None:
+    def _start_replay(self, replay: Replay) -> None:
+        task = self._supervise(f"replay:{replay.exporter}", partial(self._replays.run, replay), self._tasks)
+        self._delivering.add(task)
+        task.add_done_callback(self._delivering.discard)
+
+    def _start_assembly(self, pipeline: str) -> None:
+        run = self._parts[pipeline].run
+        self._assembling[pipeline] = self._supervise(f"assemble:{pipeline}", run, self._tasks)
+
+    async def _serve(self, pipeline: str, exporter: str, destination: Destination) -> None:
         """Start a lane for each tenant that appears, and wake it when there is more for it."""
         stopping = self._around.stopping
         destination.lanes.clear()
@@ -240,7 +293,10 @@ class Delivery:
             while True:
                 for tenant, head in destination.cursor.heads().items():
                     if tenant not in destination.lanes:
-                        lane = Lane(pipeline, exporter, tenant, destination.cursor, destination.send, self._around)
+                        lane = Lane(
+                            *(pipeline, exporter, tenant, destination.cursor, destination.send),
+                            *(self._around, destination.gate),
+                        )
                         destination.lanes[tenant] = lane
                         self._supervise(f"deliver:{exporter}", lane.run, tasks)
                     if head > destination.lanes[tenant].position:
@@ -317,5 +373,7 @@ async def delivering(
     with ThreadPoolExecutor(READING_THREADS, thread_name_prefix="deliver") as thread:
         async with AsyncExitStack() as stack, owned_tasks() as tasks:
             delivery = Delivery(journal, state, around, retention, tasks=tasks, stack=stack, thread=thread)
+            with suppress(ConsumeError):  # where the disk is full: it is done before the next letter is handed out
+                await delivery.operator.forget_redeemed()
             tasks.create_task(supervision.run("tidy", delivery.keep_tidy))
             yield delivery

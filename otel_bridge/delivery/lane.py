@@ -17,14 +17,16 @@ from pydantic import Field
 from otel_bridge.batch import Signal
 from otel_bridge.clock import Clock
 from otel_bridge.config import Bytes, Config, Seconds
-from otel_bridge.delivery.cursor import Cursor, Lease, Stretch
+from otel_bridge.delivery.cursor import OPEN, Lease, Source, Stretch
 from otel_bridge.delivery.dead_letter import DeadLetter, DeadLetters
+from otel_bridge.delivery.gate import Gate
 from otel_bridge.delivery.limit import LEAST_BYTES, SizeLimit
 from otel_bridge.delivery.piece import Piece, count, cut, is_single, score_count, signal_of, size, split
 from otel_bridge.delivery.retry import Pace, Supervision
 from otel_bridge.delivery.truncate import truncated
 from otel_bridge.errors import ConsumeError, ParkedError, RefusedError, RetryableError, SlowError, TooLargeError
 from otel_bridge.journal.state import Outcomes
+from otel_bridge.tasks import first
 from otel_bridge.telemetry import Counters, Outcome, logger, printable
 
 SAME_REFUSALS = 64  # more of them one after the other are no poison, but a wrong address or version
@@ -63,6 +65,10 @@ class _StoppingError(Exception):
     """It can not be delivered now, and the bridge is stopping."""
 
 
+class _InterruptedError(Exception):
+    """The gate was closed, or the lease was revoked: it is to be leased anew when the gate is open."""
+
+
 @dataclass(slots=True)
 class _Parcel:
     """A piece that is to be sent, and what became of that so far.
@@ -91,11 +97,13 @@ class _Sending:
 
     waiting: what of it is still to be sent; taken: how many pieces were.
     given_up: single items that are to be set aside when all else is done, each with a reason.
+    revoked: set when somebody else has accounted for something of it: nothing of it may be confirmed.
     """
 
     lease: Lease
     waiting: deque[_Parcel]
     losses: Outcomes
+    revoked: asyncio.Event
     taken: int = 0
     given_up: list[tuple[_Parcel, str]] = field(default_factory=list)
 
@@ -124,9 +132,10 @@ class Lane:
         pipeline: str,
         exporter: str,
         tenant: str,
-        cursor: Cursor,
+        source: Source,
         send: Callable[[Any], Awaitable[None]],
         around: Surroundings,
+        gate: Gate,
     ) -> None:
         self.ready = asyncio.Event()
         self.parked: str | None = None
@@ -135,40 +144,52 @@ class Lane:
         self._pipeline = pipeline
         self._exporter = exporter
         self._tenant = tenant
-        self._cursor = cursor
+        self._source = source
         self._send = send
         self._around = around
+        self._gate = gate
         self._limit = SizeLimit(around.config.max_batch_bytes, around.clock)
         self._refusals = 0
         self._last_refusal = ""
         self._taken = 0
         self._front: _Sending | None = None
         self._behind: list[_Sending] = []
+        self._revoked = asyncio.Event()  # of all that is leased until it is set
 
     @property
     def position(self) -> int:
         """Up to where all is done or postponed."""
-        return self._cursor.stretches(self._tenant)[-1].position
+        return self._source.stretches(self._tenant)[-1].position
+
+    @property
+    def leased(self) -> bool:
+        """Whether it holds what is not confirmed yet."""
+        return bool(self._front or self._behind)
 
     def status(self) -> dict[str, Any]:
         """Why it is parked, what went wrong last, how often, the age of the oldest that is being sent, and how many
         leases are postponed."""
         sending = [one for one in (self._front, *self._behind) if one is not None]
-        first = [one.waiting[0] for one in sending if one.waiting]
+        foremost = [one.waiting[0] for one in sending if one.waiting]
         received = [one.lease.oldest_ns for one in sending if one.lease.oldest_ns is not None]
         return {
             "parked": self.parked,
-            "why": self.trouble or next((printable(parcel.said) for parcel in first if parcel.said), None),
-            "tries": max((parcel.tries for parcel in first), default=0),
+            "why": self.trouble or next((printable(parcel.said) for parcel in foremost if parcel.said), None),
+            "tries": max((parcel.tries for parcel in foremost), default=0),
             "oldest_s": (self._around.clock.steady_ns() - min(received)) / 1e9 if received else 0.0,
-            "postponed": len(self._cursor.stretches(self._tenant)) - 1,
+            "postponed": len(self._source.stretches(self._tenant)) - 1,
         }
 
+    def revoke(self) -> None:
+        """Somebody else has accounted for something of what it has leased: confirm nothing of it, and lease anew."""
+        self._revoked.set()
+        self._revoked = asyncio.Event()
+
     async def run(self) -> None:
-        """Deliver until the bridge stops, and what is ready then."""
+        """Deliver until all is done that there will ever be, or the bridge stops: then what is ready."""
         self._front, self._behind = None, []
         async with asyncio.TaskGroup() as tasks:
-            *postponed, front = self._cursor.stretches(self._tenant)
+            *postponed, front = self._source.stretches(self._tenant)
             for stretch in postponed:
                 tasks.create_task(self._catch_up(stretch))
             await self._go_on(front, tasks)
@@ -178,11 +199,15 @@ class Lane:
         stopping = self._around.stopping
         self.ready.set()  # there may be something from before
         more = False
-        while True:
+        while not front.is_done:
             if self._front is None:
                 if not more:
                     await self._arrival()
+                if not await self._gate.passed(stopping):
+                    return
                 lease = await self._lease(front)
+                if lease is None and front.high < OPEN:
+                    lease = Lease(front.high, None)
                 more = lease is not None
                 if lease is None:
                     if stopping.is_set():
@@ -192,10 +217,14 @@ class Lane:
             more = self._front.lease.more
             try:
                 overtaking = await self._deliver(self._front)
+                if overtaking is None:
+                    await self._close(self._front, front)
             except _StoppingError:
                 return
+            except _InterruptedError:
+                self._front, more = None, True
+                continue
             if overtaking is None:
-                await self._close(self._front, front)
                 self._front = None
             else:
                 self._postpone(self._front, overtaking, front, tasks)
@@ -210,21 +239,30 @@ class Lane:
         self.ready.clear()
 
     async def _lease(self, stretch: Stretch, position: int | None = None) -> Lease | None:
-        """The next of a stretch, or what follows a position in it."""
-        start = stretch.position if position is None else position
+        """The next of a stretch, or what follows a position in it; nothing of it was revoked meanwhile."""
         max_items = self._around.config.max_batch_items
-        return await self._cursor.lease(self._tenant, start, stretch.high, self._limit.bytes, max_items)
+        while True:
+            revoked = self._revoked
+            start = stretch.position if position is None else position
+            lease = await self._source.lease(self._tenant, start, stretch.high, self._limit.bytes, max_items)
+            if not revoked.is_set():
+                return lease
 
     async def _opened(self, lease: Lease) -> _Sending:
+        revoked = self._revoked
         pieces = await asyncio.to_thread(self._cut, lease.pieces, self._limit.bytes)
-        return _Sending(lease, deque(map(_Parcel, pieces)), Counter(lease.losses))
+        return _Sending(lease, deque(map(_Parcel, pieces)), Counter(lease.losses), revoked)
 
     def _cut(self, pieces: Sequence[Piece], max_bytes: int) -> list[Piece]:
         max_items = self._around.config.max_batch_items
         return [piece for whole in pieces for piece in cut(whole, max_bytes, max_items)]
 
     async def _close(self, sending: _Sending, stretch: Stretch) -> None:
-        """Nothing of a lease waits any more: set aside what was given up, and confirm it."""
+        """Nothing of a lease waits any more: set aside what was given up, and confirm it.
+
+        Raises:
+            _InterruptedError: it was revoked.
+        """
         for unfit in sending.lease.unfit:
             await self._set_aside(unfit, "translation", "it could not be translated; the log says why")
             sending.losses[unfit.signal, Outcome.DEAD_LETTERED, "translation"] += unfit.item_count
@@ -232,6 +270,8 @@ class Lane:
             piece = parcel.whole or parcel.piece
             await self._set_aside(piece, reason, parcel.said)
             sending.losses[signal_of(piece), Outcome.DEAD_LETTERED, reason] += count(piece)
+        if sending.revoked.is_set():
+            raise _InterruptedError
         outcomes = account(sending.lease.items, sending.losses)
         stretch.confirm(sending.lease.position, outcomes)
         for (_, outcome, reason), items in outcomes.items():
@@ -244,6 +284,7 @@ class Lane:
 
         Raises:
             _StoppingError: it was not taken before the bridge stopped.
+            _InterruptedError: it was not taken before the gate was closed, or it was revoked.
         """
         distance = 0
         while sending.waiting:
@@ -264,7 +305,7 @@ class Lane:
 
     async def _overtake(self, sending: _Sending, distance: int) -> _Overtaking | None:
         """Try once what lies so many leases behind, or fewer where there are not so many; None if it is not taken."""
-        *postponed, front = self._cursor.stretches(self._tenant)
+        *postponed, front = self._source.stretches(self._tenant)
         distance = min(distance, OVERTAKE_AT_MOST - len(postponed))
         if distance <= 0:
             return None
@@ -278,7 +319,9 @@ class Lane:
             return None
         parcel = other.waiting[other is sending]
         parcel.tries = sending.waiting[0].tries
-        error = await self._attempt(parcel)
+        error = await self._attempt(parcel, sending)
+        if error is None and sending.revoked.is_set():
+            raise _InterruptedError
         if error is None:
             other.waiting.remove(parcel)
             other.taken += 1
@@ -311,6 +354,8 @@ class Lane:
         """Deliver a postponed stretch, from where it was left if it was in this life of the bridge."""
         while not stretch.is_done:
             if sending is None:
+                if not await self._gate.passed(self._around.stopping):
+                    return
                 lease = await self._lease(stretch)
                 sending = await self._opened(lease or Lease(stretch.high, None))
             self._behind.append(sending)
@@ -319,6 +364,8 @@ class Lane:
                 await self._close(sending, stretch)
             except _StoppingError:
                 return
+            except _InterruptedError:
+                pass  # it is leased anew
             finally:
                 self._behind.remove(sending)
             sending = None
@@ -328,6 +375,7 @@ class Lane:
 
         Raises:
             _StoppingError: it was not before the bridge stopped.
+            _InterruptedError: it was not before the gate was closed, or it was revoked.
         """
         while sending.waiting:
             parcel = sending.waiting[0]
@@ -356,7 +404,7 @@ class Lane:
     async def _step(self, sending: _Sending) -> ConsumeError | None:
         """Try the first that waits: None if it is done, or smaller ones stand in its place; else why it waits on."""
         parcel = sending.waiting[0]
-        error = await self._attempt(parcel)
+        error = await self._attempt(parcel, sending)
         if error is None:
             sending.waiting.popleft()
             sending.taken += 1
@@ -370,8 +418,10 @@ class Lane:
             await self._slow(parcel, sending)
         return error
 
-    async def _attempt(self, parcel: _Parcel) -> ConsumeError | None:
+    async def _attempt(self, parcel: _Parcel, sending: _Sending) -> ConsumeError | None:
         """Send once: the same object again, so the same bytes."""
+        if sending.revoked.is_set() or not self._gate.is_open:
+            raise _InterruptedError
         try:
             await self._send(parcel.piece)
         except ConsumeError as error:
@@ -441,8 +491,9 @@ class Lane:
         else:
             delay_s = pace.backoff(parcel.tries - 1, getattr(error, "retry_after_s", None))
         left_s = (sending.lease.expires_ns - clock.steady_ns()) / 1e9
-        if await clock.within(min(delay_s, left_s), self._around.stopping.wait()):
-            raise _StoppingError
+        stopping, interrupted = self._around.stopping, first(self._gate.closed(), sending.revoked.wait())
+        if await clock.within(min(delay_s, left_s), first(stopping.wait(), interrupted)):
+            raise _StoppingError if stopping.is_set() else _InterruptedError
         if clock.steady_ns() >= sending.lease.expires_ns:
             for late in sending.waiting:
                 sending.losses[signal_of(late.piece), Outcome.EXPIRED, "max_age"] += count(late.piece)

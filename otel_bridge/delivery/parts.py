@@ -6,18 +6,18 @@ outage, or a restart) have it made again from the journal, with the same result.
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeAlias
 from weakref import WeakValueDictionary
 
-from otel_bridge.assemble import Assembler
-from otel_bridge.batch import Signal
+from otel_bridge.assemble import Assembler, Gather, grouped
+from otel_bridge.batch import Batch, Signal
 from otel_bridge.journal.state import Decision, Part
 from otel_bridge.model import Translation
 from otel_bridge.telemetry import Counters, logger
-from otel_bridge.trace import Known, Trace
+from otel_bridge.trace import Known, LogEntry, Settled, SpanRecord, Trace
 
 Process: TypeAlias = Callable[[Trace], Awaitable[Trace | None]]
 """The trace processors of a pipeline: the trace as they leave it, or None where it is dropped. The same each time."""
@@ -49,6 +49,7 @@ class Parts:
         assembler: Assembler,
         translate: Translate,
         process: Process | None,
+        gather: Gather,
         *,
         counters: Counters,
         thread: ThreadPoolExecutor,
@@ -56,6 +57,7 @@ class Parts:
         self._assembler = assembler
         self._translate = translate
         self._process = process
+        self._gather = gather
         self._counters = counters
         self._thread = thread
         self._kept: OrderedDict[int, tuple[int, Made]] = OrderedDict()
@@ -101,8 +103,40 @@ class Parts:
                 self._kept_bytes -= size
             return made
 
-    async def _make(self, part: Part, trace: Trace, lost: Counter[Signal]) -> Made:
-        if part.decision == Decision.FILTERED:
+    async def keys(self, batch: Batch) -> list[str]:
+        """Which traces a batch has something of."""
+        loop = asyncio.get_running_loop()
+        return sorted(await loop.run_in_executor(self._thread, grouped, batch, self._gather))
+
+    async def translated(self, batches: Sequence[Batch]) -> list[Translation | None]:
+        """What becomes now of batches that could not be translated before; None where they still can not be.
+
+        What a trace processor drops becomes nothing: an empty translation.
+        """
+        found: dict[str, tuple[list[SpanRecord], list[LogEntry]]] = {}
+        for batch in batches:
+            groups = await asyncio.get_running_loop().run_in_executor(self._thread, grouped, batch, self._gather)
+            for key, group in groups.items():
+                spans, logs = found.setdefault(key, ([], []))
+                spans.extend(group.spans)
+                logs.extend(group.logs)
+        tenant = batches[0].tenant
+        return [
+            await self._translated(Trace(key, spans, logs, tenant, Settled.HELD))
+            for key, (spans, logs) in found.items()
+        ]
+
+    def forget(self) -> None:
+        """Make parts anew from what the journal still has."""
+        self._kept.clear()
+        self._kept_bytes = 0
+
+    async def _translated(self, trace: Trace) -> Translation | None:
+        made = await self._make(None, trace, Counter())
+        return Translation(tenant=trace.tenant) if made.decision == Decision.FILTERED else made.translation
+
+    async def _make(self, part: Part | None, trace: Trace, lost: Counter[Signal]) -> Made:
+        if part is not None and part.decision == Decision.FILTERED:
             return Made(trace, Decision.FILTERED, None, lost)
         try:
             kept = trace if self._process is None else await self._process(trace)
@@ -112,6 +146,6 @@ class Parts:
             translation = await loop.run_in_executor(self._thread, self._translate, kept)
         except Exception:  # noqa: BLE001 - a bug costs this part, which is set aside, and not the flow
             self._counters.add("translation_failures")
-            logger("delivery").exception("a trace can not be translated", key=part.key, tenant=part.tenant)
+            logger("delivery").exception("a trace can not be translated", key=trace.key, tenant=trace.tenant)
             return Made(trace, Decision.KEPT, None, lost)
         return Made(trace, Decision.KEPT, translation, lost)

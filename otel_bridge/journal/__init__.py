@@ -93,4 +93,8 @@ class Journal(Protocol):
         """Where the entries that have not been trimmed begin, and their items as in `accepted`."""
 
     def trim(self, below_seq: int) -> None:
-        """Let go of entries below; whole segments disappear when nothing else lies in them."""
+        """Let go of entries below; whole segments disappear when nothing else lies in them, and they are not kept."""
+
+    def oldest(self, size: int) -> int | None:
+        """Below which entry all has to go so that `size` bytes more have room; None where they have, or nothing can
+        go."""

@@ -49,10 +49,11 @@ class Database:
         """Let go of the file; on the thread."""
         self._connection.close()
 
-    def renew(self) -> None:
+    def renew(self) -> "apsw.Connection":
         """Open it anew, after it was moved aside; on the thread."""
         self._connection.close(True)
         self._connection = self._opened()
+        return self._connection
 
     async def run(self, work: "Callable[[apsw.Connection], T]") -> T:
         """What `work` returns; one call after the other, in the order they were asked for.

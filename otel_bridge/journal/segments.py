@@ -9,7 +9,7 @@ import errno
 import os
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -62,6 +62,7 @@ class Segments(Reader):
     everything else may be called from any thread.
 
     doubt: why what the system calls synced may not be safe on this file system; None if nothing is known against it.
+    make_room: lets older entries go, to be called before an append that has no room; None where new ones are refused.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Segments(Reader):
         directory: Path,
         *,
         max_bytes: int,
+        keep_bytes: int,
         segment_bytes: int,
         commit_bytes: int,
         commit_timeout_s: float,
@@ -79,6 +81,7 @@ class Segments(Reader):
         super().__init__([], 1, counters)
         self._directory = directory
         self._max_bytes = max_bytes
+        self._keep_bytes = keep_bytes
         most = min(max_bytes // 8, Space.of(directory).total // 16)  # a full journal must have something to let go
         self._segment_bytes = max(min(segment_bytes, most), 1)
         self._commit_bytes = commit_bytes
@@ -96,6 +99,7 @@ class Segments(Reader):
         self._idle = asyncio.Event()
         self._idle.set()
         self._waiting: dict[asyncio.Future[None], int] = {}
+        self.make_room: Callable[[int], Awaitable[None]] | None = None
         self._closed = False
         self._full = False
         self._stalled = False
@@ -122,6 +126,7 @@ class Segments(Reader):
     async def append(self, entries: Sequence[tuple[str, Batch]]) -> None:
         """Make (pipeline, batch) pairs durable together, all or none; on disk when this returns.
 
+        Where they would exceed `max_bytes`, `make_room` is called first, if there is one.
         If cancelled, they may be on disk or not.
 
         Raises:
@@ -141,6 +146,10 @@ class Segments(Reader):
                 raise ValueError(f"a name of {max(names)} bytes is longer than {MOST_NAME_BYTES}")
             size += RECORD_BYTES + sum(names) + len(batch.wire)
             _ = batch.item_count  # counted here, where what is wrong with a batch is still its sender's
+        if self.make_room is not None and self.oldest(size) is not None:
+            await self.make_room(size)
+            if self._closed:
+                raise RetryableError("the journal is closing", retry_after_s=1)
         self._admit(size)
         waiting = _Append(entries, size, self._clock.steady_ns(), self._loop.create_future())
         self._pending.append(waiting)
@@ -168,6 +177,21 @@ class Segments(Reader):
         if not self._closed and len(segments) > 1 and segments[0].end_seq <= below_seq:
             self._thread.submit(self._trim).add_done_callback(Future.result)  # what it raises is logged
 
+    def oldest(self, size: int) -> int | None:
+        """Below which entry all has to go so that `size` bytes more have room; None where they have, or nothing can
+        go. More goes than is needed, so that not every append asks again."""
+        used = self.used_bytes - self._spare_bytes() + self._pending_bytes + size + MARK_BYTES
+        if used <= self._max_bytes:
+            return None
+        end_seq = None
+        for segment in self._segments[:-1]:
+            if segment.end_seq > self._trim_below:
+                used -= segment.disk_bytes
+                end_seq = segment.end_seq
+            if used < ROOM_AGAIN * self._max_bytes:
+                break
+        return end_seq
+
     async def recover(self, least_seq: int) -> None:
         """Read what is there, and begin a new segment after it."""
         await self._loop.run_in_executor(self._thread, self._recover, least_seq)
@@ -187,7 +211,11 @@ class Segments(Reader):
         if time.monotonic() < self._no_space_until:
             self._refuse("the disk of the journal is full")
         used, was_full = self.used_bytes, self._full
-        over = used + self._pending_bytes + size + MARK_BYTES > self._max_bytes
+        wanted = self._pending_bytes + size + MARK_BYTES
+        if used + wanted > ROOM_AGAIN * self._max_bytes and (spare := self._spare_bytes()):
+            self._thread.submit(self._trim).add_done_callback(Future.result)  # before what is written next
+            used -= spare
+        over = used + wanted > self._max_bytes
         self._full = used >= ROOM_AGAIN * self._max_bytes and (was_full or over)
         if self._full and not was_full:
             self._log.warning(
@@ -197,6 +225,10 @@ class Segments(Reader):
             )
         if over or self._full:
             self._refuse(f"the journal holds {used} of max_bytes {self._max_bytes}")
+
+    def _spare_bytes(self) -> int:
+        """What could go at once, and is only kept to be sent again."""
+        return sum(segment.disk_bytes for segment in self._segments[:-1] if segment.end_seq <= self._trim_below)
 
     def _refuse(self, why: str, reason: str = "full") -> None:
         self._counters.add("journal_refused", reason=reason)
@@ -328,6 +360,7 @@ class Segments(Reader):
         if error.errno in NO_SPACE:
             if self._segments and self._segments[-1].items:
                 self._seal()  # it can go when all of it is delivered
+            self._trim(all_spare=True)
             self._no_space_until = time.monotonic() + FULL_DISK_PAUSE_S
             return "the disk of the journal is full: nothing was written; send again later"
         self._failures += 1
@@ -399,9 +432,14 @@ class Segments(Reader):
             raise
         return fd
 
-    def _trim(self) -> None:
-        """Delete from the oldest on, each durably before the next, so that what a crash leaves has no gaps."""
-        while len(self._segments) > 1 and self._segments[0].end_seq <= self._trim_below:
+    def _trim(self, *, all_spare: bool = False) -> None:
+        """Delete from the oldest on, each durably before the next, so that what a crash leaves has no gaps.
+
+        The newest of what may go is kept, within `keep_bytes` and as long as there is room.
+        """
+        while (spare := self._spare_bytes()) and (
+            all_spare or spare > self._keep_bytes or self.used_bytes > ROOM_AGAIN * self._max_bytes
+        ):
             oldest = self._segments[0]
             try:
                 for path in (oldest.path, oldest.index_path):
@@ -442,6 +480,7 @@ async def open_segments(
     directory: Path,
     *,
     max_bytes: int = 8 << 30,
+    keep_bytes: int = 0,
     segment_bytes: int = 64 << 20,
     commit_bytes: int = 1 << 20,
     commit_timeout_s: float = COMMIT_TIMEOUT_S,
@@ -452,6 +491,7 @@ async def open_segments(
 ) -> AsyncIterator[Segments]:
     """Open the journal in a directory that nothing else uses; made where it is missing.
 
+    keep_bytes: how much of what may go stays all the same, to be sent again; it goes first when room is needed.
     commit_bytes: the most that is written and synced at once, as long as no single append is larger.
     commit_timeout_s: how long to wait for the disk before what waits is refused, as it may be stored or not.
     durability: `os` leaves it to the system when to sync; survives a kill, not a loss of power.
@@ -466,6 +506,7 @@ async def open_segments(
         segments = Segments(
             directory,
             max_bytes=max_bytes,
+            keep_bytes=keep_bytes,
             segment_bytes=segment_bytes,
             commit_bytes=commit_bytes,
             commit_timeout_s=commit_timeout_s,

@@ -26,9 +26,20 @@ from otel_bridge.trace import Known, Settled
 if TYPE_CHECKING:
     import apsw
 
-VERSION = 2
+VERSION = 3
 COMMIT_EVERY_S = 0.2
 WITHOUT = "all that is still in the journal is delivered again then, some of it twice, and nothing is lost"
+DAMAGED = "damaged"  # why items are dead-lettered that the journal has lost: there is no letter of them
+
+PART_HEADS = """
+WITH RECURSIVE of(tenant) AS (  -- from one tenant to the next by the index: there may be very many parts
+    SELECT min(tenant) FROM part WHERE pipeline = ?1
+    UNION ALL SELECT (SELECT min(tenant) FROM part WHERE pipeline = ?1 AND tenant > of.tenant) FROM of
+    WHERE of.tenant IS NOT NULL
+)
+SELECT tenant, (SELECT max(id) FROM part WHERE pipeline = ?1 AND part.tenant = of.tenant) FROM of
+WHERE tenant IS NOT NULL
+"""
 
 Outcomes: TypeAlias = Counter[tuple[Signal, Outcome, str]]
 """Items by signal, what became of them, and the reason in a word (empty where there is none)."""
@@ -87,6 +98,20 @@ class Remembered:
     known: Known
 
 
+class Replay(NamedTuple):
+    """What is to be sent again to an exporter: what it confirmed after `position`, up to and with `end_position`, and
+    was received from `since_ns` on and before `until_ns`."""
+
+    id: int
+    pipeline: str
+    exporter: str
+    tenant: str
+    since_ns: int
+    until_ns: int
+    position: int
+    end_position: int
+
+
 class Apart:
     """Items of a pipeline that come to no part, and what becomes of them for its exporters of settled parts.
 
@@ -121,6 +146,10 @@ class State:
         self.base: Counter[Account] = Counter()
         self.ledger: Counter[tuple[Account, Outcome, str]] = Counter()
         self.assembly: dict[str, tuple[int, int]] = {}
+        self.paused: set[str] = set()
+        self.redeemed: dict[str, int] = {}
+        self.replays: dict[int, Replay] = {}
+        self.replayed: Counter[tuple[Account, Outcome, str]] = Counter()
         self._path = path
         self._database = database
         self._damaged: DamagedError | None = None
@@ -130,6 +159,7 @@ class State:
         self._failing = False
         self._changed = asyncio.Event()
         self._last_part = 0
+        self._last_replay = 0
 
     @property
     def least_seq(self) -> int:
@@ -193,6 +223,10 @@ class State:
         """The stretches before the position that are not done: after which entry (or part), up to and with which."""
         return [(low, high) for high, low in sorted(self._postponed[pipeline, exporter, tenant].items())]
 
+    def postponed_position(self, pipeline: str, exporter: str, tenant: str, high: int) -> int:
+        """Up to where the postponed stretch that ends with `high` is done."""
+        return self._postponed[pipeline, exporter, tenant].get(high, high)
+
     def confirm_postponed(
         self, pipeline: str, exporter: str, tenant: str, high: int, position: int, outcomes: Outcomes
     ) -> None:
@@ -212,11 +246,98 @@ class State:
         position = self.position(pipeline, exporter, tenant)
         return min([position, *self._postponed[pipeline, exporter, tenant].values()])
 
+    def is_done(self, pipeline: str, exporter: str, tenant: str, number: int) -> bool:
+        """Whether the exporter needs this entry (or part) no more."""
+        return number <= self.position(pipeline, exporter, tenant) and not any(
+            low < number <= high for high, low in self._postponed[pipeline, exporter, tenant].items()
+        )
+
+    def pass_over(self, pipeline: str, exporter: str, tenant: str, position: int, outcomes: Outcomes) -> None:
+        """Everything up to and with `position` is done, what was postponed as well; these are the outcomes of what was
+        not done before."""
+        for low, high in self.postponed(pipeline, exporter, tenant):
+            if low < position:
+                self.confirm_postponed(pipeline, exporter, tenant, high, min(position, high), Counter())
+        if position > self.position(pipeline, exporter, tenant):
+            self._move(pipeline, exporter, tenant, position)
+        self._account(pipeline, exporter, tenant, outcomes)
+
     def settled_exporters(self, pipeline: str) -> dict[str, Registered]:
         """The exporters of the pipeline that take settled parts."""
         return {
             exporter: known for (of, exporter), known in self.registered.items() if of == pipeline and known.settled
         }
+
+    # What people ask for.
+
+    def pause(self, exporter: str, *, paused: bool) -> None:
+        """Send an exporter nothing until it is resumed, also after a restart; or resume it."""
+        (self.paused.add if paused else self.paused.discard)(exporter)
+        self._write("DELETE FROM paused WHERE exporter = ?", exporter)
+        if paused:
+            self._write("INSERT INTO paused VALUES (?)", exporter)
+
+    def dead_lettered(self, account: Account, reason: str) -> list[tuple[Account, str, int]]:
+        """What of an exporter and tenant is in dead letters: (account, reason, items), what is like this one first.
+
+        What was translated may be counted under the signal that it came by, and a letter's last answer may differ from
+        the one that it was counted by.
+        """
+        found = [
+            (of, why, items)
+            for (of, outcome, why), items in self.ledger.items()
+            if outcome == Outcome.DEAD_LETTERED and why != DAMAGED and of[:3] == account[:3] and items > 0
+        ]
+        return sorted(found, key=lambda one: (one[0] != account, one[1] != reason))
+
+    def redeem(self, letter: str, at_ns: int, account: Account, reason: str, became: Mapping[Outcome, int]) -> None:
+        """Count for the items of a dead letter what became of them now, in the place of its being one; no more than
+        are counted as such. It is to be deleted when this is durable, and then to be `forget_redeemed`."""
+        for outcome, count in became.items():
+            left = count
+            for of, why, items in self.dead_lettered(account, reason):
+                moved = min(left, items)
+                left -= moved
+                what: Outcomes = Counter({(of.signal, Outcome.DEAD_LETTERED, why): -moved})
+                what[of.signal, outcome, "retried" if outcome == Outcome.FILTERED else ""] += moved
+                self._account(*of[:3], what)
+        self.redeemed[letter] = at_ns
+        self._write("INSERT OR REPLACE INTO redeemed VALUES (?, ?)", letter, at_ns)
+
+    def forget_redeemed(self, letter: str) -> None:
+        """The letter is gone from its file."""
+        del self.redeemed[letter]
+        self._write("DELETE FROM redeemed WHERE letter = ?", letter)
+
+    def begin_replay(
+        self, pipeline: str, exporter: str, tenant: str, *, since_ns: int, until_ns: int, position: int
+    ) -> Replay:
+        """Remember to send again what the exporter has confirmed after `position`; the same replay goes on after a
+        restart until `end_replay`."""
+        self._last_replay += 1
+        end_position = self.position(pipeline, exporter, tenant)
+        replay = Replay(self._last_replay, pipeline, exporter, tenant, since_ns, until_ns, position, end_position)
+        self.replays[replay.id] = replay
+        self._write("INSERT INTO replay VALUES (?, ?, ?, ?, ?, ?, ?, ?)", *replay)
+        return replay
+
+    def replay_to(self, replay_id: int, position: int, outcomes: Outcomes) -> None:
+        """A replay has come so far, with these outcomes."""
+        replay = self.replays[replay_id] = self.replays[replay_id]._replace(position=position)
+        self._write("UPDATE replay SET position = ? WHERE id = ?", position, replay_id)
+        for (signal, outcome, reason), items in outcomes.items():
+            account = Account(replay.pipeline, replay.exporter, replay.tenant, signal)
+            self.replayed[account, outcome, reason] += items
+            self._write(
+                "INSERT INTO replayed VALUES (?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET items = items + excluded.items",
+                *(*account, outcome, reason, items),
+            )
+
+    def end_replay(self, replay_id: int) -> None:
+        """A replay is done."""
+        del self.replays[replay_id]
+        self._write("DELETE FROM replay WHERE id = ?", replay_id)
 
     # Assembly.
 
@@ -283,9 +404,26 @@ class State:
         """The parts that hold an entry from `low_seq` on."""
         return await self._parts("SELECT * FROM part WHERE pipeline = ? AND last_seq >= ?", pipeline, low_seq)
 
+    async def parts_below(self, pipeline: str, end_seq: int) -> list[Part]:
+        """The parts that hold an entry below `end_seq`, in order."""
+        return await self._parts(
+            "SELECT * FROM part WHERE pipeline = ? AND first_seq < ? ORDER BY id", pipeline, end_seq
+        )
+
+    def cut_part(self, part: Part, from_seq: int) -> None:
+        """A part loses what lies below; without anything else it is no part any more."""
+        shares = [share for share in part.shares if share.seq >= from_seq]
+        if shares:
+            self._write(
+                "UPDATE part SET entries = ?, first_seq = ? WHERE id = ?",
+                *(_json([list(share) for share in shares]), min(share.seq for share in shares), part.id),
+            )
+        else:
+            self._write("DELETE FROM part WHERE id = ?", part.id)
+
     async def part_heads(self, pipeline: str) -> dict[str, int]:
         """The tenants that have parts here, with the newest part of each."""
-        rows = await self._read("SELECT tenant, max(id) FROM part WHERE pipeline = ? GROUP BY tenant", pipeline)
+        rows = await self._read(PART_HEADS, pipeline)
         return {str(tenant): int(head) for tenant, head in rows}
 
     async def remembered(self, pipeline: str, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Remembered]:
@@ -309,21 +447,35 @@ class State:
             self._write("DELETE FROM remembered WHERE pipeline = ? AND expires_ns <= ?", pipeline, now_ns)
         return int(expired)
 
-    async def prune(self, pipeline: str) -> int:
-        """Delete parts that nobody needs any more; returns the lowest entry that assembly or a part still needs."""
+    async def needed_seq(self, pipeline: str) -> int:
+        """The lowest entry that assembly or an exporter of settled parts still needs."""
         low_seq, _ = self.assembly[pipeline]
-        needed_seq = await self._needed_seq(pipeline)
+        found = await self._read(
+            "SELECT min(first_seq) FROM part WHERE pipeline = ? AND last_seq >= ?", pipeline, low_seq
+        )
+        for tenant in await self.part_heads(pipeline):
+            for exporter, known in self.settled_exporters(pipeline).items():
+                found += await self._read(
+                    "SELECT min(first_seq) FROM part WHERE pipeline = ? AND tenant = ? AND id > ? AND first_seq < ?",
+                    *(pipeline, tenant, self.floor(pipeline, exporter, tenant), known.end_seq),
+                )
+        return min([low_seq, *(int(seq) for (seq,) in found if seq is not None)])
+
+    async def prune(self, pipeline: str, held_seq: int) -> None:
+        """Delete parts that nobody needs any more and that hold an entry below `held_seq`, which the journal has let
+        go of: the others can be sent again."""
+        low_seq, _ = self.assembly[pipeline]
+        needed_seq = await self.needed_seq(pipeline)
         exporters = [
             exporter for exporter, known in self.settled_exporters(pipeline).items() if needed_seq < known.end_seq
         ]
         for tenant, head in (await self.part_heads(pipeline)).items():
             confirmed = min((self.floor(pipeline, exporter, tenant) for exporter in exporters), default=head)
             self._write(
-                "DELETE FROM part WHERE pipeline = ? AND tenant = ? AND id <= ? AND last_seq < ?",
-                *(pipeline, tenant, confirmed, low_seq),
+                "DELETE FROM part WHERE pipeline = ? AND tenant = ? AND id <= ? AND last_seq < ? AND first_seq < ?",
+                *(pipeline, tenant, confirmed, low_seq, held_seq),
             )
         self._write("DELETE FROM apart WHERE pipeline = ? AND seq < ?", pipeline, low_seq)
-        return await self._needed_seq(pipeline)
 
     # Reading and writing.
 
@@ -370,6 +522,12 @@ class State:
             self.ledger[Account(pipeline, exporter, tenant, Signal(signal)), Outcome(outcome), reason] = items
         for pipeline, low_seq, scanned_seq in await rows("assembly"):
             self.assembly[pipeline] = (low_seq, scanned_seq)
+        for pipeline, exporter, tenant, signal, outcome, reason, items in await rows("replayed"):
+            self.replayed[Account(pipeline, exporter, tenant, Signal(signal)), Outcome(outcome), reason] = items
+        self.paused = {exporter for (exporter,) in await rows("paused")}
+        self.redeemed = dict(await rows("redeemed"))
+        self.replays = {row[0]: Replay(*row) for row in await rows("replay")}
+        self._last_replay = max(self.replays, default=0)
         [(newest,)] = await self._read("SELECT max(id) FROM part")
         confirmed = [at for (of, name, _), at in self.cursors.items() if self.registered[of, name].settled]
         self._last_part = max([newest or 0, *confirmed])
@@ -405,12 +563,6 @@ class State:
                 "INSERT INTO base VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET items = items + excluded.items",
                 *(pipeline, exporter, tenant, signal, sign * items),
             )
-
-    async def _needed_seq(self, pipeline: str) -> int:
-        """The lowest entry that assembly or a part still needs."""
-        low_seq, _ = self.assembly[pipeline]
-        [(oldest,)] = await self._read("SELECT min(first_seq) FROM part WHERE pipeline = ?", pipeline)
-        return low_seq if oldest is None else min(low_seq, int(oldest))
 
     def _account(self, pipeline: str, exporter: str, tenant: str, outcomes: Outcomes) -> None:
         for (signal, outcome, reason), items in outcomes.items():

@@ -95,3 +95,34 @@ CREATE TABLE remembered (            -- what a late span of a trace must know
     PRIMARY KEY (pipeline, tenant, key)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX remembered_until ON remembered (pipeline, expires_ns);
+
+CREATE TABLE paused (                -- exporters that nothing is sent to until somebody says so
+    exporter TEXT PRIMARY KEY
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE redeemed (              -- dead letters that another outcome has been counted for, and that may still lie there
+    letter TEXT PRIMARY KEY,
+    at_ns  INTEGER NOT NULL          -- when it was set aside: one that was set aside later is another
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE replay (                -- what is to be sent again, and how far that has come
+    id           INTEGER PRIMARY KEY,
+    pipeline     TEXT NOT NULL,
+    exporter     TEXT NOT NULL,
+    tenant       TEXT NOT NULL,
+    since_ns     INTEGER NOT NULL,
+    until_ns     INTEGER NOT NULL,
+    position     INTEGER NOT NULL,   -- as that of a cursor
+    end_position INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE replayed (              -- what became of items that were sent again; they are not accepted again
+    pipeline TEXT NOT NULL,
+    exporter TEXT NOT NULL,
+    tenant   TEXT NOT NULL,
+    signal   TEXT NOT NULL,
+    outcome  TEXT NOT NULL,
+    reason   TEXT NOT NULL,
+    items    INTEGER NOT NULL,
+    PRIMARY KEY (pipeline, exporter, tenant, signal, outcome, reason)
+) STRICT, WITHOUT ROWID;

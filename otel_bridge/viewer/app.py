@@ -7,7 +7,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -26,7 +25,9 @@ from otel_bridge.query.sessions import list_sessions, one_session
 from otel_bridge.query.traces import MAX_OBSERVATIONS, list_traces, one_trace
 from otel_bridge.store.reader import Reader, SlowQuestionError, reading
 from otel_bridge.viewer.guard import Guard
+from otel_bridge.viewer.operating import operating
 from otel_bridge.viewer.probes import probes
+from otel_bridge.viewer.requests import answer_json, asked, body_of, limit_of, one_of
 from otel_bridge.viewer.scores import MAX_BODY_BYTES, evaluation, read_score
 
 UI = {
@@ -53,7 +54,7 @@ def application(store: Path, bridge: Bridge | None, thread: Executor, hosts: Ite
     thread: runs the questions, so that none is ever asked on the event loop.
     hosts: names besides those of the loopback by which it may be asked for.
     """
-    routes = [*_api(_Store(store, thread)), *_bridge(bridge, _Store(store, thread)), *_page()]
+    routes = [*_api(_Store(store, thread)), *_bridge(bridge, _Store(store, thread)), *operating(bridge), *_page()]
     return Guard(Starlette(routes=routes, exception_handlers={BridgeError: _refused, HTTPException: _refused}), hosts)
 
 
@@ -74,21 +75,21 @@ class _Store:
 
 def _api(store: _Store) -> list[Route]:
     async def traces(request: Request) -> Response:
-        asked = _asked(request, "filter", "sort", "limit", "cursor")
-        filter_text, sort, cursor = asked.get("filter", ""), asked.get("sort", "-start"), asked.get("cursor")
-        limit = _limit(asked, 50)
-        return _json(await store.ask(lambda reader: list_traces(reader, filter_text, sort, limit, cursor)))
+        said = asked(request, "filter", "sort", "limit", "cursor")
+        filter_text, sort, cursor = said.get("filter", ""), said.get("sort", "-start"), said.get("cursor")
+        limit = limit_of(said, 50)
+        return answer_json(await store.ask(lambda reader: list_traces(reader, filter_text, sort, limit, cursor)))
 
     async def trace(request: Request) -> Response:
-        asked = _asked(request, "format", "full", "tenant", "limit", "cursor")
+        said = asked(request, "format", "full", "tenant", "limit", "cursor")
         trace_id = request.path_params["trace_id"]
-        limit, cursor, tenant = _limit(asked, MAX_OBSERVATIONS), asked.get("cursor"), asked.get("tenant")
-        form, full = _one_of(asked, "format", "json", "text", "md"), _one_of(asked, "full", "false", "true") == "true"
+        limit, cursor, tenant = limit_of(said, MAX_OBSERVATIONS), said.get("cursor"), said.get("tenant")
+        form, full = one_of(said, "format", "json", "text", "md"), one_of(said, "full", "false", "true") == "true"
         found: Answer = await store.ask(
             lambda reader: one_trace(reader, trace_id, tenant=tenant, limit=limit, cursor=cursor, full=full)
         )
         if form == "json":
-            return _json(found)
+            return answer_json(found)
         name = f"trace-{found['id']}.{'md' if form == 'md' else 'txt'}"
         return PlainTextResponse(
             markdown(found) if form == "md" else outline(found),
@@ -96,25 +97,25 @@ def _api(store: _Store) -> list[Route]:
         )
 
     async def observation(request: Request) -> Response:
-        ids, tenant = request.path_params, _asked(request, "tenant").get("tenant")
-        return _json(
+        ids, tenant = request.path_params, asked(request, "tenant").get("tenant")
+        return answer_json(
             await store.ask(lambda reader: one_observation(reader, ids["trace_id"], ids["observation"], tenant=tenant))
         )
 
     async def sessions(request: Request) -> Response:
-        asked = _asked(request, "limit", "cursor")
-        limit, cursor = _limit(asked, 50), asked.get("cursor")
-        return _json(await store.ask(lambda reader: list_sessions(reader, limit, cursor)))
+        said = asked(request, "limit", "cursor")
+        limit, cursor = limit_of(said, 50), said.get("cursor")
+        return answer_json(await store.ask(lambda reader: list_sessions(reader, limit, cursor)))
 
     async def session(request: Request) -> Response:
-        asked = _asked(request, "limit", "cursor")
-        limit, cursor = _limit(asked, 50), asked.get("cursor")
+        said = asked(request, "limit", "cursor")
+        limit, cursor = limit_of(said, 50), said.get("cursor")
         session_id = request.path_params["session_id"]
-        return _json(await store.ask(lambda reader: one_session(reader, session_id, limit, cursor)))
+        return answer_json(await store.ask(lambda reader: one_session(reader, session_id, limit, cursor)))
 
     async def scores(request: Request) -> Response:
-        limit = _limit(_asked(request, "limit"), 50)
-        return _json(await store.ask(lambda reader: list_scores(reader, limit)))
+        limit = limit_of(asked(request, "limit"), 50)
+        return answer_json(await store.ask(lambda reader: list_scores(reader, limit)))
 
     return [
         Route("/api/v1/traces", traces),
@@ -128,21 +129,21 @@ def _api(store: _Store) -> list[Route]:
 
 def _bridge(bridge: Bridge | None, store: _Store) -> list[Route]:
     async def score(request: Request) -> Response:
-        _asked(request)
+        asked(request)
         if bridge is None:
             raise HTTPException(503, "no bridge is running that could take a score")
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             raise HTTPException(415, "send the score as application/json")
-        given = read_score(await _body(request))
+        given = read_score(await body_of(request, MAX_BODY_BYTES))
         _, tenant = await store.ask(lambda reader: find_trace(reader, given.trace_id))
         await bridge.consume(evaluation(given, tenant))
-        return _json({"accepted": True}, 202)
+        return answer_json({"accepted": True}, 202)
 
     async def status(request: Request) -> Response:
-        _asked(request)
+        asked(request)
         if bridge is None:
             raise HTTPException(503, "no bridge is running")
-        return _json(bridge.status())
+        return answer_json(bridge.status())
 
     return [Route("/api/v1/scores", score, methods=["POST"]), Route("/api/v1/status", status), *probes(bridge)]
 
@@ -166,44 +167,8 @@ def _file(path: str, name: str, media_type: str) -> Route:
     return Route(path, serve)
 
 
-def _asked(request: Request, *known: str) -> dict[str, str]:
-    """The query parameters; one that is not known would otherwise be taken for one that holds for everything."""
-    for key in request.query_params:
-        if key not in known:
-            there = f"there are {', '.join(known)}" if known else "none is taken here"
-            raise UsageError(f"no parameter {key[:50]!r}, {there}")
-    return dict(request.query_params)
-
-
-def _one_of(asked: dict[str, str], name: str, default: str, *others: str) -> str:
-    text = asked.get(name, default)
-    if text not in (default, *others):
-        raise UsageError(f"no {name} {text[:50]!r}, there are {', '.join((default, *others))}")
-    return text
-
-
-def _limit(asked: dict[str, str], default: int) -> int:
-    text = asked.get("limit", str(default))
-    if not (text.isdecimal() and len(text) <= 9):
-        raise UsageError("limit is a number of rows")
-    return int(text)
-
-
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MAX_BODY_BYTES:
-            raise HTTPException(413, f"a score has {MAX_BODY_BYTES} bytes at most")
-    return bytes(body)
-
-
-def _json(answer: Any, status: int = 200) -> Response:
-    return Response(orjson.dumps(answer), status, media_type="application/json")
-
-
 async def _refused(_: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
-        return _json({"error": error.detail}, error.status_code)
+        return answer_json({"error": error.detail}, error.status_code)
     status = next((code for kind, code in STATUSES.items() if isinstance(error, kind)), 500)
-    return _json({"error": str(error)}, status)
+    return answer_json({"error": str(error)}, status)

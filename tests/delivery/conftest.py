@@ -104,6 +104,9 @@ class House:
         self.letter_bytes = 1 << 20
         self.max_age_s: float | None = None
         self.segment_bytes = 64 << 20
+        self.max_bytes = 8 << 30
+        self.keep_bytes = 0
+        self.drop_oldest = False
         self.clock = SteppingClock()
         self.counters = Counters()
         self.delivery: Delivery
@@ -128,6 +131,8 @@ class House:
                 self.directory / JOURNAL_DIR,
                 durability="os",
                 segment_bytes=self.segment_bytes,
+                max_bytes=self.max_bytes,
+                keep_bytes=self.keep_bytes,
                 least_seq=self.state.least_seq,
             )
         )
@@ -146,6 +151,8 @@ class House:
                 max_age_s=self.max_age_s,
             )
         )
+        if self.drop_oldest:
+            self.journal.make_room = self.delivery.make_room
         if built_in:
             await self.delivery.assemble(self.pipeline, self.assemble)
         elif settled is not None:

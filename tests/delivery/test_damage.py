@@ -2,7 +2,14 @@
 
 from typing import TYPE_CHECKING
 
+import pytest
+
+from otel_bridge.batch import Signal
+from otel_bridge.delivery import locate
+from otel_bridge.delivery.accounts import Audit, Line
 from otel_bridge.errors import RetryableError
+from otel_bridge.journal.exporters import Account
+from tests.delivery.conftest import gather
 
 if TYPE_CHECKING:
     from tests.delivery.conftest import House, Sink
@@ -68,7 +75,7 @@ async def test_damage_after_a_kill_is_accounted_for_as_well(house: "House", sink
     assert house.outcomes("store") == DAMAGED
 
 
-async def test_entries_of_unknown_owners_are_told_of_and_not_called_missing(house: "House", sink: "Sink") -> None:
+async def test_entries_of_unknown_owners_are_told_of(house: "House", sink: "Sink") -> None:
     """Their exporter had them already, so its account can not add up without them."""
     await house.start(batches={"store": sink})
     for name in ("one", "two", "three"):
@@ -83,7 +90,23 @@ async def test_entries_of_unknown_owners_are_told_of_and_not_called_missing(hous
     await house.start(batches={"store": sink})
     await house.stop()
 
-    told = house.audit().to_dict()
-    assert told["balanced"]
+    found = house.audit()
+    told = found.to_dict()
     assert told["unknown_entries"] == 2
-    assert [account["unknown"] for account in told["accounts"]] == [-2]
+    assert [account["missing"] for account in told["accounts"]] == [-2]
+    assert (found.balanced, found.explained) == (False, True)
+    assert "2 entries were damaged" in locate(house.directory, span_id="ab" * 8, gather=gather).notes[-2]
+
+
+@pytest.mark.parametrize(
+    ("missing", "unknown", "explained"),
+    [([-2, -3], 1, False), ([-2, -3], 2, True), ([-2, 1], 5, False), ([-2], 0, False)],
+)
+def test_entries_of_unknown_owners_explain_no_more_than_they_can(
+    missing: list[int], unknown: int, explained: bool
+) -> None:
+    lines = [
+        Line(Account("main", "store", f"tenant {number}", Signal.TRACES), items, {}, {}, 0, {})
+        for number, items in enumerate(missing)
+    ]
+    assert Audit(tuple(lines), unknown).explained is explained

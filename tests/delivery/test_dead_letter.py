@@ -10,7 +10,7 @@ from otel_bridge.telemetry import Counters
 
 
 def letter(number: int, content: bytes = b"x") -> DeadLetter:
-    return DeadLetter(f"{number:016x}", "main", "store", "t", "traces", "refused", "no", number, content)
+    return DeadLetter(f"{number:016x}", "main", "store", "t", "traces", "refused", "no", number, 1, content)
 
 
 async def filled(path: Path, count: int) -> None:
@@ -54,16 +54,18 @@ async def test_what_is_not_damaged_is_read_and_what_is_is_told_of(tmp_path: Path
         assert [one.at_ns for one in whole] == sorted((one.at_ns for one in whole), reverse=True)
 
 
-async def test_a_letter_that_meets_damage_begins_a_new_file(tmp_path: Path) -> None:
+async def test_a_letter_that_meets_damage_begins_a_new_file_with_what_can_be_read(tmp_path: Path) -> None:
     path = tmp_path / "dead_letters.db"
     await filled(path, 20)
-    for number in range(20):
-        if bytes([number]) * 1000 in path.read_bytes():
-            damage(path, bytes([number]) * 1000)
-    async with open_dead_letters(path, Counters()) as letters:
+    damage(path, bytes([7]) * 1000)
+    counters = Counters()
+    async with open_dead_letters(path, counters) as letters:
+        readable = [one for one in await letters.list() if one.reason == "refused"]
+        assert len(readable) >= 15
         await letters.add(letter(99))
-        assert letter(99) in await letters.list()
+        assert await letters.list() == [letter(99), *readable]
     assert moved_aside(tmp_path)
+    assert counters.value("dead_letters_damaged") == 20 - len(readable)
 
 
 async def test_a_letter_waits_for_a_disk_that_is_full(tmp_path: Path) -> None:

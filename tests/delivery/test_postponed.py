@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from otel_bridge.delivery import locate
 from otel_bridge.errors import ConsumeError, ParkedError, RetryableError
+from tests.delivery.conftest import gather
 
 if TYPE_CHECKING:
     from tests.delivery.conftest import House, Sink
@@ -192,3 +194,106 @@ async def test_it_expires_as_everything_does(house: "House", sink: "Sink") -> No
     await go_by(house, until=lambda: house.counters.value("expired") > 0)
     await house.stop()
     assert house.outcomes("store") == {"delivered": 1, "expired": 1}
+
+
+async def postponed(house: "House", sink: "Sink", kind: str = "batches") -> None:
+    """One entry (or part) fails for ever and waits beside the rest; another has been taken."""
+    sink.trouble = cursed(RetryableError("500"))
+    await house.start(**{kind: {"store": sink}})
+    for number, name in enumerate(("cursed", "well"), start=1):
+        await house.append(name, trace=number)
+        if kind == "settled":
+            await house.settle()
+        if number == 1:
+            await failed_often(house, sink)
+    await go_by(house, until=lambda: house.counters.value("delivered") == 1)
+    assert house.delivery.status()["exporters"]["main/store"]["t"]["postponed"] == 1
+
+
+async def test_a_pause_holds_it_back_too_and_it_goes_on_after_that(house: "House", sink: "Sink") -> None:
+    await postponed(house, sink)
+    await house.delivery.operator.pause("store")
+    calls = len(sink.calls)
+    await house.append("new")
+    for _ in range(10):
+        await house.clock.advance(BACKOFF_S)
+        await asyncio.sleep(0.001)  # as above
+    assert len(sink.calls) == calls
+    sink.trouble = lambda _names: None
+    await house.delivery.operator.resume("store")
+    await sink.has(3)
+    await go_by(house, until=lambda: house.counters.value("delivered") == 3)
+    await house.stop()
+    assert house.outcomes("store") == {"delivered": 3}
+
+
+async def test_a_pause_is_kept_over_a_restart_and_holds_up_no_stop(house: "House", sink: "Sink") -> None:
+    await postponed(house, sink)
+    await house.delivery.operator.pause("store")
+    await asyncio.wait_for(house.stop(), 1)  # the test's clock stands still: any waiting would be for ever
+    calls = len(sink.calls)
+    await house.start(batches={"store": sink})
+    await house.append("new")
+    await house.clock.advance(BACKOFF_S)
+    await asyncio.wait_for(house.stop(), 1)
+    assert len(sink.calls) == calls
+    assert house.outcomes("store") == {"delivered": 1, "waiting": 2}
+
+
+@pytest.mark.parametrize("kill", [False, True])
+@pytest.mark.parametrize("kind", ["batches", "settled"])
+async def test_when_it_is_evicted_it_is_counted_once(house: "House", sink: "Sink", kind: str, kill: bool) -> None:
+    house.segment_bytes, house.max_bytes, house.drop_oldest = 4096, 32 << 10, True
+    await postponed(house, sink, kind)
+    number = 2
+    while not house.counters.value("evicted"):
+        await house.append(f"{(number := number + 1)} {'x' * 2000}", trace=number)
+        await house.clock.advance(BACKOFF_S)
+        await asyncio.sleep(0.001)  # as above
+    assert house.audit().balanced, house.audit().to_dict()
+    if kill:
+        await house.kill()
+        await house.start(**{kind: {"store": sink}})
+    await go_by(house, until=lambda: not any(house.delivery.waiting().values()))
+    assert house.delivery.status()["exporters"]["main/store"]["t"]["postponed"] == 0
+    await house.stop()
+    counted = house.outcomes("store")
+    assert counted["evicted"] >= 1
+    assert sum(counted.values()) == number
+    assert "cursed" not in sink.names
+
+
+async def test_its_answer_counts_for_nothing_when_it_was_evicted_meanwhile(house: "House", sink: "Sink") -> None:
+    house.segment_bytes, house.max_bytes, house.drop_oldest = 4096, 32 << 10, True
+    await postponed(house, sink)
+    going, arrived = asyncio.Event(), asyncio.Event()
+    taken = sink.__call__
+
+    async def slow(batch: object) -> None:
+        if not arrived.is_set():
+            arrived.set()
+            await going.wait()
+        await taken(batch)  # type: ignore[arg-type]
+
+    lane = house.delivery._destinations["main", "store"].lanes["t"]
+    lane._send = slow
+    sink.trouble = lambda _names: None
+    await go_by(house, until=arrived.is_set)
+    for number in range(40):
+        await house.append(f"{number} {'x' * 2000}")
+        await asyncio.sleep(0.001)  # as above
+    going.set()
+    await go_by(house, until=lambda: not any(house.delivery.waiting().values()))
+    await house.stop()
+    assert "cursed" in sink.names
+    counted = house.outcomes("store")
+    assert counted["evicted"] >= 1
+    assert sum(counted.values()) == 42
+
+
+async def test_a_span_of_it_is_said_to_wait(house: "House", sink: "Sink") -> None:
+    await postponed(house, sink)
+    await house.state.flush()
+    [item] = locate(house.directory, trace_id=f"{1:032x}", gather=gather).items
+    [place] = item.places
+    assert (place.where, place.said[:9]) == ("waiting", "postponed")

@@ -127,23 +127,35 @@ async def test_what_cannot_be_written_is_kept_and_written_later(tmp_path: Path) 
         assert state.ledger.total() == 2
 
 
-async def test_parts_go_when_confirmed_by_all_and_passed_by_assembly(tmp_path: Path) -> None:
+async def test_parts_are_needed_until_confirmed_by_all_and_passed_by_assembly(tmp_path: Path) -> None:
     async with open_state(tmp_path / "state.db", Counters()) as state:
         with_exporters(state)
         state.register("main", "call_log", settled=True, start_seq=1, accepted={})
         for seq in (1, 2, 3):
             state.record(a_part(state, seq), remember(), 1000)
         state.advance("main", 3, 3)
-        assert await state.prune("main") == 1
+        assert await state.needed_seq("main") == 1
         state.confirm("main", "langfuse", "t", 3, Counter())
-        assert await state.prune("main") == 1
+        assert await state.needed_seq("main") == 1
         state.confirm("main", "call_log", "t", 1, Counter())
-        assert await state.prune("main") == 2
+        assert await state.needed_seq("main") == 2
         state.confirm("main", "call_log", "t", 3, Counter())
-        assert await state.prune("main") == 3, "part 3 is still to be skipped when entries are read again from 3"
+        assert await state.needed_seq("main") == 3, "part 3 is still to be skipped when entries are read again from 3"
         state.advance("main", 4, 4)
-        assert await state.prune("main") == 4
-        assert not await state.parts("main", "t", 0)
+        assert await state.needed_seq("main") == 4
+
+
+async def test_parts_stay_while_the_journal_holds_them_and_they_can_be_sent_again(tmp_path: Path) -> None:
+    async with open_state(tmp_path / "state.db", Counters()) as state:
+        with_exporters(state)
+        for seq in (1, 2, 3):
+            state.record(a_part(state, seq), remember(), 1000)
+        state.advance("main", 4, 4)
+        state.confirm("main", "langfuse", "t", 2, Counter())
+        await state.prune("main", 2)
+        assert [part.id for part in await state.parts("main", "t", 0)] == [2, 3]
+        await state.prune("main", 4)
+        assert [part.id for part in await state.parts("main", "t", 0)] == [3], "it is not confirmed yet"
 
 
 async def test_traces_are_forgotten_in_time(tmp_path: Path) -> None:

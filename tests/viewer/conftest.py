@@ -41,6 +41,8 @@ HARM = " ".join(PAYLOADS)
 class FakeBridge:
     """Takes batches into a list, and has a status."""
 
+    operator = None
+
     def __init__(self) -> None:
         self.batches: list[Batch] = []
         self.ready = True

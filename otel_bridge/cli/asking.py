@@ -1,0 +1,91 @@
+"""Asking the viewer of a running bridge over HTTP."""
+
+import json
+from collections.abc import Mapping
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlencode, urlsplit
+
+import typer
+
+from otel_bridge.cli.found import find, place
+from otel_bridge.errors import UnreachableError, UsageError
+
+ANSWER_TIMEOUT_S = 10.0
+
+UrlOption = Annotated[
+    str | None, typer.Option("--url", help="Ask the viewer of a running bridge, as http://127.0.0.1:4319.")
+]
+
+
+def running(url: str | None, config: Path | None, data_dir: Path | None) -> str:
+    """Where the viewer of the bridge answers that runs on a data dir, or of the one that was named.
+
+    Raises:
+        UnreachableError: none runs there, or it has no viewer.
+    """
+    if url is not None:
+        return url
+    folder = place(config, data_dir).data_dir
+    found = find(folder)
+    if found is None:
+        raise UnreachableError(f"no bridge runs on {folder}: start it with `otel-bridge`, it does this while it runs")
+    if (viewer := found.address("viewer")) is None:
+        raise UnreachableError(f"the bridge on {folder} has no viewer to ask: add `viewer: {{}}` to its extensions")
+    return viewer
+
+
+def ask(
+    url: str,
+    path: str,
+    query: Mapping[str, str] | None = None,
+    *,
+    change: Mapping[str, Any] | None = None,
+    timeout_s: float = ANSWER_TIMEOUT_S,
+) -> dict[str, Any]:
+    """What the viewer answers to a question, or to a request that it `change` something.
+
+    Raises:
+        UnreachableError: no viewer answers at the URL, or it has nothing to answer with.
+        UsageError: what was asked can not be used.
+        NotFoundError: there is nothing by this name.
+    """
+    connection, base = _connection(url, timeout_s)
+    target = f"{base}{path}" + (f"?{urlencode(query)}" if query else "")
+    try:
+        if change is None:
+            connection.request("GET", target)
+        else:
+            headers = {"Content-Type": "application/json", "X-Otel-Bridge": "1"}
+            connection.request("POST", target, json.dumps(change), headers)
+        response = connection.getresponse()
+        answer: Any = json.loads(response.read())
+    except (OSError, HTTPException) as error:
+        raise UnreachableError(f"no bridge answers at {url} ({error}): start one with `otel-bridge`") from error
+    except ValueError as error:
+        raise UnreachableError(f"what answers at {url} is not the viewer of a bridge") from error
+    finally:
+        connection.close()
+    if response.status == 200 and isinstance(answer, dict):
+        return answer
+    from otel_bridge.query.find import NotFoundError
+
+    if not isinstance(answer, dict) or "error" not in answer:  # as an OTLP receiver, which speaks JSON too
+        raise UnreachableError(
+            f"what answers at {url} ({response.status}) is not the viewer of a bridge; `otel-bridge` prints its address"
+        )
+    refusals = {400: UsageError, 404: NotFoundError}
+    raise refusals.get(response.status, UnreachableError)(f"{url}: {answer['error']}")
+
+
+def _connection(url: str, timeout_s: float) -> tuple[HTTPConnection, str]:
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if host is None or parts.scheme not in ("http", "https"):
+        raise UsageError(f"{url!r} is no address, write it as http://127.0.0.1:4319")
+    connect = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    return connect(host, port, timeout=timeout_s), parts.path.rstrip("/")

@@ -1,0 +1,289 @@
+"""What people ask of a delivery that runs: look at dead letters and hand them out again, pause, resume, send again."""
+
+import asyncio
+from collections import Counter, defaultdict, deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from otel_bridge.component import Consume, Settle
+from otel_bridge.delivery.cursor import Cursor
+from otel_bridge.delivery.dead_letter import TRANSLATION, Chosen, DeadLetter
+from otel_bridge.delivery.gate import Gate, side_of
+from otel_bridge.delivery.lane import Lane, Surroundings
+from otel_bridge.delivery.parts import Parts
+from otel_bridge.delivery.piece import Piece, count, cut, is_single, split
+from otel_bridge.delivery.replay import Replays
+from otel_bridge.errors import ConsumeError, RefusedError, TooLargeError, UsageError
+from otel_bridge.journal.exporters import Account
+from otel_bridge.journal.state import State
+from otel_bridge.mistakes import hint
+from otel_bridge.telemetry import Outcome, logger, printable
+
+
+@dataclass(slots=True)
+class Destination:
+    """An exporter of a pipeline, and its lane for each tenant."""
+
+    cursor: Cursor
+    send: Consume | Settle
+    gate: Gate
+    lanes: dict[str, Lane]
+
+
+class _Refused(NamedTuple):
+    """A piece that was not taken, and what the destination said."""
+
+    piece: Piece
+    reason: str
+    answer: str
+
+
+class _KeptError(Exception):
+    """Letters can not be handed out now; says why."""
+
+
+class Operator:
+    """Made by a Delivery, which it works on; answers are plain JSON."""
+
+    def __init__(
+        self,
+        state: State,
+        around: Surroundings,
+        destinations: Mapping[tuple[str, str], Destination],
+        parts: Mapping[str, Parts],
+        replays: Replays,
+    ) -> None:
+        self._state = state
+        self._around = around
+        self._letters = around.dead_letters
+        self._destinations = destinations
+        self._parts = parts
+        self._replays = replays
+        self._gates: defaultdict[str, Gate] = defaultdict(Gate)
+        self._retrying = asyncio.Lock()
+        for exporter in state.paused:
+            self._gates[exporter].close()
+
+    def gate(self, exporter: str) -> Gate:
+        """The gate before all lanes of an exporter; one for both its sides where it takes both kinds."""
+        return self._gates[side_of(exporter)]
+
+    # Pause.
+
+    async def pause(self, exporter: str) -> dict[str, Any]:
+        """Send an exporter nothing more once what is in the air has been answered; its data is kept."""
+        self._known(exporter)
+        self._state.pause(exporter, paused=True)
+        self._gates[exporter].close()
+        logger(exporter).warning("paused: nothing is sent until it is resumed, everything is kept")
+        return await self._is(exporter, paused=True)
+
+    async def resume(self, exporter: str) -> dict[str, Any]:
+        """Go on where it was paused."""
+        self._known(exporter)
+        self._state.pause(exporter, paused=False)
+        self._gates[exporter].open()
+        logger(exporter).info("resumed")
+        return await self._is(exporter, paused=False)
+
+    async def _is(self, exporter: str, *, paused: bool) -> dict[str, Any]:
+        if not await self._state.flush(durable=True):
+            raise ConsumeError("done, but it can not be written down now: a restart may forget it")
+        return {"exporter": exporter, "paused": paused}
+
+    def _known(self, exporter: str) -> None:
+        names = sorted({side_of(name) for _, name in self._destinations})
+        if exporter not in names:
+            raise UsageError(
+                f"no exporter {exporter[:50]!r} runs" + (hint(exporter, names) or f", {', '.join(names)} do")
+            )
+
+    # Dead letters.
+
+    async def letters(
+        self, *, exporter: str | None, tenant: str | None, reason: str | None, limit: int, cursor: str | None
+    ) -> dict[str, Any]:
+        """A page of letters, the newest first."""
+        return (await self._letters.page(Chosen(exporter, tenant, reason), limit, cursor)).to_dict()
+
+    async def letter(self, letter_id: str) -> dict[str, Any] | None:
+        """A letter with what it holds; None where there is none."""
+        found = await self._letters.show(letter_id)
+        return None if found is None else await asyncio.to_thread(found.to_dict, content=True)
+
+    async def drop(self, ids: Sequence[str]) -> dict[str, Any]:
+        """Give letters up; their items stay counted as dead-lettered."""
+        dropped = [letter_id for letter_id in ids if await self._letters.drop(letter_id)]
+        self._around.counters.add("dead_letters_dropped", len(dropped))
+        return {"dropped": dropped, "unknown": [letter_id for letter_id in ids if letter_id not in dropped]}
+
+    async def retry(self, ids: Sequence[str]) -> dict[str, Any]:
+        """Hand letters to their exporters once more, each once; those that are taken are letters no more.
+
+        Each has one of these results: `delivered`, `filtered`, `refused` (it stays, with the new answer), `kept` (it
+        could not be tried, or not be answered), `damaged`, `unknown`.
+        """
+        async with self._retrying:
+            await self.forget_redeemed()
+            results: dict[str, dict[str, Any]] = {}
+            found: list[DeadLetter] = []
+            for letter_id in dict.fromkeys(ids):
+                letter = await self._letters.show(letter_id)
+                if letter is None or letter.id != letter_id:
+                    results[letter_id] = _result("unknown", "there is no such letter")
+                elif not await asyncio.to_thread(lambda of=letter: of.intact):  # type: ignore[misc]  # bound at once
+                    results[letter_id] = _result("damaged", "its content is not what was set aside; drop it")
+                else:
+                    found.append(letter)
+            hopeless: dict[tuple[str, str, str], str] = {}
+            for group in await self._together(found):
+                owner = (group[0].pipeline, group[0].exporter, group[0].tenant)
+                if owner not in hopeless:  # else the destination is down: do not knock for each
+                    try:
+                        results.update(await self._hand_out(group))
+                        continue
+                    except _KeptError as why:
+                        hopeless[owner] = printable(str(why))
+                results.update({letter.id: _result("kept", hopeless[owner]) for letter in group})
+            for result in results.values():
+                self._around.counters.add("dead_letters_retried", result=result["result"])
+            return {"letters": [{"id": letter_id, **results[letter_id]} for letter_id in dict.fromkeys(ids)]}
+
+    async def _together(self, letters: Sequence[DeadLetter]) -> list[list[DeadLetter]]:
+        """What could not be translated is tried with the rest of its trace; every other letter alone."""
+        groups: dict[tuple[str, ...], list[DeadLetter]] = {}
+        for letter in letters:
+            key: tuple[str, ...] = (letter.id,)
+            if self._is_untranslated(letter):
+                piece = letter.piece()
+                keys = await self._parts[letter.pipeline].keys(piece)  # type: ignore[arg-type]  # it is a batch
+                key = (letter.pipeline, letter.exporter, letter.tenant, *keys)
+            groups.setdefault(key, []).append(letter)
+        return list(groups.values())
+
+    def _is_untranslated(self, letter: DeadLetter) -> bool:
+        known = self._state.registered.get((letter.pipeline, letter.exporter))
+        return letter.kind != TRANSLATION and known is not None and known.settled and letter.pipeline in self._parts
+
+    async def _hand_out(self, group: Sequence[DeadLetter]) -> dict[str, dict[str, Any]]:
+        first = group[0]
+        destination = self._destinations.get((first.pipeline, first.exporter))
+        if destination is None:
+            raise _KeptError(f"{first.exporter} is not configured in the pipeline {first.pipeline}")
+        if not destination.gate.is_open:
+            raise _KeptError(f"{side_of(first.exporter)} is paused")
+        items = sum(letter.items for letter in group)
+        account = Account(first.pipeline, first.exporter, first.tenant, first.signal)
+        counted = sum(found for _, _, found in self._state.dead_lettered(account, first.reason))
+        lane = destination.lanes.get(first.tenant)
+        if counted < items and lane is not None and lane.leased:
+            raise _KeptError("it was set aside a moment ago, and is not accounted for yet: try again in a moment")
+        pieces, filtered = await self._pieces(group)
+        refused = await self._send_all(destination, pieces)
+        if refused and len(group) == 1 and is_single(pieces[0]):
+            [(_, reason, answer)] = refused
+            await self._letters.answered(first.id, reason, answer)
+            return {first.id: _result("refused", printable(answer))}
+        for piece, reason, answer in refused:
+            letter = await asyncio.to_thread(
+                DeadLetter.of,
+                piece,
+                pipeline=first.pipeline,
+                exporter=first.exporter,
+                reason=reason,
+                answer=answer,
+                at_ns=self._around.clock.steady_ns(),
+            )
+            await self._letters.add(letter if items else replace(letter, items=0))
+        lost = min(items, filtered)
+        delivered = max(0, items - lost - sum(count(piece) for piece, _, _ in refused))
+        await self._redeem(group, Counter({Outcome.FILTERED: lost, Outcome.DELIVERED: delivered}))
+        became = "filtered" if filtered and not pieces else "delivered"
+        why = f"{len(refused)} of it refused, and set aside alone" if refused else None
+        return {letter.id: _result(became, why) for letter in group}
+
+    async def _pieces(self, group: Sequence[DeadLetter]) -> tuple[list[Piece], int]:
+        """What is to be sent of letters that belong together, and how many of their items are not."""
+        if not self._is_untranslated(group[0]):
+            return [await asyncio.to_thread(group[0].piece)], 0
+        batches = [letter.piece() for letter in group]
+        pieces: list[Piece] = []
+        filtered = 0
+        for made in await self._parts[group[0].pipeline].translated(batches):  # type: ignore[arg-type]  # as in _together
+            if made is None:
+                raise _KeptError("it can still not be translated; the log says why")
+            filtered += len(made.rejected) + len(made.dropped)
+            if made.observations or made.scores:
+                config = self._around.config
+                pieces += await asyncio.to_thread(cut, made, config.max_batch_bytes, config.max_batch_items)
+        return pieces, filtered if pieces else sum(letter.items for letter in group)
+
+    async def _send_all(self, destination: Destination, pieces: Sequence[Piece]) -> list[_Refused]:
+        """Send, bisecting what is refused; returns what is refused alone.
+
+        Raises:
+            _KeptError: the destination gave no answer to all of it.
+        """
+        waiting, refused = deque(pieces), list[_Refused]()
+        while waiting:
+            piece = waiting.popleft()
+            try:
+                await destination.send(piece)  # type: ignore[arg-type]  # of the kind that it takes
+            except (RefusedError, TooLargeError) as refusal:
+                if is_single(piece):
+                    reason = "refused" if isinstance(refusal, RefusedError) else "too_large"
+                    refused.append(_Refused(piece, reason, str(refusal)))
+                else:
+                    waiting.extendleft(reversed(await asyncio.to_thread(split, piece)))
+            except ConsumeError as error:
+                raise _KeptError(str(error)) from error
+            except Exception as error:
+                self._around.counters.add("task_restarts", task="dead_letters")
+                logger("dead_letters").exception("an exporter failed on a dead letter, which is kept")
+                raise _KeptError("the exporter failed; the log says why") from error
+        return refused
+
+    async def _redeem(self, group: Sequence[DeadLetter], became: Counter[Outcome]) -> None:
+        """Account first, durably, and delete then: a crash between the two is made good at the next start."""
+        for letter in group:
+            account = Account(letter.pipeline, letter.exporter, letter.tenant, letter.signal)
+            moved: dict[Outcome, int] = {}
+            left = letter.items
+            for outcome, items in became.items():
+                moved[outcome] = min(left, items)
+                left -= moved[outcome]
+            became -= Counter(moved)
+            self._state.redeem(letter.id, letter.at_ns, account, letter.reason, moved)
+        if not await self._state.flush(durable=True):
+            raise _KeptError("it was taken, but that can not be written down now; it is forgotten at the next start")
+        with suppress(ConsumeError):  # it is done before the next letter is handed out
+            await self.forget_redeemed()
+
+    async def forget_redeemed(self) -> None:
+        """Delete the letters that have been accounted for otherwise.
+
+        Raises:
+            ConsumeError: the disk does not take it.
+        """
+        for letter_id, at_ns in list(self._state.redeemed.items()):
+            await self._letters.drop(letter_id, at_ns)
+            self._state.forget_redeemed(letter_id)
+
+    # Send again.
+
+    async def replay(
+        self, exporter: str, *, since_ns: int, until_ns: int | None = None, tenant: str | None = None
+    ) -> dict[str, Any]:
+        """Begin to send again what the journal still holds and the exporter has had."""
+        self._known(exporter)
+        return await self._replays.begin(exporter, since_ns, until_ns, tenant)
+
+    def replays(self) -> dict[str, Any]:
+        """What is being sent again, and what became of all that ever was."""
+        return self._replays.status()
+
+
+def _result(result: str, why: str | None = None) -> dict[str, Any]:
+    return {"result": result, "why": why}

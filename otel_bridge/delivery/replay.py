@@ -1,0 +1,268 @@
+"""Sending again what the journal still holds: the ids, times and names are the same, so twice is once.
+
+A replay has a place of its own and never moves that of its exporter. It is written down, and goes on after a restart.
+"""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from otel_bridge.batch import Batch, Signal
+from otel_bridge.delivery.cursor import FOREVER_NS, PARTS_AT_ONCE, Lease, Stretch
+from otel_bridge.delivery.dead_letter import iso
+from otel_bridge.delivery.gate import side_of
+from otel_bridge.delivery.lane import Lane, Surroundings
+from otel_bridge.delivery.parts import Parts
+from otel_bridge.journal import Entry, Journal
+from otel_bridge.journal.state import Decision, Outcomes, Part, Replay, State
+from otel_bridge.model import Translation
+from otel_bridge.tasks import first
+from otel_bridge.telemetry import Counters, Outcome, logger
+
+if TYPE_CHECKING:
+    from otel_bridge.delivery.operator import Destination
+
+
+class _Left(Stretch):
+    """A stretch of a replay. What is postponed is remembered as long as the bridge runs: after that it goes again, with
+    all that came behind it."""
+
+    def __init__(self, again: "_Again", position: int, high: int) -> None:
+        self._again = again
+        self._position = position
+        self.high = high
+
+    @property
+    def position(self) -> int:
+        return self._position
+
+    def confirm(self, position: int, outcomes: Outcomes) -> None:
+        self._position = position
+        self._again.sent(outcomes)
+
+    def postpone(self, high: int) -> Stretch:
+        left_out = _Left(self._again, self._position, high)
+        self._position = high
+        self._again.postponed.append(left_out)
+        return left_out
+
+
+class _Again:
+    """What a replay's lane leases from; the part that both kinds share."""
+
+    def __init__(self, state: State, replay: Replay, counters: Counters) -> None:
+        self.postponed: list[_Left] = []
+        self._front = _Left(self, replay.position, replay.end_position)
+        self._state = state
+        self._id = replay.id
+        self._window = range(replay.since_ns, replay.until_ns)
+        self._owner = (replay.pipeline, replay.exporter)
+        self._counters = counters
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all of it has been sent."""
+        return all(stretch.is_done for stretch in (*self.postponed, self._front))
+
+    def stretches(self, _tenant: str) -> list[Stretch]:
+        return [*(stretch for stretch in self.postponed if not stretch.is_done), self._front]
+
+    def sent(self, outcomes: Outcomes) -> None:
+        """One of its stretches has come further."""
+        position = min(stretch.position for stretch in self.stretches(""))
+        self._state.replay_to(self._id, position, outcomes)
+        for (_, outcome, _), items in outcomes.items():
+            self._counters.add("replayed", items, exporter=self._owner[1], outcome=outcome)
+
+
+class _EntriesAgain(_Again):
+    """Batches as they came."""
+
+    def __init__(
+        self, state: State, replay: Replay, counters: Counters, journal: Journal, thread: ThreadPoolExecutor
+    ) -> None:
+        super().__init__(state, replay, counters)
+        self._journal = journal
+        self._thread = thread
+
+    async def lease(self, tenant: str, position: int, high: int, max_bytes: int, max_items: int) -> Lease | None:
+        entries = await asyncio.get_running_loop().run_in_executor(
+            self._thread, self._journal.scan, position + 1, self._owner[0], tenant, max_bytes, max_items
+        )
+        entries = [entry for entry in entries if entry.seq <= high]
+        if not entries:
+            return None
+        lease = Lease(entries[-1].seq, None, expires_ns=FOREVER_NS, more=True)
+        taken: dict[Signal, list[Batch]] = {}
+        for entry in entries:
+            if isinstance(entry, Entry) and self._is_wanted(entry):
+                lease.items[entry.batch.signal] += entry.batch.item_count
+                taken.setdefault(entry.batch.signal, []).append(entry.batch)
+        lease.pieces.extend(Batch.merge(batches) for batches in taken.values())
+        return lease
+
+    def _is_wanted(self, entry: Entry) -> bool:
+        return (
+            entry.received_ns in self._window
+            and self._state.registered[self._owner].concerns(entry.seq)
+            and self._state.is_done(*self._owner, entry.batch.tenant, entry.seq)
+        )
+
+
+class _PartsAgain(_Again):
+    """Settled parts of traces, made anew; those that the journal has let go of in part are left out."""
+
+    def __init__(self, state: State, replay: Replay, counters: Counters, journal: Journal, parts: Parts) -> None:
+        super().__init__(state, replay, counters)
+        self._journal = journal
+        self._parts = parts
+
+    async def lease(self, tenant: str, position: int, high: int, max_bytes: int, max_items: int) -> Lease | None:
+        found = await self._state.parts(self._owner[0], tenant, position, PARTS_AT_ONCE)
+        parts = [part for part in found if part.id <= high]
+        if not parts:
+            return None
+        lease = Lease(parts[0].id, None, expires_ns=FOREVER_NS, more=True)
+        translations: list[Translation] = []
+        observations = taken_bytes = 0
+        for part in parts:
+            if translations and (taken_bytes + part.size > max_bytes or observations >= max_items):
+                break
+            lease.position = part.id
+            items = self._state.registered[self._owner].items(part.shares)
+            if not items or not self._is_wanted(part):
+                continue
+            made = await self._parts.make(part)
+            if made.decision == Decision.FILTERED or made.translation is None or made.lost:
+                continue
+            translation = made.translation
+            lease.items += items
+            for omitted in (*translation.rejected, *translation.dropped):
+                lease.losses[Signal.TRACES, Outcome.FILTERED, omitted.reason] += 1
+            if translation.observations or translation.scores or translation.traces:
+                translations.append(translation)
+                observations += len(translation.observations)
+                taken_bytes += max(part.size, translation.size)
+        if translations:
+            lease.pieces.append(Translation.merge(translations))
+        return lease
+
+    def _is_wanted(self, part: Part) -> bool:
+        held_seq, _ = self._journal.held()
+        return (
+            part.received_ns in self._window
+            and part.shares[0].seq >= held_seq
+            and self._state.is_done(*self._owner, part.tenant, part.id)
+        )
+
+
+class Replays:
+    """The replays of a delivery."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        state: State,
+        around: Surroundings,
+        destinations: "Mapping[tuple[str, str], Destination]",
+        parts: Mapping[str, Parts],
+        *,
+        thread: ThreadPoolExecutor,
+        start: Callable[[Replay], None],
+    ) -> None:
+        self._journal = journal
+        self._state = state
+        self._around = around
+        self._apart = replace(around, counters=Counters(), dead_letters=around.dead_letters.unaccounted())
+        self._destinations = destinations
+        self._parts = parts
+        self._thread = thread
+        self._start = start
+        self._lanes: dict[int, Lane] = {}
+
+    async def begin(self, exporter: str, since_ns: int, until_ns: int | None, tenant: str | None) -> dict[str, Any]:
+        """Begin a replay for each pipeline and tenant of an exporter; returns what was begun, and from when on the
+        journal still has what came for it."""
+        until_ns = self._around.clock.steady_ns() if until_ns is None else until_ns
+        begun: list[Replay] = []
+        held: list[int] = []
+        for pipeline, name in list(self._destinations):
+            if side_of(name) != exporter:
+                continue
+            known = self._state.registered[pipeline, name]
+            if (oldest_ns := await self._oldest(pipeline)) is not None:
+                held.append(oldest_ns)
+            heads = await self._state.part_heads(pipeline) if known.settled else self._journal.tenants(pipeline)
+            for of in sorted(heads):
+                if tenant not in (None, of) or not self._state.position(pipeline, name, of):
+                    continue
+                start = 0 if known.settled else known.start_seq - 1
+                begun.append(
+                    self._state.begin_replay(pipeline, name, of, since_ns=since_ns, until_ns=until_ns, position=start)
+                )
+        await self._state.flush(durable=True)
+        for one in begun:
+            self._start(one)
+        return {
+            "exporter": exporter,
+            "since": iso(since_ns),
+            "until": iso(until_ns),
+            "heldSince": iso(min(held)) if held else None,
+            "replays": [one.id for one in begun],
+        }
+
+    async def run(self, begun: Replay) -> None:
+        """Send all of it, as long as that takes; after an error it can be called again."""
+        destination = self._destinations[begun.pipeline, begun.exporter]
+        replay, counters = self._state.replays[begun.id], self._around.counters
+        again: _EntriesAgain | _PartsAgain
+        if self._state.registered[begun.pipeline, begun.exporter].settled:
+            again = _PartsAgain(self._state, replay, counters, self._journal, self._parts[begun.pipeline])
+        else:
+            again = _EntriesAgain(self._state, replay, counters, self._journal, self._thread)
+        owner = (begun.pipeline, begun.exporter, begun.tenant)
+        lane = Lane(*owner, again, destination.send, self._apart, destination.gate)
+        self._lanes[begun.id] = lane
+        try:
+            await first(self._around.stopping.wait(), lane.run())  # it goes on at the next start
+        finally:
+            del self._lanes[begun.id]
+        if again.is_done:
+            self._state.end_replay(begun.id)
+            logger(begun.exporter).info("a replay is done", tenant=begun.tenant)
+
+    def status(self) -> dict[str, Any]:
+        """What is left, and what became of what was sent again, since the beginning: plain JSON."""
+        counted: defaultdict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
+        for (account, outcome, _), items in self._state.replayed.items():
+            counted[tuple(account)][outcome.value] += items
+        return {
+            "replays": [
+                {
+                    "id": one.id,
+                    "pipeline": one.pipeline,
+                    "exporter": one.exporter,
+                    "tenant": one.tenant,
+                    "since": iso(one.since_ns),
+                    "until": iso(one.until_ns),
+                    "position": one.position,
+                    "end": one.end_position,
+                    "why": self._lanes[one.id].trouble if one.id in self._lanes else None,
+                }
+                for one in self._state.replays.values()
+            ],
+            "replayed": [
+                dict(zip(("pipeline", "exporter", "tenant", "signal"), owner, strict=True)) | dict(outcomes)
+                for owner, outcomes in sorted(counted.items())
+            ],
+        }
+
+    async def _oldest(self, pipeline: str) -> int | None:
+        """When the oldest entry was received that the journal still has of a pipeline."""
+        entries = await asyncio.get_running_loop().run_in_executor(
+            self._thread, self._journal.scan, 0, pipeline, None, 1
+        )
+        return next((entry.received_ns for entry in entries if isinstance(entry, Entry)), None)

@@ -1,0 +1,271 @@
+"""Where a span is, for each exporter: told from the files alone, with what they can not tell said as well."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from otel_bridge.assemble import Gather, grouped
+from otel_bridge.batch import Signal
+from otel_bridge.delivery.accounts import DEAD_LETTERS_FILE, JOURNAL_DIR, STATE_FILE, Facts
+from otel_bridge.delivery.dead_letter import DeadLetter, iso, letters_in, read_letters
+from otel_bridge.errors import FilesError, MalformedError, UsageError
+from otel_bridge.journal import Entry
+from otel_bridge.journal.database import open_reading
+from otel_bridge.journal.exporters import Account, Registered
+from otel_bridge.journal.reader import Reader, read_segments
+from otel_bridge.journal.state import VERSION, Decision
+from otel_bridge.model import Translation
+from otel_bridge.telemetry import Outcome
+
+if TYPE_CHECKING:
+    import apsw
+
+TRACE_ID_BYTES, SPAN_ID_BYTES = 16, 8
+POSTPONED = "postponed: it failed again and again while the rest was taken"
+
+
+@dataclass(slots=True, frozen=True)
+class Place:
+    """Where an item is for one exporter.
+
+    where: `waiting`, `delivered`, `dead_lettered`, `filtered` or `not_concerned`; said: more of it.
+    """
+
+    pipeline: str
+    exporter: str
+    where: str
+    said: str
+
+
+@dataclass(slots=True, frozen=True)
+class Item:
+    """A span, or the log records of a trace in one entry (which have no ids of their own)."""
+
+    trace_id: str
+    span_id: str | None
+    signal: Signal
+    name: str
+    tenant: str
+    entry: int
+    received: str
+    places: Sequence[Place]
+
+
+@dataclass(slots=True)
+class Whereabouts:
+    """What was found.
+
+    notes: what else is known, for people.
+    """
+
+    items: list[Item] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON."""
+        return {
+            "items": [
+                {
+                    "traceId": item.trace_id,
+                    "spanId": item.span_id,
+                    "signal": item.signal,
+                    "name": item.name,
+                    "tenant": item.tenant,
+                    "entry": item.entry,
+                    "received": item.received,
+                    "places": [
+                        {"pipeline": at.pipeline, "exporter": at.exporter, "where": at.where, "said": at.said}
+                        for at in item.places
+                    ],
+                }
+                for item in self.items
+            ],
+            "notes": self.notes,
+        }
+
+
+def locate(
+    data_dir: Path, *, trace_id: str | None = None, span_id: str | None = None, gather: Gather | None = None
+) -> Whereabouts:
+    """Look for a span, or all spans and log records of a trace, in the files of a bridge, running or not.
+
+    Raises:
+        UsageError: an id is none.
+        FilesError: the files are not there or can not be read.
+    """
+    wanted = _bytes(trace_id, TRACE_ID_BYTES, "--trace"), _bytes(span_id, SPAN_ID_BYTES, "--span")
+    if gather is None:
+        from otel_bridge import translate
+
+        gather = translate.gather
+    connection = open_reading(data_dir / STATE_FILE, VERSION)
+    try:
+        with connection:
+            search = _Search(connection, read_segments(data_dir / JOURNAL_DIR), gather, wanted)
+    finally:
+        connection.close()
+    with suppress(FilesError):  # there may never have been one
+        search.letters = read_letters(
+            data_dir / DEAD_LETTERS_FILE,
+            lambda letters: [one for one in letters_in(letters) if search.about(one)],
+        )
+    return search.run()
+
+
+class _Search:
+    def __init__(
+        self, connection: "apsw.Connection", journal: Reader, gather: Gather, wanted: tuple[bytes | None, bytes | None]
+    ) -> None:
+        self.letters: list[DeadLetter] = []
+        self._facts = Facts(connection)
+        self._decisions = {
+            part_id: (number, Decision(decision))
+            for part_id, number, decision in connection.execute("SELECT id, number, decision FROM part")
+        }
+        self._remembered = {
+            (pipeline, key): parts
+            for pipeline, key, parts in connection.execute("SELECT pipeline, key, parts FROM remembered")
+        }
+        self._journal = journal
+        self._gather = gather
+        self._trace_id, self._span_id = wanted
+
+    def about(self, letter: DeadLetter) -> bool:
+        """Whether a letter may hold what is looked for."""
+        return all(
+            wanted is None or wanted in letter.content or wanted.hex().encode() in letter.content
+            for wanted in (self._trace_id, self._span_id)
+        )
+
+    def run(self) -> Whereabouts:
+        found = Whereabouts()
+        oldest: Entry | None = None
+        for pipeline in sorted({pipeline for pipeline, _ in self._facts.exporters}):
+            for entry in self._entries(pipeline):
+                oldest = entry if oldest is None or entry.seq < oldest.seq else oldest
+                found.items += self._items(entry)
+        there = {item.span_id for item in found.items}
+        for letter in self.letters:
+            if self._span_id is None or self._span_id.hex() not in there:
+                of = f"dead letter {letter.id} of {letter.exporter}"
+                found.notes.append(f"{of} names it: {letter.reason}, set aside {iso(letter.at_ns)}")
+        if self._trace_id is not None:
+            for (pipeline, key), parts in self._remembered.items():
+                if key == self._trace_id.hex():
+                    found.notes.append(f"{parts} parts of this trace have settled in the pipeline {pipeline}")
+        if unknown := self._journal.unknown():
+            found.notes.append(f"{unknown} entries were damaged so that nobody knows what was in them")
+        since = f"entries since {iso(oldest.received_ns)}" if oldest else "no entry"
+        what = "" if found.items else "not found: never accepted, or let go of after it was delivered everywhere; "
+        found.notes.append(f"{what}the journal holds {since}")
+        return found
+
+    def _entries(self, pipeline: str) -> Iterator[Entry]:
+        start_seq = 0
+        while entries := self._journal.scan(start_seq, pipeline):
+            yield from (entry for entry in entries if isinstance(entry, Entry))
+            start_seq = entries[-1].seq + 1
+
+    def _items(self, entry: Entry) -> Iterator[Item]:
+        wire = entry.batch.wire
+        if self._span_id is not None and self._span_id not in wire:
+            return
+        try:
+            groups = grouped(entry.batch, self._gather)
+        except MalformedError:
+            return
+        for key, group in groups.items():
+            if self._trace_id is not None and key != self._trace_id.hex():
+                continue
+            spans = [
+                (record.span.span_id.hex(), record.span.name)
+                for record in group.spans
+                if self._span_id in (None, record.span.span_id)
+            ]
+            if group.logs and any(self._span_id in (None, log.record.span_id) for log in group.logs):
+                spans.append(("", f"{len(group.logs)} log records"))
+            for span_id, name in spans:
+                yield Item(
+                    key,
+                    span_id or None,
+                    entry.batch.signal,
+                    name,
+                    entry.batch.tenant,
+                    entry.seq,
+                    iso(entry.received_ns),
+                    [
+                        self._place(entry, key, span_id, exporter, known)
+                        for (pipeline, exporter), known in sorted(self._facts.exporters.items())
+                        if pipeline == entry.pipeline
+                    ],
+                )
+
+    def _place(self, entry: Entry, key: str, span_id: str, exporter: str, known: Registered) -> Place:
+        pipeline, tenant = entry.pipeline, entry.batch.tenant
+        if not known.concerns(entry.seq):
+            return Place(pipeline, exporter, "not_concerned", "it came while this exporter was not configured")
+        position = self._facts.positions.get((pipeline, exporter, tenant), 0)
+        if not known.settled:
+            if self._facts.is_waiting(pipeline, exporter, tenant, entry.seq):
+                return Place(pipeline, exporter, "waiting", "to be sent" if entry.seq > position else POSTPONED)
+            return self._passed(entry, span_id, exporter, "")
+        part_id = self._facts.part_of(pipeline, tenant, key, entry.seq)
+        if part_id is not None:
+            number, decision = self._decisions[part_id]
+            if self._facts.is_waiting(pipeline, exporter, tenant, part_id):
+                why = "which has settled" if part_id > position else POSTPONED
+                return Place(pipeline, exporter, "waiting", f"in part {number} of its trace, {why}")
+            if decision == Decision.FILTERED:
+                return Place(pipeline, exporter, Outcome.FILTERED, f"with part {number} of its trace")
+            return self._passed(entry, span_id, exporter, f"in part {number} of its trace")
+        low_seq, scanned_seq = self._facts.assembly.get(pipeline, (0, 0))
+        if not key and entry.seq <= scanned_seq:
+            return Place(pipeline, exporter, Outcome.FILTERED, "it belongs to no trace")
+        if entry.seq >= low_seq:
+            return Place(pipeline, exporter, "waiting", "in an open trace")
+        return self._passed(entry, span_id, exporter, "")
+
+    def _passed(self, entry: Entry, span_id: str, exporter: str, said: str) -> Place:
+        """The exporter has done with it; what else than delivered it may be, as nobody wrote down which it was."""
+        for letter in self.letters:
+            if (letter.pipeline, letter.exporter) == (entry.pipeline, exporter) and span_id in _ids(letter):
+                reason = f"{letter.reason}: {letter.answer[:200]} (letter {letter.id})"
+                return Place(entry.pipeline, exporter, Outcome.DEAD_LETTERED, reason)
+        account = Account(entry.pipeline, exporter, entry.batch.tenant, entry.batch.signal)
+        others = [
+            f"{items} {outcome}"
+            for outcome in Outcome
+            if outcome != Outcome.DELIVERED and (items := self._facts.outcome(account, outcome))
+        ]
+        doubt = f"unless it is among this account's {', '.join(others)}" if others else ""
+        return Place(entry.pipeline, exporter, Outcome.DELIVERED, ", ".join(filter(None, (said, doubt))))
+
+
+def _ids(letter: DeadLetter) -> set[str]:
+    """The spans that a letter holds, not those that it only names."""
+    if not letter.intact:
+        return set()
+    piece = letter.piece()
+    if isinstance(piece, Translation):
+        return {observation.id for observation in piece.observations}
+    if not isinstance(piece.request, ExportTraceServiceRequest):
+        return set()
+    return {
+        span.span_id.hex()
+        for block in piece.request.resource_spans
+        for scoped in block.scope_spans
+        for span in scoped.spans
+    }
+
+
+def _bytes(given: str | None, length: int, option: str) -> bytes | None:
+    if given is None:
+        return None
+    with suppress(ValueError):
+        if len(raw := bytes.fromhex(given)) == length:
+            return raw
+    raise UsageError(f"{option}: write the whole id, {2 * length} hex digits")

@@ -1,0 +1,120 @@
+"""`when_full: drop_oldest`: the oldest go, new ones are taken, and what was not delivered is counted as evicted."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import apsw
+import pytest
+
+from otel_bridge.errors import JournalFullError, RetryableError
+
+if TYPE_CHECKING:
+    from tests.delivery.conftest import House, Sink
+
+TEXT = "x" * 2000
+
+
+def small(house: "House") -> None:
+    house.segment_bytes, house.max_bytes, house.drop_oldest = 4096, 32 << 10, True
+
+
+def full(_connection: apsw.Connection) -> None:
+    raise apsw.FullError("database or disk is full")
+
+
+def down(_names: list[str]) -> Exception:
+    return RetryableError("down", 900)
+
+
+async def fill(house: "House", count: int, start: int = 0) -> None:
+    for number in range(start, start + count):
+        await house.append(f"<{number}> {TEXT}", trace=number + 1, tenant=f"tenant {number % 2}")
+
+
+@pytest.mark.parametrize("kill", [False, True])
+async def test_what_was_not_delivered_is_evicted_for_each_exporter_and_the_rest_arrives(
+    house: "House", sinks: "type[Sink]", kill: bool
+) -> None:
+    """One exporter keeps up, one is down, one takes settled traces and is down; none of them loses the count."""
+    small(house)
+    store, otlp, langfuse = sinks(), sinks(), sinks()
+    otlp.trouble = langfuse.trouble = down
+    await house.start(batches={"store": store, "otlp": otlp}, settled={"langfuse": langfuse})
+    for number in range(60):
+        await fill(house, 1, number)
+        await store.has(number + 1)
+        if number % 20 == 19:
+            await house.clock.advance(6)
+            await asyncio.sleep(0.01)
+    assert house.journal.used_bytes <= house.max_bytes
+    assert house.audit().balanced, house.audit().to_dict()
+    await (house.kill() if kill else house.stop())
+    counted = house.outcomes("otlp")
+    assert counted["evicted"] >= 30
+    assert counted["evicted"] + counted["waiting"] == 60
+    assert sum(house.outcomes("langfuse").values()) == 60
+    assert house.outcomes("langfuse")["evicted"] == counted["evicted"]
+
+    otlp.trouble = langfuse.trouble = lambda _names: None
+    await house.start(batches={"store": store, "otlp": otlp}, settled={"langfuse": langfuse})
+    await otlp.has(60 - counted["evicted"])
+    while any(items for items in house.delivery.waiting().values()):
+        await house.clock.advance(1)
+        await asyncio.sleep(0.001)
+    await house.stop()
+    assert house.outcomes("otlp") == {"delivered": 60 - counted["evicted"], "evicted": counted["evicted"]}
+    assert house.outcomes("langfuse") == {"delivered": 60 - counted["evicted"], "evicted": counted["evicted"]}
+    assert {name[:4] for name in otlp.names} >= {f"<{number}>" for number in range(50, 60)}
+
+
+async def test_a_lease_that_was_evicted_is_not_counted_as_delivered_as_well(house: "House", sink: "Sink") -> None:
+    small(house)
+    going, arrived = asyncio.Event(), asyncio.Event()
+
+    async def slow(batch: object) -> None:
+        arrived.set()
+        await going.wait()
+        await sink(batch)  # type: ignore[arg-type]
+
+    await house.start()
+    await house.delivery.batches("main", "store", slow)
+    await fill(house, 1)
+    await arrived.wait()
+    await fill(house, 40, 1)
+    going.set()
+    while any(items for items in house.delivery.waiting().values()):
+        await house.clock.advance(1)
+        await asyncio.sleep(0.001)
+    await house.stop()
+    counted = house.outcomes("store")
+    assert counted["evicted"] >= 10
+    assert counted["delivered"] + counted["evicted"] == 41
+
+
+async def test_nothing_goes_where_the_count_can_not_be_written(house: "House", sink: "Sink") -> None:
+    small(house)
+    sink.trouble = down
+    await house.start(batches={"store": sink})
+    await fill(house, 5)
+    executed, house.state._execute = house.state._execute, full  # type: ignore[method-assign]
+    with pytest.raises(JournalFullError):
+        await fill(house, 40, 5)
+    first_seq, _ = house.journal.held()
+    assert first_seq == 1
+    house.state._execute = executed  # type: ignore[method-assign]
+    await fill(house, 40, 45)
+    await house.stop()
+    assert house.outcomes("store")["evicted"] > 0
+
+
+async def test_what_is_kept_to_be_sent_again_goes_before_anything_is_refused(house: "House", sink: "Sink") -> None:
+    small(house)
+    house.drop_oldest, house.keep_bytes = False, 1 << 30
+    await house.start(batches={"store": sink})
+    for number in range(40):
+        await fill(house, 1, number)
+        await sink.has(number + 1)
+        await house.delivery.tidy()
+    first_seq, _ = house.journal.held()
+    assert 1 < first_seq < 35, "it is kept, as long as there is room"
+    assert house.journal.used_bytes <= house.max_bytes

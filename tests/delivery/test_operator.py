@@ -1,0 +1,325 @@
+"""What an operator does while it runs: dead letters handed out again or given up, exporters paused and resumed."""
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from otel_bridge.delivery import DEAD_LETTERS_FILE, DeadLetter, locate
+from otel_bridge.delivery.dead_letter import Chosen, page_of, read_letters
+from otel_bridge.errors import RefusedError, RetryableError, UsageError
+from tests.delivery.conftest import gather
+
+if TYPE_CHECKING:
+    from otel_bridge.model import Translation
+    from tests.delivery.conftest import House, Sink
+
+BACKOFF_S = 7.0
+
+
+def picky(names: list[str]) -> Exception | None:
+    return RefusedError("no poison here") if any("poison" in name for name in names) else None
+
+
+async def set_aside(house: "House", count: int) -> list[DeadLetter]:
+    while house.counters.value("dead_lettered") < count:  # noqa: ASYNC110 - counters have no event
+        await asyncio.sleep(0.001)
+    return list(await house.dead_letters.list())
+
+
+async def retried(house: "House", *ids: str) -> dict[str, str]:
+    answer = await house.delivery.operator.retry(ids)
+    return {one["id"]: one["result"] for one in answer["letters"]}
+
+
+async def test_a_letter_that_is_taken_now_is_delivered_and_none_any_more(house: "House", sinks: "type[Sink]") -> None:
+    store, langfuse = sinks(), sinks()
+    store.trouble = langfuse.trouble = picky
+    await house.start(batches={"store": store}, settled={"langfuse": langfuse})
+    await house.append("agent", "poison", "llm")
+    await house.settle()
+    letters = await set_aside(house, 2)
+    store.trouble = langfuse.trouble = lambda _names: None
+
+    assert set((await retried(house, *(letter.id for letter in letters))).values()) == {"delivered"}
+
+    assert sorted(store.names) == sorted(langfuse.names) == ["agent", "llm", "poison"]
+    assert await house.dead_letters.list() == []
+    await house.stop()
+    assert house.outcomes("store") == house.outcomes("langfuse") == {"delivered": 3}
+
+
+async def test_a_letter_that_is_refused_again_stays_with_the_new_answer(house: "House", sink: "Sink") -> None:
+    sink.trouble = picky
+    await house.start(batches={"store": sink})
+    await house.append("poison")
+    [letter] = await set_aside(house, 1)
+    sink.trouble = lambda _names: RefusedError("still not")
+
+    assert await retried(house, letter.id) == {letter.id: "refused"}
+
+    [same] = await house.dead_letters.list()
+    assert (same.id, same.answer) == (letter.id, "still not")
+    await house.stop()
+    assert house.outcomes("store") == {"dead_lettered": 1}
+
+
+@pytest.mark.parametrize("why", [RetryableError("down"), OSError("bug")])
+async def test_a_destination_that_is_down_is_knocked_at_once(house: "House", sink: "Sink", why: Exception) -> None:
+    sink.trouble = picky
+    await house.start(batches={"store": sink})
+    await house.append("poison 1", "poison 2", "poison 3")
+    letters = await set_aside(house, 3)
+    before = len(sink.calls)
+    sink.trouble = lambda _names: why
+
+    assert set((await retried(house, *(letter.id for letter in letters))).values()) == {"kept"}
+
+    assert len(sink.calls) == before + 1
+    assert len(await house.dead_letters.list()) == 3
+
+
+async def test_what_could_not_be_translated_is_translated_again_with_the_rest_of_its_trace(
+    house: "House", sink: "Sink"
+) -> None:
+    """As after an update of the bridge; what is refused of it then is set aside alone."""
+    await house.start(settled={"langfuse": sink})
+    await house.append("bug", "neighbour", "poison")
+    await house.settle()
+    [letter] = await set_aside(house, 3)
+    assert letter.reason == "translation"
+    assert await retried(house, letter.id) == {letter.id: "kept"}
+    parts = house.delivery._parts["main"]
+    as_before = parts._translate
+
+    def mended(trace: Any) -> "Translation":
+        for record in trace.spans:
+            record.span.name = record.span.name.replace("bug", "mended")
+        return as_before(trace)
+
+    parts._translate = mended
+    sink.trouble = picky
+    assert await retried(house, letter.id) == {letter.id: "delivered"}
+
+    assert sorted(sink.names) == ["mended", "neighbour"]
+    [alone] = await house.dead_letters.list()
+    assert (alone.reason, alone.items) == ("refused", 1)
+    await house.stop()
+    assert house.outcomes("langfuse") == {"delivered": 2, "dead_lettered": 1}
+
+
+@pytest.mark.parametrize("moment", ["before the account", "before the letter is gone"])
+async def test_a_kill_amid_a_retry_leaves_a_letter_or_its_delivery_never_neither(
+    house: "House", sink: "Sink", moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink.trouble = picky
+    await house.start(batches={"store": sink})
+    await house.append("poison")
+    [letter] = await set_aside(house, 1)
+    await house.state.flush()
+    sink.trouble = lambda _names: None
+
+    async def dies(*_: object) -> None:
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patched:
+        if moment == "before the account":
+            patched.setattr(house.delivery.operator, "_redeem", dies)
+        else:
+            patched.setattr(house.dead_letters, "drop", dies)
+        with pytest.raises(RuntimeError, match="killed"):
+            await house.delivery.operator.retry([letter.id])
+        await house.kill()
+    counted = house.outcomes("store")
+    await house.start(batches={"store": sink})
+    if moment == "before the account":
+        assert counted == {"dead_lettered": 1}
+        assert await retried(house, letter.id) == {letter.id: "delivered"}
+    assert await house.dead_letters.list() == []
+    assert sink.names.count("poison") >= 1
+    await house.stop()
+    assert house.outcomes("store") == {"delivered": 1}
+
+
+async def test_letters_of_the_same_reason_are_never_counted_twice(house: "House", sink: "Sink") -> None:
+    """A letter whose items the ledger does not count (its state was lost) moves none of another's."""
+    sink.trouble = picky
+    await house.start(batches={"store": sink})
+    await house.append("poison")
+    [letter] = await set_aside(house, 1)
+    stranger = DeadLetter("f" * 16, *[getattr(letter, name) for name in letter.__slots__[1:-2]], 0, letter.content)
+    await house.dead_letters.add(stranger)
+    sink.trouble = lambda _names: None
+
+    assert await retried(house, stranger.id, "0" * 16) == {stranger.id: "damaged", "0" * 16: "unknown"}
+    assert (await house.delivery.operator.drop([stranger.id]))["dropped"] == [stranger.id]
+    await house.stop()
+    assert house.outcomes("store") == {"dead_lettered": 1}
+
+
+async def test_dropped_letters_stay_counted(house: "House", sink: "Sink") -> None:
+    sink.trouble = picky
+    await house.start(batches={"store": sink})
+    await house.append("poison")
+    [letter] = await set_aside(house, 1)
+
+    assert await house.delivery.operator.drop([letter.id, "0" * 16]) == {"dropped": [letter.id], "unknown": ["0" * 16]}
+
+    await house.stop()
+    assert house.outcomes("store") == {"dead_lettered": 1}
+
+
+async def test_letters_are_listed_by_exporter_tenant_and_reason_a_page_at_a_time(house: "House", sink: "Sink") -> None:
+    sink.trouble = picky
+    await house.start(batches={"store": sink, "otlp": sink})
+    await house.append("poison 1", "poison 2", tenant="a")
+    await house.append("poison 3", tenant="b")
+    await set_aside(house, 6)
+
+    async def asked(**chosen: str) -> dict[str, Any]:
+        wanted: dict[str, Any] = {
+            "exporter": None,
+            "tenant": None,
+            "reason": None,
+            "limit": 2,
+            "cursor": None,
+            **chosen,
+        }
+        return await house.delivery.operator.letters(**wanted)
+
+    page = await asked(exporter="otlp")
+    rest = await asked(exporter="otlp", cursor=page["nextCursor"])
+    assert [len(page["letters"]), len(rest["letters"]), rest["nextCursor"]] == [2, 1, None]
+    assert {one["exporter"] for one in page["letters"] + rest["letters"]} == {"otlp"}
+    assert len((await asked(tenant="b"))["letters"]) == 2
+    assert (await asked(reason="too_large"))["letters"] == []
+    shown = await house.delivery.operator.letter(page["letters"][0]["id"][:8])
+    assert shown is not None
+    assert "poison" in str(shown["content"])
+    with pytest.raises(UsageError, match="limit"):
+        await house.delivery.operator.letters(exporter=None, tenant=None, reason=None, limit=0, cursor=None)
+
+
+def ruin(house: "House", how: Callable[[bytearray], None]) -> None:
+    path = house.directory / DEAD_LETTERS_FILE
+    content = bytearray(path.read_bytes())
+    how(content)
+    path.write_bytes(content)
+
+
+def flip(content: bytearray) -> None:
+    content[content.index(b"poison 7 x")] ^= 1
+
+
+def zero_a_page(content: bytearray) -> None:
+    at = content.index(b"poison 7 x") // 4096 * 4096
+    content[at : at + 4096] = bytes(4096)
+
+
+@pytest.mark.parametrize("how", [flip, zero_a_page])
+async def test_of_a_damaged_file_the_rest_is_readable_and_the_list_shows_the_bad_ones(
+    house: "House", sink: "Sink", how: Callable[[bytearray], None]
+) -> None:
+    sink.trouble = picky
+    await house.start(batches={"store": sink})
+    await house.append(*(f"poison {number} {'x' * 3000}" for number in range(20)))
+    await set_aside(house, 20)
+    await house.stop()
+    ruin(house, how)
+
+    page = read_letters(house.directory / DEAD_LETTERS_FILE, lambda file: page_of(file, Chosen(), 100, None))
+    bad = [letter for letter in page.letters if letter["damaged"]]
+    assert 1 <= len(bad) <= 4
+    good = [letter["id"] for letter in page.letters if not letter["damaged"]]
+    assert len(good) >= 16
+
+    sink.trouble = lambda _names: None
+    await house.start(batches={"store": sink})
+    await house.append("well")
+    await sink.has(1)
+    results = await retried(house, *good, *(letter["id"] for letter in bad))
+    assert [results[letter_id] for letter_id in good] == ["delivered"] * len(good)
+    assert {results[letter["id"]] for letter in bad} <= {"damaged"}
+    sink.trouble = picky
+    before = house.counters.value("dead_lettered")
+    await house.append("poison new")
+    while house.counters.value("dead_lettered") == before:  # noqa: ASYNC110 - counters have no event
+        await asyncio.sleep(0.001)
+    await house.stop()
+    assert house.outcomes("store")["delivered"] == 1 + len(good)
+
+
+async def test_a_paused_exporter_keeps_its_data_over_a_restart(house: "House", sinks: "type[Sink]") -> None:
+    store, langfuse = sinks(), sinks()
+    await house.start(batches={"store": store}, settled={"langfuse": langfuse})
+    await house.delivery.operator.pause("langfuse")
+    await house.append("agent", "llm")
+    await house.settle()
+    await store.has(2)
+    await house.state.flush()
+    await house.kill()
+    assert house.outcomes("langfuse") == {"waiting": 2}
+    await house.start(batches={"store": store}, settled={"langfuse": langfuse})
+    assert house.delivery.status()["paused"] == ["langfuse"]
+    assert house.delivery.status()["exporters"]["main/langfuse"]["t"]["parked"] == "paused"
+    assert langfuse.calls == []
+    await house.delivery.operator.resume("langfuse")
+    assert await langfuse.has(2) == ["agent", "llm"]
+    assert house.delivery.status()["paused"] == []
+    await house.stop()
+    assert house.outcomes("langfuse") == {"delivered": 2}
+
+
+async def test_a_pause_takes_hold_while_a_destination_is_down(house: "House", sink: "Sink") -> None:
+    sink.trouble = lambda _names: RetryableError("down")
+    await house.start(batches={"store": sink})
+    await house.append("a")
+    await house.clock.asleep(BACKOFF_S)
+    await house.delivery.operator.pause("store")
+    await house.clock.advance(10 * BACKOFF_S)
+    assert len(sink.calls) == 1
+    sink.trouble = lambda _names: None
+    await house.delivery.operator.resume("store")
+    await sink.has(1)
+    await house.stop()
+    assert house.outcomes("store") == {"delivered": 1}
+
+
+async def test_nobody_is_paused_by_a_wrong_name(house: "House", sink: "Sink") -> None:
+    await house.start(batches={"store": sink})
+    with pytest.raises(UsageError, match="did you mean store"):
+        await house.delivery.operator.pause("stor")
+
+
+async def test_a_span_is_found_wherever_it_is(house: "House", sinks: "type[Sink]") -> None:
+    store, langfuse = sinks(), sinks()
+    store.trouble = picky
+    await house.start(batches={"store": store}, settled={"langfuse": langfuse})
+    await house.delivery.operator.pause("langfuse")
+    await house.append("agent", "poison", trace=1)
+    await house.settle()
+    await set_aside(house, 1)
+    await house.append("open", trace=2)
+    await store.has(2)
+    while house.delivery._assemblers["main"]._next_seq < house.journal.next_seq:  # noqa: ASYNC110 - no event tells
+        await asyncio.sleep(0)
+    await house.state.flush()
+
+    def places(**wanted: str) -> dict[tuple[str, str], str]:
+        found = locate(house.directory, gather=gather, **wanted)
+        return {(item.name, at.exporter): f"{at.where} {at.said}" for item in found.items for at in item.places}
+
+    first = places(trace_id=f"{1:032x}")
+    assert first["agent", "store"].startswith("delivered unless it is among this account's 1 dead_lettered")
+    assert first["poison", "store"].startswith("dead_lettered refused: no poison here (letter ")
+    assert first["agent", "langfuse"] == "waiting in part 0 of its trace, which has settled"
+    assert places(trace_id=f"{2:032x}")["open", "langfuse"] == "waiting in an open trace"
+    assert {name for name, _ in places(span_id=f"{2:016x}")} == {"poison"}
+    assert "never accepted" in locate(house.directory, span_id="ab" * 8, gather=gather).notes[-1]
+    await house.delivery.operator.resume("langfuse")
+    await langfuse.has(2)
+    await house.state.flush()
+    assert places(trace_id=f"{1:032x}")["agent", "langfuse"] == "delivered in part 0 of its trace"
+    with pytest.raises(UsageError, match="32 hex digits"):
+        places(trace_id="abc")
