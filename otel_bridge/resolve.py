@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import threading
+from contextlib import suppress
 from typing import Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -36,7 +37,7 @@ class Resolver(AbstractResolver):
                 answer = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
             except (OSError, UnicodeError) as error:
                 answer = error if isinstance(error, OSError) else OSError(f"{error}")
-            if not loop.is_closed():
+            with suppress(RuntimeError):  # the loop has ended, and with it whoever waited
                 loop.call_soon_threadsafe(tell, answer)
 
         threading.Thread(target=ask, name="resolve", daemon=True).start()

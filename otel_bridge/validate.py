@@ -76,23 +76,38 @@ def check(batch: Batch, transport: str, counters: Counters) -> tuple[Batch, list
     """The part of `admit` that only computes, for a thread; what came in parts stays in parts."""
     counters.add("received", batch.item_count, signal=batch.signal, transport=transport)
     received_ns = time.time_ns()
-    if len(batch.parts) == 1 or _repeats_across(batch.parts):
-        return validate(batch, received_ns, counters)
+    repeats = _Repeats(batch.parts) if len(batch.parts) > 1 else None
     parts: list[Batch] = []
     rejected: list[Omitted] = []
     for part in batch.parts:
-        checked, omitted = validate(part, received_ns, counters)
+        checked, omitted = validate(part, received_ns, counters, repeats)
         rejected += omitted
         if checked.item_count:
             parts.append(checked)
+    if len(batch.parts) == 1:
+        return checked, rejected
     return Batch.of_parts(parts, like=batch), rejected
 
 
-def _repeats_across(parts: Sequence[Batch]) -> bool:
-    """Whether a span id comes twice: whether the spans are the same is seen only when looking at all together."""
-    requests = [part.request for part in parts]
-    ids = [key for request in requests if isinstance(request, ExportTraceServiceRequest) for key in _ids(request)]
-    return len(set(ids)) < len(ids)
+class _Repeats:
+    """Spans of one request that have the same ids, whichever of its parts they came in.
+
+    ids: those that come twice or more; seen: what has come under each of them.
+    """
+
+    def __init__(self, parts: Sequence[Batch]) -> None:
+        requests = (part.request for part in parts)
+        times = Counter(
+            key for request in requests if isinstance(request, ExportTraceServiceRequest) for key in _ids(request)
+        )
+        self.ids = {key for key, count in times.items() if count > 1} if len(times) < times.total() else set()
+        self.seen: dict[bytes, set[bytes]] = defaultdict(set)
+
+    def are_in(self, request: Request) -> bool:
+        """Whether a part has such a span."""
+        return (
+            bool(self.ids) and isinstance(request, ExportTraceServiceRequest) and not self.ids.isdisjoint(_ids(request))
+        )
 
 
 def _ids(request: ExportTraceServiceRequest) -> Iterator[bytes]:
@@ -104,7 +119,9 @@ def _ids(request: ExportTraceServiceRequest) -> Iterator[bytes]:
     )
 
 
-def validate(batch: Batch, received_ns: int, counters: Counters) -> tuple[Batch, list[Omitted]]:
+def validate(
+    batch: Batch, received_ns: int, counters: Counters, repeats: "_Repeats | None" = None
+) -> tuple[Batch, list[Omitted]]:
     """The batch as it may be stored (the very same object where nothing had to change), and what was rejected.
 
     received_ns: the wall clock, for spans that do not say their time; nanoseconds since 1970.
@@ -113,13 +130,15 @@ def validate(batch: Batch, received_ns: int, counters: Counters) -> tuple[Batch,
         MalformedError: the batch's bytes are no OTLP request.
     """
     large = len(batch.wire) > MAX_VALUE_BYTES  # below it, no single value can be too large
-    if not _speaks_of_keys(batch.wire) and _sound(batch.request, large):
+    repeated = repeats is not None and repeats.are_in(batch.request)
+    if not _speaks_of_keys(batch.wire) and not repeated and _sound(batch.request, large):
         return batch, []
+    repeats = repeats or _Repeats([batch])
     repairs: Repairs = Counter()
     rejected: list[Omitted] = []
     mended = batch.editable()
     if isinstance(mended, ExportTraceServiceRequest):
-        rejected = _mend_spans(mended, received_ns, repairs, counters)
+        rejected = _mend_spans(mended, received_ns, repairs, counters, repeats)
     elif isinstance(mended, ExportLogsServiceRequest):
         _mend_logs(mended, received_ns, repairs)
     for what, times in repairs.items():
@@ -245,11 +264,9 @@ def _sound_id(value: bytes, length: int) -> bool:
 
 
 def _mend_spans(
-    request: ExportTraceServiceRequest, received_ns: int, repairs: Repairs, counters: Counters
+    request: ExportTraceServiceRequest, received_ns: int, repairs: Repairs, counters: Counters, repeats: _Repeats
 ) -> list[Omitted]:
     rejected: list[Omitted] = []
-    twice = _ids_used_twice(request)
-    seen: dict[bytes, set[bytes]] = defaultdict(set)
     for block in request.resource_spans:
         _mend_attributes(block.resource, repairs)
         for scoped in block.scope_spans:
@@ -260,7 +277,7 @@ def _mend_spans(
                     rejected.append(Omitted(span.span_id.hex()[:64], span.trace_id.hex()[:64], reason))
                     continue
                 key = span.trace_id + span.span_id
-                if key in twice and _is_repeat(span, seen[key], counters):
+                if key in repeats.ids and _is_repeat(span, repeats.seen[key], counters):
                     repairs["duplicate_span"] += 1
                     continue
                 _mend_span(span, received_ns, repairs, counters)
@@ -269,10 +286,6 @@ def _mend_spans(
                 del scoped.spans[:]
                 scoped.spans.extend(kept)
     return rejected
-
-
-def _ids_used_twice(request: ExportTraceServiceRequest) -> set[bytes]:
-    return {key for key, count in Counter(_ids(request)).items() if count > 1}
 
 
 def _is_repeat(span: Span, seen: set[bytes], counters: Counters) -> bool:

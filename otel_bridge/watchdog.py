@@ -26,6 +26,7 @@ class Watchdog:
         self._longest_s = 0.0
         self._unwell_until_s = 0.0
         self._looked_s = self._beat_s
+        self._cpu_s = time.process_time()
 
     @property
     def lag_s(self) -> float:
@@ -55,7 +56,8 @@ class Watchdog:
         told_of_s = 0.0
         while not stop.wait(BEAT_S):
             overslept_s, self._looked_s = time.monotonic() - self._looked_s - BEAT_S, time.monotonic()
-            if overslept_s > SAY_AFTER_S / 2:
+            ran_s, self._cpu_s = time.process_time() - self._cpu_s, time.process_time()
+            if overslept_s > SAY_AFTER_S / 2 and ran_s < overslept_s / 2:
                 self._beat_s += overslept_s  # the whole process stood still: suspended, or without a processor
             if self.lag_s < SAY_AFTER_S or told_of_s == self._beat_s:
                 continue

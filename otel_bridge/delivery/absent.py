@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from otel_bridge.clock import Clock
-from otel_bridge.delivery.cursor import Retention, stretches
+from otel_bridge.delivery.cursor import OPEN, Retention, stretches
 from otel_bridge.journal import Entry, Journal, Lost
 from otel_bridge.journal.exporters import Registered
 from otel_bridge.journal.state import DAMAGED, Apart, Outcomes, State
@@ -71,15 +71,17 @@ class Absent:
             while not stretch.is_done:
                 outcomes: Outcomes = Counter()
                 passed = stretch.position
-                for entry in await self._scan(stretch.position + 1, pipeline, tenant):
-                    if entry.seq > stretch.high:
-                        break
+                found = await self._scan(stretch.position + 1, pipeline, tenant)
+                within = [entry for entry in found if entry.seq <= stretch.high]
+                for entry in within:
                     if known.concerns(entry.seq):
                         if (fate := self._fate(entry)) is None:
                             break
                         _, signal, items = entry.counted
                         outcomes[signal, *fate] += items
                     passed = entry.seq
+                if not within and stretch.high != OPEN:
+                    passed = stretch.high  # what was postponed last is damaged, and whose it was is not known
                 if passed == stretch.position:
                     break
                 stretch.confirm(passed, outcomes)
@@ -89,15 +91,17 @@ class Absent:
             while not stretch.is_done:
                 outcomes: Outcomes = Counter()
                 passed = stretch.position
-                for part in await self._state.parts(pipeline, tenant, stretch.position):
-                    if part.id > stretch.high:
-                        break
+                parts = await self._state.parts(pipeline, tenant, stretch.position)
+                within = [part for part in parts if part.id <= stretch.high]
+                for part in within:
                     items = known.items(part.shares)
                     if items and not self._is_expired(part.shares[-1].seq, part.received_ns):
                         break
                     for signal, expired in items.items():
                         outcomes[signal, Outcome.EXPIRED, "max_age"] += expired
                     passed = part.id
+                if not within and stretch.high != OPEN:
+                    passed = stretch.high
                 if passed == stretch.position:
                     break
                 stretch.confirm(passed, outcomes)

@@ -19,7 +19,7 @@ import orjson
 from otel_bridge import otlp_json
 from otel_bridge.batch import Batch, Signal
 from otel_bridge.delivery.piece import Piece, count
-from otel_bridge.errors import ConsumeError, UsageError
+from otel_bridge.errors import ConsumeError, FilesError, UsageError
 from otel_bridge.journal.database import (
     DamagedError,
     Database,
@@ -269,7 +269,11 @@ class DeadLetters:
                 self._counters.add("dead_letter_write_failures")
                 raise ConsumeError(f"the file of dead letters can not be written now: {error}") from error
 
-        return await self._database.run(mended)
+        try:
+            return await self._database.run(mended)
+        except FilesError as error:
+            self._counters.add("dead_letter_write_failures")
+            raise ConsumeError(str(error)) from error
 
     def _begin_anew(self, connection: "apsw.Connection", error: Exception) -> "apsw.Connection":
         """Move a damaged file aside, and remember what can be read of it for the new one."""

@@ -24,15 +24,24 @@ from otel_bridge.delivery.limit import LEAST_BYTES, SizeLimit
 from otel_bridge.delivery.piece import Piece, count, cut, is_single, score_count, signal_of, size, split
 from otel_bridge.delivery.retry import Pace, Supervision
 from otel_bridge.delivery.truncate import truncated
-from otel_bridge.errors import ConsumeError, ParkedError, RefusedError, RetryableError, SlowError, TooLargeError
+from otel_bridge.errors import (
+    BusyError,
+    ConsumeError,
+    ParkedError,
+    RefusedError,
+    RetryableError,
+    SlowError,
+    TooLargeError,
+)
 from otel_bridge.journal.state import Outcomes
 from otel_bridge.tasks import first
 from otel_bridge.telemetry import Counters, Outcome, logger, printable
 
 SAME_REFUSALS = 64  # more of them one after the other are no poison, but a wrong address or version
 OVERTAKE_AFTER = 3  # failed tries of the first in line, until what follows is tried in between
-OVERTAKE_AT_MOST = 4  # leases that are postponed at one time
-PATIENCE = 20  # failed tries of what is postponed, until it is bisected
+OVERTAKE_AT_MOST = 4  # leases behind, of which one is tried; and postponed ones that are held and tried at one time
+POSTPONED_AT_MOST = 256  # leases; a row of the state each
+PATIENCE = 20  # failed tries of what is postponed, until it is bisected; of one item, while others are taken
 PATIENCE_WITH_HALVES = 3
 SLOW_TRIES = 2  # without an answer in time, until less is sent at once
 
@@ -154,6 +163,7 @@ class Lane:
         self._taken = 0
         self._front: _Sending | None = None
         self._behind: list[_Sending] = []
+        self._beside = asyncio.Semaphore(OVERTAKE_AT_MOST)
         self._revoked = asyncio.Event()  # of all that is leased until it is set
 
     @property
@@ -306,7 +316,7 @@ class Lane:
     async def _overtake(self, sending: _Sending, distance: int) -> _Overtaking | None:
         """Try once what lies so many leases behind, or fewer where there are not so many; None if it is not taken."""
         *postponed, front = self._source.stretches(self._tenant)
-        distance = min(distance, OVERTAKE_AT_MOST - len(postponed))
+        distance = min(distance, POSTPONED_AT_MOST - len(postponed))
         if distance <= 0:
             return None
         ends = [sending.lease.position]
@@ -351,8 +361,14 @@ class Lane:
     # What is postponed.
 
     async def _catch_up(self, stretch: Stretch, sending: _Sending | None = None) -> None:
-        """Deliver a postponed stretch, from where it was left if it was in this life of the bridge."""
-        while not stretch.is_done:
+        """Deliver a postponed stretch when it is its turn, from where it was left if that is now."""
+        if self._beside.locked():
+            sending = None  # read again then
+        async with self._beside:
+            await self._catch_up_now(stretch, sending)
+
+    async def _catch_up_now(self, stretch: Stretch, sending: _Sending | None) -> None:
+        while not stretch.is_done and not self._around.stopping.is_set():
             if sending is None:
                 if not await self._gate.passed(self._around.stopping):
                     return
@@ -383,9 +399,9 @@ class Lane:
             if error is None:
                 continue
             if sending.waiting[0] is parcel:
-                parcel.strikes += self._taken > parcel.seen
+                parcel.strikes += self._taken > parcel.seen and not isinstance(error, BusyError)
                 parcel.seen = self._taken
-                if parcel.strikes >= parcel.patience:
+                if parcel.strikes >= parcel.patience or (parcel.tries >= PATIENCE and not is_single(parcel.piece)):
                     await self._lose_patience(parcel, sending)
                 else:
                     sending.waiting.rotate(-1)

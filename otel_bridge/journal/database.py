@@ -43,16 +43,27 @@ class Database:
     def __init__(self, opened: "Callable[[], apsw.Connection]", thread: ThreadPoolExecutor) -> None:
         self._opened = opened
         self._thread = thread
-        self._connection = opened()
+        self._connection: apsw.Connection | None = opened()
 
     def close(self) -> None:
         """Let go of the file; on the thread."""
-        self._connection.close()
+        if self._connection is not None:
+            self._connection.close()
 
     def renew(self) -> "apsw.Connection":
-        """Open it anew, after it was moved aside; on the thread."""
-        self._connection.close(True)
-        self._connection = self._opened()
+        """Open it anew, after it was moved aside; on the thread. Where that fails, it is tried with what is done next.
+
+        Raises:
+            FilesError: it can not be opened now.
+        """
+        if self._connection is not None:
+            self._connection.close(True)
+            self._connection = None
+        return self._there()
+
+    def _there(self) -> "apsw.Connection":
+        if self._connection is None:
+            self._connection = self._opened()
         return self._connection
 
     async def run(self, work: "Callable[[apsw.Connection], T]") -> T:
@@ -60,7 +71,7 @@ class Database:
 
         If cancelled, the work is done all the same: a cancelled future would take it out of the thread's queue.
         """
-        asked = asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(self._connection))
+        asked = asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(self._there()))
         return await asyncio.shield(asked)
 
 

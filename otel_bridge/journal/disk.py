@@ -5,6 +5,7 @@ import fcntl
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,8 @@ class Space(NamedTuple):
         """As it is now."""
         found = os.statvfs(directory)
         total = found.f_blocks * found.f_frsize
+        if not total:  # some network file systems do not say
+            return cls(sys.maxsize, sys.maxsize, 0)
         return cls(total, found.f_bavail * found.f_frsize, min(KEPT_FREE_BYTES, total // 4))
 
 

@@ -297,3 +297,36 @@ async def test_a_span_of_it_is_said_to_wait(house: "House", sink: "Sink") -> Non
     [item] = locate(house.directory, trace_id=f"{1:032x}", gather=gather).items
     [place] = item.places
     assert (place.where, place.said[:9]) == ("waiting", "postponed")
+
+
+async def test_many_leases_with_a_bad_item_each_hold_up_nobody(house: "House", sink: "Sink") -> None:
+    """More of them than are tried at one time: the others wait for their turn, and the rest goes on."""
+    sink.trouble = lambda names: RetryableError("500") if any("poison" in name for name in names) else None
+    house.config = house.config.model_copy(update={"max_batch_items": 4})
+    await house.start(batches={"store": sink})
+    for lease in range(7):
+        await house.append(f"poison {lease}", *[f"beside {lease} {item}" for item in range(3)])
+        await house.append(*[f"good {lease} {item}" for item in range(4)])
+    later = [f"later {number}" for number in range(40)]
+    for name in later:
+        await house.append(name)
+    wanted = {f"good {lease} {item}" for lease in range(7) for item in range(4)} | set(later)
+    wanted |= {f"beside {lease} {item}" for lease in range(7) for item in range(3)}
+    while not wanted <= set(sink.names):
+        await house.clock.advance(BACKOFF_S)
+        await asyncio.sleep(0)
+
+
+async def test_the_neighbours_of_a_bad_item_arrive_though_nothing_else_comes(house: "House", sink: "Sink") -> None:
+    """Cutting needs no evidence, only giving up does: the bad one waits on."""
+    sink.trouble = lambda names: RetryableError("500") if "poison" in names else None
+    await house.start(batches={"store": sink})
+    await house.append("poison", *[f"beside {item}" for item in range(15)])
+    await sink.called(1)
+    await house.append("behind")
+    while len(sink.names) < 16:
+        await house.clock.advance(BACKOFF_S)
+        await asyncio.sleep(0)
+    assert "poison" not in sink.names
+    await house.stop()
+    assert house.outcomes("store") == {"delivered": 1, "waiting": 16}

@@ -191,7 +191,7 @@ class Admission:
             checked, more = check(batch, transport, self._counters)
             for omitted in rejected:
                 self._counters.add("rejected", reason=omitted.reason)
-            _ = checked.wire, checked.item_count  # made here, where that is a thread
+            _ = checked.item_count, [part.wire for part in checked.parts]  # made here, where that is a thread
             return checked, rejected + more
 
         if len(plain) > INLINE_BYTES:
@@ -216,7 +216,16 @@ class Admission:
         return await self._in_thread(partial(unpack, raw, self._max_body))
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        """Do it there; cancelled before its turn, it is let go of with all that it holds."""
+        left = [work]
+
+        def do() -> T:
+            return left.pop()()
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, do)
+        finally:
+            left.clear()
 
     def refused(self, error: BridgeError, peer: str) -> Refusal:
         """Count a refusal, and say what to answer."""
