@@ -13,6 +13,8 @@ def main() -> None:
         from otel_bridge.cli.run import main as run_program
 
         sys.exit(run_program(sys.argv[2:]))
+    if sys.argv[1:] == ["--version"]:  # what everybody tries first
+        sys.argv[1:] = ["version"]
     from otel_bridge.cli.app import run
 
     run()

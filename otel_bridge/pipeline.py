@@ -150,6 +150,7 @@ async def running(plan: Plan) -> AsyncIterator[RunningBridge]:
             if not into:
                 continue  # or it would say OK to what goes nowhere
             await stack.enter_async_context(_opened(planned, _door(into, journal), host(planned.id)))
+        watchdog.up()
         yield bridge
 
 

@@ -25,6 +25,7 @@ class Watchdog:
         self._beat_s = time.monotonic()
         self._longest_s = 0.0
         self._unwell_until_s = 0.0
+        self._is_up = False
         self._looked_s = self._beat_s
         self._cpu_s = time.process_time()
 
@@ -43,12 +44,16 @@ class Watchdog:
         """False while the loop stands still for more than five seconds, and for a moment after."""
         return self.lag_s < UNWELL_AFTER_S and time.monotonic() >= self._unwell_until_s
 
+    def up(self) -> None:
+        """From now on the loop has to come round; at the start it imports, and nobody waits for it yet."""
+        self._beat_s, self._longest_s, self._is_up = time.monotonic(), 0.0, True
+
     def beat(self) -> None:
         """The loop has come round."""
         lag_s = self.lag_s
         self._beat_s = time.monotonic()
         self._longest_s = max(self._longest_s, lag_s)
-        if lag_s >= UNWELL_AFTER_S:
+        if self._is_up and lag_s >= UNWELL_AFTER_S:
             self._unwell_until_s = self._beat_s + WELL_AGAIN_AFTER_S
 
     def watch(self, loop_thread: int, stop: threading.Event) -> None:
@@ -59,7 +64,7 @@ class Watchdog:
             ran_s, self._cpu_s = time.process_time() - self._cpu_s, time.process_time()
             if overslept_s > SAY_AFTER_S / 2 and ran_s < overslept_s / 2:
                 self._beat_s += overslept_s  # the whole process stood still: suspended, or without a processor
-            if self.lag_s < SAY_AFTER_S or told_of_s == self._beat_s:
+            if not self._is_up or self.lag_s < SAY_AFTER_S or told_of_s == self._beat_s:
                 continue
             told_of_s = self._beat_s
             self._counters.add("event_loop_stalls")

@@ -35,6 +35,7 @@ async def test_a_loop_that_stands_still_is_told_of_while_it_does(
         told.set()
 
     async with watching(counters) as watched:
+        watched.up()
         assert watched.well
         looking = threading.Thread(target=look, args=(watched,))
         looking.start()
@@ -52,17 +53,22 @@ async def test_a_loop_that_stands_still_is_told_of_while_it_does(
 
 async def test_a_loop_that_goes_on_is_not_told_of(capsys: pytest.CaptureFixture[str]) -> None:
     async with watching(Counters()) as watched:
+        watched.up()
         await asyncio.sleep(0)
         assert watched.well
         assert watched.lag_s < watchdog.UNWELL_AFTER_S
     assert "stands still" not in capsys.readouterr().err
 
 
-def test_after_a_suspension_of_the_whole_process_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the watching thread did not run either."""
+@pytest.mark.parametrize(("used_s", "stalls"), [(0.1, 0), (3500.0, 1)])
+def test_a_suspension_is_no_stall_and_a_held_interpreter_is(
+    monkeypatch: pytest.MonkeyPatch, used_s: float, stalls: int
+) -> None:
+    """In both the watching thread does not run either; a process that was suspended has used no processor."""
     counters = Counters()
     now_s = 1000.0
     monkeypatch.setattr(watchdog.time, "monotonic", lambda: now_s)
+    monkeypatch.setattr(watchdog.time, "process_time", lambda: used_s if now_s > 1000 else 0.0)
 
     class Stop(threading.Event):
         def wait(self, timeout: float | None = None) -> bool:
@@ -73,6 +79,7 @@ def test_after_a_suspension_of_the_whole_process_nothing_is_said(monkeypatch: py
             return False
 
     watched = Watchdog(counters)
+    watched.up()
     watched.watch(threading.get_ident(), Stop())
-    assert not counters.value("event_loop_stalls")
-    assert watched.well
+    assert counters.value("event_loop_stalls") == stalls
+    assert watched.well is (not stalls)

@@ -1,5 +1,6 @@
 """Scores, feedback and events as plain OpenTelemetry log records, which any backend takes."""
 
+import logging
 import time
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -12,6 +13,8 @@ from opentelemetry.context import Context
 from otel_bridge.sdk.correlation import DOWNSTREAM, correlated
 from otel_bridge.sdk.spans import SCOPE, Parent, context_of
 from otel_bridge.sdk.values import attributes_of
+
+log = logging.getLogger("otel_bridge.sdk")
 
 EVALUATION = "gen_ai.evaluation.result"
 
@@ -39,6 +42,11 @@ def score(
 
     value: a number, yes or no, or a word.
     """
+    if not isinstance(value, str | int | float):
+        log.warning(  # type: ignore[unreachable]  # not all who call this have types
+            "otel-bridge: the value of a score is a number, yes, no or a word, and not %r: it is left out", value
+        )
+        return
     given: dict[str, Any] = {
         **(metadata or {}),
         "gen_ai.evaluation.name": name,
@@ -65,8 +73,10 @@ def feedback(
 ) -> None:
     """What a user thought of an answer; a thumb is yes or no."""
     thumb = {"up": True, "down": False}.get(value) if isinstance(value, str) else value
-    if thumb is not None:
-        score("user-feedback", thumb, comment=comment, on=on, metadata={"user.id": user} if user else None)
+    if thumb is None:
+        log.warning("otel-bridge: feedback is up, down, yes, no or a number, and not %r: it is left out", value)
+        return
+    score("user-feedback", thumb, comment=comment, on=on, metadata={"user.id": user} if user else None)
 
 
 def _emit(name: str, given: Mapping[str, Any], context: Context) -> None:

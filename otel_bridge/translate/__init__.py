@@ -12,7 +12,7 @@ from otel_bridge.translate.as_json import to_json
 from otel_bridge.translate.choose import dialects, read
 from otel_bridge.translate.dialect import derived_key
 from otel_bridge.translate.explain import explain
-from otel_bridge.translate.gather import gather, traces_of
+from otel_bridge.translate.gather import SESSION, gather, traces_of
 from otel_bridge.translate.price import Prices
 from otel_bridge.translate.sent import Sent, digest, unpack
 from otel_bridge.translate.span import LogView, SpanView, attributes
@@ -38,8 +38,9 @@ def translate(trace: Trace, prices: Prices | None = None) -> Translation:
         del spans[span.id]
     joined = logs.views(trace.logs)
     loose = logs.join(spans, joined)
-    if not trace.key:
-        _without_trace(loose, translation)
+    if not trace.key or trace.key.startswith(SESSION):
+        _without_trace(loose, translation, trace.key.removeprefix(SESSION) or None)
+        translation.known = trace.known or Known()
         return translation
     said = TraceAttributes(trace.key)
     nodes: dict[str, Node] = {}
@@ -172,10 +173,10 @@ def _event(trace: Trace, log: LogView, nodes: dict[str, Node], said: TraceAttrib
         seen.input = log.body
 
 
-def _without_trace(loose: list[LogView], translation: Translation) -> None:
+def _without_trace(loose: list[LogView], translation: Translation, session_id: str | None) -> None:
     """Records of no trace: results of evaluations are scores all the same, the others have nowhere to go."""
     for log in loose:
-        score = scores.of_log(log, None, None)
+        score = scores.of_log(log, None, None, session_id)
         if score is not None:
             translation.scores.append(score)
         else:

@@ -10,12 +10,13 @@ from otel_bridge.trace import Known, LogEntry, Settled, SpanRecord, Trace
 from otel_bridge.translate.choose import by_scope
 from otel_bridge.translate.dialect import from_json
 from otel_bridge.translate.logs import EVALUATION
-from otel_bridge.translate.scores import RESPONSE_IDS, response_id
+from otel_bridge.translate.scores import JUDGEMENTS, RESPONSE_IDS, response_id
 from otel_bridge.translate.span import LogView, attributes
 
 Gathered = dict[str, tuple[list[SpanRecord], list[LogEntry]]]
 
 NO_TRACE = ""
+SESSION = "session:"  # and its id: the key of judgements of a whole session
 ANSWERS = ("gen_ai.output.messages", "gen_ai.completion", "llm.output_messages", "output.value")
 TRACE_ID_BYTES = 16
 
@@ -23,8 +24,8 @@ TRACE_ID_BYTES = 16
 def gather(batch: Batch) -> Gathered:
     """The spans and log records of a batch by assembly key: the trace id as 32 hex digits.
 
-    For log records without one it is the key that the dialect of their scope derives; what belongs to no trace
-    (no key, or an id that is none) comes under "". Metrics give nothing.
+    For log records without one it is the key that the dialect of their scope derives, or that of the session that is
+    judged; what belongs to no trace (no key, or an id that is none) comes under "". Metrics give nothing.
 
     Raises:
         MalformedError: the batch's bytes are no OTLP request.
@@ -53,10 +54,14 @@ def _key(trace_id: bytes) -> str:
 
 def _derived(entry: LogEntry) -> str:
     dialect = by_scope(entry.scope.name)
-    if dialect is None or dialect.key is None:
-        return NO_TRACE
-    resource = attributes(entry.resource.attributes)
-    return dialect.key(LogView.of(entry.record, entry.scope, resource)) or NO_TRACE
+    if dialect is not None and dialect.key is not None:
+        resource = attributes(entry.resource.attributes)
+        return dialect.key(LogView.of(entry.record, entry.scope, resource)) or NO_TRACE
+    if entry.record.event_name in JUDGEMENTS:
+        said = attributes(entry.record.attributes)
+        if isinstance(session := said.get("session.id"), str) and session and not response_id(said):
+            return f"{SESSION}{session}"
+    return NO_TRACE
 
 
 def traces_of(batches: Iterable[Batch]) -> list[Trace]:

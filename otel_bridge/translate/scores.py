@@ -13,6 +13,7 @@ from otel_bridge.translate.span import LogView, SpanView
 NAMESPACE = uuid.UUID("6f0b7c1e-6f5c-5d6e-9c39-0d7a3d1f2b54")
 PREFIX = "gen_ai.evaluation."
 PLAIN = "score"
+JUDGEMENTS = (EVALUATION, PLAIN)
 MAX_LABEL = 100  # characters; what is longer is no category
 TRUTHS = ((0.0, "false"), (1.0, "true"))  # yes or no, where a value can only be a number
 RESPONSE_IDS = ("gen_ai.response.id", "llm.response.id", "ai.response.id")
@@ -24,13 +25,13 @@ def of_span(span: SpanView) -> list[Score]:
         return []
     found = [score for score in [_score(span.attrs, span, span.end_ns, pop=True)] if score is not None]
     for event in list(span.events):
-        if event.name in (EVALUATION, PLAIN):
+        if event.name in JUDGEMENTS:
             score = _score(_named(event.attrs, event.name), span, event.time_ns)
             if score is not None:
                 found.append(score)
                 span.events.remove(event)
     for log in list(span.logs):
-        if log.name in (EVALUATION, PLAIN):
+        if log.name in JUDGEMENTS:
             score = _of_record(log, span)
             if score is not None:
                 found.append(score)
@@ -38,13 +39,15 @@ def of_span(span: SpanView) -> list[Score]:
     return found
 
 
-def of_log(log: LogView, span: SpanView | None, trace_id: str | None) -> Score | None:
-    """The score of a record that belongs to no span: on the span whose response it names, else on the trace."""
-    if log.name not in (EVALUATION, PLAIN):
+def of_log(log: LogView, span: SpanView | None, trace_id: str | None, session_id: str | None = None) -> Score | None:
+    """The score of a record that belongs to no span: on the span whose response it names, else on the trace, or the
+    session."""
+    if log.name not in JUDGEMENTS:
         return None
     score = _of_record(log, span)
     if score is not None and span is None:
         score.trace_id, score.observation_id = trace_id, log.span_id or None
+        score.session_id = session_id
         score.id = _id(score, log.given | _body(log))
     return score
 

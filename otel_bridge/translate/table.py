@@ -87,7 +87,9 @@ CACHE_BESIDE_PROVIDERS = ("aws.bedrock", "aws_bedrock", "bedrock", "AWS")
 """Bedrock counts cached tokens beside the input, and those who instrument it report what it counts."""
 
 THOUGHTS_APART = ("google", "gcp.", "gemini", "vertex")
-"""How the names of providers begin that count thoughts beside the output, and everything in the total."""
+"""How the names of providers begin where Gemini's models are: these count thoughts beside the output."""
+
+MODELS = ("gen_ai.response.model", "gen_ai.request.model")
 
 COST_TOTAL = ("gen_ai.usage.cost", "gen_ai.usage.total_cost", "gen_ai.cost.total_cost", "operation.cost")
 COST_INPUT = ("gen_ai.usage.input_cost", "gen_ai.cost.input_cost")
@@ -158,9 +160,15 @@ def usage(attrs: dict[str, Any], *, beside: bool) -> Usage | None:
 
 
 def _thinks_apart(attrs: dict[str, Any]) -> bool:
-    """Where a total says more than both sides, and nothing tells of thoughts, it can only be thoughts."""
+    """Where Gemini's total says more than both sides, and nothing tells of thoughts, it can only be thoughts.
+
+    Other makers' models are served by Google too, and count the cache beside the input.
+    """
     provider = attrs.get("gen_ai.provider.name", attrs.get("gen_ai.system"))
-    return isinstance(provider, str) and provider.lower().startswith(THOUGHTS_APART)
+    if not isinstance(provider, str) or not provider.lower().startswith(THOUGHTS_APART):
+        return False
+    models = [attrs[key] for key in MODELS if isinstance(attrs.get(key), str) and attrs[key]]
+    return attrs.keys().isdisjoint((*CACHE_READ, *CACHE_WRITE)) and all("gemini" in model.lower() for model in models)
 
 
 def cost(

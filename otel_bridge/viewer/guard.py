@@ -26,6 +26,7 @@ HEADERS = {
 }
 """Of every answer, refusals included."""
 
+OTLP = ("/v1/traces", "/v1/logs", "/v1/metrics")
 CHANGE_HEADER = "X-Otel-Bridge"
 
 
@@ -63,6 +64,10 @@ class Guard:
         site = headers.get("sec-fetch-site", "none")
         if site not in ("none", "same-origin") and not _followed_link(scope, headers):
             return _refuse(403, "requests from other sites are refused")
+        if scope["path"] in OTLP:
+            return _refuse(
+                404, "this is the viewer: OTLP goes to the bridge's receiver, on port 4318 unless configured"
+            )
         if scope["method"] not in ("GET", "HEAD") and headers.get(CHANGE_HEADER) != "1":
             return _refuse(403, f"what changes something needs the header {CHANGE_HEADER}: 1")
         return None

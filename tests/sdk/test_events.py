@@ -93,3 +93,12 @@ def test_ids_stand_on_events_and_travel(spans: Spans, logs: InMemoryLogRecordExp
         "user.id=u1",
         "workflow.id=w1",
     ]
+
+
+def test_what_is_no_judgement_is_said_to_be_none(
+    logs: InMemoryLogRecordExporter, caplog: pytest.LogCaptureFixture
+) -> None:
+    score("none", None)  # type: ignore[arg-type]
+    feedback("sideways")  # type: ignore[arg-type]
+    assert said(logs) == []
+    assert caplog.text.count("it is left out") == 2

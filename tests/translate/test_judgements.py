@@ -4,8 +4,12 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+
+from otel_bridge.batch import Batch
 from otel_bridge.model import Translation
-from otel_bridge.translate import translate
+from otel_bridge.translate import gather, traces_of, translate
 
 
 def said(translation: Translation) -> dict[str, tuple[float | str, str, str | None]]:
@@ -84,3 +88,28 @@ def test_an_evaluators_cases_are_a_score_each(otlp: Any) -> None:
 
     assert [score.metadata["testCaseId"] for score in scores] == ["a", "b"]
     assert len({score.id for score in scores}) == 2
+
+
+def test_a_judgement_of_a_session_is_a_score_of_it() -> None:
+    """It names no trace; the running bridge gathers it under a key of the session, a closed input does the same."""
+    request = ExportLogsServiceRequest()
+    record = (
+        request.resource_logs.add()
+        .scope_logs.add()
+        .log_records.add(event_name="gen_ai.evaluation.result", time_unix_nano=5)
+    )
+    for key, value in (
+        ("gen_ai.evaluation.name", "kind"),
+        ("gen_ai.evaluation.score.label", "yes"),
+        ("session.id", "s 1"),
+    ):
+        record.attributes.append(KeyValue(key=key, value=AnyValue(string_value=value)))
+    batch = Batch.from_request(request)
+
+    assert list(gather(batch)) == ["session:s 1"]
+    [trace] = traces_of([batch])
+    [score] = translate(trace).scores
+    assert (score.name, score.value, score.session_id, score.trace_id, score.observation_id) == (
+        *("kind", "yes", "s 1"),
+        *(None, None),
+    )

@@ -16,7 +16,7 @@ from otel_bridge.model import CALLS, Json, ObservationType, Usage
 from otel_bridge.translate import table
 from otel_bridge.translate.dialect import Dialect, Reading, count, from_json, nested, strings, text, value, whole
 from otel_bridge.translate.messages import messages, with_tools
-from otel_bridge.translate.span import ERROR_CODE, OK_CODE, SpanView
+from otel_bridge.translate.span import ERROR_CODE, OK_CODE, Event, SpanView
 
 KINDS = {
     "llm": ObservationType.GENERATION,
@@ -256,14 +256,23 @@ def _response_id(attrs: dict[str, Any], answered: Json) -> str | None:
     return found if isinstance(found, str) and found else None
 
 
+def _ended_it(span: SpanView, event: Event) -> bool:
+    return span.scope_name == DIALECT.scopes[0] and event.attrs.get("exception.escaped") not in (
+        False,
+        "False",
+        "false",
+    )
+
+
 def _error(span: SpanView) -> None:
     """Errors come as the repr of the exception with the stack trace glued to it, all in the exception's message.
 
-    Only what ended the run is told of, also where newer releases give it the status OK.
+    Only what ended the run is told of, also where newer releases give it the status OK; spans of others may have
+    recorded what they got over.
     """
     for event in span.events:
         said = event.attrs.get("exception.message")
-        if event.name == "exception" and span.status_code == OK_CODE:
+        if event.name == "exception" and span.status_code == OK_CODE and _ended_it(span, event):
             span.status_code = ERROR_CODE
         if event.name != "exception" or not isinstance(said, str) or TRACEBACK not in said:
             continue
