@@ -12,10 +12,11 @@ import aiohttp
 import pytest
 from aiohttp import web
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from otel_bridge.delivery import audit
 from otel_bridge.testing.fake_langfuse import FakeLangfuse
-from tests.e2e.load import HEADERS, attribute, span_id, trace_id
+from tests.e2e.load import HEADERS
 from tests.e2e.process import BridgeProcess, until_there
 
 
@@ -37,6 +38,14 @@ def langfuse() -> Iterator[Picky]:
         yield fake
 
 
+def trace_id(number: int) -> bytes:
+    return (number + 1).to_bytes(16, "big")
+
+
+def span_id(number: int, index: int) -> bytes:
+    return ((number + 1) * 1000 + index + 1).to_bytes(8, "big")
+
+
 async def send(bridge: BridgeProcess, number: int, *names: str) -> set[str]:
     """A trace whose first span is the root; returns the ids of its spans."""
     request = ExportTraceServiceRequest()
@@ -50,7 +59,7 @@ async def send(bridge: BridgeProcess, number: int, *names: str) -> set[str]:
             start_time_unix_nano=time.time_ns(),
             end_time_unix_nano=time.time_ns() + 1000,
         )
-        span.attributes.append(attribute("input.value", name))
+        span.attributes.append(KeyValue(key="input.value", value=AnyValue(string_value=name)))
     async with (
         aiohttp.ClientSession() as session,
         session.post(f"{bridge.url}/v1/traces", data=request.SerializeToString(), headers=HEADERS) as answer,
