@@ -17,7 +17,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind
 
 from otel_bridge.sdk import leaving
-from otel_bridge.sdk.values import attribute, attributes_of
+from otel_bridge.sdk.values import attribute, attributes_of, clean
 
 F = TypeVar("F", bound=Callable[..., Any])
 Attributes: TypeAlias = Mapping[str, Any]
@@ -125,7 +125,7 @@ class SpanBlock:
                 outer = trace.set_span_in_context(trace.INVALID_SPAN, outer)
         tracer = self._tracer or trace.get_tracer(SCOPE)
         span = tracer.start_span(
-            self._name or "span",
+            clean(self._name or "span"),
             context=outer,
             kind=self._kind,
             attributes=attributes_of(given),

@@ -153,6 +153,26 @@ async def test_a_group_tells_its_leaves(spans: Spans) -> None:
     assert spans.parent("tool") == spans.parent("sibling") == "parent"
 
 
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def test_an_exception_without_a_text_goes_on_as_it_is(spans: Spans) -> None:
+    with pytest.raises(Mute), span("fails"):
+        raise Mute
+    assert trace.get_current_span() is trace.INVALID_SPAN
+    assert spans["fails"].status.description == "Mute: <Mute>"
+    assert (spans["fails"].events[0].attributes or {})["exception.message"] == "<Mute>"
+
+
+def test_half_a_character_is_cleaned(spans: Spans) -> None:
+    with pytest.raises(ValueError), span("bad \ud800"):  # noqa: PT011 - whatever it says
+        raise ValueError("model said \ud83d")
+    [found] = spans.all
+    assert (found.name, found.status.description) == ("bad ?", "ValueError: model said ?")
+
+
 @pytest.mark.parametrize("code", [None, 0])
 def test_a_good_exit_is_no_failure(spans: Spans, code: int | None) -> None:
     with pytest.raises(SystemExit), span("main"):
