@@ -6,6 +6,7 @@ import math
 import os
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
@@ -158,13 +159,12 @@ def environ(name: str, default: float, *, least: float) -> float:
     return default
 
 
-def shut_down(*processors: BatchSpanProcessor | BatchLogRecordProcessor | None) -> None:
+def shut_down(processors: Sequence[BatchSpanProcessor | BatchLogRecordProcessor]) -> None:
     """All of them at once: it takes as long as the one that takes longest. Each is, whatever another raises."""
     with contextlib.ExitStack() as each:
         for processor in processors:
-            if processor is not None:
-                each.callback(processor.shutdown)
-                processor.close()
+            each.callback(processor.shutdown)
+            processor.close()
 
 
 def _size_of_span(span: ReadableSpan) -> int:

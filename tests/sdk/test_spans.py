@@ -153,17 +153,17 @@ async def test_a_group_tells_its_leaves(spans: Spans) -> None:
     assert spans.parent("tool") == spans.parent("sibling") == "parent"
 
 
-class Mute(Exception):
+class MuteError(Exception):
     def __str__(self) -> str:
         raise RuntimeError("no text")
 
 
 def test_an_exception_without_a_text_goes_on_as_it_is(spans: Spans) -> None:
-    with pytest.raises(Mute), span("fails"):
-        raise Mute
+    with pytest.raises(MuteError), span("fails"):
+        raise MuteError
     assert trace.get_current_span() is trace.INVALID_SPAN
-    assert spans["fails"].status.description == "Mute: <Mute>"
-    assert (spans["fails"].events[0].attributes or {})["exception.message"] == "<Mute>"
+    assert spans["fails"].status.description == "MuteError: <MuteError>"
+    assert (spans["fails"].events[0].attributes or {})["exception.message"] == "<MuteError>"
 
 
 def test_half_a_character_is_cleaned(spans: Spans) -> None:
