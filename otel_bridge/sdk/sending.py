@@ -375,17 +375,16 @@ class Sender(Generic[T]):
     def _not_sent(self, batch: list[_Put[T]], why: str, *, is_theirs: bool) -> None:
         """While `_changed` is held."""
         self._tries += 1
-        backoff_s = min(LAST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(self._tries, 10))
-        self._not_before_s = time.monotonic() + random.uniform(backoff_s / 2, backoff_s)  # noqa: S311 - spreads
         if self._tries >= TRIES and len(batch) > 1:
             self._tries = 0
             self._at_once = len(batch) // 2
         elif self._tries >= TRIES and is_theirs:
             self._tries = 0
-            self._not_before_s = 0.0
             self._lose(batch.pop(), "unsendable")
         elif self._tries >= TRIES and self._waiting:
             self._behind_the_others(batch.pop())
+        backoff_s = min(LAST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(self._tries, 10))
+        self._not_before_s = time.monotonic() + random.uniform(backoff_s / 2, backoff_s)  # noqa: S311 - spreads
         for put in reversed(batch):
             (self._precious if put.precious else self._plain).appendleft(put)
         self._make_room()
