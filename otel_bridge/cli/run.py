@@ -8,17 +8,20 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import IO, Any, Self
 
 from otel_bridge.cli.found import Found, find, place
 from otel_bridge.errors import BridgeError, UnreachableError, UsageError
 
 SITE = Path(__file__).parents[1] / "sdk" / "site"
+GENERAL = "OTEL_EXPORTER_OTLP_ENDPOINT"
 START_S = 20.0
 SEEN_S, SETTLED_S, LOOK_EVERY_S = 3.0, 12.0, 0.2
 USAGE = "otel-bridge run [--config FILE] [--json] -- COMMAND [ARGUMENT …]"
@@ -42,20 +45,66 @@ def run(words: list[str]) -> int:
     config, as_json, command = _parse(words)
     data_dir = place(config).data_dir
     runs_already = find(data_dir) is not None
-    with _bridge(data_dir, config) as bridge:
+    with _Signals() as signals, _bridge(data_dir, config, signals) as bridge:
+        if signals.asked is not None:
+            return 128 + signals.asked
         otlp = bridge.address("otlp", name="http")
         if otlp is None:
             raise UnreachableError("the bridge that runs has no OTLP/HTTP receiver; stop it, then try again")
         began = datetime.now(UTC)
-        code = _run(command, environment(os.environ, otlp))
+        code = _run(command, environment(os.environ, otlp, bridge.address("otlp", name="grpc")), signals)
         if viewer := bridge.address("viewer"):
-            seen = _seen(viewer, began, whole=not runs_already)
+            seen = _seen(viewer, began, signals, whole=not runs_already)
             _say(json.dumps(seen) if as_json else f"otel-bridge: {_told(seen)}")
     return code
 
 
-def environment(given: Mapping[str, str], otlp: str) -> dict[str, str]:
-    """The variables of a program that is to send to an address; what somebody has set stays."""
+class _Signals:
+    """Who gets a signal: the command while it runs; before and after it we stop what we do.
+
+    asked: the signal that came to us and nobody has had yet.
+    """
+
+    def __init__(self) -> None:
+        self.asked: int | None = None
+        self._command: subprocess.Popen[bytes] | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup: the command inherits that
+                self._before[number] = signal.signal(number, self._came)
+        return self
+
+    def __exit__(self, *_left: object) -> None:
+        """As it was before; what comes now ends us at once."""
+        while self._before:
+            signal.signal(*self._before.popitem())
+
+    def _came(self, number: int, _frame: FrameType | None) -> None:
+        if self._command is None:
+            self.asked = number
+        elif number != signal.SIGINT:  # the terminal sends that to the command as well
+            self._command.send_signal(number)
+
+    @contextmanager
+    def to(self, command: "subprocess.Popen[bytes]") -> Iterator[None]:
+        """They are the command's meanwhile."""
+        self._command = command
+        if self.asked is not None:
+            command.send_signal(self.asked)
+        try:
+            yield
+        finally:
+            self._command = self.asked = None
+
+
+def environment(given: Mapping[str, str], http: str, grpc: str | None = None) -> dict[str, str]:
+    """The variables of a program that is to send to a bridge at these addresses; what somebody has set stays.
+
+    Raises:
+        UnreachableError: it is to speak gRPC, and the bridge does not.
+    """
     wanted = {
         "OTEL_TRACES_EXPORTER": "otlp",
         "OTEL_LOGS_EXPORTER": "otlp",
@@ -67,10 +116,38 @@ def environment(given: Mapping[str, str], otlp: str) -> dict[str, str]:
         "OTEL_PYTHON_DISTRO": "otel_bridge",
         "OTEL_PYTHON_CONFIGURATOR": "otel_bridge",
     }
-    if not any(name.startswith("OTEL_EXPORTER_OTLP_") and name.endswith("ENDPOINT") for name in given):
-        wanted["OTEL_EXPORTER_OTLP_ENDPOINT"] = otlp
-    path = os.pathsep.join([str(SITE), *filter(None, [given.get("PYTHONPATH")])])
-    return {**wanted, **given, "PYTHONPATH": path}
+    if not given.get(GENERAL):
+        wanted[GENERAL] = _address(given.get("OTEL_EXPORTER_OTLP_PROTOCOL"), http, grpc)
+        for kind in ("TRACES", "LOGS"):
+            spoken = given.get(f"OTEL_EXPORTER_OTLP_{kind}_PROTOCOL")
+            if spoken and _address(spoken, http, grpc) != wanted[GENERAL]:
+                path = "" if spoken == "grpc" else f"/v1/{kind.lower()}"
+                wanted[f"OTEL_EXPORTER_OTLP_{kind}_ENDPOINT"] = f"{_address(spoken, http, grpc)}{path}"
+    said = {name: value for name, value in given.items() if value or name != GENERAL}
+    return {**wanted, **said, "PYTHONPATH": os.pathsep.join([str(SITE), *_python_path(given)])}
+
+
+def _address(protocol: str | None, http: str, grpc: str | None) -> str:
+    if protocol != "grpc":
+        return http
+    if grpc is None:
+        raise UnreachableError(
+            "the bridge that runs has no OTLP/gRPC receiver, which OTEL_EXPORTER_OTLP_PROTOCOL asks for"
+        )
+    return grpc
+
+
+def _python_path(given: Mapping[str, str]) -> list[str]:
+    """Without ours: a program that is run may run another."""
+    return [part for part in given.get("PYTHONPATH", "").split(os.pathsep) if part and part != str(SITE)]
+
+
+def _uninstrumented(given: Mapping[str, str]) -> dict[str, str]:
+    """The variables of a bridge, which must not send to itself."""
+    kept = {
+        name: said for name, said in given.items() if not name.startswith("OTEL_") or name.startswith("OTEL_BRIDGE_")
+    }
+    return {**kept, "PYTHONPATH": os.pathsep.join(_python_path(given))}
 
 
 def _parse(words: list[str]) -> tuple[Path | None, bool, list[str]]:
@@ -91,51 +168,54 @@ def _parse(words: list[str]) -> tuple[Path | None, bool, list[str]]:
 
 
 @contextmanager
-def _bridge(data_dir: Path, config: Path | None) -> Iterator[Found]:
+def _bridge(data_dir: Path, config: Path | None, signals: _Signals) -> Iterator[Found]:
     """The bridge that runs, else one for as long as the command does."""
     if found := find(data_dir):
         yield found
         return
     options = ["--config", str(config)] if config else []
-    process = subprocess.Popen(  # noqa: S603 - ourselves
-        [sys.executable, "-m", "otel_bridge", "serve", *options],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,  # Ctrl-C is the command's
-    )
-    try:
-        yield _started(process, data_dir)
-    finally:
-        process.terminate()
-        process.communicate()
+    with tempfile.TemporaryFile() as said:  # a pipe that nobody reads would hold it up
+        process = subprocess.Popen(  # noqa: S603 - ourselves
+            [sys.executable, "-m", "otel_bridge", "serve", *options],
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            env=_uninstrumented(os.environ),
+            start_new_session=True,  # Ctrl-C is the command's
+        )
+        try:
+            yield _started(process, data_dir, said, signals)
+        finally:
+            process.terminate()
+            signals.__exit__()
+            process.wait()
 
 
-def _started(process: "subprocess.Popen[str]", data_dir: Path) -> Found:
+def _started(process: "subprocess.Popen[bytes]", data_dir: Path, said: IO[bytes], signals: _Signals) -> Found:
     until_s = time.monotonic() + START_S
     while time.monotonic() < until_s:
+        if signals.asked is not None:
+            return Found(process.pid, {})
         if process.poll() is not None:
-            _, said = process.communicate()
-            raise UnreachableError(f"no bridge runs, and none can be started: {said.strip()}")
+            said.seek(0)
+            why = said.read().decode("utf-8", "replace").strip()
+            raise UnreachableError(f"no bridge runs, and none can be started: {why}")
         if (found := find(data_dir)) is not None and found.pid == process.pid:
             return found
         time.sleep(0.02)
     raise UnreachableError(f"the bridge was not up after {START_S:.0f} s")
 
 
-def _run(command: list[str], variables: Mapping[str, str]) -> int:
+def _run(command: list[str], variables: Mapping[str, str], signals: _Signals) -> int:
     try:
         process = subprocess.Popen(command, env=dict(variables))  # noqa: S603 - what the user typed
     except OSError as error:
         raise UsageError(f"{command[0]} can not be run: {error.strerror}") from error
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda sent, _frame: process.send_signal(sent))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to the command as well
-    code = process.wait()
+    with signals.to(process):
+        code = process.wait()
     return code if code >= 0 else 128 - code
 
 
-def _seen(viewer: str, began: datetime, *, whole: bool) -> dict[str, Any]:
+def _seen(viewer: str, began: datetime, signals: _Signals, *, whole: bool) -> dict[str, Any]:
     """What has come since, in sums; the last batch is on its way when the program ends.
 
     whole: wait until traces have settled: a bridge that ends with the program would not see them whole any more.
@@ -150,6 +230,8 @@ def _seen(viewer: str, began: datetime, *, whole: bool) -> dict[str, Any]:
         while (not traces and time.monotonic() < until_s) or (
             traces and time.monotonic() < whole_until_s and not all(found["settled"] for found in traces)
         ):
+            if signals.asked is not None:
+                break
             time.sleep(LOOK_EVERY_S)
             traces = load_traces(viewer, f"start:>{since}", limit=200)["traces"]
     except BridgeError as error:

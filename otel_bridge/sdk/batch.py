@@ -1,9 +1,12 @@
 """Processors of spans and of log records that send in batches, for OpenTelemetry's exporters."""
 
+import contextlib
 import logging
+import math
 import os
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
@@ -46,10 +49,10 @@ class BatchSpanProcessor(SpanProcessor):
             exporter.shutdown,
             prepare=getattr(exporter, "prepare", None),
             max_queue_bytes=max_queue_bytes,
-            max_queue=int(_environ("OTEL_BSP_MAX_QUEUE_SIZE", sys.maxsize)),
-            delay_s=_environ("OTEL_BSP_SCHEDULE_DELAY", DELAY_S * 1000) / 1000 if delay_s is None else delay_s,
-            max_batch=max_batch or int(_environ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512)),
-            exit_s=_environ("OTEL_BRIDGE_EXIT_SECONDS", EXIT_S) if exit_s is None else exit_s,
+            max_queue=int(environ("OTEL_BSP_MAX_QUEUE_SIZE", sys.maxsize, least=1)),
+            delay_s=environ("OTEL_BSP_SCHEDULE_DELAY", DELAY_S * 1000, least=0) / 1000 if delay_s is None else delay_s,
+            max_batch=max_batch or int(environ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512, least=1)),
+            exit_s=environ("OTEL_BRIDGE_EXIT_SECONDS", EXIT_S, least=0) if exit_s is None else exit_s,
         )
 
     @property
@@ -69,6 +72,10 @@ class BatchSpanProcessor(SpanProcessor):
     async def aflush(self, timeout_s: float = 30.0) -> bool:
         """`force_flush` for async code: the loop goes on meanwhile. Works under asyncio and trio."""
         return await self._sender.aflush(timeout_s)
+
+    def close(self) -> None:
+        """Begin to shut down, without waiting."""
+        self._sender.close()
 
     def shutdown(self) -> None:
         """Send what waits, for `exit_s` at most; the rest is counted as dropped (`exit`)."""
@@ -94,10 +101,10 @@ class BatchLogRecordProcessor(LogRecordProcessor):
             exporter.shutdown,
             prepare=getattr(exporter, "prepare", None),
             max_queue_bytes=max_queue_bytes,
-            max_queue=int(_environ("OTEL_BLRP_MAX_QUEUE_SIZE", sys.maxsize)),
-            delay_s=_environ("OTEL_BLRP_SCHEDULE_DELAY", DELAY_S * 1000) / 1000 if delay_s is None else delay_s,
-            max_batch=max_batch or int(_environ("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", 512)),
-            exit_s=_environ("OTEL_BRIDGE_EXIT_SECONDS", EXIT_S) if exit_s is None else exit_s,
+            max_queue=int(environ("OTEL_BLRP_MAX_QUEUE_SIZE", sys.maxsize, least=1)),
+            delay_s=environ("OTEL_BLRP_SCHEDULE_DELAY", DELAY_S * 1000, least=0) / 1000 if delay_s is None else delay_s,
+            max_batch=max_batch or int(environ("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", 512, least=1)),
+            exit_s=environ("OTEL_BRIDGE_EXIT_SECONDS", EXIT_S, least=0) if exit_s is None else exit_s,
         )
 
     @property
@@ -124,6 +131,10 @@ class BatchLogRecordProcessor(LogRecordProcessor):
         """`force_flush` for async code: the loop goes on meanwhile."""
         return await self._sender.aflush(timeout_s)
 
+    def close(self) -> None:
+        """Begin to shut down, without waiting."""
+        self._sender.close()
+
     def shutdown(self) -> None:
         """Send what waits, for `exit_s` at most; the rest is counted as dropped (`exit`)."""
         self._sender.shutdown()
@@ -135,12 +146,25 @@ def _where(exporter: object) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _environ(name: str, default: float) -> float:
+def environ(name: str, default: float, *, least: float) -> float:
+    """A variable that is a number, and not too small."""
+    said = os.environ.get(name, "").strip()
     try:
-        return float(os.environ.get(name, "") or default)
+        found = float(said or default)
     except ValueError:
-        log.warning("otel-bridge: %s=%r is no number, and ignored", name, os.environ[name])
-        return default
+        found = math.nan
+    if math.isfinite(found) and found >= least:
+        return found
+    log.warning("otel-bridge: %s=%r is no number from %g on, and ignored", name, said, least)
+    return default
+
+
+def shut_down(processors: Sequence[BatchSpanProcessor | BatchLogRecordProcessor]) -> None:
+    """All of them at once: it takes as long as the one that takes longest. Each is, whatever another raises."""
+    with contextlib.ExitStack() as each:
+        for processor in processors:
+            each.callback(processor.shutdown)
+            processor.close()
 
 
 def _size_of_span(span: ReadableSpan) -> int:

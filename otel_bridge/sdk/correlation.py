@@ -20,14 +20,14 @@ DOWNSTREAM = ("session.id", "user.id", "workflow.id", "thread.id", "run.id", "ag
 
 
 class correlation:  # noqa: N801 - used like a function, as contextlib's own
-    """Ids of the work in a block: `with`, `async with`.
+    """Ids of the work in a block: `with`, `async with`. One object may be entered again and again.
 
     session, user: ids. name: the trace's. tags: a trace's, added to those around. ids: any other attribute, dots
     written as two underscores (`workflow__id="w1"`) or given as a mapping first.
     local: say nothing of it to other services.
     """
 
-    __slots__ = ("_attributes", "_before", "_local", "_mine")
+    __slots__ = ("_attributes", "_entered", "_local")
 
     def __init__(
         self,
@@ -46,8 +46,7 @@ class correlation:  # noqa: N801 - used like a function, as contextlib's own
         given |= {key.replace("__", "."): value for key, value in named.items() if value is not None}
         self._attributes: dict[str, Any] = {**(ids or {}), **given}
         self._local = local
-        self._before: Context | None = None
-        self._mine: Context | None = None
+        self._entered: list[tuple[Context, Context]] = []  # what was current before, and is in it
 
     def apply(self, context: Context | None = None) -> Context:
         """A context with the ids in it."""
@@ -62,15 +61,19 @@ class correlation:  # noqa: N801 - used like a function, as contextlib's own
         return otel.set_value(_LOCAL, local, made)
 
     def __enter__(self) -> None:
-        self._before = otel.get_current()
-        self._mine = self.apply(self._before)
-        otel.attach(self._mine)
+        before = otel.get_current()
+        mine = self.apply(before)
+        self._entered.append((before, mine))
+        otel.attach(mine)
 
     def __exit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
-        if self._before is not None and otel.get_current() is self._mine:  # else somebody else's is current
-            otel.attach(self._before)
+        current = otel.get_current()  # others may have entered the same object meanwhile
+        at = next((at for at, (_, mine) in enumerate(self._entered) if mine is current), None)
+        before, mine = self._entered.pop(-1 if at is None else at)
+        if current is mine:  # else somebody else's is current
+            otel.attach(before)
 
     async def __aenter__(self) -> None:
         self.__enter__()

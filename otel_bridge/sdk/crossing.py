@@ -2,15 +2,18 @@
 
 import asyncio
 import contextvars
+import logging
 import os
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from opentelemetry import context as otel
 from opentelemetry import trace
 from opentelemetry.context import Context
+
+log = logging.getLogger("otel_bridge.sdk")
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -22,7 +25,9 @@ class ContextQueue(asyncio.Queue[T], Generic[T]):
     `get` gives the item alone, as ever; `received` what came with the one that this task got last.
     """
 
-    _received: contextvars.ContextVar[Context | None] = contextvars.ContextVar("otel-bridge-received", default=None)
+    def __init__(self, maxsize: int = 0) -> None:
+        super().__init__(maxsize)
+        self._received: contextvars.ContextVar[Context | None] = contextvars.ContextVar("otel-bridge", default=None)
 
     def _put(self, item: T) -> None:
         self._queue.append((item, otel.get_current()))  # type: ignore[attr-defined]  # typeshed leaves it out
@@ -56,7 +61,11 @@ class _Loop:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
+        while True:
+            try:
+                self.loop.run_forever()
+            except (SystemExit, KeyboardInterrupt) as error:  # of a task that somebody made; the others go on
+                log.warning("otel-bridge: %r in a task of run_sync's loop, which goes on", error)
 
 
 _lock = threading.Lock()
@@ -74,23 +83,30 @@ def run_sync(function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwa
     done: Future[T] = Future()
 
     def begin() -> None:
-        async def call() -> T:
-            return await function(*args, **kwargs)
+        async def call() -> T | None:
+            try:
+                return await function(*args, **kwargs)
+            except (SystemExit, KeyboardInterrupt) as error:  # for the caller; asyncio would end the loop by it
+                left.append(error)
+                return None
 
         task = private.loop.create_task(call(), context=context)
         running.append(task)
         task.add_done_callback(finish)
 
-    def finish(task: asyncio.Task[T]) -> None:
-        if task.cancelled():
+    def finish(task: asyncio.Task[T | None]) -> None:
+        if left:
+            done.set_exception(left[0])
+        elif task.cancelled():
             done.cancel()
             done.set_running_or_notify_cancel()
         elif error := task.exception():
             done.set_exception(error)
         else:
-            done.set_result(task.result())
+            done.set_result(cast("T", task.result()))
 
-    running: list[asyncio.Task[T]] = []
+    left: list[BaseException] = []
+    running: list[asyncio.Task[T | None]] = []
     private.loop.call_soon_threadsafe(begin)
     try:
         return done.result()

@@ -15,7 +15,6 @@ DEFAULTS = {
     "OTEL_METRICS_EXPORTER": "none",  # its last try holds up the end of a program for ten seconds
     "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
     "OTEL_SEMCONV_STABILITY_OPT_IN": "gen_ai_latest_experimental",
-    "OTEL_PYTHON_CONTEXT": "otel_bridge",
 }
 
 
@@ -25,8 +24,11 @@ class Distro(BaseDistro):  # type: ignore[misc]
     def _configure(self, **_kwargs: Any) -> None:
         for name, value in DEFAULTS.items():
             os.environ.setdefault(name, value)
-        if not any(name.startswith("OTEL_EXPORTER_OTLP_") and name.endswith("ENDPOINT") for name in os.environ):
-            os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = installing.ENDPOINT
+        for signal, path in installing.PATHS.items():
+            if not installing.says_where(signal):
+                is_grpc = installing.protocol(signal) == "grpc"
+                url = installing.GRPC_ENDPOINT if is_grpc else f"{installing.ENDPOINT}{path}"
+                os.environ[f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT"] = url
 
 
 class Configurator(_OTelSDKConfigurator):
@@ -37,7 +39,7 @@ class Configurator(_OTelSDKConfigurator):
             return
         if os.environ.get("OTEL_CONFIG_FILE"):
             super()._configure()  # type: ignore[no-untyped-call]
-            installing.prepare(None, None)
+            installing.was_installed(installing.prepare((), ()))
             return
         sending: list[BatchSpanProcessor] = []
         logging: list[BatchLogRecordProcessor] = []
@@ -51,4 +53,4 @@ class Configurator(_OTelSDKConfigurator):
             return logging[-1]
 
         super()._configure(export_span_processor=spans, export_log_record_processor=logs, **kwargs)  # type: ignore[no-untyped-call]
-        installing.prepare(next(iter(sending), None), next(iter(logging), None))
+        installing.was_installed(installing.prepare(sending, logging))

@@ -1,9 +1,14 @@
 """OpenTelemetry's SDK set up for an agent: in one call, or by the processors added to one that is there already."""
 
+import atexit
 import logging
 import os
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any, TypeVar
 
 from opentelemetry import _logs, trace
 from opentelemetry.sdk._logs import ReadableLogRecord
@@ -12,14 +17,19 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from otel_bridge.sdk.batch import BatchLogRecordProcessor, BatchSpanProcessor
+from otel_bridge.sdk.batch import BatchLogRecordProcessor, BatchSpanProcessor, environ, shut_down
 from otel_bridge.sdk.context import ContextProcessor
 from otel_bridge.sdk.open_spans import BEAT_S, OpenSpans
-from otel_bridge.sdk.signals import on_sigterm
+from otel_bridge.sdk.signals import has_come, on_sigterm
 
 log = logging.getLogger("otel_bridge.sdk")
 
-ENDPOINT = "http://127.0.0.1:4318"
+ENDPOINT, GRPC_ENDPOINT = "http://127.0.0.1:4318", "http://127.0.0.1:4317"
+GENERAL = "OTEL_EXPORTER_OTLP_ENDPOINT"
+HTTP = "http/protobuf"
+OTLP = {HTTP: "otlp_proto_http", "grpc": "otlp_proto_grpc"}  # protocol → entry point
+PATHS = {"TRACES": "/v1/traces", "LOGS": "/v1/logs"}
+E = TypeVar("E")
 ENABLED, HEARTBEAT = "OTEL_BRIDGE_ENABLED", "OTEL_BRIDGE_HEARTBEAT_SECONDS"
 NO = ("false", "0", "no", "off")
 TALKATIVE = (  # of what cannot be sent, the processors say one line a minute
@@ -34,65 +44,85 @@ TALKATIVE = (  # of what cannot be sent, the processors say one line a minute
 class Installed:
     """What `install` set up; nothing at all where telemetry is off."""
 
-    spans: BatchSpanProcessor | None = None
-    logs: BatchLogRecordProcessor | None = None
+    spans: Sequence[BatchSpanProcessor] = ()
+    logs: Sequence[BatchLogRecordProcessor] = ()
     open_spans: OpenSpans | None = None
 
     async def aflush(self, timeout_s: float = 30.0) -> bool:
         """Whether all that ended and was emitted before was sent in this time; the loop goes on meanwhile."""
-        spans = await self.spans.aflush(timeout_s) if self.spans else True
-        return (await self.logs.aflush(timeout_s) if self.logs else True) and spans
+        until_s = time.monotonic() + timeout_s
+        return all([await each.aflush(max(0.0, until_s - time.monotonic())) for each in self._processors])
 
     def flush(self, timeout_s: float = 30.0) -> bool:
         """The same for sync code."""
-        millis = int(timeout_s * 1000)
-        spans = self.spans.force_flush(millis) if self.spans else True
-        return (self.logs.force_flush(millis) if self.logs else True) and spans
+        until_s = time.monotonic() + timeout_s
+        sent = [each.force_flush(max(0, int((until_s - time.monotonic()) * 1000))) for each in self._processors]
+        return all(sent)
+
+    @property
+    def _processors(self) -> list[BatchSpanProcessor | BatchLogRecordProcessor]:
+        return [*self.spans, *self.logs]
+
+    def shutdown(self, interrupted: str | None = None) -> None:
+        """Send what waits, spans and logs in the time of one (`OTEL_BRIDGE_EXIT_SECONDS`).
+
+        interrupted: what is open is ended first, as interrupted by that.
+        """
+        try:
+            if interrupted and self.open_spans is not None:
+                self.open_spans.interrupt(interrupted)
+        finally:
+            shut_down(self._processors)
 
 
 _installed: Installed | None = None
+_installing = threading.Lock()
 
 
 def install(endpoint: str | None = None, *, service: str | None = None) -> Installed:
     """Send this process's spans and log records to a bridge; the second call changes nothing.
 
-    All `OTEL_*` variables are honoured. A provider that somebody has set already is kept, and gets the processors.
+    The variables of OpenTelemetry's SDK and exporters are honoured; so are `OTEL_TRACES_EXPORTER` and
+    `OTEL_LOGS_EXPORTER` (`otlp`, `console`, `none`, any that is installed, several by commas), and as protocol of OTLP
+    `http/protobuf` and `grpc`. Metrics are the program's own. A provider that somebody has set already is kept, and
+    gets the processors.
 
-    endpoint: of OTLP/HTTP, without a path; else `OTEL_EXPORTER_OTLP_ENDPOINT`, else a bridge on this machine.
+    endpoint: of OTLP, without a path; else `OTEL_EXPORTER_OTLP_ENDPOINT`, else a bridge on this machine.
     """
     global _installed  # noqa: PLW0603 - a process has one
-    if _installed is None:
-        _installed = _set_up(endpoint, service) if is_enabled() else Installed()
-    return _installed
+    with _installing:
+        if _installed is None:
+            _installed = _set_up(endpoint, service) if is_enabled() else Installed()
+        return _installed
 
 
 def is_enabled() -> bool:
-    """Whether telemetry is wanted: `OTEL_SDK_DISABLED`, `OTEL_TRACES_EXPORTER=none`, `OTEL_BRIDGE_ENABLED=false`."""
+    """Whether telemetry is wanted: not with `OTEL_SDK_DISABLED=true` or `OTEL_BRIDGE_ENABLED=false`."""
     disabled = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
-    exporter = os.environ.get("OTEL_TRACES_EXPORTER", "").strip().lower()
-    return not disabled and exporter != "none" and os.environ.get(ENABLED, "").strip().lower() not in NO
+    return not disabled and os.environ.get(ENABLED, "").strip().lower() not in NO
 
 
-def prepare(spans: BatchSpanProcessor | None, logs: BatchLogRecordProcessor | None) -> Installed:
+def was_installed(found: Installed) -> None:
+    """Auto-instrumentation has done it: a call of `install` in the program changes nothing."""
+    global _installed  # noqa: PLW0603 - a process has one
+    with _installing:
+        _installed = found
+
+
+def prepare(spans: Sequence[BatchSpanProcessor], logs: Sequence[BatchLogRecordProcessor]) -> Installed:
     """What is to be done beside sending: ids on spans, heartbeats, and a good end by SIGTERM.
 
     The provider of spans must be set; what stands in it already comes after.
     """
     quiet()
-    found = Installed(spans, logs, OpenSpans(_beat_s() if logs is not None else None))
+    found = Installed(spans, logs, OpenSpans(_beat_s() if logs else None))
     provider = trace.get_tracer_provider()
     if isinstance(provider, TracerProvider) and found.open_spans is not None:
         provider.add_span_processor(ContextProcessor())
         provider.add_span_processor(found.open_spans)
 
-    def last() -> None:
-        if found.open_spans is not None:
-            found.open_spans.interrupt("SIGTERM")
-        for processor in (found.spans, found.logs):
-            if processor is not None:
-                processor.shutdown()
-
-    on_sigterm(last)
+    atexit.register(lambda: found.shutdown("SIGTERM" if has_come() else None))  # before the providers' own
+    on_sigterm(lambda: found.shutdown("SIGTERM"))
     return found
 
 
@@ -102,43 +132,79 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
+def says_where(signal: str) -> bool:
+    """Whether somebody has said where `TRACES` or `LOGS` go by OTLP."""
+    return any(os.environ.get(name) for name in (GENERAL, f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT"))
+
+
+def protocol(signal: str, variables: Mapping[str, str] = os.environ) -> str:
+    """The protocol of OTLP for `TRACES` or `LOGS`."""
+    said = variables.get(f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL") or variables.get("OTEL_EXPORTER_OTLP_PROTOCOL")
+    return (said or HTTP).strip()
+
+
 def _set_up(endpoint: str | None, service: str | None) -> Installed:
     from opentelemetry.sdk._logs import LoggerProvider
 
-    base = endpoint or (None if _says_where("TRACES") else ENDPOINT)
-    traces_url = f"{base.rstrip('/')}/v1/traces" if base else None
-    logs_url = f"{base.rstrip('/')}/v1/logs" if base and (endpoint or not _says_where("LOGS")) else None
-    spans = BatchSpanProcessor(_Spans(traces_url))
-    logs = BatchLogRecordProcessor(_Logs(logs_url))
+    spans = [BatchSpanProcessor(exporter) for exporter in _exporters("TRACES", _Spans, endpoint)]
+    logs = [BatchLogRecordProcessor(exporter) for exporter in _exporters("LOGS", _Logs, endpoint)]
     resource = Resource.create({"service.name": service} if service else None)
     provider = trace.get_tracer_provider()
-    if not isinstance(provider, TracerProvider):
+    if spans and not isinstance(provider, TracerProvider):
         provider = TracerProvider(resource=resource)
         trace.set_tracer_provider(provider)
-    found = prepare(spans, logs)
-    provider.add_span_processor(spans)
     logger_provider = _logs.get_logger_provider()
-    if not isinstance(logger_provider, LoggerProvider):
+    if logs and not isinstance(logger_provider, LoggerProvider):
         logger_provider = LoggerProvider(resource=resource)
         _logs.set_logger_provider(logger_provider)
-    logger_provider.add_log_record_processor(logs)
-    log.info("otel-bridge: exporting to %s (http/protobuf)", base or "where OTEL_EXPORTER_OTLP_ENDPOINT says")
+    found = prepare(spans, logs)
+    if isinstance(provider, TracerProvider):
+        for span_processor in spans:
+            provider.add_span_processor(span_processor)
+    if isinstance(logger_provider, LoggerProvider):
+        for log_processor in logs:
+            logger_provider.add_log_record_processor(log_processor)
+    log.info("otel-bridge: exporting spans by %d and log records by %d exporters", len(spans), len(logs))
     return found
+
+
+def _exporters(signal: str, kind: Callable[[str, str | None], E], endpoint: str | None) -> list[E]:
+    """One for each name in `OTEL_TRACES_EXPORTER` or `OTEL_LOGS_EXPORTER`."""
+    names = [name.strip() for name in (os.environ.get(f"OTEL_{signal}_EXPORTER") or "otlp").split(",")]
+    made = []
+    for name in dict.fromkeys(names):
+        if name in ("", "none"):
+            continue
+        if name != "otlp":
+            made.append(kind(name, None))
+            continue
+        spoken = protocol(signal)
+        base = endpoint or (None if says_where(signal) else GRPC_ENDPOINT if spoken == "grpc" else ENDPOINT)
+        path = "" if spoken == "grpc" else PATHS[signal]
+        made.append(kind(OTLP.get(spoken, spoken), f"{base.rstrip('/')}{path}" if base else None))
+    return made
+
+
+def _made(group: str, name: str, url: str | None) -> Any:
+    """OpenTelemetry's exporter of this name, by its entry point."""
+    found = next(iter(entry_points(group=group, name=name)), None)
+    if found is None:
+        raise LookupError(f"no exporter {name} is installed (entry points {group})")
+    return found.load()(endpoint=url) if url else found.load()()
 
 
 class _Spans(SpanExporter):
     """OpenTelemetry's exporter, imported on the thread that sends: that takes a good part of a second."""
 
-    def __init__(self, url: str | None) -> None:
-        self.where = url or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    def __init__(self, name: str, url: str | None) -> None:
+        self._name = name
         self._url = url
+        self.where = url or os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get(GENERAL) or name
         self._made: SpanExporter | None = None
 
     def prepare(self) -> None:
         """Import it."""
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-
-        self._made = OTLPSpanExporter(endpoint=self._url)
+        self._made = _made("opentelemetry_traces_exporter", self._name, self._url)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         return SpanExportResult.FAILURE if self._made is None else self._made.export(spans)
@@ -151,16 +217,15 @@ class _Spans(SpanExporter):
 class _Logs(LogRecordExporter):
     """The same for log records."""
 
-    def __init__(self, url: str | None) -> None:
-        self.where = url or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    def __init__(self, name: str, url: str | None) -> None:
+        self._name = name
         self._url = url
+        self.where = url or os.environ.get("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT") or os.environ.get(GENERAL) or name
         self._made: LogRecordExporter | None = None
 
     def prepare(self) -> None:
         """Import it."""
-        from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
-
-        self._made = OTLPLogExporter(endpoint=self._url)
+        self._made = _made("opentelemetry_logs_exporter", self._name, self._url)
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
         return LogRecordExportResult.FAILURE if self._made is None else self._made.export(batch)
@@ -173,16 +238,5 @@ class _Logs(LogRecordExporter):
             self._made.shutdown()  # type: ignore[no-untyped-call]
 
 
-def _says_where(signal: str) -> bool:
-    return bool(
-        os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or os.environ.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")
-    )
-
-
 def _beat_s() -> float | None:
-    try:
-        beat_s = float(os.environ.get(HEARTBEAT, "") or BEAT_S)
-    except ValueError:
-        log.warning("otel-bridge: %s=%r is no number, and ignored", HEARTBEAT, os.environ[HEARTBEAT])
-        return BEAT_S
-    return beat_s if beat_s > 0 else None
+    return environ(HEARTBEAT, BEAT_S, least=0) or None

@@ -1,10 +1,14 @@
 """How a block was left, said on its span: returned, failed, cancelled, timed out, abandoned, interrupted."""
 
+import contextlib
 import sys
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import CancelledError as FutureCancelledError
 
 from opentelemetry.trace import Span, Status, StatusCode
+
+from otel_bridge.sdk.values import clean, words
 
 OUTCOME = "otel_bridge.outcome"
 CANCELLED, TIMEOUT, ABANDONED, INTERRUPTED = "cancelled", "timeout", "abandoned", "interrupted"
@@ -18,14 +22,21 @@ def tell(span: Span, error: BaseException | None) -> None:
     None, the end of an iteration and an exit with code 0 are no failures: they leave the span as it is. A generator
     that was closed early is abandoned, a LangGraph interrupt is interrupted: no failures either, but told apart. Of a
     group its leaves are told, as the group's own text names none of them.
+
+    Raises nothing: what the agent raised goes on, whatever that says of itself.
     """
+    with contextlib.suppress(Exception):
+        _tell(span, error)
+
+
+def _tell(span: Span, error: BaseException | None) -> None:
     leaves = list(_leaves(error)) if error is not None else []
     failures = [leaf for leaf in leaves if not _is_no_failure(leaf)]
     cancelled = [leaf for leaf in failures if _is_cancellation(leaf)]
     failed = [leaf for leaf in failures if leaf not in cancelled]
     if failed:
         for leaf in failed[:MOST_LEAVES]:
-            span.record_exception(leaf, escaped=True)
+            _record(span, leaf)
         if all(isinstance(leaf, TimeoutError) for leaf in failed):
             span.set_attribute(OUTCOME, TIMEOUT)
         span.set_status(Status(StatusCode.ERROR, _summary(failed)))
@@ -37,6 +48,17 @@ def tell(span: Span, error: BaseException | None) -> None:
         span.set_attribute(OUTCOME, ABANDONED)
     elif any(_is_interrupt(leaf) for leaf in leaves):
         span.set_attribute(OUTCOME, INTERRUPTED)
+
+
+def _record(span: Span, error: BaseException) -> None:
+    kind = type(error)
+    named = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    said = {"exception.type": named, "exception.message": _text(error), "exception.escaped": "True"}
+    try:
+        said["exception.stacktrace"] = clean("".join(traceback.format_exception(error)))
+    except Exception:  # noqa: BLE001 - its text can not be made
+        said["exception.stacktrace"] = "".join(traceback.format_tb(error.__traceback__))
+    span.add_event("exception", said)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
@@ -78,7 +100,4 @@ def _summary(failed: list[BaseException]) -> str:
 
 
 def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001 - somebody's __str__ is broken, which is not the agent's end
-        return "its text can not be made"
+    return clean(words(error))

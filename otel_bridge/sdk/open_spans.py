@@ -37,7 +37,8 @@ class OpenSpans(SpanProcessor):
         os.register_at_fork(after_in_child=lambda: (begin := again()) and begin())
 
     def _begin(self) -> None:
-        self._open: dict[int, Span] = {}
+        # What nobody can reach any more nobody can end: it is not kept here.
+        self._open: dict[int, weakref.ref[Span]] = {}
         self._told: dict[int, float] = {}  # when last, monotonic
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
@@ -45,16 +46,25 @@ class OpenSpans(SpanProcessor):
     @property
     def all(self) -> list[Span]:
         """The spans that are open, oldest first."""
-        return list(self._open.values())
+        return [span for found in list(self._open.values()) if (span := found()) is not None]
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Remember it."""
         if span.context is None:
             return
-        self._open[span.context.span_id] = span
+        span_id, known, told = span.context.span_id, self._open, self._told
+
+        def forget(_gone: object) -> None:
+            known.pop(span_id, None)
+            told.pop(span_id, None)
+
+        known[span_id] = weakref.ref(span, forget)
         if self._thread is None and self._beat_s is not None and not self._ended.is_set():
             self._thread = threading.Thread(target=self._beat, name="otel-bridge-heartbeat", daemon=True)
-            self._thread.start()
+            try:
+                self._thread.start()
+            except RuntimeError:  # there are too many, or Python is ending: the next span tries again
+                self._thread = None
 
     def on_end(self, span: ReadableSpan) -> None:
         """Forget it."""
@@ -72,9 +82,12 @@ class OpenSpans(SpanProcessor):
     def interrupt(self, why: str) -> None:
         """End all that is open, the innermost first, as interrupted by `why`."""
         for span in reversed(self.all):
-            span.set_attribute(OUTCOME, INTERRUPTED)
-            span.set_status(Status(StatusCode.ERROR, f"interrupted: {why}"))
-            span.end()
+            try:
+                span.set_attribute(OUTCOME, INTERRUPTED)
+                span.set_status(Status(StatusCode.ERROR, f"interrupted: {why}"))
+                span.end()
+            except Exception:  # somebody's processor; the others are ended all the same
+                log.exception("otel-bridge: a span could not be ended")
 
     def _beat(self) -> None:
         tick_s = min(self._told_from_s, self._beat_s or BEAT_S) / 2
@@ -88,7 +101,9 @@ class OpenSpans(SpanProcessor):
     def tell(self) -> None:
         """Tell of each span that is due."""
         now_s, now_ns = time.monotonic(), time.time_ns()
-        for span_id, span in list(self._open.items()):
+        for span in self.all:
+            if span.context is None or (span_id := span.context.span_id) not in self._open:
+                continue  # it has ended meanwhile
             last_s = self._told.get(span_id)
             if last_s is None:
                 if now_ns - (span.start_time or now_ns) < self._told_from_s * 1e9:

@@ -1,7 +1,8 @@
 """What ended is sent in batches from a thread: nothing blocks the agent, and what is said of it is true.
 
-What waits is bounded by bytes. A batch that could not be sent is tried again; when there is no room, the oldest go
-first that are not precious, counted by reason.
+What waits is bounded by bytes. The oldest is sent first. A batch that could not be sent is tried again, then in halves;
+when there is no room, the oldest are dropped that are not precious, counted by reason. Nothing is logged while a lock
+is held: somebody's log goes through this, too.
 """
 
 import asyncio
@@ -21,6 +22,8 @@ from typing import Any, Generic, TypeVar
 from opentelemetry import context as otel
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
 
+from otel_bridge.sdk.values import words
+
 log = logging.getLogger("otel_bridge.sdk")
 
 T = TypeVar("T")
@@ -30,15 +33,29 @@ FORK_WAITS_S = 1.0  # where a destination does not answer the first request
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.5, 30.0
 WARN_EVERY_S = 60.0
 MAX_QUEUE_BYTES = 64 << 20
+MAX_BATCH_BYTES = 2 << 20  # about: what goes in one request
+TRIES = 3  # in a row, before a batch is halved, or one that can not even be tried is given up
 
 
 _told: dict[str, float] = {}  # about what → monotonic: not again before; of the whole process, as it has one log
 
 
-class _Ticket:
-    """Somebody waits until all that was put before is sent. Told once: True, or False as soon as that did not work."""
+class _Put(Generic[T]):
+    """An item that waits: the how-manieth it is, and about how many bytes it has."""
 
-    def __init__(self, target: int, lost: int, tell: Callable[[bool], None]) -> None:
+    __slots__ = ("item", "number", "precious", "size")
+
+    def __init__(self, number: int, item: T, size: int, precious: bool) -> None:
+        self.number = number
+        self.item = item
+        self.size = size
+        self.precious = precious
+
+
+class _Ticket:
+    """Somebody waits until all up to `target` is sent. Told once: True, or False as soon as that did not work."""
+
+    def __init__(self, target: int, tell: Callable[[bool], None], *, lost: bool) -> None:
         self.target = target
         self.lost = lost
         self.tell = tell
@@ -48,10 +65,11 @@ class Sender(Generic[T]):
     """Sends items by a function that says whether they were taken; it may take its time, and raise.
 
     what: their name in messages; where: that of the destination.
-    prepare: called on the thread when it starts; close: called last.
+    prepare: called on the thread before the first, until it works; shut_down: called last.
 
     max_queue_bytes: of what waits or is being sent, about; max_queue: the same in items.
-    delay_s: how long an item waits for others. max_batch: items in one call. exit_s: the most that shutdown takes.
+    delay_s: how long an item waits for others. max_batch: items in one call. exit_s: the most
+        that shutdown takes, from `close` on.
     dropped: items by the reason for which they were given up.
     """
 
@@ -60,7 +78,7 @@ class Sender(Generic[T]):
         what: str,
         where: str | None,
         send: Callable[[Sequence[T]], bool],
-        close: Callable[[], None],
+        shut_down: Callable[[], None],
         *,
         prepare: Callable[[], None] | None = None,
         max_queue_bytes: int,
@@ -73,7 +91,7 @@ class Sender(Generic[T]):
         self._what = what
         self._where = f" to {where}" if where else ""
         self._send = send
-        self._close = close
+        self._shut_down = shut_down
         self._open = prepare or _nothing
         self._max_queue_bytes = max_queue_bytes
         self._max_queue = max_queue
@@ -88,39 +106,51 @@ class Sender(Generic[T]):
         # No fork while these are held: imports that a fork cuts off never end in the child.
         self._preparing, self._trying_first = threading.Lock(), threading.Lock()
         self._changed = threading.Condition()  # re-entrant: a signal's handler may come while it is held
-        self._plain: deque[tuple[int, T]] = deque()
-        self._precious: deque[tuple[int, T]] = deque()
+        self._plain: deque[_Put[T]] = deque()
+        self._precious: deque[_Put[T]] = deque()
+        self._in_flight = 0  # the number of the first that is being sent; 0: none is
+        self._sending = 0  # how many are
         self._bytes = 0
-        self._taken = self._left = self._lost = 0  # spans ever
+        self._taken = 0  # items ever
         self._due_s = 0.0  # monotonic: when the oldest has waited long enough
         self._not_before_s = 0.0  # monotonic: while a destination does not answer
         self._tries = 0
+        self._at_once = self._max_batch  # fewer, while there is something that can not be sent
         self._tickets: list[_Ticket] = []
-        self._tried = False
+        self._lost_unsaid = False  # something was lost since the last flush
+        self._unsaid: deque[str] = deque()
+        self._prepared = self._tried = False
         self._thread: threading.Thread | None = None
         self._closed = False
-        self._over = False
+        self._until_s = 0.0  # monotonic: of the shutdown
+        self._over = self._is_shut_down = False
 
     def put(self, item: T, size: int, *, precious: bool = False) -> None:
-        """Take an item of about `size` bytes; costs microseconds."""
+        """Take an item of about `size` bytes; costs microseconds, raises nothing."""
         with self._changed:
             if self._closed:
                 self._drop("after_shutdown", 1)
-                return
-            if self._bytes == 0:
-                self._due_s = time.monotonic() + self._delay_s
-            (self._precious if precious else self._plain).append((size, item))
-            self._bytes += size
-            self._taken += 1
-            self._make_room()
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=f"otel-bridge-{self._what}", daemon=True)
-                self._thread.start()
-            elif self._waiting == 1 or self._waiting >= self._max_batch:
-                self._changed.notify_all()
+                self._lost_unsaid = True
+            else:
+                if self._bytes == 0:
+                    self._due_s = time.monotonic() + self._delay_s
+                self._taken += 1
+                (self._precious if precious else self._plain).append(_Put(self._taken, item, size, precious))
+                self._bytes += size
+                self._make_room()
+                if self._thread is None:
+                    self._begin_thread()
+                elif self._waiting == 1 or self._is_full_batch or self._unsaid:
+                    self._changed.notify_all()
+                if self._thread is not None:
+                    return
+        self._say()
 
     def flush(self, timeout_s: float | None) -> bool:
-        """Whether all that was put before was sent in this time; False at once when the destination refuses it."""
+        """Whether all that was put before was sent in this time; False at once when the destination refuses it.
+
+        Also where something was lost since the last time.
+        """
         done = threading.Event()
         answers: list[bool] = []
 
@@ -151,43 +181,81 @@ class Sender(Generic[T]):
         finally:
             self._withdraw(ticket)
 
-    def shutdown(self) -> None:
-        """Send what waits, for `exit_s` at most; the rest is counted as dropped (`exit`)."""
+    def close(self) -> None:
+        """Take no more, and send what waits at once; `exit_s` runs from here."""
         with self._changed:
-            if self._closed:
+            if not self._closed:
+                self._closed = True
+                self._until_s = time.monotonic() + self._exit_s
+                if self._waiting and self._thread is None:
+                    self._begin_thread()
+                self._changed.notify_all()
+
+    def shutdown(self) -> None:
+        """Close, and wait until all is sent, for `exit_s` at most; the rest is counted as dropped (`exit`)."""
+        self.close()
+        with self._changed:
+            if self._is_shut_down:
                 return
-            self._closed = True
-            self._changed.notify_all()
-        until_s = time.monotonic() + self._exit_s
-        self.flush(self._exit_s)
+            self._is_shut_down = True
+            thread = self._thread
+        if thread is not None:
+            self.flush(max(0.0, self._until_s - time.monotonic()))
         with self._changed:
             self._over = True
-            left = self._taken - self._left
-            if left:
+            if left := self._waiting + self._sending:
                 self._drop("exit", left)
+                self._lost_unsaid = True
                 self._plain.clear()
                 self._precious.clear()
+            self._in_flight = self._sending = 0
+            self._settle(refused=True)
             self._changed.notify_all()
-        if self._thread is not None:
-            self._thread.join(max(0.0, until_s - time.monotonic()))
-        self._close()
+        self._say()
+        if thread is not None:
+            thread.join(max(0.0, self._until_s - time.monotonic()))
+        self._shut_down()
 
     # Called while `_changed` is held.
+
+    def _begin_thread(self) -> None:
+        thread = threading.Thread(target=self._run, name=f"otel-bridge-{self._what}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # there are too many, or Python is ending; the next item tries again
+            self._warn("unsent", f"{self._what} wait, as no thread can be started: {error}")
+        else:
+            self._thread = thread
 
     @property
     def _waiting(self) -> int:
         return len(self._plain) + len(self._precious)
 
+    @property
+    def _is_full_batch(self) -> bool:
+        return self._waiting >= self._max_batch or self._bytes >= MAX_BATCH_BYTES
+
+    @property
+    def _oldest(self) -> deque[_Put[T]]:
+        """The queue that has it."""
+        if not self._plain or not self._precious:
+            return self._plain or self._precious
+        return self._plain if self._plain[0].number < self._precious[0].number else self._precious
+
     def _make_room(self) -> None:
         while self._waiting > 1 and (self._bytes > self._max_queue_bytes or self._waiting > self._max_queue):
-            size, _ = (self._plain or self._precious).popleft()
-            self._bytes -= size
-            self._left += 1
-            self._drop("full", 1)
+            self._lose((self._plain or self._precious).popleft(), "full")
+
+    def _lose(self, put: _Put[T], reason: str) -> None:
+        self._bytes -= put.size
+        self._drop(reason, 1)
+        waited_for = [ticket for ticket in self._tickets if put.number <= ticket.target]
+        for ticket in waited_for:
+            ticket.lost = True
+        self._lost_unsaid = self._lost_unsaid or not waited_for
 
     def _drop(self, reason: str, items: int) -> None:
         self.dropped[reason] += items
-        self._lost += items
         about = "unsent" if reason == "exit" else reason
         self._warn(about, f"{items} {self._what} dropped ({reason}); {self.dropped.total()} in all")
 
@@ -195,14 +263,15 @@ class Sender(Generic[T]):
         now_s = time.monotonic()
         if now_s >= _told.get(about, 0.0):
             _told[about] = now_s + WARN_EVERY_S
-            log.warning("otel-bridge: %s", said)
+            self._unsaid.append(said)
 
     def _settle(self, *, refused: bool = False) -> None:
         """Tell those who wait and can be told."""
+        first = self._in_flight or (self._oldest[0].number if self._waiting else self._taken + 1)
         open_tickets = []
         for ticket in self._tickets:
-            if self._left >= ticket.target:
-                ticket.tell(self._lost == ticket.lost)
+            if first > ticket.target:
+                ticket.tell(not ticket.lost)
             elif refused:
                 ticket.tell(False)
             else:
@@ -218,17 +287,34 @@ class Sender(Generic[T]):
             return 0.0
         if now_s < self._not_before_s:
             return self._not_before_s - now_s
-        return 0.0 if self._waiting >= self._max_batch else self._due_s - now_s
+        return 0.0 if self._is_full_batch else self._due_s - now_s
 
-    # Anywhere.
+    def _next_batch(self) -> list[_Put[T]]:
+        batch = [self._oldest.popleft()]
+        size = batch[0].size
+        while self._waiting and len(batch) < self._at_once and size + self._oldest[0].size <= MAX_BATCH_BYTES:
+            batch.append(self._oldest.popleft())
+            size += batch[-1].size
+        return batch
+
+    # Anywhere, but not while it is held.
+
+    def _say(self) -> None:
+        with contextlib.suppress(IndexError):  # another thread may be saying it
+            while self._unsaid:
+                log.warning("otel-bridge: %s", self._unsaid.popleft())
 
     def _ask(self, tell: Callable[[bool], None]) -> _Ticket:
         with self._changed:
-            ticket = _Ticket(self._taken, self._lost, tell)
+            ticket = _Ticket(self._taken, tell, lost=self._lost_unsaid)
+            self._lost_unsaid = self._lost_unsaid and self._closed
             self._tickets.append(ticket)
-            self._settle()
+            if self._thread is None and self._waiting:
+                self._begin_thread()
+            self._settle(refused=self._over or self._thread is None)
             self._changed.notify_all()
-            return ticket
+        self._say()
+        return ticket
 
     def _withdraw(self, ticket: _Ticket) -> None:
         with self._changed:
@@ -239,53 +325,85 @@ class Sender(Generic[T]):
 
     def _run(self) -> None:
         otel.attach(otel.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
-        with self._preparing:
-            self._open()
         while True:
+            self._say()
             with self._changed:
-                while not self._over and ((delay_s := self._delay()) is None or delay_s > 0):
-                    if self._closed and not self._waiting:
-                        return
-                    self._changed.wait(delay_s)
-                if self._over:
+                delay_s = self._delay()
+                if self._over or (self._closed and not self._waiting):
                     return
-                precious = not self._plain
-                queue = self._precious if precious else self._plain
-                batch = [queue.popleft() for _ in range(min(len(queue), self._max_batch))]
+                if delay_s is None or delay_s > 0:
+                    if not self._unsaid:
+                        self._changed.wait(delay_s)
+                    continue
+                batch = self._next_batch()
+                self._in_flight, self._sending = batch[0].number, len(batch)
             with contextlib.nullcontext() if self._tried else self._trying_first:  # exporters import then, too
-                self._try(batch, precious=precious)
+                self._try(batch)
             self._tried = True
 
-    def _try(self, batch: list[tuple[int, T]], *, precious: bool) -> None:
+    def _try(self, batch: list[_Put[T]]) -> None:
+        is_theirs = False  # what is sent can not be: no fault of the destination's
         try:
-            sent = self._send([item for _, item in batch])
-            why = "the exporter says that it failed"
-        except Exception as error:  # noqa: BLE001 - whatever an exporter raises must not end this thread
-            sent, why = False, f"{type(error).__name__}: {error}"
+            if not self._prepared:
+                with self._preparing:
+                    self._open()
+                self._prepared = True
+            is_theirs = True
+            sent = self._send([put.item for put in batch])
+            is_theirs, why = False, "the exporter says that it failed"
+        except BaseException as error:  # noqa: BLE001 - whatever an exporter raises must not end this thread
+            sent, why = False, f"{type(error).__name__}: {words(error)}"
+            is_theirs = is_theirs and not isinstance(error, OSError)
         with self._changed:
+            self._in_flight = self._sending = 0
             if self._over:
                 return
             if sent:
                 self._tries = 0
+                self._at_once = min(self._max_batch, self._at_once * 2)
                 self._not_before_s = 0.0
-                self._bytes -= sum(size for size, _ in batch)
-                self._left += len(batch)
+                self._bytes -= sum(put.size for put in batch)
                 self._due_s = time.monotonic() + self._delay_s
             else:
-                self._tries += 1
-                backoff_s = min(LAST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(self._tries, 10))
-                self._not_before_s = time.monotonic() + random.uniform(backoff_s / 2, backoff_s)  # noqa: S311 - spreads
-                (self._precious if precious else self._plain).extendleft(reversed(batch))
-                self._make_room()
-                self._warn(
-                    "unsent",
-                    f"nothing can be sent{self._where}: {why}; what waits at the end is dropped. Is a bridge there?"
-                    " `otel-bridge` starts one, OTEL_EXPORTER_OTLP_ENDPOINT names another",
-                )
-            self._settle(refused=not sent)
-            if not sent and self._closed:
+                self._not_sent(batch, why, is_theirs=is_theirs)
+            refused = not sent and not is_theirs
+            self._settle(refused=refused)
+            if refused and self._closed:
                 self._over = True
             self._changed.notify_all()
+
+    def _not_sent(self, batch: list[_Put[T]], why: str, *, is_theirs: bool) -> None:
+        """While `_changed` is held."""
+        self._tries += 1
+        if self._tries >= TRIES and len(batch) > 1:
+            self._tries = 0
+            self._at_once = len(batch) // 2
+        elif self._tries >= TRIES and is_theirs:
+            self._tries = 0
+            self._lose(batch.pop(), "unsendable")
+        elif self._tries >= TRIES and self._waiting:
+            self._behind_the_others(batch.pop())
+        backoff_s = min(LAST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(self._tries, 10))
+        self._not_before_s = time.monotonic() + random.uniform(backoff_s / 2, backoff_s)  # noqa: S311 - spreads
+        for put in reversed(batch):
+            (self._precious if put.precious else self._plain).appendleft(put)
+        self._make_room()
+        if is_theirs:
+            self._warn("unsendable", f"{self._what} can not be sent as they are: {why}")
+            return
+        self._warn(
+            "unsent",
+            f"nothing can be sent{self._where}: {why}; what waits at the end is dropped. Is a bridge there?"
+            " `otel-bridge` starts one, OTEL_EXPORTER_OTLP_ENDPOINT names another",
+        )
+
+    def _behind_the_others(self, put: _Put[T]) -> None:
+        """While `_changed` is held: an item that is refused again and again must not keep the others waiting."""
+        for ticket in self._tickets:
+            ticket.lost = ticket.lost or put.number <= ticket.target
+        self._taken += 1
+        put.number = self._taken
+        (self._precious if put.precious else self._plain).append(put)
 
 
 def _forking(sender: Sender[Any]) -> None:

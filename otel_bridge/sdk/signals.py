@@ -1,17 +1,27 @@
 """SIGTERM ends a program without telling Python: spans are sent first, then it ends as it would have."""
 
+import logging
 import os
 import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
 
+log = logging.getLogger("otel_bridge.sdk")
+
+_came = threading.Event()
+
+
+def has_come() -> bool:
+    """Whether SIGTERM came, and somebody's own handler ends the program."""
+    return _came.is_set()
+
 
 def on_sigterm(last: Callable[[], None]) -> bool:
-    """Do `last`, which is short, when SIGTERM comes, and then what would have been done without it.
+    """Do `last`, which is short, when SIGTERM comes, and then end as without it.
 
-    Whoever sets a handler later (uvicorn, gunicorn) takes its place: those end the program in an orderly way, and
-    then everything is sent at exit. Returns False, and does nothing, where handlers can not be set: in a thread.
+    Who has a handler already, or sets one later (uvicorn, gunicorn), ends the program in an orderly way: that is done
+    alone, and everything is sent at exit. Returns False, and does nothing, where handlers can not be set: in a thread.
     """
     if threading.current_thread() is not threading.main_thread():
         return False
@@ -19,13 +29,36 @@ def on_sigterm(last: Callable[[], None]) -> bool:
     if before is signal.SIG_IGN:
         return False
 
-    def handler(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, before if before is not None else signal.SIG_DFL)
-        last()
-        if callable(before):
-            before(number, frame)
-        else:
-            os.kill(os.getpid(), number)
+    def finish() -> None:
+        try:
+            last()
+        except Exception:
+            log.exception("otel-bridge: not all could be sent at SIGTERM")
+        finally:
+            over.set()
+            os.kill(os.getpid(), signal.SIGTERM)
 
+    def handler(number: int, frame: FrameType | None) -> None:
+        if callable(before):
+            _came.set()
+            before(number, frame)
+            return
+        if not begun:
+            # Not here: the code that the signal stopped may hold a lock that `last` needs.
+            thread = threading.Thread(target=finish, name="otel-bridge-sigterm", daemon=True)
+            begun.append(thread)
+            try:
+                thread.start()
+            except RuntimeError:  # no thread can be started any more: it ends as without us
+                over.set()
+            else:
+                return
+        elif not over.is_set():
+            return  # it was sent twice; `last` is short
+        signal.signal(number, before if before is not None else signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    begun: list[threading.Thread] = []
+    over = threading.Event()
     signal.signal(signal.SIGTERM, handler)
     return True

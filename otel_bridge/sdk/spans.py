@@ -2,6 +2,8 @@
 
 It never holds a context token. A token can be given back only in the context it was made in, and an async generator
 runs in whichever context asks for its next item: giving it back elsewhere fails, and the wrong span stays current.
+What is current over a `yield` is so for the consumer, too: for one's own generators there are `stream()` and the
+decorator.
 """
 
 import functools
@@ -17,7 +19,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind
 
 from otel_bridge.sdk import leaving
-from otel_bridge.sdk.values import attribute, attributes_of
+from otel_bridge.sdk.values import attribute, attributes_of, clean
 
 F = TypeVar("F", bound=Callable[..., Any])
 Attributes: TypeAlias = Mapping[str, Any]
@@ -77,6 +79,8 @@ class ActiveSpan:
         return trace.format_span_id(self.otel.get_span_context().span_id)
 
     def __getattr__(self, name: str) -> Any:
+        if name in self.__slots__:  # of one that is being copied, say, and has nothing yet
+            raise AttributeError(name)
         return getattr(self.otel, name)
 
 
@@ -95,7 +99,7 @@ class SpanBlock:
         attributes: Attributes,
         kind: SpanKind,
         parent: Parent | None,
-        links: Sequence[ActiveSpan | Span | SpanContext],
+        links: Sequence[ActiveSpan | Span | SpanContext | None],
         tracer: trace.Tracer | None,
     ) -> None:
         self._name = name
@@ -115,7 +119,7 @@ class SpanBlock:
         outer = within if within is not None else otel.get_current()
         if self._parent is not None:
             outer = context_of(self._parent, outer)
-        links = [Link(span_context_of(linked)) for linked in self._links]
+        links = [Link(span_context_of(linked)) for linked in self._links if linked is not None]
         given = {key: value for key, value in self._attributes.items() if value is not None}
         parent = trace.get_current_span(outer)
         if getattr(parent, "end_time", None) is not None:
@@ -125,7 +129,7 @@ class SpanBlock:
                 outer = trace.set_span_in_context(trace.INVALID_SPAN, outer)
         tracer = self._tracer or trace.get_tracer(SCOPE)
         span = tracer.start_span(
-            self._name or "span",
+            clean(self._name or "span"),
             context=outer,
             kind=self._kind,
             attributes=attributes_of(given),
@@ -169,7 +173,8 @@ class SpanBlock:
 class Entered:
     """A block that is entered: its span is current from here on, and what was current before is again when it is left.
 
-    What is current in between may be somebody else's: then it is left alone.
+    What was made current in it and still is, as in a generator that nobody closed, is over with it. What is current
+    elsewhere is left alone.
     """
 
     __slots__ = ("before", "ended", "span")
@@ -181,17 +186,31 @@ class Entered:
         otel.attach(otel.set_value(_BLOCK, self, mine))
 
     def leave(self, error: BaseException | None) -> None:
-        leaving.tell(self.span.otel, error)
-        self.span.otel.end()
-        self.ended = True
-        if otel.get_value(_BLOCK) is not self or trace.get_current_span() is not self.span.otel:
-            return
-        before = self.before  # of blocks that were left out of turn, what was before them
+        try:
+            leaving.tell(self.span.otel, error)
+            self.span.otel.end()
+        finally:
+            self.ended = True
+            is_within = self._is_within()
+            self.before = self._open_before()  # no longer those that have ended: they would make a chain without end
+            if is_within:
+                otel.attach(self.before)
+
+    def _is_within(self) -> bool:
+        """Whether what is current was made in this block, and so is over when it is left."""
+        within = otel.get_value(_BLOCK)
+        while isinstance(within, Entered) and within is not self:
+            within = otel.get_value(_BLOCK, within.before)
+        return within is self
+
+    def _open_before(self) -> Context:
+        """What was before; of blocks that were left out of turn, what was before them."""
+        before = self.before
         while isinstance(outer := otel.get_value(_BLOCK, before), Entered) and outer.ended:
             if trace.get_current_span(before) is not outer.span.otel:
                 break
             before = outer.before
-        otel.attach(before)
+        return before
 
 
 @overload
@@ -205,7 +224,7 @@ def span(
     *,
     kind: SpanKind = SpanKind.INTERNAL,
     parent: Parent | None = None,
-    links: Sequence[ActiveSpan | Span | SpanContext] = (),
+    links: Sequence[ActiveSpan | Span | SpanContext | None] = (),
     tracer: trace.Tracer | None = None,
 ) -> SpanBlock: ...
 
@@ -216,7 +235,7 @@ def span(
     *,
     kind: SpanKind = SpanKind.INTERNAL,
     parent: Parent | None = None,
-    links: Sequence[ActiveSpan | Span | SpanContext] = (),
+    links: Sequence[ActiveSpan | Span | SpanContext | None] = (),
     tracer: trace.Tracer | None = None,
 ) -> SpanBlock | F:
     """A span around a block (`with`, `async with`) or around each call of a function (`@span`, `@span("name")`).
@@ -224,9 +243,12 @@ def span(
     However the block is left is told on it, see `leaving.tell`; what is raised goes on. Values of attributes may be
     anything: what OpenTelemetry does not take is put into words.
 
+    Inside a generator of one's own use it as the generator's decorator, or give the generator to `stream`: a block that
+    holds a `yield` is current for the consumer, too, until it is left.
+
     name: of a function that has none given, its own.
     parent: instead of the current span.
-    links: to spans that have to do with it, and are not its parent.
+    links: to spans that have to do with it, and are not its parent; None among them is left out.
     """
     block = SpanBlock(None if callable(name) else name, attributes or {}, kind, parent, links, tracer)
     return block(name) if callable(name) else block

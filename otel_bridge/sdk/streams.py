@@ -55,7 +55,7 @@ def stream(
     *,
     kind: SpanKind = SpanKind.INTERNAL,
     parent: Parent | None = None,
-    links: Sequence[ActiveSpan | Span | SpanContext] = (),
+    links: Sequence[ActiveSpan | Span | SpanContext | None] = (),
     tracer: trace.Tracer | None = None,
     text: Callable[[T], str | None] | None = None,
     max_output_chars: int = MAX_OUTPUT_CHARS,
@@ -70,7 +70,7 @@ def stream(
     *,
     kind: SpanKind = SpanKind.INTERNAL,
     parent: Parent | None = None,
-    links: Sequence[ActiveSpan | Span | SpanContext] = (),
+    links: Sequence[ActiveSpan | Span | SpanContext | None] = (),
     tracer: trace.Tracer | None = None,
     text: Callable[[T], str | None] | None = None,
     max_output_chars: int = MAX_OUTPUT_CHARS,
@@ -84,7 +84,7 @@ def stream(
     *,
     kind: SpanKind = SpanKind.INTERNAL,
     parent: Parent | None = None,
-    links: Sequence[ActiveSpan | Span | SpanContext] = (),
+    links: Sequence[ActiveSpan | Span | SpanContext | None] = (),
     tracer: trace.Tracer | None = None,
     text: Callable[[Any], str | None] | None = None,
     max_output_chars: int = MAX_OUTPUT_CHARS,
@@ -142,6 +142,9 @@ def driving(
             try:
                 if close := getattr(source, "aclose", None) or getattr(source, "close", None):
                     await _Step(own, _awaited, close)
+            except RuntimeError:
+                if not getattr(source, "ag_running", False):  # else it was stopped in a step, and can not be closed
+                    raise
             finally:
                 watched.end(closed, ended_ns)
             raise
@@ -198,10 +201,12 @@ def driving_sync(
 class _Watched:
     """The span of a stream, current in the context that this is made in, and what was seen of its items."""
 
-    __slots__ = ("_chars", "_count", "_parts", "_reading", "_span")
+    __slots__ = ("_chars", "_count", "_ended", "_parts", "_reading", "_span")
 
     def __init__(self, block: SpanBlock, reading: Reading) -> None:
+        self._ended = True
         self._span, mine = block.start(link_ended=False)
+        self._ended = False
         otel.attach(mine)
         self._reading = reading
         self._count = 0
@@ -217,12 +222,20 @@ class _Watched:
             self._chars -= len(said)
 
     def end(self, error: BaseException | None, ended_ns: int | None = None) -> None:
+        if self._ended:
+            return
+        self._ended = True
         span = self._span.otel
         span.set_attribute(CHUNKS, self._count)
         if self._parts:
             span.set_attribute(OUTPUT, "".join(self._parts))
         leaving.tell(span, error)
         span.end(ended_ns)
+
+    def __del__(self) -> None:
+        """Nobody closed the generator, as its loop is gone."""
+        if not self._ended:
+            self.end(GeneratorExit())
 
     def _text(self, item: Any) -> str | None:
         if self._reading.text is None:

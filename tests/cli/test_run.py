@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from otel_bridge.cli.found import find
 from otel_bridge.cli.run import environment
+from otel_bridge.errors import UnreachableError
 
 PROGRAM = """
 import sys
@@ -111,3 +113,48 @@ def test_sigterm_reaches_the_program(tmp_path: Path) -> None:
         began = time.monotonic()
         assert process.wait(60) == 9
         assert time.monotonic() - began < 50
+
+
+def test_the_address_is_that_of_the_protocol() -> None:
+    http, grpc = "http://127.0.0.1:1", "http://127.0.0.1:2"
+    assert environment({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, http, grpc)["OTEL_EXPORTER_OTLP_ENDPOINT"] == grpc
+    mixed = environment({"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc"}, http, grpc)
+    assert mixed["OTEL_EXPORTER_OTLP_ENDPOINT"] == http
+    assert mixed["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] == grpc
+    metrics = environment({"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://m"}, http)
+    assert metrics["OTEL_EXPORTER_OTLP_ENDPOINT"] == http
+    with pytest.raises(UnreachableError, match="gRPC"):
+        environment({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, http)
+
+
+def test_a_run_in_a_run_is_instrumented_once() -> None:
+    once = environment({}, "http://127.0.0.1:1")
+    assert environment(once, "http://127.0.0.1:1") == once
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["it starts", "it looks"])
+def test_sigterm_before_and_after_the_program_ends_the_bridge_too(tmp_path: Path, when: str) -> None:
+    anywhere = {f"OTEL_BRIDGE_{name}": "127.0.0.1:0" for name in ("GRPC", "HTTP", "VIEWER")}
+    program = PROGRAM.replace("sys.exit(3)", "").replace(
+        '"said", sys.argv[1:]', "__import__('os').getpid(), flush=True"
+    )
+    command = [sys.executable, "-m", "otel_bridge", "run", "--", sys.executable, "-c", program]
+    variables = {**os.environ, **anywhere, "OTEL_BRIDGE_DATA_DIR": str(tmp_path)}
+    with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        until_s = time.monotonic() + 60
+        if when == "it starts":
+            serve: list[int] = []
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+            while not serve and time.monotonic() < until_s:
+                serve = [int(pid) for pid in children.read_text().split()]
+        else:
+            program_is = Path(f"/proc/{int(process.stdout.readline())}")
+            serve = [found.pid] if (found := find(tmp_path)) else []
+            while program_is.exists() and time.monotonic() < until_s:
+                time.sleep(0.001)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == (128 + signal.SIGTERM if when == "it starts" else 0)
+        assert serve
+        assert not Path(f"/proc/{serve[0]}").exists()

@@ -9,6 +9,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from otel_bridge.sdk import correlation
 from otel_bridge.sdk.context import ContextProcessor
+from otel_bridge.sdk.correlation import local_of
 from tests.sdk.conftest import Spans
 
 
@@ -58,3 +59,10 @@ async def test_a_child_of_what_has_ended_says_so(spans: Spans, provider: TracerP
     tracer.start_span("later", context=parent).end()
 
     assert dict(spans["later"].attributes or {}) == {"otel_bridge.parent_ended": True}
+
+
+def test_one_correlation_can_be_entered_twice(spans: Spans) -> None:
+    one = correlation(session="s1")
+    with one, one:
+        pass
+    assert local_of(None) == {}

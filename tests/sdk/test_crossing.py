@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import threading
 
 import pytest
@@ -90,3 +91,31 @@ def test_a_cancelled_function_says_so() -> None:
     with pytest.raises(concurrent.futures.CancelledError):
         run_sync(cancelled)
     assert trace.get_current_span() is trace.INVALID_SPAN
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
+def test_who_exits_in_it_exits_the_caller_alone(error: BaseException) -> None:
+    async def leave() -> None:
+        raise error
+
+    async def leave_in_a_task() -> int:
+        with contextlib.suppress(SystemExit, KeyboardInterrupt):
+            await asyncio.create_task(leave())
+        return 5
+
+    with pytest.raises(type(error)):
+        run_sync(leave)
+    assert run_sync(leave_in_a_task) == 5
+    assert run_sync(asyncio.sleep, 0, 7) == 7
+
+
+async def test_each_queue_knows_its_own_producer(spans: Spans) -> None:
+    queues: list[ContextQueue[str]] = [ContextQueue(), ContextQueue(maxsize=1)]
+    for number, queue in enumerate(queues):
+        with span(f"producer {number}"):
+            queue.put_nowait("a")
+    for queue in queues:
+        await queue.get()
+    with span("work", parent=queues[0].received):
+        pass
+    assert spans.parent("work") == "producer 0"

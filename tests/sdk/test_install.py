@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from otel_bridge.sdk import installing
 from tests.sdk.sink import Sink, sink
 
 PROGRAM = """
@@ -110,9 +111,7 @@ def test_without_a_bridge_the_program_is_the_same(arrived: Sink, status: int | N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "off", [{"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none"}, {"OTEL_BRIDGE_ENABLED": "false"}]
-)
+@pytest.mark.parametrize("off", [{"OTEL_SDK_DISABLED": "true"}, {"OTEL_BRIDGE_ENABLED": "false"}])
 def test_switched_off_it_sends_and_says_nothing(arrived: Sink, off: dict[str, str]) -> None:
     done, _ = run("", arrived.url, **off)
     assert (done.stdout, done.stderr) == ("ready\n", "")
@@ -133,6 +132,104 @@ def test_an_unchanged_program_is_instrumented(arrived: Sink) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "ready\n", "")
     assert arrived.names == [*ENDED, "open"]
     assert arrived.resource["service.name"] == "agent"
+
+
+@pytest.mark.slow
+def test_sigterm_reaches_an_agent_that_holds_a_lock(arrived: Sink) -> None:
+    """The lock of the span that is to be ended, say: the code that the signal stopped goes on meanwhile."""
+    then = """
+with still._lock:
+    os.kill(os.getpid(), signal.SIGTERM)
+    for _ in range(100):
+        pass
+threading.Event().wait()
+"""
+    done, _ = run(then, arrived.url)
+    assert done.returncode == -signal.SIGTERM
+    assert arrived.names == [*ENDED, "open"]
+
+
+@pytest.mark.slow
+def test_who_ends_in_an_orderly_way_is_let(arrived: Sink) -> None:
+    """Spans that go on after SIGTERM are whole, and those after them are sent."""
+    first = f"import signal, threading; stop = threading.Event(); signal.signal(15, lambda *_: stop.set())\n{INSTALL}"
+    then = """
+os.kill(os.getpid(), signal.SIGTERM)
+stop.wait()
+still.set_attribute("result", "fine")
+still.end()
+tracer.start_span("last words").end()
+left = tracer.start_span("left open")
+"""
+    done, _ = run(then, arrived.url, first=first)
+    assert done.returncode == 0
+    assert arrived.names == [*ENDED, "last words", "left open", "open"]
+    told = {span.name: span.status.message for span in arrived.spans}
+    assert (told["open"], told["left open"]) == ("", "interrupted: SIGTERM")
+
+
+@pytest.mark.slow
+def test_all_exporters_are_flushed_and_a_second_install_changes_nothing(arrived: Sink) -> None:
+    """As under `otel-bridge run`, of a program that installs by itself."""
+    then = f"""
+still.end()
+{INSTALL}
+found = i.install()
+print(len(found.spans), found.flush(20), found is i.install())
+os._exit(0)
+"""
+    program = PROGRAM.format(first="", then=then)
+    instrument = str(Path(sys.executable).with_name("opentelemetry-instrument"))
+    done = subprocess.run(
+        [instrument, sys.executable, "-c", program],
+        env=environment(arrived.url, OTEL_TRACES_EXPORTER="console,otlp"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.splitlines()[-1] == "2 True True", done.stderr
+    assert arrived.names == [*ENDED, "open"]
+    assert done.stdout.count('"name": "open"') == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("said", "there"),
+    [
+        ({"OTEL_TRACES_EXPORTER": "console,otlp"}, (True, True, True)),
+        ({"OTEL_TRACES_EXPORTER": "none"}, (False, False, True)),
+        ({"OTEL_LOGS_EXPORTER": "none"}, (False, True, False)),
+    ],
+    ids=["console too", "no spans", "no logs"],
+)
+def test_the_exporters_are_those_that_are_named(
+    arrived: Sink, said: dict[str, str], there: tuple[bool, bool, bool]
+) -> None:
+    done, _ = run("still.end(); from otel_bridge.sdk import event; event('e')", arrived.url, **said)
+    assert done.returncode == 0, done.stderr
+    assert ('"name": "open"' in done.stdout, bool(arrived.spans), bool(arrived.logs)) == there
+
+
+@pytest.mark.parametrize(
+    ("said", "traces", "logs"),
+    [
+        ({}, "http://127.0.0.1:4318/v1/traces", "http://127.0.0.1:4318/v1/logs"),
+        ({"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://m"}, "http://127.0.0.1:4318/v1/traces", None),
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "http://127.0.0.1:4317", "http://127.0.0.1:4317"),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://t"}, "http://t", "http://127.0.0.1:4318/v1/logs"),
+    ],
+)
+def test_the_place_is_that_of_the_signal_and_the_protocol(
+    monkeypatch: pytest.MonkeyPatch, said: dict[str, str], traces: str, logs: str | None
+) -> None:
+    for name in [name for name in os.environ if name.startswith("OTEL_")]:
+        monkeypatch.delenv(name)
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
+    [spans] = installing._exporters("TRACES", installing._Spans, None)
+    [records] = installing._exporters("LOGS", installing._Logs, None)
+    assert spans.where == traces
+    assert logs is None or records.where == logs
 
 
 def test_importing_it_imports_nothing_of_the_server() -> None:

@@ -1,10 +1,13 @@
 """What is open is known, told of, and ended when the process is."""
 
+import gc
+import threading
+
 import pytest
 from opentelemetry import _logs
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import format_span_id, set_span_in_context
@@ -53,10 +56,43 @@ def test_an_interrupt_ends_all_the_innermost_first() -> None:
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     tracer = provider.get_tracer("test")
     outer = tracer.start_span("outer")
-    tracer.start_span("inner", context=set_span_in_context(outer))
+    inner = tracer.start_span("inner", context=set_span_in_context(outer))
     open_spans.interrupt("SIGTERM")
 
     ended = exporter.get_finished_spans()
     assert [span.name for span in ended] == ["inner", "outer"]
     assert {span.status.description for span in ended} == {"interrupted: SIGTERM"}
+    assert (inner.is_recording(), open_spans.all) == (False, [])
+
+
+def test_what_nobody_can_end_any_more_is_not_kept() -> None:
+    open_spans = OpenSpans(beat_s=None, told_from_s=0)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(open_spans)
+    provider.get_tracer("test").start_span("forgotten", attributes={"input.value": "x" * 1000})
+    gc.collect()
     assert open_spans.all == []
+
+
+def test_a_processor_that_raises_does_not_keep_the_others_open() -> None:
+    class Broken(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            raise RuntimeError("broken")
+
+    open_spans = OpenSpans(beat_s=None)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(open_spans)
+    provider.add_span_processor(Broken())
+    kept = [provider.get_tracer("test").start_span(name) for name in "ab"]
+    open_spans.interrupt("SIGTERM")
+    assert [span.is_recording() for span in kept] == [False, False]
+
+
+def test_a_thread_that_can_not_start_is_no_matter_of_the_agents(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no(_self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    provider = TracerProvider(shutdown_on_exit=False)
+    monkeypatch.setattr(threading.Thread, "start", no)
+    provider.add_span_processor(OpenSpans())
+    assert provider.get_tracer("test").start_span("a").is_recording()

@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+import contextvars
+import copy
+import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +15,7 @@ from opentelemetry import trace
 from opentelemetry.trace import StatusCode
 
 from otel_bridge.sdk import span
+from otel_bridge.sdk.spans import Entered
 from tests.sdk.conftest import Main, Spans
 
 OUTCOME = "otel_bridge.outcome"
@@ -153,6 +157,26 @@ async def test_a_group_tells_its_leaves(spans: Spans) -> None:
     assert spans.parent("tool") == spans.parent("sibling") == "parent"
 
 
+class MuteError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def test_an_exception_without_a_text_goes_on_as_it_is(spans: Spans) -> None:
+    with pytest.raises(MuteError), span("fails"):
+        raise MuteError
+    assert trace.get_current_span() is trace.INVALID_SPAN
+    assert spans["fails"].status.description == "MuteError: <MuteError>"
+    assert (spans["fails"].events[0].attributes or {})["exception.message"] == "<MuteError>"
+
+
+def test_half_a_character_is_cleaned(spans: Spans) -> None:
+    with pytest.raises(ValueError), span("bad \ud800"):  # noqa: PT011 - whatever it says
+        raise ValueError("model said \ud83d")
+    [found] = spans.all
+    assert (found.name, found.status.description) == ("bad ?", "ValueError: model said ?")
+
+
 @pytest.mark.parametrize("code", [None, 0])
 def test_a_good_exit_is_no_failure(spans: Spans, code: int | None) -> None:
     with pytest.raises(SystemExit), span("main"):
@@ -236,3 +260,46 @@ async def test_without_a_provider_nothing_is_recorded_and_everything_works(monke
             return 7
 
     assert await decorated() == 7
+
+
+def test_what_a_forgotten_generator_left_current_is_over_with_the_block_around(spans: Spans) -> None:
+    def numbers() -> Iterator[int]:
+        with trace.get_tracer("user").start_as_current_span("theirs"), span("inner"):
+            yield 1
+
+    def consume() -> None:
+        with span("outer"):
+            next(kept)
+        with span("after"):
+            pass
+
+    kept = numbers()
+    contextvars.copy_context().run(consume)
+    assert spans.parent("after") is None
+
+
+async def test_work_that_begins_the_next_does_not_keep_all_that_was() -> None:
+    """As a callback that calls itself again: each inherits the context of the one before."""
+
+    def step() -> None:
+        with span("step"):
+            left.append(None)
+            if len(left) < 100:
+                asyncio.get_running_loop().call_soon(step)
+            else:
+                gc.collect()
+                alive.append(sum(isinstance(found, Entered) for found in gc.get_objects()))
+                over.set()
+
+    left: list[None] = []
+    alive: list[int] = []
+    over = asyncio.Event()
+    step()
+    await over.wait()
+    assert alive[0] < 20
+
+
+def test_a_span_can_be_copied_and_no_link_is_none(spans: Spans) -> None:
+    with span("work", links=[None]) as work:
+        assert copy.copy(work).span_id == work.span_id
+    assert not spans["work"].links

@@ -5,6 +5,7 @@ import contextlib
 import contextvars
 import gc
 import inspect
+import types
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from typing import Any
 
@@ -275,3 +276,34 @@ async def test_the_output_is_cut_and_can_be_left_out(spans: Spans, monkeypatch: 
 
     assert attributes(spans, "cut") == {CHUNKS: 3, OUTPUT: "0 1"}
     assert attributes(spans, "silent") == {CHUNKS: 3}
+
+
+def test_one_whose_loop_is_gone_ends_when_it_is_forgotten(spans: Spans) -> None:
+    async def begin() -> AsyncGenerator[str, Any]:
+        given = stream(chunks(), "llm_stream")
+        await anext(given)
+        return given
+
+    loop = asyncio.new_event_loop()
+    given = [loop.run_until_complete(begin())]
+    loop.close()
+    given.clear()
+    gc.collect()
+    assert attributes(spans, "llm_stream")[OUTCOME] == "abandoned"
+
+
+def test_one_that_is_dropped_in_a_step_is_abandoned_quietly(spans: Spans) -> None:
+    @types.coroutine
+    def never() -> Generator[None, None, None]:
+        yield
+
+    async def waits() -> AsyncIterator[int]:
+        await never()
+        yield 1
+
+    given = stream(waits(), "llm_stream")
+    step = given.__anext__().__await__()
+    next(step)
+    with pytest.raises(GeneratorExit):
+        step.throw(GeneratorExit())
+    assert attributes(spans, "llm_stream")[OUTCOME] == "abandoned"

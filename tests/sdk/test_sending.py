@@ -1,0 +1,231 @@
+"""What waits is sent oldest first, nothing that can not be sent stops the rest, and a flush tells the truth."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from otel_bridge.sdk import sending
+from otel_bridge.sdk.sending import Sender
+
+
+class Taking:
+    """Takes items, but those that can not be taken; may be held up."""
+
+    def __init__(self) -> None:
+        self.taken: list[str] = []
+        self.calls: list[list[str]] = []
+        self.open = threading.Event()
+        self.open.set()
+        self.raises: dict[str, BaseException] = {}
+        self.refuses: set[str] = set()
+
+    def __call__(self, items: Sequence[str]) -> bool:
+        self.open.wait(30)
+        self.calls.append(list(items))
+        for item in items:
+            if item in self.raises:
+                raise self.raises[item]
+            if item in self.refuses:
+                return False
+        self.taken += items
+        return True
+
+
+def made(
+    send: Callable[[Sequence[str]], bool],
+    *,
+    delay_s: float = 60,
+    max_batch: int = 512,
+    exit_s: float = 20,
+    max_queue: int = 1000,
+    prepare: Callable[[], None] | None = None,
+) -> Sender[str]:
+    return Sender(
+        "items",
+        None,
+        send,
+        lambda: None,
+        prepare=prepare,
+        max_queue_bytes=64 << 20,
+        max_queue=max_queue,
+        delay_s=delay_s,
+        max_batch=max_batch,
+        exit_s=exit_s,
+    )
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sending, "FIRST_BACKOFF_S", 0.001)
+    monkeypatch.setattr(sending, "LAST_BACKOFF_S", 0.001)
+
+
+def test_the_oldest_is_sent_first_however_precious_the_others_are() -> None:
+    take = Taking()
+    sender = made(take, max_batch=2)
+    take.open.clear()
+    for number in range(6):
+        sender.put(str(number), 1, precious=number in (1, 4))
+    take.open.set()
+    sender.shutdown()
+    assert take.taken == ["0", "1", "2", "3", "4", "5"]
+
+
+def test_a_flush_is_not_true_for_what_came_later() -> None:
+    """Those that were put before must have been sent, not as many."""
+    take = Taking()
+    take.refuses = {"refused"}
+    sender = made(take, max_batch=1)
+    sender.put("refused", 1, precious=True)
+    assert sender.flush(5) is False
+    sender.put("later", 1)
+    sender.put("later still", 1)
+    assert sender.flush(0.05) is False
+    take.refuses = set()
+    sender.shutdown()
+    assert sorted(take.taken) == ["later", "later still", "refused"]
+
+
+def test_a_flush_tells_of_what_was_lost_before_once() -> None:
+    take = Taking()
+    sender = made(take, max_queue=1)
+    sender.put("lost", 1)
+    sender.put("kept", 1)
+    assert sender.flush(5) is False
+    assert sender.flush(5) is True
+    sender.shutdown()
+    assert (take.taken, sender.dropped) == (["kept"], {"full": 1})
+
+
+def test_after_a_shutdown_that_lost_something_a_flush_is_false_at_once() -> None:
+    take = Taking()
+    take.open.clear()
+    sender = made(take, exit_s=0.01)
+    sender.put("a", 1)
+    sender.shutdown()
+    began = time.monotonic()
+    assert sender.flush(20) is False
+    assert sender.flush(20) is False
+    assert time.monotonic() - began < 10
+    take.open.set()
+
+
+def test_what_can_never_be_sent_is_dropped_and_the_rest_arrives() -> None:
+    take = Taking()
+    take.raises = {"3": UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed")}
+    sender = made(take)
+    for number in range(8):
+        sender.put(str(number), 1)
+    assert sender.flush(20) is False
+    sender.put("after", 1)
+    assert sender.flush(20) is True
+    sender.shutdown()
+    assert take.taken == ["0", "1", "2", "4", "5", "6", "7", "after"]
+    assert sender.dropped == {"unsendable": 1}
+
+
+def test_also_at_the_end() -> None:
+    take = Taking()
+    take.raises = {"0": ValueError("no")}
+    sender = made(take)
+    for number in range(4):
+        sender.put(str(number), 1)
+    sender.shutdown()
+    assert take.taken == ["1", "2", "3"]
+    assert sender.dropped == {"unsendable": 1}
+
+
+def test_what_is_always_refused_does_not_keep_the_others_waiting() -> None:
+    take = Taking()
+    take.refuses = {"0"}
+    sender = made(take, delay_s=0)
+    for number in range(4):
+        sender.put(str(number), 1)
+    until_s = time.monotonic() + 20
+    while len(take.taken) < 3 and time.monotonic() < until_s:
+        sender.flush(0.01)
+    take.refuses = set()
+    sender.shutdown()
+    assert sorted(take.taken) == ["0", "1", "2", "3"]
+    assert sender.dropped == {}
+
+
+def test_a_request_is_bounded_by_bytes() -> None:
+    take = Taking()
+    sender = made(take)
+    for number in range(3):
+        sender.put(str(number), sending.MAX_BATCH_BYTES // 2)
+    sender.shutdown()
+    assert max(len(call) for call in take.calls) <= 2
+    assert take.taken == ["0", "1", "2"]
+
+
+def test_nothing_that_is_raised_ends_the_thread() -> None:
+    take = Taking()
+    take.raises = {"0": SystemExit(3)}
+    ready: list[bool] = []
+
+    def prepare() -> None:
+        ready.append(len(ready) > 1)
+        if not ready[-1]:
+            raise ValueError("'zstd' is not a valid Compression")
+
+    sender = made(take, delay_s=0, prepare=prepare)
+    sender.put("0", 1)
+    assert sender.flush(5) is False
+    sender.put("1", 1)
+    until_s = time.monotonic() + 20
+    while not take.taken and time.monotonic() < until_s:
+        sender.flush(0.01)
+    sender.shutdown()
+    assert take.taken == ["1"]
+    assert sender.dropped == {"unsendable": 1}
+
+
+def test_a_thread_that_can_not_start_is_no_matter_of_the_agents(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no(_self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    take = Taking()
+    sender = made(take)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", no)
+        sender.put("0", 1)
+        assert sender.flush(20) is False
+    assert sender.flush(20) is True
+    sender.shutdown()
+    assert take.taken == ["0"]
+
+
+def test_nothing_is_logged_while_a_lock_is_held() -> None:
+    """A handler of logs waits for a lock of its own while another thread's record is put."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            thread = threading.Thread(target=look)
+            thread.start()
+            thread.join()
+
+    def look() -> None:
+        free.append(sender._changed.acquire(timeout=5))
+        if free[-1]:
+            sender._changed.release()
+
+    free: list[bool] = []
+    take = Taking()
+    take.refuses = {"0"}
+    sender = made(take)
+    handler = Handler()
+    logging.getLogger("otel_bridge.sdk").addHandler(handler)
+    try:
+        sender.put("0", 1)
+        sender.flush(5)
+        sender.shutdown()
+        sender.put("late", 1)
+    finally:
+        logging.getLogger("otel_bridge.sdk").removeHandler(handler)
+    assert free
+    assert all(free)
