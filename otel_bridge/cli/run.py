@@ -112,9 +112,6 @@ def environment(given: Mapping[str, str], http: str, grpc: str | None = None) ->
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
         "OTEL_SEMCONV_STABILITY_OPT_IN": "gen_ai_latest_experimental",
         "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "true",
-        "OTEL_PYTHON_CONTEXT": "otel_bridge",
-        "OTEL_PYTHON_DISTRO": "otel_bridge",
-        "OTEL_PYTHON_CONFIGURATOR": "otel_bridge",
     }
     if not given.get(GENERAL):
         wanted[GENERAL] = _address(given.get("OTEL_EXPORTER_OTLP_PROTOCOL"), http, grpc)
