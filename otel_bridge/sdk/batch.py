@@ -7,7 +7,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
 from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
@@ -49,10 +49,7 @@ class BatchSpanProcessor(SpanProcessor):
             exporter.shutdown,
             prepare=getattr(exporter, "prepare", None),
             max_queue_bytes=max_queue_bytes,
-            max_queue=int(environ("OTEL_BSP_MAX_QUEUE_SIZE", sys.maxsize, least=1)),
-            delay_s=environ("OTEL_BSP_SCHEDULE_DELAY", DELAY_S * 1000, least=0) / 1000 if delay_s is None else delay_s,
-            max_batch=max_batch or int(environ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512, least=1)),
-            exit_s=environ("OTEL_BRIDGE_EXIT_SECONDS", EXIT_S, least=0) if exit_s is None else exit_s,
+            **_limits("BSP", delay_s, max_batch, exit_s),
         )
 
     @property
@@ -101,10 +98,7 @@ class BatchLogRecordProcessor(LogRecordProcessor):
             exporter.shutdown,
             prepare=getattr(exporter, "prepare", None),
             max_queue_bytes=max_queue_bytes,
-            max_queue=int(environ("OTEL_BLRP_MAX_QUEUE_SIZE", sys.maxsize, least=1)),
-            delay_s=environ("OTEL_BLRP_SCHEDULE_DELAY", DELAY_S * 1000, least=0) / 1000 if delay_s is None else delay_s,
-            max_batch=max_batch or int(environ("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", 512, least=1)),
-            exit_s=environ("OTEL_BRIDGE_EXIT_SECONDS", EXIT_S, least=0) if exit_s is None else exit_s,
+            **_limits("BLRP", delay_s, max_batch, exit_s),
         )
 
     @property
@@ -144,6 +138,27 @@ def _where(exporter: object) -> str | None:
     """The address that an exporter of OpenTelemetry's sends to, as far as it lets on."""
     found = getattr(exporter, "where", None) or getattr(exporter, "_endpoint", None)
     return found if isinstance(found, str) else None
+
+
+class _Limits(TypedDict):
+    """As `Sender` takes them."""
+
+    max_queue: int
+    delay_s: float
+    max_batch: int
+    exit_s: float
+
+
+def _limits(prefix: str, delay_s: float | None, max_batch: int | None, exit_s: float | None) -> _Limits:
+    """What was given, else what the variables of a signal (`OTEL_BSP_…`, `OTEL_BLRP_…`) say."""
+    if delay_s is None:
+        delay_s = environ(f"OTEL_{prefix}_SCHEDULE_DELAY", DELAY_S * 1000, least=0) / 1000
+    return {
+        "max_queue": int(environ(f"OTEL_{prefix}_MAX_QUEUE_SIZE", sys.maxsize, least=1)),
+        "delay_s": delay_s,
+        "max_batch": max_batch or int(environ(f"OTEL_{prefix}_MAX_EXPORT_BATCH_SIZE", 512, least=1)),
+        "exit_s": environ("OTEL_BRIDGE_EXIT_SECONDS", EXIT_S, least=0) if exit_s is None else exit_s,
+    }
 
 
 def environ(name: str, default: float, *, least: float) -> float:
