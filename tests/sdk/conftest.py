@@ -6,7 +6,9 @@ from typing import Any
 
 import anyio
 import pytest
-from opentelemetry import trace
+from opentelemetry import _logs, trace
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -50,6 +52,16 @@ def spans(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> 
         yield made
     assert "Failed to detach context" not in caplog.text
     assert "ended span" not in caplog.text
+
+
+@pytest.fixture
+def logs(monkeypatch: pytest.MonkeyPatch) -> InMemoryLogRecordExporter:
+    """The log records of a test, as they were emitted."""
+    exporter = InMemoryLogRecordExporter()
+    provider = LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
+    monkeypatch.setattr(_logs._internal, "_LOGGER_PROVIDER", provider)  # type: ignore[attr-defined]
+    return exporter
 
 
 @pytest.fixture(autouse=True)

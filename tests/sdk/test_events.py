@@ -3,21 +3,11 @@
 from typing import Any
 
 import pytest
-from opentelemetry import _logs, baggage, propagate
-from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+from opentelemetry import baggage, propagate
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
 
 from otel_bridge.sdk import correlation, event, feedback, score, span
 from tests.sdk.conftest import Spans
-
-
-@pytest.fixture
-def logs(monkeypatch: pytest.MonkeyPatch) -> InMemoryLogRecordExporter:
-    exporter = InMemoryLogRecordExporter()
-    provider = LoggerProvider(shutdown_on_exit=False)
-    provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
-    monkeypatch.setattr(_logs._internal, "_LOGGER_PROVIDER", provider)  # type: ignore[attr-defined]
-    return exporter
 
 
 def said(logs: InMemoryLogRecordExporter) -> list[tuple[str | None, dict[str, Any]]]:

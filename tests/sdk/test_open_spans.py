@@ -4,24 +4,13 @@ import gc
 import threading
 
 import pytest
-from opentelemetry import _logs
-from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import format_span_id, set_span_in_context
 
 from otel_bridge.sdk.open_spans import OpenSpans
-
-
-@pytest.fixture
-def logs(monkeypatch: pytest.MonkeyPatch) -> InMemoryLogRecordExporter:
-    exporter = InMemoryLogRecordExporter()
-    provider = LoggerProvider(shutdown_on_exit=False)
-    provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
-    monkeypatch.setattr(_logs._internal, "_LOGGER_PROVIDER", provider)  # type: ignore[attr-defined]
-    return exporter
 
 
 def test_long_work_is_told_of_until_it_ends(logs: InMemoryLogRecordExporter) -> None:
