@@ -189,6 +189,15 @@ class DeadLetters:
         """The same file, for letters whose items the ledger has counted before."""
         return DeadLetters(self._path, self._database, self._counters, self._max_bytes, self._max_age_ns / 1e9, False)
 
+    async def set_aside(
+        self, piece: Piece, *, pipeline: str, exporter: str, reason: str, answer: str, at_ns: int
+    ) -> None:
+        """Keep a piece that its destination will never take; as `add`."""
+        made = partial(
+            DeadLetter.of, piece, pipeline=pipeline, exporter=exporter, reason=reason, answer=answer, at_ns=at_ns
+        )
+        await self.add(await asyncio.to_thread(made))
+
     async def add(self, letter: DeadLetter) -> None:
         """Keep a letter, on disk when this returns; the oldest go where there are too many (counted).
 

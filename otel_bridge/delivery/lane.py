@@ -18,7 +18,7 @@ from otel_bridge.batch import Signal
 from otel_bridge.clock import Clock
 from otel_bridge.config import Bytes, Config, Seconds
 from otel_bridge.delivery.cursor import OPEN, Lease, Source, Stretch
-from otel_bridge.delivery.dead_letter import DeadLetter, DeadLetters
+from otel_bridge.delivery.dead_letter import DeadLetters
 from otel_bridge.delivery.gate import Gate
 from otel_bridge.delivery.limit import LEAST_BYTES, SizeLimit
 from otel_bridge.delivery.piece import Piece, count, cut, is_single, score_count, signal_of, size, split
@@ -516,8 +516,7 @@ class Lane:
             sending.waiting.clear()
 
     async def _set_aside(self, piece: Piece, reason: str, answer: str) -> None:
-        letter = await asyncio.to_thread(
-            DeadLetter.of,
+        await self._around.dead_letters.set_aside(
             piece,
             pipeline=self._pipeline,
             exporter=self._exporter,
@@ -525,7 +524,6 @@ class Lane:
             answer=answer,
             at_ns=self._around.clock.steady_ns(),
         )
-        await self._around.dead_letters.add(letter)
         if scores := score_count(piece):  # they are no items, so no outcome counts them
             self._around.counters.add("scores_dead_lettered", scores, pipeline=self._pipeline, exporter=self._exporter)
 

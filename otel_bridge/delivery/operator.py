@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from otel_bridge.component import Consume, Settle
@@ -186,9 +186,9 @@ class Operator:
             [(_, reason, answer)] = refused
             await self._letters.answered(first.id, reason, answer)
             return {first.id: _result("refused", printable(answer))}
+        letters = self._letters if items else self._letters.unaccounted()
         for piece, reason, answer in refused:
-            letter = await asyncio.to_thread(
-                DeadLetter.of,
+            await letters.set_aside(
                 piece,
                 pipeline=first.pipeline,
                 exporter=first.exporter,
@@ -196,7 +196,6 @@ class Operator:
                 answer=answer,
                 at_ns=self._around.clock.steady_ns(),
             )
-            await self._letters.add(letter if items else replace(letter, items=0))
         lost = min(items, filtered)
         delivered = max(0, items - lost - sum(count(piece) for piece, _, _ in refused))
         await self._redeem(group, Counter({Outcome.FILTERED: lost, Outcome.DELIVERED: delivered}))
