@@ -226,13 +226,17 @@ async def test_a_call_that_is_cancelled_while_it_is_stored_is_counted(receiving:
 async def test_new_calls_are_unavailable_while_the_door_closes(receiving: Any) -> None:
     bridge = receiving()
     taken = await bridge.__aenter__()
-    async with calling(taken) as export:
+    async with grpc.aio.insecure_channel("{}:{}".format(*taken.address("grpc"))) as channel:
+        export = channel.unary_unary(TRACES)
         taken.gate = asyncio.Event()
         async with Http2(taken.address("grpc")) as watching:
             running = asyncio.ensure_future(export(ONE))
             await taken.waiting.wait()
             closing = asyncio.create_task(bridge.__aexit__(None, None, None))
             await watching.next(http2.GOAWAY)
+        # Before it knows of the closing, the channel would put the call on the old connection, which cancels it.
+        while channel.get_state() is grpc.ChannelConnectivity.READY:
+            await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await export(ONE)
         taken.gate.set()
