@@ -106,7 +106,7 @@ class _Open:
     size: int = 0
     received_ns: int = 0
     has_root: bool = False
-    span_ids: set[bytes] = field(default_factory=set)
+    span_ids: set[bytes] = field(default_factory=set)  # this and `missing`: while there is no root
     missing: dict[bytes, bool] = field(default_factory=dict)  # parents that have not come → said to be remote
     earlier: Remembered | None = None
     queued_s: float = math.inf  # when it is looked at next
@@ -120,16 +120,22 @@ class _Open:
         self.size += grown
         self.shares.append(Share(entry.seq, entry.batch.signal, group.items))
         self.received_ns = max(self.received_ns, entry.received_ns)
-        for record in group.spans:
+        if not self.has_root:
+            self._look_for_top(group.spans)
+        return grown
+
+    def _look_for_top(self, spans: Sequence[SpanRecord]) -> None:
+        for record in spans:
             span = record.span
-            self.span_ids.add(span.span_id)
-            self.missing.pop(span.span_id, None)
             if not span.parent_span_id:
                 self.has_root = True
-            elif span.parent_span_id not in self.span_ids:
+                self.span_ids, self.missing = set(), {}  # nobody asks any more, and there may be many
+                return
+            self.span_ids.add(span.span_id)
+            self.missing.pop(span.span_id, None)
+            if span.parent_span_id not in self.span_ids:
                 remote = span.flags & HAS_IS_REMOTE and span.flags & IS_REMOTE
                 self.missing[span.parent_span_id] = bool(remote) and self.missing.get(span.parent_span_id, True)
-        return grown
 
     def due(self, config: AssembleConfig) -> tuple[float, Settled]:
         """When it settles if nothing more comes, and why then."""
