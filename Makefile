@@ -33,6 +33,7 @@ setup: $(UV)
 
 $(UV):
 	@test -n "$(PYTHON)" || { echo "otel-bridge needs Python 3.11 or newer; install it, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "setting up in .tools and .venv: a minute or so, this first time" >&2
 	@"$(PYTHON)" -m venv .tools
 	@.tools/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 

@@ -96,12 +96,18 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         row["id"][:8],
         row["startTime"][5:16].replace("T", " "),
         duration(row["durationMs"]),
-        "" if row["totalTokens"] is None else str(row["totalTokens"]),
+        _tokens(row),
         "" if row["totalCost"] is None else cost(row["totalCost"]),
         str(row["errorCount"] or ""),
         printable(row["name"] or ""),
         printable(row["sessionId"] or ""),
     )
+
+
+def _tokens(row: dict[str, Any]) -> str:
+    if not row["settled"]:
+        return "open"  # nobody has counted yet
+    return "" if row["totalTokens"] is None else str(row["totalTokens"])
 
 
 def render_tree(found: dict[str, Any], width: int | None = None) -> "RenderableType":

@@ -7,17 +7,20 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from rich.cells import cell_len
 from rich.console import Console
 from typer import Typer
 from typer.testing import CliRunner
 
+from otel_bridge.batch import Batch
 from otel_bridge.cli.questions import load_observation, load_trace, load_traces, trace, traces
 from otel_bridge.cli.render import render_list, render_observation, render_tree
 from otel_bridge.errors import FilesError, UnreachableError, UsageError
 from otel_bridge.model import Score
 from otel_bridge.query.outline import brief, cost, duration, markdown, outline
 from otel_bridge.query.transcript import spoken
+from otel_bridge.store.writer import Writer
 
 HOSTILE = "\x1b[31mred\x1b]0;title\x07 \x9b2J \u202eevil [bold]not bold[/bold] :smile:\r\nnext"
 
@@ -102,6 +105,24 @@ def test_what_is_no_terminal_has_no_width(settled: Callable[..., None], tmp_path
     assert "a long name " * 16 in listed
     assert "s" * 300 in listed
     assert "b long name " * 16 in printed(render_tree(load_trace(store)))
+
+
+def test_a_trace_that_is_still_open_is_told_from_one_without_tokens(
+    settled: Callable[..., None], writer: Writer, tmp_path: Path
+) -> None:
+    settled(1)
+    request = ExportTraceServiceRequest()
+    request.resource_spans.add().scope_spans.add().spans.add(
+        trace_id=(2).to_bytes(16), span_id=(1).to_bytes(8), name="running", start_time_unix_nano=1
+    )
+    writer.batch(Batch.from_request(request))
+
+    told = {
+        line.split()[-1]: line.split()
+        for line in printed(render_list(load_traces(tmp_path / "store.db"))).split("\n")[1:-1]
+    }
+    assert "open" in told["running"]
+    assert "open" not in told["1"]
 
 
 def test_columns_without_a_value_are_left_out(settled: Callable[..., None], tmp_path: Path) -> None:
