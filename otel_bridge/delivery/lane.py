@@ -9,6 +9,7 @@ outage nothing is taken, so nothing is ever given up in one.
 import asyncio
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -162,6 +163,7 @@ class Lane:
         self._last_refusal = ""
         self._taken = 0
         self._front: _Sending | None = None
+        self._ahead: tuple[int, asyncio.Task[_Sending | None]] | None = None  # what follows that position, being read
         self._behind: list[_Sending] = []
         self._beside = asyncio.Semaphore(OVERTAKE_AT_MOST)
         self._revoked = asyncio.Event()  # of all that is leased until it is set
@@ -197,12 +199,13 @@ class Lane:
 
     async def run(self) -> None:
         """Deliver until all is done that there will ever be, or the bridge stops: then what is ready."""
-        self._front, self._behind = None, []
+        self._front, self._ahead, self._behind = None, None, []
         async with asyncio.TaskGroup() as tasks:
             *postponed, front = self._source.stretches(self._tenant)
             for stretch in postponed:
                 tasks.create_task(self._catch_up(stretch))
             await self._go_on(front, tasks)
+            self._forget_ahead()
 
     async def _go_on(self, front: Stretch, tasks: asyncio.TaskGroup) -> None:
         """Deliver what is not postponed."""
@@ -215,16 +218,17 @@ class Lane:
                     await self._arrival()
                 if not await self._gate.passed(stopping):
                     return
-                lease = await self._lease(front)
-                if lease is None and front.high < OPEN:
-                    lease = Lease(front.high, None)
-                more = lease is not None
-                if lease is None:
+                self._front = await self._next(front)
+                more = self._front is not None
+                if self._front is None:
                     if stopping.is_set():
                         return
                     continue
-                self._front = await self._opened(lease)
             more = self._front.lease.more
+            if more and self.trouble is None:
+                self._forget_ahead()
+                position = self._front.lease.position
+                self._ahead = position, tasks.create_task(self._read_ahead(front, position))
             try:
                 overtaking = await self._deliver(self._front)
                 if overtaking is None:
@@ -247,6 +251,33 @@ class Lane:
             await self.ready.wait()
             await self._around.clock.within(self._around.config.max_batch_age, stopping.wait())
         self.ready.clear()
+
+    async def _next(self, stretch: Stretch) -> _Sending | None:
+        """What a stretch begins with, read already while what was before it was sent, where all of that went well."""
+        if self._ahead is not None and self._ahead[0] == stretch.position:
+            _, reading = self._ahead
+            self._ahead = None
+            sending = await reading
+            if sending is not None and not sending.revoked.is_set():
+                return sending
+        self._forget_ahead()
+        return await self._read(stretch)
+
+    async def _read(self, stretch: Stretch, position: int | None = None) -> _Sending | None:
+        lease = await self._lease(stretch, position)
+        if lease is None and stretch.high < OPEN:
+            lease = Lease(stretch.high, None)
+        return None if lease is None else await self._opened(lease)
+
+    async def _read_ahead(self, stretch: Stretch, position: int) -> _Sending | None:
+        with suppress(Exception):  # it is read again when it is its turn: what is being sent must not suffer
+            return await self._read(stretch, position)
+        return None
+
+    def _forget_ahead(self) -> None:
+        if self._ahead is not None:
+            self._ahead[1].cancel()
+            self._ahead = None
 
     async def _lease(self, stretch: Stretch, position: int | None = None) -> Lease | None:
         """The next of a stretch, or what follows a position in it; nothing of it was revoked meanwhile."""
@@ -531,6 +562,7 @@ class Lane:
 
     def _tell(self, why: ConsumeError, parcel: _Parcel) -> None:
         """Say once that it does not work; not of a first failure, which is common and soon over."""
+        self._forget_ahead()  # it may be long until that is wanted, and it takes memory
         self.trouble = printable(str(why))
         reason = why.reason if isinstance(why, ParkedError) else None
         if reason is not None and reason != self.parked:

@@ -148,6 +148,45 @@ async def test_what_is_little_is_read_once(house: "House", sink: "Sink", monkeyp
     assert reads == [1, 2, 3]
 
 
+@pytest.mark.parametrize("disturbed", [False, True])
+async def test_what_follows_is_read_while_a_destination_takes_its_time(
+    house: "House", sinks: "type[Sink]", monkeypatch: pytest.MonkeyPatch, disturbed: bool
+) -> None:
+    """Once; and where it can not be read, that is nothing to what is being sent."""
+    passing = asyncio.Semaphore(0)
+
+    class Held(sinks):  # type: ignore[misc, valid-type]
+        async def __call__(self, piece: Any) -> None:
+            await passing.acquire()
+            await super().__call__(piece)
+
+    sink = Held()
+    house.config = house.config.model_copy(update={"max_batch_items": 1})
+    await house.start(batches={"store": sink})
+    loop, read, reads = asyncio.get_running_loop(), asyncio.Event(), []
+    scan = house.journal.scan
+
+    def counted(start_seq: int, *args: Any, **kwargs: Any) -> Any:
+        reads.append(start_seq)
+        if start_seq == 3:
+            loop.call_soon_threadsafe(read.set)
+            if disturbed and reads.count(3) == 1:
+                raise OSError(5, "Input/output error")
+        return scan(start_seq, *args, **kwargs)
+
+    monkeypatch.setattr(house.journal, "scan", counted)
+    for name in ("a", "b", "c"):
+        await house.append(name)
+    passing.release()
+    await read.wait()
+    assert sink.names == ["a"]
+    passing.release()
+    passing.release()
+    assert await sink.has(3) == ["a", "b", "c"]
+    assert reads.count(3) == 1 + disturbed
+    assert len(sink.calls) == 3
+
+
 async def test_parts_are_made_once_for_all_exporters(house: "House", sinks: "type[Sink]") -> None:
     """Also where they come to them at the same time."""
     first, second = sinks(), sinks()
