@@ -429,7 +429,7 @@ class State:
     async def remembered(self, pipeline: str, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Remembered]:
         """What is remembered of traces, by tenant and key."""
         rows = await self._read(
-            "SELECT r.tenant, r.key, parts, decision, known FROM remembered r JOIN json_each(?) k"
+            "SELECT r.tenant, r.key, parts, decision, known FROM json_each(?) k CROSS JOIN remembered r"
             " ON r.pipeline = ? AND r.tenant = k.value ->> 0 AND r.key = k.value ->> 1",
             *(_json(keys), pipeline),
         )
