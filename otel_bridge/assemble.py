@@ -12,9 +12,9 @@ from collections import Counter, OrderedDict, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from typing import ParamSpec, TypeAlias, TypeVar
+from typing import NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 from otel_bridge.batch import Batch, Signal
 from otel_bridge.clock import Clock
@@ -23,13 +23,27 @@ from otel_bridge.errors import MalformedError
 from otel_bridge.journal import Entry, Journal, Lost
 from otel_bridge.journal.state import DAMAGED, Apart, Decision, Part, Remembered, Share, State
 from otel_bridge.telemetry import Counters, Outcome
-from otel_bridge.trace import Known, LogEntry, Settled, SpanRecord, Trace
+from otel_bridge.trace import ANSWER, Answer, Known, LogEntry, Settled, SpanRecord, Trace, is_one_call
 
 Gather: TypeAlias = Callable[[Batch], Mapping[str, tuple[Sequence[SpanRecord], Sequence[LogEntry]]]]
 """A batch by assembly key; what belongs to no trace has the key ""."""
 
-Conclude: TypeAlias = Callable[[Part], Awaitable[tuple[Decision, Known]]]
-"""What is decided for a part, and what the parts after it must know."""
+
+class Conclusion(NamedTuple):
+    """What a part became, to be remembered.
+
+    part: with what is decided for it, and all that it knows.
+    known: what the parts after it must know.
+    answers: by response id, what in it tells of responses that nothing told of before.
+    """
+
+    part: Part
+    known: Known
+    answers: Mapping[str, Answer] = {}
+
+
+Conclude: TypeAlias = Callable[[Part], Awaitable[Conclusion]]
+"""What becomes of a part that settles."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -46,7 +60,7 @@ class AssembleConfig(Config):
     grace: Seconds = 6  # quiet time after the root came; above the SDKs' batch delay of 5 s
     remote_grace: Seconds = 30  # where the topmost span has a parent in another service
     idle: Seconds = 120  # where the top is unknown
-    max_hold: Seconds = 900
+    max_hold: Seconds = 900  # in any case; and as long does a judgement wait for the response that it names
     max_held_bytes: Bytes = 1 << 30  # above this the oldest go early
     remember: Seconds = 3600  # how long a late span finds its trace's attributes
 
@@ -109,6 +123,7 @@ class _Open:
     span_ids: set[bytes] = field(default_factory=set)  # this and `missing`: while there is no root
     missing: dict[bytes, bool] = field(default_factory=dict)  # parents that have not come → said to be remote
     earlier: Remembered | None = None
+    answered: bool = False  # it judges a response, and what tells of that is known
     queued_s: float = math.inf  # when it is looked at next
 
     def take(self, entry: Entry, group: Group, now_s: float) -> int:
@@ -139,8 +154,10 @@ class _Open:
 
     def due(self, config: AssembleConfig) -> tuple[float, Settled]:
         """When it settles if nothing more comes, and why then."""
-        if self.has_root or (self.earlier and self.earlier.known.root_id):
+        if self.has_root or self.answered or (self.earlier and self.earlier.known.root_id):
             quiet_s, why = config.grace, Settled.ROOT
+        elif self.key.startswith(ANSWER):
+            quiet_s, why = config.max_hold, Settled.HELD  # nobody knows when the trace settles that tells of it
         elif self.missing and all(self.missing.values()):
             quiet_s, why = config.remote_grace, Settled.REMOTE
         else:
@@ -285,6 +302,19 @@ class Assembler:
         """A recorded part with its bodies, and how many of its items the journal has lost."""
         return await self._run(self._trace, part)
 
+    async def elsewhere(
+        self, tenant: str, answers: Mapping[str, Answer], asked: Sequence[str]
+    ) -> tuple[list[str], dict[str, Answer]]:
+        """What the other traces of a tenant, and earlier parts, say of responses: of those that a part tells of, which
+        are counted elsewhere; and what tells of those that it asked about."""
+        counted = [
+            told
+            for told, here in answers.items()
+            if (there := self._state.lately(self.pipeline, tenant, told)) and _is_counted(here, there)
+        ]
+        rows = await self._state.answers(self.pipeline, {(tenant, named) for named in asked}) if asked else {}
+        return counted, {response_id: answer for (_, response_id), answer in rows.items()}
+
     def status(self) -> dict[str, int]:
         """How many traces are open, and their bytes."""
         return {"open_traces": len(self._open), "held_bytes": self._held_bytes}
@@ -327,9 +357,17 @@ class Assembler:
             earlier = await self._state.remembered(self.pipeline, [(trace.tenant, trace.key) for trace in opened])
             for trace in opened:
                 trace.earlier = earlier.get((trace.tenant, trace.key))
+            await self._find_answered([trace for trace in opened if trace.key.startswith(ANSWER)])
         for trace in touched.values():
             self._enqueue(trace)
         return apart
+
+    async def _find_answered(self, judging: Sequence[_Open]) -> None:
+        if not judging:
+            return
+        named = {(trace.tenant, trace.key.removeprefix(ANSWER)): trace for trace in judging}
+        for found in await self._state.answers(self.pipeline, named):
+            named[found].answered = True
 
     def _enqueue(self, trace: _Open) -> None:
         """Look at it when it is due; one that is queued already is looked at then, and queued again if it was early."""
@@ -355,11 +393,15 @@ class Assembler:
             decision=earlier.decision if earlier else Decision.KEPT,
             known=earlier.known if earlier else None,
         )
-        decision, known = await conclude(part)
+        part, known, answers = await conclude(part)
         del self._open[trace.tenant, trace.key]
         self._held_bytes -= trace.size
         expires_ns = self._clock.steady_ns() + int(self._config.remember * 1e9)
-        self._state.record(replace(part, decision=decision), Remembered(part.number + 1, decision, known), expires_ns)
+        self._state.record(part, Remembered(part.number + 1, part.decision, known), expires_ns, answers)
+        for response_id in answers:
+            if waiting := self._open.get((part.tenant, f"{ANSWER}{response_id}")):
+                waiting.answered = True
+                self._enqueue(waiting)
         self._advance()
         await self._publish({part.tenant: part.id})
 
@@ -391,6 +433,10 @@ class Assembler:
 
     async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(work, *args, **kwargs))
+
+
+def _is_counted(here: Answer, there: Answer) -> bool:
+    return there.counted and there.trace_id != here.trace_id and is_one_call(here.told, there.told)
 
 
 @asynccontextmanager

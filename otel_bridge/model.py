@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, TypeAlias
 
 from otel_bridge.batch import DEFAULT_TENANT
-from otel_bridge.trace import Known
+from otel_bridge.trace import Answer, Known
 
 NOT_IN_ENVIRONMENT = re.compile(r"[^a-z0-9_-]+")
 MAX_ENVIRONMENT = 40
@@ -267,7 +267,9 @@ class Omitted:
 class Translation:
     """What one or more parts of traces became.
 
-    known: what the next part of the trace must know; meaningful only for the translation of a single part.
+    known: what the next part of the trace must know; this and the following only for the translation of a single part.
+    answers: by response id, what in it tells of responses that nothing told of before.
+    asked: the ids of responses that are judged in it, and of which it does not know what tells of them.
     """
 
     traces: list[TraceAttributes] = field(default_factory=list)
@@ -276,6 +278,8 @@ class Translation:
     rejected: list[Omitted] = field(default_factory=list)
     dropped: list[Omitted] = field(default_factory=list)
     known: Known = field(default_factory=Known)
+    answers: dict[str, Answer] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
     tenant: str = DEFAULT_TENANT
 
     @classmethod

@@ -1,6 +1,6 @@
 """What assembly yields: the spans and log records of one trace that have settled, and what is known of the rest."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -11,6 +11,9 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from otel_bridge.batch import DEFAULT_TENANT
+
+ANSWER = "answer:"  # and a provider's response id: the assembly key of judgements that name nothing else
+MAX_RESPONSE_ID = 200  # characters; what is longer is no id
 
 
 class Settled(StrEnum):
@@ -47,9 +50,48 @@ class LogEntry:
     resource: Resource
 
 
+@dataclass(slots=True, frozen=True)
+class Answer:
+    """The observation that tells of a provider's response, for who knows no more than the response's id.
+
+    scope, start_ns, end_ns: the instrumentation that told of it, and when it says that the call was.
+    environment: the trace's.
+    counted: its usage counts.
+    """
+
+    trace_id: str
+    observation_id: str
+    scope: str
+    start_ns: int
+    end_ns: int
+    environment: str | None
+    counted: bool
+
+    @property
+    def told(self) -> tuple[str, int, int]:
+        """By whom and when, for `is_one_call`."""
+        return self.scope, self.start_ns, self.end_ns
+
+
+def is_one_call(one: tuple[str, int, int], other: tuple[str, int, int]) -> bool:
+    """Whether two spans with one response id, each (scope, start, end), tell of one call: some servers use ids again.
+
+    Either two instrumentations tell of it, one within the time of the other; or one does at one time, to two exporters,
+    as LiteLLM's callbacks do.
+    """
+    (scope, start_ns, end_ns), (other_scope, other_start_ns, other_end_ns) = one, other
+    if scope == other_scope:
+        return (start_ns, end_ns) == (other_start_ns, other_end_ns)
+    return (start_ns <= other_start_ns and other_end_ns <= end_ns) or (
+        other_start_ns <= start_ns and end_ns <= other_end_ns
+    )
+
+
 @dataclass(slots=True)
 class Known:
-    """What earlier parts of a trace leave behind for later ones; small, and plain JSON when written down.
+    """What a part of a trace must know that is not in it; small, and plain JSON when written down.
+
+    Most of it is what earlier parts leave behind for later ones.
 
     attributes: the trace attributes that were sent (name, session, user, tags ...), for later parts to repeat.
     unsure: those of them that a surer word of a later part displaces, and how unsure they are (`translate.propagate`).
@@ -57,6 +99,7 @@ class Known:
     calls: the providers' ids of responses whose usage has been counted, in earlier parts or in another trace.
     root_id: the observation that was sent as the root or in its place, or None while there is none.
     from_logs: roots that were made out of log records, for later parts not to make them again.
+    answers: by response id, what tells of the responses that this part only names.
     """
 
     attributes: dict[str, Any] = field(default_factory=dict)
@@ -65,6 +108,13 @@ class Known:
     root_id: str | None = None
     spans: str = ""
     unsure: dict[str, int] = field(default_factory=dict)
+    answers: dict[str, Answer] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, written: Mapping[str, Any]) -> "Known":
+        """What was written down."""
+        answers = {response_id: Answer(**said) for response_id, said in written.get("answers", {}).items()}
+        return cls(**{**written, "answers": answers})
 
 
 @dataclass(slots=True)

@@ -8,11 +8,11 @@ import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 from weakref import WeakValueDictionary
 
-from otel_bridge.assemble import Assembler, Gather, grouped
+from otel_bridge.assemble import Assembler, Conclusion, Gather, grouped
 from otel_bridge.batch import Batch, Signal
 from otel_bridge.journal.state import Decision, Part
 from otel_bridge.model import Translation
@@ -82,10 +82,22 @@ class Parts:
         """Assemble for ever."""
         await self._assembler.run(self.conclude)
 
-    async def conclude(self, part: Part) -> tuple[Decision, Known]:
-        """What is decided for a part that settles, and what the next part of its trace must know."""
+    async def conclude(self, part: Part) -> Conclusion:
+        """What becomes of a part that settles.
+
+        What other traces say of its responses is asked now and recorded with it, so that it is always made the same.
+        """
         made = await self.make(part)
-        return made.decision, made.translation.known if made.translation else part.known or Known()
+        known = await self._known(part.known, made)
+        if known is not part.known:
+            part = replace(part, known=known)
+            size, _ = self._kept.pop(part.id, (0, None))
+            self._kept_bytes -= size
+            made = await self.make(part)
+        part = replace(part, decision=made.decision)
+        if made.translation is None:
+            return Conclusion(part, known or Known())
+        return Conclusion(part, made.translation.known, made.translation.answers)
 
     async def make(self, part: Part) -> Made:
         """A part as its exporters get it; read-only, as others get the same. Who asks meanwhile waits for the same."""
@@ -131,8 +143,22 @@ class Parts:
         self._kept.clear()
         self._kept_bytes = 0
 
+    async def _known(self, known: Known | None, made: Made) -> Known | None:
+        """What a part must know, with what other traces and earlier parts say of the responses that it tells of or
+        names; as it was where they say nothing."""
+        if made.translation is None:
+            return known
+        told, asked = made.translation.answers, made.translation.asked
+        calls, answers = await self._assembler.elsewhere(made.trace.tenant, told, asked)
+        if not calls and not answers:
+            return known
+        known = known or Known()
+        return replace(known, calls=[*known.calls, *calls], answers=answers)
+
     async def _translated(self, trace: Trace) -> Translation | None:
         made = await self._make(None, trace, Counter())
+        if (known := await self._known(None, made)) is not None:
+            made = await self._make(None, replace(trace, known=known), Counter())
         return Translation(tenant=trace.tenant) if made.decision == Decision.FILTERED else made.translation
 
     async def _make(self, part: Part | None, trace: Trace, lost: Counter[Signal]) -> Made:

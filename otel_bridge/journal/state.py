@@ -6,7 +6,7 @@ makes duplicates, never a loss: the journal is trimmed only below what is surely
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -21,14 +21,19 @@ from otel_bridge.journal.database import DamagedError, Database, damaged, open_d
 from otel_bridge.journal.exporters import NEVER, Account, Registered, accounts, registered
 from otel_bridge.tasks import owned_tasks
 from otel_bridge.telemetry import Counters, Outcome, logger
-from otel_bridge.trace import Known, Settled
+from otel_bridge.trace import Answer, Known, Settled
 
 if TYPE_CHECKING:
     import apsw
 
-VERSION = 3
+VERSION = 4
 COMMIT_EVERY_S = 0.2
 WITHOUT = "all that is still in the journal is delivered again then, some of it twice, and nothing is lost"
+MAX_LATELY = 10_000  # answers that are kept in memory as well: five megabytes
+ANSWER_COLUMNS = (
+    *("pipeline", "tenant", "response_id", "trace_id", "observation_id"),
+    *("scope", "start_ns", "end_ns", "environment", "counted"),
+)
 DAMAGED = "damaged"  # why items are dead-lettered that the journal has lost: there is no letter of them
 
 PART_HEADS = """
@@ -39,6 +44,14 @@ WITH RECURSIVE of(tenant) AS (  -- from one tenant to the next by the index: the
 )
 SELECT tenant, (SELECT max(id) FROM part WHERE pipeline = ?1 AND part.tenant = of.tenant) FROM of
 WHERE tenant IS NOT NULL
+"""
+
+ANSWERED = """
+INSERT INTO answer VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET  -- servers may use ids again
+    trace_id = excluded.trace_id, observation_id = excluded.observation_id, scope = excluded.scope,
+    start_ns = excluded.start_ns, end_ns = excluded.end_ns, environment = excluded.environment,
+    counted = excluded.counted, expires_ns = excluded.expires_ns
+WHERE excluded.counted
 """
 
 Outcomes: TypeAlias = Counter[tuple[Signal, Outcome, str]]
@@ -154,6 +167,7 @@ class State:
         self._database = database
         self._damaged: DamagedError | None = None
         self._counters = counters
+        self._lately: dict[tuple[str, str, str], Answer] = {}
         self._pending: list[Change] = []
         self._uncommitted: list[Change] = []
         self._failing = False
@@ -346,8 +360,11 @@ class State:
         self._last_part += 1
         return self._last_part
 
-    def record(self, part: Part, remembered: Remembered, expires_ns: int) -> None:
-        """Keep a part for the exporters, and what its late spans must know until `expires_ns`."""
+    def record(
+        self, part: Part, remembered: Remembered, expires_ns: int, answers: Mapping[str, Answer] | None = None
+    ) -> None:
+        """Keep a part for the exporters; what its late spans must know, and by response id what it tells of responses,
+        until `expires_ns`."""
         seqs = [share.seq for share in part.shares]
         self._write(
             "INSERT INTO part VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -366,6 +383,13 @@ class State:
             *(part.pipeline, part.tenant, part.key, remembered.parts, remembered.decision),
             *(_json(remembered.known), expires_ns),
         )
+        for response_id, answer in (answers or {}).items():
+            self._write(
+                ANSWERED,
+                *(part.pipeline, part.tenant, response_id, answer.trace_id, answer.observation_id),
+                *(answer.scope, answer.start_ns, answer.end_ns, answer.environment, int(answer.counted), expires_ns),
+            )
+            self._keep((part.pipeline, part.tenant, response_id), answer)
 
     def advance(self, pipeline: str, low_seq: int, scanned_seq: int, apart: Apart | None = None) -> None:
         """How far assembly has come, and what came to no part on the way."""
@@ -429,22 +453,46 @@ class State:
     async def remembered(self, pipeline: str, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Remembered]:
         """What is remembered of traces, by tenant and key."""
         rows = await self._read(
-            "SELECT r.tenant, r.key, parts, decision, known FROM remembered r JOIN json_each(?) k"
+            "SELECT r.tenant, r.key, parts, decision, known FROM json_each(?) k CROSS JOIN remembered r"
             " ON r.pipeline = ? AND r.tenant = k.value ->> 0 AND r.key = k.value ->> 1",
             *(_json(keys), pipeline),
         )
         return {
-            (tenant, key): Remembered(parts, Decision(decision), Known(**orjson.loads(known)))
+            (tenant, key): Remembered(parts, Decision(decision), Known.of(orjson.loads(known)))
             for tenant, key, parts, decision, known in rows
         }
 
+    async def answers(self, pipeline: str, asked: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Answer]:
+        """What tells of responses, by tenant and response id."""
+        rows = await self._read(
+            f"SELECT {', '.join(ANSWER_COLUMNS)} FROM json_each(?) k CROSS JOIN answer"  # noqa: S608 - the names above
+            " ON pipeline = ? AND tenant = k.value ->> 0 AND response_id = k.value ->> 1",
+            *(_json(list(asked)), pipeline),
+        )
+        return {(tenant, response_id): _answer(said) for _, tenant, response_id, *said in rows}
+
+    def lately(self, pipeline: str, tenant: str, response_id: str) -> Answer | None:
+        """What tells of a response, if it is among the newest answers: nobody has to wait for the file."""
+        return self._lately.get((pipeline, tenant, response_id))
+
+    def _keep(self, key: tuple[str, str, str], answer: Answer) -> None:
+        if answer.counted or key not in self._lately:
+            self._lately.pop(key, None)
+            self._lately[key] = answer
+        if len(self._lately) > MAX_LATELY:
+            del self._lately[next(iter(self._lately))]
+
     async def forget(self, pipeline: str, now_ns: int) -> int:
         """Let go of what was remembered until now; returns how many traces that were."""
-        [(expired,)] = await self._read(
-            "SELECT count(*) FROM remembered WHERE pipeline = ? AND expires_ns <= ?", pipeline, now_ns
+        [(expired, answers)] = await self._read(
+            "SELECT (SELECT count(*) FROM remembered WHERE pipeline = ?1 AND expires_ns <= ?2),"
+            " EXISTS (SELECT 1 FROM answer WHERE expires_ns <= ?2)",
+            *(pipeline, now_ns),
         )
         if expired:
             self._write("DELETE FROM remembered WHERE pipeline = ? AND expires_ns <= ?", pipeline, now_ns)
+        if answers:
+            self._write("DELETE FROM answer WHERE expires_ns <= ?", now_ns)
         return int(expired)
 
     async def needed_seq(self, pipeline: str) -> int:
@@ -528,6 +576,9 @@ class State:
         self.redeemed = dict(await rows("redeemed"))
         self.replays = {row[0]: Replay(*row) for row in await rows("replay")}
         self._last_replay = max(self.replays, default=0)
+        lately = f"SELECT {', '.join(ANSWER_COLUMNS)} FROM answer ORDER BY expires_ns DESC LIMIT ?"  # noqa: S608 - as below
+        for pipeline, tenant, response_id, *said in reversed(await self._read(lately, MAX_LATELY)):
+            self._keep((pipeline, tenant, response_id), _answer(said))
         [(newest,)] = await self._read("SELECT max(id) FROM part")
         confirmed = [at for (of, name, _), at in self.cursors.items() if self.registered[of, name].settled]
         self._last_part = max([newest or 0, *confirmed])
@@ -673,8 +724,13 @@ def _part(row: Row) -> Part:
         received_ns=received_ns,
         settled=Settled(settled),
         decision=Decision(decision),
-        known=None if known is None else Known(**orjson.loads(known)),
+        known=None if known is None else Known.of(orjson.loads(known)),
     )
+
+
+def _answer(said: Sequence[Any]) -> Answer:
+    trace_id, observation_id, scope, start_ns, end_ns, environment, counted = said
+    return Answer(trace_id, observation_id, scope, start_ns, end_ns, environment, bool(counted))
 
 
 def _json(value: object) -> str:

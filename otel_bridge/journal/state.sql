@@ -96,6 +96,22 @@ CREATE TABLE remembered (            -- what a late span of a trace must know
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX remembered_until ON remembered (pipeline, expires_ns);
 
+CREATE TABLE answer (                -- what tells of a provider's response, for who knows no more than its id
+    pipeline       TEXT NOT NULL,
+    tenant         TEXT NOT NULL,
+    response_id    TEXT NOT NULL,
+    trace_id       TEXT NOT NULL,
+    observation_id TEXT NOT NULL,
+    scope          TEXT NOT NULL,
+    start_ns       INTEGER NOT NULL,
+    end_ns         INTEGER NOT NULL,
+    environment    TEXT,
+    counted        INTEGER NOT NULL, -- 1: its usage counts
+    expires_ns     INTEGER NOT NULL,
+    PRIMARY KEY (pipeline, tenant, response_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX answer_until ON answer (expires_ns);
+
 CREATE TABLE paused (                -- exporters that nothing is sent to until somebody says so
     exporter TEXT PRIMARY KEY
 ) STRICT, WITHOUT ROWID;

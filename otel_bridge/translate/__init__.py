@@ -1,12 +1,12 @@
 """Traces in, Langfuse's observations and scores out: one place for all dialects, both doors and all exporters."""
 
-from collections.abc import Container
+from collections.abc import Container, Iterable, Mapping
 
 import orjson
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from otel_bridge.model import ObservationType, Omitted, TraceAttributes, Translation
-from otel_bridge.trace import Known, Trace
+from otel_bridge.trace import ANSWER, Answer, Known, Trace
 from otel_bridge.translate import logs, observe, propagate, scores
 from otel_bridge.translate.as_json import to_json
 from otel_bridge.translate.choose import dialects, read
@@ -16,7 +16,7 @@ from otel_bridge.translate.gather import SESSION, gather, traces_of
 from otel_bridge.translate.price import Prices
 from otel_bridge.translate.sent import Sent, digest, unpack
 from otel_bridge.translate.span import LogView, SpanView, attributes
-from otel_bridge.translate.tree import Node, arrange, remember, uncount
+from otel_bridge.translate.tree import Node, answers, arrange, remember, uncount
 
 __all__ = ["Prices", "dialects", "explain", "gather", "to_json", "traces_of", "translate"]
 
@@ -38,9 +38,8 @@ def translate(trace: Trace, prices: Prices | None = None) -> Translation:
         del spans[span.id]
     joined = logs.views(trace.logs)
     loose = logs.join(spans, joined)
-    if not trace.key or trace.key.startswith(SESSION):
-        _without_trace(loose, translation, trace.key.removeprefix(SESSION) or None)
-        translation.known = trace.known or Known()
+    if not trace.key or trace.key.startswith((SESSION, ANSWER)):
+        _without_trace(trace, loose, translation)
         return translation
     said = TraceAttributes(trace.key)
     nodes: dict[str, Node] = {}
@@ -53,11 +52,10 @@ def translate(trace: Trace, prices: Prices | None = None) -> Translation:
         translation.scores += scores.of_judgements(node.reading.judgements, span)
         if span.id in before:
             _below_sent(node, nodes, digests)
-    answered = {id_: node.span for node in reversed(nodes.values()) if (id_ := node.reading.response_id)}
+    judgements: list[LogView] = []
     for log in loose:
-        score = scores.of_log(log, answered.get(scores.response_id(log.attrs) or ""), trace.key)
-        if score is not None:
-            translation.scores.append(score)
+        if scores.of_log(log) is not None:
+            judgements.append(log)
         else:
             _event(trace, log, nodes, said, before)
     tree = arrange(nodes, trace, before)
@@ -67,6 +65,9 @@ def translate(trace: Trace, prices: Prices | None = None) -> Translation:
     translation.known = remember(tree, digests)
     translation.known.attributes, translation.known.unsure = attributes, unsure
     _remember_roots(translation.known, made)
+    answered, counted = answers(tree, said), set(tree.known.calls)
+    translation.answers = {told: answer for told, answer in answered.items() if told not in counted}
+    _judge(trace, judgements, answered, translation)
     translation.traces = [said] if nodes else []
     translation.observations = sorted(
         (node.observation for node in nodes.values()), key=lambda seen: (seen.start_ns, -seen.end_ns, seen.id)
@@ -157,6 +158,25 @@ def _remember_roots(known: Known, made: list[SpanView]) -> None:
         known.root_id = None
 
 
+def _judge(
+    trace: Trace, judgements: Iterable[LogView], answered: Mapping[str, Answer], translation: Translation
+) -> None:
+    """Judgements on the response that they name, in this part or an earlier one; else on the span that they name, which
+    may not be here, or on the trace."""
+    earlier = trace.known.answers if trace.known else {}
+    for log in judgements:
+        observation_id, named = log.span_id or None, scores.response_id(log.attrs) or ""
+        if named in answered:
+            observation_id = answered[named].observation_id
+        elif named in earlier and observation_id is None and earlier[named].trace_id == trace.key:
+            observation_id = earlier[named].observation_id
+        elif named and observation_id is None:
+            translation.asked.append(named)
+        score = scores.of_log(log, trace_id=trace.key, observation_id=observation_id)
+        if score is not None:
+            translation.scores.append(score)
+
+
 def _event(trace: Trace, log: LogView, nodes: dict[str, Node], said: TraceAttributes, before: Container[str]) -> None:
     """A record whose span is not here becomes an event without usage: below that span, else below the topmost."""
     span = logs.event_of(trace.key, log)
@@ -173,11 +193,21 @@ def _event(trace: Trace, log: LogView, nodes: dict[str, Node], said: TraceAttrib
         seen.input = log.body
 
 
-def _without_trace(loose: list[LogView], translation: Translation, session_id: str | None) -> None:
-    """Records of no trace: results of evaluations are scores all the same, the others have nowhere to go."""
+def _without_trace(trace: Trace, loose: list[LogView], translation: Translation) -> None:
+    """Records of no trace: judgements of a session or a response are scores all the same, as are those that a closed
+    input has no place for; all else has nowhere to go."""
+    named = trace.key.removeprefix(ANSWER) if trace.key.startswith(ANSWER) else None
+    answer = trace.known.answers.get(named) if named and trace.known else None
     for log in loose:
-        score = scores.of_log(log, None, None, session_id)
-        if score is not None:
-            translation.scores.append(score)
+        if answer is not None:
+            score = scores.of_log(log, trace_id=answer.trace_id, observation_id=answer.observation_id)
         else:
+            score = scores.of_log(log, session_id=trace.key.removeprefix(SESSION) or None)
+        if score is None:
             translation.dropped.append(Omitted("", "", "log_without_trace"))
+        elif named and answer is None:
+            translation.dropped.append(Omitted("", "", "unknown_response"))
+            translation.asked = [named]
+        else:
+            score.environment = answer.environment if answer else None
+            translation.scores.append(score)

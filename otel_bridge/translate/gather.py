@@ -6,10 +6,9 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otel_bridge.batch import DEFAULT_TENANT, Batch
-from otel_bridge.trace import Known, LogEntry, Settled, SpanRecord, Trace
+from otel_bridge.trace import ANSWER, MAX_RESPONSE_ID, Known, LogEntry, Settled, SpanRecord, Trace, is_one_call
 from otel_bridge.translate.choose import by_scope
 from otel_bridge.translate.dialect import from_json
-from otel_bridge.translate.logs import EVALUATION
 from otel_bridge.translate.scores import JUDGEMENTS, RESPONSE_IDS, response_id
 from otel_bridge.translate.span import LogView, attributes
 
@@ -24,8 +23,9 @@ TRACE_ID_BYTES = 16
 def gather(batch: Batch) -> Gathered:
     """The spans and log records of a batch by assembly key: the trace id as 32 hex digits.
 
-    For log records without one it is the key that the dialect of their scope derives, or that of the session that is
-    judged; what belongs to no trace (no key, or an id that is none) comes under "". Metrics give nothing.
+    For log records without one it is the key that the dialect of their scope derives, or that of the response or the
+    session that is judged; what belongs to no trace (no key, or an id that is none) comes under "". Metrics give
+    nothing.
 
     Raises:
         MalformedError: the batch's bytes are no OTLP request.
@@ -44,7 +44,8 @@ def gather(batch: Batch) -> Gathered:
             for scoped_logs in logs.scope_logs:
                 for record in scoped_logs.log_records:
                     entry = LogEntry(record, scoped_logs.scope, logs.resource)
-                    found.setdefault(_key(record.trace_id) or _derived(entry), ([], []))[1].append(entry)
+                    key = _key(record.trace_id) or _derived(entry) or _judged(entry)
+                    found.setdefault(key, ([], []))[1].append(entry)
     return found
 
 
@@ -57,19 +58,25 @@ def _derived(entry: LogEntry) -> str:
     if dialect is not None and dialect.key is not None:
         resource = attributes(entry.resource.attributes)
         return dialect.key(LogView.of(entry.record, entry.scope, resource)) or NO_TRACE
-    if entry.record.event_name in JUDGEMENTS:
-        said = attributes(entry.record.attributes)
-        if isinstance(session := said.get("session.id"), str) and session and not response_id(said):
-            return f"{SESSION}{session}"
     return NO_TRACE
+
+
+def _judged(entry: LogEntry) -> str:
+    if entry.record.event_name not in JUDGEMENTS:
+        return NO_TRACE
+    said = attributes(entry.record.attributes)
+    if answer := response_id(said):
+        return f"{ANSWER}{answer}" if len(answer) <= MAX_RESPONSE_ID else NO_TRACE
+    session = said.get("session.id")
+    return f"{SESSION}{session}" if isinstance(session, str) and session else NO_TRACE
 
 
 def traces_of(batches: Iterable[Batch]) -> list[Trace]:
     """The traces of a closed input, read to its end, in the order in which they begin in it.
 
-    Evaluation results without a trace find the response that they name. Log records of a trace that has no span come
-    under the key that their dialect derives, with those that name no trace. A call that two instrumentations report in
-    two traces counts in the one that says more of it.
+    Judgements without a trace find the response that they name. Log records of a trace that has no span come under the
+    key that their dialect derives, with those that name no trace. A call that two instrumentations report in two traces
+    counts in the one that says more of it.
 
     Raises:
         MalformedError: a batch's bytes are no OTLP request.
@@ -82,7 +89,7 @@ def traces_of(batches: Iterable[Batch]) -> list[Trace]:
             into = whole.setdefault(key, ([], []))
             into[0].extend(spans)
             into[1].extend(logs)
-    _place_evaluations(whole)
+    _place_judgements(whole)
     _place_untold(whole)
     known = _told_twice(whole)
     return [
@@ -92,24 +99,18 @@ def traces_of(batches: Iterable[Batch]) -> list[Trace]:
     ]
 
 
-def _place_evaluations(whole: Gathered) -> None:
-    _, homeless = whole.get(NO_TRACE, ([], []))
-    wanted = {
-        id(entry): found
-        for entry in homeless
-        if entry.record.event_name == EVALUATION and (found := response_id(attributes(entry.record.attributes)))
-    }
-    if not wanted:
+def _place_judgements(whole: Gathered) -> None:
+    asked = [key for key in whole if key.startswith(ANSWER)]
+    if not asked:
         return
     keys: dict[str, str] = {}
     for key, record in sorted(_spans(whole), key=_begun, reverse=True):
         if key and (found := response_id(attributes(record.span.attributes))):
             keys[found] = key  # of several the earliest
-    for entry in list(homeless):
-        home = keys.get(wanted.get(id(entry), ""))
-        if home:
-            homeless.remove(entry)
-            whole[home][1].append(entry)
+    for key in asked:
+        _, judgements = whole.pop(key)
+        home = keys.get(key.removeprefix(ANSWER), NO_TRACE)
+        whole.setdefault(home, ([], []))[1].extend(judgements)
 
 
 def _spans(whole: Gathered) -> Iterator[tuple[str, SpanRecord]]:
@@ -134,10 +135,7 @@ def _place_untold(whole: Gathered) -> None:
 
 
 def _told_twice(whole: Gathered) -> dict[str, Known]:
-    """Calls to leave to another trace: one response id, and two scopes with one span within the time of the other.
-
-    Or one scope and one time: two exporters of one instrumentation, as LiteLLM's callbacks are.
-    """
+    """Calls to leave to another trace, which says more of them."""
     seen: dict[str, list[tuple[str, SpanRecord]]] = {}
     for key, record in sorted(_spans(whole), key=_begun):
         if key and (answer := _response(record)):
@@ -147,8 +145,7 @@ def _told_twice(whole: Gathered) -> dict[str, Known]:
         told.sort(key=lambda pair: (_shows_answer(pair[1]), pair[1].span.ByteSize()), reverse=True)
         rich_key, rich = told[0]
         for key, poor in told[1:]:
-            alike = _times(poor) == _times(rich) if poor.scope.name == rich.scope.name else _overlap(rich, poor)
-            if key != rich_key and alike:
+            if key != rich_key and is_one_call(_told(poor), _told(rich)):
                 known.setdefault(key, Known()).calls.append(found)
     return known
 
@@ -168,10 +165,5 @@ def _shows_answer(record: SpanRecord) -> bool:
     return any(pair.key.startswith(ANSWERS) for pair in record.span.attributes)
 
 
-def _overlap(one: SpanRecord, other: SpanRecord) -> bool:
-    (a, b), (c, d) = _times(one), _times(other)
-    return (a <= c and d <= b) or (c <= a and b <= d)
-
-
-def _times(record: SpanRecord) -> tuple[int, int]:
-    return record.span.start_time_unix_nano, record.span.end_time_unix_nano
+def _told(record: SpanRecord) -> tuple[str, int, int]:
+    return record.scope.name, record.span.start_time_unix_nano, record.span.end_time_unix_nano

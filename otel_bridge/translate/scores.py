@@ -31,30 +31,22 @@ def of_span(span: SpanView) -> list[Score]:
                 found.append(score)
                 span.events.remove(event)
     for log in list(span.logs):
-        if log.name in JUDGEMENTS:
-            score = _of_record(log, span)
-            if score is not None:
-                found.append(score)
-                span.logs.remove(log)
+        score = of_log(log, trace_id=span.trace_id, observation_id=span.id)
+        if score is not None:
+            found.append(score)
+            span.logs.remove(log)
     return found
 
 
-def of_log(log: LogView, span: SpanView | None, trace_id: str | None, session_id: str | None = None) -> Score | None:
-    """The score of a record that belongs to no span: on the span whose response it names, else on the trace, or the
-    session."""
+def of_log(
+    log: LogView, *, trace_id: str | None = None, observation_id: str | None = None, session_id: str | None = None
+) -> Score | None:
+    """The score of a record, if it is one: on an observation, a trace or a session."""
     if log.name not in JUDGEMENTS:
         return None
-    score = _of_record(log, span)
-    if score is not None and span is None:
-        score.trace_id, score.observation_id = trace_id, log.span_id or None
-        score.session_id = session_id
-        score.id = _id(score, log.given | _body(log))
-    return score
-
-
-def _of_record(log: LogView, span: SpanView | None) -> Score | None:
-    score = _score(_named(log.attrs | _body(log), log.name), span, log.time_ns)
+    score = _score(_named(log.attrs | _body(log), log.name), None, log.time_ns)
     if score is not None:
+        score.trace_id, score.observation_id, score.session_id = trace_id, observation_id, session_id
         score.id = _id(score, log.given | _body(log))
     return score
 

@@ -8,13 +8,14 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from otel_bridge.model import CALLS, Level, Observation, ObservationType
-from otel_bridge.trace import Known, Settled, Trace
+from otel_bridge.model import CALLS, Level, Observation, ObservationType, TraceAttributes
+from otel_bridge.trace import MAX_RESPONSE_ID, Answer, Known, Settled, Trace
 from otel_bridge.translate.dialect import Reading
 from otel_bridge.translate.sent import Sent, pack
 from otel_bridge.translate.span import SpanView
 
 ACTORS = (ObservationType.TOOL, ObservationType.AGENT)  # calls below one are other calls than those above it
+MAX_SCOPE = 200  # characters of its name that tell it from another
 MAX_TOLD = 16  # how many spans of one response id are compared: who sends it a thousand times gains nothing
 INHERITED = ("model", "model_parameters", "completion_start_ns", "input", "output", "cost", "status_message")
 
@@ -77,6 +78,31 @@ def remember(tree: Arranged, digests: Mapping[str, bytes]) -> Known:
         root_id=before.root_id or (root.observation.id if root and stands else None),
         spans=pack(sent, before.spans),
         unsure=before.unsure,
+    )
+
+
+def answers(tree: Arranged, said: TraceAttributes) -> dict[str, Answer]:
+    """By response id, what tells of the response: whose usage counts, else the first call, else the first span."""
+    told = [node for node in tree.order if len(node.reading.response_id or "") in range(1, MAX_RESPONSE_ID + 1)]
+    told.sort(key=_answers_last, reverse=True)
+    return {node.reading.response_id or "": _answer(node, said) for node in told}
+
+
+def _answers_last(node: Node) -> tuple[bool, bool, int, str]:
+    seen = node.observation
+    return seen.usage is None, seen.type not in CALLS, seen.start_ns, seen.id
+
+
+def _answer(node: Node, said: TraceAttributes) -> Answer:
+    seen = node.observation
+    return Answer(
+        trace_id=seen.trace_id,
+        observation_id=seen.id,
+        scope=seen.scope_name[:MAX_SCOPE],
+        start_ns=seen.start_ns,
+        end_ns=seen.end_ns,
+        environment=said.environment,
+        counted=seen.usage is not None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,13 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from otel_bridge.assemble import AssembleConfig, Assembler, assembling
+from otel_bridge.assemble import AssembleConfig, Assembler, Conclusion, assembling
 from otel_bridge.batch import Batch
 from otel_bridge.journal.segments import Segments, open_segments
 from otel_bridge.journal.state import Decision, Part, State, open_state
 from otel_bridge.telemetry import Counters
 from otel_bridge.testing.clock import SteppingClock
-from otel_bridge.trace import Known
+from otel_bridge.trace import Answer, Known
 
 REMOTE, LOCAL = 0x300, 0x100
 
@@ -31,6 +32,7 @@ class Assembly:
         self.settled: list[Part] = []
         self.decision = Decision.KEPT
         self.known = Known(attributes={"name": "run"}, root_id="aa")
+        self.answers: dict[str, Answer] = {}
         self.journal: Segments
         self.state: State
         self.assembler: Assembler
@@ -81,6 +83,13 @@ class Assembly:
             scoped.log_records.add(trace_id=trace.to_bytes(16) if trace else b"", event_name=name)
         await self.append(Batch.from_request(request, tenant=tenant))
 
+    async def judgement(self, response_id: str, tenant: str = "t") -> None:
+        """Append a judgement that names a response and no trace."""
+        request = ExportLogsServiceRequest()
+        record = request.resource_logs.add().scope_logs.add().log_records.add(event_name="gen_ai.evaluation.result")
+        record.attributes.add(key="gen_ai.response.id").value.string_value = response_id
+        await self.append(Batch.from_request(request, tenant=tenant))
+
     async def metrics(self, items: int, tenant: str = "t") -> None:
         """Append metrics."""
         request = ExportMetricsServiceRequest()
@@ -104,9 +113,9 @@ class Assembly:
         await self.clock.advance(seconds)
         return await self.step()
 
-    async def _conclude(self, part: Part) -> tuple[Decision, Known]:
+    async def _conclude(self, part: Part) -> Conclusion:
         self.settled.append(part)
-        return self.decision, self.known
+        return Conclusion(replace(part, decision=self.decision), self.known, self.answers)
 
 
 @pytest.fixture

@@ -4,16 +4,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from otel_bridge.assemble import AssembleConfig
+from otel_bridge.assemble import AssembleConfig, Conclusion
 from otel_bridge.batch import Signal
 from otel_bridge.journal.state import Account, Decision, Part
 from otel_bridge.telemetry import Outcome
-from otel_bridge.trace import Known, Settled
+from otel_bridge.trace import Answer, Settled
 
 if TYPE_CHECKING:
     from tests.assemble.conftest import Assembly
 
 REMOTE = 0x300
+ANSWER = Answer(f"{1:032x}", "01", "sdk", 1, 2, None, True)
 
 
 def items(part: Part) -> int:
@@ -203,7 +204,7 @@ async def test_an_error_on_the_way_loses_nothing(assembly: "Assembly") -> None:
     await assembly.spans(1, (1, None))
     await assembly.clock.advance(6)
 
-    async def fail(_part: Part) -> tuple[Decision, Known]:
+    async def fail(_part: Part) -> Conclusion:
         raise RuntimeError("a bug")
 
     with pytest.raises(RuntimeError, match="a bug"):
@@ -212,3 +213,49 @@ async def test_an_error_on_the_way_loses_nothing(assembly: "Assembly") -> None:
     await assembly.step()
     [part] = await assembly.after(6)
     assert items(part) == 1
+
+
+class TestJudgementsOfAResponse:
+    """They name neither a trace nor a span: only the id of the response."""
+
+    @pytest.mark.parametrize("restarted", [False, True])
+    async def test_one_that_comes_later_settles_soon(self, assembly: "Assembly", restarted: bool) -> None:
+        assembly.answers = {"r1": ANSWER}
+        await assembly.spans(1, (1, None))
+        await assembly.after(6)
+        if restarted:
+            await assembly.restart()
+        await assembly.judgement("r1")
+        _, part = await assembly.after(6)
+        assert (part.key, part.settled) == ("answer:r1", Settled.ROOT)
+
+    @pytest.mark.parametrize("restarted", [False, True])
+    async def test_one_that_comes_earlier_waits_for_its_response(self, assembly: "Assembly", restarted: bool) -> None:
+        await assembly.judgement("r1")
+        assert not await assembly.after(600)
+        if restarted:
+            await assembly.restart()
+        assembly.answers = {"r1": ANSWER}
+        await assembly.spans(1, (1, None))
+        assert [part.key for part in await assembly.after(6)] == [ANSWER.trace_id, "answer:r1"]
+
+    async def test_one_of_an_unknown_response_waits_as_long_as_may_be(self, assembly: "Assembly") -> None:
+        assembly.answers = {"r2": ANSWER}
+        await assembly.judgement("r1")
+        await assembly.spans(1, (1, None))
+        assert len(await assembly.after(899)) == 1
+        _, part = await assembly.after(1)
+        assert (part.key, part.settled, part.known) == ("answer:r1", Settled.HELD, None)
+
+    async def test_one_of_another_tenant_goes_on_waiting(self, assembly: "Assembly") -> None:
+        assembly.answers = {"r1": ANSWER}
+        await assembly.judgement("r1", tenant="another")
+        await assembly.spans(1, (1, None))
+        await assembly.after(6)
+        await assembly.judgement("r1", tenant="a third")
+        assert len(await assembly.after(600)) == 1
+
+    async def test_what_is_too_long_for_an_id_is_none(self, assembly: "Assembly") -> None:
+        await assembly.judgement("r" * 201)
+        account = Account("main", "langfuse", "t", Signal.LOGS)
+        assert assembly.state.ledger[account, Outcome.FILTERED, "no_trace"] == 1

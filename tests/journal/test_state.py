@@ -13,7 +13,7 @@ from otel_bridge.batch import Signal
 from otel_bridge.errors import FilesError
 from otel_bridge.journal.state import Account, Decision, Part, Remembered, Share, State, open_state
 from otel_bridge.telemetry import Counters, Outcome
-from otel_bridge.trace import Known, Settled
+from otel_bridge.trace import Answer, Known, Settled
 
 DELIVERED = (Signal.TRACES, Outcome.DELIVERED, "")
 ACCOUNT = Account("main", "store", "t", Signal.TRACES)
@@ -34,7 +34,7 @@ def remember(known: Known | None = None) -> Remembered:
 
 
 async def test_everything_is_there_again_after_a_restart(tmp_path: Path) -> None:
-    known = Known({"name": "run", "tags": ["a"]}, ["aa"], ["bb"], "cc")
+    known = Known({"name": "run", "tags": ["a"]}, ["aa"], ["bb"], "cc", answers={"r1": an_answer()})
     async with open_state(tmp_path / "state.db", Counters()) as state:
         with_exporters(state)
         state.confirm("main", "store", "t", 4, Counter({DELIVERED: 3}))
@@ -164,6 +164,58 @@ async def test_traces_are_forgotten_in_time(tmp_path: Path) -> None:
         state.record(a_part(state, 2, key="late"), remember(), 2000)
         assert await state.forget("main", 1500) == 1
         assert set(await state.remembered("main", [("t", "early"), ("t", "late")])) == {("t", "late")}
+
+
+def an_answer(trace: str = "aa", *, counted: bool = True) -> Answer:
+    return Answer(trace, "01", "sdk", 10**18, 10**18 + 5, "production", counted)
+
+
+async def test_answers_are_found_by_their_ids_also_after_a_restart_and_forgotten_in_time(tmp_path: Path) -> None:
+    async with open_state(tmp_path / "state.db", Counters()) as state:
+        state.record(a_part(state, 1, key="early"), remember(), 1000, {"r1": an_answer()})
+        state.record(a_part(state, 2, key="late"), remember(), 2000, {"r2": an_answer("bb")})
+    async with open_state(tmp_path / "state.db", Counters()) as state:
+        asked = [("t", "r1"), ("t", "r2"), ("t", "r3"), ("another", "r1")]
+        assert await state.answers("main", asked) == {("t", "r1"): an_answer(), ("t", "r2"): an_answer("bb")}
+        assert not await state.answers("another", asked)
+        assert [state.lately("main", *one) for one in asked] == [an_answer(), an_answer("bb"), None, None]
+        await state.forget("main", 1500)
+        assert set(await state.answers("main", asked)) == {("t", "r2")}
+
+
+async def test_a_later_answer_takes_the_place_of_an_earlier_one_if_it_counts(tmp_path: Path) -> None:
+    async with open_state(tmp_path / "state.db", Counters()) as state:
+        for trace, counted, stays in (("aa", False, "aa"), ("bb", True, "bb"), ("cc", False, "bb"), ("dd", True, "dd")):
+            answer = an_answer(trace, counted=counted)
+            state.record(a_part(state, 1), remember(), 1000, {"r1": answer})
+            found = await state.answers("main", [("t", "r1")])
+            assert found["t", "r1"].trace_id == stays
+            assert state.lately("main", "t", "r1") == found["t", "r1"]
+
+
+@pytest.mark.parametrize("question", ["remembered", "answers"])
+async def test_what_is_remembered_is_found_without_reading_it_all(tmp_path: Path, question: str) -> None:
+    """It may be millions of rows, and every chunk of entries asks."""
+    asked: list[str] = []
+
+    def trace(_cursor: apsw.Cursor, statement: str, _values: object) -> bool:
+        asked.append(statement)
+        return True
+
+    def watch(connection: apsw.Connection) -> None:
+        connection.exec_trace = trace
+
+    def explain(connection: apsw.Connection) -> list[str]:
+        connection.exec_trace = None
+        return [detail for *_, detail in connection.execute(f"EXPLAIN QUERY PLAN {asked[-1]}", ("[]", "main"))]
+
+    async with open_state(tmp_path / "state.db", Counters()) as state:
+        await state._database.run(watch)
+        await getattr(state, question)("main", [("t", "k")])
+        plan = await state._database.run(explain)
+
+    [searched] = [step for step in plan if step.startswith("SEARCH")]
+    assert searched.count("=?") == 3, searched
 
 
 @pytest.mark.parametrize("version", [99, -1])

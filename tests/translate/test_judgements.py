@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
@@ -90,21 +91,23 @@ def test_an_evaluators_cases_are_a_score_each(otlp: Any) -> None:
     assert len({score.id for score in scores}) == 2
 
 
-def test_a_judgement_of_a_session_is_a_score_of_it() -> None:
-    """It names no trace; the running bridge gathers it under a key of the session, a closed input does the same."""
+def judgement(**said: str) -> Batch:
+    """One that names no trace."""
     request = ExportLogsServiceRequest()
     record = (
         request.resource_logs.add()
         .scope_logs.add()
         .log_records.add(event_name="gen_ai.evaluation.result", time_unix_nano=5)
     )
-    for key, value in (
-        ("gen_ai.evaluation.name", "kind"),
-        ("gen_ai.evaluation.score.label", "yes"),
-        ("session.id", "s 1"),
-    ):
+    whole = {"gen_ai.evaluation.name": "kind", "gen_ai.evaluation.score.label": "yes", **said}
+    for key, value in whole.items():
         record.attributes.append(KeyValue(key=key, value=AnyValue(string_value=value)))
-    batch = Batch.from_request(request)
+    return Batch.from_request(request)
+
+
+def test_a_judgement_of_a_session_is_a_score_of_it() -> None:
+    """The running bridge gathers it under a key of the session, a closed input does the same."""
+    batch = judgement(**{"session.id": "s 1"})
 
     assert list(gather(batch)) == ["session:s 1"]
     [trace] = traces_of([batch])
@@ -113,3 +116,17 @@ def test_a_judgement_of_a_session_is_a_score_of_it() -> None:
         *("kind", "yes", "s 1"),
         *(None, None),
     )
+
+
+@pytest.mark.parametrize("key", ["gen_ai.response.id", "llm.response.id"])
+def test_a_judgement_of_a_response_is_gathered_under_it(key: str) -> None:
+    batch = judgement(**{key: "r1", "session.id": "s 1"})
+
+    assert list(gather(batch)) == ["answer:r1"]
+
+
+def test_a_judgement_of_a_response_that_a_closed_input_does_not_have_is_a_score_all_the_same() -> None:
+    [trace] = traces_of([judgement(**{"gen_ai.response.id": "r1"})])
+
+    [score] = translate(trace).scores
+    assert (trace.key, score.value, score.trace_id, score.session_id) == ("", "yes", None, None)

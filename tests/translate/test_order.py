@@ -9,10 +9,10 @@ import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from otel_bridge.assemble import AssembleConfig, assembling
+from otel_bridge.assemble import AssembleConfig, Conclusion, assembling
 from otel_bridge.batch import Batch
 from otel_bridge.journal.segments import open_segments
-from otel_bridge.journal.state import Decision, Part, open_state
+from otel_bridge.journal.state import Part, open_state
 from otel_bridge.otlp_files import read_batches
 from otel_bridge.telemetry import Counters
 from otel_bridge.testing.clock import SteppingClock
@@ -88,9 +88,9 @@ async def assembled(directory: Path, batches: Iterable[Batch], chance: random.Ra
     """What the traces became that settled, with time going by between the requests, but too little to settle any."""
     clock, counters, settled = SteppingClock(), Counters(), []
 
-    async def conclude(part: Part) -> tuple[Decision, Known]:
+    async def conclude(part: Part) -> Conclusion:
         settled.append(part)
-        return Decision.KEPT, Known()
+        return Conclusion(part, Known())
 
     async with (
         open_state(directory / "state.db", counters) as state,
