@@ -17,6 +17,8 @@ from otel_bridge.telemetry import printable
 if TYPE_CHECKING:
     from otel_bridge.plan import Plan
 
+SWITCH_S = 0.0005  # threads translate, write and read beside the loop: with Python's 5 ms each waits long for its turn
+
 
 def serve(config: ConfigOption = None, json: JsonOption = False) -> None:
     """Run the bridge; also what happens without a command.
@@ -30,6 +32,7 @@ def serve(config: ConfigOption = None, json: JsonOption = False) -> None:
     configure_logs(json=json)
     for warning in plan.warnings:
         print(printable(f"warning: {warning}"), file=sys.stderr)
+    sys.setswitchinterval(SWITCH_S)
     asyncio.run(_serve(plan, as_json=json))
 
 
