@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from otel_bridge.errors import FilesError
+from otel_bridge.errors import FilesError, InUseError
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 KEPT_FREE_BYTES = 64 << 20  # a quarter of a small disk
@@ -174,7 +174,7 @@ def held(directory: Path) -> Iterator[None]:
     """Hold the directory alone, until let go or killed.
 
     Raises:
-        FilesError: another process holds it (says which), or it cannot be locked.
+        InUseError: another process holds it (says which). FilesError: it cannot be locked.
     """
     path = directory / LOCK
     try:
@@ -188,7 +188,7 @@ def held(directory: Path) -> Iterator[None]:
             os.pwrite(fd, str(os.getpid()).encode(), 0)
         except BlockingIOError as error:
             pid = os.pread(fd, 20, 0).decode("ascii", "replace") or "unknown"
-            raise FilesError(
+            raise InUseError(
                 f"{directory} is in use by another otel-bridge, process {pid}: stop it, or name another data_dir"
             ) from error
         except OSError as error:

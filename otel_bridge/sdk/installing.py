@@ -7,8 +7,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from opentelemetry import _logs, trace
 from opentelemetry.sdk._logs import ReadableLogRecord
@@ -17,7 +19,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from otel_bridge.sdk.batch import BatchLogRecordProcessor, BatchSpanProcessor, environ, shut_down
+from otel_bridge.sdk.batch import BatchLogRecordProcessor, BatchSpanProcessor, environ, exit_seconds, shut_down
 from otel_bridge.sdk.context import ContextProcessor
 from otel_bridge.sdk.open_spans import BEAT_S, OpenSpans
 from otel_bridge.sdk.signals import has_come, on_sigterm
@@ -25,6 +27,7 @@ from otel_bridge.sdk.signals import has_come, on_sigterm
 log = logging.getLogger("otel_bridge.sdk")
 
 ENDPOINT, GRPC_ENDPOINT = "http://127.0.0.1:4318", "http://127.0.0.1:4317"
+ENGINE = ("otel_bridge.embedded.engine", "Engine")  # found by its name: the agent's side imports nothing of the server
 GENERAL = "OTEL_EXPORTER_OTLP_ENDPOINT"
 HTTP = "http/protobuf"
 OTLP = {HTTP: "otlp_proto_http", "grpc": "otlp_proto_grpc"}  # protocol → entry point
@@ -40,6 +43,30 @@ TALKATIVE = (  # of what cannot be sent, the processors say one line a minute
 )
 
 
+class Runnable(Protocol):
+    """A plan, as `otel_bridge.plan` makes it."""
+
+    @property
+    def data_dir(self) -> Path:
+        """Where its bridge keeps its files."""
+
+
+Destination: TypeAlias = str | Path | Runnable
+
+
+class Engine(Protocol):
+    """A bridge in this process."""
+
+    spans: SpanExporter
+    logs: LogRecordExporter
+
+    def start(self) -> None:
+        """Begin, if it does not run; returns at once."""
+
+    def close(self, timeout_s: float) -> bool:
+        """Deliver what was taken, and stop; whether it stopped in this time."""
+
+
 @dataclass(slots=True)
 class Installed:
     """What `install` set up; nothing at all where telemetry is off."""
@@ -47,9 +74,13 @@ class Installed:
     spans: Sequence[BatchSpanProcessor] = ()
     logs: Sequence[BatchLogRecordProcessor] = ()
     open_spans: OpenSpans | None = None
+    engine: Engine | None = None
 
     async def aflush(self, timeout_s: float = 30.0) -> bool:
-        """Whether all that ended and was emitted before was sent in this time; the loop goes on meanwhile."""
+        """Whether all that ended and was emitted before was sent in this time; the loop goes on meanwhile.
+
+        With a bridge in this process: whether it is on disk, from where it will be delivered.
+        """
         until_s = time.monotonic() + timeout_s
         return all([await each.aflush(max(0.0, until_s - time.monotonic())) for each in self._processors])
 
@@ -68,18 +99,21 @@ class Installed:
 
         interrupted: what is open is ended first, as interrupted by that.
         """
+        until_s = time.monotonic() + exit_seconds()
         try:
             if interrupted and self.open_spans is not None:
                 self.open_spans.interrupt(interrupted)
         finally:
             shut_down(self._processors)
+            if self.engine is not None:
+                self.engine.close(max(0.0, until_s - time.monotonic()))
 
 
 _installed: Installed | None = None
 _installing = threading.Lock()
 
 
-def install(endpoint: str | None = None, *, service: str | None = None) -> Installed:
+def install(endpoint: Destination | None = None, *, service: str | None = None) -> Installed:
     """Send this process's spans and log records to a bridge; the second call changes nothing.
 
     The variables of OpenTelemetry's SDK and exporters are honoured; so are `OTEL_TRACES_EXPORTER` and
@@ -87,7 +121,9 @@ def install(endpoint: str | None = None, *, service: str | None = None) -> Insta
     `http/protobuf` and `grpc`. Metrics are the program's own. A provider that somebody has set already is kept, and
     gets the processors.
 
-    endpoint: of OTLP, without a path; else `OTEL_EXPORTER_OTLP_ENDPOINT`, else a bridge on this machine.
+    endpoint: of OTLP, without a path; else `OTEL_EXPORTER_OTLP_ENDPOINT`, else a bridge on this machine. The Path of
+        a configuration, or a plan that was made of one: that bridge runs in this process, without a server, and
+        nothing else is exported.
     """
     global _installed  # noqa: PLW0603 - a process has one
     with _installing:
@@ -109,19 +145,26 @@ def was_installed(found: Installed) -> None:
         _installed = found
 
 
-def prepare(spans: Sequence[BatchSpanProcessor], logs: Sequence[BatchLogRecordProcessor]) -> Installed:
+def prepare(
+    spans: Sequence[BatchSpanProcessor], logs: Sequence[BatchLogRecordProcessor], engine: Engine | None = None
+) -> Installed:
     """What is to be done beside sending: ids on spans, heartbeats, and a good end by SIGTERM.
 
     The provider of spans must be set; what stands in it already comes after.
     """
     quiet()
-    found = Installed(spans, logs, OpenSpans(_beat_s() if logs else None))
+    found = Installed(spans, logs, OpenSpans(_beat_s() if logs else None), engine)
     provider = trace.get_tracer_provider()
     if isinstance(provider, TracerProvider) and found.open_spans is not None:
         provider.add_span_processor(ContextProcessor())
         provider.add_span_processor(found.open_spans)
 
-    atexit.register(lambda: found.shutdown("SIGTERM" if has_come() else None))  # before the providers' own
+    def end() -> None:
+        found.shutdown("SIGTERM" if has_come() else None)
+
+    atexit.register(end)  # before the providers' own
+    if engine is not None:
+        _before_threads_end(end)
     on_sigterm(lambda: found.shutdown("SIGTERM"))
     return found
 
@@ -143,11 +186,26 @@ def protocol(signal: str, variables: Mapping[str, str] = os.environ) -> str:
     return (said or HTTP).strip()
 
 
-def _set_up(endpoint: str | None, service: str | None) -> Installed:
+def _before_threads_end(end: Callable[[], None]) -> None:
+    """At the end of the program Python ends the threads of all pools first, and calls what atexit has after that."""
+    import concurrent.futures.thread  # noqa: F401 - what is registered last is called first
+
+    threading._register_atexit(end)  # type: ignore[attr-defined]  # noqa: SLF001 - nothing public comes so early
+
+
+def _set_up(endpoint: Destination | None, service: str | None) -> Installed:
     from opentelemetry.sdk._logs import LoggerProvider
 
-    spans = [BatchSpanProcessor(exporter) for exporter in _exporters("TRACES", _Spans, endpoint)]
-    logs = [BatchLogRecordProcessor(exporter) for exporter in _exporters("LOGS", _Logs, endpoint)]
+    engine: Engine | None = None
+    if endpoint is None or isinstance(endpoint, str):
+        spans = [BatchSpanProcessor(exporter) for exporter in _exporters("TRACES", _Spans, endpoint)]
+        logs = [BatchLogRecordProcessor(exporter) for exporter in _exporters("LOGS", _Logs, endpoint)]
+    else:
+        module, name = ENGINE
+        engine = getattr(import_module(module), name)(endpoint)
+        assert engine is not None  # noqa: S101 - it was made just now
+        engine.start()
+        spans, logs = [BatchSpanProcessor(engine.spans)], [BatchLogRecordProcessor(engine.logs)]
     resource = Resource.create({"service.name": service} if service else None)
     provider = trace.get_tracer_provider()
     if spans and not isinstance(provider, TracerProvider):
@@ -157,7 +215,7 @@ def _set_up(endpoint: str | None, service: str | None) -> Installed:
     if logs and not isinstance(logger_provider, LoggerProvider):
         logger_provider = LoggerProvider(resource=resource)
         _logs.set_logger_provider(logger_provider)
-    found = prepare(spans, logs)
+    found = prepare(spans, logs, engine)
     if isinstance(provider, TracerProvider):
         for span_processor in spans:
             provider.add_span_processor(span_processor)
