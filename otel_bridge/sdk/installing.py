@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
-from opentelemetry import _logs, trace
+from opentelemetry import _logs, propagate, trace
+from opentelemetry import context as otel
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.id_generator import IdGenerator
 
 from otel_bridge.sdk.batch import BatchLogRecordProcessor, BatchSpanProcessor, environ, exit_seconds, shut_down
 from otel_bridge.sdk.context import ContextProcessor
@@ -153,6 +155,7 @@ def prepare(
     The provider of spans must be set; what stands in it already comes after.
     """
     quiet()
+    _join_parent()
     found = Installed(spans, logs, OpenSpans(_beat_s() if logs else None), engine)
     provider = trace.get_tracer_provider()
     if isinstance(provider, TracerProvider) and found.open_spans is not None:
@@ -167,6 +170,14 @@ def prepare(
         _before_threads_end(end)
     on_sigterm(lambda: found.shutdown("SIGTERM"))
     return found
+
+
+def _join_parent() -> None:
+    """Go on in the trace of the program that started this one, where that says which it is."""
+    said = {name: os.environ.get(name.upper(), "") for name in ("traceparent", "tracestate", "baggage")}
+    carrier = {name: value for name, value in said.items() if value}
+    if carrier and not trace.get_current_span().get_span_context().is_valid:
+        otel.attach(propagate.extract(carrier, otel.get_current()))
 
 
 def quiet() -> None:
@@ -196,20 +207,22 @@ def _before_threads_end(end: Callable[[], None]) -> None:
 def _set_up(endpoint: Destination | None, service: str | None) -> Installed:
     from opentelemetry.sdk._logs import LoggerProvider
 
+    if endpoint is None and os.environ.get("OTEL_CONFIG_FILE"):
+        return _set_up_by_file()
     engine: Engine | None = None
     if endpoint is None or isinstance(endpoint, str):
-        spans = [BatchSpanProcessor(exporter) for exporter in _exporters("TRACES", _Spans, endpoint)]
-        logs = [BatchLogRecordProcessor(exporter) for exporter in _exporters("LOGS", _Logs, endpoint)]
+        spans = [BatchSpanProcessor(exporter) for exporter in _exporters("TRACES", Spans, endpoint)]
+        logs = [BatchLogRecordProcessor(exporter) for exporter in _exporters("LOGS", Logs, endpoint)]
     else:
         module, name = ENGINE
         engine = getattr(import_module(module), name)(endpoint)
         assert engine is not None  # noqa: S101 - it was made just now
         engine.start()
         spans, logs = [BatchSpanProcessor(engine.spans)], [BatchLogRecordProcessor(engine.logs)]
-    resource = Resource.create({"service.name": service} if service else None)
+    resource = Resource.create({**of_langfuse(), **({"service.name": service} if service else {})})
     provider = trace.get_tracer_provider()
     if spans and not isinstance(provider, TracerProvider):
-        provider = TracerProvider(resource=resource)
+        provider = TracerProvider(resource=resource, id_generator=_id_generator())
         trace.set_tracer_provider(provider)
     logger_provider = _logs.get_logger_provider()
     if logs and not isinstance(logger_provider, LoggerProvider):
@@ -226,6 +239,41 @@ def _set_up(endpoint: Destination | None, service: str | None) -> Installed:
     return found
 
 
+def _set_up_by_file() -> Installed:
+    """As OpenTelemetry's own file says, which is then the sole source; with ids, heartbeats and SIGTERM beside it."""
+    from opentelemetry.sdk._configuration import _OTelSDKConfigurator
+
+    try:
+        _OTelSDKConfigurator()._configure()  # type: ignore[no-untyped-call]  # noqa: SLF001 - as it is loaded
+    except Exception as error:  # noqa: BLE001 - the agent goes on without telemetry
+        log.warning("otel-bridge: OTEL_CONFIG_FILE can not be used, and nothing is exported: %s", error)
+        return Installed()
+    return prepare((), ())
+
+
+def of_langfuse() -> dict[str, str]:
+    """What Langfuse's own variables say of the process."""
+    from otel_bridge import langfuse_names as names
+
+    variables, hint = names.as_meant(os.environ)
+    if hint:
+        log.warning("otel-bridge: %s", hint)
+    said = {"langfuse.environment": names.ENVIRONMENT, "langfuse.release": names.RELEASE}
+    return {key: value for key, name in said.items() if (value := variables.get(name))}
+
+
+def _id_generator() -> IdGenerator | None:
+    """The one that is named; None: OpenTelemetry's own."""
+    name = os.environ.get("OTEL_PYTHON_ID_GENERATOR", "").strip()
+    if name in ("", "random"):
+        return None
+    try:
+        return cast("IdGenerator", _made("opentelemetry_id_generator", name, None))
+    except Exception as error:  # noqa: BLE001 - somebody's class; random ids are as good
+        log.warning("otel-bridge: OTEL_PYTHON_ID_GENERATOR=%s can not be used, ids are random: %s", name, error)
+        return None
+
+
 def _exporters(signal: str, kind: Callable[[str, str | None], E], endpoint: str | None) -> list[E]:
     """One for each name in `OTEL_TRACES_EXPORTER` or `OTEL_LOGS_EXPORTER`."""
     names = [name.strip() for name in (os.environ.get(f"OTEL_{signal}_EXPORTER") or "otlp").split(",")]
@@ -233,25 +281,27 @@ def _exporters(signal: str, kind: Callable[[str, str | None], E], endpoint: str 
     for name in dict.fromkeys(names):
         if name in ("", "none"):
             continue
-        if name != "otlp":
-            made.append(kind(name, None))
-            continue
-        spoken = protocol(signal)
-        base = endpoint or (None if says_where(signal) else GRPC_ENDPOINT if spoken == "grpc" else ENDPOINT)
-        path = "" if spoken == "grpc" else PATHS[signal]
-        made.append(kind(OTLP.get(spoken, spoken), f"{base.rstrip('/')}{path}" if base else None))
+        made.append(kind(*otlp(signal, endpoint)) if name == "otlp" else kind(name, None))
     return made
 
 
+def otlp(signal: str, endpoint: str | None) -> tuple[str, str | None]:
+    """The exporter that sends `TRACES` or `LOGS` to a bridge, and where; None: where its own variables say."""
+    spoken = protocol(signal)
+    base = endpoint or (None if says_where(signal) else GRPC_ENDPOINT if spoken == "grpc" else ENDPOINT)
+    path = "" if spoken == "grpc" else PATHS[signal]
+    return OTLP.get(spoken, spoken), f"{base.rstrip('/')}{path}" if base else None
+
+
 def _made(group: str, name: str, url: str | None) -> Any:
-    """OpenTelemetry's exporter of this name, by its entry point."""
+    """What is installed under this name, by its entry point."""
     found = next(iter(entry_points(group=group, name=name)), None)
     if found is None:
-        raise LookupError(f"no exporter {name} is installed (entry points {group})")
+        raise LookupError(f"no {name} is installed (entry points {group})")
     return found.load()(endpoint=url) if url else found.load()()
 
 
-class _Spans(SpanExporter):
+class Spans(SpanExporter):
     """OpenTelemetry's exporter, imported on the thread that sends: that takes a good part of a second."""
 
     def __init__(self, name: str, url: str | None) -> None:
@@ -272,7 +322,7 @@ class _Spans(SpanExporter):
             self._made.shutdown()
 
 
-class _Logs(LogRecordExporter):
+class Logs(LogRecordExporter):
     """The same for log records."""
 
     def __init__(self, name: str, url: str | None) -> None:
