@@ -35,6 +35,7 @@ HTTP = "http/protobuf"
 OTLP = {HTTP: "otlp_proto_http", "grpc": "otlp_proto_grpc"}  # protocol → entry point
 PATHS = {"TRACES": "/v1/traces", "LOGS": "/v1/logs"}
 E = TypeVar("E")
+AUTO = "OTEL_BRIDGE_AUTO"
 ENABLED, HEARTBEAT = "OTEL_BRIDGE_ENABLED", "OTEL_BRIDGE_HEARTBEAT_SECONDS"
 NO = ("false", "0", "no", "off")
 TALKATIVE = (  # of what cannot be sent, the processors say one line a minute
@@ -156,6 +157,10 @@ def prepare(
     """
     quiet()
     _join_parent()
+    if wanted := os.environ.get(AUTO):
+        from otel_bridge.sdk.instrumenting import when_imported
+
+        when_imported(wanted)
     found = Installed(spans, logs, OpenSpans(_beat_s() if logs else None), engine)
     provider = trace.get_tracer_provider()
     if isinstance(provider, TracerProvider) and found.open_spans is not None:
