@@ -213,7 +213,7 @@ def _replace(
 def _restore(holder: Any) -> None:
     for name, value in list(vars(holder).items()):
         function = value.__func__ if isinstance(value, staticmethod | classmethod) else value
-        if not isinstance(function, FunctionType) or REPLACED not in vars(function):
+        if REPLACED not in getattr(function, "__dict__", ()):
             continue
         ours, there, inherited = vars(function)[REPLACED]
         if ours is not function:  # somebody else's around it, with all that stood on ours

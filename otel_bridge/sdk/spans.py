@@ -293,12 +293,12 @@ def _from_text(said: str) -> SpanContext:
 
 
 def _around(function: Callable[..., Any], block: SpanBlock) -> Callable[..., Any]:
-    from otel_bridge.sdk.streams import Reading, driving, driving_sync
+    from otel_bridge.sdk.streams import GeneratorFunction, driving, driving_sync
 
     if inspect.isasyncgenfunction(function):
-        return driving(function, block, Reading())
+        return GeneratorFunction(function, block, driving)
     if inspect.isgeneratorfunction(function):
-        return driving_sync(function, block, Reading())
+        return GeneratorFunction(function, block, driving_sync)
     if inspect.iscoroutinefunction(function):
 
         @functools.wraps(function)
