@@ -176,7 +176,7 @@ def held(directory: Path) -> Iterator[None]:
     Raises:
         InUseError: another process holds it (says which). FilesError: it cannot be locked.
     """
-    path = directory / LOCK
+    path, owner = directory / LOCK, os.getpid()
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
@@ -193,6 +193,20 @@ def held(directory: Path) -> Iterator[None]:
             ) from error
         except OSError as error:
             raise unusable(path, error) from error
+        _held.add(fd)
         yield
     finally:
+        if fd in _held or os.getpid() == owner:
+            _held.discard(fd)
+            os.close(fd)
+
+
+def _let_go() -> None:
+    """A forked child has the lock as well, and would keep it when its parent has ended."""
+    for fd in _held:
         os.close(fd)
+    _held.clear()
+
+
+_held: set[int] = set()
+os.register_at_fork(after_in_child=_let_go)
