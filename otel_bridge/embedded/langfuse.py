@@ -30,6 +30,7 @@ WARN_EVERY_S = 60.0
 MAX_REQUEST = 7 << 19  # uncompressed; Langfuse Cloud takes 5 MB
 MAX_ANSWER = 1 << 20
 TRACES_KNOWN = 2000
+LEAST_S = 0.1
 LOW = (1 << 64) - 1
 
 
@@ -48,7 +49,7 @@ class LangfuseSpanExporter(SpanExporter):
     there is the bridge, beside the agent or in it (`install(Path("bridge.yaml"))`).
 
     public_key, secret_key, base_url, environment, release: else as Langfuse's own variables say.
-    dropped: spans by the reason for which they were given up.
+    dropped: spans by the reason for which `export` did not say SUCCESS; a processor that tries again has its own count.
     """
 
     def __init__(
@@ -274,33 +275,55 @@ class LangfuseSpanExporter(SpanExporter):
                 backoff_s = min(LAST_BACKOFF_S, backoff_s * 2)
 
     def _try(self, method: str, url: str, until_s: float, body: bytes, headers: Mapping[str, str]) -> bytes:
-        import requests
-
-        from otel_bridge import __version__, answers
+        """One request, on a thread that is left behind where it does not end: names, too, may never be answered."""
+        from otel_bridge import answers
         from otel_bridge.errors import RetryableError
 
-        if self._http is None:
-            self._http = requests.Session()
-            self._http.auth = self._keys
-            self._http.headers.update(
-                {
-                    "User-Agent": f"otel-bridge/{__version__}",
-                    "x-langfuse-sdk-name": "otel-bridge",
-                    "x-langfuse-sdk-version": __version__,
-                    "x-langfuse-public-key": self._keys[0],
-                }
-            )
-        timeout_s = max(0.1, until_s - time.monotonic())
+        timeout_s = max(LEAST_S, until_s - time.monotonic())
+        connections = self._http = self._http or self._connections()
+        found: list[tuple[int, Mapping[str, str], bytes] | OSError] = []
+
+        def ask() -> None:
+            otel.attach(otel.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+            try:
+                with connections.request(
+                    method, url, data=body, headers=headers, timeout=timeout_s, allow_redirects=False, stream=True
+                ) as response:
+                    told = response.raw.read(MAX_ANSWER, decode_content=True)
+                    found.append((response.status_code, response.headers, told))
+            except Exception as error:  # noqa: BLE001 - it is raised where somebody waits for it
+                found.append(error if isinstance(error, OSError) else OSError(f"{type(error).__name__} {error}"))
+
+        asking = threading.Thread(target=ask, name="otel-bridge-langfuse", daemon=True)
         try:
-            with self._http.request(
-                method, url, data=body, headers=headers, timeout=timeout_s, allow_redirects=False, stream=True
-            ) as response:
-                told: bytes = response.raw.read(MAX_ANSWER, decode_content=True)
-        except (requests.RequestException, OSError) as error:
-            self._version = None  # who answers next may be another server
-            raise RetryableError(f"{url}: {type(error).__name__} {error}") from error
-        answers.check(response.status_code, response.headers, told, who=url)
+            asking.start()
+            asking.join(timeout_s)
+        except RuntimeError:  # Python is ending, and starts no thread any more
+            ask()
+        answer = found[0] if found else TimeoutError("no answer in time")
+        if isinstance(answer, OSError):
+            self._http = self._version = None  # who answers next may be another server
+            raise RetryableError(f"{url}: {type(answer).__name__} {answer}") from answer
+        status, answered, told = answer
+        answers.check(status, answered, told, who=url)
         return told
+
+    def _connections(self) -> Any:
+        import requests
+
+        from otel_bridge import __version__
+
+        made = requests.Session()
+        made.auth = self._keys
+        made.headers.update(
+            {
+                "User-Agent": f"otel-bridge/{__version__}",
+                "x-langfuse-sdk-name": "otel-bridge",
+                "x-langfuse-sdk-version": __version__,
+                "x-langfuse-public-key": self._keys[0],
+            }
+        )
+        return made
 
     def _warn(self, said: str) -> None:
         if time.monotonic() >= self._warned_s + WARN_EVERY_S:
