@@ -255,6 +255,14 @@ class Assembler:
             else:
                 await self._clock.within(delay_s, arrival)
 
+    async def finish(self, conclude: Conclude) -> None:
+        """Take in all that is durable and settle all of it, as nobody sends more; `run` is over."""
+        await self.recover()
+        await self.step(conclude)
+        for trace in list(self._open.values()):
+            _, why = trace.due(self._config)
+            await self._settle(trace, why if why in (Settled.ROOT, Settled.REMOTE) else Settled.FLUSHED, conclude)
+
     async def recover(self) -> None:
         """Begin where the state says; what lies in recorded parts will be skipped."""
         self._begin()

@@ -78,6 +78,10 @@ class FilesError(BridgeError):
     exit_code = 73
 
 
+class InUseError(FilesError):
+    """Another process holds the data directory."""
+
+
 class PlanError(BridgeError):
     """A configuration that cannot be run; `mistakes` holds all of them, each `file:line path: what, what to do`."""
 

@@ -98,8 +98,11 @@ async def _closed(_batch: Batch) -> None:
 
 
 @asynccontextmanager
-async def running(plan: Plan) -> AsyncIterator[RunningBridge]:
+async def running(plan: Plan, *, drain_s: float = DRAIN_S, settle: bool = False) -> AsyncIterator[RunningBridge]:
     """Run a plan while this lasts. At the end receivers close first, then what is ready is delivered, within seconds.
+
+    drain_s: the most that this delivering takes.
+    settle: who sends ends with it, so traces that are open then settle, and are delivered too.
 
     Raises:
         FilesError: the data directory cannot be used, or an address cannot be bound.
@@ -138,7 +141,8 @@ async def running(plan: Plan) -> AsyncIterator[RunningBridge]:
             for key, planned in plan.exporters.items()
             if any(key in of.exporters for of in service.pipelines.values())
         }
-        stack.push_async_callback(delivery.drain, DRAIN_S)  # before exporters close, also after a start that failed
+        # before exporters close, also after a start that failed
+        stack.push_async_callback(delivery.drain, drain_s, settle=settle)
         for name in service.pipelines:
             await _deliver(plan, name, sinks, delivery, host, stack)
         chains = {name: await _open_door(plan, name, host, stack) for name in service.pipelines}

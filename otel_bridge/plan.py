@@ -5,13 +5,14 @@ The file has the Collector's shape. Mistakes read `file:line path: what, what to
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
+from otel_bridge import langfuse_names as names
 from otel_bridge import registry
 from otel_bridge.assemble import AssembleConfig
 from otel_bridge.component import Component, Kind
@@ -123,10 +124,14 @@ def load(path: Path | None, *, environ: Mapping[str, str]) -> Plan:
     Raises:
         PlanError: with all mistakes.
     """
+    environ, hint = names.as_meant(environ)
     if path is None:
-        with_langfuse = bool(environ.get("LANGFUSE_PUBLIC_KEY") and environ.get("LANGFUSE_SECRET_KEY"))
-        return parse(default_text(langfuse=with_langfuse), DEFAULT, environ=environ)
-    return parse(read_text(path), path.name, environ=environ)
+        has_keys = environ.get(names.PUBLIC_KEY) and environ.get(names.SECRET_KEY)
+        with_langfuse = bool(has_keys) and names.is_enabled(environ)
+        plan = parse(default_text(langfuse=with_langfuse), DEFAULT, environ=environ)
+    else:
+        plan = parse(read_text(path), path.name, environ=environ)
+    return plan if hint is None else replace(plan, warnings=(*plan.warnings, hint))
 
 
 def parse(text: str, origin: str, *, environ: Mapping[str, str]) -> Plan:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
 
+_joined = False
+
+
 class Outcome(StrEnum):
     """The six ways out of the journal; accepted = these + waiting, for each exporter and tenant."""
 
@@ -84,6 +87,12 @@ def configure_logs(*, json: bool = False, level: str = "info") -> None:
     )
 
 
+def join_logs() -> None:
+    """For a bridge in somebody's program, whose structlog is its own: warnings go to logging's `otel_bridge.engine`."""
+    global _joined  # noqa: PLW0603 - a process has one log
+    _joined = True
+
+
 class _Stderr:
     """Standard error, whatever that is when something is said; gone, it takes nothing down with it."""
 
@@ -118,5 +127,13 @@ def logger(name: str) -> "FilteringBoundLogger":
     """A logger that says which part of the bridge speaks."""
     import structlog
 
-    bound: FilteringBoundLogger = structlog.get_logger().bind(part=name)
-    return bound
+    if not _joined:
+        bound: FilteringBoundLogger = structlog.get_logger().bind(part=name)
+        return bound
+    rendering = structlog.processors.KeyValueRenderer(key_order=["part", "event"])
+    joined: FilteringBoundLogger = structlog.wrap_logger(
+        logging.getLogger("otel_bridge.engine"),
+        processors=[structlog.processors.format_exc_info, _escape, rendering],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+    ).bind(part=name)
+    return joined

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from otel_bridge.errors import PlanError
 
@@ -91,6 +91,25 @@ def expand(text: str, environ: Mapping[str, str]) -> Expanded:
 
     out.text = REFERENCE.sub(one, text)
     return out
+
+
+def text_at(
+    written: Mapping[str, Any], path: tuple[str, ...], default: str, origin: str, environ: Mapping[str, str]
+) -> str:
+    """What a configuration says under a path of keys, with its references replaced; `origin` names it in messages.
+
+    Raises:
+        PlanError: a reference can not be replaced.
+    """
+    node: Any = written
+    for key in path:
+        node = node.get(key) if isinstance(node, Mapping) else None
+    if node is None:
+        return default
+    read = expand(str(node), environ)
+    if read.wrong:
+        raise PlanError([f"{origin} {'::'.join(path)}: {what}" for what in read.wrong])
+    return read.text
 
 
 def read_text(path: Path) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
+from otel_bridge import telemetry
 from otel_bridge.telemetry import Counters, configure_logs, logger
 
 HOSTILE = "\x1b[2J\n2026-01-01T00:00:00Z [info     ] all is well \x9b1m \u202e"
@@ -51,3 +52,17 @@ def test_counts_are_summed_over_the_labels_that_are_not_named() -> None:
 
     assert counters.value("refused") == 3
     assert counters.value("refused", reason="too_large") == 2
+
+
+def test_in_somebodys_program_warnings_go_to_logging(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And never to standard output, where structlog writes that nobody has set up."""
+    monkeypatch.setattr(telemetry, "_joined", False)
+    telemetry.join_logs()
+    telemetry.logger("delivery").warning("parked", why="401\x1b[31m", tries=3)
+    telemetry.logger("delivery").info("delivering")
+
+    [said] = caplog.records
+    assert (said.name, said.levelname) == ("otel_bridge.engine", "WARNING")
+    assert said.message == r"part='delivery' event='parked' why='401\\x1b[31m' tries=3"

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from otel_bridge import __version__
-from otel_bridge.errors import PlanError
-from otel_bridge.written import DATA_DIR, DEFAULT_DATA_DIR, DEFAULT_VIEWER, expand, read_text, read_yaml
+from otel_bridge.written import DATA_DIR, DEFAULT_DATA_DIR, DEFAULT_VIEWER, expand, read_text, read_yaml, text_at
 
 Endpoints = Mapping[str, Mapping[str, str]]
 """Component id → name → address, as `{"otlp": {"http": "http://127.0.0.1:4318"}}`."""
@@ -54,18 +53,11 @@ def place(config: Path | None, data_dir: Path | None = None) -> Place:
         folder = data_dir or Path(expand(DEFAULT_DATA_DIR, os.environ).text)
         viewer = expand(DEFAULT_VIEWER, os.environ).text
         return Place(folder.expanduser(), folder.expanduser() / "store.db", _from_here(f"http://{viewer}"))
-    written = read_yaml(read_text(config), config.name)
+    name = config.name
+    written = read_yaml(read_text(config), name)
 
     def text(default: str, *path: str) -> str:
-        node: Any = written
-        for key in path:
-            node = node.get(key) if isinstance(node, dict) else None
-        if node is None:
-            return default
-        read = expand(str(node), os.environ)
-        if read.wrong:
-            raise PlanError([f"{config.name} {'::'.join(path)}: {what}" for what in read.wrong])
-        return read.text
+        return text_at(written, path, default, name, os.environ)
 
     folder = Path(text(DATA_DIR, "service", "data_dir")).expanduser()
     store = Path(text(str(folder / "store.db"), *_first(written, "exporters", "store"), "path")).expanduser()

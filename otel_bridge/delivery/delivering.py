@@ -144,15 +144,21 @@ class Delivery:
         )
         await self._add(pipeline, exporter, cursor, settle, settled=True)
 
-    async def drain(self, timeout_s: float) -> None:
+    async def drain(self, timeout_s: float, *, settle: bool = False) -> None:
         """Deliver what is ready and can be delivered at once, confirm it, and end all lanes and assembly.
 
         Called when receivers have closed. What is open, refused or too slow stays in the journal. Exporters and
         processors are not called any more when this returns.
+
+        settle: traces that are open settle first, as who sent them has ended.
         """
+        until_s = self._around.clock.monotonic() + timeout_s
+        if settle:
+            await self._around.clock.within(timeout_s, self._settle())
         self._around.stopping.set()
         if self._delivering:
-            await self._around.clock.within(timeout_s, asyncio.wait(self._delivering))
+            left_s = until_s - self._around.clock.monotonic()
+            await self._around.clock.within(max(0.0, left_s), asyncio.wait(self._delivering))
         ending = (*self._delivering, *self._assembling.values())
         for task in ending:
             task.cancel()
@@ -255,6 +261,13 @@ class Delivery:
             "paused": sorted(self._state.paused),
             **self.operator.replays(),
         }
+
+    async def _settle(self) -> None:
+        async with self._changing:
+            for pipeline, parts in self._parts.items():
+                self._assembling[pipeline].cancel()
+                await asyncio.wait([self._assembling[pipeline]])
+                await self._assemblers[pipeline].finish(parts.conclude)
 
     async def _add(
         self, pipeline: str, exporter: str, cursor: Cursor, send: Consume | Settle, *, settled: bool

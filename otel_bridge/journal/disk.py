@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from otel_bridge.errors import FilesError
+from otel_bridge.errors import FilesError, InUseError
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 KEPT_FREE_BYTES = 64 << 20  # a quarter of a small disk
@@ -174,9 +174,9 @@ def held(directory: Path) -> Iterator[None]:
     """Hold the directory alone, until let go or killed.
 
     Raises:
-        FilesError: another process holds it (says which), or it cannot be locked.
+        InUseError: another process holds it (says which). FilesError: it cannot be locked.
     """
-    path = directory / LOCK
+    path, owner = directory / LOCK, os.getpid()
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
@@ -188,11 +188,25 @@ def held(directory: Path) -> Iterator[None]:
             os.pwrite(fd, str(os.getpid()).encode(), 0)
         except BlockingIOError as error:
             pid = os.pread(fd, 20, 0).decode("ascii", "replace") or "unknown"
-            raise FilesError(
+            raise InUseError(
                 f"{directory} is in use by another otel-bridge, process {pid}: stop it, or name another data_dir"
             ) from error
         except OSError as error:
             raise unusable(path, error) from error
+        _held.add(fd)
         yield
     finally:
+        if fd in _held or os.getpid() == owner:
+            _held.discard(fd)
+            os.close(fd)
+
+
+def _let_go() -> None:
+    """A forked child has the lock as well, and would keep it when its parent has ended."""
+    for fd in _held:
         os.close(fd)
+    _held.clear()
+
+
+_held: set[int] = set()
+os.register_at_fork(after_in_child=_let_go)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from otel_bridge.sdk.crossing import ContextQueue, run_sync
     from otel_bridge.sdk.events import event, feedback, score
     from otel_bridge.sdk.installing import install
+    from otel_bridge.sdk.instrumenting import instrument, uninstrument
 
 __all__ = [
     "ActiveSpan",
@@ -36,6 +37,7 @@ __all__ = [
     "event",
     "feedback",
     "install",
+    "instrument",
     "llm_call",
     "reasoning",
     "retrieval",
@@ -45,6 +47,7 @@ __all__ = [
     "stream",
     "task",
     "tool",
+    "uninstrument",
     "workflow",
 ]
 
@@ -55,6 +58,8 @@ _WHEN_USED = {
     "feedback": "events",
     "score": "events",
     "install": "installing",
+    "instrument": "instrumenting",
+    "uninstrument": "instrumenting",
 }
 
 

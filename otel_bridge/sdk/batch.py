@@ -157,8 +157,13 @@ def _limits(prefix: str, delay_s: float | None, max_batch: int | None, exit_s: f
         "max_queue": int(environ(f"OTEL_{prefix}_MAX_QUEUE_SIZE", sys.maxsize, least=1)),
         "delay_s": delay_s,
         "max_batch": max_batch or int(environ(f"OTEL_{prefix}_MAX_EXPORT_BATCH_SIZE", 512, least=1)),
-        "exit_s": environ("OTEL_BRIDGE_EXIT_SECONDS", EXIT_S, least=0) if exit_s is None else exit_s,
+        "exit_s": exit_seconds() if exit_s is None else exit_s,
     }
+
+
+def exit_seconds() -> float:
+    """The most that the end of a program may take."""
+    return environ("OTEL_BRIDGE_EXIT_SECONDS", EXIT_S, least=0)
 
 
 def environ(name: str, default: float, *, least: float) -> float:

@@ -5,8 +5,9 @@ import contextvars
 import logging
 import os
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from opentelemetry import context as otel
@@ -19,33 +20,69 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 
+@dataclass(slots=True)
+class _Received:
+    """What came with an item, once there is one; is_awaited: it is what somebody waits for."""
+
+    context: Context | None = None
+    is_awaited: bool = False
+
+
 class ContextQueue(asyncio.Queue[T], Generic[T]):
     """An `asyncio.Queue` whose items bring the context of whoever put them there.
 
-    `get` gives the item alone, as ever; `received` what came with the one that this task got last.
+    `get` gives the item alone, as ever; `received` what came with the one that this task got last, also by a task that
+    was made for it, as `asyncio.wait_for` does before Python 3.12.
     """
 
     def __init__(self, maxsize: int = 0) -> None:
         super().__init__(maxsize)
-        self._received: contextvars.ContextVar[Context | None] = contextvars.ContextVar("otel-bridge", default=None)
+        self._received: contextvars.ContextVar[_Received] = contextvars.ContextVar("otel-bridge")
+
+    def get(self) -> Coroutine[Any, Any, T]:
+        """As ever; what it receives is told to whoever calls this, wherever it is awaited."""
+        return self._got(self._expect())
+
+    def get_nowait(self) -> T:
+        """As ever."""
+        if not self._current.is_awaited:
+            self._expect().is_awaited = False
+        return super().get_nowait()
+
+    async def _got(self, expected: "_Received") -> T:
+        self._received.set(expected)
+        try:
+            return await super().get()
+        finally:
+            expected.is_awaited = False
+
+    def _expect(self) -> "_Received":
+        """A place of its own for what comes next: what others hold, who began with a copy of this context, stays."""
+        expected = _Received(self._current.context, is_awaited=True)
+        self._received.set(expected)
+        return expected
+
+    @property
+    def _current(self) -> "_Received":
+        return self._received.get(_Received())
 
     def _put(self, item: T) -> None:
         self._queue.append((item, otel.get_current()))  # type: ignore[attr-defined]  # typeshed leaves it out
 
     def _get(self) -> T:
         item, context = self._queue.popleft()  # type: ignore[attr-defined]
-        self._received.set(context)
+        self._current.context = context
         return item  # type: ignore[no-any-return]
 
     @property
     def received(self) -> Context | None:
         """The context of the item that was got last in this one: as `parent=` it goes on in the same trace."""
-        return self._received.get()
+        return self._current.context
 
     @property
     def links(self) -> list[Any]:
         """The span that put the item which was got last, for `links=`: the work has to do with it, and is its own."""
-        context = self._received.get()
+        context = self._current.context
         found = trace.get_current_span(context).get_span_context() if context is not None else None
         return [found] if found is not None and found.is_valid else []
 

@@ -52,5 +52,6 @@ class Configurator(_OTelSDKConfigurator):
             logging.append(BatchLogRecordProcessor(exporter))
             return logging[-1]
 
+        kwargs["resource_attributes"] = {**installing.of_langfuse(), **(kwargs.get("resource_attributes") or {})}
         super()._configure(export_span_processor=spans, export_log_record_processor=logs, **kwargs)  # type: ignore[no-untyped-call]
         installing.was_installed(installing.prepare(sending, logging))

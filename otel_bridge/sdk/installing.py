@@ -7,17 +7,21 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
-from opentelemetry import _logs, trace
+from opentelemetry import _logs, propagate, trace
+from opentelemetry import context as otel
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.id_generator import IdGenerator
 
-from otel_bridge.sdk.batch import BatchLogRecordProcessor, BatchSpanProcessor, environ, shut_down
+from otel_bridge.sdk.batch import BatchLogRecordProcessor, BatchSpanProcessor, environ, exit_seconds, shut_down
 from otel_bridge.sdk.context import ContextProcessor
 from otel_bridge.sdk.open_spans import BEAT_S, OpenSpans
 from otel_bridge.sdk.signals import has_come, on_sigterm
@@ -25,11 +29,13 @@ from otel_bridge.sdk.signals import has_come, on_sigterm
 log = logging.getLogger("otel_bridge.sdk")
 
 ENDPOINT, GRPC_ENDPOINT = "http://127.0.0.1:4318", "http://127.0.0.1:4317"
+ENGINE = ("otel_bridge.embedded.engine", "Engine")  # found by its name: the agent's side imports nothing of the server
 GENERAL = "OTEL_EXPORTER_OTLP_ENDPOINT"
 HTTP = "http/protobuf"
 OTLP = {HTTP: "otlp_proto_http", "grpc": "otlp_proto_grpc"}  # protocol → entry point
 PATHS = {"TRACES": "/v1/traces", "LOGS": "/v1/logs"}
 E = TypeVar("E")
+AUTO = "OTEL_BRIDGE_AUTO"
 ENABLED, HEARTBEAT = "OTEL_BRIDGE_ENABLED", "OTEL_BRIDGE_HEARTBEAT_SECONDS"
 NO = ("false", "0", "no", "off")
 TALKATIVE = (  # of what cannot be sent, the processors say one line a minute
@@ -40,6 +46,30 @@ TALKATIVE = (  # of what cannot be sent, the processors say one line a minute
 )
 
 
+class Runnable(Protocol):
+    """A plan, as `otel_bridge.plan` makes it."""
+
+    @property
+    def data_dir(self) -> Path:
+        """Where its bridge keeps its files."""
+
+
+Destination: TypeAlias = str | Path | Runnable
+
+
+class Engine(Protocol):
+    """A bridge in this process."""
+
+    spans: SpanExporter
+    logs: LogRecordExporter
+
+    def start(self) -> None:
+        """Begin, if it does not run; returns at once."""
+
+    def close(self, timeout_s: float) -> bool:
+        """Deliver what was taken, and stop; whether it stopped in this time."""
+
+
 @dataclass(slots=True)
 class Installed:
     """What `install` set up; nothing at all where telemetry is off."""
@@ -47,9 +77,13 @@ class Installed:
     spans: Sequence[BatchSpanProcessor] = ()
     logs: Sequence[BatchLogRecordProcessor] = ()
     open_spans: OpenSpans | None = None
+    engine: Engine | None = None
 
     async def aflush(self, timeout_s: float = 30.0) -> bool:
-        """Whether all that ended and was emitted before was sent in this time; the loop goes on meanwhile."""
+        """Whether all that ended and was emitted before was sent in this time; the loop goes on meanwhile.
+
+        With a bridge in this process: whether it is on disk, from where it will be delivered.
+        """
         until_s = time.monotonic() + timeout_s
         return all([await each.aflush(max(0.0, until_s - time.monotonic())) for each in self._processors])
 
@@ -68,18 +102,21 @@ class Installed:
 
         interrupted: what is open is ended first, as interrupted by that.
         """
+        until_s = time.monotonic() + exit_seconds()
         try:
             if interrupted and self.open_spans is not None:
                 self.open_spans.interrupt(interrupted)
         finally:
             shut_down(self._processors)
+            if self.engine is not None:
+                self.engine.close(max(0.0, until_s - time.monotonic()))
 
 
 _installed: Installed | None = None
 _installing = threading.Lock()
 
 
-def install(endpoint: str | None = None, *, service: str | None = None) -> Installed:
+def install(endpoint: Destination | None = None, *, service: str | None = None) -> Installed:
     """Send this process's spans and log records to a bridge; the second call changes nothing.
 
     The variables of OpenTelemetry's SDK and exporters are honoured; so are `OTEL_TRACES_EXPORTER` and
@@ -87,7 +124,9 @@ def install(endpoint: str | None = None, *, service: str | None = None) -> Insta
     `http/protobuf` and `grpc`. Metrics are the program's own. A provider that somebody has set already is kept, and
     gets the processors.
 
-    endpoint: of OTLP, without a path; else `OTEL_EXPORTER_OTLP_ENDPOINT`, else a bridge on this machine.
+    endpoint: of OTLP, without a path; else `OTEL_EXPORTER_OTLP_ENDPOINT`, else a bridge on this machine. The Path of
+        a configuration, or a plan that was made of one: that bridge runs in this process, without a server, and
+        nothing else is exported.
     """
     global _installed  # noqa: PLW0603 - a process has one
     with _installing:
@@ -109,21 +148,41 @@ def was_installed(found: Installed) -> None:
         _installed = found
 
 
-def prepare(spans: Sequence[BatchSpanProcessor], logs: Sequence[BatchLogRecordProcessor]) -> Installed:
+def prepare(
+    spans: Sequence[BatchSpanProcessor], logs: Sequence[BatchLogRecordProcessor], engine: Engine | None = None
+) -> Installed:
     """What is to be done beside sending: ids on spans, heartbeats, and a good end by SIGTERM.
 
     The provider of spans must be set; what stands in it already comes after.
     """
     quiet()
-    found = Installed(spans, logs, OpenSpans(_beat_s() if logs else None))
+    _join_parent()
+    if wanted := os.environ.get(AUTO):
+        from otel_bridge.sdk.instrumenting import when_imported
+
+        when_imported(wanted)
+    found = Installed(spans, logs, OpenSpans(_beat_s() if logs else None), engine)
     provider = trace.get_tracer_provider()
     if isinstance(provider, TracerProvider) and found.open_spans is not None:
         provider.add_span_processor(ContextProcessor())
         provider.add_span_processor(found.open_spans)
 
-    atexit.register(lambda: found.shutdown("SIGTERM" if has_come() else None))  # before the providers' own
+    def end() -> None:
+        found.shutdown("SIGTERM" if has_come() else None)
+
+    atexit.register(end)  # before the providers' own
+    if engine is not None:
+        _before_threads_end(end)
     on_sigterm(lambda: found.shutdown("SIGTERM"))
     return found
+
+
+def _join_parent() -> None:
+    """Go on in the trace of the program that started this one, where that says which it is."""
+    said = {name: os.environ.get(name.upper(), "") for name in ("traceparent", "tracestate", "baggage")}
+    carrier = {name: value for name, value in said.items() if value}
+    if carrier and not trace.get_current_span().get_span_context().is_valid:
+        otel.attach(propagate.extract(carrier, otel.get_current()))
 
 
 def quiet() -> None:
@@ -143,21 +202,38 @@ def protocol(signal: str, variables: Mapping[str, str] = os.environ) -> str:
     return (said or HTTP).strip()
 
 
-def _set_up(endpoint: str | None, service: str | None) -> Installed:
+def _before_threads_end(end: Callable[[], None]) -> None:
+    """At the end of the program Python ends the threads of all pools first, and calls what atexit has after that."""
+    import concurrent.futures.thread  # noqa: F401 - what is registered last is called first
+
+    threading._register_atexit(end)  # type: ignore[attr-defined]  # noqa: SLF001 - nothing public comes so early
+
+
+def _set_up(endpoint: Destination | None, service: str | None) -> Installed:
     from opentelemetry.sdk._logs import LoggerProvider
 
-    spans = [BatchSpanProcessor(exporter) for exporter in _exporters("TRACES", _Spans, endpoint)]
-    logs = [BatchLogRecordProcessor(exporter) for exporter in _exporters("LOGS", _Logs, endpoint)]
-    resource = Resource.create({"service.name": service} if service else None)
+    if endpoint is None and os.environ.get("OTEL_CONFIG_FILE"):
+        return _set_up_by_file()
+    engine: Engine | None = None
+    if endpoint is None or isinstance(endpoint, str):
+        spans = [BatchSpanProcessor(exporter) for exporter in _exporters("TRACES", Spans, endpoint)]
+        logs = [BatchLogRecordProcessor(exporter) for exporter in _exporters("LOGS", Logs, endpoint)]
+    else:
+        module, name = ENGINE
+        engine = getattr(import_module(module), name)(endpoint)
+        assert engine is not None  # noqa: S101 - it was made just now
+        engine.start()
+        spans, logs = [BatchSpanProcessor(engine.spans)], [BatchLogRecordProcessor(engine.logs)]
+    resource = Resource.create({**of_langfuse(), **({"service.name": service} if service else {})})
     provider = trace.get_tracer_provider()
     if spans and not isinstance(provider, TracerProvider):
-        provider = TracerProvider(resource=resource)
+        provider = TracerProvider(resource=resource, id_generator=_id_generator())
         trace.set_tracer_provider(provider)
     logger_provider = _logs.get_logger_provider()
     if logs and not isinstance(logger_provider, LoggerProvider):
         logger_provider = LoggerProvider(resource=resource)
         _logs.set_logger_provider(logger_provider)
-    found = prepare(spans, logs)
+    found = prepare(spans, logs, engine)
     if isinstance(provider, TracerProvider):
         for span_processor in spans:
             provider.add_span_processor(span_processor)
@@ -168,6 +244,41 @@ def _set_up(endpoint: str | None, service: str | None) -> Installed:
     return found
 
 
+def _set_up_by_file() -> Installed:
+    """As OpenTelemetry's own file says, which is then the sole source; with ids, heartbeats and SIGTERM beside it."""
+    from opentelemetry.sdk._configuration import _OTelSDKConfigurator
+
+    try:
+        _OTelSDKConfigurator()._configure()  # type: ignore[no-untyped-call]  # noqa: SLF001 - as it is loaded
+    except Exception as error:  # noqa: BLE001 - the agent goes on without telemetry
+        log.warning("otel-bridge: OTEL_CONFIG_FILE can not be used, and nothing is exported: %s", error)
+        return Installed()
+    return prepare((), ())
+
+
+def of_langfuse() -> dict[str, str]:
+    """What Langfuse's own variables say of the process."""
+    from otel_bridge import langfuse_names as names
+
+    variables, hint = names.as_meant(os.environ)
+    if hint:
+        log.warning("otel-bridge: %s", hint)
+    said = {"langfuse.environment": names.ENVIRONMENT, "langfuse.release": names.RELEASE}
+    return {key: value for key, name in said.items() if (value := variables.get(name))}
+
+
+def _id_generator() -> IdGenerator | None:
+    """The one that is named; None: OpenTelemetry's own."""
+    name = os.environ.get("OTEL_PYTHON_ID_GENERATOR", "").strip()
+    if name in ("", "random"):
+        return None
+    try:
+        return cast("IdGenerator", _made("opentelemetry_id_generator", name, None))
+    except Exception as error:  # noqa: BLE001 - somebody's class; random ids are as good
+        log.warning("otel-bridge: OTEL_PYTHON_ID_GENERATOR=%s can not be used, ids are random: %s", name, error)
+        return None
+
+
 def _exporters(signal: str, kind: Callable[[str, str | None], E], endpoint: str | None) -> list[E]:
     """One for each name in `OTEL_TRACES_EXPORTER` or `OTEL_LOGS_EXPORTER`."""
     names = [name.strip() for name in (os.environ.get(f"OTEL_{signal}_EXPORTER") or "otlp").split(",")]
@@ -175,25 +286,27 @@ def _exporters(signal: str, kind: Callable[[str, str | None], E], endpoint: str 
     for name in dict.fromkeys(names):
         if name in ("", "none"):
             continue
-        if name != "otlp":
-            made.append(kind(name, None))
-            continue
-        spoken = protocol(signal)
-        base = endpoint or (None if says_where(signal) else GRPC_ENDPOINT if spoken == "grpc" else ENDPOINT)
-        path = "" if spoken == "grpc" else PATHS[signal]
-        made.append(kind(OTLP.get(spoken, spoken), f"{base.rstrip('/')}{path}" if base else None))
+        made.append(kind(*otlp(signal, endpoint)) if name == "otlp" else kind(name, None))
     return made
 
 
+def otlp(signal: str, endpoint: str | None) -> tuple[str, str | None]:
+    """The exporter that sends `TRACES` or `LOGS` to a bridge, and where; None: where its own variables say."""
+    spoken = protocol(signal)
+    base = endpoint or (None if says_where(signal) else GRPC_ENDPOINT if spoken == "grpc" else ENDPOINT)
+    path = "" if spoken == "grpc" else PATHS[signal]
+    return OTLP.get(spoken, spoken), f"{base.rstrip('/')}{path}" if base else None
+
+
 def _made(group: str, name: str, url: str | None) -> Any:
-    """OpenTelemetry's exporter of this name, by its entry point."""
+    """What is installed under this name, by its entry point."""
     found = next(iter(entry_points(group=group, name=name)), None)
     if found is None:
-        raise LookupError(f"no exporter {name} is installed (entry points {group})")
+        raise LookupError(f"no {name} is installed (entry points {group})")
     return found.load()(endpoint=url) if url else found.load()()
 
 
-class _Spans(SpanExporter):
+class Spans(SpanExporter):
     """OpenTelemetry's exporter, imported on the thread that sends: that takes a good part of a second."""
 
     def __init__(self, name: str, url: str | None) -> None:
@@ -214,7 +327,7 @@ class _Spans(SpanExporter):
             self._made.shutdown()
 
 
-class _Logs(LogRecordExporter):
+class Logs(LogRecordExporter):
     """The same for log records."""
 
     def __init__(self, name: str, url: str | None) -> None:

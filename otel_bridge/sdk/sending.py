@@ -114,7 +114,7 @@ class Sender(Generic[T]):
         self._taken = 0  # items ever
         self._due_s = 0.0  # monotonic: when the oldest has waited long enough
         self._not_before_s = 0.0  # monotonic: while a destination does not answer
-        self._tries = 0
+        self._tries = self._refused_at_end = 0
         self._at_once = self._max_batch  # fewer, while there is something that can not be sent
         self._tickets: list[_Ticket] = []
         self._lost_unsaid = False  # something was lost since the last flush
@@ -343,6 +343,7 @@ class Sender(Generic[T]):
 
     def _try(self, batch: list[_Put[T]]) -> None:
         is_theirs = False  # what is sent can not be: no fault of the destination's
+        is_said = False  # by the exporter: the destination may take less of it
         try:
             if not self._prepared:
                 with self._preparing:
@@ -350,7 +351,7 @@ class Sender(Generic[T]):
                 self._prepared = True
             is_theirs = True
             sent = self._send([put.item for put in batch])
-            is_theirs, why = False, "the exporter says that it failed"
+            is_theirs, is_said, why = False, not sent, "the exporter says that it failed"
         except BaseException as error:  # noqa: BLE001 - whatever an exporter raises must not end this thread
             sent, why = False, f"{type(error).__name__}: {words(error)}"
             is_theirs = is_theirs and not isinstance(error, OSError)
@@ -358,19 +359,37 @@ class Sender(Generic[T]):
             self._in_flight = self._sending = 0
             if self._over:
                 return
+            is_cut = self._closed and is_said and self._cut(batch)
             if sent:
-                self._tries = 0
+                self._tries = self._refused_at_end = 0
                 self._at_once = min(self._max_batch, self._at_once * 2)
                 self._not_before_s = 0.0
                 self._bytes -= sum(put.size for put in batch)
                 self._due_s = time.monotonic() + self._delay_s
+            elif is_cut:
+                self._put_back(batch)
             else:
                 self._not_sent(batch, why, is_theirs=is_theirs)
-            refused = not sent and not is_theirs
+            refused = not sent and not is_theirs and not is_cut
             self._settle(refused=refused)
             if refused and self._closed:
                 self._over = True
             self._changed.notify_all()
+
+    def _cut(self, batch: list[_Put[T]]) -> bool:
+        """While `_changed` is held, at the end: there is no time to try again, but maybe for less (413).
+
+        Whether it is worth it: where one item after the other is refused, it is not their size.
+        """
+        self._tries = 0
+        if len(batch) > 1:
+            self._at_once = len(batch) // 2
+            return True
+        self._refused_at_end += 1
+        if self._refused_at_end >= TRIES or not self._waiting:
+            return False
+        self._behind_the_others(batch.pop())
+        return True
 
     def _not_sent(self, batch: list[_Put[T]], why: str, *, is_theirs: bool) -> None:
         """While `_changed` is held."""
@@ -385,9 +404,7 @@ class Sender(Generic[T]):
             self._behind_the_others(batch.pop())
         backoff_s = min(LAST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(self._tries, 10))
         self._not_before_s = time.monotonic() + random.uniform(backoff_s / 2, backoff_s)  # noqa: S311 - spreads
-        for put in reversed(batch):
-            (self._precious if put.precious else self._plain).appendleft(put)
-        self._make_room()
+        self._put_back(batch)
         if is_theirs:
             self._warn("unsendable", f"{self._what} can not be sent as they are: {why}")
             return
@@ -396,6 +413,12 @@ class Sender(Generic[T]):
             f"nothing can be sent{self._where}: {why}; what waits at the end is dropped. Is a bridge there?"
             " `otel-bridge` starts one, OTEL_EXPORTER_OTLP_ENDPOINT names another",
         )
+
+    def _put_back(self, batch: list[_Put[T]]) -> None:
+        """While `_changed` is held."""
+        for put in reversed(batch):
+            (self._precious if put.precious else self._plain).appendleft(put)
+        self._make_room()
 
     def _behind_the_others(self, put: _Put[T]) -> None:
         """While `_changed` is held: an item that is refused again and again must not keep the others waiting."""

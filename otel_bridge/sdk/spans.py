@@ -26,6 +26,7 @@ Attributes: TypeAlias = Mapping[str, Any]
 
 SCOPE = "otel-bridge"
 PARENT_ENDED = "otel_bridge.parent_ended"
+WRAPPED = "__otel_bridge__"  # on a function that has a span around each call
 _BLOCK = otel.create_key("otel-bridge-block")
 
 
@@ -163,7 +164,9 @@ class SpanBlock:
     def __call__(self, function: F) -> F:
         """The function with a span around each call: sync, async, a generator, or an async generator."""
         block = self if self._name is not None else self.copy(function.__qualname__)
-        return cast("F", _around(function, block))
+        around = _around(function, block)
+        setattr(around, WRAPPED, True)
+        return cast("F", around)
 
     def copy(self, name: str | None = None) -> "SpanBlock":
         """The same, for somebody else to enter."""
@@ -290,12 +293,12 @@ def _from_text(said: str) -> SpanContext:
 
 
 def _around(function: Callable[..., Any], block: SpanBlock) -> Callable[..., Any]:
-    from otel_bridge.sdk.streams import Reading, driving, driving_sync
+    from otel_bridge.sdk.streams import GeneratorFunction, driving, driving_sync
 
     if inspect.isasyncgenfunction(function):
-        return driving(function, block, Reading())
+        return GeneratorFunction(function, block, driving)
     if inspect.isgeneratorfunction(function):
-        return driving_sync(function, block, Reading())
+        return GeneratorFunction(function, block, driving_sync)
     if inspect.iscoroutinefunction(function):
 
         @functools.wraps(function)

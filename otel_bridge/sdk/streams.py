@@ -21,6 +21,7 @@ from collections.abc import (
     Sequence,
 )
 from dataclasses import dataclass
+from types import MethodType
 from typing import Any, TypeVar, overload
 
 from opentelemetry import context as otel
@@ -102,6 +103,34 @@ def stream(
     if hasattr(source, "__aiter__"):
         return driving(lambda: source, block, reading, here)()
     return driving_sync(lambda: source, block, reading, here)()
+
+
+class GeneratorFunction:
+    """A generator function, as `inspect` sees it, whose generators run in a copy of what was current at the call.
+
+    The first step is too late for that: whoever asks for it may have a context of its own, as servers of events do.
+    """
+
+    __slots__ = ("__dict__", "_block", "_drive")
+
+    def __init__(self, function: Callable[..., Any], block: SpanBlock, drive: Callable[..., Any]) -> None:
+        self._block = block
+        self._drive = drive
+        functools.update_wrapper(self, function)
+        self.__code__ = drive(function, block, Reading()).__code__
+        self.__defaults__ = self.__kwdefaults__ = None
+        self.__annotations__ = getattr(function, "__annotations__", {})
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        function = self.__wrapped__  # type: ignore[attr-defined]  # `update_wrapper` sets it
+        return self._drive(function, self._block, Reading(), contextvars.copy_context())(*args, **kwargs)
+
+    def __get__(self, owner: Any, _kind: type | None = None) -> Any:
+        return self if owner is None else MethodType(self, owner)
+
+    def __reduce__(self) -> str:
+        """By its name, as functions are pickled."""
+        return self.__qualname__  # type: ignore[attr-defined,no-any-return]  # `update_wrapper` sets it
 
 
 def driving(

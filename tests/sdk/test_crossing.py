@@ -34,6 +34,53 @@ async def test_a_worker_goes_on_where_the_producer_was_or_links_to_it(spans: Spa
     assert spans["its own"].links[0].context == spans["producer"].context
 
 
+async def test_what_came_is_known_whatever_task_waited_for_it(spans: Spans) -> None:
+    """As `wait_for` before Python 3.12, and a select over tasks, make one."""
+    queue: ContextQueue[str] = ContextQueue()
+    got = asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    with span("first"):
+        await queue.put("a")
+    assert await got == "a"
+    assert queue.links == [spans["first"].context]
+
+    with span("second"):
+        await queue.put("b")
+    assert await asyncio.wait_for(queue.get(), 5) == "b"
+    assert queue.links == [spans["second"].context]
+
+
+async def test_what_another_task_got_is_its_own(spans: Spans) -> None:
+    """It began with a copy of the context of the one that had got something."""
+    queue: ContextQueue[str] = ContextQueue()
+    for name in ("first", "second", "third"):
+        with span(name):
+            await queue.put(name)
+
+    async def other() -> list[object]:
+        found: list[object] = [*queue.links]
+        queue.get_nowait()
+        found += queue.links
+        await queue.get()
+        return found + queue.links
+
+    await queue.get()
+    theirs = await asyncio.create_task(other())
+    assert queue.links == [spans["first"].context]
+    assert theirs == [spans[name].context for name in ("first", "second", "third")]
+
+
+async def test_a_get_that_timed_out_brought_nothing(spans: Spans) -> None:
+    queue: ContextQueue[str] = ContextQueue()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(queue.get(), 0.001)
+    assert (queue.received, queue.links) == (None, [])
+    with span("late"):
+        await queue.put("a")
+    assert queue.get_nowait() == "a"
+    assert queue.links == [spans["late"].context]
+
+
 async def inner(number: int) -> int:
     async with span("inner"):
         await asyncio.sleep(0)

@@ -1,5 +1,6 @@
 """A program with `install()`, and one that knows nothing: everything that ended arrives, however it ends."""
 
+import contextvars
 import os
 import signal
 import subprocess
@@ -9,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from opentelemetry import baggage, trace
+from opentelemetry import context as otel
 
 from otel_bridge.sdk import installing
 from tests.sdk.sink import Sink, sink
@@ -226,8 +229,8 @@ def test_the_place_is_that_of_the_signal_and_the_protocol(
         monkeypatch.delenv(name)
     for name, value in said.items():
         monkeypatch.setenv(name, value)
-    [spans] = installing._exporters("TRACES", installing._Spans, None)
-    [records] = installing._exporters("LOGS", installing._Logs, None)
+    [spans] = installing._exporters("TRACES", installing.Spans, None)
+    [records] = installing._exporters("LOGS", installing.Logs, None)
     assert spans.where == traces
     assert logs is None or records.where == logs
 
@@ -244,3 +247,49 @@ print(heavy, ours)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.stdout == "set() []\n", done.stderr
+
+
+def test_a_program_goes_on_in_the_trace_of_the_one_that_started_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACEPARENT", f"00-{'a' * 32}-{'b' * 16}-01")
+    monkeypatch.setenv("BAGGAGE", "session.id=s-1")
+
+    def found() -> tuple[int, object]:
+        installing._join_parent()
+        return trace.get_current_span().get_span_context().trace_id, baggage.get_baggage("session.id")
+
+    assert contextvars.copy_context().run(found) == (int("a" * 32, 16), "s-1")
+
+
+def test_without_a_word_of_it_nothing_is_current(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TRACEPARENT", "TRACESTATE", "BAGGAGE"):
+        monkeypatch.delenv(name, raising=False)
+    before = otel.get_current()
+    contextvars.copy_context().run(installing._join_parent)
+    assert otel.get_current() is before
+
+
+def test_langfuses_variables_stand_on_the_resource(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("LANGFUSE_")]:
+        monkeypatch.delenv(name)
+    assert installing.of_langfuse() == {}
+    monkeypatch.setenv("LANGFUSE_TRACING_ENVIRONMENT", "staging")
+    monkeypatch.setenv("LANGFUSE_RELEASE", "v7")
+    assert installing.of_langfuse() == {"langfuse.environment": "staging", "langfuse.release": "v7"}
+
+
+def test_an_id_generator_that_is_not_there_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_PYTHON_ID_GENERATOR", "xray")
+    assert installing._id_generator() is None
+    assert "OTEL_PYTHON_ID_GENERATOR=xray can not be used" in caplog.text
+    monkeypatch.setenv("OTEL_PYTHON_ID_GENERATOR", "random")
+    assert installing._id_generator() is None
+
+
+@pytest.mark.slow
+def test_a_configuration_file_that_can_not_be_read_stops_nothing(arrived: Sink) -> None:
+    done, _ = run("print('done')", arrived.url, OTEL_CONFIG_FILE="/nowhere.yaml", OTEL_PYTHON_ID_GENERATOR="random")
+    assert (done.returncode, done.stdout) == (0, "ready\ndone\n")
+    assert "OTEL_CONFIG_FILE can not be used" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

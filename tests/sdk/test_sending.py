@@ -138,6 +138,44 @@ def test_also_at_the_end() -> None:
     assert sender.dropped == {"unsendable": 1}
 
 
+def test_at_the_end_what_is_too_much_at_once_goes_in_halves() -> None:
+    """A 413, say, of which the exporter tells no more than that it failed."""
+    calls: list[int] = []
+
+    def at_most_two(items: Sequence[str]) -> bool:
+        calls.append(len(items))
+        return len(items) <= 2
+
+    sender = made(at_most_two)
+    for number in range(8):
+        sender.put(str(number), 1)
+    sender.shutdown()
+    assert calls[:3] == [8, 4, 2]
+    assert sender.dropped == {}
+
+
+def test_at_the_end_one_that_is_refused_is_lost_alone() -> None:
+    take = Taking()
+    take.refuses = {"2"}
+    sender = made(take)
+    for number in range(6):
+        sender.put(str(number), 1)
+    sender.shutdown()
+    assert take.taken == ["0", "1", "3", "4", "5"]
+    assert sender.dropped == {"exit": 1}
+
+
+def test_at_the_end_who_refuses_everything_is_not_asked_for_each() -> None:
+    take = Taking()
+    take.refuses = {str(number) for number in range(64)}
+    sender = made(take)
+    for number in range(64):
+        sender.put(str(number), 1)
+    sender.shutdown()
+    assert len(take.calls) < 12
+    assert sender.dropped == {"exit": 64}
+
+
 def test_what_is_always_refused_does_not_keep_the_others_waiting() -> None:
     take = Taking()
     take.refuses = {"0"}

@@ -113,6 +113,58 @@ async def test_a_task_for_each_item_makes_one_trace(spans: Spans) -> None:
     assert attributes(spans, "llm_stream")["otel_bridge.parent_ended"] is True
 
 
+async def test_so_it_does_for_a_decorated_generator(spans: Spans) -> None:
+    """Its context is that of the call: the first step may be made in another."""
+
+    @span("decorated")
+    async def decorated() -> AsyncIterator[int]:
+        for at in range(2):
+            with span(f"chunk {at}"):
+                pass
+            yield at
+
+    @span("plain")
+    def plain() -> Iterator[int]:
+        yield 1
+
+    async with span("consumer"):
+        given, not_async = decorated(), plain()
+    for _ in range(2):
+        await asyncio.create_task(anext(given), context=contextvars.Context())  # type: ignore[arg-type]
+    with contextlib.suppress(StopAsyncIteration):
+        await anext(given)
+    assert contextvars.Context().run(list, not_async) == [1]
+
+    assert len(spans.traces()) == 1
+    assert {spans.parent(name) for name in ("decorated", "plain")} == {"consumer"}
+    assert {spans.parent(f"chunk {at}") for at in range(2)} == {"decorated"}
+
+
+class Holder:
+    @span
+    async def words(self, count: int = 1) -> AsyncIterator[int]:
+        """Words."""
+        for at in range(count):
+            yield at
+
+    @staticmethod
+    @span
+    def numbers() -> Iterator[int]:
+        yield 1
+
+
+async def test_a_decorated_generator_looks_as_before(spans: Spans) -> None:
+    assert inspect.isasyncgenfunction(Holder.words)
+    assert inspect.isasyncgenfunction(Holder().words)
+    assert inspect.isgeneratorfunction(Holder.numbers)
+    assert str(inspect.signature(Holder().words)) == "(count: int = 1) -> collections.abc.AsyncIterator[int]"
+    assert (Holder.words.__name__, Holder.words.__doc__) == ("words", "Words.")
+    assert inspect.isasyncgen(given := Holder().words(2))
+    assert [at async for at in given] == [0, 1]
+    assert list(Holder.numbers()) == [1]
+    assert {span.name for span in spans.all} == {"Holder.words", "Holder.numbers"}
+
+
 async def test_a_timeout_in_the_generator_fires(spans: Spans) -> None:
     async def slow() -> AsyncIterator[int]:
         async with asyncio.timeout(0.01):

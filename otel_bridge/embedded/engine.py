@@ -1,0 +1,255 @@
+"""A plan that runs on a thread of the agent's process: journal, assembly and delivery, and no server."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from opentelemetry import context as otel
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
+from opentelemetry.sdk._logs import ReadableLogRecord
+from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from otel_bridge.embedded import handed
+
+if TYPE_CHECKING:
+    from otel_bridge.plan import Plan
+    from otel_bridge.receivers.in_process import InProcess
+
+log = logging.getLogger("otel_bridge.embedded")
+
+START_S = 20.0
+TAKE_S = 10.0  # until the journal has what it was handed
+DRAIN_S = 1.5  # of the two seconds that the end of a program may take
+MOST_PROCESSES = 256
+HANDED = "handed"  # the folder of what came before the engine was up
+Kind: TypeAlias = Literal["traces", "logs"]
+
+
+class Engine:
+    """Runs a plan, or the configuration in a file, from `start` to `close`. All may be called from any thread.
+
+    The plan needs a receiver `in_process`. Its `data_dir` belongs to one process: a second one that runs at the same
+    time takes `data_dir/process-1`, and so on; what one of them leaves is delivered by the next that has its place.
+    While the engine is not up, which takes it a second or two, what it is handed goes to files, which it takes then.
+
+    spans, logs: exporters for OpenTelemetry's processors. What they say was exported is on disk.
+    """
+
+    def __init__(self, plan: "Plan | Path", *, drain_s: float = DRAIN_S) -> None:
+        self._plan = plan
+        self._drain_s = drain_s
+        self.spans = EngineSpanExporter(self)
+        self.logs = EngineLogExporter(self)
+        self._begin()
+        there = weakref.ref(self)
+
+        def before() -> None:
+            if (found := there()) is not None:
+                found._before_fork()  # noqa: SLF001 - its own
+
+        def in_child() -> None:
+            if (found := there()) is not None:
+                found._begin()  # noqa: SLF001 - its own
+
+        os.register_at_fork(before=before, after_in_child=in_child)
+
+    def _begin(self) -> None:
+        """As it is at first, and in a forked child: the parent goes on with what it has."""
+        self._changing = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._placed, self._up = threading.Event(), threading.Event()
+        self._handed: Path | None = None
+        self._door: InProcess | None = None
+        self._failed: BaseException | None = None
+        self._stop: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
+        self._closed = False
+
+    def start(self) -> None:
+        """Begin, if it has not begun; returns at once. What has ended by itself, which is told, stays so."""
+        with self._changing:
+            if self._closed or self._thread is not None:
+                return
+            self._thread = threading.Thread(target=self._run, name="otel-bridge-engine", daemon=True)
+            self._thread.start()
+
+    def wait(self, timeout_s: float = START_S) -> bool:
+        """Whether the engine came up in this time."""
+        return self._up.wait(timeout_s) and self._door is not None
+
+    def take(self, kind: Kind, wire: bytes) -> None:
+        """Take the bytes of an OTLP request; they are on disk when this returns. Blocks until then.
+
+        Raises:
+            OSError: they were not taken; says why.
+        """
+        self.start()
+        if not self._placed.wait(TAKE_S):
+            raise TimeoutError("the bridge in this process does not come up")
+        with self._changing:
+            if self._door is None and self._failed is None and self._handed is not None:
+                handed.put(self._handed, kind, wire)
+                return
+            door = self._door
+        if door is None:
+            raise OSError(f"the bridge in this process does not run: {self._failed or 'it was closed'}")
+        from otel_bridge.batch import Batch, Signal
+        from otel_bridge.errors import BridgeError
+
+        try:
+            door.send(Batch.from_wire(Signal(kind), wire)).result(TAKE_S)
+        except BridgeError as error:
+            raise OSError(f"the bridge in this process refuses: {error}") from error
+
+    def close(self, timeout_s: float) -> bool:
+        """Settle and deliver what was taken, and stop; whether it stopped in this time. What is left stays on disk."""
+        with self._changing:
+            self._closed = True
+            thread, stop = self._thread, self._stop
+        if thread is None:
+            return True
+        if stop is not None:
+            loop, event = stop
+            with contextlib.suppress(RuntimeError):  # it has ended by itself
+                loop.call_soon_threadsafe(event.set)
+        thread.join(timeout_s)
+        if thread.is_alive():  # the program ends over it, which the engine would complain about
+            logging.getLogger("otel_bridge.engine").disabled = True
+        return not thread.is_alive()
+
+    def _before_fork(self) -> None:
+        """An import that a fork cuts off never ends in the child."""
+        if self._thread is not None and self._thread.is_alive():
+            self._up.wait(START_S)
+
+    # On the thread.
+
+    def _run(self) -> None:
+        otel.attach(otel.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:  # noqa: BLE001 - the agent goes on without; who sends is told
+            self._failed = error
+            if not self._closed:
+                log.error("otel-bridge: the bridge in this process has ended: %s", error)  # noqa: TRY400 - in a line
+        finally:
+            with self._changing:
+                self._door = None
+            self._placed.set()
+            self._up.set()
+
+    async def _serve(self) -> None:
+        self._handed = _data_dir(self._plan) / HANDED
+        self._placed.set()
+        from otel_bridge import telemetry
+        from otel_bridge.plan import load
+        from otel_bridge.receivers.in_process import door
+
+        telemetry.join_logs()
+        plan = load(self._plan, environ=os.environ) if isinstance(self._plan, Path) else self._plan
+        receiver = _receiver(plan)
+        stopped = asyncio.Event()
+        with self._changing:
+            if self._closed:
+                return
+            self._stop = (asyncio.get_running_loop(), stopped)
+        async with AsyncExitStack() as stack:
+            await self._open(plan, stack)
+            with self._changing:
+                self._door = door(receiver)
+            self._up.set()
+            await handed.take_in(self._handed, self._door)
+            await stopped.wait()
+
+    async def _open(self, plan: "Plan", stack: AsyncExitStack) -> None:
+        """In the first place that no other process has."""
+        from otel_bridge.errors import InUseError
+        from otel_bridge.pipeline import running
+
+        for number in range(MOST_PROCESSES):
+            place = plan.data_dir / f"process-{number}" if number else plan.data_dir
+            service = plan.service.model_copy(update={"data_dir": str(place)})
+            bridge = running(replace(plan, service=service), drain_s=self._drain_s, settle=True)
+            try:
+                await stack.enter_async_context(bridge)
+            except InUseError:
+                continue
+            return
+        raise InUseError(f"{plan.data_dir} is in use by {MOST_PROCESSES} processes: name another data_dir")
+
+
+class EngineSpanExporter(SpanExporter):
+    """Spans into the engine."""
+
+    where = "the bridge in this process"
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def prepare(self) -> None:
+        """Import what encodes."""
+        import_module("opentelemetry.exporter.otlp.proto.common.trace_encoder")
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+
+        self._engine.take("traces", encode_spans(spans).SerializePartialToString())
+        return SpanExportResult.SUCCESS
+
+    def shutdown(self) -> None:
+        """The engine is closed by whoever has it."""
+
+
+class EngineLogExporter(LogRecordExporter):
+    """The same for log records."""
+
+    where = EngineSpanExporter.where
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def prepare(self) -> None:
+        """Import what encodes."""
+        import_module("opentelemetry.exporter.otlp.proto.common._log_encoder")
+
+    def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
+        from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
+
+        self._engine.take("logs", encode_logs(batch).SerializePartialToString())
+        return LogRecordExportResult.SUCCESS
+
+    def force_flush(self, timeout_millis: int = 10_000) -> bool:
+        return True
+
+    def shutdown(self) -> None:
+        """The engine is closed by whoever has it."""
+
+
+def _data_dir(plan: "Plan | Path") -> Path:
+    """Known long before the engine is up."""
+    if not isinstance(plan, Path):
+        return plan.data_dir
+    from otel_bridge.written import DATA_DIR, read_text, read_yaml, text_at
+
+    written = read_yaml(read_text(plan), plan.name)
+    return Path(text_at(written, ("service", "data_dir"), DATA_DIR, plan.name, os.environ)).expanduser().absolute()
+
+
+def _receiver(plan: "Plan") -> str:
+    from otel_bridge.errors import PlanError
+
+    used: set[Any] = {key for pipeline in plan.service.pipelines.values() for key in pipeline.receivers}
+    found = next((key for key in plan.receivers if key.partition("/")[0] == "in_process" and key in used), None)
+    if found is None:
+        raise PlanError([f"{plan.origin}: has no receiver in_process in a pipeline, by which this process could send"])
+    return found

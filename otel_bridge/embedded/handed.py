@@ -1,0 +1,67 @@
+"""What an engine was handed before it was up: a file for each request, until the journal has it.
+
+A file is whole or not there. Who reads it holds its lock, so of several engines one takes it.
+"""
+
+import asyncio
+import fcntl
+import logging
+import os
+import secrets
+import time
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from otel_bridge.receivers.in_process import InProcess
+
+log = logging.getLogger("otel_bridge.embedded")
+
+SIGNALS = ("traces", "logs")
+
+
+def put(folder: Path, signal: str, wire: bytes) -> None:
+    """Keep a request of a signal; it is on disk when this returns.
+
+    Raises:
+        OSError: as the system says.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    written = folder / f"{time.time_ns()}-{os.getpid()}-{secrets.token_hex(4)}.part"
+    fd = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(wire)
+            file.flush()
+            os.fsync(fd)
+        written.rename(written.with_suffix(f".{signal}"))
+    except BaseException:
+        written.unlink(missing_ok=True)
+        raise
+
+
+async def take_in(folder: Path, door: "InProcess") -> None:
+    """Hand all of it to the journal, the oldest first; what it does not take stays for the next time."""
+    from otel_bridge.batch import Batch, Signal
+    from otel_bridge.errors import ConsumeError, MalformedError
+
+    for path in await asyncio.to_thread(_files, folder):
+        try:
+            with path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not path.exists():  # another engine took it, between
+                    continue
+                taken: Future[object] = door.send(Batch.from_wire(Signal(path.suffix[1:]), file.read()))  # type: ignore[assignment]
+                await asyncio.wrap_future(taken)
+                path.unlink()
+        except BlockingIOError:
+            continue
+        except (OSError, ConsumeError) as error:
+            log.warning("otel-bridge: %s is kept for the next start: %s", path, error)
+        except MalformedError as error:
+            log.warning("otel-bridge: %s is no OTLP, and left where it is: %s", path, error)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*") if path.suffix[1:] in SIGNALS)

@@ -1,0 +1,343 @@
+"""Spans from any TracerProvider straight to Langfuse, as the bridge would send them, without a bridge."""
+
+import logging
+import os
+import random
+import threading
+import time
+import weakref
+from collections import Counter, OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import context as otel
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from otel_bridge import langfuse_names as names
+
+if TYPE_CHECKING:
+    from otel_bridge.exporters.langfuse.versions import Version
+    from otel_bridge.model import Observation, Translation
+    from otel_bridge.trace import Known
+
+log = logging.getLogger("otel_bridge.embedded")
+
+TIMEOUT_S = 10.0
+FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.25, 4.0
+WARN_EVERY_S = 60.0
+MAX_REQUEST = 7 << 19  # uncompressed; Langfuse Cloud takes 5 MB
+MAX_ANSWER = 1 << 20
+TRACES_KNOWN = 2000
+LEAST_S = 0.1
+LOW = (1 << 64) - 1
+
+
+class LangfuseSpanExporter(SpanExporter):
+    """For a BatchSpanProcessor of anybody's; also `OTEL_TRACES_EXPORTER=otel_bridge_langfuse`. Never raises.
+
+    Each batch is translated as the bridge translates (dialects, usage counted once, prices) and sent over OTLP as the
+    bridge sends: every span arrives, with everything explicit. `export` takes `timeout_s` at most, tries again
+    meanwhile, and says SUCCESS only for what Langfuse took. Nothing is kept beyond it: so `force_flush` tells whether
+    anything was lost since the last one, and there is nothing to wait for in `shutdown`.
+
+    What only whole traces can have, a batch has not: session, user, tags and the trace's name stand on the spans of a
+    batch where that batch or an earlier one of the trace says them. A root ends last, so what it alone says comes too
+    late for its children that went before; `correlation()` with `ContextProcessor` says it on all of them. Log records,
+    and scores that are log records, do not come here, and what Langfuse does not take in time is lost. For all of that
+    there is the bridge, beside the agent or in it (`install(Path("bridge.yaml"))`).
+
+    public_key, secret_key, base_url, environment, release: else as Langfuse's own variables say.
+    dropped: spans by the reason for which `export` did not say SUCCESS; a processor that tries again has its own count.
+    """
+
+    def __init__(
+        self,
+        *,
+        public_key: str | None = None,
+        secret_key: str | None = None,
+        base_url: str | None = None,
+        environment: str | None = None,
+        release: str | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        variables, hint = names.as_meant(os.environ)
+        if hint:
+            log.warning("otel-bridge: %s", hint)
+        self.dropped: Counter[str] = Counter()
+        self._keys = (
+            public_key or variables.get(names.PUBLIC_KEY, ""),
+            secret_key or variables.get(names.SECRET_KEY, ""),
+        )
+        self.where = (base_url or variables.get(names.BASE_URL) or names.CLOUD).rstrip("/")
+        self._resource = {
+            "langfuse.environment": environment or variables.get(names.ENVIRONMENT),
+            "langfuse.release": release or variables.get(names.RELEASE),
+        }
+        self._enabled = names.is_enabled(variables)
+        self._least_out = _sampled_below(variables.get(names.SAMPLE_RATE))
+        self._timeout_s = timeout_s
+        self._warned_s = float("-inf")
+        self._begin()
+        again = weakref.WeakMethod(self._begin)
+        os.register_at_fork(after_in_child=lambda: (begin := again()) and begin())
+
+    def _begin(self) -> None:
+        """As it is at first, and in a forked child, which must not share connections."""
+        self._exporting = threading.Lock()
+        self._closed = threading.Event()
+        self._http: Any = None
+        self._version: Version | None = None
+        self._known: OrderedDict[str, tuple[int, Known]] = OrderedDict()
+        self._lost = False
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Send a batch; whether Langfuse took all of it that is not sampled out."""
+        spans = [span for span in spans if span.context is None or span.context.trace_id & LOW < self._least_out]
+        if not self._enabled or not spans:
+            return SpanExportResult.SUCCESS
+        until_s = time.monotonic() + self._timeout_s
+        lost: Counter[str] = Counter()
+        if not all(self._keys):
+            lost["no_keys"] = len(spans)
+            self._warn(f"{names.PUBLIC_KEY} and {names.SECRET_KEY} are not both set: nothing is sent to Langfuse")
+        elif self._closed.is_set() or not self._exporting.acquire(timeout=self._timeout_s):
+            lost["after_shutdown" if self._closed.is_set() else "busy"] = len(spans)
+        else:
+            token = otel.attach(otel.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+            try:
+                lost = self._export(spans, until_s)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it must not reach the agent
+                lost["failed"] = len(spans)
+                self._warn(f"spans can not be sent to {self.where}: {type(error).__name__}: {error}")
+            finally:
+                otel.detach(token)
+                self._exporting.release()
+        self.dropped += lost
+        self._lost = self._lost or bool(lost)
+        return SpanExportResult.FAILURE if lost else SpanExportResult.SUCCESS
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Whether nothing was lost since the last time; nothing waits here."""
+        lost, self._lost = self._lost, False
+        return not lost
+
+    def shutdown(self) -> None:
+        """Take no more; what is being sent is not tried again."""
+        self._closed.set()
+
+    def _export(self, spans: Sequence[ReadableSpan], until_s: float) -> "Counter[str]":
+        from otel_bridge.errors import ConsumeError, RetryableError
+        from otel_bridge.model import Translation
+
+        parts = self._translated(spans)
+        whole = Translation(
+            observations=[seen for part in parts.values() for seen in part.observations],
+            scores=[score for part in parts.values() for score in part.scores],
+        )
+        lost = Counter(omitted.reason for part in parts.values() for omitted in part.rejected)
+        try:
+            lost += self._send(whole, until_s)
+            self._send_scores(whole, until_s)
+        except ConsumeError as error:
+            self._warn(f"spans can not be sent: {error}")
+            lost["unsent" if isinstance(error, RetryableError) else "refused"] += len(whole.observations)
+            return lost
+        for key, part in parts.items():
+            if part.known is not None:
+                number, _ = self._known.pop(key, (0, None))
+                self._known[key] = (number + 1, part.known)
+        while len(self._known) > TRACES_KNOWN:
+            self._known.popitem(last=False)
+        return lost
+
+    def _translated(self, spans: Sequence[ReadableSpan]) -> "dict[str, Translation]":
+        """By trace."""
+        from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+
+        from otel_bridge.batch import Batch
+        from otel_bridge.trace import Settled, Trace
+        from otel_bridge.translate import Prices, gather, translate
+
+        request = encode_spans(spans)
+        for block in request.resource_spans:
+            said = {pair.key for pair in block.resource.attributes}
+            for name, value in self._resource.items():
+                if value and name not in said:
+                    block.resource.attributes.add(key=name).value.string_value = value
+        found: dict[str, Translation] = {}
+        for key, (records, _) in gather(Batch.from_request(request)).items():
+            number, known = self._known.get(key, (0, None))
+            found[key] = translate(
+                Trace(key, records, settled=Settled.HELD, part=number, known=known), prices=Prices({})
+            )
+        return found
+
+    def _send(self, translation: "Translation", until_s: float) -> "Counter[str]":
+        """Send the observations, in halves where they are too large or one of them is refused; what was given up."""
+        from otel_bridge.errors import RefusedError, TooLargeError
+        from otel_bridge.exporters.langfuse import OTLP_PATH, versions
+        from otel_bridge.exporters.langfuse.otlp import encode
+
+        seen = translation.observations
+        if not seen:
+            return Counter()
+        version = self._version = self._version or self._ask_version(until_s)
+        body = encode(translation, version=version).SerializeToString()
+        headers = {"Content-Type": "application/x-protobuf"}
+        if version >= versions.V4:
+            headers["x-langfuse-ingestion-version"] = "4"
+        if len(seen) > 1 and len(body) > MAX_REQUEST:
+            return self._send_halves(seen, until_s)
+        try:
+            self._request("POST", OTLP_PATH, until_s, body=body, headers=headers, packed=version >= versions.GZIP)
+        except (RefusedError, TooLargeError) as error:
+            if len(seen) > 1:
+                return self._send_halves(seen, until_s)
+            self._warn(f"a span is refused: {error}")
+            return Counter({"too_large" if isinstance(error, TooLargeError) else "refused": 1})
+        return Counter()
+
+    def _send_halves(self, seen: "Sequence[Observation]", until_s: float) -> "Counter[str]":
+        from otel_bridge.model import Translation
+
+        half = len(seen) // 2
+        first = self._send(Translation(observations=list(seen[:half])), until_s)
+        return first + self._send(Translation(observations=list(seen[half:])), until_s)
+
+    def _send_scores(self, translation: "Translation", until_s: float) -> None:
+        """Those that are events of spans, as every server takes them."""
+        from otel_bridge.exporters.langfuse import ingestion
+
+        if not translation.scores or self._version is None:
+            return
+        events = ingestion.score_events(translation.scores, version=self._version)
+        body = ingestion.batch(events)
+        answer = self._request("POST", ingestion.PATH, until_s, body=body, headers={"Content-Type": "application/json"})
+        taken, error = ingestion.outcome(events, answer)
+        if error is not None:
+            self.dropped["scores"] += len(events) - len(taken)
+            self._lost = True
+            self._warn(f"{len(events) - len(taken)} scores are not taken: {error}")
+
+    def _ask_version(self, until_s: float) -> "Version":
+        import orjson
+
+        from otel_bridge.errors import ParkedError
+        from otel_bridge.exporters.langfuse import versions
+        from otel_bridge.exporters.langfuse.client import HEALTH
+
+        answer = self._request("GET", HEALTH, until_s)
+        try:
+            found = versions.parse(orjson.loads(answer)["version"])
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            found = None
+        if found is None:
+            raise ParkedError(f"{self.where}{HEALTH} names no version: is this Langfuse?", "not_langfuse")
+        if found < versions.OTLP:
+            raise ParkedError(
+                f"{self.where} is Langfuse {found[0]}.{found[1]}, which only the bridge serves", "version"
+            )
+        return found
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        until_s: float,
+        *,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        packed: bool = False,
+    ) -> bytes:
+        """What a 2xx came with; tries again until then.
+
+        Raises:
+            ConsumeError: as `answers` reads the last answer.
+        """
+        from otel_bridge.errors import RetryableError
+
+        given = dict(headers or {})
+        if packed:
+            import gzip
+
+            body = gzip.compress(body, 1, mtime=0)
+            given["Content-Encoding"] = "gzip"
+        backoff_s = FIRST_BACKOFF_S
+        while True:
+            try:
+                return self._try(method, f"{self.where}{path}", until_s, body, given)
+            except RetryableError as error:
+                wait_s = max(random.uniform(backoff_s / 2, backoff_s), error.retry_after_s or 0.0)  # noqa: S311 - spreads
+                if time.monotonic() + wait_s >= until_s or self._closed.wait(wait_s):
+                    raise
+                backoff_s = min(LAST_BACKOFF_S, backoff_s * 2)
+
+    def _try(self, method: str, url: str, until_s: float, body: bytes, headers: Mapping[str, str]) -> bytes:
+        """One request, on a thread that is left behind where it does not end: names, too, may never be answered."""
+        from otel_bridge import answers
+        from otel_bridge.errors import RetryableError
+
+        timeout_s = max(LEAST_S, until_s - time.monotonic())
+        connections = self._http = self._http or self._connections()
+        found: list[tuple[int, Mapping[str, str], bytes] | OSError] = []
+
+        def ask() -> None:
+            otel.attach(otel.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+            try:
+                with connections.request(
+                    method, url, data=body, headers=headers, timeout=timeout_s, allow_redirects=False, stream=True
+                ) as response:
+                    told = response.raw.read(MAX_ANSWER, decode_content=True)
+                    found.append((response.status_code, response.headers, told))
+            except Exception as error:  # noqa: BLE001 - it is raised where somebody waits for it
+                found.append(error if isinstance(error, OSError) else OSError(f"{type(error).__name__} {error}"))
+
+        asking = threading.Thread(target=ask, name="otel-bridge-langfuse", daemon=True)
+        try:
+            asking.start()
+            asking.join(timeout_s)
+        except RuntimeError:  # Python is ending, and starts no thread any more
+            ask()
+        answer = found[0] if found else TimeoutError("no answer in time")
+        if isinstance(answer, OSError):
+            self._http = self._version = None  # who answers next may be another server
+            raise RetryableError(f"{url}: {type(answer).__name__} {answer}") from answer
+        status, answered, told = answer
+        answers.check(status, answered, told, who=url)
+        return told
+
+    def _connections(self) -> Any:
+        import requests
+
+        from otel_bridge import __version__
+
+        made = requests.Session()
+        made.auth = self._keys
+        made.headers.update(
+            {
+                "User-Agent": f"otel-bridge/{__version__}",
+                "x-langfuse-sdk-name": "otel-bridge",
+                "x-langfuse-sdk-version": __version__,
+                "x-langfuse-public-key": self._keys[0],
+            }
+        )
+        return made
+
+    def _warn(self, said: str) -> None:
+        if time.monotonic() >= self._warned_s + WARN_EVERY_S:
+            self._warned_s = time.monotonic()
+            log.warning("otel-bridge: %s", said)
+
+
+def _sampled_below(rate: str | None) -> int:
+    """The lower half of the first trace id that a rate leaves out, as OpenTelemetry's own sampler has it."""
+    try:
+        share = float(rate or 1)
+    except ValueError:
+        share = -1
+    if not 0 <= share <= 1:
+        log.warning("otel-bridge: %s=%r is no number from 0 to 1, and ignored", names.SAMPLE_RATE, rate)
+        share = 1
+    return round(share * (LOW + 1))

@@ -1,0 +1,234 @@
+"""`instrument()`: spans around what somebody's objects, classes and modules do, without a change in their code."""
+
+import functools
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from types import FunctionType, ModuleType
+from typing import Any, TypeVar
+
+from otel_bridge.sdk.kinds import agent_run, reasoning, retrieval, task, tool, workflow
+from otel_bridge.sdk.spans import WRAPPED, SpanBlock, span
+
+log = logging.getLogger("otel_bridge.sdk")
+
+T = TypeVar("T")
+
+REPLACED = "__otel_bridge_replaced__"  # on our functions: themselves, what stood there, whether it was inherited
+BEFORE = "__otel_bridge_class__"  # of an object that is instrumented alone: what it was of
+
+
+def _llm(name: str) -> SpanBlock:
+    return span(f"chat {name}", {"gen_ai.operation.name": "chat"})
+
+
+KINDS: Mapping[str, Callable[[str], SpanBlock]] = {
+    "agent": agent_run,
+    "llm": _llm,
+    "tool": tool,
+    "retrieval": retrieval,
+    "workflow": workflow,
+    "reasoning": reasoning,
+    "task": task,
+    "span": span,
+}
+RUNS = r"(a?run|a?invoke|a?call|execute|kickoff|__call__)(_(async|sync|stream))?"
+RULES = (  # `Class.method` or `function`, in lower case → kind; the first that is found
+    (re.compile(rf"(.*agent|.*\bassistant)\.{RUNS}"), "agent"),
+    (re.compile(rf"(.*tool)\.{RUNS}|(.*\.)?tool_.+"), "tool"),
+    (re.compile(rf"(.*workflow|.*crew|.*pipeline|.*graph)\.{RUNS}"), "workflow"),
+    (re.compile(rf"(.*retriever)\.({RUNS}|a?search|a?get_relevant_documents)|(.*\.)?a?retrieve"), "retrieval"),
+    (re.compile(rf"(.*llm|.*chatmodel|.*provider)\.({RUNS}|(a?generate|a?complete|a?chat)(_\w+)?)"), "llm"),
+    (re.compile(r"(.*agent)\.a?(plan|think|reason|reflect)(_\w+)?"), "reasoning"),
+)
+
+
+def instrument(
+    target: T,
+    *,
+    only: Iterable[str] = ("*",),
+    kind: str | None = None,
+    kinds: Mapping[str, str] | None = None,
+) -> T:
+    """A span around each call of what an object, a class or a module has in public; returns it, changed in place.
+
+    Functions, methods, class and static methods and `__call__`; sync, async, and generators of both kinds. Of a module
+    its own functions and the methods of its own classes; of a class also what it inherits within its package. Private
+    names, properties, and what has a span of ours already are left alone, so a second call changes nothing. Signatures
+    and `isinstance` stay as they are, and what could be pickled still can: an object that is instrumented alone, and
+    its copies, come back as they were before. Who has imported a function by name before keeps the one without a span.
+
+    only: patterns of names, as of the shell. kind: `agent`, `llm`, `tool`, `retrieval`, `workflow`, `reasoning`, `task`
+    or `span` for all; kinds: for names by pattern. Else by their names: `ResearchAgent.run` is an agent, and
+    `SearchTool.run` and `tool_search` are tools; all that is not known is a plain span.
+
+    Raises nothing: what can not be changed is left as it is, and that is said.
+    """
+    wanted, named = tuple(only), dict(kinds or {})
+    unknown = {one for one in (kind, *named.values()) if one is not None and one not in KINDS}
+    if unknown:
+        log.warning("otel-bridge: %s is no kind, there are: %s", ", ".join(sorted(unknown)), ", ".join(KINDS))
+
+    def block(qualname: str) -> SpanBlock:
+        method = qualname.rpartition(".")[2]
+        by_name = next((said for pattern, said in named.items() if fnmatchcase(method, pattern)), None)
+        made = KINDS.get(by_name or kind or kind_of(qualname), span)
+        return made(_subject(qualname))
+
+    try:
+        if isinstance(target, ModuleType):
+            _module(target, wanted, block)
+        elif isinstance(target, type):
+            _class(target, target, wanted, block)
+        else:
+            _object(target, wanted, block)
+    except Exception as error:  # noqa: BLE001 - the agent's own code is the last to suffer from it
+        log.warning("otel-bridge: %r is not instrumented: %s", target, error)
+    return target
+
+
+def uninstrument(target: T) -> T:
+    """As it was before `instrument`; what somebody else has put in its place since is left alone."""
+    try:
+        if isinstance(target, ModuleType):
+            for value in list(vars(target).values()):
+                if isinstance(value, type) and value.__module__ == target.__name__:
+                    _restore(value)
+            _restore(target)
+        elif isinstance(target, type):
+            _restore(target)
+        elif (before := vars(type(target)).get(BEFORE)) is not None:
+            object.__setattr__(target, "__class__", before)
+    except Exception as error:  # noqa: BLE001 - as above
+        log.warning("otel-bridge: %r is not as it was before: %s", target, error)
+    return target
+
+
+def kind_of(qualname: str) -> str:
+    """What a function probably is, by its name."""
+    return next((kind for rule, kind in RULES if rule.fullmatch(qualname.lower())), "span")
+
+
+def when_imported(wanted: str) -> None:
+    """Instrument what `OTEL_BRIDGE_AUTO` names (`agents.planner:Planner.*, agents.tools`) as soon as it is imported."""
+    from wrapt import register_post_import_hook
+
+    for one in filter(None, (part.strip() for part in wanted.split(","))):
+        module, _, path = one.partition(":")
+        register_post_import_hook(functools.partial(_named, path), module)
+
+
+def _named(path: str, module: ModuleType) -> None:
+    holder, _, pattern = path.rpartition(".")
+    found: Any = module
+    for name in filter(None, holder.split(".")):
+        found = getattr(found, name, None)
+    if not holder and isinstance(inner := vars(module).get(pattern), type):
+        found, pattern = inner, "*"
+    if found is None:
+        log.warning("otel-bridge: OTEL_BRIDGE_AUTO: %s has no %s", module.__name__, holder)
+    else:
+        instrument(found, only=(pattern or "*",))
+
+
+def _module(module: ModuleType, wanted: tuple[str, ...], block: Callable[[str], SpanBlock]) -> None:
+    for name, value in list(vars(module).items()):
+        if getattr(value, "__module__", None) != module.__name__ or name.startswith("_"):
+            continue
+        if isinstance(value, type):
+            _class(value, value, wanted, block)
+        elif isinstance(value, FunctionType) and _is_wanted(name, wanted):
+            _replace(module, name, value, value, block, inherited=False)
+
+
+def _class(holder: type, kind: type, wanted: tuple[str, ...], block: Callable[[str], SpanBlock]) -> None:
+    """Into `holder` what `kind` has."""
+    for name, value, owner in _methods(kind):
+        if _is_wanted(name, wanted):
+            function: Any = value.__func__ if isinstance(value, staticmethod | classmethod) else value
+            _replace(holder, name, value, function, block, inherited=owner is not holder)
+
+
+def _object(target: Any, wanted: tuple[str, ...], block: Callable[[str], SpanBlock]) -> None:
+    """A class of its own, as what is put on the object itself would be copied and pickled with it."""
+    kind: Any = type(target)
+    if BEFORE in vars(kind):
+        return
+
+    def reduce(self: Any, protocol: Any) -> Any:
+        made = kind.__reduce_ex__(self, protocol)
+        if isinstance(made, str):
+            return made
+        function, arguments, *rest = made
+        match getattr(function, "__name__", ""):  # pickle takes these two for objects of the very class alone
+            case "__newobj__":
+                return (functools.partial(kind.__new__, kind, *arguments[1:]), (), *rest)
+            case "__newobj_ex__":
+                return (functools.partial(kind.__new__, kind, *arguments[1], **arguments[2]), (), *rest)
+            case _:
+                return (function, tuple(kind if one is alone else one for one in arguments), *rest)
+
+    said = {BEFORE: kind, "__slots__": (), "__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    alone = type(kind)(kind.__name__, (kind,), {**said, "__reduce_ex__": reduce, "__doc__": kind.__doc__})
+    _class(alone, kind, wanted, block)
+    object.__setattr__(target, "__class__", alone)
+
+
+def _methods(kind: type) -> Iterator[tuple[str, Any, type]]:
+    """What a class has in public, of its own or from a class of the same package."""
+    package = kind.__module__.partition(".")[0]
+    seen = set()
+    for owner in kind.__mro__:
+        if owner.__module__.partition(".")[0] != package:
+            continue
+        for name, value in list(vars(owner).items()):
+            if name in seen or (name.startswith("_") and name != "__call__"):
+                continue
+            seen.add(name)
+            function = value.__func__ if isinstance(value, staticmethod | classmethod) else value
+            if isinstance(function, FunctionType):
+                yield name, value, owner
+
+
+def _replace(
+    holder: Any,
+    name: str,
+    there: Any,
+    function: FunctionType,
+    block: Callable[[str], SpanBlock],
+    *,
+    inherited: bool,
+) -> None:
+    if hasattr(function, WRAPPED):
+        return
+    owner = holder.__name__ if isinstance(holder, type) else ""
+    made: Any = block(f"{owner}.{name}" if owner else name)(function)
+    setattr(made, REPLACED, (made, there, inherited))
+    if isinstance(there, staticmethod | classmethod):
+        made = type(there)(made)
+    setattr(holder, name, made)
+
+
+def _restore(holder: Any) -> None:
+    for name, value in list(vars(holder).items()):
+        function = value.__func__ if isinstance(value, staticmethod | classmethod) else value
+        if REPLACED not in getattr(function, "__dict__", ()):
+            continue
+        ours, there, inherited = vars(function)[REPLACED]
+        if ours is not function:  # somebody else's around it, with all that stood on ours
+            continue
+        if inherited:
+            delattr(holder, name)
+        else:
+            setattr(holder, name, there)
+
+
+def _is_wanted(name: str, wanted: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in wanted)
+
+
+def _subject(qualname: str) -> str:
+    """What a span of this is about: of `Planner.run` the planner."""
+    owner, _, method = qualname.rpartition(".")
+    return owner if owner and re.fullmatch(RUNS, method) else qualname

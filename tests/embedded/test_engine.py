@@ -1,0 +1,183 @@
+"""The engine in the agent's process: what it took is delivered whole, at the end or by the next run."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SpanExportResult
+
+from otel_bridge import telemetry
+from otel_bridge.embedded.engine import HANDED, Engine
+from otel_bridge.plan import parse
+from otel_bridge.testing.fake_langfuse import FakeLangfuse, Fault
+
+CONFIG = """
+receivers: {{in_process: {{}}}}
+exporters: {{langfuse: {{base_url: "{url}", public_key: pk-lf-fake, secret_key: sk-lf-fake}}}}
+service: {{data_dir: "{data_dir}", pipelines: {{main: {{receivers: [in_process], exporters: [langfuse]}}}}}}
+"""
+PATIENT_S = 20.0  # this machine may be busy
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeLangfuse]:
+    with FakeLangfuse().in_thread() as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def logs_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine sets where logs go, for the whole process."""
+    monkeypatch.setattr(telemetry, "_joined", False)
+
+
+def config(url: str, folder: Path) -> str:
+    return CONFIG.format(url=url, data_dir=folder / "data")
+
+
+def engine(url: str, folder: Path) -> Engine:
+    return Engine(parse(config(url, folder), "test", environ={}), drain_s=PATIENT_S)
+
+
+def a_trace() -> list[ReadableSpan]:
+    """A child and its root, in the order in which they ended."""
+    tracer = TracerProvider(shutdown_on_exit=False).get_tracer("agent")
+    root = tracer.start_span("root", attributes={"session.id": "s-1"})
+    child = tracer.start_span("child", context=trace.set_span_in_context(root))
+    child.end()
+    root.end()
+    return [span for span in (child, root) if isinstance(span, ReadableSpan)]
+
+
+@pytest.mark.slow
+def test_a_trace_that_came_in_pieces_is_delivered_whole_at_the_end(fake: FakeLangfuse, tmp_path: Path) -> None:
+    """Without waiting for the quiet time after its root: nobody else sends."""
+    child, root = a_trace()
+    running = engine(fake.url, tmp_path)
+    assert running.spans.export([child]) is SpanExportResult.SUCCESS  # it is not up yet: the span is in a file
+    assert len(list((tmp_path / "data" / HANDED).iterdir())) == 1
+    assert running.wait(PATIENT_S)
+    assert running.spans.export([root]) is SpanExportResult.SUCCESS
+
+    assert running.close(PATIENT_S)
+    assert {seen["name"]: seen["sessionId"] for seen in fake.observations.values()} == {"child": "s-1", "root": "s-1"}
+    assert fake.duplicates == 0
+    assert list((tmp_path / "data" / HANDED).iterdir()) == []
+
+
+@pytest.mark.slow
+def test_what_a_destination_did_not_take_is_delivered_by_the_next_run(fake: FakeLangfuse, tmp_path: Path) -> None:
+    fake.always("otlp", Fault(503))
+    first = Engine(parse(config(fake.url, tmp_path), "test", environ={}), drain_s=0.2)
+    first.spans.export(a_trace())
+    assert first.wait(PATIENT_S)
+    assert first.close(PATIENT_S)
+    assert fake.observations == {}
+
+    fake.always("otlp", None)
+    second = engine(fake.url, tmp_path)
+    second.start()
+    assert second.wait(PATIENT_S)
+    assert second.close(PATIENT_S)
+    assert sorted(seen["name"] for seen in fake.observations.values()) == ["child", "root"]
+
+
+@pytest.mark.slow
+def test_processes_at_one_time_have_places_of_their_own(fake: FakeLangfuse, tmp_path: Path) -> None:
+    here, there = engine(fake.url, tmp_path), engine(fake.url, tmp_path)
+    here.start()
+    assert here.wait(PATIENT_S)
+    (tmp_path / "data").chmod(0o700)
+    there._plan = parse(config(fake.url, tmp_path).replace("in_process", "in_process/2"), "test", environ={})
+    there.start()
+    assert there.wait(PATIENT_S)
+    here.spans.export(a_trace())
+    there.spans.export(a_trace())
+    assert here.close(PATIENT_S)
+    assert there.close(PATIENT_S)
+    assert (tmp_path / "data" / "process-1" / "journal").is_dir()
+    assert len(fake.observations) == 4
+
+
+def test_a_plan_that_can_not_run_is_told_and_nothing_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "bridge.yaml"
+    path.write_text("receivers: {nonsense: {}}")
+    running = Engine(path)
+    running.start()
+    assert not running.wait(PATIENT_S)
+    with pytest.raises(OSError, match=r"bridge.yaml:1 receivers::nonsense: no such receiver"):
+        running.spans.export(a_trace())
+    assert running.close(PATIENT_S)
+
+
+PROGRAM = """
+import os, sys, time
+from pathlib import Path
+from otel_bridge.sdk import install, span
+began = time.perf_counter()
+installed = install(Path({path!r}), service="agent")
+took = time.perf_counter() - began
+with span("root"), span("child"):
+    pass
+{then}
+"""
+LIGHT = """
+sent = installed.flush(20), installed.engine.wait(20)
+heavy = sorted({"grpc", "langfuse", "starlette", "uvicorn", "typer", "otel_bridge.viewer"} & set(sys.modules))
+print(took < 0.3, sent, heavy)
+"""
+KILLED = "assert installed.flush(20); os.kill(os.getpid(), 9)"
+FORKED = """
+child = os.fork()
+with span("forked" if child == 0 else "parent"):
+    pass
+installed.flush(20), installed.engine.wait(20)
+if child:
+    os.waitpid(child, 0)
+"""
+
+
+def run(fake: FakeLangfuse, folder: Path, then: str) -> subprocess.CompletedProcess[str]:
+    path = folder / "bridge.yaml"
+    path.write_text(config(fake.url, folder))
+    variables = {key: value for key, value in os.environ.items() if not key.startswith(("OTEL_", "LANGFUSE_"))}
+    program = PROGRAM.format(path=str(path), then=then)
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        env={**variables, "OTEL_BRIDGE_EXIT_SECONDS": "20"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def names(fake: FakeLangfuse) -> list[str]:
+    return sorted(seen["name"] for seen in fake.observations.values())
+
+
+@pytest.mark.slow
+def test_a_program_delivers_at_its_end_and_imports_no_server(fake: FakeLangfuse, tmp_path: Path) -> None:
+    done = run(fake, tmp_path, LIGHT)
+    assert (done.stdout, done.stderr) == ("True (True, True) []\n", "")
+    assert names(fake) == ["child", "root"]
+
+
+@pytest.mark.slow
+def test_what_was_flushed_survives_a_kill(fake: FakeLangfuse, tmp_path: Path) -> None:
+    """The engine was not up yet, or it was: the next run delivers it."""
+    assert run(fake, tmp_path, KILLED).returncode == -9
+    done = run(fake, tmp_path, "installed.engine.wait(20)")
+    assert done.stderr == ""
+    assert names(fake) == ["child", "child", "root", "root"]
+
+
+@pytest.mark.slow
+def test_a_forked_child_delivers_its_own(fake: FakeLangfuse, tmp_path: Path) -> None:
+    done = run(fake, tmp_path, FORKED)
+    assert done.stderr == ""
+    assert [name for name in names(fake) if name in ("forked", "parent")] == ["forked", "parent"]

@@ -1,0 +1,156 @@
+"""The exporter that needs no bridge: what it says is true, and it never raises."""
+
+import logging
+import time
+from collections.abc import Iterator
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
+
+from otel_bridge.embedded.langfuse import LangfuseSpanExporter
+from otel_bridge.testing.fake_langfuse import FakeLangfuse, Fault
+
+SUCCESS, FAILURE = SpanExportResult.SUCCESS, SpanExportResult.FAILURE
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeLangfuse]:
+    with FakeLangfuse().in_thread() as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def no_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PUBLIC_KEY", "SECRET_KEY", "BASE_URL", "HOST", "TRACING_ENABLED", "TRACING_ENVIRONMENT", "RELEASE"):
+        monkeypatch.delenv(f"LANGFUSE_{name}", raising=False)
+
+
+def exporter(fake: FakeLangfuse, **given: float) -> LangfuseSpanExporter:
+    return LangfuseSpanExporter(
+        public_key=fake.public_key, secret_key=fake.secret_key, base_url=fake.url, **{"timeout_s": 20, **given}
+    )
+
+
+def ended(*names: str, within: ReadableSpan | None = None, **attributes: str | int) -> list[ReadableSpan]:
+    tracer = TracerProvider(shutdown_on_exit=False).get_tracer("agent")
+    context = trace.set_span_in_context(within) if isinstance(within, trace.Span) else None
+    spans = [tracer.start_span(name, context=context, attributes=attributes) for name in names]
+    for span in spans:
+        span.end()
+    return [span for span in spans if isinstance(span, ReadableSpan)]
+
+
+def names(fake: FakeLangfuse) -> list[str]:
+    return sorted(seen["name"] for seen in fake.observations.values())
+
+
+@pytest.mark.slow
+def test_any_provider_with_the_stock_processor(fake: FakeLangfuse) -> None:
+    provider = TracerProvider(shutdown_on_exit=False)
+    sending = exporter(fake)
+    provider.add_span_processor(BatchSpanProcessor(sending))
+    tracer = provider.get_tracer("agent")
+    with tracer.start_as_current_span("plain"):
+        said = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o-mini", "gen_ai.usage.input_tokens": 3}
+        with tracer.start_as_current_span("chat", attributes=said) as call:
+            call.add_event(
+                "gen_ai.evaluation.result", {"gen_ai.evaluation.name": "ok", "gen_ai.evaluation.score.value": 1}
+            )
+    provider.shutdown()
+
+    types = {seen["name"]: seen["type"] for seen in fake.observations.values()}
+    assert types == {"plain": "SPAN", "chat": "GENERATION"}
+    assert [score["name"] for score in fake.scores.values()] == ["ok"]
+    assert sending.force_flush()
+    assert sending.dropped == {}
+
+
+def test_later_batches_know_what_earlier_ones_of_their_trace_said(fake: FakeLangfuse) -> None:
+    sending = exporter(fake)
+    [root] = ended("root", **{"session.id": "s-1"})
+    assert sending.export([root]) is SUCCESS
+    assert sending.export(ended("late", within=root)) is SUCCESS
+    assert {seen["name"]: seen["sessionId"] for seen in fake.observations.values()} == {"root": "s-1", "late": "s-1"}
+
+
+@pytest.mark.slow
+def test_it_tries_again_in_its_time(fake: FakeLangfuse) -> None:
+    fake.script("otlp", Fault(503), Fault(does="disconnect"))
+    sending = exporter(fake)
+    assert sending.export(ended("a")) is SUCCESS
+    assert names(fake) == ["a"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "reason"), [(Fault(503), "unsent"), (Fault(401), "refused"), (Fault(does="hang"), "unsent")]
+)
+def test_what_is_lost_is_told_and_counted(
+    fake: FakeLangfuse, fault: Fault, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake.always("otlp", fault)
+    sending = exporter(fake, timeout_s=0.2)
+    began = time.monotonic()
+    with caplog.at_level(logging.WARNING, "otel_bridge"):
+        assert sending.export(ended("a", "b")) is FAILURE
+        assert sending.export(ended("c")) is FAILURE
+    assert time.monotonic() - began < 5
+    assert sending.dropped == {reason: 3}
+    assert len(caplog.records) == 1  # a line a minute
+    assert not sending.force_flush()
+    assert sending.force_flush()
+
+
+def test_what_is_too_large_or_refused_alone_is_lost_alone(fake: FakeLangfuse) -> None:
+    """A request of three is refused, its halves are tried."""
+    fake.script("otlp", Fault(413), Fault(400))
+    sending = exporter(fake)
+    assert sending.export(ended("a", "b", "c")) is FAILURE
+    assert sending.dropped == {"refused": 1}
+    assert names(fake) == ["b", "c"]
+
+
+def test_without_keys_it_says_so_and_sends_nothing(
+    fake: FakeLangfuse, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LANGFUSE_HOST", fake.url)
+    monkeypatch.setenv("LANGFUSE_PUBLIC_KEY", "pk")
+    with caplog.at_level(logging.WARNING, "otel_bridge"):
+        sending = LangfuseSpanExporter()
+        assert sending.export(ended("a")) is FAILURE
+    assert sending.dropped == {"no_keys": 1}
+    assert [record.message.partition(":")[2].strip() for record in caplog.records] == [
+        "LANGFUSE_HOST is taken for LANGFUSE_BASE_URL: write that, which Langfuse's own SDK knows too",
+        "LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY are not both set: nothing is sent to Langfuse",
+    ]
+    assert not fake.requests
+
+
+def test_langfuses_own_variables_are_honoured(fake: FakeLangfuse, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {"PUBLIC_KEY": fake.public_key, "SECRET_KEY": fake.secret_key, "BASE_URL": fake.url}
+    for name, value in {**said, "TRACING_ENVIRONMENT": "staging", "RELEASE": "v7"}.items():
+        monkeypatch.setenv(f"LANGFUSE_{name}", value)
+    assert LangfuseSpanExporter().export(ended("a")) is SUCCESS
+    [seen] = fake.observations.values()
+    assert (seen["environment"], seen["release"]) == ("staging", "v7")
+
+    monkeypatch.setenv("LANGFUSE_TRACING_ENABLED", "false")
+    assert LangfuseSpanExporter().export(ended("b")) is SUCCESS
+    assert names(fake) == ["a"]
+
+
+def test_after_shutdown_nothing_is_taken(fake: FakeLangfuse) -> None:
+    sending = exporter(fake)
+    sending.shutdown()
+    assert sending.export(ended("a")) is FAILURE
+    assert sending.dropped == {"after_shutdown": 1}
+
+
+def test_a_sample_rate_keeps_whole_traces(fake: FakeLangfuse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANGFUSE_SAMPLE_RATE", "0")
+    assert exporter(fake).export(ended("a")) is SUCCESS
+    monkeypatch.setenv("LANGFUSE_SAMPLE_RATE", "many")
+    assert exporter(fake).export(ended("b")) is SUCCESS
+    assert names(fake) == ["b"]
