@@ -13,6 +13,7 @@ from otel_bridge.sdk.values import clean, words
 OUTCOME = "otel_bridge.outcome"
 CANCELLED, TIMEOUT, ABANDONED, INTERRUPTED = "cancelled", "timeout", "abandoned", "interrupted"
 CANCELLATIONS = (("asyncio", "CancelledError"), ("trio", "Cancelled"))
+LANGGRAPH = "langgraph.errors"
 MOST_LEAVES = 8  # of a group that are told one by one
 
 
@@ -20,8 +21,9 @@ def tell(span: Span, error: BaseException | None) -> None:
     """Set the status, the events and the outcome of a span whose block was left by `error`.
 
     None, the end of an iteration and an exit with code 0 are no failures: they leave the span as it is. A generator
-    that was closed early is abandoned, a LangGraph interrupt is interrupted: no failures either, but told apart. Of a
-    group its leaves are told, as the group's own text names none of them.
+    that was closed early is abandoned, a LangGraph interrupt is interrupted: no failures either, but told apart. What
+    hands over to a parent graph is as good as a return. Of a group its leaves are told, as the group's own text names
+    none of them.
 
     Raises nothing: what the agent raised goes on, whatever that says of itself.
     """
@@ -74,7 +76,9 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 def _is_no_failure(error: BaseException) -> bool:
     if isinstance(error, SystemExit):
         return not error.code
-    return isinstance(error, StopIteration | StopAsyncIteration | GeneratorExit) or _is_interrupt(error)
+    if isinstance(error, StopIteration | StopAsyncIteration | GeneratorExit):
+        return True
+    return isinstance(error, _loaded(LANGGRAPH, "GraphBubbleUp"))
 
 
 def _is_cancellation(error: BaseException) -> bool:
@@ -84,8 +88,10 @@ def _is_cancellation(error: BaseException) -> bool:
 
 
 def _is_interrupt(error: BaseException) -> bool:
-    """LangGraph pauses a graph, and hands over to a parent graph, by raising."""
-    return isinstance(error, _loaded("langgraph.errors", "GraphBubbleUp"))
+    """LangGraph pauses a graph by raising, and also hands over to a parent graph so."""
+    if isinstance(error, _loaded(LANGGRAPH, "ParentCommand")):
+        return False
+    return isinstance(error, _loaded(LANGGRAPH, "GraphBubbleUp"))
 
 
 def _loaded(module: str, name: str) -> type[BaseException] | tuple[()]:
