@@ -155,3 +155,34 @@ def test_feedback_reaches_both_projects(bench: Bench) -> None:
     for project in bench.projects:
         until(partial(wanted.keys().__le__, project.scores.keys()))
         assert {key: (project.scores[key]["name"], project.scores[key]["traceId"]) for key in wanted} == wanted
+
+
+def test_celery_tasks(bench: Bench) -> None:
+    """Tasks in another process, which is stopped as soon as they are done."""
+    queue = {"QUEUE": str(bench.folder), "OTEL_BSP_SCHEDULE_DELAY": "60000"}  # nothing goes before the process does
+    words = ("-m", "celery", "-A", "celery_tasks", "--workdir", str(EXAMPLES), "worker", "-c", "1", "-l", "info")
+    worker = bench.start(*words, **queue)
+    assert worker.stderr is not None
+    try:
+        said = bench.run("celery_tasks.py", "/shelf", **queue)
+        assert said == "asked for the index of /shelf, and for a report some time\n"
+        done = 0
+        while done < 2:
+            line = worker.stderr.readline()
+            assert line, "the worker ended"
+            done += "succeeded in" in line
+    finally:
+        worker.terminate()
+        worker.communicate(timeout=60)
+    assert bench.trace('session:celery name:"POST /index"', 7).tree == [
+        "SPAN POST /index",
+        "  SPAN apply_async/celery_tasks.index",
+        "    SPAN run/celery_tasks.index",
+        "      AGENT invoke_agent librarian",
+        "        TOOL execute_tool list_files",
+        "  SPAN apply_async/celery_tasks.report",
+        "    SPAN run/celery_tasks.report",
+    ]
+    report = bench.trace("session:celery name:report", 2)
+    assert report.tree == ["SPAN report", "  TOOL execute_tool list_files"]
+    assert len(report["report"]["metadata"]["otel.links"]) == 1
