@@ -4,6 +4,8 @@ import http.client
 import json
 import os
 import re
+import shutil
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -186,3 +188,14 @@ def test_celery_tasks(bench: Bench) -> None:
     report = bench.trace("session:celery name:report", 2)
     assert report.tree == ["SPAN report", "  TOOL execute_tool list_files"]
     assert len(report["report"]["metadata"]["otel.links"]) == 1
+
+
+def test_a_javascript_agent_has_one_variable_to_set(bench: Bench) -> None:
+    folder = EXAMPLES / "javascript"
+    if not (node := shutil.which("node")):
+        pytest.skip("there is no node on this machine")
+    if not (folder / "node_modules").exists():
+        pytest.skip(f"OpenTelemetry for JavaScript is not installed: npm ci in {folder}")
+    done = subprocess.run([node, "agent.mjs"], env=bench.environ(), cwd=folder, capture_output=True, timeout=60)
+    assert (done.stdout, done.returncode) == (b"Lisbon.\n", 0), done.stderr
+    assert bench.trace("session:js-1", 2).tree == ["AGENT invoke_agent guide", "  GENERATION chat gpt-4o-mini"]

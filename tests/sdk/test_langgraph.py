@@ -2,10 +2,14 @@
 
 import asyncio
 import operator
+import os
+import signal
+from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
 from opentelemetry import trace
@@ -225,6 +229,38 @@ async def test_a_run_that_failed_goes_on_as_well(spans: Spans) -> None:
     assert failed.status.description == "ValueError: no"
     assert OUTCOME not in (failed.attributes or {})
     assert (mended.status.status_code, len(spans.traces())) == (StatusCode.UNSET, 1)
+
+
+def test_what_was_killed_goes_on_in_another_process(spans: Spans, tmp_path: Path) -> None:
+    """Its spans are lost with it; what its checkpoint kept is where the next ones hang."""
+    is_child = []
+
+    @span("deadly")
+    def deadly(_state: State) -> State:
+        if is_child:
+            (tmp_path / "trace").write_text(f"{trace.get_current_span().get_span_context().trace_id:x}")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return {"said": ["alive"]}
+
+    builder = StateGraph(State)
+    builder.add_node("deadly", deadly)
+    builder.add_edge(START, "deadly")
+
+    def run(given: State | None) -> State:
+        with SqliteSaver.from_conn_string(str(tmp_path / "threads.db")) as saver:
+            graph: Any = builder.compile(checkpointer=saver, name="trip")
+            with graph_run(graph, config()) as run:
+                return dict(graph.invoke(given, run.config, durability="sync"))  # type: ignore[return-value]
+
+    if (child := os.fork()) == 0:
+        is_child.append(True)
+        run({"said": []})
+        os._exit(0)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    assert run(None) == {"said": ["alive"]}
+    [again] = runs(spans)
+    assert f"{again.context.trace_id:x}" == (tmp_path / "trace").read_text()
+    assert again.parent is not None
 
 
 async def test_a_hand_over_to_the_parent_graph_is_no_interrupt(spans: Spans) -> None:
