@@ -6,7 +6,7 @@ $ otel-bridge run -- python examples/chat.py "Lisbon or Oslo?" "And in May?"
 answer 1
 > And in May?
 answer 2
-otel-bridge: 2 traces · 2 spans · 44 tokens · $7.8e-06 · otel-bridge trace 8c6976e5
+otel-bridge: 2 traces · 2 spans · 44 tokens · $8.4e-06 · otel-bridge trace f9f72328
 """
 
 import sys

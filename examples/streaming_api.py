@@ -5,9 +5,12 @@ Who goes away before the end has abandoned the request, which is no error.
     $ PORT=8000 python examples/streaming_api.py &
     $ curl -N -D - -H 'X-Session-Id: s-1' 'http://127.0.0.1:8000/ask?question=Lisbon'
     HTTP/1.1 200 OK
+    date: Sat, 28 Nov 2026 03:08:39 GMT
+    server: uvicorn
     content-type: text/event-stream; charset=utf-8
-    traceresponse: 00-5c02ffe7a3f7b3c2bf68c0a4c1a9b8d1-37a2e0a4d8a1c9b2-01
-    x-trace-id: 5c02ffe7a3f7b3c2bf68c0a4c1a9b8d1
+    traceresponse: 00-4e753523783f65c8704718890bb486fd-6b588ca78efc08b4-03
+    x-trace-id: 4e753523783f65c8704718890bb486fd
+    transfer-encoding: chunked
 
     data: What
     …
