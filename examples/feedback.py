@@ -9,8 +9,8 @@ The bridge has the backends, and the agent knows none of them:
 
     $ python examples/feedback.py ask "Lisbon or Oslo?"
     Lisbon.
-    what do you think? python examples/feedback.py up 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01
-    $ python examples/feedback.py up 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01
+    what do you think? python examples/feedback.py up 00-0e493970c575ba87ed46f62c696c14ac-752a86592bcfa218-03
+    $ python examples/feedback.py up 00-0e493970c575ba87ed46f62c696c14ac-752a86592bcfa218-03
     thank you
 """
 

@@ -3,7 +3,7 @@
 With a bridge at its usual address; the language model is pretended:
 
     $ python examples/research.py
-    trace 2c18695f6d1e4b0f8e3a51a07d9c4b22; all of it was sent: True
+    trace 51bb50edf86a0cba0d0669a275bf49d2; all of it was sent: True
 """
 
 import asyncio
