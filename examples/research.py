@@ -1,6 +1,9 @@
 """Three agents in a task group, a streamed answer, a tool that fails, a score: with the helpers of `otel_bridge.sdk`.
 
-Run it with a bridge at its usual address: `python examples/research.py`. The language model is pretended.
+With a bridge at its usual address; the language model is pretended:
+
+    $ python examples/research.py
+    trace 51bb50edf86a0cba0d0669a275bf49d2; all of it was sent: True
 """
 
 import asyncio

@@ -112,6 +112,8 @@ def environment(given: Mapping[str, str], http: str, grpc: str | None = None) ->
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
         "OTEL_SEMCONV_STABILITY_OPT_IN": "gen_ai_latest_experimental",
         "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "true",
+        "CLAUDE_CODE_ENABLE_TELEMETRY": "1",
+        "OTEL_LOG_USER_PROMPTS": "1",  # the same for Claude Code
     }
     if not given.get(GENERAL):
         wanted[GENERAL] = _address(given.get("OTEL_EXPORTER_OTLP_PROTOCOL"), http, grpc)

@@ -5,7 +5,9 @@ import sys
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import CancelledError as FutureCancelledError
+from dataclasses import dataclass
 
+from opentelemetry import context as otel
 from opentelemetry.trace import Span, Status, StatusCode
 
 from otel_bridge.sdk.values import clean, words
@@ -13,14 +15,24 @@ from otel_bridge.sdk.values import clean, words
 OUTCOME = "otel_bridge.outcome"
 CANCELLED, TIMEOUT, ABANDONED, INTERRUPTED = "cancelled", "timeout", "abandoned", "interrupted"
 CANCELLATIONS = (("asyncio", "CancelledError"), ("trio", "Cancelled"))
+CLIENT = otel.create_key("otel-bridge-client")
+LANGGRAPH = "langgraph.errors"
 MOST_LEAVES = 8  # of a group that are told one by one
+
+
+@dataclass(slots=True)
+class Client:
+    """Who waits for the answer to a request, in its context under `CLIENT`."""
+
+    has_gone: bool = False
 
 
 def tell(span: Span, error: BaseException | None) -> None:
     """Set the status, the events and the outcome of a span whose block was left by `error`.
 
     None, the end of an iteration and an exit with code 0 are no failures: they leave the span as it is. A generator
-    that was closed early is abandoned, a LangGraph interrupt is interrupted: no failures either, but told apart. Of a
+    that was closed early is abandoned, as is what is cancelled because its client has gone, and a LangGraph interrupt
+    is interrupted: no failures either, but told apart. What hands over to a parent graph is as good as a return. Of a
     group its leaves are told, as the group's own text names none of them.
 
     Raises nothing: what the agent raised goes on, whatever that says of itself.
@@ -40,6 +52,8 @@ def _tell(span: Span, error: BaseException | None) -> None:
         if all(isinstance(leaf, TimeoutError) for leaf in failed):
             span.set_attribute(OUTCOME, TIMEOUT)
         span.set_status(Status(StatusCode.ERROR, _summary(failed)))
+    elif cancelled and isinstance(client := otel.get_value(CLIENT), Client) and client.has_gone:
+        span.set_attribute(OUTCOME, ABANDONED)
     elif cancelled:
         span.set_attribute(OUTCOME, CANCELLED)
         said = _text(cancelled[0])
@@ -74,7 +88,9 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 def _is_no_failure(error: BaseException) -> bool:
     if isinstance(error, SystemExit):
         return not error.code
-    return isinstance(error, StopIteration | StopAsyncIteration | GeneratorExit) or _is_interrupt(error)
+    if isinstance(error, StopIteration | StopAsyncIteration | GeneratorExit):
+        return True
+    return isinstance(error, _loaded(LANGGRAPH, "GraphBubbleUp"))
 
 
 def _is_cancellation(error: BaseException) -> bool:
@@ -84,8 +100,10 @@ def _is_cancellation(error: BaseException) -> bool:
 
 
 def _is_interrupt(error: BaseException) -> bool:
-    """LangGraph pauses a graph, and hands over to a parent graph, by raising."""
-    return isinstance(error, _loaded("langgraph.errors", "GraphBubbleUp"))
+    """LangGraph pauses a graph by raising, and also hands over to a parent graph so."""
+    if isinstance(error, _loaded(LANGGRAPH, "ParentCommand")):
+        return False
+    return isinstance(error, _loaded(LANGGRAPH, "GraphBubbleUp"))
 
 
 def _loaded(module: str, name: str) -> type[BaseException] | tuple[()]:

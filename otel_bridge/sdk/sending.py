@@ -433,11 +433,15 @@ def _forking(sender: Sender[Any]) -> None:
     """Have it ready for forks, as long as it is there."""
     there = weakref.ref(sender)
     held: list[threading.Lock] = []
+    told: list[Any] = []
 
     def before() -> None:
         held.clear()
         if (found := there()) is None:
             return
+        if not told and (util := sys.modules.get("multiprocessing.util")) is not None:
+            told.append(util)  # its children end without telling Python (until 3.13): they ask for themselves
+            util.register_after_fork(found, _ending_with)
         for lock, timeout_s in ((found._preparing, -1), (found._trying_first, FORK_WAITS_S)):  # noqa: SLF001 - its own
             if lock.acquire(timeout=timeout_s):
                 held.append(lock)
@@ -451,6 +455,13 @@ def _forking(sender: Sender[Any]) -> None:
             found.begin()
 
     os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
+
+
+def _ending_with(sender: Sender[Any]) -> None:
+    """In a child of multiprocessing: at its end all close, and then each sends what waits."""
+    finalize = sys.modules["multiprocessing.util"].Finalize
+    finalize(None, sender.close, exitpriority=1)
+    finalize(None, sender.shutdown, exitpriority=0)
 
 
 def _nothing() -> None:

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, TypeAlias, TypeVar, cast, overload
 
 from opentelemetry import context as otel
-from opentelemetry import trace
+from opentelemetry import propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind
 
@@ -80,13 +80,14 @@ class ActiveSpan:
         return trace.format_span_id(self.otel.get_span_context().span_id)
 
     def __getattr__(self, name: str) -> Any:
-        if name in self.__slots__:  # of one that is being copied, say, and has nothing yet
+        if name in ActiveSpan.__slots__:  # of one that is being copied, say, and has nothing yet
             raise AttributeError(name)
         return getattr(self.otel, name)
 
 
-Parent: TypeAlias = ActiveSpan | Span | SpanContext | Context | str
-"""A span; its context; a whole context; `traceparent` as in W3C's header; or 32 hexadecimal digits, a trace id."""
+Parent: TypeAlias = ActiveSpan | Span | SpanContext | Context | Mapping[str, str] | str
+"""A span; its context; a whole context; the headers of a message, as `web.outgoing` makes them; `traceparent` as in
+W3C's header; or 32 hexadecimal digits, a trace id."""
 
 
 class SpanBlock:
@@ -100,7 +101,7 @@ class SpanBlock:
         attributes: Attributes,
         kind: SpanKind,
         parent: Parent | None,
-        links: Sequence[ActiveSpan | Span | SpanContext | None],
+        links: Sequence[Parent | None],
         tracer: trace.Tracer | None,
     ) -> None:
         self._name = name
@@ -120,7 +121,8 @@ class SpanBlock:
         outer = within if within is not None else otel.get_current()
         if self._parent is not None:
             outer = context_of(self._parent, outer)
-        links = [Link(span_context_of(linked)) for linked in self._links if linked is not None]
+        named = [span_context_of(linked) for linked in self._links if linked is not None]
+        links = [Link(found) for found in named if found.is_valid]
         given = {key: value for key, value in self._attributes.items() if value is not None}
         parent = trace.get_current_span(outer)
         if getattr(parent, "end_time", None) is not None:
@@ -227,7 +229,7 @@ def span(
     *,
     kind: SpanKind = SpanKind.INTERNAL,
     parent: Parent | None = None,
-    links: Sequence[ActiveSpan | Span | SpanContext | None] = (),
+    links: Sequence[Parent | None] = (),
     tracer: trace.Tracer | None = None,
 ) -> SpanBlock: ...
 
@@ -238,7 +240,7 @@ def span(
     *,
     kind: SpanKind = SpanKind.INTERNAL,
     parent: Parent | None = None,
-    links: Sequence[ActiveSpan | Span | SpanContext | None] = (),
+    links: Sequence[Parent | None] = (),
     tracer: trace.Tracer | None = None,
 ) -> SpanBlock | F:
     """A span around a block (`with`, `async with`) or around each call of a function (`@span`, `@span("name")`).
@@ -261,6 +263,8 @@ def context_of(parent: Parent, outer: Context | None = None) -> Context:
     """The context in which something is the parent; one that can not be read changes nothing."""
     if isinstance(parent, Context):
         return parent
+    if isinstance(parent, Mapping):
+        return propagate.extract(parent, outer)
     found = span_context_of(parent)
     if isinstance(parent, ActiveSpan | Span):
         actual = parent.otel if isinstance(parent, ActiveSpan) else parent
@@ -268,14 +272,17 @@ def context_of(parent: Parent, outer: Context | None = None) -> Context:
     return trace.set_span_in_context(trace.NonRecordingSpan(found), outer) if found.is_valid else outer or Context()
 
 
-def span_context_of(named: ActiveSpan | Span | SpanContext | str) -> SpanContext:
-    """Its ids; of a trace id alone, with a span id that nobody has; not valid where a text is neither."""
+def span_context_of(named: Parent) -> SpanContext:
+    """Its ids; of a trace id alone, with a span id that nobody has; not valid where there are none to be read."""
     if isinstance(named, SpanContext):
         return named
     if isinstance(named, ActiveSpan):
         return named.otel.get_span_context()
     if isinstance(named, Span):
         return named.get_span_context()
+    if isinstance(named, Mapping):
+        context = named if isinstance(named, Context) else propagate.extract(named, Context())
+        return trace.get_current_span(context).get_span_context()
     return _from_text(named.strip())
 
 

@@ -26,10 +26,10 @@ from typing import Any, TypeVar, overload
 
 from opentelemetry import context as otel
 from opentelemetry import trace
-from opentelemetry.trace import Span, SpanContext, SpanKind
+from opentelemetry.trace import SpanKind
 
 from otel_bridge.sdk import leaving
-from otel_bridge.sdk.spans import ActiveSpan, Parent, SpanBlock
+from otel_bridge.sdk.spans import Parent, SpanBlock
 
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ def stream(
     *,
     kind: SpanKind = SpanKind.INTERNAL,
     parent: Parent | None = None,
-    links: Sequence[ActiveSpan | Span | SpanContext | None] = (),
+    links: Sequence[Parent | None] = (),
     tracer: trace.Tracer | None = None,
     text: Callable[[T], str | None] | None = None,
     max_output_chars: int = MAX_OUTPUT_CHARS,
@@ -71,7 +71,7 @@ def stream(
     *,
     kind: SpanKind = SpanKind.INTERNAL,
     parent: Parent | None = None,
-    links: Sequence[ActiveSpan | Span | SpanContext | None] = (),
+    links: Sequence[Parent | None] = (),
     tracer: trace.Tracer | None = None,
     text: Callable[[T], str | None] | None = None,
     max_output_chars: int = MAX_OUTPUT_CHARS,
@@ -85,7 +85,7 @@ def stream(
     *,
     kind: SpanKind = SpanKind.INTERNAL,
     parent: Parent | None = None,
-    links: Sequence[ActiveSpan | Span | SpanContext | None] = (),
+    links: Sequence[Parent | None] = (),
     tracer: trace.Tracer | None = None,
     text: Callable[[Any], str | None] | None = None,
     max_output_chars: int = MAX_OUTPUT_CHARS,

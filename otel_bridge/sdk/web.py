@@ -8,7 +8,8 @@ from opentelemetry import propagate, trace
 from opentelemetry.trace import SpanKind
 
 from otel_bridge.sdk.correlation import correlation
-from otel_bridge.sdk.spans import span
+from otel_bridge.sdk.leaving import ABANDONED, CLIENT, OUTCOME, Client
+from otel_bridge.sdk.spans import ActiveSpan, span
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -24,8 +25,8 @@ class TraceMiddleware:
     """Around an ASGI application: each request goes on in its sender's trace, and its answer says which that is.
 
     Session and user come by baggage or by `x-session-id` and `x-user-id`, and stand on every span of the request. The
-    answer has `traceresponse` and `x-trace-id`, also one that streams. Where an instrumentation has made a span for the
-    request already, no second one is made.
+    answer has `traceresponse` and `x-trace-id`, also one that streams. What is cancelled because the client has gone
+    is abandoned. Where an instrumentation has made a span for the request already, no second one is made.
     """
 
     def __init__(self, app: App) -> None:
@@ -37,23 +38,22 @@ class TraceMiddleware:
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         ids = correlation(session=headers.get(SESSION), user=headers.get(USER))
-        if trace.get_current_span().get_span_context().is_valid:
-            async with ids:
-                await self._app(scope, receive, _telling(trace.get_current_span(), send))
+        answering = _Answering(receive, send)
+        if (current := trace.get_current_span()).get_span_context().is_valid:
+            before = otel.attach(otel.set_value(CLIENT, answering.client, ids.apply()))
+            try:
+                await self._app(scope, answering.receive, answering.by(current))
+            finally:
+                otel.detach(before)
             return
         attributes = {"http.request.method": scope["method"], "url.path": scope["path"]}
-        sender = ids.apply(propagate.extract(headers))
+        sender = otel.set_value(CLIENT, answering.client, ids.apply(propagate.extract(headers)))
         name = f"{scope['method']} {scope['path']}"
         async with span(name, attributes, kind=SpanKind.SERVER, parent=sender) as request:
-
-            async def answer(message: Message) -> None:
-                if message["type"] == "http.response.start":
-                    request.tags["http.response.status_code"] = message["status"]
-                    if message["status"] >= SERVER_ERROR:
-                        request.set_status(trace.Status(trace.StatusCode.ERROR, f"HTTP {message['status']}"))
-                await send(message)
-
-            await self._app(scope, receive, _telling(request.otel, answer))
+            try:
+                await self._app(scope, answering.receive, answering.by(request.otel))
+            finally:
+                answering.tell(request)
             if isinstance(route := getattr(scope.get("route"), "path", None), str):
                 request.tags["http.route"] = route
                 request.update_name(f"{scope['method']} {route}")
@@ -66,18 +66,50 @@ def outgoing(headers: Iterable[tuple[str, str]] = ()) -> dict[str, str]:
     return carrier
 
 
-def _telling(of: trace.Span, send: Send) -> Send:
-    told = of.get_span_context()
+class _Answering:
+    """The answer to a request as it is being sent: what it says of its trace, and whether somebody is still there."""
 
-    async def answer(message: Message) -> None:
-        if message["type"] == "http.response.start" and told.is_valid:
-            trace_id, span_id = trace.format_trace_id(told.trace_id), trace.format_span_id(told.span_id)
-            flags = f"{int(told.trace_flags):02x}"
-            message["headers"] = [
-                *message.get("headers", ()),
-                (RESPONSE.encode(), f"00-{trace_id}-{span_id}-{flags}".encode()),
-                (TRACE.encode(), trace_id.encode()),
-            ]
-        await send(message)
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self._is_whole = False
+        self.client = Client()
+        self.status: int | None = None
 
-    return answer
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.disconnect" and not self._is_whole:
+            self.client.has_gone = True
+        return message
+
+    def by(self, answerer: trace.Span) -> Send:
+        """`send`, with the trace of this span in the headers."""
+        told = answerer.get_span_context()
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self.status = message["status"]
+                if told.is_valid:
+                    message["headers"] = [*message.get("headers", ()), *_headers(told)]
+            elif message["type"] == "http.response.body" and not message.get("more_body"):
+                self._is_whole = True
+            await self._send(message)
+
+        return send
+
+    def tell(self, request: ActiveSpan) -> None:
+        """How it was answered, on the request's span."""
+        if self.status is not None:
+            request.tags["http.response.status_code"] = self.status
+            if self.status >= SERVER_ERROR:
+                request.set_status(trace.Status(trace.StatusCode.ERROR, f"HTTP {self.status}"))
+        if self.client.has_gone:
+            request.tags[OUTCOME] = ABANDONED
+
+
+def _headers(told: trace.SpanContext) -> list[tuple[bytes, bytes]]:
+    trace_id, span_id = trace.format_trace_id(told.trace_id), trace.format_span_id(told.span_id)
+    return [
+        (RESPONSE.encode(), f"00-{trace_id}-{span_id}-{int(told.trace_flags):02x}".encode()),
+        (TRACE.encode(), trace_id.encode()),
+    ]

@@ -23,13 +23,17 @@ with trace.get_tracer("agent").start_as_current_span("work", attributes={"gen_ai
 sys.exit(3)
 """
 
+ANYWHERE = {
+    **{f"OTEL_BRIDGE_{name}": "127.0.0.1:0" for name in ("GRPC", "HTTP", "VIEWER")},
+    "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "openai,celery",  # they import what they instrument, for seconds
+}
+
 
 def run(data_dir: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
-    anywhere = {f"OTEL_BRIDGE_{name}": "127.0.0.1:0" for name in ("GRPC", "HTTP", "VIEWER")}
     return subprocess.run(
         [sys.executable, "-m", "otel_bridge", "run", *words],
-        env={**kept, **anywhere, "OTEL_BRIDGE_DATA_DIR": str(data_dir), "OTEL_BRIDGE_EXIT_SECONDS": "20", **more},
+        env={**kept, **ANYWHERE, "OTEL_BRIDGE_DATA_DIR": str(data_dir), "OTEL_BRIDGE_EXIT_SECONDS": "20", **more},
         capture_output=True,
         text=True,
         timeout=100,
@@ -104,8 +108,7 @@ def test_sigterm_reaches_the_program(tmp_path: Path) -> None:
         "-c",
         f"{program}; threading.Event().wait()",
     ]
-    anywhere = {f"OTEL_BRIDGE_{name}": "127.0.0.1:0" for name in ("GRPC", "HTTP", "VIEWER")}
-    variables = {**os.environ, **anywhere, "OTEL_BRIDGE_DATA_DIR": str(tmp_path)}
+    variables = {**os.environ, **ANYWHERE, "OTEL_BRIDGE_DATA_DIR": str(tmp_path)}
     with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"up\n"
@@ -135,12 +138,11 @@ def test_a_run_in_a_run_is_instrumented_once() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("when", ["it starts", "it looks"])
 def test_sigterm_before_and_after_the_program_ends_the_bridge_too(tmp_path: Path, when: str) -> None:
-    anywhere = {f"OTEL_BRIDGE_{name}": "127.0.0.1:0" for name in ("GRPC", "HTTP", "VIEWER")}
     program = PROGRAM.replace("sys.exit(3)", "").replace(
         '"said", sys.argv[1:]', "__import__('os').getpid(), flush=True"
     )
     command = [sys.executable, "-m", "otel_bridge", "run", "--", sys.executable, "-c", program]
-    variables = {**os.environ, **anywhere, "OTEL_BRIDGE_DATA_DIR": str(tmp_path)}
+    variables = {**os.environ, **ANYWHERE, "OTEL_BRIDGE_DATA_DIR": str(tmp_path)}
     with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         until_s = time.monotonic() + 60

@@ -40,6 +40,7 @@ def arrived() -> Iterator[Sink]:
 def environment(url: str, **more: str) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
     patient = {"OTEL_BRIDGE_EXIT_SECONDS": "20"}  # this machine may be busy
+    patient |= {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "openai,celery"}  # they import what they instrument
     return {**kept, **patient, "OTEL_EXPORTER_OTLP_ENDPOINT": url, **more}
 
 
@@ -94,6 +95,19 @@ if child:
 """
     run(then, arrived.url)
     assert arrived.names == ["child", *ENDED, "parent"]
+
+
+@pytest.mark.slow
+def test_a_child_of_multiprocessing_sends_its_own(arrived: Sink) -> None:
+    """It ends without telling Python."""
+    then = """
+import multiprocessing
+child = multiprocessing.get_context("fork").Process(target=lambda: tracer.start_span("child").end())
+child.start()
+child.join()
+"""
+    run(then, arrived.url, OTEL_BSP_SCHEDULE_DELAY="60000")
+    assert arrived.names == ["child", *ENDED]
 
 
 @pytest.mark.slow

@@ -11,11 +11,12 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from opentelemetry import trace
+from opentelemetry import baggage, trace
 from opentelemetry.trace import StatusCode
 
-from otel_bridge.sdk import span
+from otel_bridge.sdk import correlation, span
 from otel_bridge.sdk.spans import Entered
+from otel_bridge.sdk.web import outgoing
 from tests.sdk.conftest import Main, Spans
 
 OUTCOME = "otel_bridge.outcome"
@@ -303,3 +304,17 @@ def test_a_span_can_be_copied_and_no_link_is_none(spans: Spans) -> None:
     with span("work", links=[None]) as work:
         assert copy.copy(work).span_id == work.span_id
     assert not spans["work"].links
+
+
+def test_the_headers_of_a_message_are_a_parent_or_a_link(spans: Spans) -> None:
+    """With the ids that travel in them; what says nothing is no link."""
+    with span("sender"), correlation(session="s-1"):
+        headers = outgoing()
+    with span("child", parent=headers):
+        assert baggage.get_baggage("session.id") == "s-1"
+    with span("linked", links=[headers, {}, "nonsense"]):
+        pass
+
+    assert spans.parent("child") == "sender"
+    assert spans.parent("linked") is None
+    assert [link.context.span_id for link in spans["linked"].links] == [spans["sender"].context.span_id]

@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 import uvicorn
 from opentelemetry import baggage, trace
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -37,10 +38,21 @@ async def events(_request: Request) -> Response:
     return StreamingResponse(stream(words(), "llm_stream"), media_type="text/event-stream")
 
 
+async def for_ever(_request: Request) -> Response:
+    async def words() -> AsyncIterator[str]:
+        async with span("thinking"):
+            while True:
+                await asyncio.sleep(0)
+                yield "data: a\n\n"
+
+    return StreamingResponse(stream(words(), "endless"), media_type="text/event-stream")
+
+
 @pytest.fixture
 async def url(spans: Spans) -> AsyncIterator[str]:
     spans.provider.add_span_processor(ContextProcessor())
     routes = [Route("/ids", ids), Route("/broken", broken), Route("/events", events)]
+    routes.append(Route("/for-ever", for_ever))
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         config = uvicorn.Config(TraceMiddleware(Starlette(routes=routes)), log_config=None, lifespan="off")
@@ -92,3 +104,31 @@ async def test_a_stream_of_events_is_one_child_and_says_its_trace_first(url: str
     assert trace.format_trace_id(spans["llm_stream"].context.trace_id) == trace_id  # type: ignore[union-attr]
     assert spans.parent("llm_stream") == "GET /events"
     assert (spans["llm_stream"].attributes or {})["otel_bridge.stream.chunks"] == 2
+
+
+async def test_a_client_that_goes_before_the_end_has_abandoned_the_request(url: str, spans: Spans) -> None:
+    """The server cancels what nobody reads any more: no failure, and told apart from an answer that is whole."""
+    ended = asyncio.Event()
+    spans.provider.add_span_processor(_Ending("GET /for-ever", ended))
+    async with aiohttp.ClientSession() as client:
+        answer = await client.get(f"{url}/for-ever")
+        await answer.content.readany()
+        answer.close()
+        async with client.get(f"{url}/events") as whole:
+            await whole.read()
+        await asyncio.wait_for(ended.wait(), 20)
+
+    told = {found.name: (found.attributes or {}).get("otel_bridge.outcome") for found in spans.all}
+    assert (told.pop("GET /events"), told.pop("llm_stream")) == (None, None)
+    assert told == dict.fromkeys(("GET /for-ever", "endless", "thinking"), "abandoned")
+    assert all(found.status.status_code is trace.StatusCode.UNSET for found in spans.all)
+
+
+class _Ending(SpanProcessor):
+    def __init__(self, name: str, ended: asyncio.Event) -> None:
+        self._name = name
+        self._ended = ended
+
+    def on_end(self, span: ReadableSpan) -> None:
+        if span.name == self._name:
+            self._ended.set()

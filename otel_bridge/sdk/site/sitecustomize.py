@@ -7,6 +7,8 @@ import os
 import sys
 from importlib.util import find_spec
 
+CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+
 if find_spec("otel_bridge") is not None:
     for name in ("CONTEXT", "DISTRO", "CONFIGURATOR"):
         os.environ.setdefault(f"OTEL_PYTHON_{name}", "otel_bridge")
@@ -19,4 +21,7 @@ except ImportError:
         file=sys.stderr,
     )
 else:
+    # Between its releases OpenTelemetry has changed how content is asked for, and each takes the other's word for no.
+    if os.environ.get(CAPTURE, "").lower() == "true" and find_spec("opentelemetry.util.genai") is not None:
+        os.environ[CAPTURE] = "SPAN_ONLY"
     initialize()
