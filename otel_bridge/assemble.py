@@ -259,7 +259,8 @@ class Assembler:
         """Take in all that is durable and settle all of it, as nobody sends more; `run` is over."""
         await self.recover()
         await self.step(conclude)
-        for trace in list(self._open.values()):
+        # Judgements last: whatever they may be about has settled then.
+        for trace in sorted(self._open.values(), key=lambda open_: open_.key.startswith(ANSWER)):
             _, why = trace.due(self._config)
             await self._settle(trace, why if why in (Settled.ROOT, Settled.REMOTE) else Settled.FLUSHED, conclude)
 
@@ -315,13 +316,13 @@ class Assembler:
     ) -> tuple[list[str], dict[str, Answer]]:
         """What the other traces of a tenant, and earlier parts, say of responses: of those that a part tells of, which
         are counted elsewhere; and what tells of those that it asked about."""
-        counted = [
-            told
-            for told, here in answers.items()
-            if (there := self._state.lately(self.pipeline, tenant, told)) and _is_counted(here, there)
-        ]
-        rows = await self._state.answers(self.pipeline, {(tenant, named) for named in asked}) if asked else {}
-        return counted, {response_id: answer for (_, response_id), answer in rows.items()}
+        there = {told: found for told in answers if (found := self._state.lately(self.pipeline, tenant, told))}
+        unknown = () if self._state.lately_are_all else answers.keys() - there
+        wanted = {(tenant, response_id) for response_id in (*asked, *unknown)}
+        rows = await self._state.answers(self.pipeline, wanted) if wanted else {}
+        there |= {response_id: answer for (_, response_id), answer in rows.items()}
+        counted = [told for told, here in answers.items() if told in there and _is_counted(here, there[told])]
+        return counted, {named: there[named] for named in asked if (tenant, named) in rows}
 
     def status(self) -> dict[str, int]:
         """How many traces are open, and their bytes."""

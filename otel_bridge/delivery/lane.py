@@ -9,7 +9,6 @@ outage nothing is taken, so nothing is ever given up in one.
 import asyncio
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -270,9 +269,11 @@ class Lane:
         return None if lease is None else await self._opened(lease)
 
     async def _read_ahead(self, stretch: Stretch, position: int) -> _Sending | None:
-        with suppress(Exception):  # it is read again when it is its turn: what is being sent must not suffer
+        try:
             return await self._read(stretch, position)
-        return None
+        except Exception:  # noqa: BLE001 - it is read again when it is its turn, and fails then: what is being sent goes on
+            self._around.counters.add("read_ahead_failures", pipeline=self._pipeline, exporter=self._exporter)
+            return None
 
     def _forget_ahead(self) -> None:
         if self._ahead is not None:

@@ -471,6 +471,11 @@ class State:
         )
         return {(tenant, response_id): _answer(said) for _, tenant, response_id, *said in rows}
 
+    @property
+    def lately_are_all(self) -> bool:
+        """Whether `lately` knows of all answers, so that the file need not be asked."""
+        return len(self._lately) < MAX_LATELY
+
     def lately(self, pipeline: str, tenant: str, response_id: str) -> Answer | None:
         """What tells of a response, if it is among the newest answers: nobody has to wait for the file."""
         return self._lately.get((pipeline, tenant, response_id))

@@ -179,6 +179,12 @@ class TestJudgements:
         assert joins.taker.judged == [ids(1, 7)]
         assert await joins.accounts() == {"delivered": 2}
 
+    async def test_one_that_came_first_finds_its_call_when_all_is_settled_at_the_end(self, joins: Joins) -> None:
+        await joins.judge()
+        await joins.call(1)
+        await joins.house.delivery.drain(5, settle=True)
+        assert joins.taker.judged == [ids(1, 1)]
+
     async def test_one_of_an_unknown_response_is_counted_out(self, joins: Joins) -> None:
         await joins.call(1)
         await joins.judge("another")
@@ -281,6 +287,19 @@ class TestCallsToldInTwoTraces:
         [left] = [one for one in joins.taker.observations.values() if one.usage is None]
         assert left.trace_id == f"{2:032x}"
         assert left.metadata["uncounted_usage"]["total"] == 13
+
+    async def test_it_counts_once_however_many_others_come_between(
+        self, joins: Joins, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What is kept in memory is for speed."""
+        monkeypatch.setattr("otel_bridge.journal.state.MAX_LATELY", 1)
+        await joins.call(1)
+        await joins.after(GRACE_S)
+        await joins.call(3, {**CHAT, "gen_ai.response.id": "r3"})
+        await joins.after(GRACE_S)
+        await joins.call(2, scope="sdk", ms=(10, 90))
+        await joins.after(GRACE_S)
+        assert joins.taker.tokens == 2 * 13
 
     async def test_it_counts_once_where_both_settle_at_one_moment(self, joins: Joins) -> None:
         await joins.call(1)
