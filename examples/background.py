@@ -1,6 +1,6 @@
 """Tools, a long task that is alive, and a task that outlives its request: linked, as it is no part of it any more.
 
-$ python examples/background.py 6
+$ python examples/background.py
 answered: the index will be there soon
 indexed 3 files
 """
@@ -48,4 +48,4 @@ async def main(seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(float(sys.argv[1])))
+    asyncio.run(main(float(sys.argv[1]) if len(sys.argv) > 1 else 6))

@@ -9,6 +9,7 @@ asked for the index of /shelf, and for a report some time
 
 import os
 import sys
+from pathlib import Path
 
 from celery import Celery
 from celery.signals import worker_process_shutdown
@@ -18,6 +19,7 @@ from opentelemetry.instrumentation.celery import CeleryInstrumentor
 from otel_bridge.sdk import agent_run, correlation, install, span, tool
 
 QUEUE = os.environ.get("QUEUE", "/tmp/otel-bridge-celery")  # noqa: S108 - of a broker that needs no server
+Path(QUEUE).mkdir(exist_ok=True)
 folders = {"data_folder_in": QUEUE, "data_folder_out": QUEUE, "control_folder": f"{QUEUE}/control"}
 app = Celery("celery_tasks", broker="filesystem://", broker_transport_options=folders)
 

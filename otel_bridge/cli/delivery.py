@@ -241,7 +241,7 @@ def _switch(what: str, exporter: str, viewer: str, *, as_json: bool) -> None:
     if as_json:
         print_json(answer)
     else:
-        print(f"{printable(exporter)} is " + ("paused: its data is kept" if answer["paused"] else "not paused"))
+        print(f"{printable(exporter)} is " + ("paused: its data is kept" if answer["paused"] else "on again"))
 
 
 def replay(

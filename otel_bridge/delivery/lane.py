@@ -312,6 +312,15 @@ class Lane:
             piece = parcel.whole or parcel.piece
             await self._set_aside(piece, reason, parcel.said)
             sending.losses[signal_of(piece), Outcome.DEAD_LETTERED, reason] += count(piece)
+        if sending.given_up:
+            last, reason = sending.given_up[-1]
+            logger(self._exporter).warning(
+                "not taken, and set aside: `otel-bridge dead-letter list` has it",
+                tenant=self._tenant,
+                letters=len(sending.given_up),
+                reason=reason,
+                why=printable(last.said),
+            )
         if sending.revoked.is_set():
             raise _InterruptedError
         outcomes = account(sending.lease.items, sending.losses)

@@ -139,7 +139,7 @@ async def test_a_refused_span_an_outage_by_hand_and_a_second_delivery(bridge: Br
     assert status["paused"] == ["langfuse"]
     assert status["exporters"]["main/langfuse"]["default"]["parked"] == "paused"
     assert not later & langfuse.observations.keys()
-    assert "not paused" in run(bridge, "resume", "langfuse")
+    assert "on again" in run(bridge, "resume", "langfuse")
     assert await asyncio.to_thread(until_there, langfuse, later, 30) == set()
 
     await asyncio.to_thread(until, lambda: accounts(bridge)["waiting"] == 0)
