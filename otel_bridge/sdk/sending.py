@@ -34,6 +34,7 @@ FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.5, 30.0
 WARN_EVERY_S = 60.0
 MAX_QUEUE_BYTES = 64 << 20
 MAX_BATCH_BYTES = 2 << 20  # about: what goes in one request
+HINT = "Is a bridge there? `otel-bridge` starts one, OTEL_EXPORTER_OTLP_ENDPOINT names another"
 TRIES = 3  # in a row, before a batch is halved, or one that can not even be tried is given up
 
 
@@ -256,8 +257,13 @@ class Sender(Generic[T]):
 
     def _drop(self, reason: str, items: int) -> None:
         self.dropped[reason] += items
-        about = "unsent" if reason == "exit" else reason
-        self._warn(about, f"{items} {self._what} dropped ({reason}); {self.dropped.total()} in all")
+        if reason == "exit":
+            self._warn(
+                "unsent",
+                f"{items} {self._what}, and what else waited, not sent{self._where} in time, and dropped. {HINT}",
+            )
+        else:
+            self._warn(reason, f"{items} {self._what} dropped ({reason}); {self.dropped.total()} in all")
 
     def _warn(self, about: str, said: str) -> None:
         now_s = time.monotonic()
@@ -410,8 +416,7 @@ class Sender(Generic[T]):
             return
         self._warn(
             "unsent",
-            f"nothing can be sent{self._where}: {why}; what waits at the end is dropped. Is a bridge there?"
-            " `otel-bridge` starts one, OTEL_EXPORTER_OTLP_ENDPOINT names another",
+            f"nothing can be sent{self._where}: {why}; what waits at the end is dropped. {HINT}",
         )
 
     def _put_back(self, batch: list[_Put[T]]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from otel_bridge.delivery import DeliverConfig
-from otel_bridge.errors import RetryableError, SlowError, TooLargeError
+from otel_bridge.errors import RefusedError, RetryableError, SlowError, TooLargeError
 
 if TYPE_CHECKING:
     from otel_bridge.trace import Trace
@@ -146,6 +146,16 @@ async def test_what_is_little_is_read_once(house: "House", sink: "Sink", monkeyp
         await house.clock.advance(0.5)
         await sink.has(number)
     assert reads == [1, 2, 3]
+
+
+async def test_what_is_set_aside_is_told(house: "House", sink: "Sink", capsys: pytest.CaptureFixture[str]) -> None:
+    sink.trouble = lambda names: RefusedError("answered 400: no") if "b" in names else None
+    await house.start(batches={"store": sink})
+    await house.append("a", "b")
+    await sink.has(1)
+    await house.stop()
+    assert "set aside: `otel-bridge dead-letter list` has it" in (told := capsys.readouterr().err)
+    assert "answered 400: no" in told
 
 
 @pytest.mark.parametrize("disturbed", [False, True])
