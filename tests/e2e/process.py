@@ -20,7 +20,7 @@ PLAN = """\
 receivers:
   otlp: {{grpc: "127.0.0.1:{grpc}", http: "127.0.0.1:{http}"}}
 exporters:
-  store: {{}}
+  store: {{max_bytes: 64GiB}}
   langfuse: {{base_url: "{langfuse}", public_key: pk-lf-fake, secret_key: sk-lf-fake, timeout: 5s}}
 extensions:
   viewer: {{endpoint: "127.0.0.1:{viewer}"}}
