@@ -104,12 +104,51 @@ def test_what_is_lost_is_told_and_counted(
 
 
 def test_what_is_too_large_or_refused_alone_is_lost_alone(fake: FakeLangfuse) -> None:
-    """A request of three is refused, its halves are tried."""
+    """A request of three is refused, its halves are tried. No processor is to try again what is never taken."""
     fake.script("otlp", Fault(413), Fault(400))
     sending = exporter(fake)
-    assert sending.export(ended("a", "b", "c")) is FAILURE
+    assert sending.export(ended("a", "b", "c")) is SUCCESS
     assert sending.dropped == {"refused": 1}
+    assert not sending.force_flush()
     assert names(fake) == ["b", "c"]
+
+
+def test_what_was_refused_is_not_taken_for_sent(fake: FakeLangfuse) -> None:
+    [root] = ended("root")
+    spans = [root, *ended("a", "b", within=root)]
+    fake.script("otlp", Fault(400), Fault(400))
+    sending = exporter(fake)
+    assert sending.export(spans) is SUCCESS
+    assert names(fake) == ["a", "b"]
+    assert sending.export(spans) is SUCCESS
+    assert names(fake) == ["a", "b", "root"]
+    assert fake.duplicates == 0
+
+
+def test_only_what_is_left_of_a_batch_is_sent_again(fake: FakeLangfuse) -> None:
+    [root] = ended("root")
+    spans = [root, *ended("a", "b", "c", within=root)]
+    fake.script("otlp", Fault(413), Fault(200, stored=True), Fault(401))
+    sending = exporter(fake)
+    assert sending.export(spans) is FAILURE
+    assert sending.dropped == {"refused": 2}
+    assert len(fake.observations) == 2
+    assert sending.export(spans) is SUCCESS
+    assert names(fake) == ["a", "b", "c", "root"]
+    assert fake.duplicates == 0
+
+
+def test_lost_scores_do_not_send_their_span_again(fake: FakeLangfuse) -> None:
+    fake.always("ingestion", Fault(403))
+    sending = exporter(fake)
+    with TracerProvider(shutdown_on_exit=False).get_tracer("agent").start_as_current_span("judged") as span:
+        said = {"gen_ai.evaluation.name": "ok", "gen_ai.evaluation.score.value": 1}
+        span.add_event("gen_ai.evaluation.result", said)
+    assert isinstance(span, ReadableSpan)
+    assert sending.export([span]) is SUCCESS
+    assert sending.dropped == {"scores": 1}
+    assert not sending.force_flush()
+    assert names(fake) == ["judged"]
 
 
 def test_without_keys_it_says_so_and_sends_nothing(
