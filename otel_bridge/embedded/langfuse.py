@@ -31,7 +31,6 @@ WARN_EVERY_S = 60.0
 MAX_REQUEST = 7 << 19  # uncompressed; Langfuse Cloud takes 5 MB
 MAX_ANSWER = 1 << 20
 TRACES_KNOWN = 2000
-LEAST_S = 0.1
 LOW = (1 << 64) - 1
 
 
@@ -302,7 +301,9 @@ class LangfuseSpanExporter(SpanExporter):
         from otel_bridge import answers
         from otel_bridge.errors import RetryableError
 
-        timeout_s = max(LEAST_S, until_s - time.monotonic())
+        timeout_s = until_s - time.monotonic()
+        if timeout_s <= 0:
+            raise RetryableError(f"{url}: there was no time left to ask")
         connections = self._http = self._http or self._connections()
         found: list[tuple[int, Mapping[str, str], bytes] | OSError] = []
 

@@ -113,6 +113,17 @@ def test_what_is_too_large_or_refused_alone_is_lost_alone(fake: FakeLangfuse) ->
     assert names(fake) == ["b", "c"]
 
 
+@pytest.mark.slow
+def test_it_keeps_to_its_time_whatever_is_refused(fake: FakeLangfuse) -> None:
+    fake.always("otlp", Fault(400, delay_s=0.02))
+    sending = exporter(fake, timeout_s=0.2)
+    began = time.monotonic()
+    assert sending.export(ended(*"abcdefghijklmnopqrstuvwxyz" * 4)) is FAILURE
+    assert time.monotonic() - began < 2  # all of the 207 requests would take more than four
+    assert sending.dropped["unsent"]
+    assert sending.dropped.total() == 104
+
+
 def test_what_was_refused_is_not_taken_for_sent(fake: FakeLangfuse) -> None:
     [root] = ended("root")
     spans = [root, *ended("a", "b", within=root)]
