@@ -1,5 +1,6 @@
 """Spans from any TracerProvider straight to Langfuse, as the bridge would send them, without a bridge."""
 
+import contextlib
 import logging
 import os
 import random
@@ -90,6 +91,7 @@ class LangfuseSpanExporter(SpanExporter):
         self._exporting = threading.Lock()
         self._closed = threading.Event()
         self._http: Any = None
+        self._left_behind: threading.Thread | None = None
         self._version: Version | None = None
         self._known: OrderedDict[str, tuple[int, Known]] = OrderedDict()
         self._lost = False
@@ -297,15 +299,25 @@ class LangfuseSpanExporter(SpanExporter):
                 backoff_s = min(LAST_BACKOFF_S, backoff_s * 2)
 
     def _try(self, method: str, url: str, until_s: float, body: bytes, headers: Mapping[str, str]) -> bytes:
-        """One request, on a thread that is left behind where it does not end: names, too, may never be answered."""
+        """One request, on a thread that is left behind where it does not end: names, too, may never be answered.
+
+        Its answer is cut off then; until it ends there is no other request, so that one thread is the most.
+        """
         from otel_bridge import answers
         from otel_bridge.errors import RetryableError
 
+        if self._left_behind is not None:
+            self._left_behind.join(max(0.0, until_s - time.monotonic()))
+            if self._left_behind.is_alive():
+                raise RetryableError(f"{url}: an earlier request has not ended")
+            self._left_behind = None
         timeout_s = until_s - time.monotonic()
         if timeout_s <= 0:
             raise RetryableError(f"{url}: there was no time left to ask")
         connections = self._http = self._http or self._connections()
         found: list[tuple[int, Mapping[str, str], bytes] | OSError] = []
+        answering: list[Any] = []
+        is_late = threading.Event()
 
         def ask() -> None:
             otel.attach(otel.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
@@ -313,6 +325,9 @@ class LangfuseSpanExporter(SpanExporter):
                 with connections.request(
                     method, url, data=body, headers=headers, timeout=timeout_s, allow_redirects=False, stream=True
                 ) as response:
+                    answering.append(response.raw)
+                    if is_late.is_set():
+                        return
                     told = response.raw.read(MAX_ANSWER, decode_content=True)
                     found.append((response.status_code, response.headers, told))
             except Exception as error:  # noqa: BLE001 - it is raised where somebody waits for it
@@ -326,6 +341,13 @@ class LangfuseSpanExporter(SpanExporter):
             ask()
         answer = found[0] if found else TimeoutError("no answer in time")
         if isinstance(answer, OSError):
+            is_late.set()
+            for raw in answering:
+                with contextlib.suppress(Exception):  # it has ended meanwhile, or urllib3 can not (before 2.3)
+                    raw.shutdown()
+            if asking.is_alive():
+                self._left_behind = asking
+            connections.close()
             self._http = self._version = None  # who answers next may be another server
             raise RetryableError(f"{url}: {type(answer).__name__} {answer}") from answer
         status, answered, told = answer

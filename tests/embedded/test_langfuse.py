@@ -1,8 +1,12 @@
 """The exporter that needs no bridge: what it says is true, and it never raises."""
 
+import contextlib
 import logging
+import socket
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from opentelemetry import trace
@@ -122,6 +126,69 @@ def test_it_keeps_to_its_time_whatever_is_refused(fake: FakeLangfuse) -> None:
     assert time.monotonic() - began < 2  # all of the 207 requests would take more than four
     assert sending.dropped["unsent"]
     assert sending.dropped.total() == 104
+
+
+@contextmanager
+def dripping(said: bytes) -> Iterator[tuple[str, list[socket.socket]]]:
+    """The address of a server that never comes to an end, and who is connected to it."""
+    connected: list[socket.socket] = []
+    stopped = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(said)
+            while not stopped.wait(0.01):
+                connection.sendall(b"x")
+
+    def accept() -> None:
+        while True:
+            connection, _ = listening.accept()
+            if stopped.is_set():
+                return connection.close()
+            connected.append(connection)
+            threading.Thread(target=drip, args=(connection,)).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        accepting = threading.Thread(target=accept)
+        accepting.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}", connected
+        finally:
+            stopped.set()
+            socket.create_connection(listening.getsockname()).close()
+            accepting.join()
+
+
+def asking() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "otel-bridge-langfuse"]
+
+
+@pytest.mark.slow
+def test_an_answer_without_end_leaves_no_thread_behind(fake: FakeLangfuse) -> None:
+    assert exporter(fake).export(ended("imports")) is SUCCESS
+    with dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n") as (fake.url, connected):
+        sending = exporter(fake, timeout_s=0.1)
+        for _ in range(4):
+            assert sending.export(ended("a")) is FAILURE
+            assert len(asking()) <= 1
+        assert len(connected) > 1
+        for thread in asking():
+            thread.join(5)
+            assert not thread.is_alive()
+    assert sending.dropped == {"unsent": 4}
+
+
+@pytest.mark.slow
+def test_a_request_that_never_ends_is_the_only_one(fake: FakeLangfuse) -> None:
+    assert exporter(fake).export(ended("imports")) is SUCCESS
+    with dripping(b"HTTP/1.1 200 OK\r\nX-Drip: ") as (fake.url, connected):
+        sending = exporter(fake, timeout_s=0.1)
+        for _ in range(4):
+            assert sending.export(ended("a")) is FAILURE
+        assert len(asking()) == len(connected) == 1
+    for thread in asking():
+        thread.join(5)
+        assert not thread.is_alive()
 
 
 def test_what_was_refused_is_not_taken_for_sent(fake: FakeLangfuse) -> None:
