@@ -32,6 +32,7 @@ WARN_EVERY_S = 60.0
 MAX_REQUEST = 7 << 19  # uncompressed; Langfuse Cloud takes 5 MB
 MAX_ANSWER = 1 << 20
 TRACES_KNOWN = 2000
+CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 LOW = (1 << 64) - 1
 
 
@@ -360,6 +361,8 @@ class LangfuseSpanExporter(SpanExporter):
         from otel_bridge import __version__
 
         made = requests.Session()
+        made.trust_env = False  # no proxies, as the bridge has it; but certificates as they are said for it or requests
+        made.verify = next((said for name in CERTIFICATES if (said := os.environ.get(name))), True)
         made.auth = self._keys
         made.headers.update(
             {

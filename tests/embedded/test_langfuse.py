@@ -258,6 +258,28 @@ def test_langfuses_own_variables_are_honoured(fake: FakeLangfuse, monkeypatch: p
     assert names(fake) == ["a"]
 
 
+def test_proxies_are_not_asked(fake: FakeLangfuse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    assert exporter(fake, timeout_s=2).export(ended("a")) is SUCCESS
+
+
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_certificates_are_those_that_variables_name(
+    name: str, fake: FakeLangfuse, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for other in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+        monkeypatch.delenv(other, raising=False)
+    assert exporter(fake).export(ended("imports")) is SUCCESS
+    monkeypatch.setenv(name, "/nowhere/ours.pem")
+    fake.url = "https://127.0.0.1:1"
+    with caplog.at_level(logging.WARNING, "otel_bridge"):
+        assert exporter(fake, timeout_s=0.1).export(ended("a")) is FAILURE
+    assert "/nowhere/ours.pem" in caplog.text
+
+
 def test_after_shutdown_nothing_is_taken(fake: FakeLangfuse) -> None:
     sending = exporter(fake)
     sending.shutdown()
