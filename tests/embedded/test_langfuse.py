@@ -5,6 +5,7 @@ import logging
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,6 +13,7 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
 from otel_bridge.embedded.langfuse import LangfuseSpanExporter
 from otel_bridge.testing.fake_langfuse import FakeLangfuse, Fault
@@ -35,6 +37,16 @@ def exporter(fake: FakeLangfuse, **given: float) -> LangfuseSpanExporter:
     return LangfuseSpanExporter(
         public_key=fake.public_key, secret_key=fake.secret_key, base_url=fake.url, **{"timeout_s": 20, **given}
     )
+
+
+class Ids(RandomIdGenerator):
+    """Trace ids whose lower half begins with this bit."""
+
+    def __init__(self, bit: int) -> None:
+        self.bit = bit
+
+    def generate_trace_id(self) -> int:
+        return super().generate_trace_id() & ~(1 << 63) | self.bit << 63
 
 
 def ended(*names: str, within: ReadableSpan | None = None, **attributes: str | int) -> list[ReadableSpan]:
@@ -288,6 +300,27 @@ def test_after_shutdown_nothing_is_taken(fake: FakeLangfuse) -> None:
 
 
 def test_a_sample_rate_keeps_whole_traces(fake: FakeLangfuse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANGFUSE_SAMPLE_RATE", "0.5")
+    sending = exporter(fake)
+    batches: list[list[ReadableSpan]] = []
+    for upper_bit in (0, 1, 0, 1):
+        tracer = TracerProvider(shutdown_on_exit=False, id_generator=Ids(upper_bit)).get_tracer("agent")
+        root = tracer.start_span("root")
+        within = trace.set_span_in_context(root)
+        spans = [root, *(tracer.start_span(name, context=within) for name in "abc")]
+        for span in spans:
+            span.end()
+        batches.append([span for span in spans if isinstance(span, ReadableSpan)])
+    for together in zip(*batches, strict=True):  # each trace in four parts
+        assert sending.export(together) is SUCCESS
+    assert Counter(seen["traceId"] for seen in fake.observations.values()) == {
+        f"{span.context.trace_id:032x}": 4 for span in (batches[0][0], batches[2][0]) if span.context
+    }
+
+
+def test_a_sample_rate_of_nothing_and_one_that_is_no_number(
+    fake: FakeLangfuse, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LANGFUSE_SAMPLE_RATE", "0")
     assert exporter(fake).export(ended("a")) is SUCCESS
     monkeypatch.setenv("LANGFUSE_SAMPLE_RATE", "many")
