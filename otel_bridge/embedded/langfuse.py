@@ -31,7 +31,7 @@ FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.25, 4.0
 WARN_EVERY_S = 60.0
 MAX_REQUEST = 7 << 19  # uncompressed; Langfuse Cloud takes 5 MB
 MAX_ANSWER = 1 << 20
-TRACES_KNOWN = 2000
+MAX_TRACES_KNOWN, MAX_BYTES_KNOWN = 2000, 16 << 20  # a trace of thousands of spans has half a megabyte
 CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 LOW = (1 << 64) - 1
 
@@ -94,7 +94,8 @@ class LangfuseSpanExporter(SpanExporter):
         self._http: Any = None
         self._left_behind: threading.Thread | None = None
         self._version: Version | None = None
-        self._known: OrderedDict[str, tuple[int, Known]] = OrderedDict()
+        self._known: OrderedDict[str, tuple[int, Known, int]] = OrderedDict()  # by trace: parts, and bytes
+        self._bytes_known = 0
         self._lost = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -161,13 +162,15 @@ class LangfuseSpanExporter(SpanExporter):
                     block.resource.attributes.add(key=name).value.string_value = value
         found = []
         for key, (records, _) in gather(Batch.from_request(request)).items():
-            number, known = self._known.get(key, (0, None))
+            number, known, _ = self._known.get(key, (0, None, 0))
             trace = Trace(key, records, settled=Settled.HELD, part=number, known=known)
             found.append((trace, translate(trace, prices=Prices({}))))
         return found
 
     def _remember(self, trace: "Trace", part: "Translation", taken: set[str]) -> None:
         """What later parts of a trace must know; of what Langfuse has not got they know nothing."""
+        import orjson
+
         from otel_bridge.translate import Prices, translate
 
         if not all(seen.id in taken for seen in part.observations):
@@ -175,10 +178,14 @@ class LangfuseSpanExporter(SpanExporter):
             if not records:
                 return
             part = translate(replace(trace, spans=records), prices=Prices({}))
-        self._known[trace.key] = (trace.part + 1, part.known)
-        self._known.move_to_end(trace.key)
-        while len(self._known) > TRACES_KNOWN:
-            self._known.popitem(last=False)
+        _, _, size = self._known.pop(trace.key, (0, None, 0))
+        self._bytes_known -= size
+        size = len(orjson.dumps(part.known, default=str))
+        self._known[trace.key] = (trace.part + 1, part.known, size)
+        self._bytes_known += size
+        while len(self._known) > MAX_TRACES_KNOWN or self._bytes_known > MAX_BYTES_KNOWN:
+            _, (_, _, size) = self._known.popitem(last=False)
+            self._bytes_known -= size
 
     def _send(self, observations: "Sequence[Observation]", until_s: float) -> "_Sent":
         """Send them, in halves where they are too large or one of them is refused."""

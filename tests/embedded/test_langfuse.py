@@ -91,6 +91,19 @@ def test_later_batches_know_what_earlier_ones_of_their_trace_said(fake: FakeLang
     assert {seen["name"]: seen["sessionId"] for seen in fake.observations.values()} == {"root": "s-1", "late": "s-1"}
 
 
+def test_what_is_known_of_traces_is_bounded_by_its_bytes(fake: FakeLangfuse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("otel_bridge.embedded.langfuse.MAX_BYTES_KNOWN", 1500)
+    sending = exporter(fake)
+    roots = [ended("root", **{"session.id": str(number) * 150})[0] for number in range(9)]
+    for root in roots:
+        assert sending.export([root]) is SUCCESS
+    assert sending.export(ended("late last", within=roots[-1])) is SUCCESS
+    assert sending.export(ended("late first", within=roots[0])) is SUCCESS
+    sessions = {seen["name"]: seen["sessionId"] for seen in fake.observations.values()}
+    assert sessions["late last"] == "8" * 150
+    assert not sessions["late first"]
+
+
 @pytest.mark.slow
 def test_it_tries_again_in_its_time(fake: FakeLangfuse) -> None:
     fake.script("otlp", Fault(503), Fault(does="disconnect"))
