@@ -1,5 +1,6 @@
 """Spans from any TracerProvider straight to Langfuse, as the bridge would send them, without a bridge."""
 
+import contextlib
 import logging
 import os
 import random
@@ -8,6 +9,7 @@ import time
 import weakref
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context as otel
@@ -19,8 +21,8 @@ from otel_bridge import langfuse_names as names
 
 if TYPE_CHECKING:
     from otel_bridge.exporters.langfuse.versions import Version
-    from otel_bridge.model import Observation, Translation
-    from otel_bridge.trace import Known
+    from otel_bridge.model import Observation, Score, Translation
+    from otel_bridge.trace import Known, Trace
 
 log = logging.getLogger("otel_bridge.embedded")
 
@@ -29,8 +31,8 @@ FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.25, 4.0
 WARN_EVERY_S = 60.0
 MAX_REQUEST = 7 << 19  # uncompressed; Langfuse Cloud takes 5 MB
 MAX_ANSWER = 1 << 20
-TRACES_KNOWN = 2000
-LEAST_S = 0.1
+MAX_TRACES_KNOWN, MAX_BYTES_KNOWN = 2000, 16 << 20  # a trace of thousands of spans has half a megabyte
+CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 LOW = (1 << 64) - 1
 
 
@@ -39,8 +41,9 @@ class LangfuseSpanExporter(SpanExporter):
 
     Each batch is translated as the bridge translates (dialects, usage counted once, prices) and sent over OTLP as the
     bridge sends: every span arrives, with everything explicit. `export` takes `timeout_s` at most, tries again
-    meanwhile, and says SUCCESS only for what Langfuse took. Nothing is kept beyond it: so `force_flush` tells whether
-    anything was lost since the last one, and there is nothing to wait for in `shutdown`.
+    meanwhile, and says FAILURE as long as something is worth sending again: then only that is sent. SUCCESS is for what
+    Langfuse took, and for spans that it refuses as they are: those are counted and warned of. Nothing is kept beyond
+    it: so `force_flush` tells whether anything was lost since the last one, and `shutdown` has nothing to wait for.
 
     What only whole traces can have, a batch has not: session, user, tags and the trace's name stand on the spans of a
     batch where that batch or an earlier one of the trace says them. A root ends last, so what it alone says comes too
@@ -49,7 +52,8 @@ class LangfuseSpanExporter(SpanExporter):
     there is the bridge, beside the agent or in it (`install(Path("bridge.yaml"))`).
 
     public_key, secret_key, base_url, environment, release: else as Langfuse's own variables say.
-    dropped: spans by the reason for which `export` did not say SUCCESS; a processor that tries again has its own count.
+    dropped: spans by the reason for which Langfuse did not take them, each time they were given (a processor that tries
+        again has its own count), and `scores`.
     """
 
     def __init__(
@@ -88,17 +92,20 @@ class LangfuseSpanExporter(SpanExporter):
         self._exporting = threading.Lock()
         self._closed = threading.Event()
         self._http: Any = None
+        self._left_behind: threading.Thread | None = None
         self._version: Version | None = None
-        self._known: OrderedDict[str, tuple[int, Known]] = OrderedDict()
+        self._known: OrderedDict[str, tuple[int, Known, int]] = OrderedDict()  # by trace: parts, and bytes
+        self._bytes_known = 0
         self._lost = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send a batch; whether Langfuse took all of it that is not sampled out."""
+        """Send a batch; FAILURE where some of it is worth sending again."""
         spans = [span for span in spans if span.context is None or span.context.trace_id & LOW < self._least_out]
         if not self._enabled or not spans:
             return SpanExportResult.SUCCESS
         until_s = time.monotonic() + self._timeout_s
         lost: Counter[str] = Counter()
+        given_up: Counter[str] = Counter()
         if not all(self._keys):
             lost["no_keys"] = len(spans)
             self._warn(f"{names.PUBLIC_KEY} and {names.SECRET_KEY} are not both set: nothing is sent to Langfuse")
@@ -107,15 +114,15 @@ class LangfuseSpanExporter(SpanExporter):
         else:
             token = otel.attach(otel.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
             try:
-                lost = self._export(spans, until_s)
+                lost, given_up = self._export(spans, until_s)
             except Exception as error:  # noqa: BLE001 - whatever it is, it must not reach the agent
                 lost["failed"] = len(spans)
                 self._warn(f"spans can not be sent to {self.where}: {type(error).__name__}: {error}")
             finally:
                 otel.detach(token)
                 self._exporting.release()
-        self.dropped += lost
-        self._lost = self._lost or bool(lost)
+        self.dropped += lost + given_up
+        self._lost = self._lost or bool(lost or given_up)
         return SpanExportResult.FAILURE if lost else SpanExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
@@ -127,33 +134,20 @@ class LangfuseSpanExporter(SpanExporter):
         """Take no more; what is being sent is not tried again."""
         self._closed.set()
 
-    def _export(self, spans: Sequence[ReadableSpan], until_s: float) -> "Counter[str]":
-        from otel_bridge.errors import ConsumeError, RetryableError
-        from otel_bridge.model import Translation
-
+    def _export(self, spans: Sequence[ReadableSpan], until_s: float) -> "tuple[Counter[str], Counter[str]]":
+        """Why spans are not sent that may be sent again, and why others never will be."""
         parts = self._translated(spans)
-        whole = Translation(
-            observations=[seen for part in parts.values() for seen in part.observations],
-            scores=[score for part in parts.values() for score in part.scores],
-        )
-        lost = Counter(omitted.reason for part in parts.values() for omitted in part.rejected)
-        try:
-            lost += self._send(whole, until_s)
-            self._send_scores(whole, until_s)
-        except ConsumeError as error:
-            self._warn(f"spans can not be sent: {error}")
-            lost["unsent" if isinstance(error, RetryableError) else "refused"] += len(whole.observations)
-            return lost
-        for key, part in parts.items():
-            if part.known is not None:
-                number, _ = self._known.pop(key, (0, None))
-                self._known[key] = (number + 1, part.known)
-        while len(self._known) > TRACES_KNOWN:
-            self._known.popitem(last=False)
-        return lost
+        given_up = Counter(omitted.reason for _, part in parts for omitted in part.rejected)
+        sent = self._send([seen for _, part in parts for seen in part.observations], until_s)
+        for trace, part in parts:
+            self._remember(trace, part, sent.taken)
+        scores = [score for _, part in parts for score in part.scores if score.observation_id not in sent.left]
+        if scores:
+            self._send_scores(scores, until_s)
+        return sent.lost, given_up + sent.given_up
 
-    def _translated(self, spans: Sequence[ReadableSpan]) -> "dict[str, Translation]":
-        """By trace."""
+    def _translated(self, spans: Sequence[ReadableSpan]) -> "list[tuple[Trace, Translation]]":
+        """Part by part, each of another trace."""
         from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 
         from otel_bridge.batch import Batch
@@ -166,60 +160,98 @@ class LangfuseSpanExporter(SpanExporter):
             for name, value in self._resource.items():
                 if value and name not in said:
                     block.resource.attributes.add(key=name).value.string_value = value
-        found: dict[str, Translation] = {}
+        found = []
         for key, (records, _) in gather(Batch.from_request(request)).items():
-            number, known = self._known.get(key, (0, None))
-            found[key] = translate(
-                Trace(key, records, settled=Settled.HELD, part=number, known=known), prices=Prices({})
-            )
+            number, known, _ = self._known.get(key, (0, None, 0))
+            trace = Trace(key, records, settled=Settled.HELD, part=number, known=known)
+            found.append((trace, translate(trace, prices=Prices({}))))
         return found
 
-    def _send(self, translation: "Translation", until_s: float) -> "Counter[str]":
-        """Send the observations, in halves where they are too large or one of them is refused; what was given up."""
-        from otel_bridge.errors import RefusedError, TooLargeError
+    def _remember(self, trace: "Trace", part: "Translation", taken: set[str]) -> None:
+        """What later parts of a trace must know; of what Langfuse has not got they know nothing."""
+        import orjson
+
+        from otel_bridge.translate import Prices, translate
+
+        if not all(seen.id in taken for seen in part.observations):
+            records = [record for record in trace.spans if record.span.span_id.hex() in taken]
+            if not records:
+                return
+            part = translate(replace(trace, spans=records), prices=Prices({}))
+        _, _, size = self._known.pop(trace.key, (0, None, 0))
+        self._bytes_known -= size
+        size = len(orjson.dumps(part.known, default=str))
+        self._known[trace.key] = (trace.part + 1, part.known, size)
+        self._bytes_known += size
+        while len(self._known) > MAX_TRACES_KNOWN or self._bytes_known > MAX_BYTES_KNOWN:
+            _, (_, _, size) = self._known.popitem(last=False)
+            self._bytes_known -= size
+
+    def _send(self, observations: "Sequence[Observation]", until_s: float) -> "_Sent":
+        """Send them, in halves where they are too large or one of them is refused."""
+        from otel_bridge.errors import ConsumeError, RefusedError, RetryableError, TooLargeError
+
+        sent = _Sent()
+        waiting = [observations] if observations else []
+        while waiting:
+            seen = waiting.pop()
+            try:
+                self._send_at_once(seen, until_s)
+            except (RefusedError, TooLargeError) as error:
+                if len(seen) > 1:
+                    half = len(seen) // 2
+                    waiting += [seen[half:], seen[:half]]
+                else:
+                    self._warn(f"a span is refused: {error}")
+                    sent.given_up["too_large" if isinstance(error, TooLargeError) else "refused"] += 1
+            except ConsumeError as error:
+                self._warn(f"spans can not be sent: {error}")
+                sent.left = {one.id for some in (seen, *waiting) for one in some}
+                sent.lost["unsent" if isinstance(error, RetryableError) else "refused"] = len(sent.left)
+                return sent
+            else:
+                sent.taken.update(one.id for one in seen)
+        return sent
+
+    def _send_at_once(self, seen: "Sequence[Observation]", until_s: float) -> None:
+        """One request with all of them.
+
+        Raises:
+            ConsumeError: they are not taken.
+        """
+        from otel_bridge.errors import TooLargeError
         from otel_bridge.exporters.langfuse import OTLP_PATH, versions
         from otel_bridge.exporters.langfuse.otlp import encode
+        from otel_bridge.model import Translation
 
-        seen = translation.observations
-        if not seen:
-            return Counter()
         version = self._version = self._version or self._ask_version(until_s)
-        body = encode(translation, version=version).SerializeToString()
+        body = encode(Translation(observations=list(seen)), version=version).SerializeToString()
+        if len(seen) > 1 and len(body) > MAX_REQUEST:
+            raise TooLargeError(f"{len(seen)} spans have {len(body)} bytes")
         headers = {"Content-Type": "application/x-protobuf"}
         if version >= versions.V4:
             headers["x-langfuse-ingestion-version"] = "4"
-        if len(seen) > 1 and len(body) > MAX_REQUEST:
-            return self._send_halves(seen, until_s)
-        try:
-            self._request("POST", OTLP_PATH, until_s, body=body, headers=headers, packed=version >= versions.GZIP)
-        except (RefusedError, TooLargeError) as error:
-            if len(seen) > 1:
-                return self._send_halves(seen, until_s)
-            self._warn(f"a span is refused: {error}")
-            return Counter({"too_large" if isinstance(error, TooLargeError) else "refused": 1})
-        return Counter()
+        self._request("POST", OTLP_PATH, until_s, body=body, headers=headers, packed=version >= versions.GZIP)
 
-    def _send_halves(self, seen: "Sequence[Observation]", until_s: float) -> "Counter[str]":
-        from otel_bridge.model import Translation
-
-        half = len(seen) // 2
-        first = self._send(Translation(observations=list(seen[:half])), until_s)
-        return first + self._send(Translation(observations=list(seen[half:])), until_s)
-
-    def _send_scores(self, translation: "Translation", until_s: float) -> None:
-        """Those that are events of spans, as every server takes them."""
+    def _send_scores(self, scores: "Sequence[Score]", until_s: float) -> None:
+        """Those that are events of spans, as every server takes them; what is lost of them is no span's loss."""
+        from otel_bridge.errors import ConsumeError
         from otel_bridge.exporters.langfuse import ingestion
 
-        if not translation.scores or self._version is None:
-            return
-        events = ingestion.score_events(translation.scores, version=self._version)
-        body = ingestion.batch(events)
-        answer = self._request("POST", ingestion.PATH, until_s, body=body, headers={"Content-Type": "application/json"})
-        taken, error = ingestion.outcome(events, answer)
+        lost = len(scores)
+        try:
+            version = self._version = self._version or self._ask_version(until_s)
+            events = ingestion.score_events(scores, version=version)
+            headers = {"Content-Type": "application/json"}
+            answer = self._request("POST", ingestion.PATH, until_s, body=ingestion.batch(events), headers=headers)
+            taken, error = ingestion.outcome(events, answer)
+            lost = len(events) - len(taken) if error is not None else 0
+        except ConsumeError as raised:
+            error = raised
         if error is not None:
-            self.dropped["scores"] += len(events) - len(taken)
+            self.dropped["scores"] += lost
             self._lost = True
-            self._warn(f"{len(events) - len(taken)} scores are not taken: {error}")
+            self._warn(f"{lost} scores are not taken: {error}")
 
     def _ask_version(self, until_s: float) -> "Version":
         import orjson
@@ -275,13 +307,25 @@ class LangfuseSpanExporter(SpanExporter):
                 backoff_s = min(LAST_BACKOFF_S, backoff_s * 2)
 
     def _try(self, method: str, url: str, until_s: float, body: bytes, headers: Mapping[str, str]) -> bytes:
-        """One request, on a thread that is left behind where it does not end: names, too, may never be answered."""
+        """One request, on a thread that is left behind where it does not end: names, too, may never be answered.
+
+        Its answer is cut off then; until it ends there is no other request, so that one thread is the most.
+        """
         from otel_bridge import answers
         from otel_bridge.errors import RetryableError
 
-        timeout_s = max(LEAST_S, until_s - time.monotonic())
+        if self._left_behind is not None:
+            self._left_behind.join(max(0.0, until_s - time.monotonic()))
+            if self._left_behind.is_alive():
+                raise RetryableError(f"{url}: an earlier request has not ended")
+            self._left_behind = None
+        timeout_s = until_s - time.monotonic()
+        if timeout_s <= 0:
+            raise RetryableError(f"{url}: there was no time left to ask")
         connections = self._http = self._http or self._connections()
         found: list[tuple[int, Mapping[str, str], bytes] | OSError] = []
+        answering: list[Any] = []
+        is_late = threading.Event()
 
         def ask() -> None:
             otel.attach(otel.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
@@ -289,6 +333,9 @@ class LangfuseSpanExporter(SpanExporter):
                 with connections.request(
                     method, url, data=body, headers=headers, timeout=timeout_s, allow_redirects=False, stream=True
                 ) as response:
+                    answering.append(response.raw)
+                    if is_late.is_set():
+                        return
                     told = response.raw.read(MAX_ANSWER, decode_content=True)
                     found.append((response.status_code, response.headers, told))
             except Exception as error:  # noqa: BLE001 - it is raised where somebody waits for it
@@ -302,6 +349,13 @@ class LangfuseSpanExporter(SpanExporter):
             ask()
         answer = found[0] if found else TimeoutError("no answer in time")
         if isinstance(answer, OSError):
+            is_late.set()
+            for raw in answering:
+                with contextlib.suppress(Exception):  # it has ended meanwhile, or urllib3 can not (before 2.3)
+                    raw.shutdown()
+            if asking.is_alive():
+                self._left_behind = asking
+            connections.close()
             self._http = self._version = None  # who answers next may be another server
             raise RetryableError(f"{url}: {type(answer).__name__} {answer}") from answer
         status, answered, told = answer
@@ -314,6 +368,8 @@ class LangfuseSpanExporter(SpanExporter):
         from otel_bridge import __version__
 
         made = requests.Session()
+        made.trust_env = False  # no proxies, as the bridge has it; but certificates as they are said for it or requests
+        made.verify = next((said for name in CERTIFICATES if (said := os.environ.get(name))), True)
         made.auth = self._keys
         made.headers.update(
             {
@@ -329,6 +385,20 @@ class LangfuseSpanExporter(SpanExporter):
         if time.monotonic() >= self._warned_s + WARN_EVERY_S:
             self._warned_s = time.monotonic()
             log.warning("otel-bridge: %s", said)
+
+
+@dataclass(slots=True)
+class _Sent:
+    """What became of observations.
+
+    taken: the ids of those that Langfuse has. left: of those that may be sent again; lost: why.
+    given_up: why others are refused for good.
+    """
+
+    taken: set[str] = field(default_factory=set)
+    left: set[str] = field(default_factory=set)
+    lost: Counter[str] = field(default_factory=Counter)
+    given_up: Counter[str] = field(default_factory=Counter)
 
 
 def _sampled_below(rate: str | None) -> int:
