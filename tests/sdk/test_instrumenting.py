@@ -103,17 +103,62 @@ async def test_all_that_is_public_has_a_span(spans: Spans, instrumented: type[Re
     assert await agent.run("oslo", depth=2) == "ada oslo 2 1"
     assert [word async for word in agent.words()] == ["a", "b"]
     assert list(agent.numbers()) == [1]
-    assert (agent.helped(1), agent.seen, agent.search(), agent.inherited()) == (2, 7, 3, "inherited")
+    assert (agent.helped(1), agent.seen, agent.search(), agent.left_open()) == (2, 7, 3, "done")
     prefix = "ResearchAgent."
     assert sorted(names(spans)) == sorted(
         [
-            *(f"{prefix}{name}" for name in ("made", "plain", "words", "numbers", "helped", "inherited")),
+            *(f"{prefix}{name}" for name in ("made", "plain", "words", "numbers", "helped", "left_open")),
             "invoke_agent ResearchAgent",
             "execute_tool search",
         ]
     )
     assert spans.parent("ResearchAgent.plain") == "invoke_agent ResearchAgent"
     assert dict(spans["invoke_agent ResearchAgent"].attributes or {})["gen_ai.operation.name"] == "invoke_agent"
+
+
+def test_who_inherits_finds_what_he_found_before(spans: Spans, caplog: pytest.LogCaptureFixture) -> None:
+    """Of a class what it defines itself: a copy of what it inherits would stand before what a sibling defines."""
+
+    class First:
+        def run(self) -> str:
+            return "first"
+
+    class Sibling(First):
+        def run(self) -> str:
+            return "sibling"
+
+    class Heir(First):
+        pass
+
+    class Diamond(Heir, Sibling):
+        pass
+
+    instrument(Heir)
+    assert (Diamond().run(), spans.all) == ("sibling", ())
+    assert "Heir'> defines nothing of that name" in caplog.text
+    instrument(First)
+    assert (Heir().run(), names(spans)) == ("first", ["First"])
+
+
+def test_one_object_alone_keeps_what_a_class_of_somebody_else_puts_before_its_own(spans: Spans) -> None:
+    class Own:
+        def run(self) -> str:
+            return "own"
+
+        def inherited(self) -> str:
+            return "inherited"
+
+    class Before(Own):
+        def run(self) -> str:
+            return "before"
+
+    class Agent(Before):
+        pass
+
+    Before.__module__ = "somebodys"
+    one = instrument(Agent())
+    assert (one.run(), one.inherited()) == ("before", "inherited")
+    assert names(spans) == ["Agent.inherited"]
 
 
 async def test_a_failure_is_told_and_goes_on(spans: Spans) -> None:
