@@ -17,6 +17,8 @@ T = TypeVar("T")
 
 REPLACED = "__otel_bridge_replaced__"  # on our functions: themselves, and what stood there
 BEFORE = "__otel_bridge_class__"  # of an object that is instrumented alone: what it was of
+STANDARD = {"builtins", "abc", "typing", "typing_extensions"}  # they keep no register of classes
+_become = vars(object)["__class__"].__set__  # whatever the object itself makes of an assignment
 
 
 def _llm(name: str) -> SpanBlock:
@@ -60,6 +62,10 @@ def instrument(
     nothing. Signatures and `isinstance` stay as they are, and what could be pickled still can. Who has imported a
     function by name before keeps the one without a span.
 
+    An object that is instrumented alone gets a class that inherits from its own: `__class__` and equality stay, its
+    copies come back without spans, and only `type()` and `__subclasses__()` tell. Where its class is told of who
+    inherits from it (`__init_subclass__`, or a metaclass of its own, as pydantic's) it is left: instrument the class.
+
     only: patterns of names, as of the shell. kind: `agent`, `llm`, `tool`, `retrieval`, `workflow`, `reasoning`, `task`
     or `span` for all; kinds: for names by pattern. Else by their names: `ResearchAgent.run` is an agent, and
     `SearchTool.run` and `tool_search` are tools; all that is not known is a plain span.
@@ -82,11 +88,13 @@ def instrument(
             _module(target, wanted, block)
         elif isinstance(target, type):
             if not _methods_into(target, _own(target), wanted, block):
-                log.warning("otel-bridge: %s defines nothing of that name, instrument the class that does", target)
+                log.warning(
+                    "otel-bridge: %s defines nothing of that name, instrument the class that does", _shown(target)
+                )
         else:
             _object(target, wanted, block)
     except Exception as error:  # noqa: BLE001 - the agent's own code is the last to suffer from it
-        log.warning("otel-bridge: %r is not instrumented: %s", target, error)
+        log.warning("otel-bridge: %s is not instrumented: %s", _shown(target), error)
     return target
 
 
@@ -101,9 +109,9 @@ def uninstrument(target: T) -> T:
         elif isinstance(target, type):
             _restore(target)
         elif (before := vars(type(target)).get(BEFORE)) is not None:
-            object.__setattr__(target, "__class__", before)
+            _become(target, before)
     except Exception as error:  # noqa: BLE001 - as above
-        log.warning("otel-bridge: %r is not as it was before: %s", target, error)
+        log.warning("otel-bridge: %s is not as it was before: %s", _shown(target), error)
     return target
 
 
@@ -155,28 +163,34 @@ def _methods_into(
 
 
 def _object(target: Any, wanted: tuple[str, ...], block: Callable[[str], SpanBlock]) -> None:
-    """A class of its own, as what is put on the object itself would be copied and pickled with it."""
+    """A class of its own, as what is put on the object itself would be copied and pickled with it.
+
+    `__class__` says what it was before: equality, as data classes make it, and pickle go by that.
+    """
     kind: Any = type(target)
     if BEFORE in vars(kind):
         return
+    if _hears_of_subclasses(kind):
+        raise TypeError(f"its class is told of each that inherits from it; instrument {kind.__qualname__} itself")
 
     def reduce(self: Any, protocol: Any) -> Any:
         made = kind.__reduce_ex__(self, protocol)
         if isinstance(made, str):
             return made
         function, arguments, *rest = made
-        match getattr(function, "__name__", ""):  # pickle takes these two for objects of the very class alone
-            case "__newobj__":
-                return (functools.partial(kind.__new__, kind, *arguments[1:]), (), *rest)
-            case "__newobj_ex__":
-                return (functools.partial(kind.__new__, kind, *arguments[1], **arguments[2]), (), *rest)
-            case _:
-                return (function, tuple(kind if one is alone else one for one in arguments), *rest)
+        return (function, tuple(kind if one is alone else one for one in arguments), *rest)
 
     said = {BEFORE: kind, "__slots__": (), "__module__": kind.__module__, "__qualname__": kind.__qualname__}
-    alone = type(kind)(kind.__name__, (kind,), {**said, "__reduce_ex__": reduce, "__doc__": kind.__doc__})
+    acts = {"__class__": property(lambda _self: kind), "__reduce_ex__": reduce}
+    alone = type(kind)(kind.__name__, (kind,), {**said, **acts, "__doc__": kind.__doc__})
     _methods_into(alone, _all(kind), wanted, block)
-    object.__setattr__(target, "__class__", alone)
+    _become(target, alone)
+
+
+def _hears_of_subclasses(kind: type) -> bool:
+    """Whether to inherit from it runs somebody's code, such as a register of agents."""
+    hook = next(owner for owner in kind.__mro__ if "__init_subclass__" in vars(owner))
+    return hook.__module__ not in STANDARD or type(kind).__module__ not in STANDARD
 
 
 def _own(kind: type) -> Iterator[tuple[str, Any]]:
@@ -229,6 +243,11 @@ def _restore(holder: Any) -> None:
 
 def _is_wanted(name: str, wanted: tuple[str, ...]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in wanted)
+
+
+def _shown(target: Any) -> str:
+    """For a log, where what an object says of itself may be a secret."""
+    return repr(target) if isinstance(target, type | ModuleType) else f"an object of {type(target)!r}"
 
 
 def _subject(qualname: str) -> str:
