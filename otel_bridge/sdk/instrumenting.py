@@ -15,8 +15,10 @@ log = logging.getLogger("otel_bridge.sdk")
 
 T = TypeVar("T")
 
-REPLACED = "__otel_bridge_replaced__"  # on our functions: themselves, what stood there, whether it was inherited
+REPLACED = "__otel_bridge_replaced__"  # on our functions: themselves, and what stood there
 BEFORE = "__otel_bridge_class__"  # of an object that is instrumented alone: what it was of
+STANDARD = {"builtins", "abc", "typing", "typing_extensions"}  # they keep no register of classes
+_become = vars(object)["__class__"].__set__  # whatever the object itself makes of an assignment
 
 
 def _llm(name: str) -> SpanBlock:
@@ -54,10 +56,15 @@ def instrument(
     """A span around each call of what an object, a class or a module has in public; returns it, changed in place.
 
     Functions, methods, class and static methods and `__call__`; sync, async, and generators of both kinds. Of a module
-    its own functions and the methods of its own classes; of a class also what it inherits within its package. Private
-    names, properties, and what has a span of ours already are left alone, so a second call changes nothing. Signatures
-    and `isinstance` stay as they are, and what could be pickled still can: an object that is instrumented alone, and
-    its copies, come back as they were before. Who has imported a function by name before keeps the one without a span.
+    its own functions and the methods of its own classes; of a class what it defines itself, as what it inherits is
+    found by the order of its heirs: instrument the class that has it. Of an object also what it inherits within its
+    package. Private names, properties, and what has a span of ours already are left alone, so a second call changes
+    nothing. Signatures and `isinstance` stay as they are, and what could be pickled still can. Who has imported a
+    function by name before keeps the one without a span.
+
+    An object that is instrumented alone gets a class that inherits from its own: `__class__` and equality stay, its
+    copies come back without spans, and only `type()` and `__subclasses__()` tell. Where its class is told of who
+    inherits from it (`__init_subclass__`, or a metaclass of its own, as pydantic's) it is left: instrument the class.
 
     only: patterns of names, as of the shell. kind: `agent`, `llm`, `tool`, `retrieval`, `workflow`, `reasoning`, `task`
     or `span` for all; kinds: for names by pattern. Else by their names: `ResearchAgent.run` is an agent, and
@@ -80,11 +87,14 @@ def instrument(
         if isinstance(target, ModuleType):
             _module(target, wanted, block)
         elif isinstance(target, type):
-            _class(target, target, wanted, block)
+            if not _methods_into(target, _own(target), wanted, block):
+                log.warning(
+                    "otel-bridge: %s defines nothing of that name, instrument the class that does", _shown(target)
+                )
         else:
             _object(target, wanted, block)
     except Exception as error:  # noqa: BLE001 - the agent's own code is the last to suffer from it
-        log.warning("otel-bridge: %r is not instrumented: %s", target, error)
+        log.warning("otel-bridge: %s is not instrumented: %s", _shown(target), error)
     return target
 
 
@@ -99,9 +109,9 @@ def uninstrument(target: T) -> T:
         elif isinstance(target, type):
             _restore(target)
         elif (before := vars(type(target)).get(BEFORE)) is not None:
-            object.__setattr__(target, "__class__", before)
+            _become(target, before)
     except Exception as error:  # noqa: BLE001 - as above
-        log.warning("otel-bridge: %r is not as it was before: %s", target, error)
+        log.warning("otel-bridge: %s is not as it was before: %s", _shown(target), error)
     return target
 
 
@@ -137,58 +147,71 @@ def _module(module: ModuleType, wanted: tuple[str, ...], block: Callable[[str], 
         if getattr(value, "__module__", None) != module.__name__ or name.startswith("_"):
             continue
         if isinstance(value, type):
-            _class(value, value, wanted, block)
+            _methods_into(value, _own(value), wanted, block)
         elif isinstance(value, FunctionType) and _is_wanted(name, wanted):
-            _replace(module, name, value, value, block, inherited=False)
+            _replace(module, name, value, value, block)
 
 
-def _class(holder: type, kind: type, wanted: tuple[str, ...], block: Callable[[str], SpanBlock]) -> None:
-    """Into `holder` what `kind` has."""
-    for name, value, owner in _methods(kind):
-        if _is_wanted(name, wanted):
-            function: Any = value.__func__ if isinstance(value, staticmethod | classmethod) else value
-            _replace(holder, name, value, function, block, inherited=owner is not holder)
+def _methods_into(
+    holder: type, methods: Iterable[tuple[str, Any]], wanted: tuple[str, ...], block: Callable[[str], SpanBlock]
+) -> bool:
+    """Whether any of them is wanted."""
+    found = [(name, value) for name, value in methods if _is_wanted(name, wanted)]
+    for name, value in found:
+        _replace(holder, name, value, _function(value), block)
+    return bool(found)
 
 
 def _object(target: Any, wanted: tuple[str, ...], block: Callable[[str], SpanBlock]) -> None:
-    """A class of its own, as what is put on the object itself would be copied and pickled with it."""
+    """A class of its own, as what is put on the object itself would be copied and pickled with it.
+
+    `__class__` says what it was before: equality, as data classes make it, and pickle go by that.
+    """
     kind: Any = type(target)
     if BEFORE in vars(kind):
         return
+    if _hears_of_subclasses(kind):
+        raise TypeError(f"its class is told of each that inherits from it; instrument {kind.__qualname__} itself")
 
     def reduce(self: Any, protocol: Any) -> Any:
         made = kind.__reduce_ex__(self, protocol)
         if isinstance(made, str):
             return made
         function, arguments, *rest = made
-        match getattr(function, "__name__", ""):  # pickle takes these two for objects of the very class alone
-            case "__newobj__":
-                return (functools.partial(kind.__new__, kind, *arguments[1:]), (), *rest)
-            case "__newobj_ex__":
-                return (functools.partial(kind.__new__, kind, *arguments[1], **arguments[2]), (), *rest)
-            case _:
-                return (function, tuple(kind if one is alone else one for one in arguments), *rest)
+        return (function, tuple(kind if one is alone else one for one in arguments), *rest)
 
     said = {BEFORE: kind, "__slots__": (), "__module__": kind.__module__, "__qualname__": kind.__qualname__}
-    alone = type(kind)(kind.__name__, (kind,), {**said, "__reduce_ex__": reduce, "__doc__": kind.__doc__})
-    _class(alone, kind, wanted, block)
-    object.__setattr__(target, "__class__", alone)
+    acts = {"__class__": property(lambda _self: kind), "__reduce_ex__": reduce}
+    alone = type(kind)(kind.__name__, (kind,), {**said, **acts, "__doc__": kind.__doc__})
+    _methods_into(alone, _all(kind), wanted, block)
+    _become(target, alone)
 
 
-def _methods(kind: type) -> Iterator[tuple[str, Any, type]]:
-    """What a class has in public, of its own or from a class of the same package."""
+def _hears_of_subclasses(kind: type) -> bool:
+    """Whether to inherit from it runs somebody's code, such as a register of agents."""
+    hook = next(owner for owner in kind.__mro__ if "__init_subclass__" in vars(owner))
+    return hook.__module__ not in STANDARD or type(kind).__module__ not in STANDARD
+
+
+def _own(kind: type) -> Iterator[tuple[str, Any]]:
+    """What a class defines in public."""
+    for name, value in list(vars(kind).items()):
+        if (not name.startswith("_") or name == "__call__") and isinstance(_function(value), FunctionType):
+            yield name, value
+
+
+def _all(kind: type) -> Iterator[tuple[str, Any]]:
+    """What a class has in public, if it or a class of the same package defines it."""
     package = kind.__module__.partition(".")[0]
-    seen = set()
+    seen: set[str] = set()
     for owner in kind.__mro__:
-        if owner.__module__.partition(".")[0] != package:
-            continue
-        for name, value in list(vars(owner).items()):
-            if name in seen or (name.startswith("_") and name != "__call__"):
-                continue
-            seen.add(name)
-            function = value.__func__ if isinstance(value, staticmethod | classmethod) else value
-            if isinstance(function, FunctionType):
-                yield name, value, owner
+        if owner.__module__.partition(".")[0] == package:
+            yield from ((name, value) for name, value in _own(owner) if name not in seen)
+        seen |= vars(owner).keys()
+
+
+def _function(value: Any) -> Any:
+    return value.__func__ if isinstance(value, staticmethod | classmethod) else value
 
 
 def _replace(
@@ -197,14 +220,12 @@ def _replace(
     there: Any,
     function: FunctionType,
     block: Callable[[str], SpanBlock],
-    *,
-    inherited: bool,
 ) -> None:
     if hasattr(function, WRAPPED):
         return
     owner = holder.__name__ if isinstance(holder, type) else ""
     made: Any = block(f"{owner}.{name}" if owner else name)(function)
-    setattr(made, REPLACED, (made, there, inherited))
+    setattr(made, REPLACED, (made, there))
     if isinstance(there, staticmethod | classmethod):
         made = type(there)(made)
     setattr(holder, name, made)
@@ -212,20 +233,21 @@ def _replace(
 
 def _restore(holder: Any) -> None:
     for name, value in list(vars(holder).items()):
-        function = value.__func__ if isinstance(value, staticmethod | classmethod) else value
+        function = _function(value)
         if REPLACED not in getattr(function, "__dict__", ()):
             continue
-        ours, there, inherited = vars(function)[REPLACED]
-        if ours is not function:  # somebody else's around it, with all that stood on ours
-            continue
-        if inherited:
-            delattr(holder, name)
-        else:
+        ours, there = vars(function)[REPLACED]
+        if ours is function:  # else it is somebody else's around it, with all that stood on ours
             setattr(holder, name, there)
 
 
 def _is_wanted(name: str, wanted: tuple[str, ...]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in wanted)
+
+
+def _shown(target: Any) -> str:
+    """For a log, where what an object says of itself may be a secret."""
+    return repr(target) if isinstance(target, type | ModuleType) else f"an object of {type(target)!r}"
 
 
 def _subject(qualname: str) -> str:

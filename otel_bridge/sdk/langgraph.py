@@ -23,6 +23,7 @@ log = logging.getLogger("otel_bridge.sdk")
 
 SAME_TRACE_S = 3600.0  # as long as a bridge remembers a trace whose spans come late
 UNREAD = "otel-bridge: where the thread of a graph stands can not be read, its run stands for itself: %r"
+MOST_EDITS = 8  # each is one more read of the checkpointer
 KEPT = ("traceparent", "tracestate", "baggage")
 
 
@@ -45,7 +46,8 @@ class graph_run:  # noqa: N801 - used like a function, as contextlib's own
     `same_trace_s` it has a trace of its own that is linked to it. User and other ids come back, too.
 
     The thread's state is read twice: before, and after, to tell whether the graph waits (`otel_bridge.outcome` is
-    `interrupted`). Where it can not be read, that is logged, and the run stands for itself.
+    `interrupted`); and once more for each edit by `update_state` since its last run, of which there may be 8: after
+    more, the run begins a trace of its own. Where it can not be read, that is logged, and the run stands for itself.
 
     graph: compiled. config: LangGraph's, with `configurable.thread_id`; without it nothing is kept.
     name: of the workflow, else the graph's.
@@ -104,7 +106,9 @@ class graph_run:  # noqa: N801 - used like a function, as contextlib's own
             return None
         try:
             newest = state = self._graph.get_state(self._config)
-            while (before := _before_edit(state)) is not None:
+            for _ in range(MOST_EDITS):
+                if (before := _before_edit(state)) is None:
+                    break
                 state = self._graph.get_state(before)
             return _State.of(newest, state.metadata)
         except Exception as error:  # noqa: BLE001 - the graph itself will tell the agent of it
@@ -116,7 +120,9 @@ class graph_run:  # noqa: N801 - used like a function, as contextlib's own
             return None
         try:
             newest = state = await self._graph.aget_state(self._config)
-            while (before := _before_edit(state)) is not None:
+            for _ in range(MOST_EDITS):
+                if (before := _before_edit(state)) is None:
+                    break
                 state = await self._graph.aget_state(before)
             return _State.of(newest, state.metadata)
         except Exception as error:  # noqa: BLE001 - as above

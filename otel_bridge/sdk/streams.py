@@ -111,7 +111,7 @@ class GeneratorFunction:
     The first step is too late for that: whoever asks for it may have a context of its own, as servers of events do.
     """
 
-    __slots__ = ("__dict__", "_block", "_drive")
+    __slots__ = ("__dict__", "__weakref__", "_block", "_drive")
 
     def __init__(self, function: Callable[..., Any], block: SpanBlock, drive: Callable[..., Any]) -> None:
         self._block = block

@@ -19,6 +19,7 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 SESSION, USER, TRACE, RESPONSE = "x-session-id", "x-user-id", "x-trace-id", "traceresponse"
 SERVER_ERROR = 500
+WHOLE = ("http.response.body", "http.response.pathsend", "http.response.zerocopysend")  # with the last of them
 
 
 class TraceMiddleware:
@@ -52,6 +53,8 @@ class TraceMiddleware:
         async with span(name, attributes, kind=SpanKind.SERVER, parent=sender) as request:
             try:
                 await self._app(scope, answering.receive, answering.by(request.otel))
+                if answering.client.has_gone:  # what is raised tells for itself
+                    request.tags[OUTCOME] = ABANDONED
             finally:
                 answering.tell(request)
             if isinstance(route := getattr(scope.get("route"), "path", None), str):
@@ -91,7 +94,7 @@ class _Answering:
                 self.status = message["status"]
                 if told.is_valid:
                     message["headers"] = [*message.get("headers", ()), *_headers(told)]
-            elif message["type"] == "http.response.body" and not message.get("more_body"):
+            elif message["type"] in WHOLE and not message.get("more_body"):
                 self._is_whole = True
             await self._send(message)
 
@@ -103,8 +106,6 @@ class _Answering:
             request.tags["http.response.status_code"] = self.status
             if self.status >= SERVER_ERROR:
                 request.set_status(trace.Status(trace.StatusCode.ERROR, f"HTTP {self.status}"))
-        if self.client.has_gone:
-            request.tags[OUTCOME] = ABANDONED
 
 
 def _headers(told: trace.SpanContext) -> list[tuple[bytes, bytes]]:

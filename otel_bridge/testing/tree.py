@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from otel_bridge.model import Observation
+from otel_bridge.telemetry import printable
 
 MOST_ASSIGNED = 6  # siblings whose every order is tried; of more, the nearest is taken one by one
 ANOTHER, MISSING = 1000.0, 2.5  # of one name belong together; of two, if not much else differs as well
@@ -265,4 +266,4 @@ def _shown_name(name: Any) -> str:
 
 
 def _line(mark: str, depth: int, text: str) -> str:
-    return f"{mark:<{MARK_WIDTH}}{'  ' * depth}{text}".rstrip()
+    return f"{mark:<{MARK_WIDTH}}{'  ' * depth}{printable(text)}".rstrip()

@@ -58,7 +58,7 @@ def test_a_judgement_that_names_a_response_reaches_its_generation_after_a_kill(
 
     until = time.monotonic() + 30
     while not langfuse.scores and time.monotonic() < until:
-        time.sleep(0.1)
+        time.sleep(0.1)  # another process sends it to another thread: there is nothing to wait on
     [score] = langfuse.scores.values()
     assert (score["traceId"], score["observationId"], score["value"]) == (TRACE, SPAN, "relevant")
     assert score["environment"] == "staging"

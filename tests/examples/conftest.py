@@ -100,7 +100,7 @@ class Bench:
             if seen and is_whole and after(seen):
                 return seen
             assert time.monotonic() < until, (seen.tree if seen else found, self.bridge.log)
-            time.sleep(0.1)
+            time.sleep(0.1)  # the viewer answers what is there, and has nothing to wait on
 
     def ask(self, path: str) -> dict[str, Any]:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.bridge.viewer}{path}", timeout=30) as answer:
@@ -108,7 +108,7 @@ class Bench:
 
 
 def until(there: Callable[[], bool]) -> None:
-    """Return when it is so."""
+    """Return when it is so; for what another process does and nobody tells of."""
     limit = time.monotonic() + WAIT_S
     while not there():
         assert time.monotonic() < limit

@@ -9,12 +9,14 @@ import subprocess
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from otel_bridge.sdk import instrument, tool, uninstrument
 from otel_bridge.sdk.instrumenting import kind_of, when_imported
@@ -103,17 +105,108 @@ async def test_all_that_is_public_has_a_span(spans: Spans, instrumented: type[Re
     assert await agent.run("oslo", depth=2) == "ada oslo 2 1"
     assert [word async for word in agent.words()] == ["a", "b"]
     assert list(agent.numbers()) == [1]
-    assert (agent.helped(1), agent.seen, agent.search(), agent.inherited()) == (2, 7, 3, "inherited")
+    assert (agent.helped(1), agent.seen, agent.search(), agent.left_open()) == (2, 7, 3, "done")
     prefix = "ResearchAgent."
     assert sorted(names(spans)) == sorted(
         [
-            *(f"{prefix}{name}" for name in ("made", "plain", "words", "numbers", "helped", "inherited")),
+            *(f"{prefix}{name}" for name in ("made", "plain", "words", "numbers", "helped", "left_open")),
             "invoke_agent ResearchAgent",
             "execute_tool search",
         ]
     )
     assert spans.parent("ResearchAgent.plain") == "invoke_agent ResearchAgent"
     assert dict(spans["invoke_agent ResearchAgent"].attributes or {})["gen_ai.operation.name"] == "invoke_agent"
+
+
+def test_who_inherits_finds_what_he_found_before(spans: Spans, caplog: pytest.LogCaptureFixture) -> None:
+    """Of a class what it defines itself: a copy of what it inherits would stand before what a sibling defines."""
+
+    class First:
+        def run(self) -> str:
+            return "first"
+
+    class Sibling(First):
+        def run(self) -> str:
+            return "sibling"
+
+    class Heir(First):
+        pass
+
+    class Diamond(Heir, Sibling):
+        pass
+
+    instrument(Heir)
+    assert (Diamond().run(), spans.all) == ("sibling", ())
+    assert "Heir'> defines nothing of that name" in caplog.text
+    instrument(First)
+    assert (Heir().run(), names(spans)) == ("first", ["First"])
+
+
+def test_one_object_alone_keeps_what_a_class_of_somebody_else_puts_before_its_own(spans: Spans) -> None:
+    class Own:
+        def run(self) -> str:
+            return "own"
+
+        def inherited(self) -> str:
+            return "inherited"
+
+    class Before(Own):
+        def run(self) -> str:
+            return "before"
+
+    class Agent(Before):
+        pass
+
+    Before.__module__ = "somebodys"
+    one = instrument(Agent())
+    assert (one.run(), one.inherited()) == ("before", "inherited")
+    assert names(spans) == ["Agent.inherited"]
+
+
+@dataclass
+class Settings:
+    depth: int = 1
+
+    def deepened(self) -> "Settings":
+        return replace(self, depth=self.depth + 1)
+
+
+def test_one_object_alone_is_equal_to_what_it_was_equal_to(spans: Spans) -> None:
+    one = instrument(Settings())
+    assert one == Settings()
+    assert Settings() == one
+    assert (one != Settings(2), one.deepened() == Settings(2)) == (True, True)
+    assert names(spans) == ["Settings.deepened"]
+    for copied in (copy.copy(one), copy.deepcopy(one), *(pickle.loads(pickle.dumps(one, how)) for how in range(6))):
+        assert (copied, type(copied)) == (one, Settings)
+    assert type(uninstrument(one)) is Settings
+
+
+def test_one_object_alone_never_enters_a_register_of_classes(spans: Spans, caplog: pytest.LogCaptureFixture) -> None:
+    register: dict[str, type] = {}
+
+    class Tool:
+        def __init_subclass__(cls) -> None:
+            register[cls.__name__] = cls
+
+        def run(self) -> int:
+            return 1
+
+    class Search(Tool):
+        pass
+
+    class Model(BaseModel):
+        def run(self) -> int:
+            return 2
+
+    for target in (Search(), Model()):
+        kind = type(target)
+        assert type(instrument(target)) is kind
+        assert f"instrument {kind.__qualname__} itself" in caplog.text
+    assert register == {"Search": Search}
+    instrument(Tool), instrument(Model)
+    assert (Search().run(), Model().run(), Model() == Model()) == (1, 2, True)
+    assert names(spans) == ["execute_tool Tool", "Model"]
 
 
 async def test_a_failure_is_told_and_goes_on(spans: Spans) -> None:
@@ -241,7 +334,7 @@ def test_what_can_not_be_changed_is_left_and_told(caplog: pytest.LogCaptureFixtu
         assert instrument(3) == 3
         assert instrument(Fixed()).run() == 1
         instrument(Fixed, kind="robot")
-    assert "3 is not instrumented" in caplog.text
+    assert "an object of <class 'int'> is not instrumented" in caplog.text
     assert "robot is no kind, there are: agent," in caplog.text
 
 

@@ -18,7 +18,7 @@ from opentelemetry.trace import StatusCode
 
 from otel_bridge.sdk import correlation, span, stream
 from otel_bridge.sdk.context import ContextProcessor
-from otel_bridge.sdk.langgraph import graph_run
+from otel_bridge.sdk.langgraph import MOST_EDITS, graph_run
 from tests.sdk.conftest import Spans
 
 OUTCOME = "otel_bridge.outcome"
@@ -179,11 +179,35 @@ async def test_what_was_interrupted_goes_on_in_its_trace_under_its_first_run(gra
     assert {(found["session.id"], found["user.id"], found["thread.id"]) for found in told} == {("t-1", "ada", "t-1")}
 
 
-async def test_a_state_that_somebody_edited_goes_on_all_the_same(graph: Any, spans: Spans) -> None:
+@pytest.mark.parametrize(("edits", "traces"), [(1, 1), (MOST_EDITS, 1), (MOST_EDITS + 3, 2)])
+@pytest.mark.parametrize("how", ["async", "sync"])
+async def test_a_state_that_somebody_edited_goes_on_all_the_same(
+    graph: Any, spans: Spans, monkeypatch: pytest.MonkeyPatch, edits: int, traces: int, how: str
+) -> None:
+    """Edits without end are not read to their end: such a run begins a trace of its own."""
     await interrupted(graph)
-    await graph.aupdate_state(config(), {"said": ["by hand"]}, as_node="left")
-    await resumed(graph)
-    assert len(spans.traces()) == 1
+    for _ in range(edits):
+        await graph.aupdate_state(config(), {"said": ["by hand"]}, as_node="left")
+    read = []
+
+    def get_state(at: Any) -> Any:
+        read.append(at)
+        return type(graph).get_state(graph, at)
+
+    async def aget_state(at: Any) -> Any:
+        return get_state(at)
+
+    monkeypatch.setattr(graph, "get_state", get_state)
+    monkeypatch.setattr(graph, "aget_state", aget_state)
+    block = graph_run(graph, config())
+    if how == "async":
+        await block.__aenter__()
+        await block.__aexit__(ValueError, ValueError("as if"), None)
+    else:
+        block.__enter__()
+        block.__exit__(ValueError, ValueError("as if"), None)
+    assert len(read) == 1 + min(edits, MOST_EDITS)
+    assert len(spans.traces()) == traces
 
 
 async def test_after_a_long_time_the_answer_has_a_trace_of_its_own_with_a_link(graph: Any, spans: Spans) -> None:

@@ -6,6 +6,7 @@ import contextvars
 import gc
 import inspect
 import types
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from typing import Any
 
@@ -159,6 +160,7 @@ async def test_a_decorated_generator_looks_as_before(spans: Spans) -> None:
     assert inspect.isgeneratorfunction(Holder.numbers)
     assert str(inspect.signature(Holder().words)) == "(count: int = 1) -> collections.abc.AsyncIterator[int]"
     assert (Holder.words.__name__, Holder.words.__doc__) == ("words", "Words.")
+    assert weakref.ref(Holder.words)() is Holder.words
     assert inspect.isasyncgen(given := Holder().words(2))
     assert [at async for at in given] == [0, 1]
     assert list(Holder.numbers()) == [1]

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from typing import Any
 
 import aiohttp
 import pytest
@@ -16,7 +17,7 @@ from starlette.routing import Route
 
 from otel_bridge.sdk import correlation, span, stream
 from otel_bridge.sdk.context import ContextProcessor
-from otel_bridge.sdk.web import TraceMiddleware, outgoing
+from otel_bridge.sdk.web import App, Message, Receive, Scope, Send, TraceMiddleware, outgoing
 from tests.sdk.conftest import Spans
 
 
@@ -122,6 +123,65 @@ async def test_a_client_that_goes_before_the_end_has_abandoned_the_request(url: 
     assert (told.pop("GET /events"), told.pop("llm_stream")) == (None, None)
     assert told == dict.fromkeys(("GET /for-ever", "endless", "thinking"), "abandoned")
     assert all(found.status.status_code is trace.StatusCode.UNSET for found in spans.all)
+
+
+BODY = "http.response.body"
+
+
+@pytest.mark.parametrize(
+    ("sent", "outcome"),
+    [
+        ([{"type": "http.response.pathsend", "path": "/etc/hostname"}], None),
+        ([{"type": "http.response.zerocopysend", "file": 3}], None),
+        ([{"type": "http.response.zerocopysend", "file": 3, "more_body": True}], "abandoned"),
+        ([{"type": BODY, "body": b"a", "more_body": True}, {"type": BODY, "body": b""}], None),
+        ([{"type": BODY, "body": b"a", "more_body": True}], "abandoned"),
+    ],
+)
+async def test_an_answer_is_whole_however_it_is_sent(
+    spans: Spans, sent: list[dict[str, Any]], outcome: str | None
+) -> None:
+    async def app(_scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        for message in sent:
+            await send(message)
+        await receive()
+
+    await asked(app)
+    assert (spans["GET /"].attributes or {}).get("otel_bridge.outcome") == outcome
+
+
+async def test_what_fails_by_itself_after_the_client_has_gone_is_a_failure(spans: Spans) -> None:
+    async def app(_scope: Scope, receive: Receive, _send: Send) -> None:
+        await receive()
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        await asked(app)
+    assert spans["GET /"].status.description == "ValueError: broken"
+    assert "otel_bridge.outcome" not in (spans["GET /"].attributes or {})
+
+
+async def test_what_is_cancelled_after_the_client_has_gone_is_abandoned(spans: Spans) -> None:
+    async def app(_scope: Scope, receive: Receive, _send: Send) -> None:
+        await receive()
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await asked(app)
+    assert (spans["GET /"].attributes or {})["otel_bridge.outcome"] == "abandoned"
+    assert spans["GET /"].status.status_code is trace.StatusCode.UNSET
+
+
+async def asked(app: App) -> None:
+    """A request whose client goes as soon as the application looks."""
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(_message: Message) -> None: ...
+
+    await TraceMiddleware(app)({"type": "http", "method": "GET", "path": "/", "headers": []}, receive, send)
 
 
 class _Ending(SpanProcessor):

@@ -84,3 +84,14 @@ def test_values_are_compared_by_what_is_named() -> None:
 
 def test_a_second_top_is_too_many() -> None:
     assert compared(expect("root"), ROOT, seen("orphan", under="elsewhere")) == (1, ["+ orphan · SPAN"])
+
+
+def test_names_do_nothing_to_the_terminal() -> None:
+    """Wherever they stand in it: a name is whatever somebody's span says."""
+    hostile = "a\x1b[2J\nb\u202e"
+    below = [seen(hostile, 0, 10, "root"), seen("late", 20, 30, "root")]
+    wanted = expect("root", expect(re.compile("late")), expect(re.compile("^a")), expect(hostile, expect(hostile)))
+    text = differences(wanted, grown([ROOT, *below]))[1] + str(grown(below)[0])
+    assert "a\\x1b[2J\\nb\\u202e" in text
+    assert "it ran after" in text
+    assert text.replace("\n", "").isprintable()
