@@ -172,7 +172,9 @@ def prepare(
 
     atexit.register(end)  # before the providers' own
     if engine is not None:
-        _before_threads_end(end)
+        from otel_bridge.sdk.ending import before_threads_end
+
+        before_threads_end(end)
     on_sigterm(lambda: found.shutdown("SIGTERM"))
     return found
 
@@ -200,13 +202,6 @@ def protocol(signal: str, variables: Mapping[str, str] = os.environ) -> str:
     """The protocol of OTLP for `TRACES` or `LOGS`."""
     said = variables.get(f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL") or variables.get("OTEL_EXPORTER_OTLP_PROTOCOL")
     return (said or HTTP).strip()
-
-
-def _before_threads_end(end: Callable[[], None]) -> None:
-    """At the end of the program Python ends the threads of all pools first, and calls what atexit has after that."""
-    import concurrent.futures.thread  # noqa: F401 - what is registered last is called first
-
-    threading._register_atexit(end)  # type: ignore[attr-defined]  # noqa: SLF001 - nothing public comes so early
 
 
 def _set_up(endpoint: Destination | None, service: str | None) -> Installed:
