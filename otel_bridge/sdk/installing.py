@@ -301,6 +301,13 @@ def _made(group: str, name: str, url: str | None) -> Any:
     return found.load()(endpoint=url) if url else found.load()()
 
 
+def _prepared(exporter: Any) -> Any:
+    """One of ours imports then, and leaves it to the processor to count what is lost."""
+    if (prepare := getattr(exporter, "prepare", None)) is not None:
+        prepare()
+    return exporter
+
+
 class Spans(SpanExporter):
     """OpenTelemetry's exporter, imported on the thread that sends: that takes a good part of a second."""
 
@@ -312,7 +319,7 @@ class Spans(SpanExporter):
 
     def prepare(self) -> None:
         """Import it."""
-        self._made = _made("opentelemetry_traces_exporter", self._name, self._url)
+        self._made = _prepared(_made("opentelemetry_traces_exporter", self._name, self._url))
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         return SpanExportResult.FAILURE if self._made is None else self._made.export(spans)
@@ -333,7 +340,7 @@ class Logs(LogRecordExporter):
 
     def prepare(self) -> None:
         """Import it."""
-        self._made = _made("opentelemetry_logs_exporter", self._name, self._url)
+        self._made = _prepared(_made("opentelemetry_logs_exporter", self._name, self._url))
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
         return LogRecordExportResult.FAILURE if self._made is None else self._made.export(batch)

@@ -40,6 +40,15 @@ TRIES = 3  # in a row, before a batch is halved, or one that can not even be tri
 _told: dict[str, float] = {}  # about what → monotonic: not again before; of the whole process, as it has one log
 
 
+def is_time_to_say(about: str) -> bool:
+    """Whether a minute has passed since it was last said; it counts as said from now on."""
+    now_s = time.monotonic()
+    if now_s < _told.get(about, 0.0):
+        return False
+    _told[about] = now_s + WARN_EVERY_S
+    return True
+
+
 class _Put(Generic[T]):
     """An item that waits: the how-manieth it is, and about how many bytes it has."""
 
@@ -260,9 +269,7 @@ class Sender(Generic[T]):
         self._warn(about, f"{items} {self._what} dropped ({reason}); {self.dropped.total()} in all")
 
     def _warn(self, about: str, said: str) -> None:
-        now_s = time.monotonic()
-        if now_s >= _told.get(about, 0.0):
-            _told[about] = now_s + WARN_EVERY_S
+        if is_time_to_say(about):
             self._unsaid.append(said)
 
     def _settle(self, *, refused: bool = False) -> None:
