@@ -175,7 +175,7 @@ class Sender(Generic[T]):
     async def aflush(self, timeout_s: float) -> bool:
         """`flush` for async code: the loop goes on meanwhile. Works under asyncio and trio."""
         trio = sys.modules.get("trio")
-        if trio is not None and _in_trio(trio):
+        if trio is not None and in_trio(trio):
             flush = partial(self.flush, timeout_s)
             return bool(await trio.to_thread.run_sync(flush, abandon_on_cancel=True))
         loop = asyncio.get_running_loop()
@@ -484,7 +484,8 @@ def _answer_from_thread(loop: asyncio.AbstractEventLoop, answered: "asyncio.Futu
         loop.call_soon_threadsafe(answer)
 
 
-def _in_trio(trio: Any) -> bool:
+def in_trio(trio: Any) -> bool:
+    """Whether it is trio that runs this."""
     try:
         trio.lowlevel.current_task()
     except RuntimeError:
