@@ -98,10 +98,12 @@ async def _closed(_batch: Batch) -> None:
 
 
 @asynccontextmanager
-async def running(plan: Plan, *, drain_s: float = DRAIN_S, settle: bool = False) -> AsyncIterator[RunningBridge]:
+async def running(
+    plan: Plan, *, drain_s: float | Callable[[], float] = DRAIN_S, settle: bool = False
+) -> AsyncIterator[RunningBridge]:
     """Run a plan while this lasts. At the end receivers close first, then what is ready is delivered, within seconds.
 
-    drain_s: the most that this delivering takes.
+    drain_s: the most that this delivering takes; a function is asked at the end.
     settle: who sends ends with it, so traces that are open then settle, and are delivered too.
 
     Raises:
@@ -141,8 +143,11 @@ async def running(plan: Plan, *, drain_s: float = DRAIN_S, settle: bool = False)
             for key, planned in plan.exporters.items()
             if any(key in of.exporters for of in service.pipelines.values())
         }
-        # before exporters close, also after a start that failed
-        stack.push_async_callback(delivery.drain, drain_s, settle=settle)
+
+        async def drain() -> None:
+            await delivery.drain(drain_s() if callable(drain_s) else drain_s, settle=settle)
+
+        stack.push_async_callback(drain)  # before exporters close, also after a start that failed
         for name in service.pipelines:
             await _deliver(plan, name, sinks, delivery, host, stack)
         chains = {name: await _open_door(plan, name, host, stack) for name in service.pipelines}

@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import threading
+import time
 import weakref
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -30,7 +32,8 @@ log = logging.getLogger("otel_bridge.embedded")
 
 START_S = 20.0
 TAKE_S = 10.0  # until the journal has what it was handed
-DRAIN_S = 1.5  # of the two seconds that the end of a program may take
+DRAIN_S = 1.5  # where nobody closes it
+STOP_S = 0.5  # of the time that `close` has, after delivering
 MOST_PROCESSES = 256
 HANDED = "handed"  # the folder of what came before the engine was up
 Kind: TypeAlias = Literal["traces", "logs"]
@@ -43,12 +46,13 @@ class Engine:
     time takes `data_dir/process-1`, and so on; what one of them leaves is delivered by the next that has its place.
     While the engine is not up, which takes it a second or two, what it is handed goes to files, which it takes then.
 
+    most_drain_s: what delivering takes at the end, however much time `close` has.
     spans, logs: exporters for OpenTelemetry's processors. What they say was exported is on disk.
     """
 
-    def __init__(self, plan: "Plan | Path", *, drain_s: float = DRAIN_S) -> None:
+    def __init__(self, plan: "Plan | Path", *, most_drain_s: float = math.inf) -> None:
         self._plan = plan
-        self._drain_s = drain_s
+        self._most_drain_s = most_drain_s
         self.spans = EngineSpanExporter(self)
         self.logs = EngineLogExporter(self)
         self._begin()
@@ -74,6 +78,7 @@ class Engine:
         self._failed: BaseException | None = None
         self._stop: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
         self._closed = False
+        self._until_s: float | None = None  # monotonic: of closing
 
     def start(self) -> None:
         """Begin, if it has not begun; returns at once. What has ended by itself, which is told, stays so."""
@@ -114,7 +119,8 @@ class Engine:
     def close(self, timeout_s: float) -> bool:
         """Settle and deliver what was taken, and stop; whether it stopped in this time. What is left stays on disk."""
         with self._changing:
-            self._closed = True
+            if not self._closed:
+                self._closed, self._until_s = True, time.monotonic() + timeout_s
             thread, stop = self._thread, self._stop
         if thread is None:
             return True
@@ -168,8 +174,13 @@ class Engine:
             with self._changing:
                 self._door = door(receiver)
             self._up.set()
-            await handed.take_in(self._handed, self._door)
+            await handed.take_in(self._handed, self._door, stopped)
             await stopped.wait()
+
+    def _drain_s(self) -> float:
+        """For delivering at the end: what is left of the time for closing, but for what comes after."""
+        left_s = DRAIN_S if self._until_s is None else self._until_s - time.monotonic() - STOP_S
+        return min(self._most_drain_s, max(0.0, left_s))
 
     async def _open(self, plan: "Plan", stack: AsyncExitStack) -> None:
         """In the first place that no other process has."""

@@ -4,6 +4,7 @@ A file is whole or not there. Who reads it holds its lock, so of several engines
 """
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
@@ -19,15 +20,20 @@ if TYPE_CHECKING:
 log = logging.getLogger("otel_bridge.embedded")
 
 SIGNALS = ("traces", "logs")
+MAX_BYTES = 256 << 20  # of what waits in the folder
 
 
 def put(folder: Path, signal: str, wire: bytes) -> None:
     """Keep a request of a signal; it is on disk when this returns.
 
     Raises:
-        OSError: as the system says.
+        OSError: as the system says, or there is too much already.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if (there := _size(folder)) + len(wire) > MAX_BYTES:
+        raise OSError(
+            f"{folder} has {there >> 20} MiB that no bridge took, and gets no more than {MAX_BYTES >> 20} MiB"
+        )
     written = folder / f"{time.time_ns()}-{os.getpid()}-{secrets.token_hex(4)}.part"
     fd = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
@@ -41,12 +47,14 @@ def put(folder: Path, signal: str, wire: bytes) -> None:
         raise
 
 
-async def take_in(folder: Path, door: "InProcess") -> None:
-    """Hand all of it to the journal, the oldest first; what it does not take stays for the next time."""
+async def take_in(folder: Path, door: "InProcess", stopped: asyncio.Event) -> None:
+    """Hand all of it to the journal, the oldest first, until it is stopped; what is not taken stays for next time."""
     from otel_bridge.batch import Batch, Signal
     from otel_bridge.errors import ConsumeError, MalformedError
 
     for path in await asyncio.to_thread(_files, folder):
+        if stopped.is_set():
+            return
         try:
             with path.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -64,4 +72,20 @@ async def take_in(folder: Path, door: "InProcess") -> None:
 
 
 def _files(folder: Path) -> list[Path]:
+    """What is whole; what a process that is gone has left unfinished is removed."""
+    for part in folder.glob("*-*-*.part"):
+        try:
+            os.kill(int(part.stem.split("-")[1]), 0)
+        except ProcessLookupError:
+            part.unlink(missing_ok=True)
+        except (ValueError, OSError):
+            continue  # none of ours, or another user's process
     return sorted(path for path in folder.glob("*") if path.suffix[1:] in SIGNALS)
+
+
+def _size(folder: Path) -> int:
+    size = 0
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it was taken meanwhile
+            size += path.stat().st_size
+    return size

@@ -39,7 +39,7 @@ class Configurator(_OTelSDKConfigurator):
             return
         if os.environ.get("OTEL_CONFIG_FILE"):
             super()._configure()  # type: ignore[no-untyped-call]
-            installing.was_installed(installing.prepare((), ()))
+            installing.was_installed(installing.prepare_by_file())
             return
         sending: list[BatchSpanProcessor] = []
         logging: list[BatchLogRecordProcessor] = []

@@ -1,11 +1,10 @@
 """`OTEL_TRACES_EXPORTER=otel_bridge`: to a bridge, for whoever sets up OpenTelemetry without `install`.
 
 Over `otlp` it has this: the protocol and the address are the bridge's where nobody says others, what is lost is counted
-and said in a line a minute, and nothing is raised.
+and said in a line a minute, and nothing is raised. Under the processors of `otel_bridge.sdk` that is their part.
 """
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,11 +15,10 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_bridge.sdk.installing import Logs, Spans, otlp, quiet
+from otel_bridge.sdk.sending import is_time_to_say
 from otel_bridge.sdk.values import words
 
 log = logging.getLogger("otel_bridge.sdk")
-
-WARN_EVERY_S = 60.0
 
 
 class _Sending:
@@ -32,25 +30,30 @@ class _Sending:
         self._exporter = exporter
         self._where = where
         self._prepared = self._lost = False
-        self._warned_s = float("-inf")
+        self._is_tried_again = False  # by a processor of ours, which knows what is lost and says it
 
     def prepare(self) -> None:
+        self._is_tried_again = True
+        self._prepare()
+
+    def _prepare(self) -> None:
         quiet()
         self._exporter.prepare()
         self._prepared = True
 
     def send(self, items: Sequence[Any], is_success: Callable[[Any], bool]) -> bool:
+        if self._is_tried_again:
+            return is_success(self._exporter.export(items))
         try:
             if not self._prepared:
-                self.prepare()
+                self._prepare()
             taken, why = is_success(self._exporter.export(items)), "it was not taken"
         except Exception as error:  # noqa: BLE001 - whatever an exporter raises must not reach the agent
             taken, why = False, f"{type(error).__name__}: {words(error)}"
         if not taken:
             self.dropped["unsent"] += len(items)
             self._lost = True
-            if time.monotonic() >= self._warned_s + WARN_EVERY_S:
-                self._warned_s = time.monotonic()
+            if is_time_to_say("unsent"):
                 log.warning("otel-bridge: %d %s are not sent to %s: %s", len(items), self._what, self._where, why)
         return taken
 
@@ -80,7 +83,7 @@ class BridgeSpanExporter(SpanExporter):
         return self._sending.dropped
 
     def prepare(self) -> None:
-        """Import what sends."""
+        """Import what sends; called by a processor that tries again, and counts what it gives up."""
         self._sending.prepare()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -112,7 +115,7 @@ class BridgeLogExporter(LogRecordExporter):
         return self._sending.dropped
 
     def prepare(self) -> None:
-        """Import what sends."""
+        """Import what sends; called by a processor that tries again, and counts what it gives up."""
         self._sending.prepare()
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:

@@ -1,12 +1,15 @@
 """OpenTelemetry's SDK set up for an agent: in one call, or by the processors added to one that is there already."""
 
+import asyncio
 import atexit
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -24,6 +27,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from otel_bridge.sdk.batch import BatchLogRecordProcessor, BatchSpanProcessor, environ, exit_seconds, shut_down
 from otel_bridge.sdk.context import ContextProcessor
 from otel_bridge.sdk.open_spans import BEAT_S, OpenSpans
+from otel_bridge.sdk.sending import in_trio
 from otel_bridge.sdk.signals import has_come, on_sigterm
 
 log = logging.getLogger("otel_bridge.sdk")
@@ -37,7 +41,6 @@ PATHS = {"TRACES": "/v1/traces", "LOGS": "/v1/logs"}
 E = TypeVar("E")
 AUTO = "OTEL_BRIDGE_AUTO"
 ENABLED, HEARTBEAT = "OTEL_BRIDGE_ENABLED", "OTEL_BRIDGE_HEARTBEAT_SECONDS"
-NO = ("false", "0", "no", "off")
 TALKATIVE = (  # of what cannot be sent, the processors say one line a minute
     "opentelemetry.exporter.otlp.proto.http.trace_exporter",
     "opentelemetry.exporter.otlp.proto.http._log_exporter",
@@ -70,6 +73,16 @@ class Engine(Protocol):
         """Deliver what was taken, and stop; whether it stopped in this time."""
 
 
+class Provider(Protocol):
+    """One of OpenTelemetry's SDK."""
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Whether all was sent in this time."""
+
+    def shutdown(self) -> None:
+        """Send what waits."""
+
+
 @dataclass(slots=True)
 class Installed:
     """What `install` set up; nothing at all where telemetry is off."""
@@ -78,6 +91,7 @@ class Installed:
     logs: Sequence[BatchLogRecordProcessor] = ()
     open_spans: OpenSpans | None = None
     engine: Engine | None = None
+    providers: Sequence[Provider] = ()
 
     async def aflush(self, timeout_s: float = 30.0) -> bool:
         """Whether all that ended and was emitted before was sent in this time; the loop goes on meanwhile.
@@ -85,12 +99,18 @@ class Installed:
         With a bridge in this process: whether it is on disk, from where it will be delivered.
         """
         until_s = time.monotonic() + timeout_s
-        return all([await each.aflush(max(0.0, until_s - time.monotonic())) for each in self._processors])
+        sent = [await each.aflush(max(0.0, until_s - time.monotonic())) for each in self._processors]
+        left_ms = max(0, int((until_s - time.monotonic()) * 1000))
+        sent += [await _in_thread(partial(each.force_flush, left_ms)) for each in self.providers]
+        return all(sent)
 
     def flush(self, timeout_s: float = 30.0) -> bool:
         """The same for sync code."""
         until_s = time.monotonic() + timeout_s
-        sent = [each.force_flush(max(0, int((until_s - time.monotonic()) * 1000))) for each in self._processors]
+        sent = [
+            each.force_flush(max(0, int((until_s - time.monotonic()) * 1000)))
+            for each in (*self._processors, *self.providers)
+        ]
         return all(sent)
 
     @property
@@ -108,8 +128,26 @@ class Installed:
                 self.open_spans.interrupt(interrupted)
         finally:
             shut_down(self._processors)
+            self._shut_down_providers(max(0.0, until_s - time.monotonic()))
             if self.engine is not None:
                 self.engine.close(max(0.0, until_s - time.monotonic()))
+
+    def _shut_down_providers(self, timeout_s: float) -> None:
+        """What stands in them knows nothing of our time."""
+
+        def shut_down_all() -> None:
+            for each in self.providers:
+                each.shutdown()
+
+        if not self.providers:
+            return
+        thread = threading.Thread(target=shut_down_all, name="otel-bridge-shutdown", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # Python is ending, and starts no thread any more
+            shut_down_all()
+        else:
+            thread.join(timeout_s)
 
 
 _installed: Installed | None = None
@@ -137,6 +175,8 @@ def install(endpoint: Destination | None = None, *, service: str | None = None) 
 
 def is_enabled() -> bool:
     """Whether telemetry is wanted: not with `OTEL_SDK_DISABLED=true` or `OTEL_BRIDGE_ENABLED=false`."""
+    from otel_bridge.langfuse_names import NO
+
     disabled = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
     return not disabled and os.environ.get(ENABLED, "").strip().lower() not in NO
 
@@ -148,8 +188,24 @@ def was_installed(found: Installed) -> None:
         _installed = found
 
 
+def prepare_by_file() -> Installed:
+    """The same where OpenTelemetry's own file has set up the providers, which are flushed and shut down then."""
+    from opentelemetry.sdk._logs import LoggerProvider
+
+    tracers, loggers = trace.get_tracer_provider(), _logs.get_logger_provider()
+    providers: list[Provider] = [
+        each for each in (tracers, loggers) if isinstance(each, TracerProvider | LoggerProvider)
+    ]
+    return prepare((), (), providers=providers, has_logs=isinstance(loggers, LoggerProvider))
+
+
 def prepare(
-    spans: Sequence[BatchSpanProcessor], logs: Sequence[BatchLogRecordProcessor], engine: Engine | None = None
+    spans: Sequence[BatchSpanProcessor],
+    logs: Sequence[BatchLogRecordProcessor],
+    engine: Engine | None = None,
+    *,
+    providers: Sequence[Provider] = (),
+    has_logs: bool = False,
 ) -> Installed:
     """What is to be done beside sending: ids on spans, heartbeats, and a good end by SIGTERM.
 
@@ -161,7 +217,7 @@ def prepare(
         from otel_bridge.sdk.instrumenting import when_imported
 
         when_imported(wanted)
-    found = Installed(spans, logs, OpenSpans(_beat_s() if logs else None), engine)
+    found = Installed(spans, logs, OpenSpans(_beat_s() if logs or has_logs else None), engine, providers)
     provider = trace.get_tracer_provider()
     if isinstance(provider, TracerProvider) and found.open_spans is not None:
         provider.add_span_processor(ContextProcessor())
@@ -172,9 +228,18 @@ def prepare(
 
     atexit.register(end)  # before the providers' own
     if engine is not None:
-        _before_threads_end(end)
+        from otel_bridge.sdk.ending import before_threads_end
+
+        before_threads_end(end)
     on_sigterm(lambda: found.shutdown("SIGTERM"))
     return found
+
+
+async def _in_thread(work: Callable[[], bool]) -> bool:
+    trio: Any = sys.modules.get("trio")
+    if trio is not None and in_trio(trio):
+        return bool(await trio.to_thread.run_sync(work, abandon_on_cancel=True))
+    return await asyncio.to_thread(work)
 
 
 def _join_parent() -> None:
@@ -200,13 +265,6 @@ def protocol(signal: str, variables: Mapping[str, str] = os.environ) -> str:
     """The protocol of OTLP for `TRACES` or `LOGS`."""
     said = variables.get(f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL") or variables.get("OTEL_EXPORTER_OTLP_PROTOCOL")
     return (said or HTTP).strip()
-
-
-def _before_threads_end(end: Callable[[], None]) -> None:
-    """At the end of the program Python ends the threads of all pools first, and calls what atexit has after that."""
-    import concurrent.futures.thread  # noqa: F401 - what is registered last is called first
-
-    threading._register_atexit(end)  # type: ignore[attr-defined]  # noqa: SLF001 - nothing public comes so early
 
 
 def _set_up(endpoint: Destination | None, service: str | None) -> Installed:
@@ -253,7 +311,7 @@ def _set_up_by_file() -> Installed:
     except Exception as error:  # noqa: BLE001 - the agent goes on without telemetry
         log.warning("otel-bridge: OTEL_CONFIG_FILE can not be used, and nothing is exported: %s", error)
         return Installed()
-    return prepare((), ())
+    return prepare_by_file()
 
 
 def of_langfuse() -> dict[str, str]:
@@ -306,6 +364,13 @@ def _made(group: str, name: str, url: str | None) -> Any:
     return found.load()(endpoint=url) if url else found.load()()
 
 
+def _prepared(exporter: Any) -> Any:
+    """One of ours imports then, and leaves it to the processor to count what is lost."""
+    if (prepare := getattr(exporter, "prepare", None)) is not None:
+        prepare()
+    return exporter
+
+
 class Spans(SpanExporter):
     """OpenTelemetry's exporter, imported on the thread that sends: that takes a good part of a second."""
 
@@ -317,7 +382,7 @@ class Spans(SpanExporter):
 
     def prepare(self) -> None:
         """Import it."""
-        self._made = _made("opentelemetry_traces_exporter", self._name, self._url)
+        self._made = _prepared(_made("opentelemetry_traces_exporter", self._name, self._url))
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         return SpanExportResult.FAILURE if self._made is None else self._made.export(spans)
@@ -338,7 +403,7 @@ class Logs(LogRecordExporter):
 
     def prepare(self) -> None:
         """Import it."""
-        self._made = _made("opentelemetry_logs_exporter", self._name, self._url)
+        self._made = _prepared(_made("opentelemetry_logs_exporter", self._name, self._url))
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
         return LogRecordExportResult.FAILURE if self._made is None else self._made.export(batch)

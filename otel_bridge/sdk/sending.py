@@ -41,6 +41,15 @@ TRIES = 3  # in a row, before a batch is halved, or one that can not even be tri
 _told: dict[str, float] = {}  # about what → monotonic: not again before; of the whole process, as it has one log
 
 
+def is_time_to_say(about: str) -> bool:
+    """Whether a minute has passed since it was last said; it counts as said from now on."""
+    now_s = time.monotonic()
+    if now_s < _told.get(about, 0.0):
+        return False
+    _told[about] = now_s + WARN_EVERY_S
+    return True
+
+
 class _Put(Generic[T]):
     """An item that waits: the how-manieth it is, and about how many bytes it has."""
 
@@ -167,7 +176,7 @@ class Sender(Generic[T]):
     async def aflush(self, timeout_s: float) -> bool:
         """`flush` for async code: the loop goes on meanwhile. Works under asyncio and trio."""
         trio = sys.modules.get("trio")
-        if trio is not None and _in_trio(trio):
+        if trio is not None and in_trio(trio):
             flush = partial(self.flush, timeout_s)
             return bool(await trio.to_thread.run_sync(flush, abandon_on_cancel=True))
         loop = asyncio.get_running_loop()
@@ -266,9 +275,7 @@ class Sender(Generic[T]):
             self._warn(reason, f"{items} {self._what} dropped ({reason}); {self.dropped.total()} in all")
 
     def _warn(self, about: str, said: str) -> None:
-        now_s = time.monotonic()
-        if now_s >= _told.get(about, 0.0):
-            _told[about] = now_s + WARN_EVERY_S
+        if is_time_to_say(about):
             self._unsaid.append(said)
 
     def _settle(self, *, refused: bool = False) -> None:
@@ -482,7 +489,8 @@ def _answer_from_thread(loop: asyncio.AbstractEventLoop, answered: "asyncio.Futu
         loop.call_soon_threadsafe(answer)
 
 
-def _in_trio(trio: Any) -> bool:
+def in_trio(trio: Any) -> bool:
+    """Whether it is trio that runs this."""
     try:
         trio.lowlevel.current_task()
     except RuntimeError:

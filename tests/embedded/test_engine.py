@@ -41,7 +41,7 @@ def config(url: str, folder: Path) -> str:
 
 
 def engine(url: str, folder: Path) -> Engine:
-    return Engine(parse(config(url, folder), "test", environ={}), drain_s=PATIENT_S)
+    return Engine(parse(config(url, folder), "test", environ={}))
 
 
 def a_trace() -> list[ReadableSpan]:
@@ -73,7 +73,7 @@ def test_a_trace_that_came_in_pieces_is_delivered_whole_at_the_end(fake: FakeLan
 @pytest.mark.slow
 def test_what_a_destination_did_not_take_is_delivered_by_the_next_run(fake: FakeLangfuse, tmp_path: Path) -> None:
     fake.always("otlp", Fault(503))
-    first = Engine(parse(config(fake.url, tmp_path), "test", environ={}), drain_s=0.2)
+    first = Engine(parse(config(fake.url, tmp_path), "test", environ={}), most_drain_s=0.2)
     first.spans.export(a_trace())
     assert first.wait(PATIENT_S)
     assert first.close(PATIENT_S)
@@ -113,6 +113,17 @@ def test_a_plan_that_can_not_run_is_told_and_nothing_is_taken(tmp_path: Path) ->
     with pytest.raises(OSError, match=r"bridge.yaml:1 receivers::nonsense: no such receiver"):
         running.spans.export(a_trace())
     assert running.close(PATIENT_S)
+
+
+def test_it_delivers_at_the_end_for_as_long_as_it_is_given(tmp_path: Path) -> None:
+    given = engine("http://127.0.0.1:9", tmp_path)
+    assert given.close(1000)
+    assert 990 < given._drain_s() < 1000
+    assert given.close(1)  # again, at exit, which changes nothing
+    assert 990 < given._drain_s() < 1000
+    hurried = engine("http://127.0.0.1:9", tmp_path)
+    assert hurried.close(0)
+    assert hurried._drain_s() == 0
 
 
 PROGRAM = """

@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 
 from otel_bridge.embedded import LangfuseSpanExporter
+from otel_bridge.sdk import installing
 from otel_bridge.sdk.exporting import BridgeLogExporter, BridgeSpanExporter
 from tests.sdk.sink import sink
 from tests.sdk.test_install import environment
@@ -64,6 +65,24 @@ def test_what_is_lost_is_counted_and_told_once(
     assert [record.message for record in caplog.records] == [
         f"otel-bridge: 1 spans are not sent to {NOBODY}/v1/traces: it was not taken"
     ]
+
+
+def test_under_our_own_processor_what_is_tried_again_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    exporter = BridgeSpanExporter(NOBODY)
+    spans = installing.Spans("otel_bridge", None)
+    monkeypatch.setattr(installing, "_made", lambda *_: exporter)
+    monkeypatch.setattr(exporter._exporter, "prepare", lambda: None)
+    monkeypatch.setattr(exporter._exporter, "export", lambda _: SpanExportResult.FAILURE)
+    spans.prepare()
+    assert spans.export([ended("a")]) is SpanExportResult.FAILURE
+    assert exporter.dropped == {}
+
+    def refuse(_spans: object) -> SpanExportResult:
+        raise TypeError("not to be encoded")
+
+    monkeypatch.setattr(exporter._exporter, "export", refuse)
+    with pytest.raises(TypeError):  # by which the processor knows what can never be sent
+        spans.export([ended("b")])
 
 
 def test_a_protocol_that_is_not_installed_raises_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """A program with `install()`, and one that knows nothing: everything that ended arrives, however it ends."""
 
+import asyncio
 import contextvars
 import os
 import signal
@@ -10,8 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from opentelemetry import baggage, trace
+from opentelemetry import _logs, baggage, trace
 from opentelemetry import context as otel
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_bridge.sdk import installing
 from tests.sdk.sink import Sink, sink
@@ -307,3 +312,27 @@ def test_a_configuration_file_that_can_not_be_read_stops_nothing(arrived: Sink) 
     assert (done.returncode, done.stdout) == (0, "ready\ndone\n")
     assert "OTEL_CONFIG_FILE can not be used" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_providers_that_a_file_set_up_are_flushed_shut_down_and_told_what_is_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(kept))
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
+    monkeypatch.setattr(_logs._internal, "_LOGGER_PROVIDER", LoggerProvider(shutdown_on_exit=False))  # type: ignore[attr-defined]
+    monkeypatch.setattr(installing, "on_sigterm", lambda _: None)
+    monkeypatch.setattr("atexit.register", lambda _: None)
+
+    found = installing.prepare_by_file()
+    provider.get_tracer("agent").start_span("a").end()
+    assert found.flush(5)
+    assert [span.name for span in kept.get_finished_spans()] == ["a"]
+    assert found.open_spans is not None
+    assert found.open_spans._beat_s is not None
+    still = provider.get_tracer("agent").start_span("open")
+    assert asyncio.run(found.aflush(5))
+    found.shutdown("SIGTERM")
+    assert not still.is_recording()
+    assert [span.name for span in kept.get_finished_spans()] == ["a", "open"]
