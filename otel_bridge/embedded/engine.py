@@ -174,7 +174,7 @@ class Engine:
             with self._changing:
                 self._door = door(receiver)
             self._up.set()
-            await handed.take_in(self._handed, self._door, stopped)
+            await handed.take_in(self._handed, self._door)
             await stopped.wait()
 
     def _drain_s(self) -> float:

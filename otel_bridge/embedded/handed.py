@@ -47,14 +47,12 @@ def put(folder: Path, signal: str, wire: bytes) -> None:
         raise
 
 
-async def take_in(folder: Path, door: "InProcess", stopped: asyncio.Event) -> None:
-    """Hand all of it to the journal, the oldest first, until it is stopped; what is not taken stays for next time."""
+async def take_in(folder: Path, door: "InProcess") -> None:
+    """Hand all of it to the journal, the oldest first; what it does not take stays for the next time."""
     from otel_bridge.batch import Batch, Signal
     from otel_bridge.errors import ConsumeError, MalformedError
 
     for path in await asyncio.to_thread(_files, folder):
-        if stopped.is_set():
-            return
         try:
             with path.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

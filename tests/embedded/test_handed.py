@@ -1,11 +1,9 @@
 """What is handed over before the engine is up: bounded, and tidied."""
 
-import asyncio
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -29,16 +27,3 @@ def test_what_a_process_that_is_gone_left_unfinished_is_removed(tmp_path: Path) 
     being_written.touch()
     assert handed._files(tmp_path) == []
     assert list(tmp_path.iterdir()) == [being_written]
-
-
-def test_who_is_stopped_takes_no_more(tmp_path: Path) -> None:
-    handed.put(tmp_path, "traces", b"x")
-    nobody: Any = None
-
-    async def main() -> None:
-        stopped = asyncio.Event()
-        stopped.set()
-        await handed.take_in(tmp_path, nobody, stopped)
-
-    asyncio.run(main())
-    assert len(list(tmp_path.iterdir())) == 1
