@@ -197,7 +197,7 @@ def test_all_exporters_are_flushed_and_a_second_install_changes_nothing(arrived:
 still.end()
 {INSTALL}
 found = i.install()
-print(len(found.spans), found.flush(20), found is i.install())
+print(len(found.spans), found.flush(20), found is i.install(), flush=True)
 os._exit(0)
 """
     program = PROGRAM.format(first="", then=then)
