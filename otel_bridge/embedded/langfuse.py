@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from otel_bridge.exporters.langfuse.versions import Version
     from otel_bridge.model import Observation, Score, Translation
     from otel_bridge.trace import Known, Trace
+    from otel_bridge.translate import Prices
 
 log = logging.getLogger("otel_bridge.embedded")
 
 TIMEOUT_S = 10.0
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.25, 4.0
 WARN_EVERY_S = 60.0
-MAX_REQUEST = 7 << 19  # uncompressed; Langfuse Cloud takes 5 MB
 MAX_ANSWER = 1 << 20
 MAX_TRACES_KNOWN, MAX_BYTES_KNOWN = 2000, 16 << 20  # a trace of thousands of spans has half a megabyte
 CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
@@ -82,6 +82,7 @@ class LangfuseSpanExporter(SpanExporter):
         self._enabled = names.is_enabled(variables)
         self._least_out = _sampled_below(variables.get(names.SAMPLE_RATE))
         self._timeout_s = timeout_s
+        self._prices: Prices | None = None
         self._warned_s = float("-inf")
         self._begin()
         again = weakref.WeakMethod(self._begin)
@@ -154,6 +155,7 @@ class LangfuseSpanExporter(SpanExporter):
         from otel_bridge.trace import Settled, Trace
         from otel_bridge.translate import Prices, gather, translate
 
+        prices = self._prices = self._prices or Prices()
         request = encode_spans(spans)
         for block in request.resource_spans:
             said = {pair.key for pair in block.resource.attributes}
@@ -164,20 +166,20 @@ class LangfuseSpanExporter(SpanExporter):
         for key, (records, _) in gather(Batch.from_request(request)).items():
             number, known, _ = self._known.get(key, (0, None, 0))
             trace = Trace(key, records, settled=Settled.HELD, part=number, known=known)
-            found.append((trace, translate(trace, prices=Prices({}))))
+            found.append((trace, translate(trace, prices)))
         return found
 
     def _remember(self, trace: "Trace", part: "Translation", taken: set[str]) -> None:
         """What later parts of a trace must know; of what Langfuse has not got they know nothing."""
         import orjson
 
-        from otel_bridge.translate import Prices, translate
+        from otel_bridge.translate import translate
 
         if not all(seen.id in taken for seen in part.observations):
             records = [record for record in trace.spans if record.span.span_id.hex() in taken]
             if not records:
                 return
-            part = translate(replace(trace, spans=records), prices=Prices({}))
+            part = translate(replace(trace, spans=records), self._prices)
         _, _, size = self._known.pop(trace.key, (0, None, 0))
         self._bytes_known -= size
         size = len(orjson.dumps(part.known, default=str))
@@ -220,7 +222,7 @@ class LangfuseSpanExporter(SpanExporter):
             ConsumeError: they are not taken.
         """
         from otel_bridge.errors import TooLargeError
-        from otel_bridge.exporters.langfuse import OTLP_PATH, versions
+        from otel_bridge.exporters.langfuse import MAX_REQUEST, api, versions
         from otel_bridge.exporters.langfuse.otlp import encode
         from otel_bridge.model import Translation
 
@@ -228,10 +230,8 @@ class LangfuseSpanExporter(SpanExporter):
         body = encode(Translation(observations=list(seen)), version=version).SerializeToString()
         if len(seen) > 1 and len(body) > MAX_REQUEST:
             raise TooLargeError(f"{len(seen)} spans have {len(body)} bytes")
-        headers = {"Content-Type": "application/x-protobuf"}
-        if version >= versions.V4:
-            headers["x-langfuse-ingestion-version"] = "4"
-        self._request("POST", OTLP_PATH, until_s, body=body, headers=headers, packed=version >= versions.GZIP)
+        headers = {"Content-Type": "application/x-protobuf", **api.otlp_headers(version)}
+        self._request("POST", api.OTLP_PATH, until_s, body=body, headers=headers, packed=version >= versions.GZIP)
 
     def _send_scores(self, scores: "Sequence[Score]", until_s: float) -> None:
         """Those that are events of spans, as every server takes them; what is lost of them is no span's loss."""
@@ -254,19 +254,10 @@ class LangfuseSpanExporter(SpanExporter):
             self._warn(f"{lost} scores are not taken: {error}")
 
     def _ask_version(self, until_s: float) -> "Version":
-        import orjson
-
         from otel_bridge.errors import ParkedError
-        from otel_bridge.exporters.langfuse import versions
-        from otel_bridge.exporters.langfuse.client import HEALTH
+        from otel_bridge.exporters.langfuse import api, versions
 
-        answer = self._request("GET", HEALTH, until_s)
-        try:
-            found = versions.parse(orjson.loads(answer)["version"])
-        except (orjson.JSONDecodeError, KeyError, TypeError):
-            found = None
-        if found is None:
-            raise ParkedError(f"{self.where}{HEALTH} names no version: is this Langfuse?", "not_langfuse")
+        found = api.server_version(self._request("GET", api.HEALTH, until_s), f"{self.where}{api.HEALTH}")
         if found < versions.OTLP:
             raise ParkedError(
                 f"{self.where} is Langfuse {found[0]}.{found[1]}, which only the bridge serves", "version"
@@ -366,19 +357,13 @@ class LangfuseSpanExporter(SpanExporter):
         import requests
 
         from otel_bridge import __version__
+        from otel_bridge.exporters.langfuse import api
 
         made = requests.Session()
         made.trust_env = False  # no proxies, as the bridge has it; but certificates as they are said for it or requests
         made.verify = next((said for name in CERTIFICATES if (said := os.environ.get(name))), True)
         made.auth = self._keys
-        made.headers.update(
-            {
-                "User-Agent": f"otel-bridge/{__version__}",
-                "x-langfuse-sdk-name": "otel-bridge",
-                "x-langfuse-sdk-version": __version__,
-                "x-langfuse-public-key": self._keys[0],
-            }
-        )
+        made.headers.update({"User-Agent": f"otel-bridge/{__version__}", **api.headers(self._keys[0])})
         return made
 
     def _warn(self, said: str) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from otel_bridge.exporters.langfuse.uploads import Uploads
     from otel_bridge.exporters.langfuse.versions import Version
 
-OTLP_PATH = "/api/public/otel/v1/traces"
+MAX_REQUEST = 7 << 19  # uncompressed; Langfuse Cloud takes 5 MB
 MAX_INGESTION_ANSWER = 4 << 20  # it says a line about every event
 NO_LISTS_FOR_S = 3600.0  # a server that refuses lists of scores is asked again after this
 IN_THREAD_BYTES = 64 << 10  # encoding more than this would hold up the loop
@@ -45,7 +45,7 @@ class LangfuseConfig(Config):
     secret_key: Annotated[SecretStr, Field(min_length=1)]
     environment: str | None = None
     timeout: Annotated[Seconds, Field(gt=0)] = 30
-    max_request: Annotated[Bytes, Field(ge=64 << 10)] = 7 << 19
+    max_request: Annotated[Bytes, Field(ge=64 << 10)] = MAX_REQUEST
     media: bool = True
 
 
@@ -123,18 +123,19 @@ class Project:
             self._host.counters.add("media_inline", count, exporter=self._host.id, reason=reason)
 
     async def _send_spans(self, translation: Translation, version: "Version") -> None:
+        from otel_bridge.exporters.langfuse import api
+
         if translation.size > IN_THREAD_BYTES:
             body = await asyncio.to_thread(self._spans, translation, version)
         else:
             body = self._spans(translation, version)
         self._check_size(body, len(translation.observations))
         await self._client.post(
-            OTLP_PATH,
+            api.OTLP_PATH,
             body,
             content_type="application/x-protobuf",
             gzip=version >= versions.GZIP,
-            # where a server of version 4 still writes the old tables too, this asks for the new ones alone
-            headers={"x-langfuse-ingestion-version": "4"} if version >= versions.V4 else None,
+            headers=api.otlp_headers(version),
         )
 
     def _spans(self, translation: Translation, version: "Version") -> bytes:

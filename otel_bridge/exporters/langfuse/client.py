@@ -8,17 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from otel_bridge import __version__
-from otel_bridge.answers import excerpt
 from otel_bridge.errors import BusyError, ParkedError
-from otel_bridge.exporters.langfuse import versions
+from otel_bridge.exporters.langfuse import api
 from otel_bridge.exporters.langfuse.versions import Version
 from otel_bridge.outbound import MAX_ANSWER, Answer, Http, LostError, compress
 
 if TYPE_CHECKING:
     from otel_bridge.exporters.langfuse import LangfuseConfig
 
-HEALTH = "/api/public/health"
 OWN_QUOTA = ("/api/public/scores",)  # all else that is written shares one
 LONGEST_WAIT_S = 15 * 60.0
 
@@ -32,9 +29,7 @@ class Client:
         keys = f"{config.public_key}:{config.secret_key.get_secret_value()}"
         self._headers = {
             "Authorization": f"Basic {b64encode(keys.encode()).decode()}",
-            "x-langfuse-sdk-name": "otel-bridge",
-            "x-langfuse-sdk-version": __version__,
-            "x-langfuse-public-key": config.public_key,
+            **api.headers(config.public_key),
         }
         self._version: Version | None = None
         self._busy_until_s: dict[str, float] = {}
@@ -56,18 +51,9 @@ class Client:
         self._version = None
 
     async def _ask_version(self) -> Version:
-        answer = await self._http.request("GET", f"{self.base_url}{HEALTH}")
-        try:
-            told = orjson.loads(answer.body)["version"]
-        except (orjson.JSONDecodeError, KeyError, TypeError):
-            told = None
-        version = versions.parse(told) if isinstance(told, str) else None
-        if version is None:
-            raise ParkedError(
-                f"{self.base_url}{HEALTH} names no version ({excerpt(answer.body, 80)}): is this Langfuse?",
-                "not_langfuse",
-            )
-        return version
+        url = f"{self.base_url}{api.HEALTH}"
+        answer = await self._http.request("GET", url)
+        return api.server_version(answer.body, url)
 
     async def post(
         self,
