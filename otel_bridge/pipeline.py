@@ -99,11 +99,11 @@ async def _closed(_batch: Batch) -> None:
 
 @asynccontextmanager
 async def running(
-    plan: Plan, *, drain_s: float | Callable[[], float] = DRAIN_S, settle: bool = False
+    plan: Plan, *, drain_s: Callable[[], float] = lambda: DRAIN_S, settle: bool = False
 ) -> AsyncIterator[RunningBridge]:
     """Run a plan while this lasts. At the end receivers close first, then what is ready is delivered, within seconds.
 
-    drain_s: the most that this delivering takes; a function is asked at the end.
+    drain_s: the most that this delivering takes; asked at the end.
     settle: who sends ends with it, so traces that are open then settle, and are delivered too.
 
     Raises:
@@ -145,7 +145,7 @@ async def running(
         }
 
         async def drain() -> None:
-            await delivery.drain(drain_s() if callable(drain_s) else drain_s, settle=settle)
+            await delivery.drain(drain_s(), settle=settle)
 
         stack.push_async_callback(drain)  # before exporters close, also after a start that failed
         for name in service.pipelines:
