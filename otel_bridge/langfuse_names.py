@@ -38,6 +38,12 @@ def as_meant(environ: Mapping[str, str]) -> tuple[Mapping[str, str], str | None]
     return {**environ, **values}, f"{said}: write that, which Langfuse's own SDK knows too"
 
 
+def resource(environ: Mapping[str, str]) -> dict[str, str]:
+    """What they say of the process, as attributes of its resource."""
+    said = {"langfuse.environment": ENVIRONMENT, "langfuse.release": RELEASE}
+    return {key: value for key, name in said.items() if (value := environ.get(name))}
+
+
 def is_enabled(environ: Mapping[str, str]) -> bool:
     """Whether Langfuse is wanted."""
     return environ.get(ENABLED, "").strip().lower() not in NO

@@ -75,10 +75,8 @@ class LangfuseSpanExporter(SpanExporter):
             secret_key or variables.get(names.SECRET_KEY, ""),
         )
         self.where = (base_url or variables.get(names.BASE_URL) or names.CLOUD).rstrip("/")
-        self._resource = {
-            "langfuse.environment": environment or variables.get(names.ENVIRONMENT),
-            "langfuse.release": release or variables.get(names.RELEASE),
-        }
+        given = {names.ENVIRONMENT: environment, names.RELEASE: release}
+        self._resource = names.resource({**variables, **{name: said for name, said in given.items() if said}})
         self._enabled = names.is_enabled(variables)
         self._least_out = _sampled_below(variables.get(names.SAMPLE_RATE))
         self._timeout_s = timeout_s
@@ -160,7 +158,7 @@ class LangfuseSpanExporter(SpanExporter):
         for block in request.resource_spans:
             said = {pair.key for pair in block.resource.attributes}
             for name, value in self._resource.items():
-                if value and name not in said:
+                if name not in said:
                     block.resource.attributes.add(key=name).value.string_value = value
         found = []
         for key, (records, _) in gather(Batch.from_request(request)).items():

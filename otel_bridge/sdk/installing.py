@@ -321,8 +321,7 @@ def of_langfuse() -> dict[str, str]:
     variables, hint = names.as_meant(os.environ)
     if hint:
         log.warning("otel-bridge: %s", hint)
-    said = {"langfuse.environment": names.ENVIRONMENT, "langfuse.release": names.RELEASE}
-    return {key: value for key, name in said.items() if (value := variables.get(name))}
+    return names.resource(variables)
 
 
 def _id_generator() -> IdGenerator | None:
