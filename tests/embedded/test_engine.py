@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,12 +21,6 @@ exporters: {{langfuse: {{base_url: "{url}", public_key: pk-lf-fake, secret_key: 
 service: {{data_dir: "{data_dir}", pipelines: {{main: {{receivers: [in_process], exporters: [langfuse]}}}}}}
 """
 PATIENT_S = 20.0  # this machine may be busy
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeLangfuse]:
-    with FakeLangfuse().in_thread() as running:
-        yield running
 
 
 @pytest.fixture(autouse=True)

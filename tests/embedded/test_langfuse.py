@@ -21,12 +21,6 @@ from otel_bridge.testing.fake_langfuse import FakeLangfuse, Fault
 SUCCESS, FAILURE = SpanExportResult.SUCCESS, SpanExportResult.FAILURE
 
 
-@pytest.fixture
-def fake() -> Iterator[FakeLangfuse]:
-    with FakeLangfuse().in_thread() as running:
-        yield running
-
-
 @pytest.fixture(autouse=True)
 def no_names(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PUBLIC_KEY", "SECRET_KEY", "BASE_URL", "HOST", "TRACING_ENABLED", "TRACING_ENVIRONMENT", "RELEASE"):
@@ -188,6 +182,12 @@ def asking() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "otel-bridge-langfuse"]
 
 
+def all_end() -> bool:
+    for thread in (threads := asking()):
+        thread.join(5)
+    return not any(thread.is_alive() for thread in threads)
+
+
 @pytest.mark.slow
 def test_an_answer_without_end_leaves_no_thread_behind(fake: FakeLangfuse) -> None:
     assert exporter(fake).export(ended("imports")) is SUCCESS
@@ -197,9 +197,7 @@ def test_an_answer_without_end_leaves_no_thread_behind(fake: FakeLangfuse) -> No
             assert sending.export(ended("a")) is FAILURE
             assert len(asking()) <= 1
         assert len(connected) > 1
-        for thread in asking():
-            thread.join(5)
-            assert not thread.is_alive()
+        assert all_end()
     assert sending.dropped == {"unsent": 4}
 
 
@@ -211,9 +209,7 @@ def test_a_request_that_never_ends_is_the_only_one(fake: FakeLangfuse) -> None:
         for _ in range(4):
             assert sending.export(ended("a")) is FAILURE
         assert len(asking()) == len(connected) == 1
-    for thread in asking():
-        thread.join(5)
-        assert not thread.is_alive()
+    assert all_end()
 
 
 def test_what_was_refused_is_not_taken_for_sent(fake: FakeLangfuse) -> None:
