@@ -14,6 +14,7 @@ from otel_bridge.batch import Batch
 from otel_bridge.config import Config
 from otel_bridge.model import Translation
 from otel_bridge.telemetry import Counters, logger
+from otel_bridge.tenants import ONLY, Tenants
 from otel_bridge.trace import Trace
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ class Host:
     id: `otlp` or `langfuse/eu`, as the configuration calls it.
     data_dir: exists, and is shared by all: a component that may be there twice has its id in its files' names.
     bridge: the running bridge; None where a component is opened alone, as in its tests.
+    tenants: those of the newest configuration; may change while it runs.
     endpoints: a receiver or extension puts the addresses here that it really bound, by name, as {"http": "http://127.0.0.1:4318"}.
     """
 
@@ -120,6 +122,7 @@ class Host:
     data_dir: Path
     counters: Counters = field(default_factory=Counters)
     bridge: Bridge | None = None
+    tenants: Tenants = ONLY
     endpoints: dict[str, str] = field(default_factory=dict)
 
     @property

@@ -26,6 +26,7 @@ from otel_bridge.journal.segments import Segments, open_segments
 from otel_bridge.journal.state import open_state
 from otel_bridge.plan import Plan, Planned
 from otel_bridge.telemetry import Counters
+from otel_bridge.tenants import Tenants
 from otel_bridge.trace import Trace
 from otel_bridge.watchdog import Watchdog, watching
 
@@ -41,6 +42,7 @@ class RunningBridge:
     """What `running` yields; its methods answer from any part of its life.
 
     endpoints: component id → name → the address that is really bound.
+    tenants: those of the newest configuration.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class RunningBridge:
         self._delivery = delivery
         self._watchdog = watchdog
         self._started_s = time.monotonic()
+        self.tenants = Tenants(plan.service.tenants)
         self.door: Consume = _closed
 
     @property
@@ -254,7 +257,7 @@ def _opened(planned: Planned, *given: object) -> Any:
 
 def _host(bridge: RunningBridge, data_dir: Path, counters: Counters, component: str) -> Host:
     endpoints = bridge.endpoints.setdefault(component, {})
-    return Host(component, data_dir, counters, bridge=bridge, endpoints=endpoints)
+    return Host(component, data_dir, counters, bridge=bridge, tenants=bridge.tenants, endpoints=endpoints)
 
 
 def _own(data_dir: Path) -> Path:

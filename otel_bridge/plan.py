@@ -20,6 +20,7 @@ from otel_bridge.config import WRITTEN, Bytes, BytesOrNone, Config, Seconds
 from otel_bridge.delivery import DeliverConfig
 from otel_bridge.errors import PlanError
 from otel_bridge.mistakes import hint, said
+from otel_bridge.tenants import TenantConfig, TenantName
 from otel_bridge.written import DATA_DIR, default_text, expand, read_text, read_yaml
 
 ENDPOINT = re.compile(r"(.+):([0-9]{1,5})")
@@ -66,6 +67,7 @@ class ServiceConfig(Config):
     assemble: AssembleConfig = AssembleConfig()
     deliver: DeliverConfig = DeliverConfig()
     translate: TranslateConfig = TranslateConfig()
+    tenants: dict[TenantName, TenantConfig] = Field(default_factory=dict)
     pipelines: dict[str, PipelineConfig] = Field(min_length=1)
 
 
