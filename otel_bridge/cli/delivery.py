@@ -269,8 +269,13 @@ def replay(
         if held and held > begun["since"]:
             print("what came before that is not sent again", file=sys.stderr)
     if follow:
+        told = ""
         while waiting := [one for one in ask(viewer, "/api/v1/replays")["replays"] if one["id"] in begun["replays"]]:
-            _progress("; ".join(filter(None, (one["why"] for one in waiting))) or "sending")
+            trouble = "; ".join(dict.fromkeys(one["why"] for one in waiting if one["why"]))
+            _progress(trouble or "sending")
+            if trouble not in ("", told) and not sys.stderr.isatty():
+                told = trouble
+                print(printable(f"it waits: {trouble}"), file=sys.stderr, flush=True)
             time.sleep(FOLLOW_EVERY_S)
         after = _replayed(ask(viewer, "/api/v1/replays"), exporter)
         begun["sent"] = {outcome: after[outcome] - before.get(outcome, 0) for outcome in after}

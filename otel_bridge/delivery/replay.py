@@ -250,7 +250,7 @@ class Replays:
                     "until": iso(one.until_ns),
                     "position": one.position,
                     "end": one.end_position,
-                    "why": self._lanes[one.id].trouble if one.id in self._lanes else None,
+                    "why": self._why(one),
                 }
                 for one in self._state.replays.values()
             ],
@@ -259,6 +259,13 @@ class Replays:
                 for owner, outcomes in sorted(counted.items())
             ],
         }
+
+    def _why(self, one: Replay) -> str | None:
+        """Why it does not go on; None where it does."""
+        destination = self._destinations.get((one.pipeline, one.exporter))
+        if destination is not None and not destination.gate.is_open:
+            return "paused"
+        return self._lanes[one.id].trouble if one.id in self._lanes else None
 
     async def _oldest(self, pipeline: str) -> int | None:
         """When the oldest entry was received that the journal still has of a pipeline."""

@@ -144,7 +144,16 @@ async def test_a_refused_span_an_outage_by_hand_and_a_second_delivery(bridge: Br
 
     await asyncio.to_thread(until, lambda: accounts(bridge)["waiting"] == 0)
     arrived = dict(langfuse.arrivals)
-    assert "5 delivered" in run(bridge, "replay", "--exporter", "langfuse", "--since", "1h")
+    run(bridge, "pause", "langfuse")
+    words = [*("replay", "--exporter", "langfuse", "--since", "1h"), "--data-dir", str(bridge.data_dir)]
+    replaying = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "otel_bridge", *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert replaying.stderr is not None
+    await replaying.stderr.readuntil(b"it waits: paused\n")
+    run(bridge, "resume", "langfuse")
+    said, _ = await replaying.communicate()
+    assert b"5 delivered" in said
     assert {key: langfuse.arrivals[key] - count for key, count in arrived.items() if "span" in key} == dict.fromkeys(
         (key for key in arrived if "span" in key), 1
     )
