@@ -43,6 +43,11 @@ class Counters:
         with self._lock:
             self._counts[name, tuple(sorted(labels.items()))] += amount
 
+    def set(self, name: str, value: int, **labels: str) -> None:
+        """Say how something is now, where it goes up and down."""
+        with self._lock:
+            self._counts[name, tuple(sorted(labels.items()))] = value
+
     def value(self, name: str, **labels: str) -> int:
         """The sum of a count over all label sets that include the given ones."""
         wanted = set(labels.items())

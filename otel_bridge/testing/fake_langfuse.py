@@ -203,6 +203,7 @@ class FakeLangfuse:
             ("PUT", "/upload/{id}", "upload", self._media.put, False),
             ("PATCH", f"{public}/media/{{id}}", "media", self._media.close, True),
             ("GET", f"{public}/v2/observations", "read", self._read_observations, True),
+            ("GET", f"{public}/observations", "read", self._read_observations_of_old, True),
             ("GET", f"{public}/v3/scores", "read", self._read_scores, True),
         ]
         for method, path, route, answer, private in table:
@@ -395,8 +396,12 @@ class FakeLangfuse:
         return self._media.announce(self.url, body) if self._since(3) else _refusal(404, "Not found")
 
     def _read_observations(self, request: web.Request, _body: bytes) -> web.Response:
-        if not self._since(4):
-            return _refusal(404, "Not found")
+        return self._observations_of(request) if self._since(4) else _refusal(404, "Not found")
+
+    def _read_observations_of_old(self, request: web.Request, _body: bytes) -> web.Response:
+        return _refusal(404, "Not found") if self._events_only else self._observations_of(request)
+
+    def _observations_of(self, request: web.Request) -> web.Response:
         wanted = request.query.get("traceId")
         found = [row for row in self.observations.values() if wanted in (None, row.get("traceId"))]
         return _json({"data": found, "meta": {}})

@@ -20,6 +20,7 @@ from otel_bridge.errors import ConsumeError, ParkedError, RefusedError, Retryabl
 from otel_bridge.exporters.langfuse import versions
 from otel_bridge.model import Observation, Score, Translation
 from otel_bridge.outbound import Address, http
+from otel_bridge.tasks import owned_tasks
 
 if TYPE_CHECKING:
     from otel_bridge.exporters.langfuse.client import Client
@@ -38,6 +39,7 @@ class LangfuseConfig(Config):
     """One project. `environment` overrules what spans say; `max_request` is uncompressed.
 
     media: take images, sound and files out of observations and upload them; else they stay in them as base64.
+    read_back: so often one of the observations that were delivered is asked for, to see that Langfuse shows it.
     """
 
     base_url: Address = "https://cloud.langfuse.com"
@@ -47,6 +49,7 @@ class LangfuseConfig(Config):
     timeout: Annotated[Seconds, Field(gt=0)] = 30
     max_request: Annotated[Bytes, Field(ge=64 << 10)] = MAX_REQUEST
     media: bool = True
+    read_back: Seconds | None = None
 
 
 @exporter(LangfuseConfig, takes=Takes.SETTLED)
@@ -54,9 +57,22 @@ async def langfuse(config: LangfuseConfig, host: Host) -> AsyncIterator[Settle]:
     """Traces, observations and scores to a Langfuse project, cloud or self-hosted, server 2 to 4."""
     from otel_bridge.exporters.langfuse.client import Client
 
-    async with http(config.timeout) as connections:
-        project = Project(config, Client(config, connections), host)
-        yield project.settle
+    async with http(config.timeout) as connections, owned_tasks() as tasks:
+        client = Client(config, connections)
+        project = Project(config, client, host)
+        if config.read_back is None:
+            yield project.settle
+            return
+        from otel_bridge.exporters.langfuse.readback import Readback
+
+        readback = Readback(client, host, config.read_back)
+        tasks.create_task(readback.run(), name=f"read back:{host.id}")
+
+        async def settle(translation: Translation) -> None:
+            await project.settle(translation)
+            readback.delivered(translation.observations)
+
+        yield settle
 
 
 class Project:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 OWN_QUOTA = ("/api/public/scores",)  # all else that is written shares one
 LONGEST_WAIT_S = 15 * 60.0
+MAX_READ = 8 << 20  # of what is read back
 
 
 class Client:
@@ -93,6 +94,10 @@ class Client:
         """Ask the API of a part of Langfuse that not every server has; raises as `post` does."""
         given = {**self._headers, "Content-Type": "application/json"}
         return await self._http.request(method, f"{self.base_url}{path}", headers=given, body=orjson.dumps(value))
+
+    async def get(self, path: str) -> Answer:
+        """Read from the API; raises as `post` does."""
+        return await self._http.request("GET", f"{self.base_url}{path}", headers=self._headers, max_answer=MAX_READ)
 
     async def upload(self, url: str, content: bytes, headers: Mapping[str, str]) -> Answer:
         """Put bytes where Langfuse said they should go: without our keys, for it is another server."""
