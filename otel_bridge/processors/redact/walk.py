@@ -1,0 +1,220 @@
+"""Through every place of an OTLP request where text can stand, so that none of it is left out.
+
+Ids, times and numbers are never touched. What can not be redacted is emptied, alone: nothing of it goes on, and
+nothing else is lost.
+"""
+
+from collections.abc import Callable, Iterator, MutableSequence
+from typing import Any, TypeAlias
+
+from google.protobuf.message import Message
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from otel_bridge.batch import Request
+from otel_bridge.processors.redact.texts import LEAST_CARD, MAX_DEPTH, Texts
+
+FAILED = "redaction failed"
+CARD_WORDS = ("card", "pan", "cc_", "credit")
+METRIC_POINTS = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
+TOO_DEEP = "[REDACTED:too_deep]"
+
+OnValue: TypeAlias = "Callable[[KeyValue, Walk], bool | None]"
+"""What is done with an attribute before its texts are looked at: False takes it away, True leaves it at that. Who
+changes something in it and wants its texts to be looked at too says None, and sets `changed`."""
+
+
+class Walk:
+    """Redacts requests in place; `changed` says whether anything was.
+
+    is_plain: whether an attribute of this name is but a text, or what holds texts; all others are for:
+    first: sees an attribute before its texts do, as who takes whole values or content.
+    body: the same for the body of a log record, which has the name of its event.
+    """
+
+    def __init__(
+        self, texts: Texts, is_plain: Callable[[str], bool], first: OnValue, body: Callable[[LogRecord], bool]
+    ) -> None:
+        self.changed = False
+        self.failed = 0
+        self._texts = texts
+        self._is_plain = is_plain
+        self._first = first
+        self._body = body
+
+    def request(self, request: Request) -> None:
+        """Redact all of it."""
+        if isinstance(request, ExportTraceServiceRequest):
+            for block in request.resource_spans:
+                self._or_empty(block.resource, self._resource, _empty_resource)
+                for scoped in block.scope_spans:
+                    self._or_empty(scoped.scope, self._scope, InstrumentationScope.Clear)
+                    for span in scoped.spans:
+                        self._or_empty(span, self._span, _empty_span)
+        elif isinstance(request, ExportLogsServiceRequest):
+            for logs in request.resource_logs:
+                self._or_empty(logs.resource, self._resource, _empty_resource)
+                for scoped_logs in logs.scope_logs:
+                    self._or_empty(scoped_logs.scope, self._scope, InstrumentationScope.Clear)
+                    for record in scoped_logs.log_records:
+                        self._or_empty(record, self._record, _empty_record)
+        else:
+            for metrics in request.resource_metrics:
+                self._or_empty(metrics.resource, self._resource, _empty_resource)
+                for scoped_metrics in metrics.scope_metrics:
+                    self._or_empty(scoped_metrics.scope, self._scope, InstrumentationScope.Clear)
+                    for metric in scoped_metrics.metrics:
+                        self._or_empty(metric, self._metric, _empty_metric)
+
+    def _or_empty(self, item: Any, redact: Callable[[Any], None], empty: Callable[[Any], None]) -> None:
+        try:
+            redact(item)
+        except Exception:  # noqa: BLE001 - whatever it was: what was not looked at does not go on
+            empty(item)
+            self.changed = True
+            self.failed += 1
+
+    def _resource(self, resource: Resource) -> None:
+        self._pairs(resource.attributes)
+
+    def _scope(self, scope: InstrumentationScope) -> None:
+        self._texts_of(scope, "name", "version")
+        self._pairs(scope.attributes)
+
+    def _span(self, span: Span) -> None:
+        self._texts_of(span, "name", "trace_state")
+        self._pairs(span.attributes)
+        for event in span.events:
+            self._texts_of(event, "name")
+            self._pairs(event.attributes)
+        for link in span.links:
+            self._texts_of(link, "trace_state")
+            self._pairs(link.attributes)
+        if span.HasField("status"):
+            self._texts_of(span.status, "message")
+
+    def _record(self, record: LogRecord) -> None:
+        if self._body(record):
+            self.changed = True
+        self._texts_of(record, "event_name", "severity_text")
+        self._value(record.body, "", 0)
+        self._pairs(record.attributes)
+
+    def _metric(self, metric: Metric) -> None:
+        self._texts_of(metric, "name", "description", "unit")
+        self._pairs(metric.metadata)
+        kind = metric.WhichOneof("data")
+        for point in getattr(metric, kind).data_points if kind in METRIC_POINTS else ():
+            self._pairs(point.attributes)
+            for exemplar in getattr(point, "exemplars", ()):
+                self._pairs(exemplar.filtered_attributes)
+
+    def _texts_of(self, holder: Message, *fields: str) -> None:
+        for field in fields:
+            text = getattr(holder, field)
+            if text and (made := self._texts.text(text)) is not text:
+                setattr(holder, field, made)
+                self.changed = True
+
+    def _pairs(self, pairs: MutableSequence[KeyValue], depth: int = 0) -> None:
+        gone: list[int] = []
+        is_plain, text = self._is_plain, self._texts.text
+        for place, pair in enumerate(pairs):
+            key = pair.key
+            if is_plain(key):
+                value = pair.value
+                if told := value.string_value:  # nine of ten
+                    if (made := text(told)) is not told:
+                        value.string_value = made
+                        self.changed = True
+                else:
+                    self._value(value, key, depth)
+                continue
+            done = self._first(pair, self)
+            if done is not None:
+                self.changed = True
+            if done is False:
+                gone.append(place)
+            elif done is None:
+                self._value(pair.value, key, depth)
+            self._texts_of(pair, "key")
+        for place in reversed(gone):
+            del pairs[place]
+
+    def _value(self, value: AnyValue, key: str, depth: int) -> None:
+        if text := value.string_value:
+            made = self._texts.text(text)
+            if made is not text:
+                value.string_value = made
+                self.changed = True
+            return
+        match value.WhichOneof("value"):
+            case "array_value":
+                if depth >= MAX_DEPTH:
+                    self._too_deep(value)
+                    return
+                for item in value.array_value.values:
+                    self._value(item, key, depth + 1)
+            case "kvlist_value":
+                if depth >= MAX_DEPTH:
+                    self._too_deep(value)
+                    return
+                self._pairs(value.kvlist_value.values, depth + 1)
+            case "bytes_value":
+                raw = value.bytes_value
+                found = self._texts.binary(raw)
+                if found != raw:
+                    value.bytes_value = found
+                    self.changed = True
+            case "int_value" if value.int_value >= LEAST_CARD and any(word in key.lower() for word in CARD_WORDS):
+                self._texts_of_number(value)
+
+    def _texts_of_number(self, value: AnyValue) -> None:
+        told = str(value.int_value)
+        if (made := self._texts.text(told)) is not told:
+            value.string_value = made
+            self.changed = True
+
+    def _too_deep(self, value: AnyValue) -> None:
+        value.string_value = TOO_DEEP
+        self.changed = True
+
+
+def items(request: Request) -> Iterator[Any]:
+    """The spans, log records or metrics of a request."""
+    if isinstance(request, ExportTraceServiceRequest):
+        yield from (span for block in request.resource_spans for scoped in block.scope_spans for span in scoped.spans)
+    elif isinstance(request, ExportLogsServiceRequest):
+        yield from (log for block in request.resource_logs for scoped in block.scope_logs for log in scoped.log_records)
+    else:
+        yield from (
+            one for block in request.resource_metrics for scoped in block.scope_metrics for one in scoped.metrics
+        )
+
+
+def _empty_resource(resource: Resource) -> None:
+    del resource.attributes[:]
+
+
+def _empty_span(span: Span) -> None:
+    """Its place in the trace and its times stay."""
+    for field in ("attributes", "events", "links", "trace_state"):
+        span.ClearField(field)
+    span.status.message = ""
+    span.name = FAILED
+
+
+def _empty_record(record: LogRecord) -> None:
+    for field in ("attributes", "body", "event_name", "severity_text"):
+        record.ClearField(field)
+    record.event_name = FAILED
+
+
+def _empty_metric(metric: Metric) -> None:
+    metric.Clear()
+    metric.name = FAILED

@@ -1,0 +1,387 @@
+"""What is not to be kept is gone before anything is on disk; what may be kept stays as it is."""
+
+import base64
+import json
+import random
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
+from pydantic import ValidationError
+
+from otel_bridge.batch import Batch
+from otel_bridge.component import Host
+from otel_bridge.otlp_files import read_batches
+from otel_bridge.processors.redact import RedactConfig, redact
+from otel_bridge.processors.redact import walk as walking
+from otel_bridge.telemetry import Counters
+from tests.processors.planted import core, hidden, iban, luhn, secrets_of
+from tests.processors.requests import SURFACES, pair, spans_of, trace_request
+
+CORPUS = Path(__file__).parents[1] / "corpus"
+EVERYTHING = {"packs": ["secrets", "pii"]}
+
+
+class Through:
+    """What a batch becomes behind the processor."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.config = RedactConfig.model_validate(settings or EVERYTHING)
+        self.counters = Counters()
+
+    async def __call__(self, batch: Batch) -> Batch:
+        passed: list[Batch] = []
+
+        async def consume(given: Batch) -> None:
+            passed.append(given)
+
+        host = Host("redact", Path("/nowhere"), counters=self.counters)
+        async with asynccontextmanager(redact.open)(self.config, consume, host) as process:
+            await process(batch)
+        [one] = passed
+        return one
+
+    async def attribute(self, key: str, text: str, tenant: str = "default") -> str | None:
+        request, span = trace_request(1)
+        span.attributes.append(pair(key, text))
+        [made] = spans_of((await self(Batch.from_request(request, tenant=tenant))).request)
+        return made.attributes[0].value.string_value if made.attributes else None
+
+
+@pytest.mark.parametrize("surface", SURFACES)
+async def test_no_secret_of_any_format_is_left_at_any_place(surface: str) -> None:
+    through = Through()
+    for number, (name, secret) in enumerate(secrets_of(7).items()):
+        batch = Batch.from_request(SURFACES[surface](number, secret))
+        assert core(name, secret).encode() in batch.wire
+
+        made = await through(batch)
+
+        assert core(name, secret).encode() not in made.wire, (name, surface)
+        assert made.item_count == batch.item_count
+    assert through.counters.value("redacted", processor="redact") >= len(secrets_of(7))
+
+
+@pytest.mark.parametrize("name", secrets_of(7))
+async def test_a_secret_in_other_clothes_is_found_too(name: str) -> None:
+    through = Through()
+    secret = secrets_of(7)[name]
+    for clothes, text in hidden(secret).items():
+        made = await through.attribute("note", text)
+
+        assert made is not None
+        shown = made.replace("\u200b", "")
+        if ";base64," in made:
+            shown = base64.b64decode(made.partition(";base64,")[2]).decode("latin-1")
+        assert core(name, secret) not in shown, clothes
+        if clothes.startswith("json"):
+            json.loads(made)  # is JSON as before
+
+
+ORDINARY = [
+    "Write a haiku about the number 42 and the year 2026.",
+    "trace 0af7651916cd43dd8448eb211c80319c span b7ad6b7169203331",
+    "id 550e8400-e29b-41d4-a716-446655440000 at 2026-11-28T06:41:57.123456Z",
+    "1795000000123456789 ns, 1795000000123 ms, 1795000000 s",
+    "It costs $4111.11, or 1,234,567.89 EUR, about 0.4111111111111111 of the sum",
+    "order 4242424242424241 and order 1234567812345678, 16 digits each",
+    "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "def login(password: str, api_key=None): return check(password=password)",
+    "The secret of good soup is time. The password is on the note.",
+    "sk-learn-based-classification-of-documents and task-oriented-dialogue-systems",
+    "git clone git@github.com:acme/app.git && npm install",
+    "pip install torch==2.4.1 --index-url https://download.pytorch.org/whl/cu121",
+    "version 10.4.3.1, build 20261128.1, chapter 3-14-159",
+    "the basic understanding of bearer documentation in the law",
+    "call me at noon, room 123-45, seats 12-34-56",
+    "x = [0.12345678901234, -0.98765432109876, 1.4142135623731]",
+    "data:image/png;base64," + base64.b64encode(bytes(range(256)) * 20).decode(),
+    base64.b64encode(bytes(reversed(range(256))) * 40).decode(),
+    '{"model": "gpt-4o", "usage": {"input_tokens": 1111, "output_tokens": 23}, "id": "chatcmpl-AbC123dEf456"}',
+    "os.environ['OPENAI_API_KEY'] or api_key=os.environ.get('KEY')",
+    "total_tokens: 4096, max_tokens=1024, token_type: bearer",
+    "AKIA is how these begin; ghp_ is how those begin; eyJ is base64 for a brace",
+    "DE is Germany, GB82 is no account, FR76 neither",
+]
+
+
+async def test_ordinary_texts_stay_as_they_are() -> None:
+    through = Through()
+    changed = [text for text in ORDINARY if await through.attribute("gen_ai.prompt.0.content", text) != text]
+
+    assert changed == []
+
+
+async def test_of_recorded_payloads_not_one_in_a_hundred_texts_is_changed() -> None:
+    through = Through()
+    texts = changed = 0
+    for path in sorted(CORPUS.rglob("*.pb")):
+        for batch in read_batches(path, rejected=[]):
+            made = await through(batch)
+            texts += batch.wire.count(b"\n")  # about one for each message
+            changed += made is not batch
+            assert made.item_count == batch.item_count
+    assert texts > 1000
+    assert changed <= texts / 100
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        (f"card {luhn('4', 16, random.Random(1))}", "card"),
+        ("12 4111 1111 1111 1111 is it", "card"),
+        ("3782-822463-10005", "card"),
+        (f"{iban('GB', 'WEST12345698765432')} SOON", "iban"),
+        ("DE89 3704 0044 0532 0130 00 please", "iban"),
+        ("Ada <ada.l@example.org>", "email"),
+        ("(415) 555-2671", "phone"),
+        ("Authorization: Bearer abcdefgh12345678", "authorization"),
+        ('"password": "hunter2"', "password"),
+        ("my password is correct7horse", "password"),
+        ("https://u:p4ss@host/", "url_password"),
+        ("aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "aws_secret_key"),
+        ("AccountName=a;AccountKey=" + "Ab1+" * 21 + "Ab==;", "azure_key"),
+    ],
+)
+async def test_what_has_the_right_sum_or_stands_in_its_context_is_found(text: str, rule: str) -> None:
+    made = await Through().attribute("note", text)
+
+    assert made is not None
+    assert f"[REDACTED:{rule}]" in made
+
+
+async def test_a_batch_without_anything_to_redact_passes_as_it_is() -> None:
+    request, _ = trace_request(1)
+    batch = Batch.from_request(request)
+
+    assert await Through()(batch) is batch
+
+
+async def test_ids_times_and_numbers_are_never_touched() -> None:
+    request, span = trace_request(1)
+    span.trace_id, span.span_id = b"4111111111111111", b"sk_live_"
+    span.attributes.append(KeyValue(key="gen_ai.usage.input_tokens", value=AnyValue(int_value=4111111111111111)))
+    batch = Batch.from_request(request)
+
+    assert await Through()(batch) is batch
+
+
+async def test_values_of_secret_names_go_whole_also_in_json() -> None:
+    through = Through(keys=["internal.*", "customer_no"])
+
+    assert await through.attribute("http.request.header.authorization", "whatever it is") == "[REDACTED:key]"
+    assert await through.attribute("internal.note", "x") == "[REDACTED:key]"
+    made = await through.attribute("tool.arguments", '{"customer_no": 17, "Password": {"a": 1}, "city": "Bonn"}')
+    assert json.loads(made or "") == {
+        "customer_no": "[REDACTED:key]",
+        "Password": "[REDACTED:key]",
+        "city": "Bonn",
+    }
+
+
+async def test_paths_name_places_in_json_and_in_structured_values() -> None:
+    through = Through(paths={"gen_ai.input.messages": ["[*].parts[*].content"]}, actions={"path": "drop"})
+    said = '[{"role": "user", "parts": [{"type": "text", "content": "hi"}]}]'
+
+    made = await through.attribute("gen_ai.input.messages", said)
+
+    assert json.loads(made or "") == [{"role": "user", "parts": [{"type": "text"}]}]
+    request, span = trace_request(1)
+    part = KeyValueList(values=[pair("type", "text"), pair("content", "hi")])
+    parts = KeyValue(key="parts", value=AnyValue(array_value=ArrayValue(values=[AnyValue(kvlist_value=part)])))
+    message = AnyValue(kvlist_value=KeyValueList(values=[pair("role", "user"), parts]))
+    span.attributes.append(
+        KeyValue(key="gen_ai.input.messages", value=AnyValue(array_value=ArrayValue(values=[message])))
+    )
+    wire = (await through(Batch.from_request(request))).wire
+    assert b"hi" not in wire
+    assert b"user" in wire
+
+
+@pytest.mark.parametrize(
+    ("action", "said"),
+    [("mask", "a [REDACTED:email] b"), ("drop", "a  b"), ("hash", "a [email#"), ("pseudonymise", "a [email#")],
+)
+async def test_what_is_found_is_masked_hashed_dropped_or_given_another_name(action: str, said: str) -> None:
+    through = Through(packs=["pii"], action=action, pseudonym_key="0123456789abcdef")
+
+    made = await through.attribute("note", "a ada@example.org b")
+
+    assert made is not None
+    assert made.startswith(said)
+    assert made == await through.attribute("note", "a ada@example.org b")
+
+
+async def test_a_pseudonym_is_the_same_for_one_tenant_everywhere_and_another_for_another() -> None:
+    settings = {"packs": ["pii"], "action": "pseudonymise", "pseudonym_key": "0123456789abcdef"}
+    one, again, other_key = Through(**settings), Through(**settings), Through(**{**settings, "pseudonym_key": "f" * 16})
+
+    made = await one.attribute("note", "ada@example.org", tenant="acme")
+
+    assert made == await again.attribute("user.id", "ada@example.org", tenant="acme")
+    assert made != await one.attribute("note", "ada@example.org", tenant="beta")
+    assert made != await other_key.attribute("note", "ada@example.org", tenant="acme")
+
+
+async def test_a_tenant_has_rules_of_its_own() -> None:
+    through = Through(packs=["secrets"], tenants={"acme": {"content": "none"}, "beta": {"packs": []}})
+    secret = "AKIA" + "ABCDEFGHIJKLMNOP"
+
+    assert await through.attribute("gen_ai.prompt", "hello", tenant="default") == "hello"
+    assert await through.attribute("gen_ai.prompt", "hello", tenant="acme") is None
+    assert await through.attribute("note", secret, tenant="acme") == "[REDACTED:aws_access_key]"
+    assert await through.attribute("note", secret, tenant="beta") == secret
+
+
+@pytest.mark.parametrize("key", ["gen_ai.input.messages", "input.value", "llm.prompts.0.content", "ai.response.text"])
+async def test_how_much_content_is_kept(key: str) -> None:
+    text = "tell me about ada@example.org and " + "x" * 100
+
+    assert await Through(content="none").attribute(key, text) is None
+    assert await Through(content="metadata").attribute(key, text) == f"[{len(text)} characters]"
+    cut = await Through(packs=["pii"], content="truncated", truncate_to=25).attribute(key, text)
+    assert cut is not None
+    assert cut.startswith("tell me about [REDACTED:e…")  # redacted first, or half an address would be left
+    assert "ada@" not in cut
+    assert await Through(content="truncated").attribute(key, "short") == "short"
+
+
+@pytest.mark.parametrize(
+    "key", ["gen_ai.request.model", "gen_ai.usage.input_tokens", "llm.model_name", "session.id", "gen_ai.prompt.0.role"]
+)
+async def test_without_content_a_trace_still_says_what_happened(key: str) -> None:
+    assert await Through(content="none").attribute(key, "something") == "something"
+
+
+async def test_what_is_allowed_stays() -> None:
+    through = Through(packs=["pii"], allow=[r"[a-z]+@acme\.example"])
+
+    assert await through.attribute("note", "help@acme.example") == "help@acme.example"
+    assert await through.attribute("note", "ada@example.org") == "[REDACTED:email]"
+
+
+async def test_own_patterns_and_their_groups() -> None:
+    through = Through(patterns={"ticket": r"ticket (T-\d+)"}, actions={"ticket": "drop"})
+
+    assert await through.attribute("note", "see ticket T-123 now") == "see ticket  now"
+
+
+async def test_what_can_not_be_redacted_is_emptied_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It fails closed for a span, and never for a batch."""
+    original = walking.Walk._span
+
+    def fail_for_one(self: walking.Walk, span: Any) -> None:
+        if span.span_id[-1] == 1:
+            raise RuntimeError("a bug, with sk-live content in it")
+        original(self, span)
+
+    monkeypatch.setattr(walking.Walk, "_span", fail_for_one)
+    request, bad = trace_request(0)
+    bad.attributes.append(pair("note", "mail ada@example.org"))
+    _, good = trace_request(1)
+    request.resource_spans[0].scope_spans[0].spans.append(good)
+    through = Through()
+
+    first, second = spans_of((await through(Batch.from_request(request))).request)
+
+    assert (first.name, list(first.attributes)) == ("redaction failed", [])
+    assert (first.trace_id, first.start_time_unix_nano) == (bad.trace_id, bad.start_time_unix_nano)
+    assert second == good
+    assert through.counters.value("redacted", rule="failed") == 1
+
+
+async def test_a_large_batch_in_parts_stays_in_parts() -> None:
+    parts = []
+    for number in range(3):
+        request, span = trace_request(number)
+        span.attributes.append(pair("note", "ada@example.org " + "x" * (100_000 if number else 10)))
+        parts.append(Batch.from_request(request))
+    whole = Batch.of_parts(parts, parts[0])
+
+    made = await Through()(whole)
+
+    assert len(made.parts) == 3
+    assert b"ada@" not in made.wire
+    assert b"ada@" in whole.wire  # it is read-only
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"patterns": {"twice": r"(a)\1"}}, "no RE2 pattern"),
+        ({"patterns": {"empty": "x*"}}, "finds what is empty"),
+        ({"action": "pseudonymise"}, "needs a pseudonym_key"),
+        ({"tenants": {"acme": {"actions": {"email": "pseudonymise"}}}}, "needs a pseudonym_key"),
+        ({"actions": {"emial": "drop"}}, "no rule 'emial'"),
+        ({"paths": {"x": ["a..b"]}}, "is no path"),
+        ({"packs": ["everything"]}, "secrets"),
+    ],
+)
+def test_a_rule_that_can_not_be_meant_is_refused_when_it_is_read(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        RedactConfig.model_validate(settings)
+
+
+async def test_an_evil_text_takes_linear_time() -> None:
+    through = Through(patterns={"bomb": "(a+)+$"})
+    evil = "a" * 200_000 + "!"
+
+    assert await through.attribute("note", evil) == evil
+
+
+EVERY_RULE = Through()
+leaves = st.text(max_size=20) | st.sampled_from(["x", '{"a": 1}', "2026-11-28", "café"])
+trees = st.recursive(
+    leaves.map(lambda text: AnyValue(string_value=text)) | st.integers(0, 2**40).map(lambda n: AnyValue(int_value=n)),
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda items: AnyValue(array_value=ArrayValue(values=items)))
+        | st.dictionaries(st.text(max_size=5), inner, max_size=3).map(
+            lambda members: AnyValue(
+                kvlist_value=KeyValueList(values=[KeyValue(key=key, value=item) for key, item in members.items()])
+            )
+        )
+    ),
+    max_leaves=8,
+)
+
+
+def _plant(value: AnyValue, text: str) -> None:
+    """At the deepest place on the left."""
+    match value.WhichOneof("value"):
+        case "array_value" if value.array_value.values:
+            _plant(value.array_value.values[0], text)
+        case "kvlist_value" if value.kvlist_value.values:
+            _plant(value.kvlist_value.values[0].value, text)
+        case _:
+            value.string_value = text
+
+
+@given(trees, st.sampled_from(sorted(secrets_of(3).items())), st.text(alphabet=" .,;:!?\n", max_size=3))
+async def test_a_secret_anywhere_in_any_value_does_not_survive(
+    tree: AnyValue, named: tuple[str, str], around: str
+) -> None:
+    name, secret = named
+    _plant(tree, f"{around} {secret} {around}")
+    request, span = trace_request(1)
+    span.attributes.append(KeyValue(key="any", value=tree))
+    through = EVERY_RULE
+
+    made = await through(Batch.from_request(request))
+
+    assert core(name, secret).encode() not in made.wire
+    assert (await through(Batch.from_request(request))).wire == made.wire
+    assert await through(made) is made  # what is redacted has nothing more to redact
+
+
+@given(trees)
+async def test_what_has_no_secret_in_it_is_unchanged_byte_for_byte(tree: AnyValue) -> None:
+    request, span = trace_request(1)
+    span.attributes.append(KeyValue(key="any", value=tree))
+    batch = Batch.from_request(request)
+    before = batch.wire
+
+    assert (await EVERY_RULE(batch)).wire == before
