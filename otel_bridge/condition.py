@@ -220,6 +220,9 @@ class Rules(Generic[R]):
         self._keys = {name: _union(one.keys[name] for one in conditions.values() if name in one.keys) for name in MAPS}
         self._readers = self._conditions[0][1].readers if self._conditions else {}
 
+    def __bool__(self) -> bool:
+        return bool(self._conditions)
+
     def first(self, record: R, tenant: str) -> str | None:
         """The name of the first that holds."""
         values: Any = _values(self._asks, self._keys, self._readers, record, tenant)
