@@ -46,6 +46,13 @@ RESPONSES: dict[Signal, tuple[type[Response], str]] = {
 }
 """The answer to each request, and the field of its partial success that counts what was rejected."""
 
+BLOCKS: dict[Signal, tuple[str, str, str]] = {
+    Signal.TRACES: ("resource_spans", "scope_spans", "spans"),
+    Signal.LOGS: ("resource_logs", "scope_logs", "log_records"),
+    Signal.METRICS: ("resource_metrics", "scope_metrics", "metrics"),
+}
+"""The repeated fields of a request, level by level: blocks of a resource, of a scope, and the items."""
+
 DEFAULT_TENANT = "default"
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
-from otel_bridge.batch import Batch, Request, Signal, in_parts
+from otel_bridge.batch import BLOCKS, Batch, Request, Signal, in_parts
 from otel_bridge.component import Consume, Host, span_processor
 from otel_bridge.condition import Condition, LogCondition, Rules, SpanCondition
 from otel_bridge.config import Config
@@ -20,11 +20,6 @@ from otel_bridge.trace import LogEntry, SpanRecord
 
 RuleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
 
-BLOCKS = {
-    Signal.TRACES: ("resource_spans", "scope_spans", "spans"),
-    Signal.LOGS: ("resource_logs", "scope_logs", "log_records"),
-    Signal.METRICS: ("resource_metrics", "scope_metrics", "metrics"),
-}
 OF_SCOPE = frozenset(("resource", "scope", "tenant"))
 
 
