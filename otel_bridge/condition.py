@@ -53,11 +53,22 @@ LOG: Mapping[str, Read] = {
 }
 """The same for log records."""
 
+EITHER: Mapping[str, Read] = {
+    "name": lambda one: one.span.name if isinstance(one, SpanRecord) else one.record.event_name,
+    "attributes": lambda one: (one.span if isinstance(one, SpanRecord) else one.record).attributes,
+    "resource": lambda one: one.resource.attributes,
+    "scope": lambda one: one.scope.name,
+}
+"""What both have."""
+
 RESOURCE: Mapping[str, Read] = {"resource": lambda resource: resource.attributes}
 SCOPE: Mapping[str, Read] = {
     "resource": lambda pair: pair[0].attributes,
     "scope": lambda pair: pair[1].name,
 }
+
+OF_SCOPE = frozenset(("resource", "scope", "tenant"))
+"""What is the same for all that comes from one instrumentation scope."""
 
 MAPS = ("attributes", "resource")
 TEXTS = ("name", "kind", "status", "scope", "tenant", "event_name")
@@ -145,7 +156,7 @@ class Expression:
 
     @classmethod
     def __get_pydantic_json_schema__(cls, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {"type": "string", "maxLength": MAX_LENGTH, "examples": [f'{next(iter(cls.readers))} == "…"']}
+        return {"type": "string", "maxLength": MAX_LENGTH}
 
     @classmethod
     def _read(cls, value: Any) -> "Expression":
@@ -209,6 +220,17 @@ class ScopeCondition(Condition):
 
     readers = SCOPE
     __slots__ = ()
+
+
+class Source(Expression):
+    """Where something is to be found: an expression on a span or a log record that need not be true or false."""
+
+    readers = EITHER
+    __slots__ = ()
+
+    def of(self, one: SpanRecord | LogEntry, tenant: str) -> Any:
+        """What it finds there; None where there is nothing."""
+        return self.value(self.values(one, tenant))
 
 
 class Rules(Generic[R]):

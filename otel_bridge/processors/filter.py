@@ -13,14 +13,12 @@ from pydantic import Field, StringConstraints
 
 from otel_bridge.batch import BLOCKS, Batch, Request, Signal, in_parts
 from otel_bridge.component import Consume, Host, span_processor
-from otel_bridge.condition import Condition, LogCondition, Rules, SpanCondition
+from otel_bridge.condition import OF_SCOPE, Condition, LogCondition, Rules, SpanCondition
 from otel_bridge.config import Config
 from otel_bridge.patterns import NamePattern, Pattern
 from otel_bridge.trace import LogEntry, SpanRecord
 
 RuleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
-
-OF_SCOPE = frozenset(("resource", "scope", "tenant"))
 
 
 class DropConfig(Config):
