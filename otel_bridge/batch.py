@@ -3,7 +3,8 @@
 Each form is made from the other when first asked for, so bytes that only pass through are never parsed.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -44,6 +45,13 @@ RESPONSES: dict[Signal, tuple[type[Response], str]] = {
     Signal.METRICS: (ExportMetricsServiceResponse, "rejected_data_points"),
 }
 """The answer to each request, and the field of its partial success that counts what was rejected."""
+
+BLOCKS: dict[Signal, tuple[str, str, str]] = {
+    Signal.TRACES: ("resource_spans", "scope_spans", "spans"),
+    Signal.LOGS: ("resource_logs", "scope_logs", "log_records"),
+    Signal.METRICS: ("resource_metrics", "scope_metrics", "metrics"),
+}
+"""The repeated fields of a request, level by level: blocks of a resource, of a scope, and the items."""
 
 DEFAULT_TENANT = "default"
 
@@ -160,3 +168,20 @@ class Batch:
 
     def __repr__(self) -> str:
         return f"Batch({self.signal}, tenant={self.tenant!r})"
+
+
+async def in_parts(batch: Batch, change: Callable[[Batch], Batch]) -> Batch:
+    """The batch with each of its parts changed, and without those in which nothing is left.
+
+    It is the very same where no part became another; whoever else waits for the event loop has it between two parts.
+    """
+    changed: list[Batch] = []
+    for part in batch.parts:
+        if changed:
+            await asyncio.sleep(0)
+        changed.append(change(part))
+    if all(new is old for new, old in zip(changed, batch.parts, strict=True)):
+        return batch
+    return (
+        changed[0] if len(changed) == 1 else Batch.of_parts([part for part in changed if part.item_count], like=batch)
+    )

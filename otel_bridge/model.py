@@ -17,6 +17,9 @@ from otel_bridge.trace import Answer, Known
 NOT_IN_ENVIRONMENT = re.compile(r"[^a-z0-9_-]+")
 MAX_ENVIRONMENT = 40
 
+EXPERIMENT = "langfuse.experiment."
+"""A run of an experiment, its item and data set: Langfuse links observations to them by these attributes alone."""
+
 Json: TypeAlias = bool | int | float | str | list[Any] | dict[str, Any] | None
 
 

@@ -223,8 +223,8 @@ class _Reading:
         service = self.model(ServiceConfig, top.get("service"), ("service",))
         self.references(top)
         self.addresses(planned)
-        if isinstance(service, ServiceConfig) and service.assemble.grace > service.assemble.max_hold:
-            self.wrong(("service", "assemble", "grace"), "is above max_hold, after which no trace waits any longer")
+        if isinstance(service, ServiceConfig):
+            self.limits(service)
         if self.mistakes or not isinstance(service, ServiceConfig):
             raise PlanError([message for _, message in sorted(self.mistakes)])
         warnings = tuple(message for _, message in sorted(self.warnings))
@@ -307,6 +307,19 @@ class _Reading:
                 if (section, key) not in used:
                     what = f"no pipeline uses it, so it does nothing; add it to service::pipelines::…::{section}"
                     self.warnings.append(self.remark((section, key), what))
+
+    def limits(self, service: ServiceConfig) -> None:
+        """What undoes another limit is a mistake; what makes the bridge less safe than usual is said."""
+        assemble, journal = service.assemble, service.journal
+        for name in ("grace", "remote_grace", "idle"):
+            if getattr(assemble, name) > assemble.max_hold:
+                self.wrong(("service", "assemble", name), "is above max_hold, after which no trace waits any longer")
+        if journal.max_age < assemble.max_hold:
+            what = "is below assemble::max_hold: spans would be given up while their trace still waits"
+            self.wrong(("service", "journal", "max_age"), what)
+        if journal.durability == "os":
+            what = "NOT DURABLE: OK is said before the disk has it; when the machine dies the last seconds are lost"
+            self.warnings.append(self.remark(("service", "journal", "durability"), what))
 
     def addresses(self, planned: Mapping[str, Mapping[str, Planned]]) -> None:
         """No two components may listen on one address."""

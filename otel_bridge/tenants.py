@@ -34,7 +34,7 @@ class TenantConfig(Config):
     max_bytes_per_s: Bytes | None = None
     max_items_per_s: Annotated[int, Field(gt=0)] | None = None  # spans, log records and metrics
     public_traces: bool = False  # it may make traces public by `langfuse.trace.public`
-    exporters: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    exporters: dict[str, dict[str, Any]] = Field(default_factory=dict, repr=False)  # keys are among them
 
 
 class Tenants:

@@ -124,6 +124,8 @@ class Trace:
     key: the trace id as 32 lower-case hex digits, or the id that a dialect derived for records without one.
     part: 0 for the first, then 1, 2 ... for what came late.
     known: what the parts before this one left; None for the first.
+    attributes: what trace processors say of the trace as a whole, by the names of `TraceAttributes`; it overrules what
+        its spans say.
     """
 
     key: str
@@ -133,3 +135,4 @@ class Trace:
     settled: Settled = Settled.WHOLE
     part: int = 0
     known: Known | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)

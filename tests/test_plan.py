@@ -88,6 +88,22 @@ def test_every_mistake_is_said_with_its_line_and_the_likely_word() -> None:
             "bridge.yaml:8 service::assemble::grace: is above max_hold",
         ),
         (
+            ("  journal:", "  assemble: {idle: 20m}\n  journal:"),
+            "bridge.yaml:8 service::assemble::idle: is above max_hold",
+        ),
+        (
+            ("max_age: 2h", "max_age: 5m"),
+            "bridge.yaml:8 service::journal::max_age: is below assemble::max_hold",
+        ),
+        (
+            ("exporters:\n", "processors:\n  filtr: {}\nexporters:\n"),
+            "bridge.yaml:4 processors::filtr: no such processor, ",
+        ),
+        (
+            ("{receivers: [otlp]", "{receivers: [otlp], processors: [filter]"),
+            "bridge.yaml:10 service::pipelines::main::processors: 'filter' is not configured",
+        ),
+        (
             ("receivers: [otlp]", "receivers: otlp"),
             "bridge.yaml:10 service::pipelines::main::receivers: must be a list, ",
         ),
@@ -191,6 +207,13 @@ def test_what_no_pipeline_uses_is_a_warning() -> None:
     [warning] = read.warnings
     assert warning.startswith("bridge.yaml:5 exporters::file/second: no pipeline uses it")
     assert plan.parse(GOOD, "bridge.yaml", environ={}).warnings == ()
+
+
+def test_what_makes_it_less_safe_is_said() -> None:
+    read = plan.parse(GOOD.replace("max_age: 2h", "durability: os"), "bridge.yaml", environ={})
+
+    [warning] = read.warnings
+    assert warning.startswith("bridge.yaml:8 service::journal::durability: NOT DURABLE: ")
 
 
 def test_the_schema_takes_what_can_be_read_and_nothing_else() -> None:

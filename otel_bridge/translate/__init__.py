@@ -59,7 +59,7 @@ def translate(trace: Trace, prices: Prices | None = None) -> Translation:
         else:
             _event(trace, log, nodes, said, before)
     tree = arrange(nodes, trace, before)
-    attributes, unsure = propagate.tell(said, tree)
+    attributes, unsure = propagate.tell(said, tree, trace.attributes)
     if prices is not None:
         prices.tell(tree.order)
     translation.known = remember(tree, digests)

@@ -1,8 +1,11 @@
 """`langfuse.*` attributes, as Langfuse's SDKs send them and as anybody may set them by hand: they overrule all else.
 
+The SDKs put the same into baggage as `langfuse_*`, which any OpenTelemetry program can write on its spans.
+
 https://langfuse.com/integrations/native/opentelemetry#property-mapping
 """
 
+import re
 from typing import Any
 
 from otel_bridge.model import Level, ObservationType, Usage
@@ -26,6 +29,27 @@ from otel_bridge.translate.span import SpanView
 OBSERVATION = "langfuse.observation."
 TRACE = "langfuse.trace."
 TYPES = {str(kind).lower(): kind for kind in ObservationType}
+BAGGAGE = {
+    "langfuse_session_id": "langfuse.session.id",
+    "langfuse_user_id": "langfuse.user.id",
+    "langfuse_tags": "langfuse.trace.tags",
+    "langfuse_trace_name": "langfuse.trace.name",
+    "langfuse_environment": "langfuse.environment",
+    "langfuse_version": "langfuse.version",
+    "langfuse_prompt_name": "langfuse.observation.prompt.name",
+    "langfuse_prompt_version": "langfuse.observation.prompt.version",
+    "langfuse_experiment_id": "langfuse.experiment.id",
+    "langfuse_experiment_name": "langfuse.experiment.name",
+    "langfuse_experiment_metadata": "langfuse.experiment.metadata",
+    "langfuse_experiment_dataset_id": "langfuse.experiment.dataset.id",
+    "langfuse_experiment_item_id": "langfuse.experiment.item.id",
+    "langfuse_experiment_item_metadata": "langfuse.experiment.item.metadata",
+    "langfuse_experiment_item_root_observation_id": "langfuse.experiment.item.root_observation_id",
+}
+"""Langfuse's SDK 5 reads these keys of baggage so."""
+
+BAGGAGE_METADATA = "langfuse_metadata_"
+LIST_IN_BAGGAGE = re.compile(r"\['[^']*'(?:, '[^']*')*\]")  # as Python writes it: baggage is text
 LEVELS = {
     "debug": Level.DEBUG,
     "trace": Level.DEBUG,
@@ -47,6 +71,8 @@ LEVELS = {
 def read(span: SpanView) -> Reading:
     """Take all `langfuse.*` attributes; of what they can hold and don't, the rest stays."""
     attrs = span.attrs
+    if "langfuse_" in "\n".join(attrs):
+        _read_baggage(attrs)
     reading = Reading(
         type=_of(attrs, "langfuse.observation.type", TYPES),
         input=value(attrs, "langfuse.observation.input"),
@@ -85,6 +111,19 @@ def read(span: SpanView) -> Reading:
     reading.trace_metadata = _metadata(attrs, TRACE)
     _compat(reading)
     return reading
+
+
+def _read_baggage(attrs: dict[str, Any]) -> None:
+    """What was set on the span itself stands."""
+    for key in [key for key in attrs if key.startswith("langfuse_")]:
+        target = BAGGAGE.get(key)
+        if target is None and key.startswith(BAGGAGE_METADATA):
+            target = f"{TRACE}metadata.{key.removeprefix(BAGGAGE_METADATA)}"
+        if target is not None and target not in attrs:
+            said = attrs.pop(key)
+            if isinstance(said, str) and LIST_IN_BAGGAGE.fullmatch(said):
+                said = re.findall(r"'([^']*)'", said)
+            attrs[target] = said
 
 
 def _compat(reading: Reading) -> None:
@@ -205,7 +244,7 @@ def _cost(attrs: dict[str, Any]) -> dict[str, float] | None:
 DIALECT = Dialect(
     name="langfuse",
     scopes=("langfuse-sdk*",),
-    marks=("langfuse.*",),
+    marks=("langfuse.*", "langfuse_*"),
     read=read,
     checked="Langfuse SDK 3.15, 4.18, 5.0 (Python), 5.11 (JavaScript)",
 )

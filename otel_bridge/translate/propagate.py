@@ -1,14 +1,15 @@
 """What is said of the trace as a whole, from wherever in it somebody says it, for every observation to carry.
 
-What was set by hand is heard before what was only said, and that before what requests carry along; among those the
-root, then the others by time; then the root's resource. What earlier parts said stands unless a later one is surer.
+What the configuration says is heard first, then what was set by hand, what was only said, and what requests carry
+along; among those the root, then the others by time; then the root's resource. What earlier parts said stands unless a
+later one is surer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
-from otel_bridge.model import TraceAttributes, as_environment
+from otel_bridge.model import EXPERIMENT, TraceAttributes, as_environment
 from otel_bridge.translate.tree import Arranged, Node
 
 REMEMBERED = ("name", "user_id", "session_id", "tags", "environment", "release", "version", "public", "metadata")
@@ -27,16 +28,21 @@ SHOWN = {
     "version": "version",
 }
 shown_of = attrgetter(*SHOWN)
+OF_ITEM = tuple(f"{EXPERIMENT}{name}" for name in ("description", "item.version", "item.expected_output"))
+"""What Langfuse's SDK says of an experiment where an item begins, and not below it."""
 
-BY_HAND, SAID, IN_PASSING, OF_RESOURCE, OF_ROOT, OF_TOP = range(6)
-"""How sure a word is: set as `langfuse.*`; said; said by what carries requests, which knows of other sessions and
-users; the resource's; and, for the trace's name, that of its root, or of what stands for a root that has not come."""
+CONFIGURED, BY_HAND, SAID, IN_PASSING, OF_RESOURCE, OF_ROOT, OF_TOP = range(-1, 6)
+"""How sure a word is: found where the configuration says; set as `langfuse.*`; said; said by what carries requests,
+which knows of other sessions and users; the resource's; and, for the trace's name, that of its root, or of what stands
+for a root that has not come."""
 
 
-def tell(said: TraceAttributes, tree: Arranged) -> tuple[dict[str, Any], dict[str, int]]:
+def tell(said: TraceAttributes, tree: Arranged, configured: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
     """Fill the trace's attributes, which all observations share; gives what of them later parts must know.
 
-    That is what was said, and how unsure it is, where somebody could be surer.
+    That is what was said, and how sure it is, where that is not as usual.
+
+    configured: what trace processors say of them.
     """
     for name, remembered in tree.known.attributes.items():
         if name in REMEMBERED:
@@ -45,14 +51,14 @@ def tell(said: TraceAttributes, tree: Arranged) -> tuple[dict[str, Any], dict[st
     root = tree.root
     speakers = sorted(tree.order, key=lambda node: (node is not root, node.span.start_ns, node.span.id))
     for name in (*RESOURCE, "public", "name"):
-        heard = _heard(name, speakers) or (_named(root) if name == "name" else None)
+        heard = _configured(name, configured) or _heard(name, speakers) or (_named(root) if name == "name" else None)
         if heard is not None and (getattr(said, name) is None or heard[1] < unsure.get(name, BY_HAND)):
             setattr(said, name, heard[0])
             unsure[name] = heard[1]
-    said.tags = list(dict.fromkeys([*said.tags, *(tag for node in speakers for tag in node.reading.tags or ())]))
-    said.metadata = {key: item for node in reversed(speakers) for key, item in node.reading.trace_metadata.items()} | (
-        said.metadata
-    )
+    tags = [*said.tags, *configured.get("tags", ()), *(tag for node in speakers for tag in node.reading.tags or ())]
+    said.tags = list(dict.fromkeys(tags))
+    by_spans = {key: item for node in reversed(speakers) for key, item in node.reading.trace_metadata.items()}
+    said.metadata = by_spans | dict(configured.get("metadata", {})) | said.metadata
     if root is not None:
         _tell_root(said, speakers, root)
     for node in speakers:
@@ -60,7 +66,16 @@ def tell(said: TraceAttributes, tree: Arranged) -> tuple[dict[str, Any], dict[st
         if unsure.get("version") == OF_RESOURCE:
             node.observation.version = node.observation.version or _of_resource("version", node)
     attributes = {name: got for name in REMEMBERED if (got := getattr(said, name)) not in (None, [], {})}
+    if experiment := _hand_down_experiments(tree):
+        attributes["experiment"] = experiment
     return attributes, {name: rank for name, rank in unsure.items() if rank != BY_HAND}
+
+
+def _configured(name: str, configured: Mapping[str, Any]) -> tuple[Any, int] | None:
+    found = configured.get(name)
+    if name == "environment":
+        found = as_environment(found)
+    return None if found is None else (found, CONFIGURED)
 
 
 def _first(field: str, speakers: Sequence[Node]) -> Any:
@@ -121,6 +136,23 @@ def _tell_root(said: TraceAttributes, speakers: Sequence[Node], root: Node) -> N
         seen.output = said.output
     said.input = seen.input if said.input is None else said.input
     said.output = seen.output if said.output is None else said.output
+
+
+def _hand_down_experiments(tree: Arranged) -> dict[str, Any]:
+    """Every observation below an item of an experiment belongs to it; gives what a late one would have of the root."""
+    known: dict[str, Any] = tree.known.attributes.get("experiment", {})
+    told: dict[int, dict[str, Any]] = {}
+    for node in tree.order:
+        metadata = node.observation.metadata
+        above = told.get(id(node.parent)) if node.parent is not None else known
+        if not above and EXPERIMENT not in "\n".join(metadata):
+            continue
+        for key, item in (above or {}).items():
+            metadata.setdefault(key, item)
+        told[id(node)] = {
+            key: item for key, item in metadata.items() if key.startswith(EXPERIMENT) and key not in OF_ITEM
+        }
+    return known or told.get(id(tree.root), {})
 
 
 def _keep_different(node: Node, said: TraceAttributes) -> None:

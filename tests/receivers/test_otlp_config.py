@@ -1,11 +1,13 @@
 """The configuration of the OTLP receiver refuses what can not work, with words that help."""
 
+import errno
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from otel_bridge.receivers.otlp import OtlpConfig
+from otel_bridge.receivers.otlp.address import unbindable
 
 
 @pytest.mark.parametrize("endpoint", ["127.0.0.1:4318", "[::1]:4318", "localhost:0", "bridge.example:65535"])
@@ -35,3 +37,11 @@ def test_addresses(endpoint: str) -> None:
 def test_what_can_not_work_is_refused(config: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         OtlpConfig(**config)
+
+
+def test_a_port_that_only_root_may_use_is_named() -> None:
+    refused = unbindable("otlp", "127.0.0.1:80", OSError(errno.EACCES, "Permission denied"))
+
+    assert str(refused) == (
+        "otlp: 127.0.0.1:80 can not be bound: the system lets only root use it; choose a port above 1023"
+    )

@@ -16,7 +16,15 @@ from otel_bridge.answers import excerpt
 from otel_bridge.errors import RefusedError
 from otel_bridge.exporters.langfuse import values, versions
 from otel_bridge.exporters.langfuse.versions import Version
-from otel_bridge.model import Level, Observation, ObservationType, TraceAttributes, Translation, as_environment
+from otel_bridge.model import (
+    EXPERIMENT,
+    Level,
+    Observation,
+    ObservationType,
+    TraceAttributes,
+    Translation,
+    as_environment,
+)
 
 if TYPE_CHECKING:
     from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
@@ -70,9 +78,6 @@ def typed(observation: Observation, version: Version) -> ObservationType:
     if version >= versions.TYPES or observation.type in known:
         return observation.type
     return ObservationType.GENERATION if observation.usage or observation.model else ObservationType.SPAN
-
-
-EXPERIMENT = "langfuse.experiment."  # a run, its item and data set: the server links them by these attributes alone
 
 
 class _Scopes:

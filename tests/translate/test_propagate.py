@@ -1,0 +1,84 @@
+"""What is true of a trace as a whole stands on every observation, whoever said it."""
+
+from typing import Any
+
+from otel_bridge.model import Translation
+from otel_bridge.translate import translate
+
+EXPERIMENT = {"langfuse.experiment.id": "run-1", "langfuse.experiment.item.id": "item-1"}
+
+
+def experiments(made: Translation) -> list[dict[str, Any]]:
+    return [
+        {key: item for key, item in seen.metadata.items() if key.startswith("langfuse.experiment.")}
+        for seen in made.observations
+    ]
+
+
+class TestConfigured:
+    def test_it_overrules_what_the_spans_say(self, otlp: Any) -> None:
+        spans = [otlp.span(1, attrs={"langfuse.user.id": "by hand", "session.id": "s-1"}), otlp.span(2, 1)]
+
+        made = translate(otlp.trace(*spans, attributes={"user_id": "ada", "name": "weather"}))
+
+        for seen in made.observations:
+            assert (seen.trace.user_id, seen.trace.session_id, seen.trace.name) == ("ada", "s-1", "weather")
+        assert made.observations[0].metadata["user.id"] == "by hand"
+
+    def test_late_parts_carry_it_too(self, otlp: Any) -> None:
+        first = translate(otlp.trace(otlp.span(1), attributes={"user_id": "ada", "tags": ["a"], "metadata": {"k": 1}}))
+        late = otlp.span(2, 1, attrs={"langfuse.user.id": "by hand", "langfuse.trace.metadata.k": "2"})
+
+        second = translate(otlp.trace(late, part=1, known=first.known))
+
+        assert second.traces[0].user_id == "ada"
+        assert second.traces[0].tags == ["a"]
+        assert second.traces[0].metadata == {"k": 1}
+
+    def test_found_late_it_holds_for_what_comes_after(self, otlp: Any) -> None:
+        first = translate(otlp.trace(otlp.span(1, attrs={"langfuse.user.id": "by hand"})))
+        second = translate(otlp.trace(otlp.span(2, 1), part=1, known=first.known, attributes={"user_id": "ada"}))
+        third = translate(otlp.trace(otlp.span(3, 1), part=2, known=second.known))
+
+        assert [made.traces[0].user_id for made in (first, second, third)] == ["by hand", "ada", "ada"]
+
+    def test_tags_and_metadata_join_those_of_the_spans(self, otlp: Any) -> None:
+        span = otlp.span(1, attrs={"langfuse.trace.tags": ["b", "a"], "langfuse.trace.metadata.k": "span"})
+
+        made = translate(otlp.trace(span, attributes={"tags": ["a"], "metadata": {"k": "mine", "l": 1}}))
+
+        assert made.traces[0].tags == ["a", "b"]
+        assert made.traces[0].metadata == {"k": "mine", "l": 1}
+
+    def test_an_environment_is_made_one_that_langfuse_takes(self, otlp: Any) -> None:
+        made = translate(otlp.trace(otlp.span(1), attributes={"environment": "Prod EU"}))
+        none = translate(
+            otlp.trace(otlp.span(1, attrs={"langfuse.environment": "dev"}), attributes={"environment": "//"})
+        )
+
+        assert made.traces[0].environment == "prod-eu"
+        assert none.traces[0].environment == "dev"
+
+
+class TestExperiments:
+    def test_all_below_an_item_belong_to_it(self, otlp: Any) -> None:
+        own = {"langfuse.experiment.item.expected_output": "4"}
+        made = translate(
+            otlp.trace(otlp.span(1), otlp.span(2, 1, attrs=EXPERIMENT | own), otlp.span(3, 2), otlp.span(4, 3))
+        )
+
+        assert experiments(made) == [{}, EXPERIMENT | own, EXPERIMENT, EXPERIMENT]
+
+    def test_an_item_within_another_is_its_own(self, otlp: Any) -> None:
+        inner = {"langfuse.experiment.item.id": "item-2"}
+        made = translate(otlp.trace(otlp.span(1, attrs=EXPERIMENT), otlp.span(2, 1, attrs=inner), otlp.span(3, 2)))
+
+        assert experiments(made)[1:] == [EXPERIMENT | inner, EXPERIMENT | inner]
+
+    def test_what_comes_late_belongs_to_the_roots(self, otlp: Any) -> None:
+        first = translate(otlp.trace(otlp.span(1, attrs=EXPERIMENT)))
+        second = translate(otlp.trace(otlp.span(2, 1), otlp.span(3, 2), part=1, known=first.known))
+        third = translate(otlp.trace(otlp.span(4, 1), part=2, known=second.known))
+
+        assert experiments(second) == [EXPERIMENT, EXPERIMENT]
+        assert experiments(third) == [EXPERIMENT]
