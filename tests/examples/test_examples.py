@@ -71,7 +71,7 @@ def test_streaming_api(bench: Bench) -> None:
             assert (seen.tree[0], seen.said["sessionId"]) == ("SPAN GET /ask", f"web {question}")
             streamed = [row.strip() for row in seen.tree[-3:]]
             assert streamed == ["SPAN answer", "AGENT invoke_agent guide", "GENERATION chat gpt-4o-mini"]
-            for name in ("answer", "invoke_agent guide", "chat gpt-4o-mini"):
+            for name in ("GET /ask", "answer", "invoke_agent guide", "chat gpt-4o-mini"):
                 assert (seen[name]["level"], seen[name]["metadata"].get("otel_bridge.outcome")) == ("DEFAULT", outcome)
     finally:
         server.terminate()
