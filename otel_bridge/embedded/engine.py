@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("otel_bridge.embedded")
 
 START_S = 20.0
+FORK_WAITS_S = 10.0  # for an engine that is starting, which takes it a second or two
 TAKE_S = 10.0  # until the journal has what it was handed
 DRAIN_S = 1.5  # where nobody closes it
 STOP_S = 0.5  # of the time that `close` has, after delivering
@@ -134,9 +135,9 @@ class Engine:
         return not thread.is_alive()
 
     def _before_fork(self) -> None:
-        """An import that a fork cuts off never ends in the child."""
+        """An import that a fork cuts off never ends in the child: Python's locks of modules stay held there."""
         if self._thread is not None and self._thread.is_alive():
-            self._up.wait(START_S)
+            self._up.wait(FORK_WAITS_S)
 
     # On the thread.
 
