@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from opentelemetry import context as otel
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
 from opentelemetry.sdk.trace import ReadableSpan
@@ -142,7 +142,7 @@ class Engine:
     # On the thread.
 
     def _run(self) -> None:
-        otel.attach(otel.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+        otel.attach(otel.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True, Context()))
         try:
             asyncio.run(self._serve())
         except BaseException as error:  # noqa: BLE001 - the agent goes on without; who sends is told

@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from opentelemetry import context as otel
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context
 
 from otel_bridge.sdk.values import words
 
@@ -337,7 +337,7 @@ class Sender(Generic[T]):
     # On the thread.
 
     def _run(self) -> None:
-        otel.attach(otel.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+        otel.attach(otel.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True, Context()))  # not of who came first
         while True:
             self._say()
             with self._changed:
