@@ -36,6 +36,7 @@ TAKE_S = 10.0  # until the journal has what it was handed
 DRAIN_S = 1.5  # where nobody closes it
 STOP_S = 0.5  # of the time that `close` has, after delivering
 MOST_PROCESSES = 256
+NO_THREADS = "this Python starts no thread at a program's end: what waits is on disk, and delivered by the next run"
 HANDED = "handed"  # the folder of what came before the engine was up
 Kind: TypeAlias = Literal["traces", "logs"]
 
@@ -118,7 +119,14 @@ class Engine:
             raise OSError(f"the bridge in this process refuses: {error}") from error
 
     def close(self, timeout_s: float) -> bool:
-        """Settle and deliver what was taken, and stop; whether it stopped in this time. What is left stays on disk."""
+        """Settle and deliver what was taken, and stop; whether it stopped in this time. What is left stays on disk.
+
+        Where Python starts no thread any more, nothing can be delivered: 3.12.0 to 3.12.2 forbid it as soon as the
+        program ends.
+        """
+        if self._is_up() and not _can_start_threads():
+            self._leave_it()
+            return False
         with self._changing:
             if not self._closed:
                 self._closed, self._until_s = True, time.monotonic() + timeout_s
@@ -133,6 +141,18 @@ class Engine:
         if thread.is_alive():  # the program ends over it, which the engine would complain about
             logging.getLogger("otel_bridge.engine").disabled = True
         return not thread.is_alive()
+
+    def _is_up(self) -> bool:
+        with self._changing:
+            return self._door is not None
+
+    def _leave_it(self) -> None:
+        """To the next run."""
+        with self._changing:
+            is_said, self._closed = self._closed, True
+        if not is_said:
+            log.warning("otel-bridge: %s", NO_THREADS)
+            logging.getLogger("otel_bridge.engine").disabled = True
 
     def _before_fork(self) -> None:
         """An import that a fork cuts off never ends in the child: Python's locks of modules stay held there."""
@@ -245,6 +265,18 @@ class EngineLogExporter(LogRecordExporter):
 
     def shutdown(self) -> None:
         """The engine is closed by whoever has it."""
+
+
+def _can_start_threads() -> bool:
+    try:
+        threading.Thread(target=_is_nothing, daemon=True).start()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _is_nothing() -> None:
+    """To be tried."""
 
 
 def _data_dir(plan: "Plan | Path") -> Path:
