@@ -48,6 +48,7 @@ TALKATIVE = (  # of what cannot be sent, the processors say one line a minute
     "opentelemetry.exporter.otlp.proto.http._log_exporter",
     "opentelemetry.exporter.otlp.proto.http._common",
     "opentelemetry.exporter.http.transport",
+    "opentelemetry.exporter.otlp.proto.grpc.exporter",
 )
 
 

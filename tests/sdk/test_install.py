@@ -103,19 +103,6 @@ if child:
 
 
 @pytest.mark.slow
-def test_a_child_of_multiprocessing_sends_its_own(arrived: Sink) -> None:
-    """It ends without telling Python."""
-    then = """
-import multiprocessing
-child = multiprocessing.get_context("fork").Process(target=lambda: tracer.start_span("child").end())
-child.start()
-child.join()
-"""
-    run(then, arrived.url, OTEL_BSP_SCHEDULE_DELAY="60000")
-    assert arrived.names == ["child", *ENDED]
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(("status", "protocol"), [(None, ""), (None, "grpc"), (503, ""), (401, "")])
 def test_without_a_bridge_the_program_is_the_same(arrived: Sink, status: int | None, protocol: str) -> None:
     """One line of warning, and the end comes at most two seconds later."""
