@@ -243,7 +243,7 @@ class _Watched:
         self._reading = reading
         self._count = 0
         self._parts: list[str] = []
-        self._chars = reading.max_chars if _captures() else 0
+        self._chars = reading.max_chars if captures() else 0
 
     def saw(self, item: Any) -> None:
         self._count += 1
@@ -336,6 +336,6 @@ async def _awaited(close: Callable[[], Any]) -> None:
         await closing
 
 
-def _captures() -> bool:
+def captures() -> bool:
     """Whether content may be said: unless the variable of the conventions says no."""
     return os.environ.get(CAPTURE, "").strip().lower() not in ("false", "0", "no", "no_content", "none")
