@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from opentelemetry import context as otel
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
 from opentelemetry.sdk.trace import ReadableSpan
@@ -31,10 +31,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("otel_bridge.embedded")
 
 START_S = 20.0
+FORK_WAITS_S = 10.0  # for an engine that is starting, which takes it a second or two
 TAKE_S = 10.0  # until the journal has what it was handed
 DRAIN_S = 1.5  # where nobody closes it
 STOP_S = 0.5  # of the time that `close` has, after delivering
 MOST_PROCESSES = 256
+NO_THREADS = "this Python starts no thread at a program's end: what waits is on disk, and delivered by the next run"
 HANDED = "handed"  # the folder of what came before the engine was up
 Kind: TypeAlias = Literal["traces", "logs"]
 
@@ -117,7 +119,14 @@ class Engine:
             raise OSError(f"the bridge in this process refuses: {error}") from error
 
     def close(self, timeout_s: float) -> bool:
-        """Settle and deliver what was taken, and stop; whether it stopped in this time. What is left stays on disk."""
+        """Settle and deliver what was taken, and stop; whether it stopped in this time. What is left stays on disk.
+
+        Where Python starts no thread any more, nothing can be delivered: 3.12.0 to 3.12.2 forbid it as soon as the
+        program ends.
+        """
+        if self._is_up() and not _can_start_threads():
+            self._leave_it()
+            return False
         with self._changing:
             if not self._closed:
                 self._closed, self._until_s = True, time.monotonic() + timeout_s
@@ -133,15 +142,27 @@ class Engine:
             logging.getLogger("otel_bridge.engine").disabled = True
         return not thread.is_alive()
 
+    def _is_up(self) -> bool:
+        with self._changing:
+            return self._door is not None
+
+    def _leave_it(self) -> None:
+        """To the next run."""
+        with self._changing:
+            is_said, self._closed = self._closed, True
+        if not is_said:
+            log.warning("otel-bridge: %s", NO_THREADS)
+            logging.getLogger("otel_bridge.engine").disabled = True
+
     def _before_fork(self) -> None:
-        """An import that a fork cuts off never ends in the child."""
+        """An import that a fork cuts off never ends in the child: Python's locks of modules stay held there."""
         if self._thread is not None and self._thread.is_alive():
-            self._up.wait(START_S)
+            self._up.wait(FORK_WAITS_S)
 
     # On the thread.
 
     def _run(self) -> None:
-        otel.attach(otel.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+        otel.attach(otel.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True, Context()))
         try:
             asyncio.run(self._serve())
         except BaseException as error:  # noqa: BLE001 - the agent goes on without; who sends is told
@@ -244,6 +265,18 @@ class EngineLogExporter(LogRecordExporter):
 
     def shutdown(self) -> None:
         """The engine is closed by whoever has it."""
+
+
+def _can_start_threads() -> bool:
+    try:
+        threading.Thread(target=_is_nothing, daemon=True).start()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _is_nothing() -> None:
+    """To be tried."""
 
 
 def _data_dir(plan: "Plan | Path") -> Path:

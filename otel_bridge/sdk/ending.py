@@ -5,6 +5,7 @@ process needs its own pools to the last, so it closes before all of that, and wh
 """
 
 import concurrent.futures.thread as pools  # what is registered with threading last is called first
+import contextlib
 import sys
 import threading
 from collections.abc import Callable, Iterable
@@ -17,17 +18,20 @@ PYTHONS = ("concurrent.futures.thread", "concurrent.futures.process")
 def before_threads_end(end: Callable[[], None]) -> None:
     """Call `end` when the program's own threads and pools have ended, and pools still take work.
 
-    Daemon threads are not waited for, nor is anything longer than Python would wait for it.
+    Daemon threads are not waited for, nor is anything longer than Python would wait for it. It rests on what CPython
+    3.11 to 3.14 are inside; in one that is otherwise `end` comes sooner, or is left to `atexit`.
     """
 
     def when_done() -> None:
         try:
-            _end_pools()
-            _wait_for_threads(when_done)
+            with contextlib.suppress(Exception):
+                _end_pools()
+                _wait_for_threads(when_done)
         finally:
             end()
 
-    threading._register_atexit(when_done)  # type: ignore[attr-defined]  # noqa: SLF001 - nothing public comes so early
+    with contextlib.suppress(AttributeError):
+        threading._register_atexit(when_done)  # type: ignore[attr-defined]  # noqa: SLF001 - nothing public is so early
 
 
 def _end_pools() -> None:
@@ -69,7 +73,7 @@ def _wait_for_threads(hook: Callable[[], None]) -> None:
 def _is_awaited(main: threading.Thread, hook: Callable[[], None]) -> bool:
     """Whether a thread waits for the main one, or somebody has something to do before threads end."""
     hooks: Any = threading._threading_atexits  # type: ignore[attr-defined]  # noqa: SLF001 - only Python knows
-    if any(each.func is not hook and each.func.__module__ not in PYTHONS for each in hooks):
+    if any((called := _called(each)) is not hook and called.__module__ not in PYTHONS for each in hooks):
         return True
     for frame in sys._current_frames().values():  # noqa: SLF001 - the only way to see what another thread does
         at: Any = frame
@@ -78,3 +82,11 @@ def _is_awaited(main: threading.Thread, hook: Callable[[], None]) -> bool:
                 return True
             at = at.f_back
     return False
+
+
+def _called(registered: Any) -> Any:
+    """What Python keeps in a partial, and since 3.13 in a function around it."""
+    if (called := getattr(registered, "func", None)) is not None:
+        return called
+    within = [cell.cell_contents for cell in registered.__closure__ or ()]
+    return next((one for one in within if callable(one)), registered)

@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import contextlib
 import logging
 import os
 import sys
@@ -40,12 +41,14 @@ OTLP = {HTTP: "otlp_proto_http", "grpc": "otlp_proto_grpc"}  # protocol → entr
 PATHS = {"TRACES": "/v1/traces", "LOGS": "/v1/logs"}
 E = TypeVar("E")
 AUTO = "OTEL_BRIDGE_AUTO"
+DISABLED = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
 ENABLED, HEARTBEAT = "OTEL_BRIDGE_ENABLED", "OTEL_BRIDGE_HEARTBEAT_SECONDS"
 TALKATIVE = (  # of what cannot be sent, the processors say one line a minute
     "opentelemetry.exporter.otlp.proto.http.trace_exporter",
     "opentelemetry.exporter.otlp.proto.http._log_exporter",
     "opentelemetry.exporter.otlp.proto.http._common",
     "opentelemetry.exporter.http.transport",
+    "opentelemetry.exporter.otlp.proto.grpc.exporter",
 )
 
 
@@ -292,6 +295,7 @@ def _set_up(endpoint: Destination | None, service: str | None) -> Installed:
         logger_provider = LoggerProvider(resource=resource)
         _logs.set_logger_provider(logger_provider)
     found = prepare(spans, logs, engine)
+    instrument_threads()
     if isinstance(provider, TracerProvider):
         for span_processor in spans:
             provider.add_span_processor(span_processor)
@@ -311,7 +315,20 @@ def _set_up_by_file() -> Installed:
     except Exception as error:  # noqa: BLE001 - the agent goes on without telemetry
         log.warning("otel-bridge: OTEL_CONFIG_FILE can not be used, and nothing is exported: %s", error)
         return Installed()
+    instrument_threads()
     return prepare_by_file()
+
+
+def instrument_threads() -> None:
+    """Context into threads and pools, by OpenTelemetry's instrumentation for them where that is installed."""
+    if "threading" in [name.strip() for name in os.environ.get(DISABLED, "").split(",")]:
+        return
+    with contextlib.suppress(ImportError):
+        from opentelemetry.instrumentation.threading import ThreadingInstrumentor
+
+        threads = ThreadingInstrumentor()
+        if not threads.is_instrumented_by_opentelemetry:
+            threads.instrument()
 
 
 def of_langfuse() -> dict[str, str]:

@@ -1,8 +1,11 @@
 """`instrument()`: spans around what somebody's objects, classes and modules do, without a change in their code."""
 
+import atexit
 import functools
 import logging
+import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from types import FunctionType, ModuleType
@@ -10,6 +13,7 @@ from typing import Any, TypeVar
 
 from otel_bridge.sdk.kinds import agent_run, reasoning, retrieval, task, tool, workflow
 from otel_bridge.sdk.spans import WRAPPED, SpanBlock, span
+from otel_bridge.sdk.streams import GeneratorFunction
 
 log = logging.getLogger("otel_bridge.sdk")
 
@@ -85,14 +89,17 @@ def instrument(
 
     try:
         if isinstance(target, ModuleType):
-            _module(target, wanted, block)
+            there = _module(target, wanted, block)
         elif isinstance(target, type):
-            if not _methods_into(target, _own(target), wanted, block):
-                log.warning(
-                    "otel-bridge: %s defines nothing of that name, instrument the class that does", _shown(target)
-                )
+            there = _methods_into(target, _own(target), wanted, block)
         else:
-            _object(target, wanted, block)
+            there = _object(target, wanted, block)
+        if missing := [pattern for pattern in wanted if not any(fnmatchcase(name, pattern) for name in there)]:
+            log.warning(
+                "otel-bridge: %s defines nothing of that name (%s), instrument the class or module that does",
+                _shown(target),
+                ", ".join(missing),
+            )
     except Exception as error:  # noqa: BLE001 - the agent's own code is the last to suffer from it
         log.warning("otel-bridge: %s is not instrumented: %s", _shown(target), error)
     return target
@@ -124,9 +131,19 @@ def when_imported(wanted: str) -> None:
     """Instrument what `OTEL_BRIDGE_AUTO` names (`agents.planner:Planner.*, agents.tools`) as soon as it is imported."""
     from wrapt import register_post_import_hook
 
+    modules = set()
     for one in filter(None, (part.strip() for part in wanted.split(","))):
         module, _, path = one.partition(":")
         register_post_import_hook(functools.partial(_named, path), module)
+        modules.add(module)
+    atexit.register(_say_what_was_not_imported, modules, os.getpid())
+
+
+def _say_what_was_not_imported(modules: Iterable[str], pid: int) -> None:
+    """At the end: sooner nobody knows."""
+    missing = sorted(module for module in modules if module not in sys.modules)
+    if missing and os.getpid() == pid:
+        log.warning("otel-bridge: OTEL_BRIDGE_AUTO: the program has never imported %s", ", ".join(missing))
 
 
 def _named(path: str, module: ModuleType) -> None:
@@ -142,34 +159,40 @@ def _named(path: str, module: ModuleType) -> None:
         instrument(found, only=(pattern or "*",))
 
 
-def _module(module: ModuleType, wanted: tuple[str, ...], block: Callable[[str], SpanBlock]) -> None:
+def _module(module: ModuleType, wanted: tuple[str, ...], block: Callable[[str], SpanBlock]) -> set[str]:
+    """The names of all that is there to be instrumented."""
+    there = set()
     for name, value in list(vars(module).items()):
         if getattr(value, "__module__", None) != module.__name__ or name.startswith("_"):
             continue
         if isinstance(value, type):
-            _methods_into(value, _own(value), wanted, block)
-        elif isinstance(value, FunctionType) and _is_wanted(name, wanted):
-            _replace(module, name, value, value, block)
+            there |= _methods_into(value, _own(value), wanted, block)
+        elif _is_function(value):
+            there.add(name)
+            if _is_wanted(name, wanted):
+                _replace(module, name, value, value, block)
+    return there
 
 
 def _methods_into(
     holder: type, methods: Iterable[tuple[str, Any]], wanted: tuple[str, ...], block: Callable[[str], SpanBlock]
-) -> bool:
-    """Whether any of them is wanted."""
-    found = [(name, value) for name, value in methods if _is_wanted(name, wanted)]
+) -> set[str]:
+    """The names of all that is there to be instrumented."""
+    found = list(methods)
     for name, value in found:
-        _replace(holder, name, value, _function(value), block)
-    return bool(found)
+        if _is_wanted(name, wanted):
+            _replace(holder, name, value, _function(value), block)
+    return {name for name, _ in found}
 
 
-def _object(target: Any, wanted: tuple[str, ...], block: Callable[[str], SpanBlock]) -> None:
+def _object(target: Any, wanted: tuple[str, ...], block: Callable[[str], SpanBlock]) -> set[str]:
     """A class of its own, as what is put on the object itself would be copied and pickled with it.
 
     `__class__` says what it was before: equality, as data classes make it, and pickle go by that.
     """
     kind: Any = type(target)
     if BEFORE in vars(kind):
-        return
+        return {name for name, _ in _all(kind)}
     if _hears_of_subclasses(kind):
         raise TypeError(f"its class is told of each that inherits from it; instrument {kind.__qualname__} itself")
 
@@ -183,8 +206,9 @@ def _object(target: Any, wanted: tuple[str, ...], block: Callable[[str], SpanBlo
     said = {BEFORE: kind, "__slots__": (), "__module__": kind.__module__, "__qualname__": kind.__qualname__}
     acts = {"__class__": property(lambda _self: kind), "__reduce_ex__": reduce}
     alone = type(kind)(kind.__name__, (kind,), {**said, **acts, "__doc__": kind.__doc__})
-    _methods_into(alone, _all(kind), wanted, block)
+    there = _methods_into(alone, _all(kind), wanted, block)
     _become(target, alone)
+    return there
 
 
 def _hears_of_subclasses(kind: type) -> bool:
@@ -196,7 +220,7 @@ def _hears_of_subclasses(kind: type) -> bool:
 def _own(kind: type) -> Iterator[tuple[str, Any]]:
     """What a class defines in public."""
     for name, value in list(vars(kind).items()):
-        if (not name.startswith("_") or name == "__call__") and isinstance(_function(value), FunctionType):
+        if (not name.startswith("_") or name == "__call__") and _is_function(_function(value)):
             yield name, value
 
 
@@ -208,6 +232,11 @@ def _all(kind: type) -> Iterator[tuple[str, Any]]:
         if owner.__module__.partition(".")[0] == package:
             yield from ((name, value) for name, value in _own(owner) if name not in seen)
         seen |= vars(owner).keys()
+
+
+def _is_function(value: Any) -> bool:
+    """One of the program's, with a span of ours or without."""
+    return isinstance(value, FunctionType | GeneratorFunction)
 
 
 def _function(value: Any) -> Any:

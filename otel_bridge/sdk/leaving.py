@@ -64,6 +64,11 @@ def _tell(span: Span, error: BaseException | None) -> None:
         span.set_attribute(OUTCOME, INTERRUPTED)
 
 
+def is_cancelled(error: BaseException) -> bool:
+    """Whether there is nothing but cancellation in it."""
+    return all(_is_cancellation(leaf) for leaf in _leaves(error))
+
+
 def _record(span: Span, error: BaseException) -> None:
     kind = type(error)
     named = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

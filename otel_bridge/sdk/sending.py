@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from opentelemetry import context as otel
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context
 
 from otel_bridge.sdk.values import words
 
@@ -337,7 +337,7 @@ class Sender(Generic[T]):
     # On the thread.
 
     def _run(self) -> None:
-        otel.attach(otel.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+        otel.attach(otel.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True, Context()))  # not of who came first
         while True:
             self._say()
             with self._changed:
@@ -447,13 +447,17 @@ def _forking(sender: Sender[Any]) -> None:
     held: list[threading.Lock] = []
     told: list[Any] = []
 
+    def tell_multiprocessing(found: Sender[Any]) -> None:
+        """Its children end without telling Python (until 3.13): they ask for themselves."""
+        if not told and (util := sys.modules.get("multiprocessing.util")) is not None:
+            told.append(util)
+            util.register_after_fork(found, _ending_with)
+
     def before() -> None:
         held.clear()
         if (found := there()) is None:
             return
-        if not told and (util := sys.modules.get("multiprocessing.util")) is not None:
-            told.append(util)  # its children end without telling Python (until 3.13): they ask for themselves
-            util.register_after_fork(found, _ending_with)
+        tell_multiprocessing(found)
         for lock, timeout_s in ((found._preparing, -1), (found._trying_first, FORK_WAITS_S)):  # noqa: SLF001 - its own
             if lock.acquire(timeout=timeout_s):
                 held.append(lock)
@@ -466,6 +470,10 @@ def _forking(sender: Sender[Any]) -> None:
         if (found := there()) is not None:
             found.begin()
 
+    tell_multiprocessing(sender)  # here, too: one of a fork server's children imports its program before it begins
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None and process.parent_process() is not None:
+        _ending_with(sender)
     os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
 
 

@@ -5,6 +5,7 @@ its spans and the consumer's never mix, and `asyncio.timeout`, cancel scopes of 
 made for an item.
 """
 
+import contextlib
 import contextvars
 import functools
 import inspect
@@ -150,6 +151,7 @@ def driving(
         watched = own.run(_Watched, block, reading)
         try:
             source: Any = own.run(lambda: aiter(make(*args, **kwargs)))
+            watched.closes = functools.partial(_close_now, own, source)
             send = getattr(source, "asend", None)
             item = await _Step(own, source.__anext__)
             while True:
@@ -230,17 +232,18 @@ def driving_sync(
 class _Watched:
     """The span of a stream, current in the context that this is made in, and what was seen of its items."""
 
-    __slots__ = ("_chars", "_count", "_ended", "_parts", "_reading", "_span")
+    __slots__ = ("_chars", "_count", "_ended", "_parts", "_reading", "_span", "closes")
 
     def __init__(self, block: SpanBlock, reading: Reading) -> None:
         self._ended = True
+        self.closes: Callable[[], None] | None = None  # what is left to Python otherwise, in nobody's context
         self._span, mine = block.start(link_ended=False)
         self._ended = False
         otel.attach(mine)
         self._reading = reading
         self._count = 0
         self._parts: list[str] = []
-        self._chars = reading.max_chars if _captures() else 0
+        self._chars = reading.max_chars if captures() else 0
 
     def saw(self, item: Any) -> None:
         self._count += 1
@@ -253,7 +256,7 @@ class _Watched:
     def end(self, error: BaseException | None, ended_ns: int | None = None) -> None:
         if self._ended:
             return
-        self._ended = True
+        self._ended, self.closes = True, None
         span = self._span.otel
         span.set_attribute(CHUNKS, self._count)
         if self._parts:
@@ -264,6 +267,8 @@ class _Watched:
     def __del__(self) -> None:
         """Nobody closed the generator, as its loop is gone."""
         if not self._ended:
+            if self.closes is not None:
+                self.closes()
             self.end(GeneratorExit())
 
     def _text(self, item: Any) -> str | None:
@@ -315,12 +320,22 @@ def _raise(error: BaseException) -> Any:
     raise error
 
 
+def _close_now(context: contextvars.Context, source: Any) -> None:
+    """An async generator, as far as that can be done without a loop."""
+    if not inspect.isasyncgen(source):
+        return
+    with contextlib.suppress(BaseException):  # of somebody's `finally`, which has nobody to tell
+        closing = source.aclose().__await__()
+        context.run(closing.send, None)
+        context.run(closing.close)  # it waits for a loop
+
+
 async def _awaited(close: Callable[[], Any]) -> None:
     closing = close()
     if inspect.isawaitable(closing):
         await closing
 
 
-def _captures() -> bool:
+def captures() -> bool:
     """Whether content may be said: unless the variable of the conventions says no."""
     return os.environ.get(CAPTURE, "").strip().lower() not in ("false", "0", "no", "no_content", "none")

@@ -8,7 +8,7 @@ from opentelemetry import propagate, trace
 from opentelemetry.trace import SpanKind
 
 from otel_bridge.sdk.correlation import correlation
-from otel_bridge.sdk.leaving import ABANDONED, CLIENT, OUTCOME, Client
+from otel_bridge.sdk.leaving import ABANDONED, CLIENT, OUTCOME, Client, is_cancelled
 from otel_bridge.sdk.spans import ActiveSpan, span
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -27,7 +27,8 @@ class TraceMiddleware:
 
     Session and user come by baggage or by `x-session-id` and `x-user-id`, and stand on every span of the request. The
     answer has `traceresponse` and `x-trace-id`, also one that streams. What is cancelled because the client has gone
-    is abandoned. Where an instrumentation has made a span for the request already, no second one is made.
+    is abandoned. Where an instrumentation has made a span for the request already, no second one is made, and that one
+    is told of it, too.
     """
 
     def __init__(self, app: App) -> None:
@@ -44,6 +45,11 @@ class TraceMiddleware:
             before = otel.attach(otel.set_value(CLIENT, answering.client, ids.apply()))
             try:
                 await self._app(scope, answering.receive, answering.by(current))
+                answering.tell_if_abandoned(current)
+            except BaseException as error:
+                if is_cancelled(error):
+                    answering.tell_if_abandoned(current)
+                raise
             finally:
                 otel.detach(before)
             return
@@ -99,6 +105,12 @@ class _Answering:
             await self._send(message)
 
         return send
+
+    def tell_if_abandoned(self, answerer: trace.Span) -> None:
+        """On the request's span, which is somebody else's, and would be ended as failed because its client has gone."""
+        if self.client.has_gone and getattr(answerer, "kind", None) is SpanKind.SERVER and answerer.is_recording():
+            answerer.set_attribute(OUTCOME, ABANDONED)
+            answerer.set_status(trace.StatusCode.OK)  # what is said after it is ignored
 
     def tell(self, request: ActiveSpan) -> None:
         """How it was answered, on the request's span."""

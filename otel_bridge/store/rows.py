@@ -1,6 +1,7 @@
 """What came and what it became, as rows for the statements of `write.sql`."""
 
 import json
+import re
 from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Any, TypeAlias
@@ -9,10 +10,13 @@ import orjson
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
-from opentelemetry.proto.trace.v1.trace_pb2 import Status
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
+from otel_bridge.assemble import OPEN_SPAN
 from otel_bridge.batch import Request
 from otel_bridge.model import Observation, Score, TraceAttributes, Translation
 
@@ -23,6 +27,7 @@ MAX_INTEGER = (1 << 63) - 1
 """SQLite's largest; OTLP's times and counts may be larger."""
 
 ERROR = Status.STATUS_CODE_ERROR
+OPEN = -1  # in the place of the status of a span that has not ended
 
 
 def came(request: Request, tenant: str, seen_ns: int) -> Rows:
@@ -74,12 +79,24 @@ def _spans(request: ExportTraceServiceRequest, tenant: str, seen_ns: int) -> Row
 
 
 def _logs(request: ExportLogsServiceRequest, tenant: str, seen_ns: int) -> Rows:
-    resources, logs = [], []
+    resources, logs, open_spans, open_traces = [], [], [], []
     for block in request.resource_logs:
         resources.append(_resource(block.resource))
         resource_id = resources[-1][0]
         for scoped in block.scope_logs:
             for record in scoped.log_records:
+                if record.event_name.startswith(OPEN_SPAN) and record.trace_id and record.span_id:
+                    span = _open_span(record)
+                    trace_id, parent_id = span.trace_id.hex(), span.parent_span_id.hex() or None
+                    start_ns, end_ns = span.start_time_unix_nano, span.end_time_unix_nano
+                    open_spans.append(
+                        (
+                            tenant, trace_id, span.span_id.hex(), parent_id, span.name, start_ns, end_ns, OPEN,
+                            scoped.scope.name, resource_id, span.SerializeToString(),
+                        )
+                    )  # fmt: skip
+                    name = None if parent_id else span.name
+                    open_traces.append((tenant, trace_id, seen_ns, start_ns, end_ns, 0, name))
                 wire = record.SerializeToString()
                 logs.append(
                     (
@@ -96,7 +113,24 @@ def _logs(request: ExportLogsServiceRequest, tenant: str, seen_ns: int) -> Rows:
                         wire,
                     )
                 )
-    return {"resource": resources, "log": logs}
+    return {"resource": resources, "log": logs, "open_span": open_spans, "provisional_trace": open_traces}
+
+
+def _open_span(record: LogRecord) -> Span:
+    """What a record tells of a span that has not ended; its end is when that was told."""
+    said = {pair.key: pair.value for pair in record.attributes}
+    told_ns = min(record.time_unix_nano or record.observed_time_unix_nano, MAX_INTEGER)
+    start_ns = said.get(f"{OPEN_SPAN}start_time_unix_nano", AnyValue()).int_value
+    parent = said.get(f"{OPEN_SPAN}parent_id", AnyValue()).string_value
+    return Span(
+        trace_id=record.trace_id,
+        span_id=record.span_id,
+        parent_span_id=bytes.fromhex(parent) if re.fullmatch("[0-9a-f]{16}", parent) else b"",
+        name=said.get(f"{OPEN_SPAN}name", AnyValue()).string_value,
+        start_time_unix_nano=start_ns if 0 < start_ns <= told_ns else told_ns,
+        end_time_unix_nano=told_ns,
+        attributes=[pair for pair in record.attributes if not pair.key.startswith(OPEN_SPAN)],
+    )
 
 
 def _points(request: ExportMetricsServiceRequest, tenant: str, seen_ns: int) -> Rows:

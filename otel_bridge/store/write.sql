@@ -14,6 +14,12 @@ ON CONFLICT (trace_id, id, tenant) DO UPDATE SET
     resource_id = excluded.resource_id,
     span = excluded.span;
 
+-- One that has not ended: when it was told of last stands as its end, until it comes itself.
+-- name: open_span
+INSERT INTO spans (tenant, trace_id, id, parent_id, name, start_ns, end_ns, status, scope, resource_id, span)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (trace_id, id, tenant) DO UPDATE SET end_ns = max(end_ns, excluded.end_ns) WHERE status = -1;
+
 -- name: provisional_trace
 INSERT INTO traces (tenant, trace_id, settled, seen_ns, start_ns, end_ns, error_count, name)
 VALUES (?, ?, 0, ?, ?, ?, ?, ?)

@@ -1,10 +1,16 @@
-"""A language model on loopback that speaks OpenAI's protocol: it says how many messages it was sent."""
+"""A language model on loopback that speaks OpenAI's protocol: it calls the first tool it is given, once, and then says
+how many questions it was asked.
+"""
 
 import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
+from typing import Any
+
+NUMBERS = count(1)
 
 
 class Answer(BaseHTTPRequestHandler):
@@ -15,7 +21,7 @@ class Answer(BaseHTTPRequestHandler):
         said = f"answer {sum(each['role'] == 'user' for each in asked['messages'])}"
         usage = {"prompt_tokens": 10 * len(asked["messages"]), "completion_tokens": 2}
         usage["total_tokens"] = sum(usage.values())
-        whole = {"id": "c-1", "created": 1, "model": f"{asked['model']}-2024-07-18", "usage": usage}
+        whole = {"id": f"c-{next(NUMBERS)}", "created": 1, "model": f"{asked['model']}-2024-07-18", "usage": usage}
         if asked.get("stream"):
             parts = [{"index": 0, "delta": {"content": f"{word} "}, "finish_reason": None} for word in said.split()]
             chunks = [{**whole, "object": "chat.completion.chunk", "usage": None, "choices": [part]} for part in parts]
@@ -23,8 +29,12 @@ class Answer(BaseHTTPRequestHandler):
             body = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + "data: [DONE]\n\n"
             self._send("text/event-stream", body)
         else:
-            message = {"role": "assistant", "content": said}
-            choice = {"index": 0, "message": message, "finish_reason": "stop"}
+            message: dict[str, Any] = {"role": "assistant", "content": said}
+            tools = [] if any(each["role"] == "tool" for each in asked["messages"]) else asked.get("tools") or []
+            if tools:
+                call = {"name": tools[0]["function"]["name"], "arguments": '{"city": "Lisbon"}'}
+                message |= {"content": None, "tool_calls": [{"id": "call-1", "type": "function", "function": call}]}
+            choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if tools else "stop"}
             self._send("application/json", json.dumps({**whole, "object": "chat.completion", "choices": [choice]}))
 
     def _send(self, kind: str, body: str) -> None:

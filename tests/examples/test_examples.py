@@ -71,7 +71,7 @@ def test_streaming_api(bench: Bench) -> None:
             assert (seen.tree[0], seen.said["sessionId"]) == ("SPAN GET /ask", f"web {question}")
             streamed = [row.strip() for row in seen.tree[-3:]]
             assert streamed == ["SPAN answer", "AGENT invoke_agent guide", "GENERATION chat gpt-4o-mini"]
-            for name in ("answer", "invoke_agent guide", "chat gpt-4o-mini"):
+            for name in ("GET /ask", "answer", "invoke_agent guide", "chat gpt-4o-mini"):
                 assert (seen[name]["level"], seen[name]["metadata"].get("otel_bridge.outcome")) == ("DEFAULT", outcome)
     finally:
         server.terminate()
@@ -100,6 +100,40 @@ def test_a_chat_without_telemetry_is_instrumented(bench: Bench) -> None:
     assert (seen["type"], seen["usageDetails"]["total"]) == ("GENERATION", 32)
     assert [message["content"] for message in seen["input"]] == ["Lisbon or Oslo?", "answer 1", "And in May?"]
     assert [message["content"] for message in seen["output"]] == ["answer 2"]
+
+
+def test_a_chain_of_langchain_without_telemetry_is_instrumented(bench: Bench) -> None:
+    """By `opentelemetry-instrument`, which has to be told that content may be sent."""
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("opentelemetry-instrument")),
+            sys.executable,
+            str(EXAMPLES / "langchain_chat.py"),
+            "Lisbon",
+        ],
+        env=bench.environ(OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT="SPAN_ONLY"),
+        cwd=bench.folder,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "answer 1\n", "")
+    seen = bench.trace('"What is Lisbon like?"', 1)["chat gpt-4o-mini"]
+    assert (seen["type"], seen["model"]) == ("GENERATION", "gpt-4o-mini-2024-07-18")
+    assert seen["usageDetails"] == {"input": 20, "output": 2, "total": 22}
+    said = [message["content"] for message in (*seen["input"], *seen["output"])]
+    assert said == ["You know cities.", "What is Lisbon like?", "answer 1"]
+
+
+def test_an_agent_of_pydantic_ai_without_telemetry_is_instrumented(bench: Bench) -> None:
+    """Also by its OpenAI client: what both tell of is counted once."""
+    question = "What is the weather like in Lisbon?"
+    assert run_under(bench, sys.executable, str(EXAMPLES / "pydantic_agent.py"), question) == "answer 1\n"
+    seen = bench.trace(f'"{question}" name:invoke_agent*', 6)
+    calls = ["  GENERATION chat gpt-4o-mini"] * 2 + ["    SPAN chat gpt-4o-mini"] * 2
+    assert seen.tree == ["AGENT invoke_agent guide", *calls, "  TOOL execute_tool weather"]
+    assert seen["execute_tool weather"]["output"] == "Lisbon is warm and dry."
+    assert seen.said["totalTokens"] == 64
 
 
 @pytest.fixture

@@ -77,11 +77,14 @@ def test_it_sends_by_itself_after_the_delay(destination: Destination) -> None:
 
 
 @pytest.mark.parametrize("result", [SpanExportResult.FAILURE, ConnectionError("refused")])
-def test_a_refused_flush_says_so_at_once_and_loses_nothing(destination: Destination, result: Any) -> None:
+def test_a_refused_flush_says_so_at_once_and_loses_nothing(
+    destination: Destination, result: Any, run: Callable[[Main], Any]
+) -> None:
     processor = BatchSpanProcessor(destination, delay_s=60)
     tracing(processor).start_span("a").end()
     destination.result = result
     assert processor.force_flush(30_000) is False
+    assert run(lambda: processor.aflush(30)) is False
     destination.result = SpanExportResult.SUCCESS
     assert processor.force_flush(30_000) is True
     assert destination.names == ["a"]

@@ -4,12 +4,16 @@ import asyncio
 import concurrent.futures
 import contextlib
 import threading
+from collections.abc import Callable, Iterator
+from typing import Any
 
+import anyio.to_thread
 import pytest
 from opentelemetry import trace
+from opentelemetry.instrumentation.threading import ThreadingInstrumentor
 
-from otel_bridge.sdk import ContextQueue, run_sync, span
-from tests.sdk.conftest import Spans
+from otel_bridge.sdk import ContextQueue, installing, run_sync, span
+from tests.sdk.conftest import Main, Spans
 
 
 async def test_a_worker_goes_on_where_the_producer_was_or_links_to_it(spans: Spans) -> None:
@@ -87,10 +91,12 @@ async def inner(number: int) -> int:
         return number
 
 
-async def test_it_runs_inside_a_running_loop(spans: Spans) -> None:
-    with span("outer"):
-        assert run_sync(inner, 7) == 7
+def test_it_runs_inside_a_running_loop(spans: Spans, run: Callable[[Main], Any]) -> None:
+    async def main() -> None:
+        with span("outer"):
+            assert run_sync(inner, 7) == 7
 
+    run(main)
     assert spans.parent("inner") == "outer"
 
 
@@ -154,6 +160,49 @@ def test_who_exits_in_it_exits_the_caller_alone(error: BaseException) -> None:
         run_sync(leave)
     assert run_sync(leave_in_a_task) == 5
     assert run_sync(asyncio.sleep, 0, 7) == 7
+
+
+def test_a_thread_of_anyio_goes_on_where_it_was_asked_for(spans: Spans, run: Callable[[Main], Any]) -> None:
+    async def main() -> None:
+        async with span("outer"):
+            await anyio.to_thread.run_sync(span("inner")(str))
+
+    run(main)
+    assert spans.parent("inner") == "outer"
+
+
+@pytest.fixture
+def carried(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As `install()` does it, where OpenTelemetry's instrumentation for threads is installed."""
+    monkeypatch.delenv("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", raising=False)
+    installing.instrument_threads()
+    yield
+    ThreadingInstrumentor().uninstrument()
+
+
+async def test_threads_and_pools_go_on_where_they_were_asked_for(spans: Spans, carried: None) -> None:
+    def work(name: str) -> None:
+        with span(name):
+            pass
+
+    def call_back() -> None:
+        def later() -> None:
+            work("called back")
+            over.set()
+
+        loop.call_soon_threadsafe(later)
+
+    loop, over = asyncio.get_running_loop(), asyncio.Event()
+    with span("outer"), concurrent.futures.ThreadPoolExecutor(1) as pool:
+        await loop.run_in_executor(None, work, "executor")
+        pool.submit(work, "pool").result()
+        for target in (lambda: work("thread"), call_back):
+            thread = threading.Thread(target=target)
+            thread.start()
+            thread.join()
+        await over.wait()
+    assert {spans.parent(name) for name in ("executor", "pool", "thread", "called back")} == {"outer"}
+    assert len(spans.traces()) == 1
 
 
 async def test_each_queue_knows_its_own_producer(spans: Spans) -> None:

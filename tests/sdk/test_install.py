@@ -103,30 +103,16 @@ if child:
 
 
 @pytest.mark.slow
-def test_a_child_of_multiprocessing_sends_its_own(arrived: Sink) -> None:
-    """It ends without telling Python."""
-    then = """
-import multiprocessing
-child = multiprocessing.get_context("fork").Process(target=lambda: tracer.start_span("child").end())
-child.start()
-child.join()
-"""
-    run(then, arrived.url, OTEL_BSP_SCHEDULE_DELAY="60000")
-    assert arrived.names == ["child", *ENDED]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("status", [None, 503, 401])
-def test_without_a_bridge_the_program_is_the_same(arrived: Sink, status: int | None) -> None:
+@pytest.mark.parametrize(("status", "protocol"), [(None, ""), (None, "grpc"), (503, ""), (401, "")])
+def test_without_a_bridge_the_program_is_the_same(arrived: Sink, status: int | None, protocol: str) -> None:
     """One line of warning, and the end comes at most two seconds later."""
     arrived.status = status or 200
     url = arrived.url if status else "http://127.0.0.1:9"
     last = "import atexit, time; end = []; atexit.register(lambda: print(time.monotonic() - end[0]))"
-    done, _ = run(
-        "print('done'); end.append(time.monotonic())", url, first=f"{last}\n{INSTALL}", OTEL_BRIDGE_EXIT_SECONDS="2"
-    )
-    ready, said, exit_s = done.stdout.split()
-    assert (done.returncode, ready, said) == (0, "ready", "done")
+    said = {"OTEL_BRIDGE_EXIT_SECONDS": "2", "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}
+    done, _ = run("print('done'); end.append(time.monotonic())", url, first=f"{last}\n{INSTALL}", **said)
+    ready, printed, exit_s = done.stdout.split()
+    assert (done.returncode, ready, printed) == (0, "ready", "done")
     assert "otel-bridge: " in done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert float(exit_s) < 2.5

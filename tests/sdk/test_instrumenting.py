@@ -8,9 +8,9 @@ import pickle
 import subprocess
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -307,6 +307,34 @@ def test_a_module(spans: Spans, module: Any) -> None:
     assert len(spans.all) == 4
 
 
+def test_a_name_that_is_nowhere_is_said(module: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Once for each call, with the patterns that find nothing; what has its spans already is found."""
+    for _ in range(2):
+        instrument(module)
+        instrument(ResearchAgent("a"), only=["words"])
+    assert caplog.text == ""
+    instrument(module, only=["help*", "hlper", "nothing_*"])
+    instrument(ResearchAgent("a"), only=["wrds"])
+    said = "defines nothing of that name ({}), instrument the class or module that does"
+    assert [record.message.partition(" defines ")[2] for record in caplog.records] == [
+        said.format(names).partition("defines ")[2] for names in ("hlper, nothing_*", "wrds")
+    ]
+
+
+def test_what_the_environment_names_and_nobody_imports_is_said_at_the_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ending: list[Callable[[], None]] = []
+    monkeypatch.setattr("atexit.register", lambda call, *given: ending.append(partial(call, *given)))
+    when_imported("no_such.agents:Planner.*, json")
+    assert caplog.text == ""
+    [end] = ending
+    end()
+    assert [record.message for record in caplog.records] == [
+        "otel-bridge: OTEL_BRIDGE_AUTO: the program has never imported no_such.agents"
+    ]
+
+
 def test_what_somebody_put_around_it_since_stays(spans: Spans, module: Any) -> None:
     instrument(module)
     ours = module.helper
@@ -367,8 +395,11 @@ def test_kinds_go_by_names(name: str, kind: str) -> None:
         ("somebodys, other", ["helper", "invoke_agent ScoutAgent"]),
     ],
 )
-def test_what_the_environment_names(spans: Spans, module: Any, named: str, expected: list[str]) -> None:
+def test_what_the_environment_names(
+    spans: Spans, module: Any, named: str, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is in `sys.modules` already; else it is done when it is imported."""
+    monkeypatch.setattr("atexit.register", lambda *_: None)
     when_imported(named)
     module.helper()
     module.ScoutAgent().run()

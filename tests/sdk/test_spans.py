@@ -14,7 +14,7 @@ import pytest
 from opentelemetry import baggage, trace
 from opentelemetry.trace import StatusCode
 
-from otel_bridge.sdk import correlation, span
+from otel_bridge.sdk import asynchronous, correlation, span
 from otel_bridge.sdk.spans import Entered
 from otel_bridge.sdk.web import outgoing
 from tests.sdk.conftest import Main, Spans
@@ -82,13 +82,27 @@ def test_concurrent_runs_have_their_own_spans(spans: Spans, run: Callable[[Main]
     assert len(spans.all) == len(spans.traces()) == 3
 
 
-def test_an_exception_is_told_and_goes_on(spans: Spans) -> None:
-    with pytest.raises(KeyError), span("fails"):
-        raise KeyError("x")
+def test_an_exception_is_told_and_goes_on(spans: Spans, run: Callable[[Main], Any]) -> None:
+    async def main() -> None:
+        async with span("fails"):
+            raise KeyError("x")
 
+    with pytest.raises(KeyError):
+        run(main)
     status = spans["fails"].status
     assert (status.status_code, status.description) == (StatusCode.ERROR, "KeyError: 'x'")
     assert [event.name for event in spans["fails"].events] == ["exception"]
+
+
+async def test_somebodys_own_manager_is_told_of_exceptions_too(spans: Spans) -> None:
+    """Plain OpenTelemetry's can not be used with `async with`, and is told nothing by `__exit__(None, None, None)`."""
+    with pytest.raises(KeyError):
+        async with asynchronous(trace.get_tracer("user").start_as_current_span("theirs")), span("inner"):
+            raise KeyError("x")
+
+    assert spans.parent("inner") == "theirs"
+    assert spans["theirs"].status.status_code == StatusCode.ERROR
+    assert [event.name for event in spans["theirs"].events] == ["exception"]
 
 
 async def test_a_cancelled_task_says_so(spans: Spans) -> None:
@@ -133,6 +147,41 @@ async def test_a_timeout_is_told_where_it_struck_and_where_it_came_out(spans: Sp
     assert (spans["llm_call"].attributes or {})[OUTCOME] == "cancelled"
     assert (spans["outer"].attributes or {})[OUTCOME] == "timeout"
     assert spans["outer"].status.description == "TimeoutError"
+
+
+def test_so_is_a_time_limit_of_anyio(spans: Spans, run: Callable[[Main], Any]) -> None:
+    async def main() -> None:
+        async with span("outer"):
+            with anyio.fail_after(0.001):
+                async with span("llm_call"):
+                    await anyio.sleep(60)
+
+    with pytest.raises(TimeoutError):
+        run(main)
+    assert (spans["llm_call"].attributes or {})[OUTCOME] == "cancelled"
+    assert (spans["outer"].attributes or {})[OUTCOME] == "timeout"
+
+
+def test_a_task_group_of_anyio_tells_its_leaves(spans: Spans, run: Callable[[Main], Any]) -> None:
+    async def crash() -> None:
+        async with span("tool"):
+            raise RuntimeError("tool crashed")
+
+    async def sibling() -> None:
+        async with span("sibling"):
+            await anyio.sleep(60)
+
+    async def main() -> None:
+        async with span("parent"), anyio.create_task_group() as group:
+            group.start_soon(sibling)
+            await anyio.lowlevel.checkpoint()
+            group.start_soon(crash)
+
+    with pytest.raises(ExceptionGroup):
+        run(main)
+    assert spans["parent"].status.description == "RuntimeError: tool crashed"
+    assert (spans["sibling"].attributes or {})[OUTCOME] == "cancelled"
+    assert spans.parent("tool") == spans.parent("sibling") == "parent"
 
 
 async def test_a_group_tells_its_leaves(spans: Spans) -> None:
@@ -233,21 +282,24 @@ def test_a_parent_can_be_named(spans: Spans) -> None:
     assert spans["by nonsense"].parent is None
 
 
-async def test_what_outlives_its_parent_is_linked_to_it(spans: Spans) -> None:
-    async def background() -> None:
-        await ended.wait()
-        async with span("background"):
-            pass
+def test_what_outlives_its_parent_is_linked_to_it(spans: Spans, run: Callable[[Main], Any]) -> None:
+    async def main() -> None:
+        ended = anyio.Event()
 
-    ended = asyncio.Event()
-    async with span("request") as request:
-        task = asyncio.create_task(background())
-    ended.set()
-    await task
+        async def background() -> None:
+            await ended.wait()
+            async with span("background"):
+                pass
 
+        async with anyio.create_task_group() as group:
+            async with span("request"):
+                group.start_soon(background)
+            ended.set()
+
+    run(main)
     found = spans["background"]
     assert found.parent is None
-    assert [link.context.span_id for link in found.links] == [request.otel.get_span_context().span_id]
+    assert [link.context for link in found.links] == [spans["request"].context]
     assert (found.attributes or {})["otel_bridge.parent_ended"] is True
 
 
@@ -275,7 +327,9 @@ def test_what_a_forgotten_generator_left_current_is_over_with_the_block_around(s
             pass
 
     kept = numbers()
-    contextvars.copy_context().run(consume)
+    theirs = contextvars.copy_context()
+    theirs.run(consume)
+    theirs.run(kept.close)  # type: ignore[attr-defined]
     assert spans.parent("after") is None
 
 

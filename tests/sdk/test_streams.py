@@ -76,42 +76,84 @@ def test_after_a_break_the_consumer_is_itself_again(spans: Spans, run: Callable[
     assert spans["llm_stream"].status.status_code == StatusCode.UNSET
 
 
-async def test_one_that_nobody_closes_ends_when_it_is_forgotten(spans: Spans) -> None:
+@pytest.mark.filterwarnings("ignore:Async generator .* was garbage collected:ResourceWarning")  # trio says so
+def test_one_that_nobody_closes_ends_when_it_is_forgotten(spans: Spans, run: Callable[[Main], Any]) -> None:
     async def consume() -> None:
         async for _ in stream(chunks(), "llm_stream"):
             break
 
-    await consume()
-    gc.collect()
-    while not any(found.name == "llm_stream" for found in spans.all):  # noqa: ASYNC110 - the loop closes it soon
-        await asyncio.sleep(0)
+    async def main() -> None:
+        async with span("consumer"):
+            await consume()
+            gc.collect()
+            while not any(found.name == "llm_stream" for found in spans.all):  # the loop closes it soon
+                await anyio.lowlevel.checkpoint()
+            async with span("after"):
+                pass
+
+    run(main)
     assert attributes(spans, "llm_stream")[OUTCOME] == "abandoned"
-
-
-async def test_closing_it_in_another_task_is_clean(spans: Spans) -> None:
-    async with span("consumer"):
-        given = stream(chunks(), "llm_stream")
-        await anext(given)
-        await asyncio.create_task(given.aclose())
-        async with span("after"):
-            pass
-
     assert spans.parent("after") == "consumer"
 
 
-async def test_a_task_for_each_item_makes_one_trace(spans: Spans) -> None:
-    """As servers of events do, and `wait_for` on Python 3.11, each with a fresh context."""
-    given = None
-    async with span("consumer"):
-        given = stream(chunks(2), "llm_stream")
-    for _ in range(2):
-        await asyncio.create_task(anext(given), context=contextvars.Context())  # type: ignore[arg-type]
-    with contextlib.suppress(StopAsyncIteration):
-        await asyncio.wait_for(anext(given), 5)
+def test_closing_it_in_another_task_is_clean(spans: Spans, run: Callable[[Main], Any]) -> None:
+    async def main() -> None:
+        async with span("consumer"):
+            given = stream(chunks(), "llm_stream")
+            await anext(given)
+            async with anyio.create_task_group() as group:
+                group.start_soon(given.aclose)
+            async with span("after"):
+                pass
 
+    run(main)
+    assert spans.parent("after") == "consumer"
+
+
+def test_a_task_for_each_item_makes_one_trace(spans: Spans, run: Callable[[Main], Any]) -> None:
+    """As servers of events do, each with a fresh context."""
+
+    async def main() -> None:
+        async with span("consumer"):
+            given = stream(chunks(2), "llm_stream")
+
+        async def step() -> None:
+            assert trace.get_current_span() is trace.INVALID_SPAN
+            items.append(await anext(given, "over"))
+
+        items: list[str] = []
+        while items[-1:] != ["over"]:
+            async with anyio.create_task_group() as group:
+                contextvars.Context().run(group.start_soon, step)
+        assert items == ["0 ", "1 ", "over"]
+
+    run(main)
     assert len(spans.traces()) == 1
     assert {spans.parent(f"chunk {at}") for at in range(2)} == {"inside"}
     assert attributes(spans, "llm_stream")["otel_bridge.parent_ended"] is True
+
+
+async def test_so_does_wait_for_around_each_item(spans: Spans) -> None:
+    """It makes a task for each before Python 3.12."""
+    async with span("consumer"):
+        given = stream(chunks(2), "llm_stream")
+        assert [await asyncio.wait_for(anext(given, "over"), 5) for _ in range(3)] == ["0 ", "1 ", "over"]
+
+    assert spans.parent("llm_stream") == "consumer"
+    assert {spans.parent(f"chunk {at}") for at in range(2)} == {"inside"}
+
+
+def test_a_time_limit_for_each_item_is_no_matter_of_the_streams(spans: Spans, run: Callable[[Main], Any]) -> None:
+    async def main() -> None:
+        async with span("consumer"):
+            given = stream(chunks(1), "llm_stream")
+            for expected in ("0 ", "over"):
+                with anyio.fail_after(5):
+                    assert await anext(given, "over") == expected
+
+    run(main)
+    assert spans.parent("chunk 0") == "inside"
+    assert OUTCOME not in attributes(spans, "llm_stream")
 
 
 async def test_so_it_does_for_a_decorated_generator(spans: Spans) -> None:
@@ -180,6 +222,21 @@ async def test_a_timeout_in_the_generator_fires(spans: Spans) -> None:
     assert attributes(spans, spans.all[0].name)[OUTCOME] == "timeout"
 
 
+def test_so_does_a_time_limit_of_anyio(spans: Spans, run: Callable[[Main], Any]) -> None:
+    async def slow() -> AsyncIterator[int]:
+        with anyio.fail_after(0.01):
+            yield 1
+            await anyio.sleep(60)
+
+    async def main() -> None:
+        async for _ in stream(slow(), "llm_stream"):
+            pass
+
+    with pytest.raises(TimeoutError):
+        run(main)
+    assert attributes(spans, "llm_stream")[OUTCOME] == "timeout"
+
+
 def test_cancel_scopes_in_the_generator_work(spans: Spans, run: Callable[[Main], Any]) -> None:
     async def patient() -> AsyncIterator[int]:
         with anyio.fail_after(60):
@@ -235,13 +292,16 @@ async def echo() -> AsyncGenerator[Any, Any]:
             said = str(error)
 
 
-async def test_it_is_an_async_generator_in_every_way(spans: Spans) -> None:
-    given = stream(echo(), "echo")
-    assert inspect.isasyncgen(given)
-    assert await anext(given) == "ready"
-    assert await given.asend("hello") == "hello"
-    assert await given.athrow(ValueError("thrown")) == "thrown"
-    await given.aclose()
+def test_it_is_an_async_generator_in_every_way(spans: Spans, run: Callable[[Main], Any]) -> None:
+    async def main() -> None:
+        given = stream(echo(), "echo")
+        assert inspect.isasyncgen(given)
+        assert await anext(given) == "ready"
+        assert await given.asend("hello") == "hello"
+        assert await given.athrow(ValueError("thrown")) == "thrown"
+        await given.aclose()
+
+    run(main)
     assert attributes(spans, "echo")[CHUNKS] == 3
 
 

@@ -1,6 +1,7 @@
 """A request goes on in its sender's trace, and says which that is; through a real server and a real client."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator
 from typing import Any
@@ -171,6 +172,27 @@ async def test_what_is_cancelled_after_the_client_has_gone_is_abandoned(spans: S
         await asked(app)
     assert (spans["GET /"].attributes or {})["otel_bridge.outcome"] == "abandoned"
     assert spans["GET /"].status.status_code is trace.StatusCode.UNSET
+
+
+@pytest.mark.parametrize(
+    ("raises", "outcome"), [(None, "abandoned"), (asyncio.CancelledError(), "abandoned"), (ValueError(), None)]
+)
+async def test_the_span_that_somebody_else_made_for_the_request_is_told_too(
+    spans: Spans, raises: BaseException | None, outcome: str | None
+) -> None:
+    """FastAPI ends its own as failed when the client has gone."""
+
+    async def app(_scope: Scope, receive: Receive, _send: Send) -> None:
+        await receive()
+        if raises is not None:
+            raise raises
+
+    with trace.get_tracer("fastapi").start_as_current_span("theirs", kind=trace.SpanKind.SERVER) as theirs:
+        with contextlib.suppress(asyncio.CancelledError, ValueError):
+            await asked(app)
+        theirs.set_status(trace.StatusCode.ERROR)
+    assert (spans["theirs"].attributes or {}).get("otel_bridge.outcome") == outcome
+    assert spans["theirs"].status.is_ok is (outcome is not None)
 
 
 async def asked(app: App) -> None:

@@ -14,7 +14,8 @@ from otel_bridge.batch import Batch, Signal
 from otel_bridge.errors import FilesError, RefusedError, RetryableError
 from otel_bridge.model import Level, Observation, ObservationType, Score, TraceAttributes, Translation
 from otel_bridge.store.database import VERSION, open_writing
-from otel_bridge.store.reader import reading
+from otel_bridge.store.reader import Row, reading
+from otel_bridge.store.rows import OPEN
 from otel_bridge.store.writer import Writer
 from otel_bridge.telemetry import Counters
 
@@ -69,6 +70,11 @@ def count(path: Path, table: str) -> int:
     return int(found["n"])
 
 
+def rows(path: Path, query: str) -> list[Row]:
+    with reading(path) as reader:
+        return reader.rows(query)
+
+
 def trace_row(path: Path, tenant: str = "default") -> dict[str, Any]:
     with reading(path) as reader:
         found = reader.row("SELECT * FROM traces WHERE trace_id = ? AND tenant = ?", (TRACE, tenant))
@@ -106,6 +112,45 @@ def test_a_trace_is_provisional_until_it_settles(writer: Writer, path: Path) -> 
     assert (became["settled"], became["name"], became["session_id"]) == (1, "run", "s1")
     assert (became["observation_count"], became["error_count"], became["total_tokens"]) == (2, 1, 42)
     assert (became["total_cost"], became["end_ns"]) == (0.25, START + 2000)
+
+
+def open_span(event: str, after_ns: int, **attributes: str | int) -> Batch:
+    """That the first span of the trace has not ended."""
+    request = ExportLogsServiceRequest()
+    record = (
+        request.resource_logs.add()
+        .scope_logs.add()
+        .log_records.add(
+            trace_id=bytes.fromhex(TRACE),
+            span_id=(1).to_bytes(8),
+            event_name=f"otel_bridge.span.{event}",
+            time_unix_nano=START + after_ns,
+        )
+    )
+    said = {"name": "a", "start_time_unix_nano": START, **attributes}
+    for key, value in said.items():
+        kind = "int_value" if isinstance(value, int) else "string_value"
+        setattr(record.attributes.add(key=f"otel_bridge.span.{key}").value, kind, value)
+    return Batch.from_request(request)
+
+
+def test_a_span_that_has_not_ended_stands_there_until_it_has(writer: Writer, path: Path) -> None:
+    writer.batch(open_span("started", 500))
+    writer.batch(open_span("heartbeat", 900))
+    [still] = rows(path, "SELECT * FROM spans")
+    assert (still["name"], still["start_ns"], still["end_ns"], still["status"]) == ("a", START, START + 900, OPEN)
+    assert (trace_row(path)["settled"], trace_row(path)["name"]) == (0, "a")
+    writer.batch(spans("ended"))
+    writer.batch(open_span("heartbeat", 9000))  # it was on its way
+    [ended] = rows(path, "SELECT * FROM spans")
+    assert (ended["name"], ended["end_ns"], ended["status"]) == ("ended", START + 1000, 0)
+
+
+@pytest.mark.parametrize("odd", [{"parent_id": "nonsense"}, {"start_time_unix_nano": -5}, {"name": 7}])
+def test_whatever_is_said_of_an_open_span_is_taken(writer: Writer, path: Path, odd: dict[str, str | int]) -> None:
+    writer.batch(open_span("started", 500, **odd))
+    [still] = rows(path, "SELECT * FROM spans")
+    assert still["start_ns"] in (START, START + 500)
 
 
 def test_what_comes_later_does_not_unsettle(writer: Writer, path: Path) -> None:
