@@ -28,14 +28,14 @@ class ListeningConfig(Config):
     def exposed(self, *, tenants: bool) -> dict[str, str]:
         """The keys of addresses that others than this machine reach, and what protection they lack."""
         lacks = {"tls": self.tls is None, self.missing_question: not self.asks_who(tenants=tenants)}
-        missing = " and ".join(what for what, is_missing in lacks.items() if is_missing)
+        missing = " and no ".join(what for what, is_missing in lacks.items() if is_missing)
         public = {key: at for key, at in self.addresses().items() if at is not None and not is_local(at)}
-        return {key: f"{at} can be reached by others, without {missing}" for key, at in public.items() if missing}
+        return {key: f"others can reach {at}, and there is no {missing}" for key, at in public.items() if missing}
 
     @property
     def missing_question(self) -> str:
         """What would ask who it is, in words."""
-        return "service::tenants or tls::client_ca_file"
+        return "service::tenants (or tls::client_ca_file)"
 
 
 def is_local(endpoint: str) -> bool:
