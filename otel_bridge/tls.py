@@ -173,7 +173,7 @@ def reason_of(error: ssl.SSLError) -> tuple[str, str]:
     """Why a handshake failed: a word for the counter, and a sentence."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return VERIFY_CODES.get(error.verify_code, ("bad_certificate", "its certificate can not be verified"))
-    reason = error.reason or ""
+    reason = getattr(error, "reason", None) or ""  # which OpenSSL has not always
     if "_ALERT_" in reason:
         return "refused_by_client", "it refuses the certificate of this port, or what is spoken here"
     return REASONS.get(reason, ("other", "the handshake failed"))
