@@ -77,6 +77,7 @@ class RunningBridge:
             "configuration": self._plan.origin,
             "data_dir": str(self._plan.data_dir),
             "endpoints": self.endpoints,
+            "insecure": list(self._plan.exposed),
             "pipelines": {name: of.model_dump() for name, of in self._plan.service.pipelines.items()},
             "journal": {
                 "used_bytes": self._journal.used_bytes,

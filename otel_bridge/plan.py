@@ -19,12 +19,19 @@ from otel_bridge.component import Component, Kind
 from otel_bridge.config import WRITTEN, Bytes, BytesOrNone, Config, Seconds
 from otel_bridge.delivery import DeliverConfig
 from otel_bridge.errors import PlanError
+from otel_bridge.listening import ListeningConfig
 from otel_bridge.mistakes import hint, said
-from otel_bridge.tenants import TenantConfig, TenantName
+from otel_bridge.tenants import TenantConfig, TenantName, contradictions
+from otel_bridge.tls import TlsConfig, is_readable_by_all
 from otel_bridge.written import DATA_DIR, default_text, expand, read_text, read_yaml
 
 ENDPOINT = re.compile(r"(.+):([0-9]{1,5})")
 EVERYWHERE = {"0.0.0.0", "[::]"}  # noqa: S104 - compared with, not bound
+ALLOW_PUBLIC = "OTEL_BRIDGE_INSECURE_ALLOW_PUBLIC"
+PROTECT = (
+    "add it, listen on 127.0.0.1, or say that only those reach it who may, by `insecure: true`, "
+    f"`serve --insecure-allow-public` or {ALLOW_PUBLIC}=true"
+)
 PIPELINE_SECTIONS = ("receivers", "processors", "exporters")
 DEFAULT = "default"  # the origin of the built-in configuration
 
@@ -68,6 +75,7 @@ class ServiceConfig(Config):
     deliver: DeliverConfig = DeliverConfig()
     translate: TranslateConfig = TranslateConfig()
     tenants: dict[TenantName, TenantConfig] = Field(default_factory=dict)
+    strict_permissions: bool = False  # a key file that every user of the machine can read is a mistake, and no warning
     pipelines: dict[str, PipelineConfig] = Field(min_length=1)
 
 
@@ -87,6 +95,7 @@ class Plan:
     origin: what it was read from, for messages.
     sources: `service::data_dir` → where the value was given, as `bridge.yaml:14` or `bridge.yaml:14 env X`.
     warnings: what is probably not meant, in the form of mistakes.
+    exposed: of these, what listens for others than this machine without protection, as it was told to.
     """
 
     origin: str
@@ -97,6 +106,7 @@ class Plan:
     service: ServiceConfig
     sources: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    exposed: tuple[str, ...] = ()
 
     def processors_of(self, pipeline: str, kind: Kind) -> list[Planned]:
         """The processors of one kind that a pipeline names, in its order."""
@@ -118,8 +128,10 @@ class Plan:
         return {section: values for section, values in whole.items() if values}
 
 
-def load(path: Path | None, *, environ: Mapping[str, str]) -> Plan:
+def load(path: Path | None, *, environ: Mapping[str, str], allow_public: bool = False) -> Plan:
     """Read a configuration; None stands for the default, with Langfuse where its keys are in the environment.
+
+    allow_public: whatever listens for others than this machine without protection is meant to.
 
     The environment is read here and nowhere else.
 
@@ -127,22 +139,23 @@ def load(path: Path | None, *, environ: Mapping[str, str]) -> Plan:
         PlanError: with all mistakes.
     """
     environ, hint = names.as_meant(environ)
+    allow_public = allow_public or environ.get(ALLOW_PUBLIC, "").strip().lower() not in ("", *names.NO)
     if path is None:
         has_keys = environ.get(names.PUBLIC_KEY) and environ.get(names.SECRET_KEY)
         with_langfuse = bool(has_keys) and names.is_enabled(environ)
-        plan = parse(default_text(langfuse=with_langfuse), DEFAULT, environ=environ)
+        plan = parse(default_text(langfuse=with_langfuse), DEFAULT, environ=environ, allow_public=allow_public)
     else:
-        plan = parse(read_text(path), path.name, environ=environ)
+        plan = parse(read_text(path), path.name, environ=environ, allow_public=allow_public)
     return plan if hint is None else replace(plan, warnings=(*plan.warnings, hint))
 
 
-def parse(text: str, origin: str, *, environ: Mapping[str, str]) -> Plan:
-    """Make a plan of the text of a configuration; `origin` names it in messages.
+def parse(text: str, origin: str, *, environ: Mapping[str, str], allow_public: bool = False) -> Plan:
+    """Make a plan of the text of a configuration; `origin` names it in messages, `allow_public` is as in `load`.
 
     Raises:
         PlanError: with all mistakes.
     """
-    return _Reading(origin, environ).plan(text)
+    return _Reading(origin, environ, allow_public=allow_public).plan(text)
 
 
 def schema() -> dict[str, Any]:
@@ -190,8 +203,10 @@ def _or_reference(node: Any) -> Any:
 class _Reading:
     """One reading of one file: collects mistakes until the end."""
 
-    def __init__(self, origin: str, environ: Mapping[str, str]) -> None:
+    def __init__(self, origin: str, environ: Mapping[str, str], *, allow_public: bool) -> None:
         self.origin = origin
+        self.allow_public = allow_public
+        self.exposed: list[tuple[int, str]] = []
         self.environ = environ
         self.mistakes: list[tuple[int, str]] = []
         self.warnings: list[tuple[int, str]] = []
@@ -225,10 +240,13 @@ class _Reading:
         self.addresses(planned)
         if isinstance(service, ServiceConfig):
             self.limits(service)
+            self.protection(planned, service)
         if self.mistakes or not isinstance(service, ServiceConfig):
             raise PlanError([message for _, message in sorted(self.mistakes)])
-        warnings = tuple(message for _, message in sorted(self.warnings))
-        return Plan(self.origin, **planned, service=service, sources=self.sources, warnings=warnings)
+        warnings, exposed = (tuple(said for _, said in sorted(found)) for found in (self.warnings, self.exposed))
+        return Plan(
+            self.origin, **planned, service=service, sources=self.sources, warnings=exposed + warnings, exposed=exposed
+        )
 
     def expand(self, node: Any, path: tuple[str, ...]) -> Any:
         """Plain values for YAML nodes: references to the environment replaced, lines remembered."""
@@ -336,6 +354,29 @@ class _Reading:
                         if port == other_port and (host == other_host or {host, other_host} & EVERYWHERE):
                             self.wrong(path, f"{value} is the address of {other} too, choose another port")
                     taken.append(("::".join(path), host, port))
+
+    def protection(self, planned: dict[str, dict[str, Planned]], service: ServiceConfig) -> None:
+        """What tenants say of each other holds; and nobody listens for the world, or shows keys, by mistake."""
+        for at, what in contradictions(service.tenants):
+            self.wrong(("service", "tenants", *at), what)
+        for section in ("receivers", "extensions"):
+            for key, one in planned[section].items():
+                tls = getattr(one.config, "tls", None)
+                if isinstance(tls, TlsConfig) and is_readable_by_all(tls.key_file):
+                    what = f"every user of this machine can read {tls.key_file}: chmod 600 it"
+                    found = self.remark((section, key, "tls", "key_file"), what)
+                    (self.mistakes if service.strict_permissions else self.warnings).append(found)
+                if not isinstance(one.config, ListeningConfig):
+                    continue
+                exposed = one.config.exposed(tenants=bool(service.tenants))
+                for name, what in exposed.items():
+                    if one.config.insecure or self.allow_public:
+                        self.exposed.append(self.remark((section, key, name), f"INSECURE: {what}"))
+                    else:
+                        self.wrong((section, key, name), f"{what}: {PROTECT}")
+                if exposed and self.allow_public:
+                    open_to_all = one.config.model_copy(update={"insecure": True})
+                    planned[section][key] = replace(one, config=open_to_all)
 
 
 def _mapping(node: Any) -> dict[str, Any]:

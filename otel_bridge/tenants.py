@@ -7,7 +7,7 @@ certificate of one of them, and is that one; what a client says of itself is nev
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
@@ -76,6 +76,21 @@ class Tenants:
 
     def _digest(self, key: bytes) -> bytes:
         return hmac.digest(self._salt, key, hashlib.sha256)
+
+
+def contradictions(configs: Mapping[str, TenantConfig]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What tenants say that can not all be true: a path below `tenants`, and what is wrong there."""
+    owners: dict[str, str] = {}
+    for name, of in configs.items():
+        for kind, shown in (("keys", [key.get_secret_value() for key in of.keys]), ("certificates", of.certificates)):
+            for index, one in enumerate(shown):
+                owner = owners.setdefault(f"{kind} {one}", name)
+                if owner != name:
+                    yield (name, kind, str(index)), f"{owner} has the same: whose would it be?"
+        for index, other in enumerate(of.sends_for):
+            if other not in configs:
+                there = f", there are: {', '.join(configs)}"
+                yield (name, "sends_for", str(index)), f"'{other}' is no tenant{there}"
 
 
 NOBODY = TenantConfig()

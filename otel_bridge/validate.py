@@ -33,13 +33,19 @@ LONGEST_NS = 30 * 24 * 3600 * 10**9
 NO_TRACE = bytes(16)
 NO_SPAN = bytes(8)
 
-TENANT = "otel_bridge.tenant"
 TIME_REPAIRED = "otel_bridge.time_repaired"
 TRUNCATED = "otel_bridge.truncated"
 TRUNCATED_ATTRS = "otel_bridge.truncated_attrs"
-RESERVED = frozenset((TENANT, TIME_REPAIRED, TRUNCATED, TRUNCATED_ATTRS))
+RESERVED = "otel_bridge."  # only the bridge says what begins so, but for what our own SDK says to it:
+SAID_BY_SDK = frozenset(
+    RESERVED + key
+    for key in (
+        *("outcome", "parent_ended", "stream.chunks"),
+        *("span.name", "span.kind", "span.start_time_unix_nano", "span.parent_id"),
+    )
+)
 UNSAFE = ("__proto__", "constructor.prototype")  # the ways from a key to what all objects of JavaScript share
-RESERVED_ON_WIRE = re.compile(b"|".join(re.escape(name.encode()) for name in sorted(RESERVED)))
+RESERVED_ON_WIRE = re.compile(rb"otel_bridge\.(?!outcome|parent_ended|stream\.chunks|span\.)")
 UNSAFE_ON_WIRE = tuple(way.encode() for way in UNSAFE)  # not in the pattern: it is fast as all of it begins the same
 
 Attributes: TypeAlias = RepeatedCompositeFieldContainer[KeyValue]
@@ -143,7 +149,7 @@ def validate(
         _mend_logs(mended, received_ns, repairs)
     for what, times in repairs.items():
         counters.add("repaired", times, what=what)
-    if unsafe := sum(map(_unsafe_keys, _owners(mended))):
+    if unsafe := sum(map(_unsafe_keys, owners(mended))):
         counters.add("unsafe_key", unsafe)  # what is done about them is the destination's
     for omitted in rejected:
         counters.add("rejected", reason=omitted.reason)
@@ -152,7 +158,7 @@ def validate(
     return Batch.from_request(mended, tenant=batch.tenant), rejected
 
 
-def _owners(request: Request) -> Iterator[Attributed]:
+def owners(request: Request) -> Iterator[Attributed]:
     """All that has attributes of its own, but for metrics."""
     if isinstance(request, ExportTraceServiceRequest):
         for block in request.resource_spans:
@@ -371,12 +377,12 @@ def _mend_log(record: LogRecord, received_ns: int, repairs: Repairs) -> None:
 def _mend_attributes(owner: Attributed, repairs: Repairs) -> None:
     attributes = owner.attributes
     keys = {attribute.key for attribute in attributes}
-    if _sound_attributes(attributes) and keys.isdisjoint(RESERVED) and owner.ByteSize() <= MAX_VALUE_BYTES:
+    if _sound_attributes(attributes) and not any(map(_is_reserved, keys)) and owner.ByteSize() <= MAX_VALUE_BYTES:
         return
     kept: dict[str, KeyValue] = {}
     for attribute in attributes:
         key = attribute.key
-        if key in RESERVED:
+        if _is_reserved(key):
             repairs["reserved_attribute"] += 1
             continue
         if len(key) > MAX_KEY:
@@ -395,6 +401,10 @@ def _mend_attributes(owner: Attributed, repairs: Repairs) -> None:
     if truncated:
         repairs["attribute_value"] += len(truncated)
         attributes.add(key=TRUNCATED_ATTRS).value.array_value.values.extend(AnyValue(string_value=k) for k in truncated)
+
+
+def _is_reserved(key: str) -> bool:
+    return key.startswith(RESERVED) and key not in SAID_BY_SDK
 
 
 def _truncate(value: AnyValue) -> bool:

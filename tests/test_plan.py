@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 
 from otel_bridge import plan
 from otel_bridge.errors import PlanError
+from otel_bridge.listening import is_local
 
 GOOD = """\
 receivers:
@@ -195,7 +196,7 @@ def test_two_doors_need_two_addresses(first: str, second: str, clash: bool) -> N
     if not clash:
         plan.parse(text, "bridge.yaml", environ={})
         return
-    [found] = mistakes(text)
+    found = mistakes(text)[-1]
     assert found.startswith(
         f"bridge.yaml:12 extensions::viewer::endpoint: {second} is the address of receivers::otlp::"
     )
@@ -233,3 +234,130 @@ def test_the_schema_shows_defaults_as_they_are_written() -> None:
     made = plan.schema()["$defs"]["JournalConfig"]["properties"]
 
     assert (made["max_bytes"]["default"], made["max_age"]["default"]) == ("8GiB", "7d")
+
+
+TLS = "tls: {cert_file: c.pem, key_file: k.pem}"
+TENANTS = "  tenants: {acme: {keys: [acme-key-0123456789]}}\n"
+
+
+def public(receiver: str = "", service: str = "", viewer: str = "") -> str:
+    """The receiver and the viewer on all addresses, with more of their configuration."""
+    return (
+        GOOD.replace("127.0.0.1:0", "0.0.0.0:4318").replace("grpc: null", f"grpc: null{receiver}")
+        + service
+        + f'extensions:\n  viewer: {{endpoint: "0.0.0.0:4319"{viewer}}}\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("receiver", "service", "lacks"),
+    [
+        ("", "", "no tls and no service::tenants (or tls::client_ca_file)"),
+        (f", {TLS}", "", "no service::tenants (or tls::client_ca_file)"),
+        ("", TENANTS, "no tls"),
+        (f", {TLS}", TENANTS, None),
+        (", tls: {cert_file: c.pem, key_file: k.pem, client_ca_file: ca.pem}", "", None),
+        (", insecure: true", "", None),
+    ],
+)
+def test_nobody_listens_for_the_world_by_mistake(receiver: str, service: str, lacks: str | None) -> None:
+    viewer = f", {TLS}, password: long-enough"
+    text = public(receiver, service, viewer)
+
+    if lacks is None:
+        read = plan.parse(text, "bridge.yaml", environ={})
+        assert [one for one in read.exposed if "viewer" in one] == []
+        return
+    [found] = mistakes(text)
+    assert found.startswith(
+        f"bridge.yaml:2 receivers::otlp::http: others can reach 0.0.0.0:4318, and there is {lacks}: add it"
+    )
+
+
+def test_a_viewer_for_others_has_tls_and_a_password_of_its_own() -> None:
+    """Keys of tenants are no password of it."""
+    [found] = mistakes(public(f", {TLS}", TENANTS, f", {TLS}"))
+
+    assert found.startswith("bridge.yaml:13 extensions::viewer::endpoint: others can reach 0.0.0.0:4319")
+    assert "there is no password" in found
+
+
+def test_what_is_open_to_all_because_it_was_said_is_told_loudly() -> None:
+    """By the file for one component; by the command line or the environment for all."""
+    for read in (
+        plan.parse(public(", insecure: true", "", ", insecure: true"), "bridge.yaml", environ={}),
+        plan.parse(public(), "bridge.yaml", environ={}, allow_public=True),
+    ):
+        assert [one.partition(": INSECURE: others can reach ")[0] for one in read.exposed] == [
+            "bridge.yaml:2 receivers::otlp::http",
+            "bridge.yaml:12 extensions::viewer::endpoint",
+        ]
+        assert set(read.exposed) <= set(read.warnings)
+        assert read.extensions["viewer"].config.model_dump()["insecure"] is True
+
+
+@pytest.mark.parametrize(("said", "runs"), [("true", True), ("1", True), ("false", False), ("", False)])
+def test_a_container_says_by_its_environment_that_it_may_listen(said: str, runs: bool) -> None:
+    environ = {"OTEL_BRIDGE_HTTP": "0.0.0.0:4318", "OTEL_BRIDGE_INSECURE_ALLOW_PUBLIC": said}
+
+    if runs:
+        assert len(plan.load(None, environ=environ).exposed) == 1
+        return
+    with pytest.raises(
+        PlanError, match=r"OTEL_BRIDGE_HTTP: others can reach 0\.0\.0\.0:4318, .* --insecure-allow-public"
+    ):
+        plan.load(None, environ=environ)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "local"),
+    [
+        ("127.0.0.1:1", True),
+        ("127.8.8.8:1", True),
+        ("[::1]:1", True),
+        ("localhost:1", True),
+        ("0.0.0.0:1", False),
+        ("[::]:1", False),
+        ("192.168.1.7:1", False),
+        ("bridge.example:1", False),
+        ("127.0.0.1.evil.example:1", False),
+    ],
+)
+def test_which_addresses_only_this_machine_reaches(endpoint: str, local: bool) -> None:
+    assert is_local(endpoint) is local
+
+
+@pytest.mark.parametrize(
+    ("tenants", "found"),
+    [
+        (
+            "{a: {keys: [one-key-0123456789]}, b: {keys: [other-key-0123456789, one-key-0123456789]}}",
+            "b::keys::1: a has the same: whose would it be?",
+        ),
+        (
+            "{a: {certificates: [agent.example]}, b: {certificates: [agent.example]}}",
+            "b::certificates::0: a has the same",
+        ),
+        ("{a: {keys: [one-key-0123456789], sends_for: [c]}}", "a::sends_for::0: 'c' is no tenant, there are: a"),
+    ],
+)
+def test_what_tenants_say_of_each_other_holds(tenants: str, found: str) -> None:
+    [mistake] = mistakes(GOOD + f"  tenants: {tenants}\n")
+
+    assert mistake.startswith(f"bridge.yaml:11 service::tenants::{found}")
+    assert "one-key" not in mistake
+
+
+def test_a_key_file_that_everybody_can_read_is_told_of(tmp_path: Path) -> None:
+    key = tmp_path / "key.pem"
+    key.touch(mode=0o600)
+    key.chmod(0o644)
+    text = GOOD.replace("grpc: null", f"grpc: null, tls: {{cert_file: c.pem, key_file: {key}}}")
+
+    [warning] = plan.parse(text, "bridge.yaml", environ={}).warnings
+    assert warning.startswith(
+        f"bridge.yaml:2 receivers::otlp::tls::key_file: every user of this machine can read {key}"
+    )
+    assert mistakes(text + "  strict_permissions: true\n") == [warning]
+    key.chmod(0o640)
+    assert plan.parse(text + "  strict_permissions: true\n", "bridge.yaml", environ={}).warnings == ()

@@ -1,5 +1,7 @@
 """Bad spans are rejected alone, what can be mended is, and a batch with nothing to mend is not touched."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,12 +14,15 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+import otel_bridge.sdk
 from otel_bridge.batch import Batch, Signal
 from otel_bridge.errors import MalformedError, RetryableError
 from otel_bridge.model import Omitted
 from otel_bridge.telemetry import Counters
-from otel_bridge.validate import admit, summary, validate
+from otel_bridge.validate import SAID_BY_SDK, admit, summary, validate
 
+SDK = Path(otel_bridge.sdk.__file__).parent
+NO_ATTRIBUTES = {"otel_bridge.embedded.engine", "otel_bridge.span.started", "otel_bridge.span.heartbeat"}
 NOW_NS = 1_800_000_000_000_000_000
 DAY_NS = 24 * 3600 * 10**9
 MIB = 1 << 20
@@ -253,13 +258,23 @@ def test_trace_state_is_cut_between_its_members() -> None:
 
 
 def test_reserved_attributes_of_senders_are_taken_out() -> None:
-    reserved = [attribute("otel_bridge.tenant", "somebody else"), attribute("otel_bridge.time_repaired")]
-    checked = Checked(spans(span(attributes=[*reserved, attribute("otel_bridge.task", "mine")]), resource=reserved))
+    reserved = [attribute("otel_bridge.tenant", "somebody else"), attribute("otel_bridge.of_a_later_version")]
+    checked = Checked(spans(span(attributes=[*reserved, attribute("otel_bridge.outcome", "mine")]), resource=reserved))
 
-    assert [one.key for one in checked.spans[0].attributes] == ["otel_bridge.task"]
+    assert [one.key for one in checked.spans[0].attributes] == ["otel_bridge.outcome"]
     request = ExportTraceServiceRequest.FromString(checked.batch.wire)
     assert not request.resource_spans[0].resource.attributes
     assert checked.repaired("reserved_attribute") == 4
+
+
+def test_what_our_own_sdk_says_to_the_bridge_is_kept() -> None:
+    """Each key that is set in the SDK, found in its source: a new one has to be allowed here too."""
+    lines = [line for file in SDK.glob("*.py") for line in file.read_text().splitlines() if "getLogger" not in line]
+    keys = set(re.findall(r'"(otel_bridge\.[a-z_.]+)"', "\n".join(lines))) - NO_ATTRIBUTES
+
+    assert keys == SAID_BY_SDK
+    batch = Checked(spans(span(attributes=[attribute(key) for key in sorted(keys)])))
+    assert {one.key for one in batch.spans[0].attributes} == keys
 
 
 @pytest.mark.parametrize("bad", [b"x", bytes(16), bytes(8)])

@@ -9,7 +9,7 @@ from urllib.parse import urlencode, urlsplit
 
 import typer
 
-from otel_bridge.cli.found import find, place
+from otel_bridge.cli.found import PASSWORD, Viewer, find, place, viewer_of
 from otel_bridge.errors import UnreachableError, UsageError
 
 ANSWER_TIMEOUT_S = 10.0
@@ -19,25 +19,25 @@ UrlOption = Annotated[
 ]
 
 
-def running(url: str | None, config: Path | None, data_dir: Path | None) -> str:
-    """Where the viewer of the bridge answers that runs on a data dir, or of the one that was named.
+def running(url: str | None, config: Path | None, data_dir: Path | None) -> Viewer:
+    """The viewer of the bridge that runs on a data dir, or the one that was named.
 
     Raises:
         UnreachableError: none runs there, or it has no viewer.
     """
     if url is not None:
-        return url
+        return Viewer.at(url)
     folder = place(config, data_dir).data_dir
     found = find(folder)
     if found is None:
         raise UnreachableError(f"no bridge runs on {folder}: start it with `otel-bridge`, it does this while it runs")
     if (viewer := found.address("viewer")) is None:
         raise UnreachableError(f"the bridge on {folder} has no viewer to ask: add `viewer: {{}}` to its extensions")
-    return viewer
+    return viewer_of(folder, viewer)
 
 
 def ask(
-    url: str,
+    viewer: Viewer | str,
     path: str,
     query: Mapping[str, str] | None = None,
     *,
@@ -46,18 +46,22 @@ def ask(
 ) -> dict[str, Any]:
     """What the viewer answers to a question, or to a request that it `change` something.
 
+    viewer: or the address of one.
+
     Raises:
-        UnreachableError: no viewer answers at the URL, or it has nothing to answer with.
+        UnreachableError: no viewer answers at the URL, or it has nothing to answer with, or it asks for a password.
         UsageError: what was asked can not be used.
         NotFoundError: there is nothing by this name.
     """
-    connection, base = _connection(url, timeout_s)
+    viewer = Viewer.at(viewer) if isinstance(viewer, str) else viewer
+    url = viewer.url
+    connection, base = _connection(viewer, timeout_s)
     target = f"{base}{path}" + (f"?{urlencode(query)}" if query else "")
     try:
         if change is None:
-            connection.request("GET", target)
+            connection.request("GET", target, headers=viewer.headers())
         else:
-            headers = {"Content-Type": "application/json", "X-Otel-Bridge": "1"}
+            headers = {"Content-Type": "application/json", "X-Otel-Bridge": "1", **viewer.headers()}
             connection.request("POST", target, json.dumps(change), headers)
         response = connection.getresponse()
         answer: Any = json.loads(response.read())
@@ -69,6 +73,8 @@ def ask(
         connection.close()
     if response.status == 200 and isinstance(answer, dict):
         return answer
+    if response.status == 401:
+        raise UnreachableError(f"the viewer at {url} asks for its password: set {PASSWORD} to it")
     from otel_bridge.query.find import NotFoundError
 
     if not isinstance(answer, dict) or "error" not in answer:  # as an OTLP receiver, which speaks JSON too
@@ -79,7 +85,8 @@ def ask(
     raise refusals.get(response.status, UnreachableError)(f"{url}: {answer['error']}")
 
 
-def _connection(url: str, timeout_s: float) -> tuple[HTTPConnection, str]:
+def _connection(viewer: Viewer, timeout_s: float) -> tuple[HTTPConnection, str]:
+    url = viewer.url
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         host, port = parts.hostname, parts.port
@@ -87,5 +94,7 @@ def _connection(url: str, timeout_s: float) -> tuple[HTTPConnection, str]:
         host, port = None, None
     if host is None or parts.scheme not in ("http", "https"):
         raise UsageError(f"{url!r} is no address, write it as http://127.0.0.1:4319")
-    connect = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-    return connect(host, port, timeout=timeout_s), parts.path.rstrip("/")
+    base = parts.path.rstrip("/")
+    if parts.scheme == "https":
+        return HTTPSConnection(host, port, timeout=timeout_s, context=viewer.tls()), base
+    return HTTPConnection(host, port, timeout=timeout_s), base

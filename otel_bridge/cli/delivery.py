@@ -10,7 +10,7 @@ from urllib.parse import quote
 import typer
 
 from otel_bridge.cli.asking import UrlOption, ask, running
-from otel_bridge.cli.found import find, place
+from otel_bridge.cli.found import Viewer, find, place, viewer_of
 from otel_bridge.cli.output import ConfigOption, DataDirOption, JsonOption, print_json, print_table
 from otel_bridge.errors import UsageError
 from otel_bridge.telemetry import printable
@@ -236,7 +236,7 @@ def resume(
     _switch("resume", exporter, running(url, config, data_dir), as_json=json)
 
 
-def _switch(what: str, exporter: str, viewer: str, *, as_json: bool) -> None:
+def _switch(what: str, exporter: str, viewer: Viewer, *, as_json: bool) -> None:
     answer = ask(viewer, f"/api/v1/exporters/{what}", change={"exporter": exporter})
     if as_json:
         print_json(answer)
@@ -311,17 +311,17 @@ def _time(said: str, now: datetime) -> str:
     return (at if at.tzinfo else at.astimezone()).isoformat()
 
 
-def _place_of(url: str | None, config: Path | None, data_dir: Path | None) -> Path | str:
+def _place_of(url: str | None, config: Path | None, data_dir: Path | None) -> Path | Viewer:
     """The viewer of the bridge that runs, else the file of letters."""
     if url is not None:
-        return url
+        return Viewer.at(url)
     folder = place(config, data_dir).data_dir
     found = find(folder)
     viewer = found.address("viewer") if found is not None else None
-    return viewer or folder / "dead_letters.db"
+    return viewer_of(folder, viewer) if viewer else folder / "dead_letters.db"
 
 
-def _letters(source: Path | str, chosen: dict[str, str | None], limit: int | None) -> dict[str, Any]:
+def _letters(source: Path | Viewer, chosen: dict[str, str | None], limit: int | None) -> dict[str, Any]:
     """Letters, all of them unless there is a limit."""
     letters: list[dict[str, Any]] = []
     cursor: str | None = None
@@ -334,8 +334,8 @@ def _letters(source: Path | str, chosen: dict[str, str | None], limit: int | Non
             return {**page, "letters": letters}
 
 
-def _page(source: Path | str, chosen: dict[str, str | None], limit: int, cursor: str | None) -> dict[str, Any]:
-    if isinstance(source, str):
+def _page(source: Path | Viewer, chosen: dict[str, str | None], limit: int, cursor: str | None) -> dict[str, Any]:
+    if isinstance(source, Viewer):
         query = {**chosen, "limit": str(limit), "cursor": cursor}
         return ask(source, LETTERS, {key: value for key, value in query.items() if value is not None})
     from otel_bridge.delivery.dead_letter import Chosen, page_of, read_letters
@@ -343,8 +343,8 @@ def _page(source: Path | str, chosen: dict[str, str | None], limit: int, cursor:
     return read_letters(source, lambda connection: page_of(connection, Chosen(**chosen), limit, cursor)).to_dict()
 
 
-def _letter(source: Path | str, letter_id: str) -> dict[str, Any]:
-    if isinstance(source, str):
+def _letter(source: Path | Viewer, letter_id: str) -> dict[str, Any]:
+    if isinstance(source, Viewer):
         return ask(source, f"{LETTERS}/{quote(letter_id, safe='')}")
     from otel_bridge.delivery.dead_letter import letter_of, read_letters
     from otel_bridge.query.find import NotFoundError
@@ -355,7 +355,7 @@ def _letter(source: Path | str, letter_id: str) -> dict[str, Any]:
     return found.to_dict(content=True)
 
 
-def _wanted(viewer: str, ids: list[str] | None, every: bool, chosen: dict[str, str | None]) -> list[str]:
+def _wanted(viewer: Viewer, ids: list[str] | None, every: bool, chosen: dict[str, str | None]) -> list[str]:
     """The whole ids of the letters that are meant."""
     if bool(ids) == every:
         raise UsageError("name the letters, or say --all (with --exporter, --tenant or --reason, if not all of all)")

@@ -4,12 +4,20 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from otel_bridge import __version__
+from otel_bridge.errors import UsageError
 from otel_bridge.written import DATA_DIR, DEFAULT_DATA_DIR, DEFAULT_VIEWER, expand, read_text, read_yaml, text_at
+
+if TYPE_CHECKING:
+    import ssl
+
+PASSWORD = "OTEL_BRIDGE_VIEWER_PASSWORD"  # noqa: S105 - the name of a variable
+CLIENT_CERT, CLIENT_KEY = "OTEL_BRIDGE_CLIENT_CERT", "OTEL_BRIDGE_CLIENT_KEY"
+PEM_END = "-----END CERTIFICATE-----"
 
 Endpoints = Mapping[str, Mapping[str, str]]
 """Component id → name → address, as `{"otlp": {"http": "http://127.0.0.1:4318"}}`."""
@@ -30,6 +38,54 @@ class Found:
                     if key.partition("/")[0] == wanted and name in (None, called):
                         return _from_here(url)
         return None
+
+
+@dataclass(slots=True, frozen=True)
+class Viewer:
+    """A viewer to ask, and what gets in there.
+
+    token: is shown to it, where it asks.
+    certificate: the file with the certificate that it has to show; None for one of an authority that is known.
+    """
+
+    url: str
+    token: str | None = field(default=None, repr=False)
+    certificate: Path | None = None
+
+    @classmethod
+    def at(cls, url: str) -> "Viewer":
+        """A viewer anywhere; the password is in the environment."""
+        return cls(url, os.environ.get(PASSWORD) or None)
+
+    def headers(self) -> dict[str, str]:
+        """What shows who asks."""
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+
+    def tls(self, *, verified: bool = True) -> "ssl.SSLContext":
+        """How to know that it is the one; where not verified, anybody is, and is to be shown nothing.
+
+        Raises:
+            UsageError: a certificate can not be read.
+        """
+        import ssl
+
+        try:
+            if self.certificate is None:
+                context = ssl.create_default_context()
+            else:
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+                context.check_hostname = False  # it is this very certificate, whatever names stand in it
+                context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+                written = self.certificate.read_text(encoding="ascii", errors="replace")
+                context.load_verify_locations(cadata=written.partition(PEM_END)[0] + PEM_END)
+            if not verified:
+                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            if own := os.environ.get(CLIENT_CERT):
+                context.load_cert_chain(own, os.environ.get(CLIENT_KEY) or None)
+        except OSError as error:  # ssl's errors are such
+            name = self.certificate or f"of {CLIENT_CERT}"
+            raise UsageError(f"the certificate {name} can not be used: {error.strerror or error}") from error
+        return context
 
 
 @dataclass(slots=True, frozen=True)
@@ -63,7 +119,8 @@ def place(config: Path | None, data_dir: Path | None = None) -> Place:
     store = Path(text(str(folder / "store.db"), *_first(written, "exporters", "store"), "path")).expanduser()
     for name, default in (("viewer", "127.0.0.1:4319"), ("health", "127.0.0.1:13133")):
         if at := _first(written, "extensions", name):
-            return Place(folder, store, _from_here(f"http://{text(default, *at, 'endpoint')}"))
+            scheme = "https" if _has(written, (*at, "tls")) else "http"
+            return Place(folder, store, _from_here(f"{scheme}://{text(default, *at, 'endpoint')}"))
     return Place(folder, store, None)
 
 
@@ -72,6 +129,14 @@ def _first(written: Mapping[str, Any], section: str, name: str) -> tuple[str, ..
     keys = written.get(section)
     found = [key for key in keys if str(key).partition("/")[0] == name] if isinstance(keys, dict) else []
     return (section, found[0]) if found else ()
+
+
+def _has(written: Mapping[str, Any], path: tuple[str, ...]) -> bool:
+    """Whether something is written under a path of keys."""
+    node: Any = written
+    for key in path:
+        node = node.get(key) if isinstance(node, Mapping) else None
+    return node is not None
 
 
 def _from_here(url: str) -> str:
@@ -97,6 +162,19 @@ def find(data_dir: Path) -> Found | None:
     """The bridge that runs on a data dir, None where there is none (or it died without a word)."""
     found = last(data_dir)
     return found if found is not None and found.pid > 0 and _alive(found.pid) else None
+
+
+def viewer_of(data_dir: Path, url: str) -> Viewer:
+    """The viewer at an address, with what it left in the data dir for those who may read that."""
+    for path in sorted(data_dir.expanduser().glob("viewer*.json")):
+        try:
+            said = json.loads(path.read_text(encoding="utf-8"))
+            if _from_here(said["url"]) == url:
+                certificate = said["certificate"]
+                return Viewer(url, said["token"], Path(certificate) if certificate else None)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+    return Viewer.at(url)
 
 
 def last(data_dir: Path) -> Found | None:

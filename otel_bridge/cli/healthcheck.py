@@ -9,12 +9,13 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from otel_bridge.cli.found import last, place
+from otel_bridge.cli.found import Viewer, last, place, viewer_of
 from otel_bridge.errors import BridgeError, UsageError
 from otel_bridge.telemetry import printable
 
 TIMEOUT_S = 3.0
 MAX_ANSWER = 1000
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 PARKED = re.compile(r"(\d+) parked")
 
 
@@ -28,8 +29,9 @@ def check(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     url, code, said = options.url, 0, ""
     try:
-        url = url or _address(options.config, options.data_dir)
-        code, said = ask(url)
+        viewer = Viewer.at(url) if url else _viewer(options.config, options.data_dir)
+        url = viewer.url
+        code, said = ask(viewer)
     except BridgeError as error:
         code, said = error.exit_code, str(error)
     if options.json:
@@ -39,7 +41,7 @@ def check(arguments: Sequence[str]) -> int:
     return code
 
 
-def _address(config: Path | None, data_dir: Path | None) -> str:
+def _viewer(config: Path | None, data_dir: Path | None) -> Viewer:
     """Where the bridge said that it listens, killed since or not; else where it would.
 
     Raises:
@@ -51,21 +53,24 @@ def _address(config: Path | None, data_dir: Path | None) -> str:
     url = (bridge and bridge.address("viewer", "health")) or where.url
     if url is None:
         raise UsageError(f"{config} has no viewer and no health extension to ask; add one, or name one with --url")
-    return url
+    return viewer_of(where.data_dir, url)
 
 
-def ask(url: str) -> tuple[int, str]:
+def ask(viewer: Viewer) -> tuple[int, str]:
     """(exit code, a sentence) for the bridge at an address."""
     try:
-        where = urlsplit(url)
-        host, port = where.hostname, where.port or 80
+        where = urlsplit(viewer.url)
+        host, port = where.hostname, where.port
     except ValueError:
         host = None
-    if host is None or where.scheme != "http":
+    if host is None or where.scheme not in ("http", "https"):
         return 2, "is no address, write it as http://127.0.0.1:4319"
-    connection = HTTPConnection(host, port, timeout=TIMEOUT_S)
+    # `health` leaves no certificate to know it by; it is told nothing, and what it says is no secret.
+    verified = viewer.certificate is not None or host not in LOOPBACK
+    connection = _connection(viewer, host, port, verified=verified, secure=where.scheme == "https")
+    headers = viewer.headers() if verified or where.scheme == "http" else {}
     try:
-        connection.request("GET", "/readyz")
+        connection.request("GET", "/readyz", headers=headers)
         answer = connection.getresponse()
         said = answer.read(MAX_ANSWER).decode(errors="replace").strip()
     except (OSError, HTTPException) as error:
@@ -76,3 +81,11 @@ def ask(url: str) -> tuple[int, str]:
         return 1, f"answered {answer.status}: {printable(said)}"
     parked = PARKED.search(said)
     return 0, f"healthy, but {parked[1]} of its destinations parked: see /api/v1/status" if parked else "healthy"
+
+
+def _connection(viewer: Viewer, host: str, port: int | None, *, verified: bool, secure: bool) -> HTTPConnection:
+    if not secure:
+        return HTTPConnection(host, port, timeout=TIMEOUT_S)
+    from http.client import HTTPSConnection
+
+    return HTTPSConnection(host, port, timeout=TIMEOUT_S, context=viewer.tls(verified=verified))

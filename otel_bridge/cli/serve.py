@@ -2,12 +2,15 @@
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from otel_bridge import __version__
 from otel_bridge.cli.found import Endpoints, announced
@@ -20,7 +23,13 @@ if TYPE_CHECKING:
 SWITCH_S = 0.0005  # threads translate, write and read beside the loop: with Python's 5 ms each waits long for its turn
 
 
-def serve(config: ConfigOption = None, json: JsonOption = False) -> None:
+def serve(
+    config: ConfigOption = None,
+    json: JsonOption = False,
+    insecure_allow_public: Annotated[
+        bool, typer.Option("--insecure-allow-public", help="Listen for others without TLS and keys, where configured.")
+    ] = False,
+) -> None:
     """Run the bridge; also what happens without a command.
 
     Ctrl-C or SIGTERM stops it within seconds, a second one at once. Nothing that was acknowledged is lost by either.
@@ -28,8 +37,9 @@ def serve(config: ConfigOption = None, json: JsonOption = False) -> None:
     from otel_bridge.plan import load
     from otel_bridge.telemetry import configure_logs
 
-    plan = load(config, environ=os.environ)
+    plan = load(config, environ=os.environ, allow_public=insecure_allow_public)
     configure_logs(json=json)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would hold all keys
     for warning in plan.warnings:
         print(printable(f"warning: {warning}"), file=sys.stderr)
     sys.setswitchinterval(SWITCH_S)

@@ -25,6 +25,7 @@ from otel_bridge.query.sessions import list_sessions, one_session
 from otel_bridge.query.traces import MAX_OBSERVATIONS, list_traces, one_trace
 from otel_bridge.store.reader import Reader, SlowQuestionError, reading
 from otel_bridge.viewer.guard import Guard
+from otel_bridge.viewer.login import Entry, Login
 from otel_bridge.viewer.operating import operating
 from otel_bridge.viewer.probes import probes
 from otel_bridge.viewer.requests import answer_json, asked, body_of, limit_of, one_of
@@ -47,15 +48,28 @@ STATUSES: dict[type[BridgeError], int] = {
 }
 
 
-def application(store: Path, bridge: Bridge | None, thread: Executor, hosts: Iterable[str] = ()) -> ASGIApp:
+def application(
+    store: Path, bridge: Bridge | None, thread: Executor, login: Login, hosts: Iterable[str] = ()
+) -> ASGIApp:
     """The application over the store at `store`.
 
     bridge: takes scores in and knows its status; without it these two answer 503.
     thread: runs the questions, so that none is ever asked on the event loop.
+    login: knows who may ask.
     hosts: names besides those of the loopback by which it may be asked for.
     """
-    routes = [*_api(_Store(store, thread)), *_bridge(bridge, _Store(store, thread)), *operating(bridge), *_page()]
-    return Guard(Starlette(routes=routes, exception_handlers={BridgeError: _refused, HTTPException: _refused}), hosts)
+    app = Starlette(
+        routes=routes(store, bridge, thread, login),
+        exception_handlers={BridgeError: _refused, HTTPException: _refused},
+    )
+    return Guard(Entry(app, login), hosts)
+
+
+def routes(store: Path, bridge: Bridge | None, thread: Executor, login: Login) -> list[Route]:
+    """All that can be asked for."""
+    asking = _Store(store, thread)
+    told = probes(bridge, login.knows)
+    return [*_api(asking), *_bridge(bridge, asking), *told, *operating(bridge), *_page()]
 
 
 class _Store:
@@ -145,7 +159,7 @@ def _bridge(bridge: Bridge | None, store: _Store) -> list[Route]:
             raise HTTPException(503, "no bridge is running")
         return answer_json(bridge.status())
 
-    return [Route("/api/v1/scores", score, methods=["POST"]), Route("/api/v1/status", status), *probes(bridge)]
+    return [Route("/api/v1/scores", score, methods=["POST"]), Route("/api/v1/status", status)]
 
 
 def _page() -> list[Route]:

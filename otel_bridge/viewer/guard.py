@@ -11,6 +11,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from otel_bridge.viewer.login import is_login
+
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 HEADERS = {
@@ -24,7 +26,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-"""Of every answer, refusals included."""
+"""Of every answer, refusals included; the page that asks for a password has a policy of its own."""
 
 OTLP = ("/v1/traces", "/v1/logs", "/v1/metrics")
 CHANGE_HEADER = "X-Otel-Bridge"
@@ -45,7 +47,8 @@ class Guard:
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
+                headers = MutableHeaders(scope=message)
+                headers.update({name: value for name, value in HEADERS.items() if name not in headers})
             await send(message)
 
         refusal = self._refusal(scope)
@@ -68,7 +71,7 @@ class Guard:
             return _refuse(
                 404, "this is the viewer: OTLP goes to the bridge's receiver, on port 4318 unless configured"
             )
-        if scope["method"] not in ("GET", "HEAD") and headers.get(CHANGE_HEADER) != "1":
+        if scope["method"] not in ("GET", "HEAD") and headers.get(CHANGE_HEADER) != "1" and not is_login(scope):
             return _refuse(403, f"what changes something needs the header {CHANGE_HEADER}: 1")
         return None
 

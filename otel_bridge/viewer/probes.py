@@ -1,5 +1,7 @@
 """What containers ask: is it alive, is it ready."""
 
+from collections.abc import Callable
+
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -7,8 +9,10 @@ from starlette.routing import Route
 from otel_bridge.component import Bridge
 
 
-def probes(bridge: Bridge | None) -> list[Route]:
+def probes(bridge: Bridge | None, knows: Callable[[Request], bool]) -> list[Route]:
     """`/healthz` and `/readyz`; ready is what the bridge's status says under `ready`.
+
+    knows: whether the one who asks may be told more than that.
 
     A destination that is parked is told of, and changes nothing: what is kept here is safe, and more can be taken.
     """
@@ -16,11 +20,11 @@ def probes(bridge: Bridge | None) -> list[Route]:
     async def healthz(_: Request) -> Response:
         return PlainTextResponse("ok\n")
 
-    async def readyz(_: Request) -> Response:
+    async def readyz(request: Request) -> Response:
         status = {} if bridge is None else bridge.status()
         ready, parked = status.get("ready", True), status.get("parked", 0)
         said = "ready" if ready else "not ready"
-        if parked:
+        if parked and knows(request):
             said += f", {parked} parked"
         return PlainTextResponse(f"{said}\n", 200 if ready else 503)
 

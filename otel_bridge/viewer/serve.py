@@ -10,6 +10,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from otel_bridge.errors import FilesError, UsageError
+from otel_bridge.tls import Certificates
 
 STOP_AFTER_S = 2
 """What is being answered when the server stops has this long."""
@@ -23,8 +24,12 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serving(app: ASGIApp, endpoint: str, component_id: str) -> AsyncIterator[str]:
+async def serving(
+    app: ASGIApp, endpoint: str, component_id: str, certificates: Certificates | None = None
+) -> AsyncIterator[str]:
     """Serve `app` on `host:port` and yield the address that was really bound, as `http://127.0.0.1:4319`.
+
+    certificates: the port's, where it speaks TLS.
 
     Raises:
         UsageError: the endpoint is no `host:port`.
@@ -34,13 +39,15 @@ async def serving(app: ASGIApp, endpoint: str, component_id: str) -> AsyncIterat
         config = uvicorn.Config(
             app, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
             proxy_headers=False, timeout_graceful_shutdown=STOP_AFTER_S, limit_concurrency=200,
+            ssl_context_factory=None if certificates is None else lambda *_: certificates.front(),
         )  # fmt: skip
         server = _Server(config)
         host, port = listener.getsockname()[:2]
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(server.serve(sockets=[listener]), name=component_id)
             try:
-                yield f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+                scheme = "http" if certificates is None else "https"
+                yield f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
             finally:
                 server.should_exit = True
 

@@ -70,7 +70,7 @@ def test_the_bridge_of_the_data_dir_is_asked(tmp_path: Path) -> None:
         assert check(["--data-dir", str(tmp_path)]) == 0
 
 
-@pytest.mark.parametrize("url", ["nonsense", "https://127.0.0.1:1", "http://127.0.0.1:99999", "http://[::1"])
+@pytest.mark.parametrize("url", ["nonsense", "ftp://127.0.0.1:1", "http://127.0.0.1:99999", "http://[::1"])
 def test_no_address(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert check(["--url", url]) == 2
     assert "is no address" in capsys.readouterr().out

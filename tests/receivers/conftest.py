@@ -1,7 +1,7 @@
 """A receiver on free ports, and a list that consumes what it takes in."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +12,7 @@ import pytest
 from otel_bridge.batch import Batch
 from otel_bridge.component import Host
 from otel_bridge.receivers.otlp import OtlpConfig, otlp
+from otel_bridge.tenants import TenantConfig, Tenants
 
 
 @dataclass
@@ -38,7 +39,7 @@ class Taken:
         return sum(batch.item_count for batch in self.batches)
 
     def address(self, door: str) -> tuple[str, int]:
-        host, _, port = self.host.endpoints[door].removeprefix("http://").rpartition(":")
+        host, _, port = self.host.endpoints[door].partition("://")[2].rpartition(":")
         return host, int(port)
 
     def count(self, name: str, **labels: str) -> int:
@@ -53,8 +54,9 @@ def receiving(tmp_path: Path) -> Receiving:
     """`async with receiving(max_body=...) as taken`: an OTLP receiver, configured so, on free ports."""
 
     @asynccontextmanager
-    async def run(**config: Any) -> AsyncIterator[Taken]:
-        taken = Taken(Host(id="otlp", data_dir=tmp_path))
+    async def run(tenants: Mapping[str, Mapping[str, Any]] | None = None, **config: Any) -> AsyncIterator[Taken]:
+        read = {name: TenantConfig.model_validate(of) for name, of in (tenants or {}).items()}
+        taken = Taken(Host(id="otlp", data_dir=tmp_path, tenants=Tenants(read)))
         settings = {"grpc": "127.0.0.1:0", "http": "127.0.0.1:0"} | config
         async with asynccontextmanager(otlp.open)(OtlpConfig(**settings), taken, taken.host):
             yield taken

@@ -19,6 +19,8 @@ from otel_bridge.errors import BridgeError, MalformedError, TooLargeError
 from otel_bridge.otlp_json import dump
 from otel_bridge.receivers.otlp.admission import INLINE_BYTES, Admission
 from otel_bridge.receivers.otlp.memory import Memory
+from otel_bridge.receivers.otlp.routing import Routing
+from otel_bridge.receivers.otlp.senders import Sender, Senders
 from otel_bridge.receivers.otlp.unpack import gunzip
 
 MAX_BODY = 8 << 20
@@ -57,9 +59,20 @@ async def take(threads: Threads, raw: bytes, **how: Any) -> list[Batch]:
     async def consume(batch: Batch) -> None:
         taken.append(batch)
 
-    admission = Admission(consume, Host("otlp", Path()), threads, Memory(None, threads), MAX_BODY, 2 * MAX_BODY)
-    with admission.holding() as hold:
-        await admission.take(Signal.TRACES, raw, hold, transport="http", **how)
+    host = Host("otlp", Path())
+    admission = Admission(
+        consume,
+        host,
+        threads,
+        Memory(None, threads),
+        MAX_BODY,
+        2 * MAX_BODY,
+        senders=Senders(host),
+        routing=Routing(None, host.tenants, host.counters),
+    )
+    sender = Sender("default")
+    with admission.holding(sender) as hold:
+        await admission.take(Signal.TRACES, raw, hold, sender, transport="http", **how)
     return taken
 
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from otel_bridge.receivers.otlp.guard import is_local_name, is_loopback, sharing_address
+from otel_bridge.listening import is_loopback
+from otel_bridge.receivers.otlp.guard import is_local_name, sharing_address
 from tests.receivers.http1 import JSON, ONE, Client
 
 

@@ -705,13 +705,13 @@ async def test_keys_that_act_in_javascript_are_text_here_and_harmless_there(worl
 
 @each_door
 async def test_reserved_attributes_of_senders_are_taken_out(world: World, door: str) -> None:
-    """What else is called so, is theirs; an environment that Langfuse keeps for itself becomes another."""
+    """Those that our own SDK says are kept; an environment that Langfuse keeps for itself becomes another."""
     reserved = [attribute("otel_bridge.tenant"), attribute("otel_bridge.truncated_attrs")]
-    theirs = [attribute("otel_bridge.task"), attribute("langfuse.environment", string_value="langfuse-x")]
+    theirs = [attribute("otel_bridge.outcome"), attribute("langfuse.environment", string_value="langfuse-x")]
     block = {"resource": {"attributes": reserved}, "scope_spans": [{"spans": [span(attributes=reserved + theirs)]}]}
     assert await world.send(door, ExportTraceServiceRequest(resource_spans=[block])) == Answer(OK)
 
-    assert [one.key for one in (await world.spans())[0].attributes] == ["otel_bridge.task", "langfuse.environment"]
+    assert [one.key for one in (await world.spans())[0].attributes] == ["otel_bridge.outcome", "langfuse.environment"]
     assert world.count("repaired", what="reserved_attribute") == 4
     await world.observations()
     sent = encode(world.translations[0]).resource_spans[0]

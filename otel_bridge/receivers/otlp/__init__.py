@@ -3,16 +3,19 @@
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from otel_bridge.component import Consume, Host, receiver
-from otel_bridge.config import Bytes, Config, Seconds
+from otel_bridge.config import Bytes, Seconds
+from otel_bridge.listening import ListeningConfig
 from otel_bridge.receivers.otlp.admission import Admission, Close
 from otel_bridge.receivers.otlp.memory import Memory
+from otel_bridge.receivers.otlp.routing import Routing, TenantFrom
+from otel_bridge.receivers.otlp.senders import Senders
 
 ENDPOINT = re.compile(r"(\[[0-9a-fA-F:]+\]|[^:/\s]+):([0-9]{1,5})")
 ORIGIN = re.compile(r"https?://(\[[0-9a-fA-F:]+\]|[^:/\s*]+)(:[0-9]{1,5})?")
@@ -42,7 +45,7 @@ HostName = Annotated[str, StringConstraints(to_lower=True, pattern=r"^[^:/\s]+$"
 """A name without scheme and port."""
 
 
-class OtlpConfig(Config):
+class OtlpConfig(ListeningConfig):
     """Where to listen, and how much one sender may ask for."""
 
     grpc: Endpoint | None = "127.0.0.1:4317"
@@ -60,6 +63,8 @@ class OtlpConfig(Config):
     close_timeout: Seconds = Field(2, ge=0)  # for requests that are running when the bridge stops
     allowed_hosts: tuple[HostName, ...] = ()  # HTTP: names by which it may be asked where it listens on loopback
     allowed_origins: tuple[Origin, ...] = ()  # HTTP: web pages that may send
+    tenant_from: TenantFrom | None = None  # where senders name a tenant that they may send for
+    max_bytes_per_s_per_address: Bytes | None = None  # from one other machine, decompressed
 
     @model_validator(mode="after")
     def _consistent(self) -> "OtlpConfig":
@@ -67,7 +72,13 @@ class OtlpConfig(Config):
             raise ValueError("grpc and http are both null: give one of them an address, or remove the receiver")
         if self.max_inflight < self.max_body:
             raise ValueError("max_inflight must be at least max_body, or the largest request could never be taken in")
+        if self.grpc is not None and self.tls is not None and self.tls.min_version != "1.2":
+            raise ValueError("gRPC takes TLS 1.2 as well: leave tls::min_version at 1.2, or set grpc to null")
         return self
+
+    def addresses(self) -> Mapping[str, str | None]:
+        """Both doors."""
+        return {"grpc": self.grpc, "http": self.http}
 
 
 @receiver(OtlpConfig)
@@ -75,7 +86,17 @@ async def otlp(config: OtlpConfig, consume: Consume, host: Host) -> AsyncIterato
     """OTLP over gRPC and HTTP (protobuf and JSON): traces, logs and metrics."""
     threads = ThreadPoolExecutor(2, thread_name_prefix=f"{host.id}-decode")
     memory = Memory(config.max_rss, threads)
-    admission = Admission(consume, host, threads, memory, config.max_body, config.max_inflight)
+    admission = Admission(
+        consume,
+        host,
+        threads,
+        memory,
+        config.max_body,
+        config.max_inflight,
+        senders=Senders(host, config.max_bytes_per_s_per_address),
+        routing=Routing(config.tenant_from, host.tenants, host.counters),
+    )
+    scheme = "http" if config.tls is None else "https"
     closing: list[Close] = []
     try:
         if config.grpc is not None:
@@ -84,13 +105,13 @@ async def otlp(config: OtlpConfig, consume: Consume, host: Host) -> AsyncIterato
 
             address, close = await serve_grpc(config, config.grpc, admission, host)
             closing.append(close)
-            host.endpoints["grpc"] = f"http://{address}"
+            host.endpoints["grpc"] = f"{scheme}://{address}"
         if config.http is not None:
             from otel_bridge.receivers.otlp.http import serve_http
 
             address, close = await serve_http(config, config.http, admission, host)
             closing.append(close)
-            host.endpoints["http"] = f"http://{address}"
+            host.endpoints["http"] = f"{scheme}://{address}"
         yield
     finally:
         await asyncio.gather(*(close() for close in closing))  # together, so that close_timeout bounds both

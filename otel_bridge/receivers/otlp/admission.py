@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +23,15 @@ from otel_bridge.errors import (
 )
 from otel_bridge.model import Omitted
 from otel_bridge.receivers.otlp.memory import Memory
+from otel_bridge.receivers.otlp.routing import Routing
+from otel_bridge.receivers.otlp.senders import (
+    RateError,
+    Sender,
+    Senders,
+    Shown,
+    TooManyFailuresError,
+    UnauthenticatedError,
+)
 from otel_bridge.validate import check, summary
 
 SAY_EVERY_S = 10  # of each reason
@@ -80,6 +89,11 @@ class Refusal:
 def refusal(error: BridgeError) -> Refusal:
     """The answer to an error of `Admission.take`."""
     text = str(error)
+    if isinstance(error, UnauthenticatedError):
+        return Refusal("unauthenticated", 16, 401, text)
+    if isinstance(error, RateError | TooManyFailuresError):
+        reason = "rate_limited" if isinstance(error, RateError) else "too_many_failures"
+        return Refusal(reason, 8, 429, text, max(1.0, error.retry_after_s or 0))
     if isinstance(error, MalformedError):
         return Refusal("malformed", 3, 400, text)
     if isinstance(error, TooLargeError):
@@ -115,9 +129,20 @@ class Admission:
     """Takes requests in, from any door; `max_inflight` bounds the bytes of those that are being taken in."""
 
     def __init__(
-        self, consume: Consume, host: Host, threads: Executor, memory: Memory, max_body: int, max_inflight: int
+        self,
+        consume: Consume,
+        host: Host,
+        threads: Executor,
+        memory: Memory,
+        max_body: int,
+        max_inflight: int,
+        *,
+        senders: Senders,
+        routing: Routing,
     ) -> None:
         self.refusals = Refusals(host)
+        self.senders = senders
+        self.routing = routing
         self._consume = consume
         self._counters = host.counters
         self._threads = threads
@@ -126,8 +151,17 @@ class Admission:
         self._max_inflight = max_inflight
         self._inflight = 0
 
+    def sender(self, shown: Shown, peer: str, header: Callable[[str], str | None]) -> Sender:
+        """Who a request is from; `header` has the values of its headers.
+
+        Raises:
+            UnauthenticatedError, TooManyFailuresError: nobody that is known.
+        """
+        tenant = self.senders.identify(shown, peer)
+        return Sender(tenant, peer, header(self.routing.header) if self.routing.header else None)
+
     @contextmanager
-    def holding(self, announced: int = 0) -> Iterator[Hold]:
+    def holding(self, sender: Sender, announced: int = 0) -> Iterator[Hold]:
         """Let a request take bytes into account as they come in; gives them back at the end.
 
         announced: how many its sender says will come. There has to be room for them now, but room is taken only by
@@ -135,7 +169,9 @@ class Admission:
 
         Raises:
             BusyError, MemoryFullError: there is no room for it.
+            RateError: the sender has used up its quota.
         """
+        self.senders.check(sender)
         if self._memory.full():
             raise MemoryFullError("the bridge has as much memory as it may have: send again later")
         self._check(announced)
@@ -161,6 +197,7 @@ class Admission:
         signal: Signal,
         raw: bytes,
         hold: Hold,
+        sender: Sender,
         *,
         transport: str,
         json: bool = False,
@@ -179,8 +216,9 @@ class Admission:
         if unpack:
             plain = await self._unpacked(raw, unpack)
             hold(len(plain))
+        self.senders.take(sender, len(plain), "bytes")
 
-        def read(*, repair: bool) -> tuple[Batch, list[Omitted]]:
+        def read(*, repair: bool) -> tuple[list[Batch], list[Omitted]]:
             rejected: list[Omitted] = []
             if json:
                 batch = Batch.from_request(otlp_json.parse(signal, plain or b"{}", rejected))
@@ -191,21 +229,33 @@ class Admission:
             checked, more = check(batch, transport, self._counters)
             for omitted in rejected:
                 self._counters.add("rejected", reason=omitted.reason)
-            _ = checked.item_count, [part.wire for part in checked.parts]  # made here, where that is a thread
-            return checked, rejected + more
+            batches, foreign = self.routing.route(checked, sender) if checked.item_count else ([], [])
+            for routed in batches:
+                _ = routed.item_count, [part.wire for part in routed.parts]  # made here, where that is a thread
+            return batches, rejected + more + foreign
 
         if len(plain) > INLINE_BYTES:
-            batch, rejected = await self._in_thread(partial(read, repair=True))
+            batches, rejected = await self._in_thread(partial(read, repair=True))
         else:
             try:
-                batch, rejected = read(repair=False)
+                batches, rejected = read(repair=False)
             except MalformedError:
                 if json:
                     raise
-                batch, rejected = await self._in_thread(partial(read, repair=True))
-        if batch.item_count:
-            await self._consume(batch)
+                batches, rejected = await self._in_thread(partial(read, repair=True))
+        if batches:
+            self.senders.take(sender, sum(batch.item_count for batch in batches), "items")
+        await self._hand_on(batches)
         return rejected
+
+    async def _hand_on(self, batches: Sequence[Batch]) -> None:
+        """To the consumer, which knows one tenant at a time; what one of them could not be given is asked for again."""
+        if len(batches) == 1:
+            await self._consume(batches[0])
+            return
+        for ended in await asyncio.gather(*[self._consume(one) for one in batches], return_exceptions=True):
+            if isinstance(ended, BaseException):
+                raise ended
 
     async def _unpacked(self, raw: bytes, unpack: Unpack) -> bytes:
         if len(raw) <= INLINE_BYTES:

@@ -7,7 +7,7 @@ a part is kept for connections that have sent a whole message before.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import islice
@@ -23,7 +23,9 @@ from otel_bridge.component import Host
 from otel_bridge.errors import BridgeError, MalformedError
 from otel_bridge.receivers.otlp.address import unbindable
 from otel_bridge.receivers.otlp.admission import Admission, BusyError, Close, Refusal, SlowError, response
+from otel_bridge.receivers.otlp.senders import Shown
 from otel_bridge.telemetry import Counters
+from otel_bridge.tls import Certificates, TlsConfig
 
 if TYPE_CHECKING:
     from otel_bridge.receivers.otlp import OtlpConfig
@@ -75,7 +77,10 @@ async def serve_grpc(config: "OtlpConfig", endpoint: str, admission: Admission, 
         export = grpc.stream_unary_rpc_method_handler(_exporting(signal, admission, arriving, host.counters))
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": export}),))
     try:
-        port = server.add_insecure_port(endpoint)
+        if config.tls is None:
+            port = server.add_insecure_port(endpoint)
+        else:
+            port = server.add_secure_port(endpoint, _credentials(config.tls, host))
     except RuntimeError as error:
         raise unbindable("grpc", endpoint) from error
     await server.start()
@@ -159,14 +164,52 @@ class _Arriving:
                 until.reschedule(at_s)
 
 
+def _credentials(config: TlsConfig, host: Host) -> grpc.ServerCredentials:
+    """Those that are in the files when somebody connects. Handshakes that fail gRPC keeps to itself."""
+    certificates = Certificates(config, host)
+    given = 0
+
+    def newer() -> Any:
+        nonlocal given
+        pem = certificates.pem()
+        if certificates.version == given:
+            return None
+        given = certificates.version
+        return grpc.ssl_server_certificate_configuration([(pem.key, pem.certificate)], pem.client_ca)
+
+    return grpc.dynamic_ssl_server_credentials(newer(), newer, config.client_ca_file is not None)
+
+
+def _shown(context: Context) -> Shown:
+    """What a call shows of its sender."""
+    metadata = context.invocation_metadata() or ()
+    found = context.auth_context()
+    names = [*found.get("peer_dns", ()), *found.get("peer_uri", ()), *found.get("peer_email", ())]
+    return Shown(
+        _values(metadata, "authorization"),
+        _values(metadata, "x-api-key"),
+        [name.decode("latin-1") for name in names or found.get("x509_common_name", ())],
+    )
+
+
+def _values(metadata: Iterable[tuple[str, str | bytes]], name: str) -> list[bytes]:
+    values = [value for key, value in metadata if key == name]
+    return [value.encode("latin-1") if isinstance(value, str) else value for value in values]
+
+
 def _exporting(
     signal: Signal, admission: Admission, arriving: _Arriving, counters: Counters
 ) -> Callable[[Any, Context], Awaitable[bytes]]:
     async def take(context: Context) -> bytes:
-        with admission.holding() as hold:
+        def header(name: str) -> str | None:
+            values = _values(context.invocation_metadata() or (), name)
+            return b", ".join(values).decode("latin-1") if values else None
+
+        sender = admission.sender(_shown(context), context.peer(), header)
+        with admission.holding(sender) as hold:
             raw = await arriving.next(context)
             hold(len(raw))
-            rejected = await admission.take(signal, raw, hold, transport="grpc")
+            rejected = await admission.take(signal, raw, hold, sender, transport="grpc")
         return response(signal, rejected).SerializeToString()
 
     async def export(_requests: object, context: Context) -> bytes:

@@ -14,11 +14,6 @@ LOCAL = ("localhost", "internal")  # top-level names that are reserved: containe
 HEADER_NAMES = re.compile(rb"[A-Za-z0-9_, -]{1,1000}")
 
 
-def is_loopback(address: str) -> bool:
-    """Whether only this machine reaches it."""
-    return ip_address(address.partition("%")[0]).is_loopback
-
-
 def sharing_address(peer: str) -> str | None:
     """What the connections of one machine have in common, to be counted; None for this machine.
 

@@ -6,6 +6,7 @@ the heads.
 
 import asyncio
 import re
+import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -22,10 +23,13 @@ from otel_bridge import otlp_json
 from otel_bridge.batch import Signal
 from otel_bridge.component import Host
 from otel_bridge.errors import BridgeError, MalformedError, TooLargeError
+from otel_bridge.listening import is_loopback
 from otel_bridge.receivers.otlp.address import unbindable
 from otel_bridge.receivers.otlp.admission import Admission, Close, Hold, Unpack, response
-from otel_bridge.receivers.otlp.guard import allowing, is_local_name, is_loopback, preflight, sharing_address
+from otel_bridge.receivers.otlp.guard import allowing, is_local_name, preflight, sharing_address
+from otel_bridge.receivers.otlp.senders import Sender, Shown, seconds
 from otel_bridge.receivers.otlp.unpack import ENCODINGS
+from otel_bridge.tls import Certificates, names_of
 
 if TYPE_CHECKING:
     from otel_bridge.receivers.otlp import OtlpConfig
@@ -39,6 +43,8 @@ MAX_TRAILERS = 64
 LET_OTHERS = 64  # requests, or chunks of one: so many may lie ready that the loop would be held up
 LINGER_S = 2.0  # for a refused sender to read its answer before the connection goes
 CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n")
+TLS_HANDSHAKE = b"\x16"  # what the first byte of it is
+CHALLENGE = b'WWW-Authenticate: Bearer realm="otel-bridge", Basic realm="otel-bridge"\r\n'
 WHAT_THIS_IS = "this port takes OTLP: POST /v1/traces, /v1/logs or /v1/metrics"
 
 
@@ -139,6 +145,7 @@ class _Door:
         self.host = host
         self.on_loopback = False
         self.closing = False
+        self.certificates = Certificates(config.tls, host) if config.tls is not None else None
         self._connections: dict[asyncio.Task[None], _Connection] = {}
         self._sharing: Counter[str] = Counter()
 
@@ -197,11 +204,14 @@ class _Connection:
         self._writer = writer
         self._peer = peer
         self._body_read = False
+        self._certificate: list[str] = []
         self.busy = False
 
     async def run(self) -> None:
         idle_s = self._door.config.header_timeout  # who connects has something to say
         try:
+            if self._door.certificates is not None and not await self._secure(self._door.certificates.context()):
+                return
             for number in count(1):
                 if not await self._next(idle_s):
                     break
@@ -213,6 +223,15 @@ class _Connection:
                 self._door.host.counters.add("client_gone")
         finally:
             self._writer.close()
+
+    async def _secure(self, context: ssl.SSLContext) -> bool:
+        """Whether the sender speaks TLS as it has to; that it does not was counted."""
+        try:
+            await self._writer.start_tls(context, ssl_handshake_timeout=self._door.config.header_timeout)
+        except ssl.SSLError:
+            return False
+        self._certificate = names_of(self._writer.get_extra_info("peercert"))
+        return True
 
     async def _next(self, idle_s: float) -> bool:
         """Answer the next request; False when it was the last."""
@@ -234,7 +253,9 @@ class _Connection:
             answer = _refusal(error.status, error.code, str(error), error.header)
         except BridgeError as error:
             refused = self._door.admission.refused(error, self._peer)
-            header = b"" if refused.retry_after_s is None else b"Retry-After: %d\r\n" % round(refused.retry_after_s)
+            header = b"" if refused.retry_after_s is None else b"Retry-After: %d\r\n" % seconds(refused.retry_after_s)
+            if refused.status == 401:
+                header = CHALLENGE
             answer = _refusal(refused.status, refused.code, refused.message, header)
         last = not self._body_read or not head.keep_alive or self._door.closing
         await self._send(answer.encode(head, last=last))
@@ -252,7 +273,8 @@ class _Connection:
         """Closing at once would reset the connection under the sender, before it has read why."""
         self.busy = False
         try:
-            self._writer.write_eof()
+            if self._writer.can_write_eof():  # not within TLS
+                self._writer.write_eof()
             async with asyncio.timeout(LINGER_S):
                 while await self._reader.read(MAX_HEAD):
                     pass
@@ -261,6 +283,8 @@ class _Connection:
         return False
 
     async def _read_head(self, head: _Head, first: bytes) -> None:
+        if first == TLS_HANDSHAKE and self._door.certificates is None:
+            raise _wrong_protocol("not TLS: the address has to begin with http://")
         if not first.isalpha():
             raise _wrong_protocol("not TLS or anything else")
         try:
@@ -295,27 +319,43 @@ class _Connection:
             raise _AnswerError(421, 7, "wrong_host", why)
 
     async def _take(self, head: _Head) -> _Answer:
-        if head.target not in PATHS:
-            raise _AnswerError(404, 5, "not_found", f"nothing is here: {WHAT_THIS_IS}")
         if b"origin" in head.headers:
             origin = head.get(b"origin")
             if origin.decode("latin-1") not in self._door.config.allowed_origins:
                 why = "web pages may not send telemetry here, but those of the receiver's `allowed_origins`"
                 raise _AnswerError(403, 7, "browser_origin", why)
             head.allowing = allowing(origin)
-            if head.method == b"OPTIONS":
+            if head.method == b"OPTIONS" and head.target in PATHS:
                 self._body_read = not (head.length or head.get(b"transfer-encoding"))
                 return _Answer(200, None, preflight(head.get(b"access-control-request-headers")))
+        sender = self._sender(head)
         signal, unpack = _wanted(head)
         if head.length > self._door.config.max_body:
             raise self._too_large()
-        with self._door.admission.holding(head.length) as hold:
+        with self._door.admission.holding(sender, head.length) as hold:
             raw = await self._read_body(head, hold)
             self._body_read = True
             rejected = await self._door.admission.take(
-                signal, raw, hold, transport="http", json=head.content_type == JSON, unpack=unpack
+                signal, raw, hold, sender, transport="http", json=head.content_type == JSON, unpack=unpack
             )
         return _Answer(200, response(signal, rejected))
+
+    def _sender(self, head: _Head) -> Sender:
+        if b"?" in head.target and self._door.host.tenants.required:
+            # Not looked at: what stands there is in the logs of every proxy on the way, and is to be shown to nobody.
+            why = "nothing is taken from the address after a ?: show the key in the header `Authorization: Bearer`"
+            raise _AnswerError(401, 16, "query_string", why, CHALLENGE)
+
+        def header(name: str) -> str | None:
+            value = head.headers.get(name.encode())
+            return None if value is None else value.strip().decode("latin-1")
+
+        shown = Shown(
+            [head.headers[b"authorization"]] if b"authorization" in head.headers else [],
+            [head.headers[b"x-api-key"]] if b"x-api-key" in head.headers else [],
+            self._certificate,
+        )
+        return self._door.admission.sender(shown, self._peer, header)
 
     async def _read_body(self, head: _Head, hold: Hold) -> bytes:
         transfer = head.get(b"transfer-encoding")
@@ -394,8 +434,14 @@ def _wrong_protocol(but: str) -> _AnswerError:
     return _AnswerError(400, 3, "wrong_protocol", f"{WHAT_THIS_IS} over HTTP/1.1, {but}")
 
 
+def _not_found() -> _AnswerError:
+    return _AnswerError(404, 5, "not_found", f"nothing is here: {WHAT_THIS_IS}")
+
+
 def _wanted(head: _Head) -> tuple[Signal, Unpack | None]:
     """What a request brings, and how it is unpacked."""
+    if head.target not in PATHS:
+        raise _not_found()
     if head.method != b"POST":
         raise _AnswerError(405, 12, "method", WHAT_THIS_IS, b"Allow: POST\r\n")
     if head.content_type not in (PROTOBUF, JSON):

@@ -1,0 +1,226 @@
+"""Who may see what the viewer shows: a password for people and programs, and a token for the commands on this machine.
+
+A browser gets a session for the password. Whoever may not see the traces is told nothing but that; the token can not be
+guessed, so only passwords are counted when they are wrong.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qs
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from otel_bridge.viewer.requests import body_of
+
+OPEN = frozenset({"/healthz", "/readyz"})  # for probes, which are told no more than that
+COOKIE = "otel_bridge_session"
+SESSION_S = 12 * 3600
+MAX_SESSIONS = 1000
+FAILURES = 5  # of one address, within:
+WITHIN_S = 60.0
+MAX_ADDRESSES = 4096
+MAX_FORM_BYTES = 4 << 10
+FORM = "application/x-www-form-urlencoded"
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 22em; margin: 20vh auto 0; padding: 0 1em }
+:root { color-scheme: light dark }
+input, button { font: inherit; padding: .3em .6em; width: 100%; box-sizing: border-box; margin: .3em 0 }
+"""
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>otel-bridge</title><link rel="icon" href="data:,"><style>{style}</style></head>
+<body><h1>otel-bridge</h1><p role="status">{said}</p>
+<form method="post"><label>Password <input type="password" name="password" autocomplete="current-password" required
+autofocus></label><button>Log in</button></form>
+<p><a href="">I am logged in</a> (a link from another site does not show it).</p></body></html>
+"""
+POLICY = (
+    "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'; img-src data:; style-src "
+    f"'sha256-{base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()}'"
+)
+ASK = "Log in to see traces."
+NONE_SET = " No password is configured, so it is the token in viewer.json of the data dir."
+WRONG = "This is not the password."
+TOO_MANY = f"Too many wrong passwords from this address: wait a minute, {FAILURES} are allowed in one."
+PROGRAMS = "log in by loading this page anew; programs send the viewer's password as `Authorization: Bearer PASSWORD`"
+
+
+class TooManyFailuresError(Exception):
+    """An address has said too many wrong passwords to be listened to."""
+
+
+class Login:
+    """Knows password, token and sessions.
+
+    password: None where there is none; then the token is asked for in its place.
+    token: for commands on this machine, which find it in the data dir.
+    needed: whether anybody is asked at all, which may change while it runs.
+    secure: whether the port speaks TLS, so that browsers are to keep the session to it.
+    """
+
+    def __init__(self, password: str | None, token: str, needed: Callable[[], bool], *, secure: bool) -> None:
+        self._key = secrets.token_bytes(32)
+        self._password = self._digest(token if password is None else password)
+        self._token = self._digest(token)
+        self._needed = needed
+        self.asks = ASK if password is not None else ASK + NONE_SET
+        self._secure = secure
+        self._sessions: OrderedDict[bytes, float] = OrderedDict()  # digest → until when
+        self._failures: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def allows(self, headers: Headers, address: str) -> bool:
+        """Whether a request shows that it may be answered.
+
+        Raises:
+            TooManyFailuresError: it shows a password, after too many wrong ones.
+        """
+        if not self._needed() or self._session(headers) is not None:
+            return True
+        said = _said(headers.get("authorization", ""))
+        if said is None:
+            return False
+        return hmac.compare_digest(self._digest(said), self._token) or self._is_password(said, address)
+
+    def knows(self, request: Request) -> bool:
+        """Whether a probe may be told more than any other."""
+        try:
+            return self.allows(request.headers, address_of(request))
+        except TooManyFailuresError:
+            return False
+
+    def open_session(self, password: str, headers: Headers, address: str) -> str | None:
+        """The cookie of a new session, None for a wrong password; a session that was there before ends.
+
+        Raises:
+            TooManyFailuresError: after too many wrong ones.
+        """
+        if not self._is_password(password, address):
+            return None
+        if (before := self._session(headers)) is not None:
+            del self._sessions[before]
+        name = secrets.token_urlsafe(32)
+        self._sessions[self._digest(name)] = time.monotonic() + SESSION_S
+        if len(self._sessions) > MAX_SESSIONS:
+            self._sessions.popitem(last=False)
+        secure = "; Secure" if self._secure else ""
+        return f"{COOKIE}={name}; Path=/; Max-Age={SESSION_S}; HttpOnly; SameSite=Strict{secure}"
+
+    def _session(self, headers: Headers) -> bytes | None:
+        """The digest of the session that a request is of."""
+        try:
+            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        except CookieError:
+            return None
+        digest = self._digest(cookie.value) if cookie is not None else b""
+        until_s = self._sessions.get(digest)
+        if until_s is None:
+            return None
+        if until_s < time.monotonic():
+            del self._sessions[digest]
+            return None
+        return digest
+
+    def _is_password(self, said: str, address: str) -> bool:
+        now_s = time.monotonic()
+        failures = self._failures.setdefault(address, deque())
+        self._failures.move_to_end(address)
+        if len(self._failures) > MAX_ADDRESSES:
+            self._failures.popitem(last=False)
+        while failures and failures[0] < now_s - WITHIN_S:
+            failures.popleft()
+        if len(failures) >= FAILURES:
+            raise TooManyFailuresError
+        if hmac.compare_digest(self._digest(said), self._password):
+            return True
+        failures.append(now_s)
+        return False
+
+    def _digest(self, said: str) -> bytes:
+        return hmac.digest(self._key, said.encode(errors="replace"), hashlib.sha256)
+
+
+class Entry:
+    """Stands before the routes: all but those for probes are for who is logged in."""
+
+    def __init__(self, app: ASGIApp, login: Login) -> None:
+        self._app = app
+        self._login = login
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a refusal or a login, or pass the request on."""
+        request = Request(scope, receive)
+        address = address_of(request)
+        try:
+            answer = await self._answer(request, address)
+        except TooManyFailuresError:
+            answer = _refuse(request, 429, TOO_MANY)
+            answer.headers["Retry-After"] = str(round(WITHIN_S))
+        await (answer or self._app)(scope, receive, send)
+
+    async def _answer(self, request: Request, address: str) -> Response | None:
+        if request.scope["path"] in OPEN:
+            return None
+        if is_login(request.scope):
+            try:
+                form = parse_qs((await body_of(request, MAX_FORM_BYTES)).decode(errors="replace"))
+            except HTTPException as error:
+                return _refuse(request, error.status_code, WRONG)
+            cookie = self._login.open_session(form.get("password", [""])[0], request.headers, address)
+            if cookie is None:
+                return _refuse(request, 401, WRONG)
+            here = request.scope["path"].rpartition("/")[2] or "./"  # relative: a proxy may have put a prefix before it
+            return Response(status_code=303, headers={"Location": here, "Set-Cookie": cookie})
+        if self._login.allows(request.headers, address):
+            return None
+        return _refuse(request, 401, self._login.asks)
+
+
+def address_of(request: Request) -> str:
+    """Where a request comes from."""
+    return request.client.host if request.client else ""
+
+
+def is_login(scope: Scope) -> bool:
+    """Whether this is the form of the login page, which is sent to the page that was asked for."""
+    path = scope["path"]
+    content_type = Headers(scope=scope).get("content-type", "").partition(";")[0].strip()
+    return scope["method"] == "POST" and (path == "/" or path.startswith("/t/")) and content_type == FORM
+
+
+def _said(authorization: str) -> str | None:
+    """The password or token in an Authorization header; of Basic whatever the user is called."""
+    scheme, _, said = authorization.strip().partition(" ")
+    match scheme.lower():
+        case "bearer":
+            return said.strip()
+        case "basic":
+            try:
+                return base64.b64decode(said, validate=True).decode(errors="replace").partition(":")[2]
+            except (binascii.Error, ValueError):
+                return None
+        case _:
+            return None
+
+
+def _refuse(request: Request, status: int, said: str) -> Response:
+    path = request.scope["path"]
+    if path == "/" or path.startswith("/t/"):
+        page = HTMLResponse(PAGE.format(style=STYLE, said=said), status)
+        page.headers["Content-Security-Policy"] = POLICY
+        answer: Response = page
+    else:
+        answer = JSONResponse({"error": said if status == 429 else PROGRAMS}, status)
+    answer.headers["WWW-Authenticate"] = 'Bearer realm="otel-bridge"'
+    return answer
