@@ -301,7 +301,9 @@ def test_no_value_does_more_than_making_it_false(value: object) -> None:
         'name.matches(attributes["a"])',
         'attributes["a"][attributes["a"]] == attributes["a"]',
     ):
-        assert SpanCondition(text).of(record, "acme") in (True, False)
+        condition = SpanCondition(text)
+        assert condition.of(record, "acme") in (True, False)
+        assert Rules({"one": condition, "two": condition}).first(record, "acme") in ("one", None)
 
 
 def test_values_may_be_nested() -> None:

@@ -131,3 +131,16 @@ async def test_an_empty_translation_is_nothing_to_deliver(component: Component[A
             await settle(Translation())
         except ConsumeError:
             assert component.name == "langfuse"  # nobody is there to ask for a version
+
+
+@named([component for component in ALL if component.kind is Kind.SPAN_PROCESSOR])
+async def test_a_batch_is_read_only_to_a_span_processor(component: Component[Any], tmp_path: Path) -> None:
+    batch = spans()
+    bytes_before = batch.wire
+    request_before = batch.editable()
+
+    async with opened(component, tmp_path) as consume:
+        await consume(batch)
+
+    assert batch.wire == bytes_before
+    assert batch.request == request_before

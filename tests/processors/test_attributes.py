@@ -15,7 +15,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyVa
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from pydantic import ValidationError
 
-from otel_bridge.batch import Batch
+from otel_bridge.batch import Batch, Signal
 from otel_bridge.component import Host
 from otel_bridge.processors.attributes import AttributesConfig, attributes
 from otel_bridge.translate import traces_of, translate
@@ -302,6 +302,51 @@ def test_an_action_that_can_not_be_meant_is_refused(action: dict[str, Any], said
 def test_an_action_knows_what_its_place_has(config: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         AttributesConfig.model_validate(config)
+
+
+def nested(depth: int) -> AnyValue:
+    value = AnyValue(string_value="x")
+    for _ in range(depth):
+        value = AnyValue(array_value=ArrayValue(values=[value]))
+    return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [AnyValue(), nested(47), AnyValue(double_value=float("nan")), AnyValue(string_value="\U0001f600" * 9)],
+    ids=["nothing", "deep", "nan", "emoji"],
+)
+async def test_no_value_is_too_odd_for_an_action(value: AnyValue) -> None:
+    request = ExportTraceServiceRequest()
+    request.resource_spans.add().scope_spans.add().spans.add().attributes.add(key="odd", value=value)
+    actions = [
+        {"action": "copy", "key": "odd", "to": "copied"},
+        {"action": "truncate", "key": "odd", "length": 3, "when": '"odd" in attributes'},
+        {"action": "promote", "key": "*"},
+        {"action": "name", "key": "odd"},
+        {"action": "hash", "key": "odd"},
+    ]
+
+    said = await after(*actions, given=Batch.from_wire(Signal.TRACES, request.SerializeToString()))
+
+    assert len(said["odd"]) == 64
+    assert set(said) == {"odd", "copied", "langfuse.trace.metadata.odd", "langfuse.trace.metadata.copied"}
+
+
+async def test_what_a_span_takes_over_can_be_decoded_again() -> None:
+    """Values may be nested as deep as protobuf reads them, and lie one deeper in a span than in its resource."""
+    request = ExportTraceServiceRequest()
+    block = request.resource_spans.add()
+    block.scope_spans.add().spans.add()
+    for key, depth in (("deep", 47), ("deeper", 48), ("flat", 1)):
+        block.resource.attributes.add(key=key, value=nested(depth))
+    given = Batch.from_wire(Signal.TRACES, request.SerializeToString())
+    copy = {"action": "copy", "key": "*", "to": "from.*", "of": "resource"}
+
+    result = await passed(attributes, {"spans": [copy]}, given)
+
+    [span] = spans(Batch.from_wire(Signal.TRACES, result.wire))
+    assert plain(span.attributes) == {"from.flat": ["x"]}
 
 
 KEYS = st.sampled_from(["acme.user", "acme.list", "acme.c*", "*", "no.such", "new"])

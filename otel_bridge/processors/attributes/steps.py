@@ -16,6 +16,8 @@ from otel_bridge.translate.span import plain
 
 Attributes: TypeAlias = dict[str, KeyValue]
 
+MAX_DEPTH = 16  # of a value that a span takes over: it lies deeper there, and what is too deep nobody can decode
+
 
 @dataclass(slots=True)
 class Place:
@@ -144,6 +146,8 @@ def _copy(pattern: Pattern, to: str, of: str | None, *, away: bool) -> Act:
     def act(place: Place, names: Sequence[str]) -> bool:
         there = place.of(of)
         copied = [(name, pattern.like(name, to), there[name].value) for name in names]
+        if of:
+            copied = [one for one in copied if not _is_deep(one[2])]
         if away:
             copied = [(name, target, value) for name, target, value in copied if target != name]
             _delete(place, [name for name, _, _ in copied])
@@ -151,6 +155,19 @@ def _copy(pattern: Pattern, to: str, of: str | None, *, away: bool) -> Act:
         return any(changed) or (away and bool(copied))
 
     return act
+
+
+def _is_deep(value: AnyValue) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for one in level
+            for inner in (*one.array_value.values, *(pair.value for pair in one.kvlist_value.values))
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _delete(place: Place, names: Sequence[str]) -> bool:
