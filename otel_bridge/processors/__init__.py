@@ -1,1 +1,1 @@
-"""What may change, drop or mark telemetry on its way: spans at the door, before the journal, or whole traces after it."""
+"""What may change, drop or mark telemetry on its way: spans at the door, before the journal, or whole traces after."""
