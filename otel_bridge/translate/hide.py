@@ -68,7 +68,9 @@ class _Hiding:
         self._trace = trace
         self._before = before
         self._root_id = tree.known.root_id
+        self._here = {node.span.id: node for node in tree.order}
         self._everything = WITHOUT_LLM in trace.noise.values()
+        self._over_root = self._find_over_root()
         self._instead: dict[str, tuple[Node, Node]] = {}  # tops that are left out, with the one branch below
 
     def run(self) -> tuple[Arranged, Hidden]:
@@ -77,9 +79,9 @@ class _Hiding:
             node.hidden = self._everything or (_may_go(node) and node.span.id not in hung)
         if not self._everything:
             self._settle_tops()
-        found = Hidden(stands={one: self._sent_above(one) for one, sent in self._before.items() if sent.hidden})
         root = self._root()
         top_id = root.observation.id if root is not None else self._root_id
+        found = Hidden(stands={one: self._stand_in(one) for one, sent in self._before.items() if sent.hidden})
         for node in self._tree.order:
             above = self._shown_above(node)
             if node.hidden:
@@ -110,16 +112,18 @@ class _Hiding:
                 self._instead[node.span.id] = node, branches[0]
             elif branches:
                 node.hidden = False
-            else:
+            elif node.span.parent_id:
                 bare.append(node)
+            else:
+                node.hidden = False  # the root, and what comes late may hang below it
         shown = any(not node.hidden for node in self._tree.order) or any(not of.hidden for of in self._before.values())
         if bare and not shown:
             min(bare, key=lambda node: (node.span.start_ns, node.span.id)).hidden = False
 
     def _holds(self, top: Node) -> bool:
         """Whether nothing else would hold what is below it together."""
-        above, _ = self._above(top.span.parent_id)
-        if above in self._before or (self._root_id and not above):
+        above, passed = self._above(top.span.parent_id)
+        if above in self._before or above in self._here or (self._root_id and passed):
             return False
         return not above or self._trace.part == 0
 
@@ -136,10 +140,39 @@ class _Hiding:
 
     def _sent_above(self, parent_id: str) -> str | None:
         """What is shown above a span whose parent is not in this part."""
-        above, passed = self._above(parent_id)
-        if above in self._before or (above and not passed):
-            return above
-        return self._root_id or above or None
+        seen: set[str] = set()
+        at, last = parent_id, ""
+        while at and at not in seen:
+            seen.add(at)
+            if (node := self._here.get(at)) is not None:
+                if not node.hidden:
+                    return node.observation.id
+                if at in self._instead:
+                    return self._instead[at][1].observation.id
+                at, last = node.parent.span.id if node.parent is not None else node.span.parent_id, at
+            elif (sent := self._before.get(at)) is not None:
+                if not sent.hidden:
+                    return at
+                at, last = sent.parent_id, at
+            else:
+                break
+        return self._root_id if last in self._over_root else at or None
+
+    def _stand_in(self, span_id: str) -> str | None:
+        """What is shown in the place of what an earlier part left out."""
+        above = self._sent_above(span_id)
+        return above if above in self._before or above in self._here else self._root_id
+
+    def _find_over_root(self) -> set[str]:
+        """What the spans say stands above what was sent as the root, or in its place."""
+        parents = {one: node.span.parent_id for one, node in self._here.items()}
+        parents |= {one: sent.parent_id for one, sent in self._before.items()}
+        over: set[str] = set()
+        at = parents.get(self._root_id or "", "")
+        while at and at not in over:
+            over.add(at)
+            at = parents.get(at, "")
+        return over
 
     def _shown_above(self, node: Node) -> str | None:
         """The id of what a node stands below once noise is left out."""
@@ -158,7 +191,8 @@ class _Hiding:
     def _of_top(self, top: Node) -> str | None:
         parent_id = top.span.parent_id
         if parent_id in self._before and self._before[parent_id].hidden:
-            return self._sent_above(parent_id)
+            above = self._sent_above(parent_id)
+            return None if above == self._root_id and top.span.id in self._over_root else above
         if not parent_id and top.hidden and self._root_id and top.span.id not in self._instead:
             return self._root_id
         return top.observation.parent_id
