@@ -1,7 +1,7 @@
 """Conditions on whole traces, in CEL: what the trace is called and costs, and what any of its spans says.
 
 environment == "staging" && !error
-attributes["http.route"] == "/health" || spans.exists(s, s.name == "refund")
+attributes["http.route"] == "/health" || "refund" in names || 500 in values["http.response.status_code"]
 """
 
 from collections.abc import Callable, Mapping
@@ -58,9 +58,17 @@ class TraceFacts:
                 found.setdefault(key, item)
         return found
 
-    def spans(self) -> list[dict[str, Any]]:
-        """Each with all that a condition on spans may ask for."""
-        return [{name: of(record) for name, of in SPAN.items()} for record in self.trace.spans]
+    def values(self) -> dict[str, list[Any]]:
+        """All that any span says, by the attribute's key."""
+        found: dict[str, list[Any]] = {}
+        for record in self.trace.spans:
+            for key, item in SPAN["attributes"](record).items():
+                found.setdefault(key, []).append(item)
+        return found
+
+    def names(self) -> list[str]:
+        """What its spans are called."""
+        return sorted({record.span.name for record in self.trace.spans})
 
 
 TRACE: Mapping[str, Callable[[TraceFacts], Any]] = {
@@ -78,7 +86,8 @@ TRACE: Mapping[str, Callable[[TraceFacts], Any]] = {
     "cost": lambda facts: facts.cost,
     "observations": lambda facts: len(facts.translation.observations),
     "attributes": TraceFacts.attributes,
-    "spans": TraceFacts.spans,
+    "values": TraceFacts.values,
+    "names": TraceFacts.names,
 }
 """What a condition on traces may ask for, and how it is found."""
 
