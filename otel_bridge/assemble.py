@@ -21,9 +21,20 @@ from otel_bridge.clock import Clock
 from otel_bridge.config import Bytes, Config, Seconds
 from otel_bridge.errors import MalformedError
 from otel_bridge.journal import Entry, Journal, Lost
-from otel_bridge.journal.state import DAMAGED, Apart, Decision, Part, Remembered, Share, State
+from otel_bridge.journal.state import DAMAGED, Apart, Part, Remembered, Share, State
 from otel_bridge.telemetry import Counters, Outcome
-from otel_bridge.trace import ANSWER, Answer, Known, LogEntry, Settled, SpanRecord, Trace, is_one_call
+from otel_bridge.trace import (
+    ANSWER,
+    Answer,
+    Decision,
+    Known,
+    LogEntry,
+    Ruling,
+    Settled,
+    SpanRecord,
+    Trace,
+    is_one_call,
+)
 
 Gather: TypeAlias = Callable[[Batch], Mapping[str, tuple[Sequence[SpanRecord], Sequence[LogEntry]]]]
 """A batch by assembly key; what belongs to no trace has the key ""."""
@@ -35,11 +46,15 @@ class Conclusion(NamedTuple):
     part: with what is decided for it, and all that it knows.
     known: what the parts after it must know.
     answers: by response id, what in it tells of responses that nothing told of before.
+    spends: by budget, what it spends of what its tenant may.
+    later: what is decided for the parts after it; None: the same.
     """
 
     part: Part
     known: Known
     answers: Mapping[str, Answer] = {}
+    spends: Mapping[str, int] = {}
+    later: Decision | None = None
 
 
 Conclude: TypeAlias = Callable[[Part], Awaitable[Conclusion]]
@@ -324,6 +339,11 @@ class Assembler:
         counted = [told for told, here in answers.items() if told in there and _is_counted(here, there[told])]
         return counted, {named: there[named] for named in asked if (tenant, named) in rows}
 
+    async def rulings(self, tenant: str, keys: Sequence[str]) -> dict[str, Mapping[str, Ruling]]:
+        """What has been decided for traces whose parts have settled, by key and processor."""
+        found = await self._state.remembered(self.pipeline, [(tenant, key) for key in keys])
+        return {key: remembered.known.rulings for (_, key), remembered in found.items()}
+
     def status(self) -> dict[str, int]:
         """How many traces are open, and their bytes."""
         return {"open_traces": len(self._open), "held_bytes": self._held_bytes}
@@ -402,11 +422,12 @@ class Assembler:
             decision=earlier.decision if earlier else Decision.KEPT,
             known=earlier.known if earlier else None,
         )
-        part, known, answers = await conclude(part)
+        part, known, answers, spends, later = await conclude(part)
         del self._open[trace.tenant, trace.key]
         self._held_bytes -= trace.size
         expires_ns = self._clock.steady_ns() + int(self._config.remember * 1e9)
-        self._state.record(part, Remembered(part.number + 1, part.decision, known), expires_ns, answers)
+        remembered = Remembered(part.number + 1, later or part.decision, known)
+        self._state.record(part, remembered, expires_ns, answers, spends)
         for response_id in answers:
             if waiting := self._open.get((part.tenant, f"{ANSWER}{response_id}")):
                 waiting.answered = True
@@ -438,6 +459,9 @@ class Assembler:
                 spans.extend(group.spans)
                 logs.extend(group.logs)
         whole = Trace(part.key, spans, logs, part.tenant, part.settled, part.number, part.known)
+        whole.spent = self._state.spent(self.pipeline, part.tenant)
+        if part.known is not None:
+            whole.rulings = dict(part.known.rulings)
         return whole, lost
 
     async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

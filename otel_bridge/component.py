@@ -29,7 +29,14 @@ Settle: TypeAlias = Callable[[Translation], Awaitable[None]]
 Pass: TypeAlias = Callable[[Trace], Awaitable[None]]
 """The same for a settled trace on its way through the trace processors; not passing it on drops it."""
 
+Translated: TypeAlias = Callable[[Trace], Awaitable[Translation]]
+"""What a trace would become as it is; who asks pays nothing for it if the trace goes on as it is."""
+
 C = TypeVar("C", bound=Config)
+
+
+async def _untranslated(_trace: Trace) -> Translation:
+    raise AssertionError("only a running bridge translates")
 
 
 class Kind(StrEnum):
@@ -115,6 +122,7 @@ class Host:
     data_dir: exists, and is shared by all: a component that may be there twice has its id in its files' names.
     bridge: the running bridge; None where a component is opened alone, as in its tests.
     tenants: those of the newest configuration; may change while it runs.
+    translate: for trace processors, what a trace would become; as the pipelines do it, with the user's prices.
     endpoints: a receiver or extension puts the addresses here that it really bound, by name, as {"http": "http://127.0.0.1:4318"}.
     """
 
@@ -123,6 +131,7 @@ class Host:
     counters: Counters = field(default_factory=Counters)
     bridge: Bridge | None = None
     tenants: Tenants = ONLY
+    translate: Translated = _untranslated
     endpoints: dict[str, str] = field(default_factory=dict)
 
     @property

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, TypeAlias
 
 from otel_bridge.batch import DEFAULT_TENANT
-from otel_bridge.trace import Answer, Known
+from otel_bridge.trace import Answer, Decision, Known
 
 NOT_IN_ENVIRONMENT = re.compile(r"[^a-z0-9_-]+")
 MAX_ENVIRONMENT = 40
@@ -259,11 +259,12 @@ class Score:
 
 @dataclass(slots=True, frozen=True)
 class Omitted:
-    """A span that no observation stands for, and why, in a word."""
+    """A span that no observation stands for, and why, in a word; without a span's id it may be a whole trace."""
 
     span_id: str
     trace_id: str
     reason: str
+    decision: Decision = Decision.FILTERED
 
 
 @dataclass(slots=True)

@@ -1,29 +1,33 @@
 """A plan, running: opened back to front, so that nothing arrives before it can go on, and closed front to back."""
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from otel_bridge import __version__
 from otel_bridge.batch import Batch
-from otel_bridge.component import Consume, Host, Kind, Operator, Pass, Takes
+from otel_bridge.component import Consume, Host, Kind, Operator, Pass, Takes, Translated
 from otel_bridge.delivery import (
     DEAD_LETTERS_FILE,
     JOURNAL_DIR,
     STATE_FILE,
     Delivery,
     Process,
+    Translate,
     delivering,
     open_dead_letters,
 )
 from otel_bridge.journal.disk import held, unusable
 from otel_bridge.journal.segments import Segments, open_segments
 from otel_bridge.journal.state import open_state
+from otel_bridge.model import Translation
 from otel_bridge.plan import Plan, Planned
 from otel_bridge.telemetry import Counters
 from otel_bridge.tenants import Tenants
@@ -180,8 +184,8 @@ async def _deliver(
     if any(planned.component.takes is not Takes.BATCHES for planned in exporters):
         from otel_bridge.translate import Prices, translate
 
-        process = await _open_trace_processors(plan, pipeline, host, stack)
         priced = partial(translate, prices=Prices(plan.service.translate.prices))
+        process = await _open_trace_processors(plan, pipeline, host, partial(_translated, priced), stack)
         await delivery.assemble(pipeline, plan.service.assemble, process=process, translate=priced)
     for planned in exporters:
         sink = sinks[planned.id]
@@ -192,11 +196,19 @@ async def _deliver(
                 await delivery.settled(pipeline, planned.id, sink)
             case Takes.BOTH:
                 await delivery.batches(pipeline, planned.id, sink.batches)
-                await delivery.settled(pipeline, f"{planned.id}.settled", sink.settled)
+                await delivery.settled(pipeline, f"{planned.id}.settled", sink.settled, tell_omitted=True)
+
+
+async def _translated(translate: Translate, trace: Trace) -> Translation:
+    """Once, however many processors ask."""
+    if trace.translation is None:
+        trace.translation = await asyncio.to_thread(translate, trace)
+    found: Translation = trace.translation
+    return found
 
 
 async def _open_trace_processors(
-    plan: Plan, pipeline: str, host: Callable[[str], Host], stack: AsyncExitStack
+    plan: Plan, pipeline: str, host: Callable[[str], Host], translated: Translated, stack: AsyncExitStack
 ) -> Process | None:
     planned = plan.processors_of(pipeline, Kind.TRACE_PROCESSOR)
     if not planned:
@@ -207,7 +219,7 @@ async def _open_trace_processors(
 
     chain: Pass = arrive
     for one in reversed(planned):
-        chain = await stack.enter_async_context(_opened(one, chain, host(one.id)))
+        chain = await stack.enter_async_context(_opened(one, chain, replace(host(one.id), translate=translated)))
 
     async def process(trace: Trace) -> Trace | None:
         passed: list[Trace] = []

@@ -14,6 +14,8 @@ from otel_bridge.batch import DEFAULT_TENANT
 
 ANSWER = "answer:"  # and a provider's response id: the assembly key of judgements that name nothing else
 MAX_RESPONSE_ID = 200  # characters; what is longer is no id
+WITHOUT_LLM = "without_llm"  # why spans are noise in a trace of which nothing is shown
+BY_DIALECT = "dialects"  # why a span is noise if its dialect thinks so
 
 
 class Settled(StrEnum):
@@ -30,6 +32,14 @@ class Settled(StrEnum):
     def complete(self) -> bool:
         """Nothing more is awaited, so a parent that is not here never was."""
         return self in (Settled.ROOT, Settled.IDLE, Settled.WHOLE)
+
+
+class Decision(StrEnum):
+    """What becomes of a trace; the values are those of `telemetry.Outcome`."""
+
+    KEPT = "kept"
+    FILTERED = "filtered"
+    SAMPLED_OUT = "sampled_out"
 
 
 @dataclass(slots=True, frozen=True)
@@ -55,6 +65,7 @@ class Answer:
     """The observation that tells of a provider's response, for who knows no more than the response's id.
 
     scope, start_ns, end_ns: the instrumentation that told of it, and when it says that the call was.
+    observation_id: "" where the trace was sampled out, and so there is none.
     environment: the trace's.
     counted: its usage counts.
     """
@@ -88,6 +99,21 @@ def is_one_call(one: tuple[str, int, int], other: tuple[str, int, int]) -> bool:
 
 
 @dataclass(slots=True)
+class Ruling:
+    """What a trace processor has decided for a trace: written down with the part, and heard for every later one.
+
+    reason: in a word, for the ledger.
+    metadata: for the trace's metadata, if it is kept.
+    later: where a trace is not kept and later parts are to be decided for themselves, what they must know.
+    """
+
+    decision: Decision
+    reason: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    later: "Known | None" = None
+
+
+@dataclass(slots=True)
 class Known:
     """What a part of a trace must know that is not in it; small, and plain JSON when written down.
 
@@ -100,6 +126,7 @@ class Known:
     root_id: the observation that was sent as the root or in its place, or None while there is none.
     from_logs: roots that were made out of log records, for later parts not to make them again.
     answers: by response id, what tells of the responses that this part only names.
+    rulings: by the processor's id, what has been decided for the trace.
     """
 
     attributes: dict[str, Any] = field(default_factory=dict)
@@ -109,12 +136,17 @@ class Known:
     spans: str = ""
     unsure: dict[str, int] = field(default_factory=dict)
     answers: dict[str, Answer] = field(default_factory=dict)
+    rulings: dict[str, Ruling] = field(default_factory=dict)
 
     @classmethod
     def of(cls, written: Mapping[str, Any]) -> "Known":
         """What was written down."""
         answers = {response_id: Answer(**said) for response_id, said in written.get("answers", {}).items()}
-        return cls(**{**written, "answers": answers})
+        rulings = {
+            processor: Ruling(Decision(said["decision"]), said["reason"], said["metadata"])
+            for processor, said in written.get("rulings", {}).items()
+        }
+        return cls(**{**written, "answers": answers, "rulings": rulings})
 
 
 @dataclass(slots=True)
@@ -126,6 +158,11 @@ class Trace:
     known: what the parts before this one left; None for the first.
     attributes: what trace processors say of the trace as a whole, by the names of `TraceAttributes`; it overrules what
         its spans say.
+    noise: by the ids of spans as hex digits, why they are not to be shown (`translate.hide`).
+    rulings: by the processor's id, what is decided for it; processors follow what they find of their own, as a part may
+        be made again, and write what they decide. All copies of a trace share it, and `spends`.
+    spent: by budget, what its tenant had spent before; spends: what this part does.
+    translation: what it becomes, where somebody has asked for that already. A copy that is changed has none.
     """
 
     key: str
@@ -136,3 +173,8 @@ class Trace:
     part: int = 0
     known: Known | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    noise: Mapping[str, str] = field(default_factory=dict)
+    rulings: dict[str, Ruling] = field(default_factory=dict)
+    spent: Mapping[str, int] = field(default_factory=dict)
+    spends: dict[str, int] = field(default_factory=dict)
+    translation: Any = field(default=None, init=False, repr=False, compare=False)

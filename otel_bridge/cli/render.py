@@ -38,6 +38,7 @@ COLOURS = {
 LIST_HEADER = ("id", "started", "took", "tokens", "cost", "errors", "name", "session")
 LIST_STYLES = ("dim", "", "", "", "", "red", "", "dim")
 LIST_NUMBERS = range(2, 6)
+NOT_KEPT = {"sampled_out": "sampled"}
 NAME, SESSION = 6, 7
 
 NAME_WIDTH = 24
@@ -106,8 +107,14 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 def _tokens(row: dict[str, Any]) -> str:
     if not row["settled"]:
-        return "open"  # nobody has counted yet
+        return _left_out(row)[0] or "open"  # nobody has counted yet
     return "" if row["totalTokens"] is None else str(row["totalTokens"])
+
+
+def _left_out(row: dict[str, Any]) -> tuple[str, str]:
+    """What was decided for a trace that was not kept, and why."""
+    decision, _, reason = (row["omitted"] or "").partition(":")
+    return NOT_KEPT.get(decision, decision), reason
 
 
 def render_tree(found: dict[str, Any], width: int | None = None) -> "RenderableType":
@@ -117,7 +124,9 @@ def render_tree(found: dict[str, Any], width: int | None = None) -> "RenderableT
 
     scores = scores_by_observation(found)
     observations = found["observations"]
-    state = "" if found["settled"] else "  (open)"
+    decision, reason = _left_out(found)
+    not_kept = f"not kept ({decision}: {printable(reason)})" if decision else ""
+    state = "" if found["settled"] else f"  {not_kept or '(open)'}"
     name = Text(printable(found["name"] or "trace"), "bold")
     if width is not None:
         name.truncate(max(width - len(f"  {found['id']}{state}"), NAME_WIDTH), overflow="ellipsis")
@@ -154,7 +163,8 @@ def _row(row: dict[str, Any], short_id: str, guide: str, width: int | None) -> "
             known = observation_facts({**row, "model": None})
         name.truncate(max(room - len(known), NAME_WIDTH // 2), overflow="ellipsis")
     kind = (row["type"], COLOURS.get(row["type"], "dim"))
-    return Text.assemble((short_id + guide, "dim"), kind, " ", name, "  ", (known, "dim"))
+    left_out = (f"  {printable(row['omitted'])}" if row["omitted"] else "", "cyan")
+    return Text.assemble((short_id + guide, "dim"), kind, " ", name, "  ", (known, "dim"), left_out)
 
 
 def _telling(ids: list[str]) -> int:

@@ -8,7 +8,7 @@ from otel_bridge.delivery.accounts import DEAD_LETTERS_FILE, JOURNAL_DIR, STATE_
 from otel_bridge.delivery.dead_letter import DeadLetter, DeadLetters, open_dead_letters
 from otel_bridge.delivery.delivering import Delivery, delivering
 from otel_bridge.delivery.lane import DeliverConfig
-from otel_bridge.delivery.parts import Process
+from otel_bridge.delivery.parts import Process, Translate
 from otel_bridge.delivery.whereabouts import Whereabouts, locate
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "DeliverConfig",
     "Delivery",
     "Process",
+    "Translate",
     "Whereabouts",
     "audit",
     "delivering",

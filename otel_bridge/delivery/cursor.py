@@ -17,9 +17,10 @@ from otel_bridge.clock import Clock
 from otel_bridge.delivery.parts import Parts
 from otel_bridge.delivery.piece import Piece, batches_of
 from otel_bridge.journal import Entry, Journal, Lost
-from otel_bridge.journal.state import DAMAGED, Decision, Outcomes, Part, State
-from otel_bridge.model import Translation
+from otel_bridge.journal.state import DAMAGED, Outcomes, Part, State
+from otel_bridge.model import Omitted, Translation
 from otel_bridge.telemetry import Outcome
+from otel_bridge.trace import Decision
 
 FOREVER_NS = 1 << 63
 OPEN = sys.maxsize
@@ -226,9 +227,12 @@ class PartCursor(_Positions):
         *,
         retention: Retention,
         clock: Clock,
+        tell_omitted: bool = False,
     ) -> None:
+        """`tell_omitted`: the exporter has had the spans as they came, and is told of what nothing becomes."""
         super().__init__(state, pipeline, exporter)
         self._parts = parts
+        self._tell_omitted = tell_omitted
         self._retention = retention
         self._clock = clock
         self._seen = 0
@@ -274,9 +278,12 @@ class PartCursor(_Positions):
             return None
         made = await self._parts.make(part)
         _lose(lease, made.lost, Outcome.DEAD_LETTERED, DAMAGED)
-        if made.decision == Decision.FILTERED:
-            _lose(lease, items - made.lost, Outcome.FILTERED, "trace_processor")
-            return None
+        if made.decision != Decision.KEPT:
+            _lose(lease, items - made.lost, Outcome(made.decision), made.reason)
+            if not self._tell_omitted:
+                return None
+            whole = Omitted("", part.key, made.reason, made.decision)
+            return Translation(tenant=part.tenant, dropped=[whole])
         lease.expires_ns = max(lease.expires_ns, expires_ns)
         if made.translation is None:
             lease.unfit.extend(batches_of(made.trace))
@@ -284,7 +291,8 @@ class PartCursor(_Positions):
         for omitted in (*made.translation.rejected, *made.translation.dropped):
             lease.losses[Signal.TRACES, Outcome.FILTERED, omitted.reason] += 1
         content = made.translation.observations or made.translation.scores or made.translation.traces
-        return made.translation if content else None
+        told = self._tell_omitted and made.translation.dropped
+        return made.translation if content or told else None
 
 
 def _lose(lease: Lease, items: Counter[Signal], outcome: Outcome, reason: str) -> None:

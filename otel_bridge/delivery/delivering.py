@@ -129,10 +129,11 @@ class Delivery:
         )
         await self._add(pipeline, exporter, cursor, consume, settled=False)
 
-    async def settled(self, pipeline: str, exporter: str, settle: Settle) -> None:
+    async def settled(self, pipeline: str, exporter: str, settle: Settle, *, tell_omitted: bool = False) -> None:
         """Begin to deliver a pipeline's settled traces; `assemble` was called for it before.
 
-        An exporter that takes both has this side under an id of its own, `<id>.settled`.
+        An exporter that takes both has this side under an id of its own, `<id>.settled`, and is told of what is left
+        out (`tell_omitted`), as it has had that as it came.
         """
         cursor = PartCursor(
             self._parts[pipeline],
@@ -141,6 +142,7 @@ class Delivery:
             exporter,
             retention=self._retention,
             clock=self._around.clock,
+            tell_omitted=tell_omitted,
         )
         await self._add(pipeline, exporter, cursor, settle, settled=True)
 

@@ -14,13 +14,16 @@ from weakref import WeakValueDictionary
 
 from otel_bridge.assemble import Assembler, Conclusion, Gather, grouped
 from otel_bridge.batch import Batch, Signal
-from otel_bridge.journal.state import Decision, Part
+from otel_bridge.journal.state import Part
 from otel_bridge.model import Translation
 from otel_bridge.telemetry import Counters, logger
-from otel_bridge.trace import Known, LogEntry, Settled, SpanRecord, Trace
+from otel_bridge.trace import ANSWER, Answer, Decision, Known, LogEntry, Settled, SpanRecord, Trace
 
 Process: TypeAlias = Callable[[Trace], Awaitable[Trace | None]]
-"""The trace processors of a pipeline: the trace as they leave it, or None where it is dropped. The same each time."""
+"""The trace processors of a pipeline: the trace as they leave it, or None where it is dropped.
+
+The same each time: what depends on more than the trace (time, a budget) is written to its `rulings`, and found there.
+"""
 
 Translate: TypeAlias = Callable[[Trace], Translation]
 
@@ -31,14 +34,16 @@ KEPT_BYTES = 1 << 20  # on the wire, of translations for exporters that keep up;
 class Made:
     """What became of a part.
 
-    translation: None where it is filtered, or could not be translated.
+    translation: None where it is not kept, or could not be translated.
     lost: items that the journal has lost.
+    reason: why it is not kept, in a word.
     """
 
     trace: Trace
     decision: Decision
     translation: Translation | None
     lost: Counter[Signal]
+    reason: str = ""
 
 
 class Parts:
@@ -85,9 +90,12 @@ class Parts:
     async def conclude(self, part: Part) -> Conclusion:
         """What becomes of a part that settles.
 
-        What other traces say of its responses is asked now and recorded with it, so that it is always made the same.
+        What is decided for it, and what other traces say of its responses, is asked now and recorded with it, so that
+        it is always made the same.
         """
         made = await self.make(part)
+        spends, later = made.trace.spends, _later(made.trace)
+        part = _with_rulings(part, made.trace)
         known = await self._known(part.known, made)
         if known is not part.known:
             part = replace(part, known=known)
@@ -95,9 +103,16 @@ class Parts:
             self._kept_bytes -= size
             made = await self.make(part)
         part = replace(part, decision=made.decision)
+        if made.decision == Decision.SAMPLED_OUT:
+            return Conclusion(part, part.known or Known(), self._left_out(made.trace))
+        if later is not None:
+            return Conclusion(part, later, later=Decision.KEPT)
         if made.translation is None:
-            return Conclusion(part, known or Known())
-        return Conclusion(part, made.translation.known, made.translation.answers)
+            return Conclusion(part, part.known or Known())
+        left = made.translation.known
+        if made.trace.rulings:
+            left = replace(left, rulings=part.known.rulings if part.known else {})
+        return Conclusion(part, left, made.translation.answers, spends)
 
     async def make(self, part: Part) -> Made:
         """A part as its exporters get it; read-only, as others get the same. Who asks meanwhile waits for the same."""
@@ -133,8 +148,11 @@ class Parts:
                 spans.extend(group.spans)
                 logs.extend(group.logs)
         tenant = batches[0].tenant
+        rulings = await self._assembler.rulings(tenant, list(found))
         return [
-            await self._translated(Trace(key, spans, logs, tenant, Settled.HELD))
+            await self._translated(
+                Trace(key, spans, logs, tenant, Settled.HELD, rulings=dict(rulings.get(key, {}))),
+            )
             for key, (spans, logs) in found.items()
         ]
 
@@ -159,19 +177,69 @@ class Parts:
         made = await self._make(None, trace, Counter())
         if (known := await self._known(None, made)) is not None:
             made = await self._make(None, replace(trace, known=known), Counter())
-        return Translation(tenant=trace.tenant) if made.decision == Decision.FILTERED else made.translation
+        return made.translation if made.decision == Decision.KEPT else Translation(tenant=trace.tenant)
 
     async def _make(self, part: Part | None, trace: Trace, lost: Counter[Signal]) -> Made:
-        if part is not None and part.decision == Decision.FILTERED:
-            return Made(trace, Decision.FILTERED, None, lost)
+        if part is not None and part.decision != Decision.KEPT:
+            return Made(trace, part.decision, None, lost, _reason(trace, part.decision))
+        if _judges_left_out(trace):
+            return Made(trace, Decision.SAMPLED_OUT, None, lost, _reason(trace, Decision.SAMPLED_OUT))
         try:
             kept = trace if self._process is None else await self._process(trace)
             if kept is None:
-                return Made(trace, Decision.FILTERED, None, lost)
-            loop = asyncio.get_running_loop()
-            translation = await loop.run_in_executor(self._thread, self._translate, kept)
+                said = [ruling.decision for ruling in trace.rulings.values() if ruling.decision != Decision.KEPT]
+                decision = said[-1] if said else Decision.FILTERED
+                return Made(trace, decision, None, lost, _reason(trace, decision))
+            translation = kept.translation
+            if translation is None:
+                loop = asyncio.get_running_loop()
+                translation = await loop.run_in_executor(self._thread, self._translate, kept)
         except Exception:  # noqa: BLE001 - a bug costs this part, which is set aside, and not the flow
             self._counters.add("translation_failures")
             logger("delivery").exception("a trace can not be translated", key=trace.key, tenant=trace.tenant)
             return Made(trace, Decision.KEPT, None, lost)
+        for ruling in trace.rulings.values():
+            for attributes in translation.traces:
+                attributes.metadata.update(ruling.metadata)  # all observations share it
         return Made(trace, Decision.KEPT, translation, lost)
+
+    def _left_out(self, trace: Trace) -> dict[str, Answer]:
+        """What tells of responses in a trace that was sampled out: what judges them then follows it."""
+        from otel_bridge.translate.gather import judgements_in, left_out
+
+        if judged := judgements_in(trace):
+            self._counters.add("scores_sampled_out", judged, pipeline=self._assembler.pipeline)
+            if trace.part or trace.key.startswith(ANSWER):
+                logger("delivery").info("a score came for a trace that was sampled out", trace=trace.key)
+        return left_out(trace)
+
+
+def _reason(trace: Trace, decision: Decision) -> str:
+    """Why a trace is not kept, by the last who said so."""
+    if _judges_left_out(trace):
+        return "trace_sampled_out"
+    said = [ruling.reason for ruling in trace.rulings.values() if ruling.decision == decision and ruling.reason]
+    return said[-1] if said else "trace_processor"
+
+
+def _later(trace: Trace) -> Known | None:
+    """What later parts must know, if they are to be decided for themselves."""
+    for ruling in trace.rulings.values():
+        if ruling.later is not None:
+            return replace(ruling.later, rulings={by: of for by, of in trace.rulings.items() if of.later is None})
+    return None
+
+
+def _with_rulings(part: Part, trace: Trace) -> Part:
+    """What was decided is written down with the part."""
+    known = part.known or Known()
+    rulings = {processor: replace(ruling, later=None) for processor, ruling in trace.rulings.items()}
+    return part if rulings == known.rulings else replace(part, known=replace(known, rulings=rulings))
+
+
+def _judges_left_out(trace: Trace) -> bool:
+    """Whether it judges a response of a trace that was sampled out."""
+    if not trace.key.startswith(ANSWER) or trace.known is None:
+        return False
+    answer = trace.known.answers.get(trace.key.removeprefix(ANSWER))
+    return answer is not None and not answer.observation_id

@@ -103,7 +103,7 @@ def _packed(request: Request, length: int, of: Batch) -> Batch:
 def _cut_translation(whole: Translation, max_bytes: int, max_items: int) -> Iterator[Translation]:
     """Observations first, then scores; a trace's attributes go with each piece that has something of it.
 
-    Those of traces that have nothing go with the first.
+    Those of traces that have nothing go with the first, and so does what is left out.
     """
     groups: list[list[Observation | Score]] = []
     filled = 0
@@ -121,11 +121,12 @@ def _cut_translation(whole: Translation, max_bytes: int, max_items: int) -> Iter
     owners = [dict.fromkeys(item.trace_id for item in group) for group in groups]
     for owner in set(traces).difference(*owners):
         owners[0][owner] = None
-    for group, of_group in zip(groups, owners, strict=True):
+    for number, (group, of_group) in enumerate(zip(groups, owners, strict=True)):
         yield Translation(
             traces=[trace for owner in of_group for trace in traces.get(owner, ())],
             observations=[item for item in group if isinstance(item, Observation)],
             scores=[item for item in group if isinstance(item, Score)],
+            dropped=[] if number else whole.dropped,
             tenant=whole.tenant,
         )
 

@@ -17,10 +17,11 @@ from otel_bridge.delivery.gate import side_of
 from otel_bridge.delivery.lane import Lane, Surroundings
 from otel_bridge.delivery.parts import Parts
 from otel_bridge.journal import Entry, Journal
-from otel_bridge.journal.state import Decision, Outcomes, Part, Replay, State
+from otel_bridge.journal.state import Outcomes, Part, Replay, State
 from otel_bridge.model import Translation
 from otel_bridge.tasks import first
 from otel_bridge.telemetry import Counters, Outcome, logger
+from otel_bridge.trace import Decision
 
 if TYPE_CHECKING:
     from otel_bridge.delivery.operator import Destination
@@ -136,7 +137,7 @@ class _PartsAgain(_Again):
             if not items or not self._is_wanted(part):
                 continue
             made = await self._parts.make(part)
-            if made.decision == Decision.FILTERED or made.translation is None or made.lost:
+            if made.decision != Decision.KEPT or made.translation is None or made.lost:
                 continue
             translation = made.translation
             lease.items += items

@@ -17,9 +17,10 @@ from otel_bridge.journal import Entry
 from otel_bridge.journal.database import open_reading
 from otel_bridge.journal.exporters import Account, Registered
 from otel_bridge.journal.reader import Reader, read_segments
-from otel_bridge.journal.state import VERSION, Decision
+from otel_bridge.journal.state import VERSION
 from otel_bridge.model import Translation
 from otel_bridge.telemetry import Outcome
+from otel_bridge.trace import Decision
 
 if TYPE_CHECKING:
     import apsw
@@ -219,8 +220,8 @@ class _Search:
             if self._facts.is_waiting(pipeline, exporter, tenant, part_id):
                 why = "which has settled" if part_id > position else POSTPONED
                 return Place(pipeline, exporter, "waiting", f"in part {number} of its trace, {why}")
-            if decision == Decision.FILTERED:
-                return Place(pipeline, exporter, Outcome.FILTERED, f"with part {number} of its trace")
+            if decision != Decision.KEPT:
+                return Place(pipeline, exporter, decision, f"with part {number} of its trace")
             return self._passed(entry, span_id, exporter, f"in part {number} of its trace")
         low_seq, scanned_seq = self._facts.assembly.get(pipeline, (0, 0))
         if not key and entry.seq <= scanned_seq:

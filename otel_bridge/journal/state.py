@@ -9,7 +9,6 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
@@ -21,12 +20,12 @@ from otel_bridge.journal.database import DamagedError, Database, damaged, open_d
 from otel_bridge.journal.exporters import NEVER, Account, Registered, accounts, registered
 from otel_bridge.tasks import owned_tasks
 from otel_bridge.telemetry import Counters, Outcome, logger
-from otel_bridge.trace import Answer, Known, Settled
+from otel_bridge.trace import Answer, Decision, Known, Settled
 
 if TYPE_CHECKING:
     import apsw
 
-VERSION = 4
+VERSION = 5
 COMMIT_EVERY_S = 0.2
 WITHOUT = "all that is still in the journal is delivered again then, some of it twice, and nothing is lost"
 MAX_LATELY = 10_000  # answers that are kept in memory as well: five megabytes
@@ -34,6 +33,7 @@ ANSWER_COLUMNS = (
     *("pipeline", "tenant", "response_id", "trace_id", "observation_id"),
     *("scope", "start_ns", "end_ns", "environment", "counted"),
 )
+SPENT_FOR_NS = 2 * 24 * 3600 * 10**9  # a budget is of a day
 DAMAGED = "damaged"  # why items are dead-lettered that the journal has lost: there is no letter of them
 
 PART_HEADS = """
@@ -62,13 +62,6 @@ Value: TypeAlias = str | int | bytes | None
 Change: TypeAlias = tuple[str, tuple[Value, ...]]
 Row: TypeAlias = tuple[Any, ...]
 T = TypeVar("T")
-
-
-class Decision(StrEnum):
-    """What was decided for a trace; later parts follow it."""
-
-    KEPT = "kept"
-    FILTERED = "filtered"
 
 
 class Share(NamedTuple):
@@ -104,7 +97,8 @@ class Part:
 
 @dataclass(slots=True, frozen=True)
 class Remembered:
-    """What is remembered of a trace whose parts have settled: how many there were, and what the next must know."""
+    """What is remembered of a trace whose parts have settled: how many there were, what was decided for those that
+    follow, and what the next must know."""
 
     parts: int
     decision: Decision
@@ -167,6 +161,7 @@ class State:
         self._database = database
         self._damaged: DamagedError | None = None
         self._counters = counters
+        self._spent: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
         self._lately: dict[tuple[str, str, str], Answer] = {}
         self._pending: list[Change] = []
         self._uncommitted: list[Change] = []
@@ -361,10 +356,15 @@ class State:
         return self._last_part
 
     def record(
-        self, part: Part, remembered: Remembered, expires_ns: int, answers: Mapping[str, Answer] | None = None
+        self,
+        part: Part,
+        remembered: Remembered,
+        expires_ns: int,
+        answers: Mapping[str, Answer] | None = None,
+        spends: Mapping[str, int] | None = None,
     ) -> None:
         """Keep a part for the exporters; what its late spans must know, and by response id what it tells of responses,
-        until `expires_ns`."""
+        until `expires_ns`; and what it spends of its tenant's budgets."""
         seqs = [share.seq for share in part.shares]
         self._write(
             "INSERT INTO part VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -390,6 +390,17 @@ class State:
                 *(answer.scope, answer.start_ns, answer.end_ns, answer.environment, int(answer.counted), expires_ns),
             )
             self._keep((part.pipeline, part.tenant, response_id), answer)
+        for budget, amount in (spends or {}).items():
+            self._spent[part.pipeline, part.tenant][budget] += amount
+            self._write(
+                "INSERT INTO spent VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET amount = amount + excluded.amount, expires_ns = excluded.expires_ns",
+                *(part.pipeline, part.tenant, budget, amount, expires_ns + SPENT_FOR_NS),
+            )
+
+    def spent(self, pipeline: str, tenant: str) -> Mapping[str, int]:
+        """What a tenant has spent, by budget; of budgets that nobody has spent of for two days, nothing."""
+        return self._spent.get((pipeline, tenant), {})
 
     def advance(self, pipeline: str, low_seq: int, scanned_seq: int, apart: Apart | None = None) -> None:
         """How far assembly has come, and what came to no part on the way."""
@@ -498,7 +509,17 @@ class State:
             self._write("DELETE FROM remembered WHERE pipeline = ? AND expires_ns <= ?", pipeline, now_ns)
         if answers:
             self._write("DELETE FROM answer WHERE expires_ns <= ?", now_ns)
+        await self._forget_spent(now_ns)
         return int(expired)
+
+    async def _forget_spent(self, now_ns: int) -> None:
+        if not self._spent:
+            return
+        rows = await self._read("SELECT pipeline, tenant, budget FROM spent WHERE expires_ns <= ?", now_ns)
+        for pipeline, tenant, budget in rows:
+            del self._spent[pipeline, tenant][budget]
+        if rows:
+            self._write("DELETE FROM spent WHERE expires_ns <= ?", now_ns)
 
     async def needed_seq(self, pipeline: str) -> int:
         """The lowest entry that assembly or an exporter of settled parts still needs."""
@@ -577,6 +598,8 @@ class State:
             self.assembly[pipeline] = (low_seq, scanned_seq)
         for pipeline, exporter, tenant, signal, outcome, reason, items in await rows("replayed"):
             self.replayed[Account(pipeline, exporter, tenant, Signal(signal)), Outcome(outcome), reason] = items
+        for pipeline, tenant, budget, amount, _ in await rows("spent"):
+            self._spent[pipeline, tenant][budget] = amount
         self.paused = {exporter for (exporter,) in await rows("paused")}
         self.redeemed = dict(await rows("redeemed"))
         self.replays = {row[0]: Replay(*row) for row in await rows("replay")}

@@ -112,6 +112,15 @@ CREATE TABLE answer (                -- what tells of a provider's response, for
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX answer_until ON answer (expires_ns);
 
+CREATE TABLE spent (                 -- what of its budgets a tenant has spent; of whom a budget is, its name says
+    pipeline   TEXT NOT NULL,
+    tenant     TEXT NOT NULL,
+    budget     TEXT NOT NULL,
+    amount     INTEGER NOT NULL,
+    expires_ns INTEGER NOT NULL,     -- nobody asks for it any more
+    PRIMARY KEY (pipeline, tenant, budget)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE paused (                -- exporters that nothing is sent to until somebody says so
     exporter TEXT PRIMARY KEY
 ) STRICT, WITHOUT ROWID;

@@ -41,10 +41,13 @@ NUMBERS = {
     "errors": "t.error_count",
     "observations": "t.observation_count",
 }
+LEFT_OUT = "SELECT 1 FROM omitted x WHERE x.trace_id = t.trace_id AND x.id = '' AND x.tenant = t.tenant"
 STATUS = {
     "error": "t.error_count > 0",
     "ok": "(t.error_count = 0 AND t.settled = 1)",
-    "open": "t.settled = 0",
+    "open": f"(t.settled = 0 AND NOT EXISTS ({LEFT_OUT}))",
+    "sampled_out": f"(t.settled = 0 AND EXISTS ({LEFT_OUT} AND x.decision = 'sampled_out'))",
+    "filtered": f"(t.settled = 0 AND EXISTS ({LEFT_OUT} AND x.decision = 'filtered'))",
 }
 OF_OBSERVATIONS = "observations o WHERE o.trace_id = t.trace_id AND o.tenant = t.tenant AND"
 OF_SCORES = "scores s WHERE s.trace_id = t.trace_id AND s.tenant = t.tenant AND"

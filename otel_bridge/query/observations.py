@@ -63,6 +63,7 @@ def light(row: Row) -> Answer:
         "totalTokens": row["tokens"],
         "totalCost": usd(row["cost"]),
         "settled": bool(row["settled"]),
+        "omitted": row["omitted"],
     }
 
 

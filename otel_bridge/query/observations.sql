@@ -1,12 +1,14 @@
 -- name: observation
-SELECT id, parent_id, type, name, start_ns, end_ns, level, model, tokens, cost, status_message, 1 AS settled, detail
+SELECT id, parent_id, type, name, start_ns, end_ns, level, model, tokens, cost, status_message, 1 AS settled, NULL AS omitted,
+    detail
 FROM observations WHERE trace_id = :trace_id AND tenant = :tenant AND id = :id;
 
 -- name: span
 SELECT
     s.id, s.parent_id, 'SPAN' AS type, s.name, s.start_ns, s.end_ns,
     CASE s.status WHEN 2 THEN 'ERROR' ELSE 'DEFAULT' END AS level, NULL AS model, NULL AS tokens, NULL AS cost,
-    NULL AS status_message, 0 AS settled, s.scope, s.span, r.resource
+    NULL AS status_message, 0 AS settled, s.scope, s.span, r.resource,
+    (SELECT reason FROM omitted o WHERE o.trace_id = s.trace_id AND o.id = s.id AND o.tenant = s.tenant) AS omitted
 FROM spans s LEFT JOIN resources r ON r.id = s.resource_id
 WHERE s.trace_id = :trace_id AND s.tenant = :tenant AND s.id = :id;
 

@@ -68,13 +68,14 @@ def page(reader: Reader, condition: Condition, sort: str, limit: int, cursor: st
 
 
 def _summary(row: Row) -> Answer:
-    done = "ok" if row["settled"] else "open"
+    done = "ok" if row["settled"] else row["decision"] or "open"
     return {
         "id": row["trace_id"],
         "tenant": row["tenant"],
         "name": name(row["name"]),
         "status": "error" if row["error_count"] else done,
         "settled": bool(row["settled"]),
+        "omitted": row["decision"] and f"{row['decision']}:{row['reason']}",
         "startTime": iso(row["start_ns"]),
         "endTime": iso(row["end_ns"]),
         "durationMs": milliseconds(row["start_ns"], row["end_ns"]),
@@ -105,7 +106,8 @@ def one_trace(
     full: observations come with all they hold, as `one_observation` answers, and not without their content.
 
     Observations come in tree order with their `depth`; a span that has not settled, or that no observation stands
-    for, is among them with `settled` false. `nextCursor` is None on the last page.
+    for, is among them with `settled` false; `omitted` says why, where nothing will become of it. `nextCursor` is None
+    on the last page.
 
     Raises:
         NotFoundError: there is none.

@@ -169,7 +169,7 @@ def _measured(metric: Metric) -> Iterator[tuple[str, int, bytes, float | None, i
 
 
 def became(translation: Translation, seen_ns: int) -> Rows:
-    """The rows of settled observations and scores.
+    """The rows of settled observations and scores, and of what was left out.
 
     Raises:
         ValueError: a value can not be written as JSON.
@@ -178,6 +178,11 @@ def became(translation: Translation, seen_ns: int) -> Rows:
     return {
         "observation": [_observation(observation, tenant) for observation in translation.observations],
         "score": [_score(score, tenant, seen_ns) for score in translation.scores],
+        "omitted": [
+            (tenant, left.trace_id, left.span_id, left.decision, left.reason)
+            for left in (*translation.rejected, *translation.dropped)
+            if left.trace_id
+        ],
     }
 
 

@@ -65,6 +65,17 @@ CREATE TABLE spans (
     UNIQUE (trace_id, id, tenant)
 );
 
+-- Spans that no observation stands for, and traces that are not kept (their `id` is ''), and why. What came of them
+-- stays as it came.
+CREATE TABLE omitted (
+    tenant TEXT NOT NULL,
+    trace_id TEXT NOT NULL,
+    id TEXT NOT NULL,
+    decision TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    PRIMARY KEY (trace_id, id, tenant)
+) WITHOUT ROWID;
+
 CREATE TABLE scores (
     tenant TEXT NOT NULL,
     id TEXT NOT NULL,

@@ -59,6 +59,10 @@ ON CONFLICT (trace_id, id, tenant) DO UPDATE SET
     status_message = excluded.status_message,
     detail = excluded.detail;
 
+-- name: omitted
+INSERT INTO omitted (tenant, trace_id, id, decision, reason) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (trace_id, id, tenant) DO UPDATE SET decision = excluded.decision, reason = excluded.reason;
+
 -- name: score
 INSERT INTO scores
     (tenant, id, trace_id, observation_id, session_id, name, value, label, data_type, time_ns, seen_ns, environment,
@@ -118,6 +122,7 @@ SELECT tenant, trace_id FROM traces WHERE seen_ns < ? LIMIT 1000;
 -- name: forget_trace
 DELETE FROM spans WHERE trace_id = :trace_id AND tenant = :tenant;
 DELETE FROM observations WHERE trace_id = :trace_id AND tenant = :tenant;
+DELETE FROM omitted WHERE trace_id = :trace_id AND tenant = :tenant;
 DELETE FROM scores WHERE trace_id = :trace_id AND tenant = :tenant;
 DELETE FROM logs WHERE trace_id = :trace_id AND tenant = :tenant;
 DELETE FROM traces WHERE trace_id = :trace_id AND tenant = :tenant;

@@ -1,6 +1,7 @@
 """Traces in, Langfuse's observations and scores out: one place for all dialects, both doors and all exporters."""
 
 from collections.abc import Container, Iterable, Mapping
+from dataclasses import replace
 
 import orjson
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -13,10 +14,11 @@ from otel_bridge.translate.choose import dialects, read
 from otel_bridge.translate.dialect import derived_key
 from otel_bridge.translate.explain import explain
 from otel_bridge.translate.gather import SESSION, gather, traces_of
+from otel_bridge.translate.hide import Hidden, hide, promote
 from otel_bridge.translate.price import Prices
 from otel_bridge.translate.sent import Sent, digest, unpack
 from otel_bridge.translate.span import LogView, SpanView, attributes
-from otel_bridge.translate.tree import Node, answers, arrange, remember, uncount
+from otel_bridge.translate.tree import Arranged, Node, answers, arrange, remember, uncount
 
 __all__ = ["Prices", "dialects", "explain", "gather", "to_json", "traces_of", "translate"]
 
@@ -29,7 +31,8 @@ def translate(trace: Trace, prices: Prices | None = None) -> Translation:
     Every span becomes one observation under its own id. Spans that have no valid ids or times are `rejected`;
     of two spans with one id the shorter is `dropped`, unless they are the same. What an earlier part sent stands: its
     spans are `dropped` when they come again, and if they come with another content become an EVENT without usage
-    below what was sent. With `prices`, calls whose cost nobody said have one too.
+    below what was sent. What is noise is `dropped` where it can be (`translate.hide`). With `prices`, calls whose cost
+    nobody said have one too.
     """
     translation = Translation(tenant=trace.tenant)
     spans, digests = _views(trace, translation)
@@ -49,6 +52,7 @@ def translate(trace: Trace, prices: Prices | None = None) -> Translation:
     for span in (*spans.values(), *made):
         translation.scores += scores.of_span(span)
         node = _observe(span, nodes, said)
+        node.noise = trace.noise.get(span.id)
         translation.scores += scores.of_judgements(node.reading.judgements, span)
         if span.id in before:
             _below_sent(node, nodes, digests)
@@ -58,7 +62,7 @@ def translate(trace: Trace, prices: Prices | None = None) -> Translation:
             judgements.append(log)
         else:
             _event(trace, log, nodes, said, before)
-    tree = arrange(nodes, trace, before)
+    tree, hidden = _without_noise(arrange(nodes, trace, before), trace, nodes, said, before)
     attributes, unsure = propagate.tell(said, tree, trace.attributes)
     if prices is not None:
         prices.tell(tree.order)
@@ -68,13 +72,29 @@ def translate(trace: Trace, prices: Prices | None = None) -> Translation:
     answered, counted = answers(tree, said), set(tree.known.calls)
     translation.answers = {told: answer for told, answer in answered.items() if told not in counted}
     _judge(trace, judgements, answered, translation)
-    translation.traces = [said] if nodes else []
-    translation.observations = sorted(
-        (node.observation for node in nodes.values()), key=lambda seen: (seen.start_ns, -seen.end_ns, seen.id)
-    )
+    translation.dropped += hidden.omitted
+    shown = (node.observation for node in nodes.values() if not node.hidden)
+    translation.observations = sorted(shown, key=lambda seen: (seen.start_ns, -seen.end_ns, seen.id))
+    translation.traces = [said] if translation.observations else []
     for score in translation.scores:
         score.environment = said.environment
+        score.observation_id = hidden.shown(score.observation_id)
     return translation
+
+
+def _without_noise(
+    tree: Arranged, trace: Trace, nodes: dict[str, Node], said: TraceAttributes, before: dict[str, Sent]
+) -> tuple[Arranged, Hidden]:
+    """The tree as it is shown, and what is not; log records of that which have no span here any more become events."""
+    tree, hidden = hide(tree, trace, before)
+    for span_id, log in hidden.logs:
+        log.span_id = span_id or ""
+        _event(trace, log, nodes, said, before)
+    if hidden.logs:
+        there = set(map(id, tree.order))
+        tree = replace(tree, order=[*tree.order, *(node for node in nodes.values() if id(node) not in there)])
+    promote(tree, said)
+    return tree, hidden
 
 
 def _views(trace: Trace, translation: Translation) -> tuple[dict[str, SpanView], dict[str, bytes]]:
@@ -186,7 +206,9 @@ def _event(trace: Trace, log: LogView, nodes: dict[str, Node], said: TraceAttrib
         top = next((node for node in nodes.values() if node.span.parent_id not in nodes), None)
         if top is not None:
             span.parent_id = top.span.id
-    seen = _observe(span, nodes, said).observation
+    node = _observe(span, nodes, said)
+    node.loose = True
+    seen = node.observation
     seen.type = ObservationType.EVENT
     seen.usage = seen.cost = None
     if seen.input is None and seen.output is None and log.body not in (None, "") and log in span.logs:

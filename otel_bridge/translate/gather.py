@@ -6,7 +6,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otel_bridge.batch import DEFAULT_TENANT, Batch
-from otel_bridge.trace import ANSWER, MAX_RESPONSE_ID, Known, LogEntry, Settled, SpanRecord, Trace, is_one_call
+from otel_bridge.trace import ANSWER, MAX_RESPONSE_ID, Answer, Known, LogEntry, Settled, SpanRecord, Trace, is_one_call
 from otel_bridge.translate.choose import by_scope
 from otel_bridge.translate.dialect import from_json
 from otel_bridge.translate.scores import JUDGEMENTS, RESPONSE_IDS, response_id
@@ -69,6 +69,20 @@ def _judged(entry: LogEntry) -> str:
         return f"{ANSWER}{answer}" if len(answer) <= MAX_RESPONSE_ID else NO_TRACE
     session = said.get("session.id")
     return f"{SESSION}{session}" if isinstance(session, str) and session else NO_TRACE
+
+
+def left_out(trace: Trace) -> dict[str, Answer]:
+    """By response id, that a trace tells of it and is not kept, so that there is no observation of it."""
+    told: dict[str, Answer] = {}
+    for record in trace.spans:
+        if (found := _response(record)) and len(found) <= MAX_RESPONSE_ID:
+            told[found] = Answer(trace.key, "", *_told(record), environment=None, counted=False)
+    return told
+
+
+def judgements_in(trace: Trace) -> int:
+    """How many of a trace's log records judge something."""
+    return sum(entry.record.event_name in JUDGEMENTS for entry in trace.logs)
 
 
 def traces_of(batches: Iterable[Batch]) -> list[Trace]:

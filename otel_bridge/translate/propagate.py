@@ -48,10 +48,10 @@ def tell(said: TraceAttributes, tree: Arranged, configured: Mapping[str, Any]) -
         if name in REMEMBERED:
             setattr(said, name, remembered)
     unsure = {name: rank for name, rank in tree.known.unsure.items() if name in tree.known.attributes}
-    root = tree.root
-    speakers = sorted(tree.order, key=lambda node: (node is not root, node.span.start_ns, node.span.id))
+    root, first = tree.root, tree.former or tree.root
+    speakers = sorted(tree.order, key=lambda node: (node is not first, node.span.start_ns, node.span.id))
     for name in (*RESOURCE, "public", "name"):
-        heard = _configured(name, configured) or _heard(name, speakers) or (_named(root) if name == "name" else None)
+        heard = _configured(name, configured) or _heard(name, speakers) or (_named(first) if name == "name" else None)
         if heard is not None and (getattr(said, name) is None or heard[1] < unsure.get(name, BY_HAND)):
             setattr(said, name, heard[0])
             unsure[name] = heard[1]

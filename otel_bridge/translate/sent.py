@@ -9,18 +9,19 @@ from hashlib import blake2b
 MAX_SENT = 20_000  # the newest; together they take half a megabyte
 DIGEST_BYTES = 3
 ONE = struct.Struct(f">8s8sB{DIGEST_BYTES}s")
-ACTOR, CALL, USAGE, COST = 1, 2, 4, 8
+ACTOR, CALL, USAGE, COST, HIDDEN = 1, 2, 4, 8, 16
 
 
 @dataclass(slots=True, eq=False)
 class Sent:
     """A span that was sent, or is about to be: what the usage of others in its trace depends on.
 
-    parent_id: "" where it has none.
+    parent_id: as the span has it; "" where it has none.
     actor: a tool or an agent: calls below it are other calls than those above it.
     call: its usage is that of one call, not a sum over those below.
     usage, cost: whether its own counts.
     digest: of its content, to know it again.
+    hidden: it is noise and was not sent; what stands below it hangs further up.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Sent:
     usage: bool
     cost: bool
     digest: bytes = bytes(DIGEST_BYTES)
+    hidden: bool = False
 
 
 def digest(content: bytes) -> bytes:
@@ -43,7 +45,7 @@ def pack(sent: Iterable[Sent], before: str = "") -> str:
         ONE.pack(
             _raw(one.id),
             _raw(one.parent_id),
-            ACTOR * one.actor | CALL * one.call | USAGE * one.usage | COST * one.cost,
+            ACTOR * one.actor | CALL * one.call | USAGE * one.usage | COST * one.cost | HIDDEN * one.hidden,
             one.digest,
         )
         for one in sent
@@ -70,6 +72,7 @@ def unpack(packed: str) -> dict[str, Sent]:
             usage=bool(flags & USAGE),
             cost=bool(flags & COST),
             digest=content,
+            hidden=bool(flags & HIDDEN),
         )
         found[sent.id] = sent
     return found

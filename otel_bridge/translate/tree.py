@@ -26,6 +26,8 @@ class Node:
 
     fixed: its type was set by hand.
     paid: what it cost is in a cost that was said above or below it, in this part or an earlier one.
+    noise: why it is not to be shown, where it may be left out; hidden: it is left out.
+    loose: it is a log record whose span is not here.
     calls: the nearest calls at or below it that no tool or agent stands before, and what was thought to be one;
         filled bottom-up.
     """
@@ -35,6 +37,9 @@ class Node:
     observation: Observation
     fixed: bool = False
     paid: bool = False
+    noise: str | None = None
+    hidden: bool = False
+    loose: bool = False
     parent: "Node | None" = None
     children: "list[Node]" = field(default_factory=list)
     calls: "list[Node]" = field(default_factory=list)
@@ -42,11 +47,15 @@ class Node:
 
 @dataclass(slots=True, frozen=True)
 class Arranged:
-    """Nodes with parents before their children, the root or what stands for it, and what is known of earlier parts."""
+    """Nodes with parents before their children, the root or what stands for it, and what is known of earlier parts.
+
+    former: the root that is left out; `root` is what stands for it then.
+    """
 
     order: Sequence[Node]
     root: Node | None
     known: Known
+    former: Node | None = None
 
 
 def arrange(nodes: dict[str, Node], trace: Trace, before: dict[str, Sent]) -> Arranged:
@@ -326,6 +335,7 @@ def _sent(node: Node, ids: Container[str]) -> Sent:
         call=node.observation.type in CALLS and not node.reading.aggregate,
         usage=bool(node.observation.usage),
         cost=bool(node.observation.cost),
+        hidden=node.hidden,
     )
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from otel_bridge.assemble import AssembleConfig, Conclusion
 from otel_bridge.batch import Signal
-from otel_bridge.journal.state import Account, Decision, Part
+from otel_bridge.journal.state import Account, Part
 from otel_bridge.telemetry import Outcome
-from otel_bridge.trace import Answer, Settled
+from otel_bridge.trace import Answer, Decision, Settled
 
 if TYPE_CHECKING:
     from tests.assemble.conftest import Assembly

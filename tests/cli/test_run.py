@@ -25,7 +25,7 @@ sys.exit(3)
 
 ANYWHERE = {
     **{f"OTEL_BRIDGE_{name}": "127.0.0.1:0" for name in ("GRPC", "HTTP", "VIEWER")},
-    "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "openai,celery",  # they import what they instrument, for seconds
+    "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "openai,celery,fastapi,httpx,httpx2,langchain,sqlalchemy",  # for speed
 }
 
 

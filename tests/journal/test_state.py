@@ -11,9 +11,9 @@ import pytest
 
 from otel_bridge.batch import Signal
 from otel_bridge.errors import FilesError
-from otel_bridge.journal.state import Account, Decision, Part, Remembered, Share, State, open_state
+from otel_bridge.journal.state import Account, Part, Remembered, Share, State, open_state
 from otel_bridge.telemetry import Counters, Outcome
-from otel_bridge.trace import Answer, Known, Settled
+from otel_bridge.trace import Answer, Decision, Known, Settled
 
 DELIVERED = (Signal.TRACES, Outcome.DELIVERED, "")
 ACCOUNT = Account("main", "store", "t", Signal.TRACES)

@@ -87,7 +87,7 @@ def test_a_summary_says_what_lists_show(settled: Settled, reader: Opened) -> Non
 
     assert list_traces(reader())["traces"] == [
         {
-            "id": ONE, "tenant": "default", "name": "trace 1", "status": "error", "settled": True,
+            "id": ONE, "tenant": "default", "name": "trace 1", "status": "error", "settled": True, "omitted": None,
             "startTime": "2023-11-14T22:13:20.000000Z", "endTime": "2023-11-14T22:13:22.500000Z", "durationMs": 2500.0,
             "observationCount": 2, "errorCount": 2, "totalTokens": 6, "totalCost": 0.5, "userId": "u", "sessionId": "s",
             "environment": "e", "release": None, "version": None, "tags": ["a"],

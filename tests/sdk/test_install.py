@@ -45,7 +45,9 @@ def arrived() -> Iterator[Sink]:
 def environment(url: str, **more: str) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
     patient = {"OTEL_BRIDGE_EXIT_SECONDS": "20"}  # this machine may be busy
-    patient |= {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "openai,celery"}  # they import what they instrument
+    patient |= {
+        "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "openai,celery,fastapi,httpx,httpx2,langchain,sqlalchemy"
+    }  # slow
     return {**kept, **patient, "OTEL_EXPORTER_OTLP_ENDPOINT": url, **more}
 
 

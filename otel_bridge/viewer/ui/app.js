@@ -312,7 +312,7 @@ function traceSummary(trace) {
   return [
     el("span", { className: "dot", title: trace.status, data: { status: trace.status } }),
     el("h1", {}, trace.name || trace.id),
-    trace.settled ? text("") : el("span", { className: "tag" }, "open"),
+    trace.settled ? text("") : el("span", { className: "tag" }, notKept(trace) || "open"),
     el(
       "div",
       { className: "facts" },
@@ -329,6 +329,12 @@ function traceSummary(trace) {
       el("span", { className: "mono" }, trace.id),
     ),
   ];
+}
+
+/** That a trace was not kept, and why. */
+function notKept(trace) {
+  const [decision, ...reason] = (trace.omitted ?? "").split(":");
+  return decision && `not kept (${decision === "sampled_out" ? "sampled" : decision}: ${reason.join(":")})`;
 }
 
 const scoreTag = (score) =>
@@ -372,7 +378,7 @@ function observationDetail(observation, scores) {
     observation.totalTokens === null ? "" : `${count(observation.totalTokens)} tokens`,
     cost(observation.totalCost),
     observation.promptName && `prompt ${observation.promptName} v${observation.promptVersion ?? "?"}`,
-    observation.settled ? "" : "not settled yet: shown as it came",
+    observation.settled ? "" : observation.omitted ? `left out (${observation.omitted}): shown as it came` : "not settled yet: shown as it came",
   ];
   const plainLevel = observation.level === "DEFAULT" || observation.level === "DEBUG";
   return [
