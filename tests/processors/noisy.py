@@ -8,10 +8,12 @@ import asyncio
 import sys
 import threading
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any, TypedDict
 
 import httpx
+import sqlalchemy
 import uvicorn
 from fastapi import FastAPI
 from langgraph.graph import END, START, StateGraph
@@ -27,9 +29,8 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from sqlalchemy import create_engine, text
 
-from tests.examples.fake_llm import fake_llm
+from tests.examples.fake_llm import llm as fake_llm
 
 KEPT = InMemorySpanExporter()
 
@@ -48,14 +49,13 @@ def provider(service: str) -> TracerProvider:
 
 def agent(service: str, llm: str, other: str | None) -> FastAPI:
     """`POST /chat`: two queries, a call of the other service if there is one, and a call of a model."""
-    engine = create_engine("sqlite://")
-    SQLAlchemyInstrumentor().instrument(engine=engine)
-    client = OpenAI(base_url=f"{llm}/v1", api_key="none")
+    engine = sqlalchemy.create_engine("sqlite://")
+    client = OpenAI(base_url=llm, api_key="none")
 
     def retrieve(state: State) -> State:
         with engine.connect() as connection:
-            connection.execute(text("SELECT 1"))
-            connection.execute(text("SELECT 2"))
+            connection.execute(sqlalchemy.text("SELECT 1"))
+            connection.execute(sqlalchemy.text("SELECT 2"))
         if other is not None:
             with httpx.Client() as http:
                 return {"found": http.post(f"{other}/chat", json={"question": state["question"]}).text}
@@ -77,7 +77,11 @@ def agent(service: str, llm: str, other: str | None) -> FastAPI:
 
     @app.post("/chat")
     async def chat(body: dict[str, Any]) -> dict[str, Any]:
-        said = await asyncio.to_thread(graph.invoke, {"question": body["question"]})
+        with trace.get_tracer("app").start_as_current_span(f"invoke_agent {service}") as span:
+            span.set_attributes({"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": service})
+            span.set_attributes({"session.id": "s-1", "input.value": body["question"]})
+            said = await asyncio.to_thread(graph.invoke, {"question": body["question"]})
+            span.set_attribute("output.value", said["answer"])
         return {"answer": said["answer"]}
 
     FastAPIInstrumentor.instrument_app(app, tracer_provider=provider(service))
@@ -96,20 +100,21 @@ def served(app: FastAPI) -> tuple[uvicorn.Server, str]:
 
 def main(out: Path, services: int) -> None:
     trace.set_tracer_provider(provider("libraries"))
-    for instrumentor in (HTTPXClientInstrumentor(), LangChainInstrumentor(), OpenAIInstrumentor()):
-        instrumentor.instrument()
-    with fake_llm() as llm:
+    for instrumentor in (HTTPXClientInstrumentor, LangChainInstrumentor, OpenAIInstrumentor, SQLAlchemyInstrumentor):
+        instrumentor().instrument()
+    with fake_llm() as model:
         other = None
         servers = []
         if services == 2:
-            server, other = served(agent("researcher", llm, None))
+            server, other = served(agent("researcher", model, None))
             servers.append(server)
-        server, url = served(agent("planner", llm, other))
+        server, url = served(agent("planner", model, other))
         servers.append(server)
-        HTTPXClientInstrumentor().uninstrument()  # who asks is no part of it
-        with httpx.Client() as http:
-            HTTPXClientInstrumentor().instrument()
-            http.post(f"{url}/chat", json={"question": "where to?"}).raise_for_status()
+        asked = urllib.request.Request(
+            f"{url}/chat", b'{"question": "where to?"}', {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(asked) as answer:
+            assert answer.status == 200
         for server in servers:
             server.should_exit = True
         time.sleep(0.2)

@@ -4,13 +4,15 @@ environment == "staging" && !error
 attributes["http.route"] == "/health" || "refund" in names || 500 in values["http.response.status_code"]
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from otel_bridge.condition import SPAN, Condition
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+
+from otel_bridge.condition import Condition, Read
 from otel_bridge.model import Level, TraceAttributes, Translation
 from otel_bridge.trace import Trace
-from otel_bridge.translate.span import ERROR_CODE
+from otel_bridge.translate.span import ERROR_CODE, plain
 
 
 class TraceFacts:
@@ -50,20 +52,18 @@ class TraceFacts:
         """In US dollars, of all calls."""
         return sum(seen.cost.get("total", 0.0) for seen in self.translation.observations if seen.cost)
 
-    def attributes(self) -> dict[str, Any]:
-        """Those of all spans; where several say one, that of the first."""
-        found: dict[str, Any] = {}
-        for record in sorted(self.trace.spans, key=lambda one: (one.span.start_time_unix_nano, one.span.span_id)):
-            for key, item in SPAN["attributes"](record).items():
-                found.setdefault(key, item)
-        return found
+    @property
+    def attributes(self) -> list[KeyValue]:
+        """Those of all spans, the latest first: where several say one, the last of these counts, which began first."""
+        spans = [record.span for record in self.trace.spans]
+        spans.sort(key=lambda span: (span.start_time_unix_nano, span.span_id), reverse=True)
+        return [pair for span in spans for pair in span.attributes]
 
     def values(self) -> dict[str, list[Any]]:
         """All that any span says, by the attribute's key."""
         found: dict[str, list[Any]] = {}
-        for record in self.trace.spans:
-            for key, item in SPAN["attributes"](record).items():
-                found.setdefault(key, []).append(item)
+        for pair in reversed(self.attributes):
+            found.setdefault(pair.key, []).append(plain(pair.value))
         return found
 
     def names(self) -> list[str]:
@@ -71,9 +71,8 @@ class TraceFacts:
         return sorted({record.span.name for record in self.trace.spans})
 
 
-TRACE: Mapping[str, Callable[[TraceFacts], Any]] = {
+TRACE: Mapping[str, Read] = {
     "name": lambda facts: facts.said.name or "",
-    "tenant": lambda facts: facts.trace.tenant,
     "user": lambda facts: facts.said.user_id or "",
     "session": lambda facts: facts.said.session_id or "",
     "tags": lambda facts: facts.said.tags,
@@ -85,7 +84,7 @@ TRACE: Mapping[str, Callable[[TraceFacts], Any]] = {
     "tokens": lambda facts: facts.tokens,
     "cost": lambda facts: facts.cost,
     "observations": lambda facts: len(facts.translation.observations),
-    "attributes": TraceFacts.attributes,
+    "attributes": lambda facts: facts.attributes,
     "values": TraceFacts.values,
     "names": TraceFacts.names,
 }
@@ -95,9 +94,9 @@ TRACE: Mapping[str, Callable[[TraceFacts], Any]] = {
 class TraceCondition(Condition):
     """A condition on a trace."""
 
-    variables = tuple(TRACE)
+    readers = TRACE
     __slots__ = ()
 
     def of(self, facts: TraceFacts) -> bool:
         """Whether it holds for a trace."""
-        return self.holds({name: TRACE[name](facts) for name in self.asks})
+        return self.holds(self.values(facts, facts.trace.tenant))
