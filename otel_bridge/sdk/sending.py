@@ -28,7 +28,7 @@ log = logging.getLogger("otel_bridge.sdk")
 
 T = TypeVar("T")
 
-EXIT_S = 2.0
+EXIT_S = 1.8  # with Python's own end it is two seconds
 FORK_WAITS_S = 1.0  # where a destination does not answer the first request
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.5, 30.0
 WARN_EVERY_S = 60.0
@@ -338,6 +338,8 @@ class Sender(Generic[T]):
 
     def _run(self) -> None:
         otel.attach(otel.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True, Context()))  # not of who came first
+        with contextlib.suppress(BaseException):  # it is tried again, and told, with the first batch
+            self._prepare()
         while True:
             self._say()
             with self._changed:
@@ -354,14 +356,18 @@ class Sender(Generic[T]):
                 self._try(batch)
             self._tried = True
 
+    def _prepare(self) -> None:
+        """At once, and not with the first batch: it imports, which a program that is over soon would wait for."""
+        if not self._prepared:
+            with self._preparing:
+                self._open()
+            self._prepared = True
+
     def _try(self, batch: list[_Put[T]]) -> None:
         is_theirs = False  # what is sent can not be: no fault of the destination's
         is_said = False  # by the exporter: the destination may take less of it
         try:
-            if not self._prepared:
-                with self._preparing:
-                    self._open()
-                self._prepared = True
+            self._prepare()
             is_theirs = True
             sent = self._send([put.item for put in batch])
             is_theirs, is_said, why = False, not sent, "the exporter says that it failed"

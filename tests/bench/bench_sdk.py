@@ -390,7 +390,7 @@ from opentelemetry import trace
 tracer = trace.get_tracer("bench")
 for number in range(20):
     tracer.start_span("work", attributes={attributes}).end()
-threading.Event().wait(1.5)  # a program has been up for a while when it ends
+threading.Event().wait(3)  # a program has been up for a while when it ends
 for number in range(20):
     tracer.start_span("work", attributes={attributes}).end()
 print(time.time(), flush=True)
