@@ -8,7 +8,10 @@ PYTHON ?= $(shell for name in python3.11 python3 python3.14 python3.13 python3.1
 # uv is to trust whom the machine trusts, as pip does.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: run test check lint bench setup clean
+# Beside the one that everything is tested on: versions, or paths of interpreters.
+PYTHONS ?= 3.12 3.13 3.14
+
+.PHONY: run test test-pythons check lint bench setup clean
 
 run: $(UV)  ## set everything up, start the bridge, show it one agent run, stay up for yours
 	@$(UV) sync --quiet --frozen --no-dev --inexact --python "$(PYTHON)"
@@ -16,6 +19,15 @@ run: $(UV)  ## set everything up, start the bridge, show it one agent run, stay 
 
 test: setup  ## set everything up and run the tests
 	.venv/bin/pytest
+
+test-pythons: $(UV)  ## the tests of the agent's side on every other Python that is there
+	@set -e; for wanted in $(PYTHONS); do \
+		python=$$($(UV) python find --no-python-downloads "$$wanted" 2>/dev/null) || { echo "== Python $$wanted is not there"; continue; }; \
+		echo "== $$python"; \
+		export UV_PROJECT_ENVIRONMENT=".tools/python-$$("$$python" -c 'import platform; print(platform.python_version())')"; \
+		$(UV) sync --quiet --frozen --python "$$python"; \
+		"$$UV_PROJECT_ENVIRONMENT/bin/pytest" tests/sdk tests/embedded tests/testing; \
+	done
 
 check: lint test  ## what CI runs
 

@@ -1,10 +1,10 @@
 """A span processor that writes on every span what its context knows: ids, the task's name, an ended parent."""
 
 import os
-import re
 import sys
 from collections.abc import Sequence
 
+from opentelemetry import context as otel
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Span, SpanProcessor
@@ -15,7 +15,7 @@ from otel_bridge.sdk.values import attributes_of
 
 TASK = "asyncio.task.name"
 KEYS = "OTEL_BRIDGE_CORRELATION_KEYS"
-UNNAMED = re.compile(r"Task-\d+")
+UNNAMED = "Task-"  # and a number: what asyncio calls those that nobody has named
 
 
 class ContextProcessor(SpanProcessor):
@@ -31,10 +31,11 @@ class ContextProcessor(SpanProcessor):
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Write; what the span itself says already stays."""
-        known = correlated(parent_context, self._keys)
+        context = parent_context if parent_context is not None else otel.get_current()
+        known = correlated(context, self._keys) if context else {}
         if (name := _task_name()) is not None:
             known[TASK] = name
-        if getattr(trace.get_current_span(parent_context), "end_time", None) is not None:
+        if context and getattr(trace.get_current_span(context), "end_time", None) is not None:
             known[PARENT_ENDED] = True
         if known:
             said = span.attributes or {}
@@ -44,11 +45,10 @@ class ContextProcessor(SpanProcessor):
 def _task_name() -> str | None:
     """Of the asyncio task that is running, if somebody named it."""
     asyncio = sys.modules.get("asyncio")
-    if asyncio is None:
+    if asyncio is None or asyncio._get_running_loop() is None:  # noqa: SLF001 - what is public raises, which takes longer
         return None
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:
+    task = asyncio.current_task()
+    if task is None:
         return None
-    name = None if task is None else task.get_name()
-    return None if name is None or UNNAMED.fullmatch(name) else name
+    name: str = task.get_name()
+    return None if name.startswith(UNNAMED) and name[len(UNNAMED) :].isdigit() else name

@@ -6,7 +6,7 @@ process. `processors.ContextProcessor` writes both on the spans.
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, cast
+from typing import Any
 
 from opentelemetry import baggage
 from opentelemetry import context as otel
@@ -84,13 +84,14 @@ class correlation:  # noqa: N801 - used like a function, as contextlib's own
         self.__exit__(_type, error, traceback)
 
 
-def local_of(context: Context | None) -> Mapping[str, Any]:
+def local_of(context: Context | None) -> dict[str, Any]:
     """What `correlation` said in this context, by attribute."""
     found = otel.get_value(_LOCAL, context)
-    return cast("Mapping[str, Any]", found) if isinstance(found, dict) else {}
+    return found if isinstance(found, dict) else {}
 
 
 def correlated(context: Context | None, keys: Sequence[str]) -> dict[str, Any]:
     """All that is known in a context: baggage under these keys, and what was said in this process over it."""
-    carried = baggage.get_all(context)
-    return {key: carried[key] for key in keys if key in carried} | dict(local_of(context))
+    carried, local = baggage.get_all(context), local_of(context)
+    known = {key: carried[key] for key in keys if key in carried} if carried else {}
+    return known | local if local else known

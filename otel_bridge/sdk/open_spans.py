@@ -20,6 +20,7 @@ log = logging.getLogger("otel_bridge.sdk")
 
 STARTED, HEARTBEAT = "otel_bridge.span.started", "otel_bridge.span.heartbeat"
 BEAT_S = 10.0
+MOST_REFERENCES = 1000  # before those to spans that are gone are looked for
 TOLD_FROM_S = 5.0  # what is over sooner is told when it is
 
 
@@ -37,8 +38,9 @@ class OpenSpans(SpanProcessor):
         os.register_at_fork(after_in_child=lambda: (begin := again()) and begin())
 
     def _begin(self) -> None:
-        # What nobody can reach any more nobody can end: it is not kept here.
+        # What nobody can reach any more nobody can end: it is not kept here, but for its reference.
         self._open: dict[int, weakref.ref[Span]] = {}
+        self._most = MOST_REFERENCES
         self._told: dict[int, float] = {}  # when last, monotonic
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
@@ -50,15 +52,12 @@ class OpenSpans(SpanProcessor):
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Remember it."""
-        if span.context is None:
+        context = span.context
+        if context is None:
             return
-        span_id, known, told = span.context.span_id, self._open, self._told
-
-        def forget(_gone: object) -> None:
-            known.pop(span_id, None)
-            told.pop(span_id, None)
-
-        known[span_id] = weakref.ref(span, forget)
+        self._open[context.span_id] = weakref.ref(span)
+        if len(self._open) > self._most:
+            self._forget_the_gone()
         if self._thread is None and self._beat_s is not None and not self._ended.is_set():
             self._thread = threading.Thread(target=self._beat, name="otel-bridge-heartbeat", daemon=True)
             try:
@@ -68,9 +67,19 @@ class OpenSpans(SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """Forget it."""
-        if span.context is not None:
-            self._open.pop(span.context.span_id, None)
-            self._told.pop(span.context.span_id, None)
+        context = span.context
+        if context is not None:
+            self._open.pop(context.span_id, None)
+            if self._told:
+                self._told.pop(context.span_id, None)
+
+    def _forget_the_gone(self) -> None:
+        """Those whose spans nobody has any more; seldom, as a callback for each costs more than the rest of this."""
+        for span_id, found in list(self._open.items()):
+            if found() is None:
+                self._open.pop(span_id, None)
+                self._told.pop(span_id, None)
+        self._most = max(MOST_REFERENCES, 2 * len(self._open))
 
     def shutdown(self) -> None:
         """No more heartbeats."""

@@ -8,6 +8,7 @@ from typing import Any
 
 DEEPEST = 16
 MOST_NODES = 10_000
+PLAIN = frozenset((str, int, float, bool))
 
 
 def attribute(value: Any) -> Any:
@@ -59,8 +60,8 @@ class _Telling:
 
 def attributes_of(given: Mapping[str, Any]) -> dict[str, Any]:
     """Attributes whose values are fit; those that say nothing are left out."""
-    fit = {key: attribute(value) for key, value in given.items()}
-    return {key: value for key, value in fit.items() if value is not None}
+    fit = {key: value if value.__class__ in PLAIN else attribute(value) for key, value in given.items()}
+    return fit if None not in fit.values() else {key: value for key, value in fit.items() if value is not None}
 
 
 def words(value: Any) -> str:

@@ -71,3 +71,17 @@ def test_an_idle_pool_of_processes_ends() -> None:
     )
     done = subprocess.run([sys.executable, "-c", PROGRAM.format(then=then)], capture_output=True, text=True, timeout=20)
     assert (done.stdout.splitlines()[-1:], done.stderr) == (["end works"], "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ("del threading._register_atexit", []),  # the end is left to `atexit`, by which it is registered, too
+        ("import otel_bridge.sdk.ending as ending; ending._end_pools = None", ["end works"]),
+    ],
+)
+def test_a_python_that_is_otherwise_inside_ends_all_the_same(other: str, said: list[str]) -> None:
+    program = PROGRAM.format(then="").replace("pid = os", f"{other}\npid = os", 1)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20)
+    assert (done.stdout.splitlines(), done.stderr, done.returncode) == (said, "", 0)

@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import format_span_id, set_span_in_context
 
-from otel_bridge.sdk.open_spans import OpenSpans
+from otel_bridge.sdk.open_spans import MOST_REFERENCES, OpenSpans
 
 
 def test_long_work_is_told_of_until_it_ends(logs: InMemoryLogRecordExporter) -> None:
@@ -58,9 +58,12 @@ def test_what_nobody_can_end_any_more_is_not_kept() -> None:
     open_spans = OpenSpans(beat_s=None, told_from_s=0)
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(open_spans)
-    provider.get_tracer("test").start_span("forgotten", attributes={"input.value": "x" * 1000})
+    kept = provider.get_tracer("test").start_span("kept")
+    for _ in range(2 * MOST_REFERENCES):
+        provider.get_tracer("test").start_span("forgotten", attributes={"input.value": "x" * 1000})
     gc.collect()
-    assert open_spans.all == []
+    assert open_spans.all == [kept]
+    assert len(open_spans._open) <= MOST_REFERENCES + 1
 
 
 def test_a_processor_that_raises_does_not_keep_the_others_open() -> None:
