@@ -158,6 +158,9 @@ def _one_for_each_tool(order: Sequence[Node]) -> None:
 def _one_for_each_call(order: Sequence[Node]) -> None:
     for node in reversed(order):
         below = _joined([child.calls for child in node.children if child.calls])
+        if node.reading.elsewhere and node.observation.type in CALLS:
+            _settle_elsewhere(node, below)
+            below = [call for call in below if call.observation.type in CALLS]
         if node.observation.type in CALLS:
             _settle_wrapper(node, [call for call in below if call.observation.type is node.observation.type])
         if node.observation.type in CALLS:
@@ -192,6 +195,14 @@ def _settle_wrapper(outer: Node, calls: list[Node]) -> None:
     inner = _same(outer, calls)
     if inner is not None:
         _keep_richer(outer, inner)
+
+
+def _settle_elsewhere(outer: Node, calls: list[Node]) -> None:
+    """Neither what began a call that another trace tells nor what tells it from inside is one here."""
+    for node in [outer, *(call for call in calls if call.observation.type is outer.observation.type)]:
+        if not node.fixed:
+            node.observation.type = ObservationType.SPAN
+            uncount(node.observation)
 
 
 def _sums(outer: Node, calls: list[Node]) -> bool:
