@@ -172,6 +172,7 @@ def _one_for_each_call(order: Sequence[Node]) -> None:
             if len(told) == 1:
                 _hand_down(node.observation, told[0].observation)
     _settle_siblings(order)
+    _leave_called(order)
 
 
 def _joined(lists: list[list[Node]]) -> list[Node]:
@@ -251,6 +252,19 @@ def _settle_siblings(order: Sequence[Node]) -> None:
                 break
         else:
             seen.setdefault(key, []).append(node)
+
+
+def _leave_called(order: Sequence[Node]) -> None:
+    """What a response took is counted at the call; an agent or step beside it that names the response repeats it."""
+    called = {
+        node.reading.response_id
+        for node in order
+        if node.reading.response_id and node.observation.type in CALLS and node.observation.usage
+    }
+    for node in order:
+        seen = node.observation
+        if seen.type not in CALLS and not node.fixed and node.reading.response_id in called:
+            uncount(seen)
 
 
 def _together(one: Node, other: Node) -> bool:
