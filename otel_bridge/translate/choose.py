@@ -31,6 +31,7 @@ UNSHOWN = frozenset(
         "tool",
         "tells_call",
         "aggregate",
+        "elsewhere",
         "noise",
         "judgements",
     }

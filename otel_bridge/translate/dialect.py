@@ -54,6 +54,7 @@ class Reading:
     call: any key that two spans of this trace share if and only if they report one call, nested or not.
     tool: the tool that was called, where a TOOL further up of that name may have told of the same call.
     tells_call: input and output are those of the one call below, where that does not say them itself.
+    elsewhere: the call is told by a span of another trace; this one, and the call below it, are no second one.
     aggregate: the usage is a sum over the spans below, also where the type is GENERATION.
     noise: of no interest to who looks at agents; it is shown at level DEBUG.
     judgements: evaluation results in the dialect's own words; those in the conventions' are found without it.
@@ -87,6 +88,7 @@ class Reading:
     call: str | None = None
     tool: str | None = None
     tells_call: bool | None = None
+    elsewhere: bool | None = None
     aggregate: bool | None = None
     noise: bool | None = None
     judgements: list[Judgement] | None = None

@@ -136,16 +136,22 @@ FIRST_TOKEN_EVENTS = frozenset(
 """Names of events, in lower case, of which the earliest is the first token."""
 
 
-def usage(attrs: dict[str, Any], *, beside: bool) -> Usage | None:
+def usage(attrs: dict[str, Any], *, beside: bool, model: str | None = None) -> Usage | None:
     """Pop the token counts of the generative AI conventions in all their spellings.
 
     beside: cached tokens are not included in the input count.
+    model: which one counted, where it was popped before.
     """
     counted_in, counted_out = count(attrs, *INPUT_TOKENS), count(attrs, *OUTPUT_TOKENS)
     if counted_in is None and counted_out is None:
         return None
     reasoning, total = count(attrs, *REASONING), count(attrs, *TOTAL_TOKENS)
-    if reasoning is None and total is not None and None not in (counted_in, counted_out) and _thinks_apart(attrs):
+    if (
+        reasoning is None
+        and total is not None
+        and None not in (counted_in, counted_out)
+        and _thinks_apart(attrs, model)
+    ):
         reasoning = max(0, total - (counted_in or 0) - (counted_out or 0))
     return (Usage.exclusive if beside else Usage.inclusive)(
         counted_in,
@@ -159,7 +165,7 @@ def usage(attrs: dict[str, Any], *, beside: bool) -> Usage | None:
     )
 
 
-def _thinks_apart(attrs: dict[str, Any]) -> bool:
+def _thinks_apart(attrs: dict[str, Any], model: str | None) -> bool:
     """Where Gemini's total says more than both sides, and nothing tells of thoughts, it can only be thoughts.
 
     Other makers' models are served by Google too, and count the cache beside the input.
@@ -167,8 +173,10 @@ def _thinks_apart(attrs: dict[str, Any]) -> bool:
     provider = attrs.get("gen_ai.provider.name", attrs.get("gen_ai.system"))
     if not isinstance(provider, str) or not provider.lower().startswith(THOUGHTS_APART):
         return False
-    models = [attrs[key] for key in MODELS if isinstance(attrs.get(key), str) and attrs[key]]
-    return attrs.keys().isdisjoint((*CACHE_READ, *CACHE_WRITE)) and all("gemini" in model.lower() for model in models)
+    models = [model] if model else [attrs[key] for key in MODELS if isinstance(attrs.get(key), str) and attrs[key]]
+    if models:
+        return all("gemini" in name.lower() for name in models)
+    return attrs.keys().isdisjoint((*CACHE_READ, *CACHE_WRITE))
 
 
 def cost(

@@ -167,6 +167,9 @@ def _one_for_each_tool(order: Sequence[Node]) -> None:
 def _one_for_each_call(order: Sequence[Node]) -> None:
     for node in reversed(order):
         below = _joined([child.calls for child in node.children if child.calls])
+        if node.reading.elsewhere and node.observation.type in CALLS:
+            _settle_elsewhere(node, below)
+            below = [call for call in below if call.observation.type in CALLS]
         if node.observation.type in CALLS:
             _settle_wrapper(node, [call for call in below if call.observation.type is node.observation.type])
         if node.observation.type in CALLS:
@@ -178,6 +181,7 @@ def _one_for_each_call(order: Sequence[Node]) -> None:
             if len(told) == 1:
                 _hand_down(node.observation, told[0].observation)
     _settle_siblings(order)
+    _leave_called(order)
 
 
 def _joined(lists: list[list[Node]]) -> list[Node]:
@@ -201,6 +205,14 @@ def _settle_wrapper(outer: Node, calls: list[Node]) -> None:
     inner = _same(outer, calls)
     if inner is not None:
         _keep_richer(outer, inner)
+
+
+def _settle_elsewhere(outer: Node, calls: list[Node]) -> None:
+    """Neither what began a call that another trace tells nor what tells it from inside is one here."""
+    for node in [outer, *(call for call in calls if call.observation.type is outer.observation.type)]:
+        if not node.fixed:
+            node.observation.type = ObservationType.SPAN
+            uncount(node.observation)
 
 
 def _sums(outer: Node, calls: list[Node]) -> bool:
@@ -249,6 +261,19 @@ def _settle_siblings(order: Sequence[Node]) -> None:
                 break
         else:
             seen.setdefault(key, []).append(node)
+
+
+def _leave_called(order: Sequence[Node]) -> None:
+    """What a response took is counted at the call; an agent or step beside it that names the response repeats it."""
+    called = {
+        node.reading.response_id
+        for node in order
+        if node.reading.response_id and node.observation.type in CALLS and node.observation.usage
+    }
+    for node in order:
+        seen = node.observation
+        if seen.type not in CALLS and not node.fixed and node.reading.response_id in called:
+            uncount(seen)
 
 
 def _together(one: Node, other: Node) -> bool:

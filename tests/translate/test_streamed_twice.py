@@ -85,3 +85,19 @@ def test_a_failed_call_and_its_repetition_are_two(otlp: Any) -> None:
     seen = translate(otlp.trace(otlp.span(99), failed, again)).observations
 
     assert [one.level for one in seen if one.type is ObservationType.GENERATION] == ["ERROR", "DEFAULT"]
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_a_call_without_a_span_around_it_is_told_in_the_trace_of_its_answer(
+    otlp: Any, id_of: Callable[[int], str], native: bool
+) -> None:
+    request, *below, _ = streamed(otlp, 1, 0, native=native)
+    request.span.parent_span_id = b""
+    answer = otlp.span(3, scope="logfire.anthropic", name=STREAMING, at_ms=(31, 31), attrs=ASKED | ANSWERED)
+
+    asked = translate(otlp.trace(request, *below)).observations
+    answered = translate(otlp.trace(answer)).observations
+
+    assert [one.type for one in asked] == [ObservationType.SPAN] * len(asked)
+    assert not any(one.usage or one.cost for one in asked)
+    assert [(one.type, one.usage) for one in answered] == [(ObservationType.GENERATION, USAGE)]

@@ -54,3 +54,16 @@ def test_it_counts_once(otlp: Any, scope: str, at_ms: tuple[float, float], count
 
     assert len(seen) == 2
     assert sum((observation.usage or {}).get("total", 0) for observation in seen) == counted
+
+
+def test_an_agent_beside_the_call_that_repeats_its_response_counts_nothing(otlp: Any) -> None:
+    agent = {"gen_ai.operation.name": "invoke_agent", "gen_ai.response.id": "r1", "gen_ai.usage.input_tokens": 11}
+    trace = otlp.trace(
+        otlp.span(1),
+        otlp.span(2, 1, scope="openlit.instrumentation.langchain", at_ms=(10, 90), attrs=OF_CONVENTIONS),
+        otlp.span(3, 1, scope="openlit.instrumentation.langgraph", at_ms=(5, 95), attrs=agent),
+    )
+
+    seen = translate(trace).observations
+
+    assert {one.type: (one.usage or {}).get("total") for one in seen} == {"SPAN": None, "GENERATION": 13, "AGENT": None}

@@ -140,7 +140,7 @@ def _call(span: SpanView, reading: Reading) -> None:
     reading.usage = _usage(attrs)
     reading.call = _streamed(span, reading)
     if reading.call and not span.parent_id and not span.name.startswith(STREAMED):
-        reading.type = ObservationType.SPAN  # without a span around them the other half, which says all, is elsewhere
+        reading.elsewhere = True  # without a span around them the other half, which says all, begins its own trace
     asked, tools, rest = provider.request(from_json(attrs.get("request_data")))
     if rest and asked is not None:
         del attrs["request_data"]

@@ -20,7 +20,7 @@ from otel_bridge.translate.dialect import (
     value,
     whole,
 )
-from otel_bridge.translate.messages import message, with_tools
+from otel_bridge.translate.messages import message, messages, with_tools
 from otel_bridge.translate.shown import Shown
 from otel_bridge.translate.span import SpanView
 
@@ -36,6 +36,7 @@ KINDS = {
     "EVALUATOR": ObservationType.EVALUATOR,
 }
 PREPARES = re.compile(r"\b_prepare_")  # LlamaIndex calls an LLM span what only puts a request together
+CHUNK = "new_token"  # BeeAI calls an LLM span what is one chunk of a stream
 RAW = ("input.value", "output.value")
 SILENT = {"role": "user", "content": None}  # LangChain's agents, of messages that are not its own
 UNVALUED = ("crew_tasks", "flow_inputs")  # what CrewAI's crews and flows were asked to do, beside no value
@@ -49,6 +50,7 @@ SIDES = ("llm.token_count.prompt", "llm.token_count.completion")
 COUNTED = (
     ("usage",),
     ("meta", "usage"),
+    ("meta", "billed_units"),  # Cohere
     ("llm_output", "token_usage"),
     ("generations", 0, 0, "message", "kwargs", "usage_metadata"),
 )
@@ -81,6 +83,8 @@ def read(span: SpanView) -> Reading:
     _content(span, reading)
     _raw(attrs, reading)
     _metadata(attrs, reading)
+    if reading.type is ObservationType.SPAN:
+        reading.noise = True
     if reading.type is ObservationType.TOOL:
         name = attrs.get("tool.name")
         reading.name = name if isinstance(name, str) and name not in span.name else None
@@ -91,6 +95,8 @@ def _type(span: SpanView) -> ObservationType | None:
     kind = span.attrs.get("openinference.span.kind")
     if kind == "LLM" and PREPARES.search(span.name):
         return ObservationType.CHAIN
+    if span.name == CHUNK and str(span.attrs.get("metadata.path")).endswith(f".{CHUNK}"):
+        return ObservationType.SPAN
     return KINDS.get(kind.upper()) if isinstance(kind, str) else None
 
 
@@ -162,7 +168,7 @@ def _raw(attrs: dict[str, Any], reading: Reading) -> None:
 def _content(span: SpanView, reading: Reading) -> None:
     attrs = span.attrs
     asked: Json = _messages(unflatten(attrs, "llm.input_messages."), "user")
-    answered: Json = _messages(unflatten(attrs, "llm.output_messages."), "assistant")
+    answered: Json = _answered(attrs, _messages(unflatten(attrs, "llm.output_messages."), "assistant"))
     if "input.value" in attrs and isinstance(asked, list) and all(spoken == SILENT for spoken in asked):
         asked = None
     tools = _inner(unflatten(attrs, "llm.tools."), "tool")
@@ -186,6 +192,25 @@ def _content(span: SpanView, reading: Reading) -> None:
         asked = value(attrs, "input.value", *UNVALUED)
     reading.input = with_tools(asked, tools)
     reading.output = value(attrs, "output.value") if answered is None else answered
+
+
+def _answered(attrs: dict[str, Any], spoken: list[Json] | None) -> list[Json] | None:
+    """The messages, or the raw answer's where these say no more than who spoke; before them what led to them."""
+    raw = attrs.get("output.value")
+    if spoken is None or not isinstance(raw, dict):
+        return spoken
+    if all(isinstance(said, dict) and said.keys() <= SILENT.keys() and not said.get("content") for said in spoken):
+        found, _ = provider.response(raw)
+        spoken = found if isinstance(found, list) and found else spoken
+    return [*_looped(attrs.get("input.value"), raw), *spoken]
+
+
+def _looped(sent: Json, answer: dict[str, Any]) -> list[Json]:
+    """Google's SDK calls tools by itself: the history of that is what was sent, then the calls and their results."""
+    past = answer.get("automatic_function_calling_history")
+    asked = sent.get("contents") if isinstance(sent, dict) else None
+    led = messages(past[len(asked) if isinstance(asked, list) else 1 :]) if isinstance(past, list) else None
+    return led if isinstance(led, list) else []
 
 
 def _messages(raw: Json, role: str) -> list[Json] | None:

@@ -78,6 +78,7 @@ def read(span: SpanView) -> Reading:
         attrs,
         beside=span.scope_name in table.CACHE_BESIDE
         or attrs.get("gen_ai.provider.name", attrs.get("gen_ai.system")) in table.CACHE_BESIDE_PROVIDERS,
+        model=reading.model,
     )
     reading.cost = table.cost(attrs, table.COST_TOTAL, table.COST_INPUT, table.COST_OUTPUT)
     match kind:

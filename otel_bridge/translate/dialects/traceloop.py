@@ -7,7 +7,7 @@ from typing import Any
 
 from otel_bridge.model import Json, ObservationType
 from otel_bridge.translate import table
-from otel_bridge.translate.dialect import Dialect, Reading, from_json, nested, unflatten, value
+from otel_bridge.translate.dialect import Dialect, Reading, from_json, nested, take, unflatten, value
 from otel_bridge.translate.messages import messages, with_tools
 from otel_bridge.translate.span import SpanView
 
@@ -24,13 +24,18 @@ REQUESTS = {
     "rerank": ObservationType.RETRIEVER,
 }
 CHUNKS = frozenset({"gen_ai.content.completion.chunk", "llm.content.completion.chunk"})
+BEDROCK = "opentelemetry.instrumentation.bedrock"
+COMPLETIONS = ("text_completion", "completion")
+STORES = ("chroma", "lancedb", "marqo", "milvus", "pinecone", "qdrant", "weaviate")
+SEARCHES = ("query", "search", "hybrid_search")
+FOUND = "db.query.result"
 PROPERTIES = "traceloop.association.properties."
 
 
 def read(span: SpanView) -> Reading:
     """Read what OpenLLMetry adds to the conventions; what it has in common with them is left to theirs."""
     attrs = span.attrs
-    reading = Reading(type=_type(attrs))
+    reading = Reading(type=_type(span))
     properties = nested(attrs, PROPERTIES)
     reading.session_id, reading.user_id = table.session(properties), table.user(properties)
     reading.metadata = properties
@@ -46,6 +51,8 @@ def read(span: SpanView) -> Reading:
         reading.output = messages(_parsed(answered), "assistant")
     else:
         reading.output = value(attrs, "traceloop.entity.output", "gen_ai.task.output", "gen_ai.tool.call.result")
+    if reading.type is ObservationType.RETRIEVER and reading.output is None:
+        reading.output = _documents(span)
     if reading.type is ObservationType.TOOL:
         name = attrs.get("traceloop.entity.name", attrs.get("gen_ai.tool.name"))
         reading.name = name if isinstance(name, str) and name not in span.name else None
@@ -53,13 +60,41 @@ def read(span: SpanView) -> Reading:
     return reading
 
 
-def _type(attrs: dict[str, Any]) -> ObservationType | None:
+def _type(span: SpanView) -> ObservationType | None:
+    attrs = span.attrs
     kind = attrs.get("traceloop.span.kind")
     if kind == "task" and attrs.get("gen_ai.operation.name") not in (None, "", "execute_task"):
         return None  # a task that says what it does
     found = KINDS.get(kind.lower()) if isinstance(kind, str) else None
+    if _searches(attrs):
+        return ObservationType.RETRIEVER
+    if _embeds(span):
+        return ObservationType.EMBEDDING
     request = attrs.get("llm.request.type")
     return found or (REQUESTS.get(request.lower()) if isinstance(request, str) else None)
+
+
+def _searches(attrs: dict[str, Any]) -> bool:
+    """A vector store was asked for what is near, as opposed to told to keep something."""
+    store, operation = attrs.get("db.system"), attrs.get("db.operation")
+    if not isinstance(store, str) or not isinstance(operation, str) or store.lower() not in STORES:
+        return False
+    return operation.lower().startswith(SEARCHES)
+
+
+def _embeds(span: SpanView) -> bool:
+    """Every model that Bedrock runs and that is no chat is called a completion; which ones embed their names say."""
+    model = span.attrs.get("gen_ai.request.model")
+    operation = span.attrs.get("gen_ai.operation.name")
+    return span.scope_name == BEDROCK and operation in COMPLETIONS and isinstance(model, str) and "embed" in model
+
+
+def _documents(span: SpanView) -> Json:
+    """What was found: one event each."""
+    found = take(span, (FOUND,))
+    return [
+        {key.removeprefix(f"{FOUND}."): from_json(item) for key, item in event.attrs.items()} for event in found
+    ] or None
 
 
 def _parsed(spoken: Json) -> Json:
@@ -91,7 +126,7 @@ def _chunks(span: SpanView, reading: Reading) -> None:
 
 DIALECT = Dialect(
     name="traceloop",
-    marks=("traceloop.*", "gen_ai.prompt.0.*", "gen_ai.completion.0.*", "llm.request.type", *sorted(CHUNKS)),
+    marks=("traceloop.*", "gen_ai.prompt.0.*", "gen_ai.completion.0.*", "llm.request.type", FOUND, *sorted(CHUNKS)),
     rank=40,
     read=read,
     checked="traceloop-sdk 0.38.12 and 0.62.4, instrumentations 0.30.0 to 0.52.6 (Python), 0.27.0 (JavaScript)",
