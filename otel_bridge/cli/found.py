@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from otel_bridge import __version__
+from otel_bridge.files import Files
 from otel_bridge.written import DATA_DIR, DEFAULT_DATA_DIR, DEFAULT_VIEWER, expand, read_text, read_yaml, text_at
 
 Endpoints = Mapping[str, Mapping[str, str]]
@@ -50,14 +51,13 @@ def place(config: Path | None, data_dir: Path | None = None) -> Place:
         PlanError: the configuration cannot be read, or what is read of it cannot be used.
     """
     if config is None or data_dir is not None:
-        folder = data_dir or Path(expand(DEFAULT_DATA_DIR, os.environ).text)
-        viewer = expand(DEFAULT_VIEWER, os.environ).text
+        folder = data_dir or Path(expand(DEFAULT_DATA_DIR, os.environ, Files()).text)
+        viewer = expand(DEFAULT_VIEWER, os.environ, Files()).text
         return Place(folder.expanduser(), folder.expanduser() / "store.db", _from_here(f"http://{viewer}"))
-    name = config.name
-    written = read_yaml(read_text(config), name)
+    written = read_yaml(read_text(config), config.name)
 
     def text(default: str, *path: str) -> str:
-        return text_at(written, path, default, name, os.environ)
+        return text_at(written, path, default, config, os.environ)
 
     folder = Path(text(DATA_DIR, "service", "data_dir")).expanduser()
     store = Path(text(str(folder / "store.db"), *_first(written, "exporters", "store"), "path")).expanduser()
