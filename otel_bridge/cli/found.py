@@ -12,6 +12,8 @@ from otel_bridge import __version__
 from otel_bridge.files import Files
 from otel_bridge.written import DATA_DIR, DEFAULT_DATA_DIR, DEFAULT_VIEWER, expand, read_text, read_yaml, text_at
 
+ANNOUNCEMENT = "bridge.json"
+
 Endpoints = Mapping[str, Mapping[str, str]]
 """Component id → name → address, as `{"otlp": {"http": "http://127.0.0.1:4318"}}`."""
 
@@ -82,15 +84,20 @@ def _from_here(url: str) -> str:
 @contextmanager
 def announced(data_dir: Path, endpoints: Endpoints) -> Iterator[None]:
     """Others can find this process as the bridge of a data dir, for as long as this lasts."""
-    path = data_dir / "bridge.json"
+    announce(data_dir, endpoints)
+    try:
+        yield
+    finally:
+        (data_dir / ANNOUNCEMENT).unlink(missing_ok=True)
+
+
+def announce(data_dir: Path, endpoints: Endpoints) -> None:
+    """Say where this process is as the bridge of a data dir, in the place of what was said before."""
+    path = data_dir / ANNOUNCEMENT
     draft = path.with_suffix(".new")
     draft.touch(mode=0o600)
     draft.write_text(json.dumps({"pid": os.getpid(), "version": __version__, "endpoints": endpoints}), encoding="utf-8")
     draft.replace(path)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
 
 
 def find(data_dir: Path) -> Found | None:
@@ -102,7 +109,7 @@ def find(data_dir: Path) -> Found | None:
 def last(data_dir: Path) -> Found | None:
     """The bridge that announced itself last on a data dir and did not take that back; it may have been killed since."""
     try:
-        said = json.loads((data_dir.expanduser() / "bridge.json").read_text(encoding="utf-8"))
+        said = json.loads((data_dir.expanduser() / ANNOUNCEMENT).read_text(encoding="utf-8"))
         return Found(int(said["pid"]), {str(key): dict(names) for key, names in said["endpoints"].items()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

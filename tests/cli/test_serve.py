@@ -20,12 +20,12 @@ pytestmark = pytest.mark.slow  # every test starts a bridge
 
 STUBBORN = """
 import asyncio
-from otel_bridge.cli.serve import stop_signals
+from otel_bridge.cli.serve import signals
 
 async def main():
-    with stop_signals() as stopped:
+    with signals(reloads=True) as told:
         print("ready", flush=True)
-        await stopped.wait()
+        await told.stopped.wait()
         print("stopping", flush=True)
         await asyncio.Event().wait()
 
