@@ -177,6 +177,10 @@ def read_yaml(text: str, origin: str) -> "CommentedMap":
         raise PlanError([f"{origin}:{mark.line + 1 if mark else 1} {said}"]) from error
     except YAMLError as error:
         raise PlanError([f"{origin}:1 not valid YAML: {str(error).partition(chr(10))[0]}"]) from error
+    except ValueError as error:  # as of a date that there is not
+        raise PlanError([f"{origin}:1 a value is not what it looks like: {error}; put it in quotes"]) from None
+    except RecursionError:
+        raise PlanError([f"{origin}:1 is nested too deeply"]) from None
     if isinstance(raw, CommentedMap):
         return raw
     what = "the file is empty" if raw is None else "must be a mapping with `receivers`, `exporters` and `service`"

@@ -108,7 +108,15 @@ def test_a_mistake_names_place_and_remedy(change: tuple[str, str], message: str)
     assert [one for one in found if one.startswith(message)], found
 
 
-@pytest.mark.parametrize(("text", "message"), [("", "the file is empty"), ("- a\n", "must be a mapping")])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the file is empty"),
+        ("- a\n", "must be a mapping"),
+        ("a: 2024-99-99\n", "a value is not what it looks like: month must be in 1..12"),
+        ("a: " + "[" * 3000, "is nested too deeply"),
+    ],
+)
 def test_what_is_no_mapping_is_refused(text: str, message: str) -> None:
     assert message in mistakes(text)[0]
 
