@@ -4,7 +4,8 @@ Four of them are the answers of a consumer that refuses: whoever called it still
 The rest end a command, each with the exit code that the command line's contract gives it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 
 class BridgeError(Exception):
@@ -83,10 +84,14 @@ class InUseError(FilesError):
 
 
 class PlanError(BridgeError):
-    """A configuration that cannot be run; `mistakes` holds all of them, each `file:line path: what, what to do`."""
+    """A configuration that cannot be run; `mistakes` holds all of them, each `file:line path: what, what to do`.
+
+    `files` is what was read, with the stamps of `otel_bridge.files`: when one of them changes it may be mended.
+    """
 
     exit_code = 78
 
     def __init__(self, mistakes: Sequence[str]) -> None:
         super().__init__("\n".join(mistakes))
         self.mistakes = tuple(mistakes)
+        self.files: Mapping[Path, tuple[int, int, int, int] | None] = {}

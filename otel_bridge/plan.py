@@ -4,12 +4,12 @@ The file has the Collector's shape. Mistakes read `file:line path: what, what to
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Optional
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic import BaseModel, Field, SecretStr, ValidationError, create_model
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from otel_bridge import langfuse_names as names
@@ -19,6 +19,7 @@ from otel_bridge.component import Component, Kind
 from otel_bridge.config import WRITTEN, Bytes, BytesOrNone, Config, Seconds
 from otel_bridge.delivery import DeliverConfig
 from otel_bridge.errors import PlanError
+from otel_bridge.files import Files, Stamp, stamp
 from otel_bridge.listening import ListeningConfig
 from otel_bridge.mistakes import hint, said
 from otel_bridge.tenants import TenantConfig, TenantName, contradictions
@@ -35,7 +36,7 @@ PROTECT = (
 PIPELINE_SECTIONS = ("receivers", "processors", "exporters")
 DEFAULT = "default"  # the origin of the built-in configuration
 
-REFERENCE_SCHEMA = {"type": "string", "pattern": r"\$\{env:"}
+REFERENCE_SCHEMA = {"type": "string", "pattern": r"\$\{(env|file):"}
 ANNOTATIONS = ("title", "description", "default", "examples")
 
 
@@ -81,11 +82,16 @@ class ServiceConfig(Config):
 
 @dataclass(slots=True, frozen=True)
 class Planned:
-    """A component with the configuration that it will run with."""
+    """A component with the configuration that it will run with.
+
+    tenants: of an exporter, the configuration for each tenant that has keys of its own for it. Where there are any, it
+        runs once for each of these tenants, and never with `config`, which may then lack what is required.
+    """
 
     id: str
     component: Component[Any]
     config: Config
+    tenants: Mapping[str, Config] = field(default_factory=dict)
 
 
 @dataclass(slots=True, frozen=True)
@@ -96,6 +102,7 @@ class Plan:
     sources: `service::data_dir` → where the value was given, as `bridge.yaml:14` or `bridge.yaml:14 env X`.
     warnings: what is probably not meant, in the form of mistakes.
     exposed: of these, what listens for others than this machine without protection, as it was told to.
+    files: what it was read from, as that was then; also what was looked for in vain.
     """
 
     origin: str
@@ -107,6 +114,7 @@ class Plan:
     sources: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     exposed: tuple[str, ...] = ()
+    files: Mapping[Path, Stamp] = field(default_factory=dict)
 
     def processors_of(self, pipeline: str, kind: Kind) -> list[Planned]:
         """The processors of one kind that a pipeline names, in its order."""
@@ -124,7 +132,12 @@ class Plan:
             section: {key: _plain(planned.config, show_secrets) for key, planned in getattr(self, section).items()}
             for section in registry.SECTIONS
         }
-        whole["service"] = _plain(self.service, show_secrets)
+        service = whole["service"] = _plain(self.service, show_secrets)
+        for name, tenant in self.service.tenants.items():
+            service["tenants"][name]["exporters"] = {
+                key: _only(_plain(self.exporters[key].tenants[name], show_secrets), own)
+                for key, own in tenant.exporters.items()
+            }
         return {section: values for section, values in whole.items() if values}
 
 
@@ -145,17 +158,26 @@ def load(path: Path | None, *, environ: Mapping[str, str], allow_public: bool = 
         with_langfuse = bool(has_keys) and names.is_enabled(environ)
         plan = parse(default_text(langfuse=with_langfuse), DEFAULT, environ=environ, allow_public=allow_public)
     else:
-        plan = parse(read_text(path), path.name, environ=environ, allow_public=allow_public)
+        path = path.absolute()
+        files = Files(path.parent, {path: stamp(path)})  # before it is read: what is written meanwhile is a change
+        try:
+            plan = parse(read_text(path), path.name, environ=environ, allow_public=allow_public, files=files)
+        except PlanError as error:
+            error.files = files.stamps
+            raise
     return plan if hint is None else replace(plan, warnings=(*plan.warnings, hint))
 
 
-def parse(text: str, origin: str, *, environ: Mapping[str, str], allow_public: bool = False) -> Plan:
-    """Make a plan of the text of a configuration; `origin` names it in messages, `allow_public` is as in `load`.
+def parse(
+    text: str, origin: str, *, environ: Mapping[str, str], allow_public: bool = False, files: Files | None = None
+) -> Plan:
+    """Make a plan of the text of a configuration; `origin` names it in messages, `files` reads what it refers to, and
+    `allow_public` is as in `load`.
 
     Raises:
         PlanError: with all mistakes.
     """
-    return _Reading(origin, environ, allow_public=allow_public).plan(text)
+    return _Reading(origin, environ, files or Files(), allow_public=allow_public).plan(text)
 
 
 def schema() -> dict[str, Any]:
@@ -203,15 +225,16 @@ def _or_reference(node: Any) -> Any:
 class _Reading:
     """One reading of one file: collects mistakes until the end."""
 
-    def __init__(self, origin: str, environ: Mapping[str, str], *, allow_public: bool) -> None:
+    def __init__(self, origin: str, environ: Mapping[str, str], files: Files, *, allow_public: bool) -> None:
         self.origin = origin
         self.allow_public = allow_public
         self.exposed: list[tuple[int, str]] = []
         self.environ = environ
+        self.files = files
         self.mistakes: list[tuple[int, str]] = []
         self.warnings: list[tuple[int, str]] = []
         self.lines: dict[tuple[str, ...], int] = {}
-        self.variables: dict[tuple[str, ...], list[str]] = {}
+        self.used: dict[tuple[str, ...], list[str]] = {}  # `env X`, `file /run/x`
         self.unreadable: set[tuple[str, ...]] = set()
         self.sources: dict[str, str] = {}
 
@@ -220,10 +243,10 @@ class _Reading:
 
     def remark(self, path: tuple[str, ...], what: str, line: int | None = None) -> tuple[int, str]:
         known = line or self.line(path)
-        variables = " ".join(self.variables.get(path, ()))
-        if variables and self.origin == DEFAULT:  # a file that nobody wrote
-            return known, f"{variables}: {what}"
-        taken = f" (the value is that of {variables})" if variables else ""
+        used = " ".join(one.removeprefix("env ") for one in self.used.get(path, ()))
+        if used and self.origin == DEFAULT:  # a file that nobody wrote
+            return known, f"{used}: {what}"
+        taken = f" (the value is that of {used})" if used else ""
         return known, f"{self.origin}:{known} {'::'.join(path) + ': ' if path else ''}{what}{taken}"
 
     def line(self, path: tuple[str, ...]) -> int:
@@ -234,7 +257,8 @@ class _Reading:
         top = self.expand(read_yaml(text, self.origin), ())
         for key in [key for key in top if key not in (*registry.SECTIONS, "service")]:
             self.wrong((key,), "no such section" + hint(key, [*registry.SECTIONS, "service"]))
-        planned = {section: self.section(section, top.get(section)) for section in registry.SECTIONS}
+        own = self.own(top)
+        planned = {section: self.section(section, top.get(section), own) for section in registry.SECTIONS}
         service = self.model(ServiceConfig, top.get("service"), ("service",))
         self.references(top)
         self.addresses(planned)
@@ -245,7 +269,13 @@ class _Reading:
             raise PlanError([message for _, message in sorted(self.mistakes)])
         warnings, exposed = (tuple(said for _, said in sorted(found)) for found in (self.warnings, self.exposed))
         return Plan(
-            self.origin, **planned, service=service, sources=self.sources, warnings=exposed + warnings, exposed=exposed
+            self.origin,
+            **planned,
+            service=service,
+            sources=self.sources,
+            warnings=exposed + warnings,
+            exposed=exposed,
+            files=self.files.stamps,
         )
 
     def expand(self, node: Any, path: tuple[str, ...]) -> Any:
@@ -263,17 +293,32 @@ class _Reading:
             return [self.expand(value, (*path, str(index))) for index, value in enumerate(node)]
         source = f"{self.origin}:{self.line(path)}"
         if isinstance(node, str):
-            read = expand(node, self.environ)
+            read = expand(node, self.environ, self.files)
             node = read.text
             for what in read.wrong:
                 self.wrong(path, what)
                 self.unreadable.add(path)
-            self.variables[path] = read.used
-            source += "".join(f" env {name}" for name in read.used)
+            self.used[path] = read.used
+            source += "".join(f" {one}" for one in read.used)
         self.sources["::".join(path)] = source
         return node
 
-    def section(self, section: str, entries: Any) -> dict[str, Planned]:
+    def own(self, top: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
+        """Exporter → tenant → the keys that are its own."""
+        out: dict[str, dict[str, dict[str, Any]]] = {}
+        configured = list(_mapping(top.get("exporters")))
+        for tenant, of in _mapping(_mapping(top.get("service")).get("tenants")).items():
+            for key, given in _mapping(_mapping(of).get("exporters")).items():
+                if key not in configured:
+                    path = ("service", "tenants", tenant, "exporters", key)
+                    self.wrong(path, "is not configured" + hint(key, configured))
+                elif isinstance(given, dict):  # else said when the service is read
+                    out.setdefault(key, {})[tenant] = given
+        return out
+
+    def section(
+        self, section: str, entries: Any, own: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    ) -> dict[str, Planned]:
         out: dict[str, Planned] = {}
         if entries is None:
             return out
@@ -286,18 +331,37 @@ class _Reading:
             if found is None:
                 self.wrong((section, key), f"no such {section[:-1]}" + hint(name, registry.names(section)))
                 continue
-            config = self.model(found.config, given, (section, key))
+            if section == "exporters" and key in own:
+                config = self.model(_partial(found.config), given, (section, key))
+                tenants = self.tenants(key, found.config, _mapping(given), own[key])
+            else:
+                config, tenants = self.model(found.config, given, (section, key)), {}
             if config is not None:
-                out[key] = Planned(key, found, config)
+                out[key] = Planned(key, found, config, tenants)
         return out
 
-    def model(self, model: type[Config], given: Any, path: tuple[str, ...]) -> Config | None:
+    def tenants(
+        self, exporter: str, model: type[Config], base: Mapping[str, Any], own: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, Config]:
+        """The whole configuration of an exporter for each tenant that has keys of its own for it."""
+        out = {}
+        for tenant, given in own.items():
+            path = ("service", "tenants", tenant, "exporters", exporter)
+            config = self.model(model, {**base, **given}, path, said_of=base.keys() - given.keys())
+            if config is not None:
+                out[tenant] = config
+        return out
+
+    def model(
+        self, model: type[Config], given: Any, path: tuple[str, ...], said_of: Collection[str] = ()
+    ) -> Config | None:
+        """What was given, as a model; None where it has mistakes. What is wrong with `said_of` was said already."""
         try:
             return model.model_validate({} if given is None else given, context=WRITTEN)
         except ValidationError as error:
             for one in error.errors(include_url=False):
                 at = (*path, *(str(part) for part in one["loc"]))
-                if at not in self.unreadable:  # which was said already
+                if at not in self.unreadable and not (one["loc"] and one["loc"][0] in said_of):
                     self.wrong(at, said(one, model))
             return None
 
@@ -377,6 +441,21 @@ class _Reading:
                 if exposed and self.allow_public:
                     open_to_all = one.config.model_copy(update={"insecure": True})
                     planned[section][key] = replace(one, config=open_to_all)
+
+
+def _partial(model: type[Config]) -> type[Config]:
+    """The same, with nothing required."""
+    fields: dict[str, Any] = {
+        name: (Optional[of.annotation], None)  # noqa: UP045 - an annotation that is only known now
+        for name, of in model.model_fields.items()
+        if of.is_required()
+    }
+    made: type[Config] = create_model(model.__name__, __base__=model, **fields)
+    return made
+
+
+def _only(plain: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    return {key: plain[key] for key in keys}
 
 
 def _mapping(node: Any) -> dict[str, Any]:

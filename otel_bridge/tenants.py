@@ -24,8 +24,9 @@ Key = Annotated[SecretStr, Field(min_length=16)]
 class TenantConfig(Config):
     """One tenant.
 
-    exporters: exporter id → those of its keys that are this tenant's own, as its Langfuse project. An exporter of which
-        any tenant has keys is sent only what belongs to tenants that have.
+    exporters: exporter id → those of its keys that are this tenant's own, as its Langfuse project; each replaces the
+        exporter's key of that name. An exporter of which any tenant has keys is sent only what belongs to tenants that
+        have.
     """
 
     keys: tuple[Key, ...] = ()  # bearer token, password of Basic, or header `x-api-key`
@@ -34,7 +35,7 @@ class TenantConfig(Config):
     max_bytes_per_s: Bytes | None = None
     max_items_per_s: Annotated[int, Field(gt=0)] | None = None  # spans, log records and metrics
     public_traces: bool = False  # it may make traces public by `langfuse.trace.public`
-    exporters: dict[str, dict[str, Any]] = Field(default_factory=dict, repr=False)  # keys are among them
+    exporters: dict[str, dict[str, Any]] = Field(default_factory=dict, repr=False)  # as written, secrets too
 
 
 class Tenants:

@@ -1,4 +1,5 @@
-"""A configuration as it is written: YAML with references to the environment, before anybody asks what it means.
+"""A configuration as it is written: YAML with references to the environment and to files, before anybody asks what it
+means.
 
 Nothing here needs pydantic or a component: a command that only wants to know where the bridge is starts quickly.
 """
@@ -10,11 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from otel_bridge.errors import PlanError
+from otel_bridge.files import Files
 
 if TYPE_CHECKING:
     from ruamel.yaml.comments import CommentedMap
 
-REFERENCE = re.compile(r"\$(?:(\$)|\{env:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|(\{[^}]*\}?))")
+REFERENCE = re.compile(
+    r"\$(?:(?P<dollar>\$)"
+    r"|\{env:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}"
+    r"|\{file:(?P<path>[^}]+?)(?::-(?P<otherwise>[^}]*))?\}"
+    r"|(?P<other>\{[^}]*\}?))"
+)
 TWICE = re.compile(r'found duplicate key "(.*?)" with value', re.DOTALL)
 
 DATA_DIR = "~/.otel-bridge"
@@ -63,40 +70,64 @@ service:
 
 @dataclass(slots=True)
 class Expanded:
-    """A text with its references replaced; the variables that it took values from, and what cannot be replaced."""
+    """A text with its references replaced; where it took values from (`env X`, `file /run/x`), and what cannot be
+    replaced."""
 
     text: str = ""
     used: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
 
-def expand(text: str, environ: Mapping[str, str]) -> Expanded:
-    """Replace `${env:NAME}` and `${env:NAME:-default}` by values of the environment, and `$$` by a dollar sign."""
+def expand(text: str, environ: Mapping[str, str], files: Files) -> Expanded:
+    """Replace references by values, and `$$` by a dollar sign.
+
+    `${env:NAME}` is a value of the environment, `${file:PATH}` the content of a file; with `:-default` before the `}`
+    that stands in for what is missing or empty.
+    """
     out = Expanded()
 
     def one(found: re.Match[str]) -> str:
-        dollar, name, fallback, other = found.groups()
-        if dollar:
+        if found["dollar"]:
             return "$"
-        if other:
+        if found["other"]:
             out.wrong.append(
-                f"${other} cannot be read, write ${{env:NAME}}, ${{env:NAME:-default}}, or $$ for a dollar sign"
+                f"${found['other']} cannot be read, write ${{env:NAME}}, ${{env:NAME:-default}}, ${{file:PATH}}, or $$"
+                " for a dollar sign"
             )
-        elif environ.get(name):
-            out.used.append(name)
+            return ""
+        if found["path"]:
+            return _content(found["path"], found["otherwise"], files, out)
+        name, default = found["name"], found["default"]
+        if environ.get(name):
+            out.used.append(f"env {name}")
             return environ[name]
-        elif fallback is None:
+        if default is None:
             out.wrong.append(f"the environment has no {name}, set it or write ${{env:{name}:-default}}")
-        return fallback or ""
+        return default or ""
 
     out.text = REFERENCE.sub(one, text)
     return out
 
 
+def _content(path: str, default: str | None, files: Files, out: Expanded) -> str:
+    try:
+        content = files.text(path)
+    except ValueError as error:
+        out.wrong.append(str(error))
+        return ""
+    if content:
+        out.used.append(f"file {path}")
+        return content
+    if default is None:
+        what = f"there is no file {path}" if content is None else f"the file {path} is empty"
+        out.wrong.append(f"{what}, write a value into it or write ${{file:{path}:-default}}")
+    return default or ""
+
+
 def text_at(
-    written: Mapping[str, Any], path: tuple[str, ...], default: str, origin: str, environ: Mapping[str, str]
+    written: Mapping[str, Any], path: tuple[str, ...], default: str, file: Path, environ: Mapping[str, str]
 ) -> str:
-    """What a configuration says under a path of keys, with its references replaced; `origin` names it in messages.
+    """What a configuration file says under a path of keys, with its references replaced.
 
     Raises:
         PlanError: a reference can not be replaced.
@@ -106,9 +137,9 @@ def text_at(
         node = node.get(key) if isinstance(node, Mapping) else None
     if node is None:
         return default
-    read = expand(str(node), environ)
+    read = expand(str(node), environ, Files(file.parent))
     if read.wrong:
-        raise PlanError([f"{origin} {'::'.join(path)}: {what}" for what in read.wrong])
+        raise PlanError([f"{file.name} {'::'.join(path)}: {what}" for what in read.wrong])
     return read.text
 
 
@@ -146,6 +177,10 @@ def read_yaml(text: str, origin: str) -> "CommentedMap":
         raise PlanError([f"{origin}:{mark.line + 1 if mark else 1} {said}"]) from error
     except YAMLError as error:
         raise PlanError([f"{origin}:1 not valid YAML: {str(error).partition(chr(10))[0]}"]) from error
+    except ValueError as error:  # as of a date that there is not
+        raise PlanError([f"{origin}:1 a value is not what it looks like: {error}; put it in quotes"]) from None
+    except RecursionError:
+        raise PlanError([f"{origin}:1 is nested too deeply"]) from None
     if isinstance(raw, CommentedMap):
         return raw
     what = "the file is empty" if raw is None else "must be a mapping with `receivers`, `exporters` and `service`"

@@ -125,7 +125,15 @@ def test_a_mistake_names_place_and_remedy(change: tuple[str, str], message: str)
     assert [one for one in found if one.startswith(message)], found
 
 
-@pytest.mark.parametrize(("text", "message"), [("", "the file is empty"), ("- a\n", "must be a mapping")])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the file is empty"),
+        ("- a\n", "must be a mapping"),
+        ("a: 2024-99-99\n", "a value is not what it looks like: month must be in 1..12"),
+        ("a: " + "[" * 3000, "is nested too deeply"),
+    ],
+)
 def test_what_is_no_mapping_is_refused(text: str, message: str) -> None:
     assert message in mistakes(text)[0]
 
@@ -237,7 +245,7 @@ def test_the_schema_shows_defaults_as_they_are_written() -> None:
 
 
 TLS = "tls: {cert_file: c.pem, key_file: k.pem}"
-TENANTS = "  tenants: {acme: {keys: [acme-key-0123456789]}}\n"
+ACME_TENANT = "  tenants: {acme: {keys: [acme-key-0123456789]}}\n"
 
 
 def public(receiver: str = "", service: str = "", viewer: str = "") -> str:
@@ -254,8 +262,8 @@ def public(receiver: str = "", service: str = "", viewer: str = "") -> str:
     [
         ("", "", "no tls and no service::tenants (or tls::client_ca_file)"),
         (f", {TLS}", "", "no service::tenants (or tls::client_ca_file)"),
-        ("", TENANTS, "no tls"),
-        (f", {TLS}", TENANTS, None),
+        ("", ACME_TENANT, "no tls"),
+        (f", {TLS}", ACME_TENANT, None),
         (", tls: {cert_file: c.pem, key_file: k.pem, client_ca_file: ca.pem}", "", None),
         (", insecure: true", "", None),
     ],
@@ -276,7 +284,7 @@ def test_nobody_listens_for_the_world_by_mistake(receiver: str, service: str, la
 
 def test_a_viewer_for_others_has_tls_and_a_password_of_its_own() -> None:
     """Keys of tenants are no password of it."""
-    [found] = mistakes(public(f", {TLS}", TENANTS, f", {TLS}"))
+    [found] = mistakes(public(f", {TLS}", ACME_TENANT, f", {TLS}"))
 
     assert found.startswith("bridge.yaml:13 extensions::viewer::endpoint: others can reach 0.0.0.0:4319")
     assert "there is no password" in found
@@ -361,3 +369,104 @@ def test_a_key_file_that_everybody_can_read_is_told_of(tmp_path: Path) -> None:
     assert mistakes(text + "  strict_permissions: true\n") == [warning]
     key.chmod(0o640)
     assert plan.parse(text + "  strict_permissions: true\n", "bridge.yaml", environ={}).warnings == ()
+
+
+def test_a_value_can_stand_in_a_file(tmp_path: Path) -> None:
+    """Its name begins where the configuration is; all that was read is known, so that changes are seen."""
+    (tmp_path / "out").write_text("$third.jsonl\n")
+    config = tmp_path / "bridge.yaml"
+    config.write_text(
+        GOOD.replace("${env:OUT:-second.jsonl}", "${file:out}").replace("out.jsonl", '"${file:none:-a}.jsonl"')
+    )
+
+    read = plan.load(config, environ={})
+
+    assert read.to_dict()["exporters"]["file/second"]["path"] == "$third.jsonl"
+    assert read.to_dict()["exporters"]["file"]["path"] == "a.jsonl"
+    assert read.sources["exporters::file/second::path"] == "bridge.yaml:5 file out"
+    assert set(read.files) == {config, tmp_path / "out", tmp_path / "none"}
+
+
+def test_a_file_that_is_missing_is_named_and_looked_for(tmp_path: Path) -> None:
+    config = tmp_path / "bridge.yaml"
+    config.write_text(GOOD.replace("${env:OUT:-second.jsonl}", "${file:out}"))
+
+    with pytest.raises(PlanError) as caught:
+        plan.load(config, environ={})
+
+    [mistake] = caught.value.mistakes
+    assert mistake.startswith("bridge.yaml:5 exporters::file/second::path: there is no file out, ")
+    assert set(caught.value.files) == {config, tmp_path / "out"}
+
+
+TENANTS = """\
+receivers:
+  otlp: {http: "127.0.0.1:0", grpc: null}
+exporters:
+  langfuse:
+    base_url: http://127.0.0.1:9
+    timeout: 5s
+service:
+  tenants:
+    acme:
+      keys: [acme-key-0123456789]
+      exporters: {langfuse: {public_key: pk-lf-acme, secret_key: sk-canary-acme}}
+    globex:
+      exporters:
+        langfuse: {public_key: pk-lf-globex, secret_key: sk-canary-globex, base_url: "http://127.0.0.1:8"}
+    idle: {}
+  pipelines:
+    main: {receivers: [otlp], exporters: [langfuse]}
+"""
+
+
+def test_an_exporter_has_a_configuration_for_each_tenant_with_keys_of_its_own() -> None:
+    read = plan.parse(TENANTS, "bridge.yaml", environ={})
+
+    of = {name: config.model_dump() for name, config in read.exporters["langfuse"].tenants.items()}
+    assert {name: (found["public_key"], found["base_url"], found["timeout"]) for name, found in of.items()} == {
+        "acme": ("pk-lf-acme", "http://127.0.0.1:9", "5s"),
+        "globex": ("pk-lf-globex", "http://127.0.0.1:8", "5s"),
+    }
+
+
+def test_keys_of_tenants_are_shown_to_nobody() -> None:
+    """`config print` shows what was written, without secrets; that the exporter has none of its own, too."""
+    read = plan.parse(TENANTS, "bridge.yaml", environ={})
+
+    shown = read.to_dict()
+    assert "canary" not in json.dumps(shown) + repr(read)
+    assert "sk-canary-acme" in json.dumps(read.to_dict(show_secrets=True))
+    assert shown["exporters"]["langfuse"]["secret_key"] is None
+    assert shown["service"]["tenants"]["acme"]["exporters"] == {
+        "langfuse": {"public_key": "pk-lf-acme", "secret_key": "**********"}
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            ("secret_key: sk-canary-acme", ""),
+            "bridge.yaml:11 service::tenants::acme::exporters::langfuse::secret_key: is required",
+        ),
+        (
+            ("langfuse: {public_key: pk-lf-acme", "langfus: {public_key: pk-lf-acme"),
+            "bridge.yaml:11 service::tenants::acme::exporters::langfus: is not configured, did you mean langfuse?",
+        ),
+        (
+            ("secret_key: sk-canary-globex", "secret: sk-canary-globex, secret_key: s"),
+            "bridge.yaml:14 service::tenants::globex::exporters::langfuse::secret: no such key, did you mean ",
+        ),
+        (("timeout: 5s", "timeout: 5"), "bridge.yaml:6 exporters::langfuse::timeout: 5 has no unit"),
+        (
+            ("{langfuse: {public_key: pk-lf-acme, secret_key: sk-canary-acme}}", "{langfuse: pk}"),
+            "bridge.yaml:11 service::tenants::acme::exporters::langfuse: must be a mapping",
+        ),
+    ],
+)
+def test_a_mistake_in_a_tenants_keys_is_said_once_where_it_stands(change: tuple[str, str], message: str) -> None:
+    [found] = mistakes(TENANTS.replace(*change))
+
+    assert found.startswith(message)
+    assert "canary" not in found

@@ -14,7 +14,7 @@ import typer
 
 from otel_bridge.cli.found import Found, announced, find
 from otel_bridge.cli.output import ConfigOption, JsonOption, print_json
-from otel_bridge.cli.serve import banner, stop_signals, your_agent
+from otel_bridge.cli.serve import banner, signals, your_agent
 from otel_bridge.errors import BridgeError, UnreachableError
 
 if TYPE_CHECKING:
@@ -72,12 +72,12 @@ def _free(port: int) -> bool:
 
 
 async def _demo(plan: "Plan", *, once: bool, as_json: bool) -> None:
-    with stop_signals() as stopped:
+    with signals(reloads=False) as told:
         async with _bridge(plan, quiet=as_json) as bridge, asyncio.TaskGroup() as tasks:
             showing = tasks.create_task(_show(bridge, once=once, as_json=as_json))
             if once:
-                showing.add_done_callback(lambda _: stopped.set())
-            await stopped.wait()
+                showing.add_done_callback(lambda _: told.stopped.set())
+            await told.stopped.wait()
             showing.cancel()
 
 

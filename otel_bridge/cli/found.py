@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from otel_bridge import __version__
 from otel_bridge.errors import UsageError
+from otel_bridge.files import Files
 from otel_bridge.written import DATA_DIR, DEFAULT_DATA_DIR, DEFAULT_VIEWER, expand, read_text, read_yaml, text_at
 
 if TYPE_CHECKING:
     import ssl
 
+ANNOUNCEMENT = "bridge.json"
 PASSWORD = "OTEL_BRIDGE_VIEWER_PASSWORD"  # noqa: S105 - the name of a variable
 CLIENT_CERT, CLIENT_KEY = "OTEL_BRIDGE_CLIENT_CERT", "OTEL_BRIDGE_CLIENT_KEY"
 PEM_END = "-----END CERTIFICATE-----"
@@ -106,14 +108,13 @@ def place(config: Path | None, data_dir: Path | None = None) -> Place:
         PlanError: the configuration cannot be read, or what is read of it cannot be used.
     """
     if config is None or data_dir is not None:
-        folder = data_dir or Path(expand(DEFAULT_DATA_DIR, os.environ).text)
-        viewer = expand(DEFAULT_VIEWER, os.environ).text
+        folder = data_dir or Path(expand(DEFAULT_DATA_DIR, os.environ, Files()).text)
+        viewer = expand(DEFAULT_VIEWER, os.environ, Files()).text
         return Place(folder.expanduser(), folder.expanduser() / "store.db", _from_here(f"http://{viewer}"))
-    name = config.name
-    written = read_yaml(read_text(config), name)
+    written = read_yaml(read_text(config), config.name)
 
     def text(default: str, *path: str) -> str:
-        return text_at(written, path, default, name, os.environ)
+        return text_at(written, path, default, config, os.environ)
 
     folder = Path(text(DATA_DIR, "service", "data_dir")).expanduser()
     store = Path(text(str(folder / "store.db"), *_first(written, "exporters", "store"), "path")).expanduser()
@@ -147,15 +148,20 @@ def _from_here(url: str) -> str:
 @contextmanager
 def announced(data_dir: Path, endpoints: Endpoints) -> Iterator[None]:
     """Others can find this process as the bridge of a data dir, for as long as this lasts."""
-    path = data_dir / "bridge.json"
+    announce(data_dir, endpoints)
+    try:
+        yield
+    finally:
+        (data_dir / ANNOUNCEMENT).unlink(missing_ok=True)
+
+
+def announce(data_dir: Path, endpoints: Endpoints) -> None:
+    """Say where this process is as the bridge of a data dir, in the place of what was said before."""
+    path = data_dir / ANNOUNCEMENT
     draft = path.with_suffix(".new")
     draft.touch(mode=0o600)
     draft.write_text(json.dumps({"pid": os.getpid(), "version": __version__, "endpoints": endpoints}), encoding="utf-8")
     draft.replace(path)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
 
 
 def find(data_dir: Path) -> Found | None:
@@ -180,7 +186,7 @@ def viewer_of(data_dir: Path, url: str) -> Viewer:
 def last(data_dir: Path) -> Found | None:
     """The bridge that announced itself last on a data dir and did not take that back; it may have been killed since."""
     try:
-        said = json.loads((data_dir.expanduser() / "bridge.json").read_text(encoding="utf-8"))
+        said = json.loads((data_dir.expanduser() / ANNOUNCEMENT).read_text(encoding="utf-8"))
         return Found(int(said["pid"]), {str(key): dict(names) for key, names in said["endpoints"].items()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

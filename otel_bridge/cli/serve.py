@@ -5,21 +5,28 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from otel_bridge import __version__
-from otel_bridge.cli.found import Endpoints, announced
+from otel_bridge.cli.found import Endpoints, announce, announced
 from otel_bridge.cli.output import ConfigOption, JsonOption, print_json
-from otel_bridge.telemetry import printable
+from otel_bridge.files import changed
+from otel_bridge.tasks import first
+from otel_bridge.telemetry import logger, printable
 
 if TYPE_CHECKING:
+    from otel_bridge.config import Config
+    from otel_bridge.files import Stamp
+    from otel_bridge.pipeline import RunningBridge
     from otel_bridge.plan import Plan
 
+LOOK_EVERY_S = 1.0  # whether a file has changed
 SWITCH_S = 0.0005  # threads translate, write and read beside the loop: with Python's 5 ms each waits long for its turn
 
 
@@ -33,6 +40,7 @@ def serve(
     """Run the bridge; also what happens without a command.
 
     Ctrl-C or SIGTERM stops it within seconds, a second one at once. Nothing that was acknowledged is lost by either.
+    When the configuration file changes, or a file that it reads, or on SIGHUP, it goes over to what that says now.
     """
     from otel_bridge.plan import load
     from otel_bridge.telemetry import configure_logs
@@ -43,44 +51,91 @@ def serve(
     for warning in plan.warnings:
         print(printable(f"warning: {warning}"), file=sys.stderr)
     sys.setswitchinterval(SWITCH_S)
-    asyncio.run(_serve(plan, as_json=json))
+    again = partial(load, config, environ=os.environ, allow_public=insecure_allow_public)
+    asyncio.run(_serve(plan, None if config is None else again, as_json=json))
 
 
-async def _serve(plan: "Plan", *, as_json: bool) -> None:
+async def _serve(plan: "Plan", again: "Callable[[], Plan] | None", *, as_json: bool) -> None:
     from otel_bridge.pipeline import running
 
-    with stop_signals() as stopped:
-        async with running(plan) as bridge:
+    with signals(reloads=again is not None) as told:
+        async with running(plan, hurry=told.stopped) as bridge:
             with announced(plan.data_dir, bridge.endpoints):
                 if as_json:
                     print_json(facts(plan, bridge.endpoints))
                 else:
                     print(banner(plan, bridge.endpoints), next_steps(bridge.endpoints), sep="\n", flush=True)
-                await stopped.wait()
+                if again is not None:
+                    await _reload_when_told(bridge, again, told)
+                await told.stopped.wait()
+
+
+async def _reload_when_told(bridge: "RunningBridge", again: "Callable[[], Plan]", told: "Told") -> None:
+    """Go over to what the configuration says, on SIGHUP and when one of its files changes, until the end."""
+    from otel_bridge.errors import PlanError
+
+    files = bridge.plan.files
+    while not told.stopped.is_set():
+        if not await first(told.reload(files), told.stopped.wait()):
+            return
+        try:
+            plan = await asyncio.to_thread(again)
+        except PlanError as error:
+            files = error.files
+            bridge.reject(error.mistakes)
+            continue
+        files = plan.files
+        for warning in plan.warnings:
+            logger("reload").warning(warning)
+        with suppress(PlanError):  # which the bridge has told of
+            await bridge.reload(plan)
+            announce(bridge.plan.data_dir, bridge.endpoints)
+
+
+class Told:
+    """What this process was told by signals.
+
+    stopped: set by SIGINT and SIGTERM.
+    """
+
+    def __init__(self) -> None:
+        self.stopped = asyncio.Event()
+        self.hung_up = asyncio.Event()
+
+    async def reload(self, files: Mapping[Path, "Stamp"]) -> None:
+        """Return on SIGHUP, or when one of these files is not what it was."""
+        while not self.hung_up.is_set() and not await asyncio.to_thread(changed, files):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_EVERY_S):
+                    await self.hung_up.wait()
+        self.hung_up.clear()
 
 
 @contextmanager
-def stop_signals() -> Iterator[asyncio.Event]:
-    """An event that SIGINT and SIGTERM set; the second signal has its usual effect, and ends the process at once.
+def signals(*, reloads: bool) -> Iterator[Told]:
+    """What SIGINT, SIGTERM and SIGHUP say. The second to stop has its usual effect, and ends the process at once.
 
     Nothing is lost by that: what was accepted is on disk.
+
+    reloads: whether there is something to reload; where not, SIGHUP stops, as where a terminal is closed.
     """
     loop = asyncio.get_running_loop()
-    stopped = asyncio.Event()
-    signals = (signal.SIGINT, signal.SIGTERM)
+    told = Told()
+    stopping = (signal.SIGINT, signal.SIGTERM)
 
     def stop() -> None:
-        stopped.set()
-        for number in signals:
+        told.stopped.set()
+        for number in stopping:
             loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_DFL)
 
-    for number in signals:
+    for number in stopping:
         loop.add_signal_handler(number, stop)
+    loop.add_signal_handler(signal.SIGHUP, told.hung_up.set if reloads else stop)
     try:
-        yield stopped
+        yield told
     finally:
-        for number in signals:
+        for number in (*stopping, signal.SIGHUP):
             loop.remove_signal_handler(number)
 
 
@@ -144,8 +199,19 @@ def _listening(addresses: Mapping[str, str]) -> str:
 
 
 def _destination(plan: "Plan", key: str) -> str:
+    """Where an exporter sends to, and for which tenants, where they have keys of their own."""
+    planned = plan.exporters[key]
+    if not planned.tenants:
+        return _place(planned.config)
+    places: dict[str, list[str]] = {}
+    for tenant, config in sorted(planned.tenants.items()):
+        places.setdefault(_place(config), []).append(tenant)
+    return " · ".join(f"{place} (for {', '.join(tenants)})" for place, tenants in places.items())
+
+
+def _place(of: "Config") -> str:
     """Where an exporter sends to, if its configuration says so in one of the usual words."""
-    config = plan.exporters[key].config.model_dump(mode="json")
+    config = of.model_dump(mode="json")
     if config.get("format") == "proto" and config.get("path"):  # the file exporter names a file for each signal
         path = Path(config["path"])
         return str(path.with_suffix(f".*{path.suffix}"))

@@ -146,26 +146,38 @@ class Delivery:
         )
         await self._add(pipeline, exporter, cursor, settle, settled=True)
 
-    async def drain(self, timeout_s: float, *, settle: bool = False) -> None:
+    async def drain(
+        self, timeout_s: float, *, settle: bool = False, leave: bool = False, hurry: asyncio.Event | None = None
+    ) -> None:
         """Deliver what is ready and can be delivered at once, confirm it, and end all lanes and assembly.
 
-        Called when receivers have closed. What is open, refused or too slow stays in the journal. Exporters and
-        processors are not called any more when this returns.
+        What is open, refused or too slow stays in the journal. Exporters and processors are not called any more when
+        this returns.
 
         settle: traces that are open settle first, as who sent them has ended.
+        leave: only what is being sent is waited for; what has not been begun stays in the journal.
+        hurry: when this is set, nothing is waited for any longer.
         """
         until_s = self._around.clock.monotonic() + timeout_s
         if settle:
             await self._around.clock.within(timeout_s, self._settle())
+        self._around.leaving = leave
         self._around.stopping.set()
-        if self._delivering:
-            left_s = until_s - self._around.clock.monotonic()
-            await self._around.clock.within(max(0.0, left_s), asyncio.wait(self._delivering))
-        ending = (*self._delivering, *self._assembling.values())
-        for task in ending:
-            task.cancel()
-        await asyncio.gather(*ending, return_exceptions=True)  # what they raise reaches their owner, the task group
+        left_s = max(0.0, until_s - self._around.clock.monotonic())
+        ended = self._ended()
+        await self._around.clock.within(left_s, ended if hurry is None else first(hurry.wait(), ended))
+        async with self._changing:
+            ending = (*self._delivering, *self._assembling.values())
+            for task in ending:
+                task.cancel()
+            await asyncio.gather(*ending, return_exceptions=True)  # what they raise reaches their owner, the task group
         await self._state.flush(durable=True)
+
+    async def _ended(self) -> None:
+        """Return when all lanes have, and no letter is being handed out."""
+        if self._delivering:
+            await asyncio.wait(self._delivering)
+        await self.operator.end()
 
     async def tidy(self) -> None:
         """Let go of what nobody needs any more: confirmed parts, traces remembered long enough, the journal's start.

@@ -59,6 +59,7 @@ class Surroundings:
     """What all lanes share.
 
     stopping: set when what can not be delivered at once is to stay in the journal.
+    leaving: then what has not been leased stays there as well, though it could be delivered.
     """
 
     config: DeliverConfig
@@ -68,6 +69,7 @@ class Surroundings:
     dead_letters: DeadLetters
     supervision: Supervision
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    leaving: bool = False
 
 
 class _StoppingError(Exception):
@@ -215,7 +217,7 @@ class Lane:
             if self._front is None:
                 if not more:
                     await self._arrival()
-                if not await self._gate.passed(stopping):
+                if self._around.leaving or not await self._gate.passed(stopping):
                     return
                 self._front = await self._next(front)
                 more = self._front is not None

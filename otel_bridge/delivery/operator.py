@@ -15,7 +15,7 @@ from otel_bridge.delivery.lane import Lane, Surroundings
 from otel_bridge.delivery.parts import Parts
 from otel_bridge.delivery.piece import Piece, count, cut, is_single, split
 from otel_bridge.delivery.replay import Replays
-from otel_bridge.errors import ConsumeError, RefusedError, TooLargeError, UsageError
+from otel_bridge.errors import ConsumeError, RefusedError, RetryableError, TooLargeError, UsageError
 from otel_bridge.journal.exporters import Account
 from otel_bridge.journal.state import State
 from otel_bridge.mistakes import hint
@@ -63,12 +63,19 @@ class Operator:
         self._replays = replays
         self._gates: defaultdict[str, Gate] = defaultdict(Gate)
         self._retrying = asyncio.Lock()
+        self._ended = False
         for exporter in state.paused:
             self._gates[exporter].close()
 
     def gate(self, exporter: str) -> Gate:
         """The gate before all lanes of an exporter; one for both its sides where it takes both kinds."""
         return self._gates[side_of(exporter)]
+
+    async def end(self) -> None:
+        """Hand out no more letters; return when those that are being handed out are done."""
+        self._ended = True
+        async with self._retrying:
+            pass
 
     # Pause.
 
@@ -126,6 +133,8 @@ class Operator:
         could not be tried, or not be answered), `damaged`, `unknown`.
         """
         async with self._retrying:
+            if self._ended:
+                raise RetryableError("delivery is ending: ask again in a moment", retry_after_s=1)
             await self.forget_redeemed()
             results: dict[str, dict[str, Any]] = {}
             found: list[DeadLetter] = []

@@ -80,10 +80,7 @@ class Segments(Reader):
     ) -> None:
         super().__init__([], 1, counters)
         self._directory = directory
-        self._max_bytes = max_bytes
-        self._keep_bytes = keep_bytes
-        most = min(max_bytes // 8, Space.of(directory).total // 16)  # a full journal must have something to let go
-        self._segment_bytes = max(min(segment_bytes, most), 1)
+        self.limit(max_bytes=max_bytes, keep_bytes=keep_bytes, segment_bytes=segment_bytes)
         self._commit_bytes = commit_bytes
         self._commit_timeout_s = commit_timeout_s
         self._disk = disk
@@ -122,6 +119,15 @@ class Segments(Reader):
     def used_bytes(self) -> int:
         """What the segments take on disk."""
         return self._sealed_bytes + (self._segments[-1].disk_bytes if self._segments else 0)
+
+    def limit(self, *, max_bytes: int, keep_bytes: int, segment_bytes: int) -> None:
+        """From now on these, as for `open_segments`; what is there already stays as it is."""
+        most = min(
+            max_bytes // 8, Space.of(self._directory).total // 16
+        )  # a full journal must have something to let go
+        self._max_bytes = max_bytes
+        self._keep_bytes = keep_bytes
+        self._segment_bytes = max(min(segment_bytes, most), 1)
 
     async def append(self, entries: Sequence[tuple[str, Batch]]) -> None:
         """Make (pipeline, batch) pairs durable together, all or none; on disk when this returns.

@@ -56,11 +56,11 @@ M = TypeVar("M", bound=_Asked)
 
 def operating(bridge: Bridge | None) -> list[Route]:
     """The routes under /api/v1; without a bridge they answer 503."""
-    operator = bridge.operator if bridge is not None else None
 
     def there() -> Operator:
+        operator = bridge.operator if bridge is not None else None  # another one after each reload
         if operator is None:
-            raise HTTPException(503, "no bridge is running")
+            raise HTTPException(503, "no bridge is running" if bridge is None else "ask again in a moment: it reloads")
         return operator
 
     def changing(path: str, model: type[M], do: Callable[[Operator, M], Awaitable[dict[str, Any]]]) -> Route:

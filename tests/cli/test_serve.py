@@ -1,6 +1,8 @@
 """`otel-bridge serve` as a process: it says where it is, is found there, refuses a second one, and stops when told."""
 
+import asyncio
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -12,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from otel_bridge.cli.serve import banner
+from otel_bridge.cli.serve import banner, signals
 from otel_bridge.plan import load
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -20,12 +22,12 @@ pytestmark = pytest.mark.slow  # every test starts a bridge
 
 STUBBORN = """
 import asyncio
-from otel_bridge.cli.serve import stop_signals
+from otel_bridge.cli.serve import signals
 
 async def main():
-    with stop_signals() as stopped:
+    with signals(reloads=True) as told:
         print("ready", flush=True)
-        await stopped.wait()
+        await told.stopped.wait()
         print("stopping", flush=True)
         await asyncio.Event().wait()
 
@@ -121,6 +123,19 @@ def test_a_second_signal_ends_it_at_once() -> None:
         process.wait(timeout=10)
 
     assert process.returncode == -signal.SIGTERM
+
+
+async def test_a_hangup_reloads_where_there_is_something_to_reload() -> None:
+    """Elsewhere it stops, as when a terminal is closed."""
+    with signals(reloads=True) as told:
+        os.kill(os.getpid(), signal.SIGHUP)
+        async with asyncio.timeout(10):
+            await told.reload({})
+        assert not told.stopped.is_set()
+    with signals(reloads=False) as told:
+        os.kill(os.getpid(), signal.SIGHUP)
+        async with asyncio.timeout(10):
+            await told.stopped.wait()
 
 
 @pytest.mark.parametrize(

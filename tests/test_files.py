@@ -1,0 +1,58 @@
+"""Files that a configuration refers to: what is read of them, what is refused, and when they have changed."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from otel_bridge.files import Files, changed, stamp
+
+
+def test_a_file_is_read_without_its_last_newline_and_from_the_folder_on(tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(b" two\nlines\r\n")
+    files = Files(tmp_path)
+
+    assert files.text("key") == " two\nlines"
+    assert files.text(str(tmp_path / "key")) == " two\nlines"
+    assert files.text("none") is None
+    assert files.stamps == {tmp_path / "key": stamp(tmp_path / "key"), tmp_path / "none": None}
+
+
+def test_what_can_not_be_meant_is_refused_and_named(tmp_path: Path) -> None:
+    """Nothing of its content is said, and nobody who writes into a pipe is waited for."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "large").write_bytes(b"x" * (65 << 10))
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    files = Files(tmp_path)
+
+    for name, why in (
+        ("pipe", "no regular file"),
+        (".", "no regular file"),
+        ("large", "larger than 64KiB"),
+        ("binary", "not UTF-8"),
+        ("binary/x", "Not a directory"),
+    ):
+        with pytest.raises(ValueError, match=f"{tmp_path / name}.*{why}"):
+            files.text(name)
+
+
+def test_a_change_is_seen_through_links(tmp_path: Path) -> None:
+    """As Kubernetes changes what it mounts: a link to another folder takes the place of the one before."""
+    for number in ("1", "2"):
+        (tmp_path / number).mkdir()
+        (tmp_path / number / "key").write_text(number)
+    (tmp_path / "data").symlink_to("1")
+    (tmp_path / "key").symlink_to("data/key")
+    files = Files(tmp_path)
+    assert (files.text("key"), files.text("later")) == ("1", None)
+    assert not changed(files.stamps)
+
+    (tmp_path / "new").symlink_to("2")
+    (tmp_path / "new").rename(tmp_path / "data")
+    assert changed(files.stamps)
+
+    assert Files(tmp_path).text("key") == "2"
+    again = Files(tmp_path)
+    again.text("later")
+    (tmp_path / "later").touch()
+    assert changed(again.stamps)

@@ -1,0 +1,392 @@
+"""A bridge goes over to another plan while it runs: nothing lost, nothing doubled, nothing in another's project."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from otel_bridge.batch import Batch
+from otel_bridge.component import Component, Consume, Host, exporter, extension, receiver, span_processor
+from otel_bridge.config import Config
+from otel_bridge.errors import FilesError, ParkedError, PlanError, RetryableError
+from otel_bridge.pipeline import RunningBridge, running
+from otel_bridge.plan import Plan, Planned, ServiceConfig
+
+TENANTS = ("acme", "globex", "initech")
+
+
+class Said(Config):
+    """A word, so that configurations can differ."""
+
+    word: str = ""
+
+
+class World:
+    """Components that write down what happens to them; the exporter `sink` has a project for each word.
+
+    bad: the words that nothing can be opened with; parked: the projects that refuse.
+    """
+
+    def __init__(self) -> None:
+        self.happened: list[str] = []
+        self.projects: dict[str, Counter[tuple[str, str]]] = {}
+        self.knock: dict[str, Consume] = {}
+        self.bad: set[str] = set()
+        self.parked: set[str] = set()
+        self.at_once: asyncio.Event | None = None
+        self.components: dict[str, Component[Said]] = {
+            made.name: made for made in (self._door(), self._marked(), self._sink(), self._beside())
+        }
+
+    def _opens(self, what: str, config: Said) -> None:
+        if config.word in self.bad:
+            raise FilesError(f"{what} can not listen on {config.word}")
+        self.happened.append(f"{what} opens {config.word}".strip())
+
+    def _door(self) -> Component[Said]:
+        @receiver(Said)
+        async def door(config: Said, consume: Consume, host: Host) -> AsyncIterator[None]:
+            self._opens(host.id, config)
+            self.knock[host.id] = consume
+            host.endpoints["door"] = config.word
+            yield
+            self.happened.append(f"{host.id} closes")
+
+        return door
+
+    def _marked(self) -> Component[Said]:
+        @span_processor(Said)
+        async def marked(config: Said, consume: Consume, _host: Host) -> AsyncIterator[Consume]:
+            self._opens("marked", config)
+            is_open = True
+
+            async def mark(batch: Batch) -> None:
+                await asyncio.sleep(0)
+                assert is_open, "nobody goes through what is closed"
+                await consume(batch)
+
+            yield mark
+            is_open = False
+
+        return marked
+
+    def _sink(self) -> Component[Said]:
+        @exporter(Said)
+        async def sink(config: Said, _host: Host) -> AsyncIterator[Consume]:
+            self._opens("sink", config)
+            is_open = True
+            project = self.projects.setdefault(config.word, Counter())
+
+            async def consume(batch: Batch) -> None:
+                await asyncio.sleep(0.002)
+                if self.at_once is not None:
+                    await self.at_once.wait()
+                assert is_open, "nobody sends with what is closed"
+                if config.word in self.parked:
+                    raise ParkedError("401", "unauthorized")
+                project.update((batch.tenant, name) for name in names(batch))
+
+            yield consume
+            is_open = False
+
+        return sink
+
+    def _beside(self) -> Component[Said]:
+        @extension(Said)
+        async def beside(config: Said, _host: Host) -> AsyncIterator[None]:
+            self._opens("beside", config)
+            yield
+
+        return beside
+
+    def planned(self, key: str, word: str = "", tenants: dict[str, str] | None = None) -> Planned:
+        own = {tenant: Said(word=of) for tenant, of in (tenants or {}).items()}
+        return Planned(key, self.components[key.partition("/")[0]], Said(word=word), own)
+
+    def plan(self, folder: Path, *exporters: Planned, **more: Any) -> Plan:
+        """One pipeline; `door`, `marked` and `service` say what differs."""
+        found = {planned.id: planned for planned in exporters or (self.planned("sink"),)}
+        doors = more.get("doors", (self.planned("door"),))
+        pipelines = {
+            "main": {
+                "receivers": [door.id for door in doors],
+                "processors": ["marked"],
+                "exporters": list(found),
+            }
+        }
+        return Plan(
+            "test.yaml",
+            receivers={door.id: door for door in doors},
+            processors={"marked": self.planned("marked", more.get("marked", ""))},
+            exporters=found,
+            extensions={"beside": self.planned("beside")},
+            service=ServiceConfig.model_validate(
+                {"data_dir": str(folder), "deliver": {"max_batch_age": "1ms"}, "pipelines": pipelines}
+                | more.get("service", {})
+            ),
+        )
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def batch(*spans: str, tenant: str = "default") -> Batch:
+    request = ExportTraceServiceRequest()
+    scoped = request.resource_spans.add().scope_spans.add()
+    for name in spans:
+        scoped.spans.add(name=name, trace_id=b"t" * 16, span_id=name.encode().rjust(8, b"-")[:8])
+    return Batch.from_request(request, tenant=tenant)
+
+
+def names(of: Batch) -> list[str]:
+    return [span.name for block in of.request.resource_spans for scoped in block.scope_spans for span in scoped.spans]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - it happens on threads that tell nobody
+            await asyncio.sleep(0.005)
+
+
+def reloads(bridge: RunningBridge, outcome: str) -> int:
+    return sum(
+        one["value"] for one in bridge.status()["counters"] if one["name"] == "reloads" and one["outcome"] == outcome
+    )
+
+
+async def test_what_did_not_change_stays_open_and_what_did_is_opened_anew(world: World, tmp_path: Path) -> None:
+    two = (world.planned("door"), world.planned("door/two", "before"))
+    async with running(world.plan(tmp_path, doors=two)) as bridge:
+        world.happened.clear()
+        await bridge.reload(world.plan(tmp_path, doors=(two[0], world.planned("door/two", "after"))))
+
+        assert world.happened == ["marked opens", "sink opens", "door/two closes", "door/two opens after"]
+        assert bridge.endpoints["door/two"] == {"door": "after"}
+        assert reloads(bridge, "done") == 1
+
+        await bridge.reload(world.plan(tmp_path))
+        assert set(bridge.endpoints) == {"door", "beside"}
+        with pytest.raises(RetryableError):
+            await world.knock["door/two"](batch("late"))
+
+
+@pytest.mark.parametrize("changed", ["door", "marked", "sink"])
+async def test_what_can_not_be_opened_changes_nothing_and_is_told_of(
+    changed: str, world: World, tmp_path: Path
+) -> None:
+    """It goes on as it was, is ready, and says what is wrong until there is a good one."""
+    world.bad.add("taken")
+    bad = {
+        "door": lambda: world.plan(tmp_path, doors=(world.planned("door", "taken"),)),
+        "marked": lambda: world.plan(tmp_path, marked="taken"),
+        "sink": lambda: world.plan(tmp_path, world.planned("sink", "taken")),
+    }[changed]()
+    async with running(world.plan(tmp_path, world.planned("sink", "good"))) as bridge:
+        with pytest.raises(PlanError, match="taken"):
+            await bridge.reload(bad)
+
+        await world.knock["door"](batch("one"))
+        await until(lambda: world.projects["good"]["default", "one"] == 1)
+        assert bridge.status()["ready"] is True
+        assert bridge.status()["configuration_rejected"]["mistakes"] == [
+            f"test.yaml: {changed} can not listen on taken"
+        ]
+        assert reloads(bridge, "failed") == 1
+
+        await bridge.reload(world.plan(tmp_path, world.planned("sink", "better")))
+        assert bridge.status()["configuration_rejected"] is None
+        await world.knock["door"](batch("two"))
+        await until(lambda: world.projects["better"]["default", "two"] == 1)
+
+
+async def test_what_can_not_change_while_it_runs_is_told_of(world: World, tmp_path: Path) -> None:
+    async with running(world.plan(tmp_path / "here")) as bridge:
+        world.happened.clear()
+        moved = world.plan(tmp_path / "there", service={"journal": {"durability": "os"}})
+        with pytest.raises(PlanError) as caught:
+            await bridge.reload(replace(moved, sources={"service::data_dir": "bridge.yaml:7"}))
+
+        assert [one.partition(", until")[0] for one in caught.value.mistakes] == [
+            f"bridge.yaml:7 service::data_dir: {tmp_path / 'there'} needs a restart",
+            "test.yaml service::journal::durability: os needs a restart",
+        ]
+        assert world.happened == []
+        assert reloads(bridge, "needs_restart") == 1
+
+
+@pytest.mark.slow
+async def test_the_journals_limits_can_change(world: World, tmp_path: Path) -> None:
+    """It is full by the first, and takes again by the second."""
+    world.parked.add("")
+    small, large = ({"journal": {"max_bytes": f"{size}MiB"}} for size in (1, 64))
+    async with running(world.plan(tmp_path, service=small)) as bridge:
+        with pytest.raises(RetryableError):  # noqa: PT012 - by the time it is full
+            for _ in range(20):
+                await world.knock["door"](batch("x" * 100_000))
+        await bridge.reload(world.plan(tmp_path, service=large))
+
+        for _ in range(20):
+            await world.knock["door"](batch("x" * 100_000))
+        assert bridge.status()["journal"]["max_bytes"] == 64 << 20
+
+
+async def test_what_is_being_sent_is_let_finish(world: World, tmp_path: Path) -> None:
+    """What waits behind it goes by the new plan, and senders are answered meanwhile."""
+    world.at_once = asyncio.Event()
+    async with running(world.plan(tmp_path, world.planned("sink", "old"))) as bridge:
+        await world.knock["door"](batch("first"))
+        await until(lambda: _leased(bridge))
+        await world.knock["door"](batch("second"))
+
+        async def release() -> None:
+            await world.knock["door"](batch("meanwhile"))
+            assert world.at_once is not None
+            world.at_once.set()
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(release())
+            await bridge.reload(world.plan(tmp_path, world.planned("sink", "new")))
+        await until(lambda: world.projects["new"].total() == 2)
+
+    assert world.projects == {
+        "old": Counter({("default", "first"): 1}),
+        "new": Counter({("default", "second"): 1, ("default", "meanwhile"): 1}),
+    }
+
+
+def _leased(bridge: RunningBridge) -> bool:
+    assert bridge._delivery is not None
+    return any(lane.leased for lane in bridge._delivery._destinations["main", "sink"].lanes.values())
+
+
+async def test_who_wants_to_stop_does_not_wait_for_what_is_being_sent(world: World, tmp_path: Path) -> None:
+    world.at_once, hurry = asyncio.Event(), asyncio.Event()
+    async with running(world.plan(tmp_path), drain_s=lambda: 0, hurry=hurry) as bridge:
+        await world.knock["door"](batch("first"))
+        await until(lambda: _leased(bridge))
+        asyncio.get_running_loop().call_later(0.05, hurry.set)
+        async with asyncio.timeout(5):
+            await bridge.reload(world.plan(tmp_path))
+
+
+async def test_a_corrected_key_is_tried_at_once(world: World, tmp_path: Path) -> None:
+    """Not when it would be its turn, a minute later."""
+    world.parked.add("wrong")
+    async with running(world.plan(tmp_path, world.planned("sink", "wrong"))) as bridge:
+        await world.knock["door"](batch("one"))
+        await until(lambda: bridge.status()["parked"] == 1)
+        await bridge.reload(world.plan(tmp_path, world.planned("sink", "right")))
+        await until(lambda: world.projects["right"].total() == 1)
+        assert bridge.status()["parked"] == 0
+
+
+async def test_a_tenant_without_keys_of_its_own_gets_nobody_elses(world: World, tmp_path: Path) -> None:
+    """Its data is kept, and goes where it belongs once it has keys; other exporters take all of it."""
+    rest = world.planned("sink/all", "all")
+    own = world.planned("sink", "of nobody", {"acme": "acme's"})
+    async with running(world.plan(tmp_path, own, rest)) as bridge:
+        assert bridge.status()["tenants_with_own_keys"] == {"sink": ["acme"]}
+        for tenant in ("acme", "globex"):
+            await world.knock["door"](batch(f"of {tenant}", tenant=tenant))
+        await until(lambda: world.projects["all"].total() == 2 and bridge.status()["parked"] == 1)
+        kept = bridge.status()["exporters"]["main/sink"]["globex"]
+        assert (kept["parked"], kept["waiting"]) == ("no_keys", 1)
+        assert "service::tenants::globex::exporters::sink" in kept["why"]
+        assert world.projects["acme's"] == Counter({("acme", "of acme"): 1})
+
+        await bridge.reload(
+            world.plan(tmp_path, world.planned("sink", "", {"acme": "acme's", "globex": "globex's"}), rest)
+        )
+        await until(lambda: world.projects["globex's"] == Counter({("globex", "of globex"): 1}))
+
+    assert "of nobody" not in world.projects
+
+
+@pytest.mark.slow
+async def test_what_a_removed_tenant_left_is_kept_until_it_is_too_old(world: World, tmp_path: Path) -> None:
+    """And is in nobody's project then either."""
+    world.parked.add("globex's")
+    both = world.planned("sink", "", {"acme": "acme's", "globex": "globex's"})
+    async with running(world.plan(tmp_path, both)) as bridge:
+        await world.knock["door"](batch("left", tenant="globex"))
+        await until(lambda: bridge.status()["parked"] == 1)
+        gone = world.plan(
+            tmp_path, world.planned("sink", "", {"acme": "acme's"}), service={"journal": {"max_age": "200ms"}}
+        )
+        await bridge.reload(gone)
+        await until(
+            lambda: any(
+                (one["name"], one.get("reason"), one["value"]) == ("expired", "max_age", 1)
+                for one in bridge.status()["counters"]
+            )
+        )
+
+    assert world.projects["acme's"].total() == 0
+
+
+@pytest.mark.slow
+async def test_under_load_no_reload_loses_or_doubles_and_no_span_is_in_anothers_project(
+    world: World, tmp_path: Path
+) -> None:
+    """Exporters, processors and doors change, tenants come, have other projects and go, and bad plans come between."""
+    world.bad.add("bad")
+    acknowledged: set[tuple[str, str]] = set()
+    refused: list[BaseException] = []
+    stopped = False
+
+    async def agent(tenant: str, number: int) -> None:
+        count = 0
+        while not stopped:
+            name = f"{tenant} {number} {count}"
+            try:
+                await world.knock["door"](batch(name, tenant=tenant))
+            except Exception as error:  # noqa: BLE001 - there must be none
+                refused.append(error)
+                return
+            acknowledged.add((tenant, name))
+            count += 1
+            await asyncio.sleep(0.001)
+
+    def plan(turn: int) -> Plan:
+        there = TENANTS[: 1 + turn % 3]
+        own = {tenant: f"{tenant} {turn % 2}" for tenant in there}  # keys are rotated
+        exporters = [world.planned("sink", "", own), world.planned("sink/all", "all")]
+        return world.plan(
+            tmp_path,
+            *(exporters if turn % 2 else reversed(exporters)),
+            marked=str(turn % 4),
+            doors=(world.planned("door"), *([world.planned("door/two", str(turn))] if turn % 3 else [])),
+        )
+
+    async with running(plan(0)) as bridge, asyncio.TaskGroup() as agents:
+        for number in range(6):
+            agents.create_task(agent(TENANTS[number % 3], number))
+        for turn in range(1, 21):
+            await asyncio.sleep(0.02)  # of load between them
+            if turn % 3 == 0:
+                with pytest.raises(PlanError):
+                    await bridge.reload(world.plan(tmp_path, world.planned("sink", "bad")))
+            await bridge.reload(plan(turn))
+        stopped = True
+        await bridge.reload(plan(2))  # in which all three have keys
+        await until(lambda: not any(of["waiting"] for of in _waiting(bridge)))
+        assert (reloads(bridge, "done"), reloads(bridge, "failed")) == (21, 6)
+
+    assert refused == []
+    assert len(acknowledged) > 200
+    assert world.projects["all"] == Counter(acknowledged)
+    owned = {word: found for word, found in world.projects.items() if word != "all"}
+    assert all(tenant == word.split()[0] for word, found in owned.items() for tenant, _ in found)
+    assert sum(owned.values(), Counter()) == Counter(acknowledged)
+
+
+def _waiting(bridge: RunningBridge) -> list[dict[str, Any]]:
+    exporters: dict[str, dict[str, dict[str, Any]]] = bridge.status()["exporters"]
+    return [of for tenants in exporters.values() for of in tenants.values()]
