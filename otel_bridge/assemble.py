@@ -169,7 +169,7 @@ class _Open:
 
     def due(self, config: AssembleConfig) -> tuple[float, Settled]:
         """When it settles if nothing more comes, and why then."""
-        if self.has_root or self.answered or (self.earlier and self.earlier.known.root_id):
+        if self.has_root or self.answered or (self.earlier and _has_top(self.earlier)):
             quiet_s, why = config.grace, Settled.ROOT
         elif self.key.startswith(ANSWER):
             quiet_s, why = config.max_hold, Settled.HELD  # nobody knows when the trace settles that tells of it
@@ -466,6 +466,11 @@ class Assembler:
 
     async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(work, *args, **kwargs))
+
+
+def _has_top(earlier: Remembered) -> bool:
+    """Whether nobody waits for the root of a trace any more, as it was sent, or as nothing of it is."""
+    return earlier.known.root_id is not None or earlier.decision != Decision.KEPT
 
 
 def _is_counted(here: Answer, there: Answer) -> bool:

@@ -36,6 +36,12 @@ def find_trace(reader: Reader, trace_id: str, tenant: str | None = None) -> tupl
     return rows[0]["trace_id"], rows[0]["tenant"]
 
 
+def left_out(reader: Reader, trace_id: str, tenant: str) -> str | None:
+    """What was decided for a trace that is not kept, and why, as `sampled_out:rate`; None for any other."""
+    row = reader.row(SQL["omitted"], {"trace_id": trace_id, "tenant": tenant})
+    return None if row is None else str(row["omitted"])
+
+
 def find_observation(reader: Reader, trace_id: str, tenant: str, said: str) -> str:
     """The whole id of an observation of one trace, for its id, the beginning of it, or its name or a part of that.
 

@@ -22,3 +22,8 @@ FROM (
 )
 WHERE instr(name, :said) OR substr(id, 1, length(:said)) = lower(:said)
 GROUP BY id ORDER BY closeness, start_ns, id LIMIT 5;
+
+-- name: omitted
+SELECT o.decision || ':' || o.reason AS omitted FROM omitted o JOIN traces t
+    ON t.trace_id = o.trace_id AND t.tenant = o.tenant AND NOT t.settled
+WHERE o.trace_id = :trace_id AND o.tenant = :tenant AND o.id = '';

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from otel_bridge.component import Bridge
 from otel_bridge.errors import BridgeError, ConsumeError, FilesError, UsageError
 from otel_bridge.query.answer import Answer
-from otel_bridge.query.find import HEX, NotFoundError, find_trace
+from otel_bridge.query.find import HEX, NotFoundError, find_trace, left_out
 from otel_bridge.query.observations import one_observation
 from otel_bridge.query.outline import markdown, outline
 from otel_bridge.query.scores import list_scores
@@ -150,8 +150,9 @@ def _bridge(bridge: Bridge | None, store: _Store) -> list[Route]:
             raise HTTPException(415, "send the score as application/json")
         given = read_score(await body_of(request, MAX_BODY_BYTES))
         _, tenant = await store.ask(lambda reader: find_trace(reader, given.trace_id))
+        omitted = await store.ask(lambda reader: left_out(reader, given.trace_id, tenant))
         await bridge.consume(evaluation(given, tenant))
-        return answer_json({"accepted": True}, 202)
+        return answer_json({"accepted": True} | ({"omitted": omitted} if omitted else {}), 202)
 
     async def status(request: Request) -> Response:
         asked(request)

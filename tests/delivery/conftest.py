@@ -154,7 +154,7 @@ class House:
         if self.drop_oldest:
             self.journal.make_room = self.delivery.make_room
         if built_in:
-            await self.delivery.assemble(self.pipeline, self.assemble)
+            await self.delivery.assemble(self.pipeline, self.assemble, process=process)
         elif settled is not None:
             await self.delivery.assemble(
                 self.pipeline, self.assemble, process=process, gather=gather, translate=translate

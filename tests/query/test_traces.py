@@ -12,7 +12,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from otel_bridge.batch import Batch
 from otel_bridge.errors import UsageError
-from otel_bridge.model import Score
+from otel_bridge.model import Omitted, Score, Translation
 from otel_bridge.query.answer import SHOWN_CHARACTERS
 from otel_bridge.query.find import NotFoundError
 from otel_bridge.query.observations import one_observation
@@ -23,6 +23,7 @@ from otel_bridge.query.transcript import transcript
 from otel_bridge.query.tree import guides, in_tree_order
 from otel_bridge.store.reader import Reader, SlowQuestionError
 from otel_bridge.store.writer import Writer
+from otel_bridge.trace import Decision
 
 START = 1_700_000_000_000_000_000
 ONE = f"{1:032x}"
@@ -332,3 +333,22 @@ def test_whatever_the_parents_say_every_node_comes_once(pairs: list[tuple[int, i
 
 def test_guides_draw_the_tree() -> None:
     assert guides([0, 1, 2, 1, 2, 0]) == ["", "├─ ", "│  └─ ", "└─ ", "   └─ ", ""]
+
+
+@pytest.mark.parametrize("first", ["what came", "what became of it"])
+def test_what_is_left_out_stays_visible_and_says_why(writer: Writer, reader: Opened, first: str) -> None:
+    """Whole traces and single spans, in whichever order the store hears of them."""
+    left = [
+        Omitted("", ONE, "budget", Decision.SAMPLED_OUT),
+        Omitted(f"{9:016x}", ONE, "noise:fastapi"),
+    ]
+    steps = [lambda: came(writer, span=9, parent=0), lambda: writer.settled(Translation(dropped=left))]
+    for step in steps if first == "what came" else reversed(steps):
+        step()
+
+    [trace] = list_traces(reader(), "status:sampled_out")["traces"]
+    [span] = one_trace(reader(), ONE)["observations"]
+    assert (trace["omitted"], trace["settled"], trace["totalTokens"]) == ("sampled_out:budget", False, None)
+    assert (span["omitted"], span["settled"]) == ("noise:fastapi", False)
+    assert not list_traces(reader(), "status:open")["traces"]
+    assert not list_traces(reader(), "status:filtered")["traces"]

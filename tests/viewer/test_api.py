@@ -12,8 +12,13 @@ import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from otel_bridge.cli.questions import load_observation, load_trace
+from otel_bridge.model import Omitted, Translation
+from otel_bridge.store.writer import Writer
+from otel_bridge.telemetry import Counters
+from otel_bridge.trace import Decision
 from otel_bridge.viewer.app import routes
 from otel_bridge.viewer.login import Login
+from tests.viewer.conftest import OPEN
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 GENERATION = f"{2:016x}"
@@ -207,3 +212,17 @@ async def test_the_description_knows_every_parameter(http: aiohttp.ClientSession
 
         answer = (await got(http, path.replace("{", "").replace("}", "") + "?odd=1", 400))["error"]
         assert set(filter(None, answer.partition("there are ")[2].split(", "))) == known, path
+
+
+async def test_a_score_for_a_trace_that_was_not_kept_says_so(
+    http: aiohttp.ClientSession, bridge: Any, data_dir: Path
+) -> None:
+    """It is taken all the same: the bridge counts it as it counts its trace."""
+    writer = Writer(data_dir / "store.db", max_age_s=1e9, max_bytes=1 << 30, counters=Counters())
+    writer.settled(Translation(dropped=[Omitted("", OPEN, "rate", Decision.SAMPLED_OUT)]))
+    writer.close()
+    score = {"traceId": OPEN, "name": "tone", "value": 1}
+    async with http.post("/api/v1/scores", json=score, headers=CHANGE) as response:
+        assert await response.json() == {"accepted": True, "omitted": "sampled_out:rate"}
+
+    assert len(bridge.batches) == 1
