@@ -15,7 +15,8 @@ from otel_bridge.component import Component, Consume, Host, exporter, extension,
 from otel_bridge.config import Config
 from otel_bridge.errors import FilesError, ParkedError, PlanError, RetryableError
 from otel_bridge.pipeline import RunningBridge, running
-from otel_bridge.plan import Plan, Planned, ServiceConfig
+from otel_bridge.plan import Plan, Planned, ServiceConfig, parse
+from otel_bridge.testing.fake_langfuse import FakeLangfuse
 
 TENANTS = ("acme", "globex", "initech")
 
@@ -137,11 +138,17 @@ def world() -> World:
     return World()
 
 
-def batch(*spans: str, tenant: str = "default") -> Batch:
+def batch(*spans: str, tenant: str = "default", trace_id: bytes = b"t" * 16) -> Batch:
     request = ExportTraceServiceRequest()
     scoped = request.resource_spans.add().scope_spans.add()
     for name in spans:
-        scoped.spans.add(name=name, trace_id=b"t" * 16, span_id=name.encode().rjust(8, b"-")[:8])
+        scoped.spans.add(
+            name=name,
+            trace_id=trace_id,
+            span_id=name.encode().rjust(8, b"-")[-8:],
+            start_time_unix_nano=1,
+            end_time_unix_nano=2,
+        )
     return Batch.from_request(request, tenant=tenant)
 
 
@@ -385,6 +392,50 @@ async def test_under_load_no_reload_loses_or_doubles_and_no_span_is_in_anothers_
     owned = {word: found for word, found in world.projects.items() if word != "all"}
     assert all(tenant == word.split()[0] for word, found in owned.items() for tenant, _ in found)
     assert sum(owned.values(), Counter()) == Counter(acknowledged)
+
+
+PROJECTS = """\
+receivers: {{in_process: {{}}}}
+exporters:
+  langfuse: {{timeout: 5s}}
+service:
+  data_dir: {folder}
+  assemble: {{grace: 10ms}}
+  deliver: {{max_batch_age: 10ms}}
+  tenants:
+    acme:
+      exporters: {{langfuse: {{base_url: "{acme}", public_key: pk-lf-fake, secret_key: "{key}"}}}}
+    globex:
+      exporters: {globex}
+  pipelines: {{main: {{receivers: [in_process], exporters: [langfuse]}}}}
+"""
+
+
+@pytest.mark.slow
+async def test_two_projects_of_langfuse_get_what_is_theirs_while_keys_come_and_go(tmp_path: Path) -> None:
+    """One tenant's key is wrong for a time, and the other has none for a time."""
+    sent: dict[str, set[str]] = {"acme": set(), "globex": set()}
+    async with FakeLangfuse().running() as acme, FakeLangfuse().running() as globex:
+
+        def plan(turn: int) -> Plan:
+            own = f'{{langfuse: {{base_url: "{globex.url}", public_key: pk-lf-fake, secret_key: sk-lf-fake}}}}'
+            key = "sk-lf-wrong" if turn % 3 == 1 else "sk-lf-fake"
+            text = PROJECTS.format(folder=tmp_path, acme=acme.url, key=key, globex="{}" if turn % 3 == 2 else own)
+            return parse(text, "bridge.yaml", environ={})
+
+        async with running(plan(0)) as bridge:
+            for turn in range(1, 10):
+                for number in range(10):
+                    for tenant, names_of in sent.items():
+                        name = f"{tenant} {turn} {number}"
+                        await bridge.consume(batch(name, tenant=tenant, trace_id=name.encode().rjust(16, b"-")[:16]))
+                        names_of.add(name)
+                await bridge.reload(plan(turn))
+            await until(lambda: len(acme.observations) + len(globex.observations) == 180)
+
+        for tenant, fake in (("acme", acme), ("globex", globex)):
+            assert {one["name"] for one in fake.observations.values()} == sent[tenant]
+            assert fake.duplicates == 0
 
 
 def _waiting(bridge: RunningBridge) -> list[dict[str, Any]]:
