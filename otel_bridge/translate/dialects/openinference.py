@@ -54,6 +54,8 @@ COUNTED = (
     ("llm_output", "token_usage"),
     ("generations", 0, 0, "message", "kwargs", "usage_metadata"),
 )
+CREW_SCOPE = "openinference.instrumentation.crewai"
+TASK = ("description", "expected_output")
 DOCUMENTS_IN = ("reranker.input_documents.",)
 DOCUMENTS_OUT = ("retrieval.documents.", "reranker.output_documents.")
 
@@ -192,6 +194,8 @@ def _content(span: SpanView, reading: Reading) -> None:
         asked = value(attrs, "input.value", *UNVALUED)
     reading.input = with_tools(asked, tools)
     reading.output = value(attrs, "output.value") if answered is None else answered
+    if span.scope_name == CREW_SCOPE and reading.type is ObservationType.AGENT:
+        reading.input = _with_task(reading.input, reading.output)
 
 
 def _answered(attrs: dict[str, Any], spoken: list[Json] | None) -> list[Json] | None:
@@ -203,6 +207,13 @@ def _answered(attrs: dict[str, Any], spoken: list[Json] | None) -> list[Json] | 
         found, _ = provider.response(raw)
         spoken = found if isinstance(found, list) and found else spoken
     return [*_looped(attrs.get("input.value"), raw), *spoken]
+
+
+def _with_task(asked: Json, answered: Json) -> Json:
+    """CrewAI's agents say beside the answer what they were asked to do."""
+    if not isinstance(asked, dict) or not isinstance(answered, dict):
+        return asked
+    return {key: answered[key] for key in TASK if isinstance(answered.get(key), str)} | asked
 
 
 def _looped(sent: Json, answer: dict[str, Any]) -> list[Json]:
