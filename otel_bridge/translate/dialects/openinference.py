@@ -105,6 +105,7 @@ def _type(span: SpanView) -> ObservationType | None:
 def _usage(attrs: dict[str, Any], answer: dict[str, Any], *, calls: bool) -> Usage | None:
     """Counts from the attributes; what parts of them are, if they don't say, from the provider's answer.
 
+    Where the conventions' words stand beside them and count the same input, what they say was cached holds too.
     Where the input is what a provider counted who counts cached tokens beside it, they are beside it here as well.
     """
     raw = _counted(answer)
@@ -114,6 +115,8 @@ def _usage(attrs: dict[str, Any], answer: dict[str, Any], *, calls: bool) -> Usa
     read, written = count(attrs, *CACHE_READ), count(attrs, *CACHE_WRITE)
     thought = count(attrs, "llm.token_count.completion_details.reasoning")
     asked = count(attrs, SIDES[0])
+    if read is None and asked is not None and any(whole(attrs.get(key)) == asked for key in table.INPUT_TOKENS):
+        read = count(attrs, *table.CACHE_READ)
     beside = provider.beside(raw) and whole(raw.get("input_tokens")) == asked
     return (Usage.exclusive if beside else Usage.inclusive)(
         asked,
