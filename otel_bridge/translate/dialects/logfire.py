@@ -267,5 +267,5 @@ DIALECT = Dialect(
     marks=("logfire.*",),
     rank=8,
     read=read,
-    checked="logfire 5.2.0 and 6.0.0b8, pydantic-evals 2.62.0",
+    checked="logfire 5.2.0 and 6.0.0b8 (OpenAI, Anthropic), pydantic-evals 2.62.0",
 )

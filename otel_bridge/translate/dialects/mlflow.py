@@ -209,5 +209,5 @@ DIALECT = Dialect(
     marks=("mlflow.*",),
     rank=10,
     read=read,
-    checked="mlflow 3.17.2 (OpenAI, Anthropic and Gemini run, the others from their source)",
+    checked="mlflow 3.17.2 (OpenAI, Anthropic, Gemini and LangChain run, the others from their source)",
 )

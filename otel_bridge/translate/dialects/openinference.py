@@ -54,6 +54,8 @@ COUNTED = (
     ("llm_output", "token_usage"),
     ("generations", 0, 0, "message", "kwargs", "usage_metadata"),
 )
+CREW_SCOPE = "openinference.instrumentation.crewai"
+TASK = ("description", "expected_output")
 DOCUMENTS_IN = ("reranker.input_documents.",)
 DOCUMENTS_OUT = ("retrieval.documents.", "reranker.output_documents.")
 
@@ -103,6 +105,7 @@ def _type(span: SpanView) -> ObservationType | None:
 def _usage(attrs: dict[str, Any], answer: dict[str, Any], *, calls: bool) -> Usage | None:
     """Counts from the attributes; what parts of them are, if they don't say, from the provider's answer.
 
+    Where the conventions' words stand beside them and count the same input, what they say was cached holds too.
     Where the input is what a provider counted who counts cached tokens beside it, they are beside it here as well.
     """
     raw = _counted(answer)
@@ -112,6 +115,8 @@ def _usage(attrs: dict[str, Any], answer: dict[str, Any], *, calls: bool) -> Usa
     read, written = count(attrs, *CACHE_READ), count(attrs, *CACHE_WRITE)
     thought = count(attrs, "llm.token_count.completion_details.reasoning")
     asked = count(attrs, SIDES[0])
+    if read is None and asked is not None and any(whole(attrs.get(key)) == asked for key in table.INPUT_TOKENS):
+        read = count(attrs, *table.CACHE_READ)
     beside = provider.beside(raw) and whole(raw.get("input_tokens")) == asked
     return (Usage.exclusive if beside else Usage.inclusive)(
         asked,
@@ -192,6 +197,8 @@ def _content(span: SpanView, reading: Reading) -> None:
         asked = value(attrs, "input.value", *UNVALUED)
     reading.input = with_tools(asked, tools)
     reading.output = value(attrs, "output.value") if answered is None else answered
+    if span.scope_name == CREW_SCOPE and reading.type is ObservationType.AGENT:
+        reading.input = _with_task(reading.input, reading.output)
 
 
 def _answered(attrs: dict[str, Any], spoken: list[Json] | None) -> list[Json] | None:
@@ -203,6 +210,13 @@ def _answered(attrs: dict[str, Any], spoken: list[Json] | None) -> list[Json] | 
         found, _ = provider.response(raw)
         spoken = found if isinstance(found, list) and found else spoken
     return [*_looped(attrs.get("input.value"), raw), *spoken]
+
+
+def _with_task(asked: Json, answered: Json) -> Json:
+    """CrewAI's agents say beside the answer what they were asked to do."""
+    if not isinstance(asked, dict) or not isinstance(answered, dict):
+        return asked
+    return {key: answered[key] for key in TASK if isinstance(answered.get(key), str)} | asked
 
 
 def _looped(sent: Json, answer: dict[str, Any]) -> list[Json]:

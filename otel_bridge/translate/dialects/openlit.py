@@ -97,5 +97,5 @@ DIALECT = Dialect(
     marks=("openlit.*",),
     rank=15,
     read=read,
-    checked="openlit 1.33.20, 1.45.0",
+    checked="openlit 1.33.20, 1.45.0 (LangGraph, Anthropic, Groq, Gemini, Ollama and LiteLLM among others)",
 )
