@@ -270,6 +270,25 @@ async def test_own_patterns_and_their_groups() -> None:
     assert await through.attribute("note", "see ticket T-123 now") == "see ticket  now"
 
 
+@pytest.mark.parametrize("said", ["T-123", '["T-123"]', '{"a": "T-123"}', '{"a": "\\u0054-123"}'])
+async def test_an_own_pattern_may_ask_where_a_text_begins_and_ends(said: str) -> None:
+    """Also of the texts in JSON, and however they are written."""
+    made = await Through(packs=[], patterns={"ticket": r"^T-\d+$"}).attribute("note", said)
+
+    assert made is not None
+    assert "[REDACTED:ticket]" in made
+    assert "123" not in made
+
+
+async def test_escapes_of_json_hide_nothing() -> None:
+    for said in (r'{"a": "https:\/\/u:p4ss@host\/"}', r'{"a": "mail \u0061da\u0040example.org"}'):
+        made = await Through().attribute("note", said)
+
+        assert made is not None
+        assert "REDACTED" in made
+        assert "p4ss" not in made
+
+
 async def test_what_can_not_be_redacted_is_emptied_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """It fails closed for a span, and never for a batch."""
     original = walking.Walk._span

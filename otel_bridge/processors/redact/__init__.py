@@ -10,7 +10,6 @@ import hmac
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
-from fnmatch import translate as as_regex
 from functools import lru_cache
 from typing import Annotated, Literal
 
@@ -22,9 +21,10 @@ from pydantic import AfterValidator, Field, model_validator
 from otel_bridge.batch import Batch
 from otel_bridge.component import Consume, Host, span_processor
 from otel_bridge.config import Config, SecretStr
+from otel_bridge.patterns import NamePattern, Pattern
 from otel_bridge.processors.redact.content import is_content
 from otel_bridge.processors.redact.paths import Path
-from otel_bridge.processors.redact.rules import ANYTHING, PACKS, SECRET_KEYS, Rule, options
+from otel_bridge.processors.redact.rules import ANYTHING, ANYWHERE, PACKS, SECRET_KEYS, Rule, options
 from otel_bridge.processors.redact.texts import Action, Ready, Replacing, Texts
 from otel_bridge.processors.redact.walk import OnValue, Walk
 from otel_bridge.tenants import TenantName
@@ -34,7 +34,7 @@ INLINE_BYTES = 64 << 10  # more is redacted in a thread, so that the loop goes o
 KEYS_RULE, PATHS_RULE, CONTENT_RULE = "key", "path", "content"
 
 
-def _pattern(text: str) -> str:
+def _regex(text: str) -> str:
     try:
         re2.compile(text.encode(), options())
     except re2.error as error:
@@ -45,7 +45,7 @@ def _pattern(text: str) -> str:
     return text
 
 
-Pattern = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_pattern)]
+Regex = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_regex)]
 """A regular expression of RE2; if it has a group, that is what is redacted."""
 
 
@@ -61,10 +61,10 @@ class RedactRules(Config):
     """
 
     packs: tuple[Literal["secrets", "pii"], ...] = ("secrets",)
-    keys: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    keys: tuple[NamePattern, ...] = ()
     paths: dict[str, tuple[Path, ...]] = Field(default_factory=dict)
-    patterns: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")], Pattern] = Field(default_factory=dict)
-    allow: tuple[Pattern, ...] = ()
+    patterns: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")], Regex] = Field(default_factory=dict)
+    allow: tuple[Regex, ...] = ()
     action: Action = "mask"
     actions: dict[str, Action] = Field(default_factory=dict)
     content: Literal["full", "truncated", "metadata", "none"] = "full"
@@ -131,9 +131,10 @@ class Redactor:
     """The rules of one tenant, ready to be used."""
 
     def __init__(self, rules: RedactRules, key: bytes) -> None:
-        own = [Rule(name, text.encode(), text.encode(), edge=ANYTHING) for name, text in rules.patterns.items()]
+        own = [Rule(name, text.encode(), ANYWHERE, edge=ANYTHING) for name, text in rules.patterns.items()]
         names = [*rules.keys, *(SECRET_KEYS if "secrets" in rules.packs else ())]
-        self._named = re.compile("|".join(as_regex(name.lower()) for name in names)) if names else None
+        self._named = [Pattern(name.lower()) for name in names if "*" in name]
+        self._names = frozenset(name.lower() for name in names if "*" not in name)
         self._allowed = [re2.compile(text.encode(), options()) for text in rules.allow]
         self._given = rules
         self._paths: Mapping[str, tuple[Path, ...]] = rules.paths
@@ -170,11 +171,11 @@ class Redactor:
         )
 
     def _is_named(self, key: str) -> str | None:
-        if self._named is None:
-            return None
         low = key.lower()
-        last = re.split(r"[./:]", low)[-1]
-        return KEYS_RULE if self._named.fullmatch(low) or self._named.fullmatch(last) else None
+        for name in (low, re.split(r"[./:]", low)[-1]):
+            if name in self._names or any(pattern.fits(name) for pattern in self._named):
+                return KEYS_RULE
+        return None
 
     def _is_allowed(self, found: bytes) -> bool:
         return any(pattern.fullmatch(found) for pattern in self._allowed)

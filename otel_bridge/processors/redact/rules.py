@@ -13,6 +13,7 @@ import re2
 WORD = frozenset(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")
 IN_NUMBERS = WORD | frozenset(b".$")
 ANYTHING: frozenset[int] = frozenset()
+ANYWHERE = b""  # as a hint: of a pattern nobody knows what it needs, as it may ask where a text begins
 Check: TypeAlias = Callable[[bytes], bool]
 Pick: TypeAlias = Callable[[bytes], Iterator[tuple[int, int]]]
 

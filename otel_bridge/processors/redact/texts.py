@@ -31,7 +31,7 @@ PRINTABLE = re2.compile(rb"[\t\r\n -~]{10,}", options(latin=True))
 INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
 HIDDEN = (
     rb"\xc2\xad|\xe2\x80[\x8b-\x8f]|\xe2\x81\xa0|\xef\xbb\xbf"  # invisible characters
-    rb"|\\u00[2-7]|%[2-7][0-9A-Fa-f]"  # escaped letters, in JSON and in URLs
+    rb"|\\[u/]|%[2-7][0-9A-Fa-f]"  # escaped letters, in JSON and in URLs
     rb"|;base64,"
 )
 """What a secret may hide behind."""
