@@ -423,13 +423,17 @@ class _Reading:
         """What tenants say of each other holds; and nobody listens for the world, or shows keys, by mistake."""
         for at, what in contradictions(service.tenants):
             self.wrong(("service", "tenants", *at), what)
+        private = [
+            (path, self.files.folder / Path(one.removeprefix("file ")).expanduser())
+            for path, used in self.used.items()
+            for one in used
+            if one.startswith("file ")
+        ]
         for section in ("receivers", "extensions"):
             for key, one in planned[section].items():
                 tls = getattr(one.config, "tls", None)
-                if isinstance(tls, TlsConfig) and is_readable_by_all(tls.key_file):
-                    what = f"every user of this machine can read {tls.key_file}: chmod 600 it"
-                    found = self.remark((section, key, "tls", "key_file"), what)
-                    (self.mistakes if service.strict_permissions else self.warnings).append(found)
+                if isinstance(tls, TlsConfig):
+                    private.append(((section, key, "tls", "key_file"), tls.key_file))
                 if not isinstance(one.config, ListeningConfig):
                     continue
                 exposed = one.config.exposed(tenants=bool(service.tenants))
@@ -441,6 +445,10 @@ class _Reading:
                 if exposed and self.allow_public:
                     open_to_all = one.config.model_copy(update={"insecure": True})
                     planned[section][key] = replace(one, config=open_to_all)
+        for at, file in private:
+            if is_readable_by_all(file):
+                found = self.remark(at, f"every user of this machine can read {file}: chmod 600 it")
+                (self.mistakes if service.strict_permissions else self.warnings).append(found)
 
 
 def _partial(model: type[Config]) -> type[Config]:

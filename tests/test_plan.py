@@ -358,7 +358,7 @@ def test_what_tenants_say_of_each_other_holds(tenants: str, found: str) -> None:
 
 def test_a_key_file_that_everybody_can_read_is_told_of(tmp_path: Path) -> None:
     key = tmp_path / "key.pem"
-    key.touch(mode=0o600)
+    key.write_text("out.jsonl")
     key.chmod(0o644)
     text = GOOD.replace("grpc: null", f"grpc: null, tls: {{cert_file: c.pem, key_file: {key}}}")
 
@@ -367,6 +367,9 @@ def test_a_key_file_that_everybody_can_read_is_told_of(tmp_path: Path) -> None:
         f"bridge.yaml:2 receivers::otlp::tls::key_file: every user of this machine can read {key}"
     )
     assert mistakes(text + "  strict_permissions: true\n") == [warning]
+    elsewhere = GOOD.replace("${env:OUT:-second.jsonl}", f"${{file:{key}}}")
+    [warning] = [one for one in plan.parse(elsewhere, "bridge.yaml", environ={}).warnings if "every user" in one]
+    assert warning.startswith(f"bridge.yaml:5 exporters::file/second::path: every user of this machine can read {key}")
     key.chmod(0o640)
     assert plan.parse(text + "  strict_permissions: true\n", "bridge.yaml", environ={}).warnings == ()
 
