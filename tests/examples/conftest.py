@@ -75,7 +75,9 @@ class Bench:
         sends = {"OTEL_EXPORTER_OTLP_ENDPOINT": self.bridge.url, "OTEL_BRIDGE_EXIT_SECONDS": "20"}
         model = {"OPENAI_BASE_URL": self.llm, "OPENAI_API_KEY": "key-to-nothing"}
         found = {"OTEL_BRIDGE_CONFIG": str(self.bridge.folder / "bridge.yaml")}
-        return {**kept, **sends, **model, **found, **more}
+        # What other tests need is installed here too, and would tell of all that a program does.
+        less = {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "httpx,httpx2,sqlalchemy,fastapi"}
+        return {**kept, **sends, **model, **found, **less, **more}
 
     def start(self, *words: str, **more: str) -> "subprocess.Popen[str]":
         """A program of Python, an example by its name, in an empty folder."""

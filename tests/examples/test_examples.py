@@ -117,7 +117,8 @@ def test_a_chain_of_langchain_without_telemetry_is_instrumented(bench: Bench) ->
         text=True,
         timeout=100,
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "answer 1\n", "")
+    assert (done.returncode, done.stdout) == (0, "answer 1\n")
+    assert "otel" not in done.stderr  # LangChain has something to say of another instrumentation that is installed here
     seen = bench.trace('"What is Lisbon like?"', 1)["chat gpt-4o-mini"]
     assert (seen["type"], seen["model"]) == ("GENERATION", "gpt-4o-mini-2024-07-18")
     assert seen["usageDetails"] == {"input": 20, "output": 2, "total": 22}
