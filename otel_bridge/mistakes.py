@@ -9,7 +9,6 @@ from pydantic.fields import FieldInfo
 
 WORDS = {
     "missing": "is required",
-    "string_too_short": "must not be empty",
     "too_short": "must not be empty",
     "string_type": "must be text",
     "int_type": "must be a whole number",
@@ -39,6 +38,9 @@ def said(error: Mapping[str, Any], model: type[BaseModel]) -> str:
         return f"must be text, as {field.default}"
     if kind in ("greater_than", "greater_than_equal") and field:
         return f"must be {'above' if kind == 'greater_than' else 'at least'} {_limit(error['ctx'], field)}"
+    if kind == "string_too_short":
+        least = error["ctx"]["min_length"]
+        return "must not be empty" if least == 1 else f"must have {least} characters at least"
     words = str(error["msg"]).removeprefix("Value error, ").replace("Input should be", "must be")
     return WORDS.get(kind, words)
 

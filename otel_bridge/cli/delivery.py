@@ -4,7 +4,7 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 import typer
@@ -14,6 +14,9 @@ from otel_bridge.cli.found import Viewer, find, place, viewer_of
 from otel_bridge.cli.output import ConfigOption, DataDirOption, JsonOption, print_json, print_table
 from otel_bridge.errors import UsageError
 from otel_bridge.telemetry import printable
+
+if TYPE_CHECKING:
+    from otel_bridge.journal.exporters import Account
 
 LETTERS = "/api/v1/dead-letters"
 AT_ONCE = 10  # letters in one request, each of which may take as long as its exporter waits for an answer
@@ -66,9 +69,9 @@ def audit(
         print_table([heads, *([str(cell) for cell in row] for row in rows)])
         for line in found.lines:
             for reason, items in line.reasons.items():
-                print(f"  {line.account.exporter} {line.account.signal}: {items} {printable(reason)}")
+                print(f"  {_owner(line.account)}: {items} {printable(reason)}")
             for outcome, items in line.replayed.items():
-                print(f"  {line.account.exporter} {line.account.signal}: {items} sent again, {outcome}")
+                print(f"  {_owner(line.account)}: {items} sent again, {outcome}")
         if found.unknown:
             print(
                 f"\n{found.unknown} entries of the journal were damaged so that nobody knows whose they were:"
@@ -80,6 +83,13 @@ def audit(
         print(f"\nbalanced: {verdict}")
     if not found.balanced:
         raise typer.Exit(1)
+
+
+def _owner(account: "Account") -> str:
+    from otel_bridge.batch import DEFAULT_TENANT
+
+    tenant = "" if account.tenant == DEFAULT_TENANT else f" {account.tenant}"
+    return printable(f"{account.exporter}{tenant} {account.signal}")
 
 
 def _locate(folder: Path, span: str | None, trace: str | None, *, as_json: bool) -> None:
@@ -276,6 +286,7 @@ def replay(
             if trouble not in ("", told) and not sys.stderr.isatty():
                 told = trouble
                 print(printable(f"it waits: {trouble}"), file=sys.stderr, flush=True)
+                print("it goes on in the bridge, also if this command is ended", file=sys.stderr, flush=True)
             time.sleep(FOLLOW_EVERY_S)
         after = _replayed(ask(viewer, "/api/v1/replays"), exporter)
         begun["sent"] = {outcome: after[outcome] - before.get(outcome, 0) for outcome in after}

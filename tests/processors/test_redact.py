@@ -3,6 +3,7 @@
 import base64
 import json
 import random
+import re
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from otel_bridge.otlp_files import read_batches
 from otel_bridge.processors.redact import RedactConfig, redact
 from otel_bridge.processors.redact import walk as walking
 from otel_bridge.telemetry import Counters
+from otel_bridge.translate import traces_of, translate
 from tests.processors.planted import core, hidden, iban, luhn, secrets_of
 from tests.processors.requests import SURFACES, pair, spans_of, trace_request
 
@@ -140,7 +142,9 @@ async def test_of_recorded_payloads_not_one_in_a_hundred_texts_is_changed() -> N
         ("Ada <ada.l@example.org>", "email"),
         ("(415) 555-2671", "phone"),
         ("Authorization: Bearer abcdefgh12345678", "authorization"),
-        ('"password": "hunter2"', "password"),
+        ('the password: "hunter2"', "password"),
+        ("the password is Environment2024", "password"),
+        ("pwd=trueLove99", "password"),
         ("my password is correct7horse", "password"),
         ("https://u:p4ss@host/", "url_password"),
         ("aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "aws_secret_key"),
@@ -181,6 +185,79 @@ async def test_values_of_secret_names_go_whole_also_in_json() -> None:
         "Password": "[REDACTED:key]",
         "city": "Bonn",
     }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("DB_PASSWORD", "db.user_password", "accessToken", "http.request.header.x_api_key", "clientSecret"),
+        *("http.response.header.set_cookie", "X-Auth-Token", "refreshToken", "aws.secret_access_key", "Authorization"),
+    ],
+)
+async def test_names_of_secrets_are_known_in_every_spelling(name: str) -> None:
+    through = Through()
+
+    assert await through.attribute(name, "correct horse") == "[REDACTED:key]"
+    for said in (
+        f'{{"{name}": "correct horse"}}',
+        f'{{"{name}":"correct horse","more":"cut',
+        f"{{'{name}': 'correct horse'}}",
+    ):
+        made = await through.attribute("note", said)
+        assert made is not None
+        assert "correct" not in made, said
+
+
+@pytest.mark.parametrize("name", ["gen_ai.usage.input_tokens", "token", "is_secretary", "keyboard", "primary_key"])
+async def test_names_that_only_sound_so_are_none(name: str) -> None:
+    assert await Through().attribute(name, "something") == "something"
+
+
+async def test_of_a_name_that_is_there_twice_both_values_go() -> None:
+    made = await Through().attribute("note", '{"password": "hunter", "password": ""}')
+
+    assert "hunter" not in (made or "")
+
+
+async def test_where_a_path_can_not_be_followed_all_of_it_goes() -> None:
+    through = Through(paths={"gen_ai.input.messages": ["[*].content"]})
+
+    made = await through.attribute("gen_ai.input.messages", '[{"role": "user", "content": "my diagnosis is')
+    assert made == "[REDACTED:path]"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "ghp_" + "aB3" * 70,
+        "/home/user/" + "deep/" * 40 + "ghp_" + "aB3" * 12,
+        json.dumps({"file": base64.b64encode(b"key: ghp_" + b"aB3" * 12 + b" and so on, and on, and on").decode()}),
+        "mail ad\u2061a@exam\u202dple.org",
+        "mail ada%40exam\u200bple.org",
+        "[" * 70 + '"ghp_' + "aB3" * 12 + '"' + "]" * 70,
+    ],
+)
+async def test_what_hides_in_length_depth_or_between_letters_is_found(said: str) -> None:
+    made = await Through().attribute("note", said)
+
+    assert made is not None
+    shown = made
+    for word in re.findall(r"[0-9A-Za-z+/=]{40,}", made):
+        shown += base64.b64decode(word + "=" * (-len(word) % 4)).decode("latin-1")
+    assert "aB3aB3" not in shown
+    assert "ada@exam" not in shown.replace("\u2061", "").replace("\u202d", "").replace("\u200b", "").replace("%40", "@")
+
+
+async def test_schema_addresses_and_fields_that_nobody_knows_hide_nothing() -> None:
+    request, span = trace_request(1)
+    secret = "sk-ant-" + "a1B2c3D4" * 4
+    request.resource_spans[0].schema_url = f"https://x/{secret}"
+    unknown = span.SerializeToString() + b"\xfa\x3e" + bytes([len(secret)]) + secret.encode()  # field 1007
+    request.resource_spans[0].scope_spans[0].spans[0].MergeFromString(unknown)
+    batch = Batch.from_request(request)
+    assert batch.wire.count(secret.encode()) == 2
+
+    assert secret.encode() not in (await Through()(batch)).wire
 
 
 async def test_paths_name_places_in_json_and_in_structured_values() -> None:
@@ -255,6 +332,60 @@ async def test_how_much_content_is_kept(key: str) -> None:
 )
 async def test_without_content_a_trace_still_says_what_happened(key: str) -> None:
     assert await Through(content="none").attribute(key, "something") == "something"
+
+
+CASES = Path(__file__).parents[1] / "translate" / "cases"
+FORM = {"role", "type", "id", "name", "tool_call_id", "finish_reason", "index"}
+
+
+def _content_of(shown: Any, key: str = "") -> list[Any]:
+    """The texts that are more than the form of messages and calls."""
+    if isinstance(shown, dict):
+        return [found for name, item in shown.items() for found in _content_of(item, name)]
+    if isinstance(shown, list):
+        return [found for item in shown for found in _content_of(item, key)]
+    return [shown] if isinstance(shown, str) and shown not in ("", "{}") and key not in FORM else []
+
+
+def _say(value: AnyValue, said: Any) -> None:
+    match said:
+        case bool():
+            value.bool_value = said
+        case str():
+            value.string_value = said
+        case int():
+            value.int_value = said
+        case float():
+            value.double_value = said
+        case list():
+            value.array_value.SetInParent()
+            for item in said:
+                _say(value.array_value.values.add(), item)
+        case dict():
+            value.kvlist_value.SetInParent()
+            for key, item in said.items():
+                _say(value.kvlist_value.values.add(key=key).value, item)
+
+
+async def test_without_content_no_dialect_has_an_input_or_an_output() -> None:
+    """Whatever the instrumentation calls it: over every case of every dialect."""
+    redactor, shown = Through(content="none"), {}
+    for path in sorted(CASES.glob("*/*.json")):
+        case = json.loads(path.read_text())
+        request, span = trace_request(1)
+        request.resource_spans[0].scope_spans[0].scope.name = case.get("scope", "test")
+        span.name = case.get("name", "a span")
+        for key, said in case.get("attrs", {}).items():
+            _say(span.attributes.add(key=key).value, said)
+        for event in case.get("events", ()):
+            made = span.events.add(name=event["name"], time_unix_nano=span.start_time_unix_nano)
+            for key, said in event.get("attrs", {}).items():
+                _say(made.attributes.add(key=key).value, said)
+        [trace] = traces_of([await redactor(Batch.from_request(request))])
+        for seen in translate(trace).observations:
+            if said := _content_of([seen.input, seen.output]):
+                shown[f"{path.parent.name}/{path.stem}"] = said
+    assert shown == {}
 
 
 async def test_what_is_allowed_stays() -> None:

@@ -24,7 +24,15 @@ from otel_bridge.config import Config, SecretStr
 from otel_bridge.patterns import NamePattern, Pattern
 from otel_bridge.processors.redact.content import is_content
 from otel_bridge.processors.redact.paths import Path
-from otel_bridge.processors.redact.rules import ANYTHING, ANYWHERE, PACKS, SECRET_KEYS, Rule, options
+from otel_bridge.processors.redact.rules import (
+    ANYTHING,
+    ANYWHERE,
+    PACKS,
+    SECRET_NAME_HINT,
+    Rule,
+    is_secret_name,
+    options,
+)
 from otel_bridge.processors.redact.texts import Action, Ready, Replacing, Texts
 from otel_bridge.processors.redact.walk import OnValue, Walk
 from otel_bridge.tenants import TenantName
@@ -132,9 +140,9 @@ class Redactor:
 
     def __init__(self, rules: RedactRules, key: bytes) -> None:
         own = [Rule(name, text.encode(), ANYWHERE, edge=ANYTHING) for name, text in rules.patterns.items()]
-        names = [*rules.keys, *(SECRET_KEYS if "secrets" in rules.packs else ())]
-        self._named = [Pattern(name.lower()) for name in names if "*" in name]
-        self._names = frozenset(name.lower() for name in names if "*" not in name)
+        self._secrets = "secrets" in rules.packs
+        self._named = [Pattern(name.lower()) for name in rules.keys if "*" in name]
+        self._names = frozenset(name.lower() for name in rules.keys if "*" not in name)
         self._allowed = [re2.compile(text.encode(), options()) for text in rules.allow]
         self._given = rules
         self._paths: Mapping[str, tuple[Path, ...]] = rules.paths
@@ -143,7 +151,10 @@ class Redactor:
             [*own, *(rule for pack in rules.packs for rule in PACKS[pack])],
             Replacing(rules.action, key, rules.actions),
             is_key=self._takes,
-            key_hint=b"|".join(b"(?i:%b)" % _longest(name).encode() for name in names),
+            key_hint=b"|".join(
+                [b"(?i:%b)" % _longest(name).encode() for name in rules.keys]
+                + ([SECRET_NAME_HINT] if self._secrets else [])
+            ),
             is_allowed=self._is_allowed,
         )
         self._is_plain = lru_cache(20_000)(self._has_plain_name)
@@ -154,7 +165,10 @@ class Redactor:
         if self._given.content == "full" and not self._paths and not texts.may_hold(batch.wire):
             return batch, texts.counted
         request = batch.editable()
+        size = request.ByteSize()
+        request.DiscardUnknownFields()  # what nobody knows, nobody can redact
         walk = Walk(texts, self._is_plain, self._first(texts), self._body(texts))
+        walk.changed = request.ByteSize() != size
         walk.request(request)
         if walk.failed:
             texts.counted["failed"] += walk.failed
@@ -171,6 +185,8 @@ class Redactor:
         )
 
     def _is_named(self, key: str) -> str | None:
+        if self._secrets and is_secret_name(key):
+            return KEYS_RULE
         low = key.lower()
         for name in (low, re.split(r"[./:]", low)[-1]):
             if name in self._names or any(pattern.fits(name) for pattern in self._named):
@@ -190,7 +206,7 @@ class Redactor:
                 return _stand(value, texts.whole(rule, _bytes(value)))
             for place in self._paths.get(pair.key, ()):
                 walk.changed |= place.take(value, lambda found: texts.whole(PATHS_RULE, found))
-            if self._given.content != "full" and kind not in ("int_value", "double_value") and is_content(pair.key):
+            if self._given.content != "full" and is_content(pair.key):
                 return self._content(value, texts)
             return None
 

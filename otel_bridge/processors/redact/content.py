@@ -7,72 +7,19 @@ of the content (its role, its kind, how long it is) is no content.
 import re
 from functools import lru_cache
 
-WORDS = frozenset(
-    {
-        *(
-            "prompt",
-            "prompts",
-            "completion",
-            "completions",
-            "input",
-            "inputs",
-            "output",
-            "outputs",
-            "messages",
-            "message",
-        ),
-        *("content", "contents", "body", "arguments", "args", "kwargs", "result", "results", "response", "request"),
-        *("document", "documents", "query", "question", "answer", "text", "texts", "transcript", "instructions"),
-        *("thinking", "reasoning", "thought", "thoughts", "parameters", "variables", "template", "value", "values"),
-        *(
-            "events",
-            "definitions",
-            "embedding",
-            "embeddings",
-            "vector",
-            "history",
-            "context",
-            "object",
-            "data",
-            "choices",
-        ),
-        *("statement", "snippet", "summary", "description", "payload", "params", "memory", "plan", "todos", "diff"),
-    }
-)
-ABOUT = frozenset(
-    {
-        *(
-            "role",
-            "type",
-            "kind",
-            "name",
-            "id",
-            "ids",
-            "index",
-            "version",
-            "count",
-            "length",
-            "size",
-            "tokens",
-            "model",
-        ),
-        *("reason", "reasons", "finish", "mime", "format", "status", "code", "method", "url", "path", "host", "port"),
-        *(
-            "bytes",
-            "chars",
-            "score",
-            "provider",
-            "temperature",
-            "ms",
-            "s",
-            "seconds",
-            "ns",
-            "time",
-            "timestamp",
-            "cost",
-        ),
-    }
-)
+SAID = """
+    prompt prompts completion completions input inputs output outputs messages message content contents body arguments
+    args kwargs result results response request document documents query question answer text texts transcript
+    instructions thinking reasoning thought thoughts parameters variables template value values events definitions
+    embedding embeddings vector history context ctx chat object data choices statement snippet summary description
+    payload params memory plan todos diff command commands task tasks node nodes stacktrace exception item items path
+"""
+WORDS = frozenset(SAID.split())
+OF_IT = """
+    role type kind name id ids index version count length size tokens token model reason reasons finish mime format
+    status code method url host port bytes chars score provider temperature ms s seconds ns time timestamp cost escaped
+"""
+ABOUT = frozenset(OF_IT.split())
 """Words that a name ends with where it is about the content."""
 
 NEVER = ("gen_ai.usage.", "gen_ai.request.", "llm.token_count.", "gen_ai.token", "llm.usage.", "http.", "url.", "net.")

@@ -42,8 +42,9 @@ class Path:
         if value.HasField("string_value"):
             try:
                 read = orjson.loads(value.string_value)
-            except orjson.JSONDecodeError:
-                return False
+            except orjson.JSONDecodeError:  # cut off, or no JSON: nobody can say where in it the place is
+                value.string_value = take(value.string_value.encode()) or ""
+                return True
             if not self._in_json(read, self._steps, take):
                 return False
             value.string_value = orjson.dumps(read).decode()

@@ -4,6 +4,7 @@ Each rule has a pattern (RE2: linear time, whatever it meets) and, where a patte
 digits, a length. Formats are those that their makers publish. Patterns are of bytes, as a text is in UTF-8.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -62,27 +63,14 @@ def _is_mixed(found: bytes) -> bool:
     return _has_digit(found) and found.lower() != found != found.upper()
 
 
-PLACEHOLDERS = (
-    b"your",
-    b"example",
-    b"xxx",
-    b"***",
-    b"...",
-    b"<",
-    b"${",
-    b"{{",
-    b"env",
-    b"none",
-    b"null",
-    b"true",
-    b"false",
-)
+PLACES = (b"your", b"example", b"xxx", b"***", b"...", b"<", b"${", b"{{", b"os.env", b"process.env", b"[redacted")
+NAMES = frozenset((b"none", b"null", b"true", b"false", b"string"))
 
 
 def _is_value(found: bytes) -> bool:
     """Something that was given a value, and not a name, a type or a place for one."""
     low = found.lower()
-    return _has_digit(found) and not low.startswith(PLACEHOLDERS) and not low.startswith(b"[redacted")
+    return _has_digit(found) and not low.startswith(PLACES) and low not in NAMES
 
 
 def _digits(found: bytes) -> bytes:
@@ -381,18 +369,26 @@ PERSONAL: Sequence[Rule] = (
 
 PACKS: Mapping[str, Sequence[Rule]] = {"secrets": SECRETS, "pii": PERSONAL}
 
-SECRET_KEYS = (
-    *("password", "passwd", "passphrase", "secret", "api_key", "apikey", "api-key", "x-api-key", "access_key"),
-    *("access_token", "refresh_token", "id_token", "auth_token", "session_token", "bearer_token", "client_secret"),
-    *(
-        "private_key",
-        "secret_key",
-        "secret_access_key",
-        "aws_secret_access_key",
-        "authorization",
-        "cookie",
-        "set-cookie",
-    ),
-    *("proxy-authorization", "x-auth-token", "x-goog-api-key", "connection_string", "connectionstring", "credentials"),
+SECRET_NAMES = frozenset(
+    tuple(name.split())
+    for name in (
+        *("password", "passwd", "passphrase", "pwd", "secret", "apikey", "authorization", "cookie", "credentials"),
+        *("api key", "access key", "private key", "secret key", "account key", "connection string", "connectionstring"),
+        *("access token", "refresh token", "id token", "auth token", "api token", "session token", "bearer token"),
+        *("csrf token", "security token", "secret token"),
+    )
 )
-"""Names of attributes (or their last parts) and of what stands in JSON, whose values the pack `secrets` takes whole."""
+"""What the names of attributes, and of what stands in JSON, end with whose values the pack `secrets` takes whole."""
+
+SECRET_NAME_HINT = (
+    rb"(?i:passw|passphrase|pwd|secret|apikey|authorization|cookie|credentials|connection[_. -]?string"
+    rb"|(?:api|access|private|account)[_. -]?key"
+    rb"|(?:access|refresh|id|auth|api|session|bearer|csrf|security)[_. -]?token)"
+)
+WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a name, in whatever spelling (`DB_PASSWORD`, `accessToken`, `set-cookie`), is one of a secret."""
+    words = tuple(word.lower() for word in WORDS.findall(name[-100:]))
+    return words[-1:] in SECRET_NAMES or words[-2:] in SECRET_NAMES

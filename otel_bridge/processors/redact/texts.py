@@ -28,16 +28,29 @@ MEDIA = re2.compile(rb"data:[^;,\s]{0,100}(?:;[^;,\s]{1,60}){0,4};base64,([0-9A-
 BASE64 = re2.compile(rb"[0-9A-Za-z+/_-]{64,}={0,2}", options(latin=True))
 LONG_BASE64 = 200  # characters from which on it is data, and nobody's key
 PRINTABLE = re2.compile(rb"[\t\r\n -~]{10,}", options(latin=True))
-INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
+INVISIBLE = re.compile(
+    "[\u00ad\u0600-\u0605\u061c\u06dd\u070f\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U000e0001\U000e0020-\U000e007f]"
+)
 HIDDEN = (
-    rb"\xc2\xad|\xe2\x80[\x8b-\x8f]|\xe2\x81\xa0|\xef\xbb\xbf"  # invisible characters
+    rb"\xc2\xad|\xd8[\x80-\x85\x9c]|\xdb\x9d|\xdc\x8f|\xe1\xa0\x8e|\xe2\x80[\x8b-\x8f\xaa-\xae]|\xe2\x81[\xa0-\xaf]"
+    rb"|\xef\xbb\xbf|\xef\xbf[\xb9-\xbb]|\xf3\xa0[\x80\x81]"  # characters that nobody sees
     rb"|\\[u/]|%[2-7][0-9A-Fa-f]"  # escaped letters, in JSON and in URLs
     rb"|;base64,"
 )
 """What a secret may hide behind."""
 
+MEMBER = re2.compile(
+    rb"""\\*["']([0-9A-Za-z_. -]{1,80})\\*["']\s*:\s*"""
+    rb"""(?:(\\*"(?:[^"\\]|\\.)*(?:\\*"|\z))|(\\*'(?:[^'\\]|\\.)*(?:\\*'|\z))|([^\s,}\]"'\[{\\][^\s,}\]]*))""",
+    options(latin=True),
+)
+"""A member of JSON, or of what a program prints like it, also where that is cut off; with its name and its value."""
+SAYS_NOTHING = frozenset((b"true", b"false", b"null", b"True", b"False", b"None"))
+TOO_DEEP = "[REDACTED:too_deep]"
+
 SHORT = 64  # characters: names, kinds and identifiers, which come again and again
-MAX_REMEMBERED = 50_000
+MAX_REMEMBERED = 10_000
 
 
 class Replacing:
@@ -130,19 +143,21 @@ class Texts:
         if len(raw) > SHORT and b" " not in raw and BASE64.fullmatch(raw):
             changed = self._base64(raw)
             if len(raw) >= LONG_BASE64:
-                return text if changed is raw else changed.decode()
-        if self._hints.Match(changed):
-            if nesting < MAX_NESTING and text.lstrip()[:1] in JSON_OPENERS:
+                changed = self._plain(changed, in_base64=True)
+                return text if changed == raw else changed.decode()
+        is_json = nesting < MAX_NESTING and text.lstrip()[:1] in JSON_OPENERS
+        if self._hints.Match(changed) or (is_json and BASE64.search(changed)):
+            if is_json:
                 changed = self._json(changed, nesting)
-            changed = self._unhidden(self._plain(self._media(changed)))
+            changed = self._unhidden(self._plain(self._members_in(self._media(changed))))
         return text if changed == raw else changed.decode("utf-8", "replace")
 
     def json(self, value: Any, nesting: int = 0, depth: int = 0) -> Any:
         """Plain JSON without what the rules find in it; the same object where they find nothing."""
         if isinstance(value, str):
             return self.text(value, nesting)
-        if depth >= MAX_DEPTH:
-            return value
+        if depth >= MAX_DEPTH and isinstance(value, dict | list):
+            return TOO_DEEP
         if isinstance(value, dict):
             made = dict(self._members(value, nesting, depth))
             same = len(made) == len(value) and all(key in value and made[key] is value[key] for key in made)
@@ -195,8 +210,10 @@ class Texts:
         made = self.json(value, nesting + 1)
         return raw if made is value else orjson.dumps(made)
 
-    def _plain(self, raw: bytes) -> bytes:
+    def _plain(self, raw: bytes, *, in_base64: bool = False) -> bytes:
         for rule, pattern in self._looking_closer(raw):
+            if in_base64 and not rule.edge:
+                continue  # a context means nothing in what is no text
             made: list[bytes] = []
             at = 0
             for start, end in self._of_rule(rule, pattern, raw):
@@ -206,6 +223,26 @@ class Texts:
             if made:
                 raw = b"".join((*made, raw[at:]))
         return raw
+
+    def _members_in(self, raw: bytes) -> bytes:
+        """Values of secret names in what could not be read as JSON, or says a name twice."""
+        if b":" not in raw:
+            return raw
+        made: list[bytes] = []
+        at = 0
+        for match in MEMBER.finditer(raw):
+            rule = self._is_key(match.group(1).decode())
+            if rule is None:
+                continue
+            start, end = next(match.span(group) for group in (2, 3, 4) if match.span(group)[0] >= 0)
+            said = raw[start:end]
+            bare = said.strip(b"\\\"'")
+            if not bare or said in SAYS_NOTHING or bare.startswith((b"[REDACTED:", b"[%b#" % rule.encode())):
+                continue
+            opening = said[: len(said) - len(said.lstrip(b"\\\"'"))]
+            made += (raw[at:start], opening, (self.whole(rule, bare) or "").encode(), opening)
+            at = end
+        return b"".join((*made, raw[at:])) if made else raw
 
     def _found(self, raw: bytes) -> list[tuple[int, int, str]]:
         return [
@@ -260,8 +297,9 @@ class Texts:
 
     def _unhidden(self, raw: bytes) -> bytes:
         """A text is shown without what hid a secret in it: invisible characters, or the escapes of URLs."""
-        text = raw.decode("utf-8", "replace")
-        for shown in (INVISIBLE.sub("", text).encode(), unquote_to_bytes(raw) if b"%" in raw else raw):
+        text = INVISIBLE.sub("", raw.decode("utf-8", "replace"))
+        seen = text.encode()
+        for shown in (seen, unquote_to_bytes(raw), unquote_to_bytes(seen)):
             if shown != raw and self._found(shown):
                 return self._plain(shown.decode("utf-8", "replace").encode())
         return raw

@@ -4,7 +4,7 @@ Ids, times and numbers are never touched. What can not be redacted is emptied, a
 nothing else is lost.
 """
 
-from collections.abc import Callable, Iterator, MutableSequence
+from collections.abc import Callable, MutableSequence
 from typing import Any, TypeAlias
 
 from google.protobuf.message import Message
@@ -17,12 +17,11 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from otel_bridge.batch import Request
-from otel_bridge.processors.redact.texts import LEAST_CARD, MAX_DEPTH, Texts
+from otel_bridge.processors.redact.texts import LEAST_CARD, MAX_DEPTH, TOO_DEEP, Texts
 
 FAILED = "redaction failed"
 CARD_WORDS = ("card", "pan", "cc_", "credit")
 METRIC_POINTS = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
-TOO_DEEP = "[REDACTED:too_deep]"
 
 OnValue: TypeAlias = "Callable[[KeyValue, Walk], bool | None]"
 """What is done with an attribute before its texts are looked at: False takes it away, True leaves it at that. Who
@@ -51,22 +50,28 @@ class Walk:
         """Redact all of it."""
         if isinstance(request, ExportTraceServiceRequest):
             for block in request.resource_spans:
+                self._texts_of(block, "schema_url")
                 self._or_empty(block.resource, self._resource, _empty_resource)
                 for scoped in block.scope_spans:
+                    self._texts_of(scoped, "schema_url")
                     self._or_empty(scoped.scope, self._scope, InstrumentationScope.Clear)
                     for span in scoped.spans:
                         self._or_empty(span, self._span, _empty_span)
         elif isinstance(request, ExportLogsServiceRequest):
             for logs in request.resource_logs:
+                self._texts_of(logs, "schema_url")
                 self._or_empty(logs.resource, self._resource, _empty_resource)
                 for scoped_logs in logs.scope_logs:
+                    self._texts_of(scoped_logs, "schema_url")
                     self._or_empty(scoped_logs.scope, self._scope, InstrumentationScope.Clear)
                     for record in scoped_logs.log_records:
                         self._or_empty(record, self._record, _empty_record)
         else:
             for metrics in request.resource_metrics:
+                self._texts_of(metrics, "schema_url")
                 self._or_empty(metrics.resource, self._resource, _empty_resource)
                 for scoped_metrics in metrics.scope_metrics:
+                    self._texts_of(scoped_metrics, "schema_url")
                     self._or_empty(scoped_metrics.scope, self._scope, InstrumentationScope.Clear)
                     for metric in scoped_metrics.metrics:
                         self._or_empty(metric, self._metric, _empty_metric)
@@ -96,7 +101,15 @@ class Walk:
             self._texts_of(link, "trace_state")
             self._pairs(link.attributes)
         if span.HasField("status"):
-            self._texts_of(span.status, "message")
+            self._message(span)
+
+    def _message(self, span: Span) -> None:
+        """As an attribute that is called so: what went wrong is often told with what was said."""
+        pair = KeyValue(key="status.message", value=AnyValue(string_value=span.status.message))
+        if span.status.message:
+            held = [pair]
+            self._pairs(held)
+            span.status.message = held[0].value.string_value if held else ""
 
     def _record(self, record: LogRecord) -> None:
         if self._body(record):
@@ -183,18 +196,6 @@ class Walk:
     def _too_deep(self, value: AnyValue) -> None:
         value.string_value = TOO_DEEP
         self.changed = True
-
-
-def items(request: Request) -> Iterator[Any]:
-    """The spans, log records or metrics of a request."""
-    if isinstance(request, ExportTraceServiceRequest):
-        yield from (span for block in request.resource_spans for scoped in block.scope_spans for span in scoped.spans)
-    elif isinstance(request, ExportLogsServiceRequest):
-        yield from (log for block in request.resource_logs for scoped in block.scope_logs for log in scoped.log_records)
-    else:
-        yield from (
-            one for block in request.resource_metrics for scoped in block.scope_metrics for one in scoped.metrics
-        )
 
 
 def _empty_resource(resource: Resource) -> None:
