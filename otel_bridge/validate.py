@@ -45,7 +45,10 @@ SAID_BY_SDK = frozenset(
     )
 )
 UNSAFE = ("__proto__", "constructor.prototype")  # the ways from a key to what all objects of JavaScript share
-RESERVED_ON_WIRE = re.compile(rb"otel_bridge\.(?!outcome|parent_ended|stream\.chunks|span\.)")
+RESERVED_ON_WIRE = re.compile(  # a whole key has its value's tag behind it
+    rb"%b(?!(?:%b)\x12)"
+    % (re.escape(RESERVED.encode()), b"|".join(re.escape(key.removeprefix(RESERVED).encode()) for key in SAID_BY_SDK))
+)
 UNSAFE_ON_WIRE = tuple(way.encode() for way in UNSAFE)  # not in the pattern: it is fast as all of it begins the same
 
 Attributes: TypeAlias = RepeatedCompositeFieldContainer[KeyValue]

@@ -267,6 +267,13 @@ def test_reserved_attributes_of_senders_are_taken_out() -> None:
     assert checked.repaired("reserved_attribute") == 4
 
 
+@pytest.mark.parametrize("key", sorted(SAID_BY_SDK))
+def test_a_key_that_only_begins_as_one_of_our_sdk_is_reserved(key: str) -> None:
+    checked = Checked(spans(span(attributes=[attribute(f"{key}_x"), attribute(f"{key}.x"), attribute("mine")])))
+
+    assert [one.key for one in checked.spans[0].attributes] == ["mine"]
+
+
 def test_what_our_own_sdk_says_to_the_bridge_is_kept() -> None:
     """Each key that is set in the SDK, found in its source: a new one has to be allowed here too."""
     lines = [line for file in SDK.glob("*.py") for line in file.read_text().splitlines() if "getLogger" not in line]

@@ -7,7 +7,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from pydantic import ValidationError
 
 from otel_bridge.processors.noise import NoiseConfig, noise
-from otel_bridge.trace import Decision, Known, Trace
+from otel_bridge.trace import Decision, Known, Settled, Trace
 from otel_bridge.translate import translate
 from tests.translate.conftest import Otlp
 
@@ -73,6 +73,15 @@ async def test_a_trace_without_llm_is_dropped_if_somebody_says_so(opened: Any, o
     assert [trace.spans[0].span.span_id[-1] for trace in passed] == [1, 3, 5]
     assert host.counters.value("traces_without_llm") == 2
     assert isinstance(ruling.later, Known)
+
+
+@pytest.mark.parametrize("settled", Settled)
+async def test_a_part_of_which_more_may_come_is_not_dropped(opened: Any, otlp: Otlp, settled: Settled) -> None:
+    """The agent may be in what comes; a parent in another service is not waited for."""
+    async with opened(noise, without_llm="drop") as (take, passed, _):
+        await take(Trace(otlp.trace_id, [otlp.span(1)], settled=settled))
+
+    assert bool(passed) == (settled in (Settled.HELD, Settled.FLUSHED))
 
 
 async def test_health_checks_pass_otherwise(opened: Any, otlp: Otlp) -> None:

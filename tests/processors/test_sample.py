@@ -1,6 +1,7 @@
 """Which traces are kept: the same on every bridge, whole, within a budget, and decided once."""
 
 import random
+import time
 from collections import Counter
 from typing import Any
 
@@ -107,6 +108,16 @@ async def test_a_budget_is_of_a_tenant(opened: Any) -> None:
 
     assert kept == {"t rate": 2, "t budget": 3, "rich rate": 3, "rich budget": 2}
     assert len(passed) == 5
+
+
+async def test_the_day_of_a_budget_is_the_machine_s(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where its clock was wrong when the bridge started, and has been set since."""
+    one = trace(OUT)
+    async with opened(sample, budget={"traces": 1}) as (take, _, _):
+        monkeypatch.setattr(time, "time", lambda: 1_000_000_000.0)
+        await take(one)
+
+    assert list(one.spends) == ["sample traces 2001-09-09"]
 
 
 async def test_late_observations_are_spent_and_a_late_part_is_no_trace(opened: Any) -> None:

@@ -13,7 +13,7 @@ from otel_bridge.config import Config
 from otel_bridge.mistakes import hint
 from otel_bridge.model import ObservationType, Translation
 from otel_bridge.processors.noise.presets import PRESETS, Preset
-from otel_bridge.trace import ANSWER, BY_DIALECT, WITHOUT_LLM, Decision, Ruling, SpanRecord, Trace
+from otel_bridge.trace import ANSWER, BY_DIALECT, WITHOUT_LLM, Decision, Ruling, Settled, SpanRecord, Trace
 from otel_bridge.translate.gather import SESSION
 from otel_bridge.translate.sent import unpack
 
@@ -56,7 +56,7 @@ async def noise(config: NoiseConfig, consume: Pass, host: Host) -> AsyncIterator
             return
         found = noticed.of(trace)
         marked = replace(trace, noise={**trace.noise, **found}) if found else trace
-        if config.without_llm == "drop" and not await _tells_llm(marked, host):
+        if config.without_llm == "drop" and _is_all(trace) and not await _tells_llm(marked, host):
             everything = replace(trace, noise={record.span.span_id.hex(): WITHOUT_LLM for record in trace.spans})
             later = (await host.translate(everything)).known
             trace.rulings[host.id] = Ruling(Decision.FILTERED, WITHOUT_LLM, later=later)
@@ -65,6 +65,11 @@ async def noise(config: NoiseConfig, consume: Pass, host: Host) -> AsyncIterator
         await consume(marked)
 
     yield mark
+
+
+def _is_all(trace: Trace) -> bool:
+    """Whether nothing more is awaited here; of what was let go early, an agent may be in what is still to come."""
+    return trace.settled.complete or trace.settled is Settled.REMOTE  # that awaits a parent, which may never come
 
 
 async def _tells_llm(trace: Trace, host: Host) -> bool:
