@@ -487,8 +487,8 @@ def test_tenants_whose_data_an_exporter_with_keys_does_not_get_are_told_of() -> 
         "  pipelines: {main: {receivers: [otlp], exporters: [langfuse, store]}}\n"
     )
 
-    (warning,) = parse(text.replace("OWN", "{}"), "test.yaml", environ={}).warnings
+    (warning,) = plan.parse(text.replace("OWN", "{}"), "test.yaml", environ={}).warnings
 
     assert warning.startswith("test.yaml:3 exporters::langfuse: its keys are not for tenants")
     assert "acme" in warning
-    assert not parse(text.replace("OWN", "{langfuse: {}}"), "test.yaml", environ={}).warnings
+    assert not plan.parse(text.replace("OWN", "{langfuse: {}}"), "test.yaml", environ={}).warnings
