@@ -63,9 +63,9 @@ def stamp(path: Path) -> Stamp:
         return None
 
 
-def changed(stamps: Mapping[Path, Stamp]) -> bool:
-    """Whether one of these is not what it was."""
-    return any(stamp(path) != before for path, before in stamps.items())
+def as_now(stamps: Mapping[Path, Stamp]) -> dict[Path, Stamp]:
+    """The same paths as they are now."""
+    return {path: stamp(path) for path in stamps}
 
 
 def _stamp(found: os.stat_result) -> Stamp:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from otel_bridge import __version__
-from otel_bridge.batch import Batch
+from otel_bridge.batch import DEFAULT_TENANT, Batch
 from otel_bridge.component import Consume, Host, Kind, Operator, Pass, Settle, Sinks, Takes, Translated
 from otel_bridge.delivery import (
     DEAD_LETTERS_FILE,
@@ -364,15 +364,23 @@ async def _open_back(plan: Plan, ground: _Ground, host: Callable[[str], Host]) -
 
 
 async def _open_exporter(planned: Planned, host: Callable[[str], Host], stack: AsyncExitStack) -> Any:
-    """What an exporter takes, each for itself where tenants have keys of their own."""
-    if not planned.tenants:
-        return await stack.enter_async_context(_opened(planned, host(planned.id)))
-    sinks = {
-        tenant: await stack.enter_async_context(
-            _opened(replace(planned, config=config), host(f"{planned.id}@{tenant}"))
-        )
-        for tenant, config in planned.tenants.items()
-    }
+    """What an exporter takes, each for itself where tenants have keys of their own.
+
+    Its own secrets are those of `default`. Whether others have, or had, keys of their own is not asked: what a tenant
+    left behind never follows the last of them into a project that all share.
+    """
+    if planned.tenants:
+        sinks = {
+            tenant: await stack.enter_async_context(
+                _opened(replace(planned, config=config), host(f"{planned.id}@{tenant}"))
+            )
+            for tenant, config in planned.tenants.items()
+        }
+    else:
+        sink = await stack.enter_async_context(_opened(planned, host(planned.id)))
+        if not planned.has_secrets:
+            return sink
+        sinks = {DEFAULT_TENANT: sink}
     if planned.component.takes is not Takes.BOTH:
         return _to_its_tenant(planned.id, sinks)
     return Sinks(
@@ -389,7 +397,8 @@ def _to_its_tenant(exporter: str, sinks: Mapping[str, Consume | Settle]) -> Any:
         if sink is None:
             raise ParkedError(
                 f"the tenant {piece.tenant} has no keys of its own for {exporter}, and gets nobody else's: add"
-                f" service::tenants::{piece.tenant}::exporters::{exporter}",
+                f" service::tenants::{piece.tenant}::exporters::{exporter}, with its keys, or as {{}} where those of"
+                " the exporter are meant",
                 "no_keys",
             )
         await sink(piece)

@@ -22,7 +22,7 @@ from otel_bridge.errors import PlanError
 from otel_bridge.files import Files, Stamp, stamp
 from otel_bridge.listening import ListeningConfig
 from otel_bridge.mistakes import hint, said
-from otel_bridge.tenants import TenantConfig, TenantName, contradictions
+from otel_bridge.tenants import DEFAULT_TENANT, TenantConfig, TenantName, contradictions
 from otel_bridge.tls import TlsConfig, is_readable_by_all
 from otel_bridge.written import DATA_DIR, default_text, expand, read_text, read_yaml
 
@@ -92,6 +92,11 @@ class Planned:
     component: Component[Any]
     config: Config
     tenants: Mapping[str, Config] = field(default_factory=dict)
+
+    @property
+    def has_secrets(self) -> bool:
+        """Whether `config` holds what gives access to something that is somebody's."""
+        return any(secret.get_secret_value() for _, secret in _secrets(self.config))
 
 
 @dataclass(slots=True, frozen=True)
@@ -265,6 +270,7 @@ class _Reading:
         if isinstance(service, ServiceConfig):
             self.limits(service)
             self.protection(planned, service)
+            self.deliveries(planned["exporters"], service)
         if self.mistakes or not isinstance(service, ServiceConfig):
             raise PlanError([message for _, message in sorted(self.mistakes)])
         warnings, exposed = (tuple(said for _, said in sorted(found)) for found in (self.warnings, self.exposed))
@@ -449,6 +455,18 @@ class _Reading:
             if is_readable_by_all(file):
                 found = self.remark(at, f"every user of this machine can read {file}: chmod 600 it")
                 (self.mistakes if service.strict_permissions else self.warnings).append(found)
+
+    def deliveries(self, exporters: Mapping[str, Planned], service: ServiceConfig) -> None:
+        """Whose data goes nowhere is said."""
+        used = {key for pipeline in service.pipelines.values() for key in pipeline.exporters}
+        for key, one in exporters.items():
+            without = [name for name in service.tenants if name != DEFAULT_TENANT]
+            if key in used and without and not one.tenants and one.has_secrets:
+                what = (
+                    f"its keys are not for tenants, and what is from {', '.join(without)} is not sent: give each keys"
+                    f" of its own by service::tenants::…::exporters::{key}, or {{}} there where these are meant"
+                )
+                self.warnings.append(self.remark(("exporters", key), what))
 
 
 def _partial(model: type[Config]) -> type[Config]:

@@ -26,7 +26,7 @@ class TenantConfig(Config):
 
     exporters: exporter id → those of its keys that are this tenant's own, as its Langfuse project; each replaces the
         exporter's key of that name. An exporter of which any tenant has keys is sent only what belongs to tenants that
-        have.
+        have; one with secrets of its own, of which none has, only what is of `default`.
     """
 
     keys: tuple[Key, ...] = ()  # bearer token, password of Basic, or header `x-api-key`

@@ -473,3 +473,22 @@ def test_a_mistake_in_a_tenants_keys_is_said_once_where_it_stands(change: tuple[
 
     assert found.startswith(message)
     assert "canary" not in found
+
+
+def test_tenants_whose_data_an_exporter_with_keys_does_not_get_are_told_of() -> None:
+    """`{}` says that the exporter's own keys are meant."""
+    text = (
+        "receivers: {otlp: {}}\n"
+        "exporters:\n"
+        "  langfuse: {public_key: pk-lf-1, secret_key: sk-lf-1}\n"
+        "  store: {}\n"
+        "service:\n"
+        "  tenants: {acme: {keys: [0123456789abcdef], exporters: OWN}}\n"
+        "  pipelines: {main: {receivers: [otlp], exporters: [langfuse, store]}}\n"
+    )
+
+    (warning,) = plan.parse(text.replace("OWN", "{}"), "test.yaml", environ={}).warnings
+
+    assert warning.startswith("test.yaml:3 exporters::langfuse: its keys are not for tenants")
+    assert "acme" in warning
+    assert not plan.parse(text.replace("OWN", "{langfuse: {}}"), "test.yaml", environ={}).warnings

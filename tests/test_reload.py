@@ -12,7 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from otel_bridge.batch import Batch
 from otel_bridge.component import Component, Consume, Host, exporter, extension, receiver, span_processor
-from otel_bridge.config import Config
+from otel_bridge.config import Config, SecretStr
 from otel_bridge.errors import FilesError, ParkedError, PlanError, RetryableError
 from otel_bridge.pipeline import RunningBridge, running
 from otel_bridge.plan import Plan, Planned, ServiceConfig, parse
@@ -25,6 +25,7 @@ class Said(Config):
     """A word, so that configurations can differ."""
 
     word: str = ""
+    key: SecretStr | None = None
 
 
 class World:
@@ -314,6 +315,30 @@ async def test_a_tenant_without_keys_of_its_own_gets_nobody_elses(world: World, 
         await until(lambda: world.projects["globex's"] == Counter({("globex", "of globex"): 1}))
 
     assert "of nobody" not in world.projects
+
+
+@pytest.mark.parametrize("others_stay", [True, False])
+async def test_what_the_last_tenant_with_keys_left_is_not_sent_to_the_project_of_all(
+    others_stay: bool, world: World, tmp_path: Path
+) -> None:
+    """Also where no tenants are left at all: the exporter's own keys are those of `default`."""
+    world.parked.add("acme's")
+    base = world.planned("sink", "shared")
+    shared = replace(base, config=Said(word="shared", key=SecretStr("of the shared project")))
+    stay = {"tenants": {"globex": {"keys": ["0123456789abcdef"]}}} if others_stay else {}
+    async with running(world.plan(tmp_path, world.planned("sink", "shared", {"acme": "acme's"}))) as bridge:
+        await world.knock["door"](batch("left", tenant="acme"))
+        await until(lambda: bridge.status()["parked"] == 1)
+
+        await bridge.reload(world.plan(tmp_path, shared, service=stay))
+        await world.knock["door"](batch("own", tenant="default"))
+        await until(lambda: world.projects["shared"].total() == 1 and bridge.status()["parked"] == 1)
+
+        kept = bridge.status()["exporters"]["main/sink"]["acme"]
+        assert (kept["parked"], kept["waiting"]) == ("no_keys", 1)
+        assert "as {} where those of the exporter are meant" in kept["why"]
+    assert world.projects["shared"] == Counter({("default", "own"): 1})
+    assert world.projects["acme's"].total() == 0
 
 
 @pytest.mark.slow

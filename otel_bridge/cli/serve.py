@@ -16,7 +16,7 @@ import typer
 from otel_bridge import __version__
 from otel_bridge.cli.found import Endpoints, announce, announced
 from otel_bridge.cli.output import ConfigOption, JsonOption, print_json
-from otel_bridge.files import changed
+from otel_bridge.files import as_now
 from otel_bridge.tasks import first
 from otel_bridge.telemetry import logger, printable
 
@@ -78,13 +78,17 @@ async def _reload_when_told(bridge: "RunningBridge", again: "Callable[[], Plan]"
     while not told.stopped.is_set():
         if not await first(told.reload(files), told.stopped.wait()):
             return
+        plan: Plan | PlanError
         try:
             plan = await asyncio.to_thread(again)
         except PlanError as error:
-            files = error.files
-            bridge.reject(error.mistakes)
-            continue
+            plan = error
         files = plan.files
+        if await asyncio.to_thread(as_now, files) != files:
+            continue  # it was written while it was read, and is read again once that is over
+        if isinstance(plan, PlanError):
+            bridge.reject(plan.mistakes)
+            continue
         for warning in plan.warnings:
             logger("reload").warning(warning)
         with suppress(PlanError):  # which the bridge has told of
@@ -103,8 +107,16 @@ class Told:
         self.hung_up = asyncio.Event()
 
     async def reload(self, files: Mapping[Path, "Stamp"]) -> None:
-        """Return on SIGHUP, or when one of these files is not what it was."""
-        while not self.hung_up.is_set() and not await asyncio.to_thread(changed, files):
+        """Return on SIGHUP, or when one of these files is not what it was, and they were the same in two looks.
+
+        Half of a file can be right by itself, and say nothing of tenants or of redaction.
+        """
+        seen = files
+        while not self.hung_up.is_set():
+            found = await asyncio.to_thread(as_now, files)
+            if found == seen and found != files:
+                break
+            seen = found
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_EVERY_S):
                     await self.hung_up.wait()

@@ -10,12 +10,15 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from otel_bridge.cli.serve import banner, signals
-from otel_bridge.plan import load
+from otel_bridge.cli import serve
+from otel_bridge.cli.serve import Told, banner, signals
+from otel_bridge.errors import PlanError
+from otel_bridge.files import Stamp, stamp
+from otel_bridge.plan import Plan, load
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 pytestmark = pytest.mark.slow  # every test starts a bridge
@@ -136,6 +139,62 @@ async def test_a_hangup_reloads_where_there_is_something_to_reload() -> None:
         os.kill(os.getpid(), signal.SIGHUP)
         async with asyncio.timeout(10):
             await told.stopped.wait()
+
+
+async def test_a_file_that_is_being_written_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the same in two looks first: half of it may be right, and ask nobody for a key."""
+    path = Path("bridge.yaml")
+    before, half, more, whole = ((1, 1, size, size) for size in range(4))
+    looks: list[Stamp] = [before, half, more, None, whole, whole, before]
+    monkeypatch.setattr(serve, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(serve, "as_now", lambda _: {path: looks.pop(0)})
+
+    async with asyncio.timeout(10):
+        await Told().reload({path: before})
+
+    assert looks == [before]
+
+
+@pytest.mark.parametrize("half", ["right by itself", "wrong"])
+@pytest.mark.parametrize("told_by_signal", [True, False])
+async def test_what_was_written_while_it_was_read_is_read_again(
+    half: str, told_by_signal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, told, ran, read = tmp_path / "bridge.yaml", Told(), list[Plan](), list[str]()
+    text = (
+        "receivers: {otlp: {}}\nexporters: {store: {}}\n"
+        "service: {pipelines: {main: {receivers: [otlp], exporters: [store]}}}\n"
+    )
+    path.write_text(text)
+
+    class Running:
+        plan = load(path, environ={})
+
+        def reject(self, mistakes: object) -> None:
+            raise AssertionError(f"half of a file was taken for the whole: {mistakes}")
+
+        async def reload(self, plan: Plan) -> None:
+            ran.append(plan)
+            told.stopped.set()
+            raise PlanError([])  # so that nothing is announced
+
+    def again() -> Plan:
+        read.append(path.read_text())
+        try:
+            return load(path, environ={})
+        finally:
+            if len(read) == 1:
+                path.write_text(f"{text}# whole\n")
+
+    path.write_text(f"{text}#\n" if half != "wrong" else "receivers: {")
+    if told_by_signal:
+        told.hung_up.set()
+    monkeypatch.setattr(serve, "LOOK_EVERY_S", 0.0)
+    async with asyncio.timeout(10):
+        await serve._reload_when_told(cast("Any", Running()), again, told)
+
+    assert len(read) == 2
+    assert [dict(plan.files) for plan in ran] == [{path: stamp(path)}]
 
 
 @pytest.mark.parametrize(
