@@ -9,7 +9,7 @@ from urllib.parse import quote
 import typer
 
 from otel_bridge.cli.asking import UrlOption, ask
-from otel_bridge.cli.found import place
+from otel_bridge.cli.found import Viewer, place
 from otel_bridge.cli.output import ConfigOption, DataDirOption, JsonOption, print_json
 
 FILE_BUDGET_S = 60.0
@@ -69,7 +69,9 @@ def trace(
         show(partial(render_observation, each))
 
 
-def load_traces(source: Path | str, filter_text: str = "", *, sort: str = "-start", limit: int = 20) -> dict[str, Any]:
+def load_traces(
+    source: Path | str | Viewer, filter_text: str = "", *, sort: str = "-start", limit: int = 20
+) -> dict[str, Any]:
     """`{"traces": [...], "nextCursor": ...}` from a store's file, or from the viewer at a URL.
 
     Raises:
@@ -77,7 +79,7 @@ def load_traces(source: Path | str, filter_text: str = "", *, sort: str = "-star
         FilesError: there is no store.
         UnreachableError: no viewer answers at the URL, or it has no store to ask.
     """
-    if isinstance(source, str):
+    if not isinstance(source, Path):
         return ask(source, "/api/v1/traces", {"filter": filter_text, "sort": sort, "limit": str(limit)})
     from otel_bridge.query.traces import list_traces
     from otel_bridge.store.reader import reading
@@ -86,7 +88,7 @@ def load_traces(source: Path | str, filter_text: str = "", *, sort: str = "-star
         return list_traces(reader, filter_text, sort, limit)
 
 
-def load_trace(source: Path | str, trace_id: str = "last", *, full: bool = False) -> dict[str, Any]:
+def load_trace(source: Path | str | Viewer, trace_id: str = "last", *, full: bool = False) -> dict[str, Any]:
     """One trace with its observations, from a store's file, or from the viewer at a URL.
 
     full: every observation, with all it holds; else those of the first page, without their content.
@@ -97,7 +99,7 @@ def load_trace(source: Path | str, trace_id: str = "last", *, full: bool = False
         FilesError: there is no store.
         UnreachableError: no viewer answers at the URL, or it has no store to ask.
     """
-    if isinstance(source, str):
+    if not isinstance(source, Path):
         path, asked = f"/api/v1/traces/{quote(trace_id, safe='')}", {"full": "true"} if full else {}
         return _every_page(lambda page: ask(source, path, {**asked, **page}), every=full)
     from otel_bridge.query.traces import one_trace

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any, Self
 
-from otel_bridge.cli.found import Found, find, place
+from otel_bridge.cli.found import Found, Viewer, find, place, viewer_of
 from otel_bridge.errors import BridgeError, UnreachableError, UsageError
 
 SITE = Path(__file__).parents[1] / "sdk" / "site"
@@ -54,7 +54,7 @@ def run(words: list[str]) -> int:
         began = datetime.now(UTC)
         code = _run(command, environment(os.environ, otlp, bridge.address("otlp", name="grpc")), signals)
         if viewer := bridge.address("viewer"):
-            seen = _seen(viewer, began, signals, whole=not runs_already)
+            seen = _seen(viewer_of(data_dir, viewer), began, signals, whole=not runs_already)
             _say(json.dumps(seen) if as_json else f"otel-bridge: {_told(seen)}")
     return code
 
@@ -214,7 +214,7 @@ def _run(command: list[str], variables: Mapping[str, str], signals: _Signals) ->
     return code if code >= 0 else 128 - code
 
 
-def _seen(viewer: str, began: datetime, signals: _Signals, *, whole: bool) -> dict[str, Any]:
+def _seen(viewer: Viewer, began: datetime, signals: _Signals, *, whole: bool) -> dict[str, Any]:
     """What has come since, in sums; the last batch is on its way when the program ends.
 
     whole: wait until traces have settled: a bridge that ends with the program would not see them whole any more.
