@@ -54,6 +54,7 @@ BLOCKS: dict[Signal, tuple[str, str, str]] = {
 """The repeated fields of a request, level by level: blocks of a resource, of a scope, and the items."""
 
 DEFAULT_TENANT = "default"
+INLINE_BYTES = 64 << 10  # of a part; more is changed in a thread, so that the loop goes on
 
 
 def count_items(request: Request) -> int:
@@ -181,10 +182,14 @@ class Batch:
 async def in_parts(batch: Batch, change: Callable[[Batch], Batch]) -> Batch:
     """The batch with each of its parts changed, and without those in which nothing is left.
 
-    It is the very same where no part became another; whoever else waits for the event loop has it between two parts.
+    It is the very same where no part became another. Parts are changed one after the other, those above INLINE_BYTES in
+    a thread; whoever else waits for the event loop has it between two parts.
     """
     changed: list[Batch] = []
     for part in batch.parts:
+        if len(part.wire) > INLINE_BYTES:
+            changed.append(await asyncio.to_thread(change, part))
+            continue
         if changed:
             await asyncio.sleep(0)
         changed.append(change(part))

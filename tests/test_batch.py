@@ -1,11 +1,13 @@
 """A batch is read-only, and each of its forms is made from the other."""
 
+import threading
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from otel_bridge.batch import Batch, Signal
+from otel_bridge.batch import INLINE_BYTES, Batch, Signal, in_parts
 from otel_bridge.errors import MalformedError
 
 
@@ -56,3 +58,16 @@ def test_unknown_fields_pass_through() -> None:
     wire = spans("a").SerializeToString() + b"\xfa\x01\x03new"  # field 31, which no version has
 
     assert b"new" in Batch.from_request(Batch.from_wire(Signal.TRACES, wire).editable()).wire
+
+
+async def test_large_parts_are_changed_in_a_thread_and_all_in_their_order() -> None:
+    parts = [Batch.from_request(spans(name)) for name in ("a", "b" * (INLINE_BYTES + 1), "c")]
+    whole = Batch.of_parts(parts, like=parts[0])
+    by: list[tuple[str, bool]] = []
+
+    def look(part: Batch) -> Batch:
+        by.append((names(part)[0][0], threading.current_thread() is threading.main_thread()))
+        return part
+
+    assert await in_parts(whole, look) is whole
+    assert by == [("a", True), ("b", False), ("c", True)]

@@ -6,6 +6,7 @@ python tests/bench/bench_redact.py [folder of payloads]
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def main(corpus: Path) -> None:
 
     def requests() -> None:
         for signal, wire in batches:
-            redactor.redacted(Batch.from_wire(signal, wire))
+            redactor.redacted(Batch.from_wire(signal, wire), Counter())
 
     print(f"{'recorded requests':<26}{rate(size, requests):>8.1f} MB/s of OTLP, {len(batches)} requests")
 

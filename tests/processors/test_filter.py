@@ -10,7 +10,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from pydantic import ValidationError
 
-from otel_bridge.batch import Batch
+from otel_bridge.batch import INLINE_BYTES, Batch
 from otel_bridge.component import Host
 from otel_bridge.processors.filter import FilterConfig, filter  # noqa: A004 - its name
 from tests.processors.passing import passed, recorded, spans
@@ -74,6 +74,20 @@ async def test_scopes_and_resources_go_with_their_last_span() -> None:
     assert isinstance(kept.request, ExportTraceServiceRequest)
     [block] = kept.request.resource_spans
     assert [scoped.scope.name for scoped in block.scope_spans] == ["my.agent"]
+
+
+async def test_a_large_part_is_looked_through_beside_the_loop(host: Host) -> None:
+    """Conditions, which were made in the loop, hold in a thread as well."""
+    request = ExportTraceServiceRequest()
+    request.CopyFrom(recorded().request)
+    few = request.resource_spans[0].scope_spans[0].spans
+    few.add(name="GET large", attributes=[{"key": "x", "value": {"string_value": "x" * INLINE_BYTES}}])
+    rules = {"gets": 'name.startsWith("GET") && size(attributes["x"]) > 10'}
+
+    kept = await passed(filter, {"drop": {"spans": rules}}, Batch.from_request(request), host)
+
+    assert kept.item_count == recorded().item_count
+    assert host.counters.value("dropped", processor="filter/noise", reason="gets", signal="traces") == 1
 
 
 async def test_a_large_batch_stays_in_its_parts() -> None:

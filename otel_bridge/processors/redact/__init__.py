@@ -4,7 +4,6 @@ Nothing after this processor sees more than it lets through: journal, dead lette
 stateless and always gives the same, so whoever is asked twice (a retry, a replay) says the same twice.
 """
 
-import asyncio
 import hashlib
 import hmac
 import re
@@ -18,7 +17,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from pydantic import AfterValidator, Field, model_validator
 
-from otel_bridge.batch import Batch
+from otel_bridge.batch import Batch, in_parts
 from otel_bridge.component import Consume, Host, span_processor
 from otel_bridge.config import Config, SecretStr
 from otel_bridge.patterns import NamePattern, Pattern
@@ -38,7 +37,6 @@ from otel_bridge.processors.redact.walk import OnValue, Walk
 from otel_bridge.tenants import TenantName
 from otel_bridge.translate.span import plain
 
-INLINE_BYTES = 64 << 10  # more is redacted in a thread, so that the loop goes on
 KEYS_RULE, PATHS_RULE, CONTENT_RULE = "key", "path", "content"
 
 
@@ -117,20 +115,11 @@ async def redact(config: RedactConfig, consume: Consume, host: Host) -> AsyncIte
         return Redactor(config.of(tenant), _key_of(config.pseudonym_key, tenant))
 
     async def redacted(batch: Batch) -> None:
-        parts = []
-        for part in batch.parts:
-            of = redactor(batch.tenant)
-            if len(part.wire) > INLINE_BYTES:
-                made, counted = await asyncio.to_thread(of.redacted, part)
-            else:
-                made, counted = of.redacted(part)
-            for rule, found in counted.items():
-                host.counters.add("redacted", found, processor=host.id, rule=rule)
-            parts.append(made)
-        if all(made is part for made, part in zip(parts, batch.parts, strict=True)):
-            await consume(batch)
-        else:
-            await consume(parts[0] if len(parts) == 1 else Batch.of_parts(parts, batch))
+        of, counted = redactor(batch.tenant), Counter[str]()
+        made = await in_parts(batch, lambda part: of.redacted(part, counted))
+        for rule, found in counted.items():
+            host.counters.add("redacted", found, processor=host.id, rule=rule)
+        await consume(made)
 
     yield redacted
 
@@ -159,11 +148,11 @@ class Redactor:
         )
         self._is_plain = lru_cache(20_000)(self._has_plain_name)
 
-    def redacted(self, batch: Batch) -> tuple[Batch, Counter[str]]:
-        """The batch without what the rules find, the same one where they find nothing; and how much each has found."""
+    def redacted(self, batch: Batch, counted: Counter[str]) -> Batch:
+        """The batch without what the rules find, which is counted; the same one where they find nothing."""
         texts = Texts(self.ready)
         if self._given.content == "full" and not self._paths and not texts.may_hold(batch.wire):
-            return batch, texts.counted
+            return batch
         request = batch.editable()
         size = request.ByteSize()
         request.DiscardUnknownFields()  # what nobody knows, nobody can redact
@@ -171,10 +160,11 @@ class Redactor:
         walk.changed = request.ByteSize() != size
         walk.request(request)
         if walk.failed:
-            texts.counted["failed"] += walk.failed
+            counted["failed"] += walk.failed
+        counted.update(texts.counted)
         if not walk.changed:
-            return batch, texts.counted
-        return Batch.from_request(request, tenant=batch.tenant), texts.counted
+            return batch
+        return Batch.from_request(request, tenant=batch.tenant)
 
     def _has_plain_name(self, key: str) -> bool:
         return (
