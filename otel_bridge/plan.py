@@ -271,6 +271,7 @@ class _Reading:
             self.limits(service)
             self.protection(planned, service)
             self.deliveries(planned["exporters"], service)
+            self.named(planned["processors"], service)
         if self.mistakes or not isinstance(service, ServiceConfig):
             raise PlanError([message for _, message in sorted(self.mistakes)])
         warnings, exposed = (tuple(said for _, said in sorted(found)) for found in (self.warnings, self.exposed))
@@ -467,6 +468,20 @@ class _Reading:
                     f" of its own by service::tenants::…::exporters::{key}, or {{}} there where these are meant"
                 )
                 self.warnings.append(self.remark(("exporters", key), what))
+
+    def named(self, processors: Mapping[str, Planned], service: ServiceConfig) -> None:
+        """What is said of a tenant is said of one that is there: rules for a wrong name would apply to nobody."""
+        known = list(service.tenants) or [DEFAULT_TENANT]
+        for key, one in processors.items():
+            for name in getattr(one.config, "tenants", ()):
+                path = ("processors", key, "tenants", name)
+                if name in known:
+                    continue
+                if service.tenants:
+                    self.wrong(path, "is no tenant" + hint(name, known))
+                else:
+                    what = f"there are no service::tenants, so all is of {DEFAULT_TENANT}, and this does nothing"
+                    self.warnings.append(self.remark(path, what))
 
 
 def _partial(model: type[Config]) -> type[Config]:

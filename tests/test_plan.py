@@ -492,3 +492,26 @@ def test_tenants_whose_data_an_exporter_with_keys_does_not_get_are_told_of() -> 
     assert warning.startswith("test.yaml:3 exporters::langfuse: its keys are not for tenants")
     assert "acme" in warning
     assert not plan.parse(text.replace("OWN", "{langfuse: {}}"), "test.yaml", environ={}).warnings
+
+
+@pytest.mark.parametrize("processor", ["redact: {tenants: {acmee: {}}}", "sample: {tenants: {acmee: {rate: 0.5}}}"])
+def test_what_a_processor_says_of_no_tenant_is_told_of(processor: str) -> None:
+    text = (
+        "receivers: {otlp: {}}\n"
+        "processors:\n"
+        f"  {processor}\n"
+        "exporters: {store: {}}\n"
+        "service:\n"
+        "  tenants: {acme: {keys: [0123456789abcdef]}}\n"
+        "  pipelines:\n"
+        f"    main: {{receivers: [otlp], processors: [{processor.partition(':')[0]}], exporters: [store]}}\n"
+    )
+    alone = text.replace("  tenants: {acme: {keys: [0123456789abcdef]}}\n", "")
+
+    (mistake,) = mistakes(text)
+    assert mistake.startswith("bridge.yaml:3 processors::")
+    assert mistake.endswith("::tenants::acmee: is no tenant, did you mean acme?")
+    (warning,) = plan.parse(alone, "bridge.yaml", environ={}).warnings
+    assert "::tenants::acmee: there are no service::tenants" in warning
+    for right in (text.replace("acmee", "acme"), alone.replace("acmee", "default")):
+        assert plan.parse(right, "bridge.yaml", environ={}).warnings == ()

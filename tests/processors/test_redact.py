@@ -459,6 +459,19 @@ async def test_a_large_batch_in_parts_stays_in_parts() -> None:
     assert b"ada@" in whole.wire  # it is read-only
 
 
+def test_a_tenant_may_say_what_becomes_of_what_a_pattern_of_all_finds() -> None:
+    """And have patterns of its own where all have other ones, with actions."""
+    given = {
+        "patterns": {"mine": "x+"},
+        "actions": {"mine": "mask"},
+        "tenants": {"acme": {"actions": {"mine": "drop"}}, "globex": {"patterns": {"other": "y+"}}},
+    }
+    config = RedactConfig.model_validate(given)
+
+    assert config.of("acme").actions == {"mine": "drop"}
+    assert set(config.of("globex").patterns) == {"other"}
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
@@ -467,6 +480,11 @@ async def test_a_large_batch_in_parts_stays_in_parts() -> None:
         ({"action": "pseudonymise"}, "needs a pseudonym_key"),
         ({"tenants": {"acme": {"actions": {"email": "pseudonymise"}}}}, "needs a pseudonym_key"),
         ({"actions": {"emial": "drop"}}, "no rule 'emial'"),
+        ({"tenants": {"acme": {"actions": {"emial": "drop"}}}}, "tenants::acme::actions: there is no rule 'emial'"),
+        (
+            {"patterns": {"mine": "x"}, "tenants": {"acme": {"patterns": {}, "actions": {"mine": "drop"}}}},
+            "tenants::acme::actions: there is no rule 'mine'",
+        ),
         ({"paths": {"x": ["a..b"]}}, "is no path"),
         ({"packs": ["everything"]}, "secrets"),
     ],

@@ -76,13 +76,6 @@ class RedactRules(Config):
     content: Literal["full", "truncated", "metadata", "none"] = "full"
     truncate_to: Annotated[int, Field(ge=0)] = 1000  # characters
 
-    @model_validator(mode="after")
-    def _consistent(self) -> "RedactRules":
-        known = {KEYS_RULE, PATHS_RULE, *self.patterns, *(rule.name for pack in PACKS.values() for rule in pack)}
-        if unknown := sorted(set(self.actions) - known):
-            raise ValueError(f"actions: there is no rule {unknown[0]!r}, there are {', '.join(sorted(known))}")
-        return self
-
 
 class RedactConfig(RedactRules):
     """The rules of all, and what is different for some tenants; `pseudonym_key` makes pseudonyms, which nobody can
@@ -96,6 +89,18 @@ class RedactConfig(RedactRules):
         asked = [self, *self.tenants.values()]
         if self.pseudonym_key is None and any("pseudonymise" in (of.action, *of.actions.values()) for of in asked):
             raise ValueError("pseudonymise needs a pseudonym_key, as ${env:PSEUDONYM_KEY}")
+        return self
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "RedactConfig":
+        packed = {KEYS_RULE, PATHS_RULE, *(rule.name for pack in PACKS.values() for rule in pack)}
+        asked: list[tuple[str, RedactRules, RedactRules]] = [("", self, self)]
+        asked += [(f"tenants::{name}::", own, self.of(name)) for name, own in self.tenants.items()]
+        for at, own, whole in asked:
+            known = {*packed, *whole.patterns}  # a tenant's actions may be of patterns of all
+            if unknown := sorted(set(own.actions) - known):
+                there = ", ".join(sorted(known))
+                raise ValueError(f"{at}actions: there is no rule {unknown[0]!r}, there are {there}")
         return self
 
     def of(self, tenant: str) -> RedactRules:
