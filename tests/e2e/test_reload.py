@@ -146,6 +146,7 @@ async def test_under_load_reloads_lose_double_and_refuse_nothing() -> None:
         assert "Traceback" not in bridge.log
 
 
+@pytest.mark.long
 async def test_killed_right_after_a_reload_it_has_lost_nothing() -> None:
     with rig() as made:
         bridge = made.bridge

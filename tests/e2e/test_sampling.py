@@ -105,6 +105,7 @@ def test_a_tenth_of_ten_thousand_whole_and_all_errors_over_a_kill(tmp_path: Path
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_budget_and_its_decisions_outlive_a_kill(tmp_path: Path, langfuse: FakeLangfuse) -> None:
     """What was kept stays kept with all that comes late, what was not does not, and nothing is spent twice."""
     bridge = BridgeProcess(

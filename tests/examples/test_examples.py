@@ -102,6 +102,7 @@ def test_a_chat_without_telemetry_is_instrumented(bench: Bench) -> None:
     assert [message["content"] for message in seen["output"]] == ["answer 2"]
 
 
+@pytest.mark.long
 def test_a_chain_of_langchain_without_telemetry_is_instrumented(bench: Bench) -> None:
     """By `opentelemetry-instrument`, which has to be told that content may be sent."""
     done = subprocess.run(
@@ -126,6 +127,7 @@ def test_a_chain_of_langchain_without_telemetry_is_instrumented(bench: Bench) ->
     assert said == ["You know cities.", "What is Lisbon like?", "answer 1"]
 
 
+@pytest.mark.long
 def test_an_agent_of_pydantic_ai_without_telemetry_is_instrumented(bench: Bench) -> None:
     """Also by its OpenAI client: what both tell of is counted once."""
     question = "What is the weather like in Lisbon?"
