@@ -17,6 +17,9 @@ import re2
 
 from otel_bridge.processors.redact.rules import Rule, options
 
+Standing: TypeAlias = tuple[int, int, bytes]
+"""From where to where, and what stands there."""
+
 Action: TypeAlias = Literal["mask", "hash", "pseudonymise", "drop"]
 
 JSON_OPENERS = ("{", "[", '"')
@@ -214,22 +217,17 @@ class Texts:
         for rule, pattern in self._looking_closer(raw):
             if in_base64 and not rule.edge:
                 continue  # a context means nothing in what is no text
-            made: list[bytes] = []
-            at = 0
-            for start, end in self._of_rule(rule, pattern, raw):
-                made += (raw[at:start], self._replacing.of(rule.name, raw[start:end]))
-                at = end
-                self.counted[rule.name] += 1
-            if made:
-                raw = b"".join((*made, raw[at:]))
+            found = list(self._of_rule(rule, pattern, raw))
+            if found:
+                self.counted[rule.name] += len(found)
+            raw = _with(raw, [(start, end, self._replacing.of(rule.name, raw[start:end])) for start, end in found])
         return raw
 
     def _members_in(self, raw: bytes) -> bytes:
         """Values of secret names in what could not be read as JSON, or says a name twice."""
         if b":" not in raw:
             return raw
-        made: list[bytes] = []
-        at = 0
+        standing: list[Standing] = []
         for match in MEMBER.finditer(raw):
             rule = self._is_key(match.group(1).decode())
             if rule is None:
@@ -240,9 +238,8 @@ class Texts:
             if not bare or said in SAYS_NOTHING or bare.startswith((b"[REDACTED:", b"[%b#" % rule.encode())):
                 continue
             opening = said[: len(said) - len(said.lstrip(b"\\\"'"))]
-            made += (raw[at:start], opening, (self.whole(rule, bare) or "").encode(), opening)
-            at = end
-        return b"".join((*made, raw[at:])) if made else raw
+            standing.append((start, end, opening + (self.whole(rule, bare) or "").encode() + opening))
+        return _with(raw, standing)
 
     def _found(self, raw: bytes) -> list[tuple[int, int, str]]:
         return [
@@ -275,13 +272,7 @@ class Texts:
     def _media(self, raw: bytes) -> bytes:
         if b";base64," not in raw:
             return raw
-        made: list[bytes] = []
-        at = 0
-        for match in MEDIA.finditer(raw):
-            start, end = match.span(1)
-            made += (raw[at:start], self._base64(raw[start:end]))
-            at = end
-        return b"".join((*made, raw[at:])) if made else raw
+        return _with(raw, [(*match.span(1), self._base64(match.group(1))) for match in MEDIA.finditer(raw)])
 
     def _base64(self, raw: bytes) -> bytes:
         """What is found in what was encoded; encoded again only where there is something."""
@@ -303,6 +294,18 @@ class Texts:
             if shown != raw and self._found(shown):
                 return self._plain(shown.decode("utf-8", "replace").encode())
         return raw
+
+
+def _with(raw: bytes, standing: Sequence[Standing]) -> bytes:
+    """The same with other bytes in these places, which are in order; the same object where there are none."""
+    if not standing:
+        return raw
+    made: list[bytes] = []
+    at = 0
+    for start, end, stands in standing:
+        made += (raw[at:start], stands)
+        at = end
+    return b"".join((*made, raw[at:]))
 
 
 def _stands_alone(raw: bytes, start: int, end: int, edge: frozenset[int]) -> bool:

@@ -8,15 +8,13 @@ from collections.abc import Callable, MutableSequence
 from typing import Any, TypeAlias
 
 from google.protobuf.message import Message
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from otel_bridge.batch import Request
+from otel_bridge.batch import BLOCKS, REQUESTS, Request, Signal
 from otel_bridge.processors.redact.texts import LEAST_CARD, MAX_DEPTH, TOO_DEEP, Texts
 
 FAILED = "redaction failed"
@@ -45,36 +43,25 @@ class Walk:
         self._is_plain = is_plain
         self._first = first
         self._body = body
+        self._items: dict[Signal, tuple[Callable[[Any], None], Callable[[Any], None]]] = {
+            Signal.TRACES: (self._span, _empty_span),
+            Signal.LOGS: (self._record, _empty_record),
+            Signal.METRICS: (self._metric, _empty_metric),
+        }
 
     def request(self, request: Request) -> None:
         """Redact all of it."""
-        if isinstance(request, ExportTraceServiceRequest):
-            for block in request.resource_spans:
-                self._texts_of(block, "schema_url")
-                self._or_empty(block.resource, self._resource, _empty_resource)
-                for scoped in block.scope_spans:
-                    self._texts_of(scoped, "schema_url")
-                    self._or_empty(scoped.scope, self._scope, InstrumentationScope.Clear)
-                    for span in scoped.spans:
-                        self._or_empty(span, self._span, _empty_span)
-        elif isinstance(request, ExportLogsServiceRequest):
-            for logs in request.resource_logs:
-                self._texts_of(logs, "schema_url")
-                self._or_empty(logs.resource, self._resource, _empty_resource)
-                for scoped_logs in logs.scope_logs:
-                    self._texts_of(scoped_logs, "schema_url")
-                    self._or_empty(scoped_logs.scope, self._scope, InstrumentationScope.Clear)
-                    for record in scoped_logs.log_records:
-                        self._or_empty(record, self._record, _empty_record)
-        else:
-            for metrics in request.resource_metrics:
-                self._texts_of(metrics, "schema_url")
-                self._or_empty(metrics.resource, self._resource, _empty_resource)
-                for scoped_metrics in metrics.scope_metrics:
-                    self._texts_of(scoped_metrics, "schema_url")
-                    self._or_empty(scoped_metrics.scope, self._scope, InstrumentationScope.Clear)
-                    for metric in scoped_metrics.metrics:
-                        self._or_empty(metric, self._metric, _empty_metric)
+        signal = next(signal for signal, kind in REQUESTS.items() if isinstance(request, kind))
+        blocks, scopes, items = BLOCKS[signal]
+        redact, empty = self._items[signal]
+        for block in getattr(request, blocks):
+            self._texts_of(block, "schema_url")
+            self._or_empty(block.resource, self._resource, _empty_resource)
+            for scoped in getattr(block, scopes):
+                self._texts_of(scoped, "schema_url")
+                self._or_empty(scoped.scope, self._scope, InstrumentationScope.Clear)
+                for item in getattr(scoped, items):
+                    self._or_empty(item, redact, empty)
 
     def _or_empty(self, item: Any, redact: Callable[[Any], None], empty: Callable[[Any], None]) -> None:
         try:
