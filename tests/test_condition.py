@@ -4,7 +4,7 @@ import threading
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from otel_bridge.condition import LogCondition, Rules, SpanCondition
 from otel_bridge.config import Config
 from otel_bridge.trace import LogEntry, SpanRecord
+from tests.values import pairs
 
 
 class Dropping(Config):
@@ -233,27 +234,6 @@ def test_it_is_true_of_what_it_asks_for_as_it_is_of_all(text: str, said: dict[st
     assert Rules({"one": condition, "other": SpanCondition('name == "no"')}).first(record, "acme") == (
         "one" if holds else None
     )
-
-
-def any_value(raw: object) -> AnyValue:
-    match raw:
-        case bool():
-            return AnyValue(bool_value=raw)
-        case int():
-            return AnyValue(int_value=raw)
-        case float():
-            return AnyValue(double_value=raw)
-        case str():
-            return AnyValue(string_value=raw)
-        case list():
-            return AnyValue(array_value=ArrayValue(values=[any_value(one) for one in raw]))
-        case dict():
-            return AnyValue(kvlist_value=KeyValueList(values=pairs(raw)))
-    return AnyValue()
-
-
-def pairs(said: dict[str, object]) -> list[KeyValue]:
-    return [KeyValue(key=key, value=any_value(one)) for key, one in said.items()]
 
 
 def test_of_several_the_first_that_holds_is_named() -> None:

@@ -17,7 +17,7 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -29,6 +29,7 @@ from otel_bridge.testing import langfuse_rules as rules
 from otel_bridge.trace import LogEntry, SpanRecord, Trace
 from otel_bridge.translate import dialects, explain, to_json, translate
 from otel_bridge.translate.dialect import Dialect, from_json, whole
+from tests.values import pairs
 
 TRACE_ID = bytes.fromhex("0af7651916cd43dd8448eb211c80319c")
 TESTS = Path(__file__).parents[1]
@@ -88,30 +89,6 @@ def changed_samples(draw: st.DrawFn) -> Said:
 
 
 SPANS = st.tuples(SCOPES, ATTRIBUTES, st.lists(SAID, max_size=2)) | changed_samples()
-
-
-def any_value(raw: Any) -> AnyValue:
-    match raw:
-        case None:
-            return AnyValue()
-        case bool():
-            return AnyValue(bool_value=raw)
-        case int():
-            return AnyValue(int_value=raw)
-        case float():
-            return AnyValue(double_value=raw)
-        case str():
-            return AnyValue(string_value=raw.encode("utf-8", "replace").decode())
-        case bytes():
-            return AnyValue(bytes_value=raw)
-        case list():
-            return AnyValue(array_value=ArrayValue(values=[any_value(item) for item in raw]))
-        case _:
-            return AnyValue(kvlist_value=KeyValueList(values=pairs(raw)))
-
-
-def pairs(attrs: dict[str, Any]) -> list[KeyValue]:
-    return [KeyValue(key=key.encode("utf-8", "replace").decode(), value=any_value(item)) for key, item in attrs.items()]
 
 
 def trace_of(spans: Sequence[Said], logs: Sequence[tuple[str, dict[str, Any]]] = ()) -> Trace:

@@ -23,6 +23,7 @@ from otel_bridge.telemetry import Counters
 from otel_bridge.translate import traces_of, translate
 from tests.processors.planted import core, hidden, iban, luhn, secrets_of
 from tests.processors.requests import SURFACES, pair, spans_of, trace_request
+from tests.values import pairs
 
 CORPUS = Path(__file__).parents[1] / "corpus"
 EVERYTHING = {"packs": ["secrets", "pii"]}
@@ -347,26 +348,6 @@ def _content_of(shown: Any, key: str = "") -> list[Any]:
     return [shown] if isinstance(shown, str) and shown not in ("", "{}") and key not in FORM else []
 
 
-def _say(value: AnyValue, said: Any) -> None:
-    match said:
-        case bool():
-            value.bool_value = said
-        case str():
-            value.string_value = said
-        case int():
-            value.int_value = said
-        case float():
-            value.double_value = said
-        case list():
-            value.array_value.SetInParent()
-            for item in said:
-                _say(value.array_value.values.add(), item)
-        case dict():
-            value.kvlist_value.SetInParent()
-            for key, item in said.items():
-                _say(value.kvlist_value.values.add(key=key).value, item)
-
-
 async def test_without_content_no_dialect_has_an_input_or_an_output() -> None:
     """Whatever the instrumentation calls it: over every case of every dialect."""
     redactor, shown = Through(content="none"), {}
@@ -375,12 +356,10 @@ async def test_without_content_no_dialect_has_an_input_or_an_output() -> None:
         request, span = trace_request(1)
         request.resource_spans[0].scope_spans[0].scope.name = case.get("scope", "test")
         span.name = case.get("name", "a span")
-        for key, said in case.get("attrs", {}).items():
-            _say(span.attributes.add(key=key).value, said)
+        span.attributes.extend(pairs(case.get("attrs", {})))
         for event in case.get("events", ()):
-            made = span.events.add(name=event["name"], time_unix_nano=span.start_time_unix_nano)
-            for key, said in event.get("attrs", {}).items():
-                _say(made.attributes.add(key=key).value, said)
+            told = pairs(event.get("attrs", {}))
+            span.events.add(name=event["name"], time_unix_nano=span.start_time_unix_nano, attributes=told)
         [trace] = traces_of([await redactor(Batch.from_request(request))])
         for seen in translate(trace).observations:
             if said := _content_of([seen.input, seen.output]):

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 
 from otel_bridge.batch import Batch
 from otel_bridge.component import Host
@@ -69,3 +71,15 @@ async def until(so: Callable[[], object]) -> None:
     async with asyncio.timeout(10):
         while not so():  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.001)
+
+
+def export_one(exporter: Any) -> SpanExportResult:
+    """What a stock exporter says of one span."""
+    results: list[SpanExportResult] = []
+    export: Callable[..., SpanExportResult] = exporter.export
+    exporter.export = lambda spans: results.append(export(spans)) or results[-1]
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    provider.get_tracer("test").start_span("one").end()
+    provider.shutdown()
+    return results[0]

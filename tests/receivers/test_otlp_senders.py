@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import grpc
@@ -11,8 +11,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcSpans
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpSpans
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
+from opentelemetry.sdk.trace.export import SpanExportResult
 
 from otel_bridge.batch import Signal
 from otel_bridge.component import Host
@@ -21,7 +20,7 @@ from otel_bridge.receivers.otlp.grpc import SERVICES
 from otel_bridge.receivers.otlp.http import PATHS
 from otel_bridge.receivers.otlp.senders import Bucket, RateError, Sender, Senders, address_of
 from otel_bridge.tenants import TenantConfig, Tenants
-from tests.receivers.conftest import Taken
+from tests.receivers.conftest import Taken, export_one
 from tests.receivers.http1 import ONE, Client, request, spans
 
 ACME, OLD, PAIR = "acme-key-0123456789", "acme-old-key-01234567", "pk-lf-acme:sk-lf-0123456789"
@@ -77,14 +76,7 @@ def send(door: str, url: str, headers: Mapping[str, str], **how: Any) -> SpanExp
         exporter = GrpcSpans(endpoint=url, insecure=True, headers=dict(headers), timeout=5)
     else:
         exporter = HttpSpans(endpoint=f"{url}/v1/traces", headers=dict(headers), timeout=5)
-    results: list[SpanExportResult] = []
-    export: Callable[..., SpanExportResult] = exporter.export
-    exporter.export = lambda spans: results.append(export(spans)) or results[-1]
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    provider.get_tracer("test").start_span("one").end()
-    provider.shutdown()
-    return results[0]
+    return export_one(exporter)
 
 
 async def call(taken: Taken, signal: Signal = Signal.TRACES, **metadata: str) -> grpc.aio.AioRpcError | None:

@@ -19,14 +19,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcSpans
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpSpans
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
+from opentelemetry.sdk.trace.export import SpanExportResult
 
 from otel_bridge import tls
 from otel_bridge.component import Host
 from otel_bridge.errors import FilesError
 from otel_bridge.tls import Certificates, TlsConfig, names_of, reason_of
-from tests.receivers.conftest import until
+from tests.receivers.conftest import export_one, until
 from tests.receivers.http1 import ONE, Client, request
 
 pytestmark = pytest.mark.slow  # keys take time to be made
@@ -155,17 +154,6 @@ def exporter(door: str, url: str, files: Files, cert: trustme.LeafCert | None, k
     )
 
 
-def send(exporter: Any) -> SpanExportResult:
-    results: list[SpanExportResult] = []
-    export = exporter.export
-    exporter.export = lambda spans: results.append(export(spans)) or results[-1]
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    provider.get_tracer("test").start_span("one").end()
-    provider.shutdown()
-    return results[0]
-
-
 @pytest.mark.parametrize("door", ["grpc", "http"])
 async def test_the_stock_exporters_send_by_tls(
     receiving: Any, files: Files, door: str, monkeypatch: pytest.MonkeyPatch
@@ -183,15 +171,21 @@ async def test_the_stock_exporters_send_by_tls(
         url = taken.host.endpoints[door]
         assert url.startswith("https://127.0.0.1:")
         for cert in certificates.values():
-            assert await asyncio.to_thread(send, exporter(door, url, files, cert, None)) is SpanExportResult.SUCCESS
-        assert await asyncio.to_thread(send, exporter(door, url, files, stranger, KEY)) is SpanExportResult.SUCCESS
-        assert await asyncio.to_thread(send, exporter(door, url, files, stranger, None)) is SpanExportResult.FAILURE
+            assert (
+                await asyncio.to_thread(export_one, exporter(door, url, files, cert, None)) is SpanExportResult.SUCCESS
+            )
+        assert (
+            await asyncio.to_thread(export_one, exporter(door, url, files, stranger, KEY)) is SpanExportResult.SUCCESS
+        )
+        assert (
+            await asyncio.to_thread(export_one, exporter(door, url, files, stranger, None)) is SpanExportResult.FAILURE
+        )
     assert [batch.tenant for batch in taken.batches] == [*certificates, "acme"]
 
     async with receiving(tenants=TENANTS, tls=files.config) as taken:
         url = taken.host.endpoints[door]
-        assert await asyncio.to_thread(send, exporter(door, url, files, None, KEY)) is SpanExportResult.SUCCESS
-        assert await asyncio.to_thread(send, exporter(door, url, files, None, None)) is SpanExportResult.FAILURE
+        assert await asyncio.to_thread(export_one, exporter(door, url, files, None, KEY)) is SpanExportResult.SUCCESS
+        assert await asyncio.to_thread(export_one, exporter(door, url, files, None, None)) is SpanExportResult.FAILURE
     assert [batch.tenant for batch in taken.batches] == ["acme"]
 
 
@@ -323,7 +317,7 @@ async def test_new_files_are_used_at_once_and_no_connection_is_dropped(receiving
             assert (await after.post(ONE)).status == 200
         assert (await before.post(ONE)).status == 200
         await export(ONE)
-        result = await asyncio.to_thread(send, exporter("grpc", taken.host.endpoints["grpc"], files, None, None))
+        result = await asyncio.to_thread(export_one, exporter("grpc", taken.host.endpoints["grpc"], files, None, None))
         assert result is SpanExportResult.SUCCESS
         await channel.close()
         assert taken.count("tls_reloaded") == 2  # a door each

@@ -5,40 +5,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from otel_bridge.trace import LogEntry, SpanRecord, Trace
+from tests.values import any_value, pairs
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 START_NS = 1_700_000_000_000_000_000
 MS = 1_000_000
-
-
-def any_value(raw: Any) -> AnyValue:
-    match raw:
-        case None:
-            return AnyValue()
-        case bool():
-            return AnyValue(bool_value=raw)
-        case int():
-            return AnyValue(int_value=raw)
-        case float():
-            return AnyValue(double_value=raw)
-        case str():
-            return AnyValue(string_value=raw)
-        case bytes():
-            return AnyValue(bytes_value=raw)
-        case list():
-            return AnyValue(array_value=ArrayValue(values=[any_value(item) for item in raw]))
-        case _:
-            return AnyValue(kvlist_value=KeyValueList(values=pairs(raw)))
-
-
-def pairs(attrs: Mapping[str, Any]) -> list[KeyValue]:
-    return [KeyValue(key=key, value=any_value(item)) for key, item in attrs.items()]
 
 
 @dataclass
