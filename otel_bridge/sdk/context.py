@@ -1,8 +1,10 @@
 """A span processor that writes on every span what its context knows: ids, the task's name, an ended parent."""
 
+import asyncio
 import os
-import sys
+from asyncio import _get_running_loop  # what is public raises where there is none, which takes longer
 from collections.abc import Sequence
+from typing import Any
 
 from opentelemetry import context as otel
 from opentelemetry import trace
@@ -32,11 +34,15 @@ class ContextProcessor(SpanProcessor):
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Write; what the span itself says already stays."""
         context = parent_context if parent_context is not None else otel.get_current()
-        known = correlated(context, self._keys) if context else {}
-        if (name := _task_name()) is not None:
+        known: dict[str, Any] = {}
+        if context:
+            parent = trace.get_current_span(context)
+            if parent is trace.INVALID_SPAN or len(context) > 1:  # else the parent is all that is in it
+                known = correlated(context, self._keys)
+            if getattr(parent, "end_time", None) is not None:
+                known[PARENT_ENDED] = True
+        if _get_running_loop() is not None and (name := _task_name()) is not None:
             known[TASK] = name
-        if context and getattr(trace.get_current_span(context), "end_time", None) is not None:
-            known[PARENT_ENDED] = True
         if known:
             said = span.attributes or {}
             span.set_attributes({key: value for key, value in attributes_of(known).items() if key not in said})
@@ -44,9 +50,6 @@ class ContextProcessor(SpanProcessor):
 
 def _task_name() -> str | None:
     """Of the asyncio task that is running, if somebody named it."""
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is None or asyncio._get_running_loop() is None:  # noqa: SLF001 - what is public raises, which takes longer
-        return None
     task = asyncio.current_task()
     if task is None:
         return None

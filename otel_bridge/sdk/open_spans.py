@@ -10,7 +10,7 @@ from typing import Any
 from opentelemetry import _logs, trace
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.trace import Span, SpanProcessor
 from opentelemetry.trace import Status, StatusCode
 
 from otel_bridge.sdk.leaving import INTERRUPTED, OUTCOME
@@ -38,8 +38,10 @@ class OpenSpans(SpanProcessor):
         os.register_at_fork(after_in_child=lambda: (begin := again()) and begin())
 
     def _begin(self) -> None:
-        # What nobody can reach any more nobody can end: it is not kept here, but for its reference.
-        self._open: dict[int, weakref.ref[Span]] = {}
+        # What nobody can reach any more nobody can end: it is not kept here, but for its reference. That of a span that
+        # has ended stays until there are many: to look for it at each end costs more than all the rest.
+        self._started: list[weakref.ref[Span]] = []
+        self._forgetting = threading.Lock()
         self._most = MOST_REFERENCES
         self._told: dict[int, float] = {}  # when last, monotonic
         self._ended = threading.Event()
@@ -48,16 +50,13 @@ class OpenSpans(SpanProcessor):
     @property
     def all(self) -> list[Span]:
         """The spans that are open, oldest first."""
-        return [span for found in list(self._open.values()) if (span := found()) is not None]
+        return [span for found in list(self._started) if (span := found()) is not None and span.end_time is None]
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Remember it."""
-        context = span.context
-        if context is None:
-            return
-        self._open[context.span_id] = weakref.ref(span)
-        if len(self._open) > self._most:
-            self._forget_the_gone()
+        self._started.append(weakref.ref(span))
+        if len(self._started) > self._most:
+            self._forget_the_ended()
         if self._thread is None and self._beat_s is not None and not self._ended.is_set():
             self._thread = threading.Thread(target=self._beat, name="otel-bridge-heartbeat", daemon=True)
             try:
@@ -65,21 +64,16 @@ class OpenSpans(SpanProcessor):
             except RuntimeError:  # there are too many, or Python is ending: the next span tries again
                 self._thread = None
 
-    def on_end(self, span: ReadableSpan) -> None:
-        """Forget it."""
-        context = span.context
-        if context is not None:
-            self._open.pop(context.span_id, None)
-            if self._told:
-                self._told.pop(context.span_id, None)
-
-    def _forget_the_gone(self) -> None:
-        """Those whose spans nobody has any more; seldom, as a callback for each costs more than the rest of this."""
-        for span_id, found in list(self._open.items()):
-            if found() is None:
-                self._open.pop(span_id, None)
-                self._told.pop(span_id, None)
-        self._most = max(MOST_REFERENCES, 2 * len(self._open))
+    def _forget_the_ended(self) -> None:
+        if self._forgetting.acquire(blocking=False):  # else another thread is at it
+            try:
+                before = len(self._started)  # others go on adding to it
+                self._started[:before] = [
+                    found for found in self._started[:before] if (span := found()) is not None and span.end_time is None
+                ]
+                self._most = max(MOST_REFERENCES, 2 * len(self._started))
+            finally:
+                self._forgetting.release()
 
     def shutdown(self) -> None:
         """No more heartbeats."""
@@ -110,17 +104,20 @@ class OpenSpans(SpanProcessor):
     def tell(self) -> None:
         """Tell of each span that is due."""
         now_s, now_ns = time.monotonic(), time.time_ns()
+        told, self._told = self._told, {}
         for span in self.all:
-            if span.context is None or (span_id := span.context.span_id) not in self._open:
-                continue  # it has ended meanwhile
-            last_s = self._told.get(span_id)
-            if last_s is None:
-                if now_ns - (span.start_time or now_ns) < self._told_from_s * 1e9:
-                    continue
-            elif now_s - last_s < (self._beat_s or BEAT_S):
+            if span.context is None:
                 continue
-            self._told[span_id] = now_s
-            self._emit(STARTED if last_s is None else HEARTBEAT, span, now_ns)
+            span_id = span.context.span_id
+            last_s = told.get(span_id)
+            if last_s is None:
+                is_due = now_ns - (span.start_time or now_ns) >= self._told_from_s * 1e9
+            else:
+                is_due = now_s - last_s >= (self._beat_s or BEAT_S)
+                self._told[span_id] = last_s
+            if is_due:
+                self._told[span_id] = now_s
+                self._emit(STARTED if last_s is None else HEARTBEAT, span, now_ns)
 
     def _emit(self, name: str, span: Span, now_ns: int) -> None:
         said: dict[str, Any] = {

@@ -38,6 +38,7 @@ HINT = "Is a bridge there? `otel-bridge` starts one, OTEL_EXPORTER_OTLP_ENDPOINT
 TRIES = 3  # in a row, before a batch is halved, or one that can not even be tried is given up
 
 
+_new = tuple.__new__  # of a NamedTuple: a third of what calling it takes
 _told: dict[str, float] = {}  # about what → monotonic: not again before; of the whole process, as it has one log
 
 
@@ -120,6 +121,7 @@ class Sender(Generic[T]):
         self._sending = 0  # how many are
         self._bytes = 0
         self._taken = 0  # items ever
+        self._uneventful_to = self._uneventful_below = 0  # items, and bytes: nothing follows from a put before these
         self._due_s = 0.0  # monotonic: when the oldest has waited long enough
         self._not_before_s = 0.0  # monotonic: while a destination does not answer
         self._tries = self._refused_at_end = 0
@@ -136,22 +138,16 @@ class Sender(Generic[T]):
     def put(self, item: T, size: int, *, precious: bool = False) -> None:
         """Take an item of about `size` bytes; costs microseconds, raises nothing."""
         with self._lock:  # half of what `_changed` costs, which is the same
+            number, held = self._taken + 1, self._bytes + size
+            if number < self._uneventful_to and held < self._uneventful_below:
+                self._taken, self._bytes = number, held
+                (self._precious if precious else self._plain).append(_new(_Put, (number, item, size, precious)))
+                return
             if self._closed:
                 self._drop("after_shutdown", 1)
                 self._lost_unsaid = True
             else:
-                if self._bytes == 0:
-                    self._due_s = time.monotonic() + self._delay_s
-                self._taken += 1
-                (self._precious if precious else self._plain).append(_Put(self._taken, item, size, precious))
-                before, self._bytes = self._bytes, self._bytes + size
-                waiting = len(self._plain) + len(self._precious)
-                if self._bytes > self._max_queue_bytes or waiting > self._max_queue:
-                    self._make_room()
-                if self._thread is None:
-                    self._begin_thread()
-                elif waiting in (1, self._max_batch) or before < MAX_BATCH_BYTES <= self._bytes or self._unsaid:
-                    self._changed.notify_all()
+                self._put(_Put(number, item, size, precious))
                 if self._thread is not None:
                     return
         self._say()
@@ -196,6 +192,7 @@ class Sender(Generic[T]):
         with self._changed:
             if not self._closed:
                 self._closed = True
+                self._uneventful_to = 0
                 self._until_s = time.monotonic() + self._exit_s
                 if self._waiting and self._thread is None:
                     self._begin_thread()
@@ -227,6 +224,27 @@ class Sender(Generic[T]):
         self._shut_down()
 
     # Called while `_changed` is held.
+
+    def _put(self, put: _Put[T]) -> None:
+        """With all that may follow from it, and when something next may: until then `put` need not look."""
+        before = self._bytes
+        if before == 0:
+            self._due_s = time.monotonic() + self._delay_s
+        self._taken, self._bytes = put.number, before + put.size
+        (self._precious if put.precious else self._plain).append(put)
+        if self._bytes > self._max_queue_bytes or self._waiting > self._max_queue:
+            self._make_room()
+        waiting = self._waiting
+        if self._thread is None:
+            self._begin_thread()
+        elif waiting in (1, self._max_batch) or before < MAX_BATCH_BYTES <= self._bytes or self._unsaid:
+            self._changed.notify_all()
+        full = self._max_batch if waiting < self._max_batch else sys.maxsize
+        self._uneventful_to = self._taken + min(full, self._max_queue) - waiting
+        full_bytes = MAX_BATCH_BYTES if self._bytes < MAX_BATCH_BYTES else sys.maxsize
+        self._uneventful_below = min(full_bytes, self._max_queue_bytes)
+        if self._thread is None:
+            self._uneventful_to = 0
 
     def _begin_thread(self) -> None:
         thread = threading.Thread(target=self._run, name=f"otel-bridge-{self._what}", daemon=True)
@@ -384,6 +402,7 @@ class Sender(Generic[T]):
                 self._at_once = min(self._max_batch, self._at_once * 2)
                 self._not_before_s = 0.0
                 self._bytes -= sum(put.size for put in batch)
+                self._uneventful_to = 0
                 self._due_s = time.monotonic() + self._delay_s
             elif is_cut:
                 self._put_back(batch)

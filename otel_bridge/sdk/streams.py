@@ -153,7 +153,8 @@ def driving(
             source: Any = own.run(lambda: aiter(make(*args, **kwargs)))
             watched.closes = functools.partial(_close_now, own, source)
             send = getattr(source, "asend", None)
-            item = await _Step(own, source.__anext__)
+            onward = _Step(own, source.__anext__)
+            item = await onward
             while True:
                 watched.saw(item)
                 try:
@@ -163,9 +164,7 @@ def driving(
                 except BaseException as error:  # noqa: BLE001 - whatever was thrown in is the source's to answer
                     item = await _Step(own, _thrower(source), error)
                 else:
-                    item = await (
-                        _Step(own, source.__anext__) if given is None or not send else _Step(own, send, given)
-                    )
+                    item = await (onward if given is None or not send else _Step(own, send, given))
         except StopAsyncIteration:
             watched.end(None)
         except GeneratorExit as closed:
@@ -232,7 +231,7 @@ def driving_sync(
 class _Watched:
     """The span of a stream, current in the context that this is made in, and what was seen of its items."""
 
-    __slots__ = ("_chars", "_count", "_ended", "_parts", "_reading", "_span", "closes")
+    __slots__ = ("_chars", "_count", "_ended", "_parts", "_read", "_span", "closes")
 
     def __init__(self, block: SpanBlock, reading: Reading) -> None:
         self._ended = True
@@ -240,7 +239,7 @@ class _Watched:
         self._span, mine = block.start(link_ended=False)
         self._ended = False
         otel.attach(mine)
-        self._reading = reading
+        self._read = reading.text
         self._count = 0
         self._parts: list[str] = []
         self._chars = reading.max_chars if captures() else 0
@@ -249,9 +248,11 @@ class _Watched:
         self._count += 1
         if self._count == 1:
             self._span.otel.add_event(FIRST_CHUNK)
-        if self._chars > 0 and isinstance(said := self._text(item), str):
-            self._parts.append(said[: self._chars])
-            self._chars -= len(said)
+        if self._chars > 0:
+            said = item if self._read is None else self._text(item)
+            if isinstance(said, str):
+                self._parts.append(said[: self._chars])
+                self._chars -= len(said)
 
     def end(self, error: BaseException | None, ended_ns: int | None = None) -> None:
         if self._ended:
@@ -272,16 +273,14 @@ class _Watched:
             self.end(GeneratorExit())
 
     def _text(self, item: Any) -> str | None:
-        if self._reading.text is None:
-            return item if isinstance(item, str) else None
         try:
-            return self._reading.text(item)
+            return self._read(item) if self._read else None
         except Exception:  # noqa: BLE001 - the agent's stream goes on whatever its reader does
             return None
 
 
 class _Step:
-    """One step of a coroutine in a context that is not the current one, but in the current task."""
+    """What is begun at each await: in a context that is not the current one, but in the current task."""
 
     __slots__ = ("_begin", "_context", "_given")
 

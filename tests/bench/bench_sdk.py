@@ -31,7 +31,7 @@ from otel_bridge.sdk import batch, span, stream
 from otel_bridge.sdk.context import ContextProcessor
 from otel_bridge.sdk.open_spans import OpenSpans
 
-ROUNDS, SPANS = 100, 200
+ROUNDS, SPANS = 200, 100
 ATTRIBUTES = {f"attribute.{number}": f"value {number} {'x' * 20}" for number in range(20)}
 AGENTS, STEPS, MODEL_S, TOOL_S = 50, 10, 0.3, 0.1  # 250 spans a second
 MESSAGES = "What matters about Lisbon is where you start. " * 90  # 4 KB
@@ -138,8 +138,19 @@ def helped(enter: Callable[[], AbstractContextManager[Any]]) -> None:
         pass
 
 
-def timed(kinds: dict[str, Callable[[], None]], base: str, what: str) -> dict[str, float]:
-    """The median of each, in microseconds, and their table."""
+class Cost:
+    """Microseconds of each kind, round by round: a machine's speed changes, so kinds are compared within rounds."""
+
+    def __init__(self, rounds: dict[str, list[float]]) -> None:
+        self._rounds = rounds
+
+    def to(self, kind: str, other: str) -> float:
+        """How many times as much as another it costs."""
+        return statistics.median(a / b for a, b in zip(self._rounds[kind], self._rounds[other], strict=True))
+
+
+def timed(kinds: dict[str, Callable[[], None]], base: str, what: str) -> Cost:
+    """The cost of each, and their table."""
     rounds: dict[str, list[float]] = {name: [] for name in kinds}
     with plain(Nowhere()).get_tracer("bench").start_as_current_span("parent"):  # as most have one
         for _ in range(ROUNDS):
@@ -148,12 +159,12 @@ def timed(kinds: dict[str, Callable[[], None]], base: str, what: str) -> dict[st
                 for _ in range(SPANS):
                     once()
                 rounds[name].append((time.thread_time() - began) / SPANS * 1e6)
-    medians = {name: statistics.median(taken) for name, taken in rounds.items()}
+    cost = Cost(rounds)
     print(f"{what:46} {'median':>8} {'p99':>8} {'to stock':>9}")
     for name, taken in rounds.items():
         p99 = sorted(taken)[int(len(taken) * 0.99) - 1]
-        print(f"  {name:44} {medians[name]:8.1f} {p99:8.1f} {medians[name] / medians[base]:9.2f}")
-    return medians
+        print(f"  {name:44} {statistics.median(taken):8.1f} {p99:8.1f} {cost.to(name, base):9.2f}")
+    return cost
 
 
 def spans(promises: Promises) -> None:
@@ -161,9 +172,9 @@ def spans(promises: Promises) -> None:
         name: partial(started, made(Nowhere()).get_tracer("bench", attributes=None)) for name, made in PROVIDERS.items()
     }
     cost = timed(raw, "SDK, stock batch", "µs of a thread for tracer.start_span().end()")
-    promises.told("all processors to the stock one", cost["otel-bridge, all"] / cost["SDK, stock batch"], 1.25, "times")
-    mine, theirs, bare = (cost[name] for name in ("otel-bridge, all", "Langfuse's processor", "SDK, no processor"))
-    print(f"        to Langfuse's {mine / theirs:.2f} times; a processor that costs nothing: {bare / theirs:.2f} times")
+    promises.told("all processors to the stock one", cost.to("otel-bridge, all", "SDK, stock batch"), 1.25, "times")
+    mine, bare = (cost.to(name, "Langfuse's processor") for name in ("otel-bridge, all", "SDK, no processor"))
+    print(f"        to Langfuse's {mine:.2f} times; a processor that costs nothing: {bare:.2f} times")
 
     stock_tracer, our_tracer = stock(Nowhere()).get_tracer("bench"), ours(Nowhere()).get_tracer("bench")
     client = langfuse_client()
@@ -191,11 +202,11 @@ def spans(promises: Promises) -> None:
     cost = timed(helpers, "SDK, start_as_current_span", "µs of a thread for a span that is current")
     promises.told(
         "span() to Langfuse's start_as_current_observation",
-        cost["otel-bridge, with span()"] / cost["Langfuse, start_as_current_observation"],
+        cost.to("otel-bridge, with span()", "Langfuse, start_as_current_observation"),
         0.5,
         "times",
     )
-    promises.told("@span to Langfuse's @observe", cost["otel-bridge, @span"] / cost["Langfuse, @observe"], 0.5, "times")
+    promises.told("@span to Langfuse's @observe", cost.to("otel-bridge, @span", "Langfuse, @observe"), 0.5, "times")
     promises.told("µs that stream() adds to a chunk", min(asyncio.run(chunk_us()) for _ in range(5)), 3, "µs")
 
 
@@ -205,10 +216,10 @@ async def chunk_us(count: int = 20_000) -> float:
             yield number
 
     async def consume(source: AsyncIterator[int]) -> float:
-        began = time.perf_counter()
+        began = time.thread_time()
         async for _ in source:
             pass
-        return (time.perf_counter() - began) / count * 1e6
+        return (time.thread_time() - began) / count * 1e6
 
     return await consume(stream(numbers())) - await consume(numbers())
 

@@ -63,7 +63,7 @@ def test_what_nobody_can_end_any_more_is_not_kept() -> None:
         provider.get_tracer("test").start_span("forgotten", attributes={"input.value": "x" * 1000})
     gc.collect()
     assert open_spans.all == [kept]
-    assert len(open_spans._open) <= MOST_REFERENCES + 1
+    assert len(open_spans._started) <= MOST_REFERENCES + 1
 
 
 def test_a_processor_that_raises_does_not_keep_the_others_open() -> None:
