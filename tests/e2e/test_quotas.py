@@ -37,7 +37,10 @@ FLOOD = """
 import asyncio, sys
 from tests.e2e.test_quotas import QUOTA, SPANS, send_all
 address, seconds = (sys.argv[1], int(sys.argv[2])), float(sys.argv[3])
-took, answers = asyncio.run(send_all(address, "flood-key-0123456789", 20 * QUOTA / SPANS / 8, 8, seconds))
+flood = lambda seconds: send_all(address, "flood-key-0123456789", 20 * QUOTA / SPANS / 8, 8, seconds)
+asyncio.run(flood(1))
+print("at its rate", flush=True)
+took, answers = asyncio.run(flood(seconds))
 print(answers.count(200), answers.count(429), len(answers))
 """
 
@@ -104,7 +107,8 @@ async def test_who_floods_is_refused_and_the_others_hardly_feel_it(tmp_path: Pat
         words = [sys.executable, "-c", FLOOD, address[0], str(address[1]), str(SECONDS + 2)]
         environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
         flood = await asyncio.create_subprocess_exec(*words, stdout=subprocess.PIPE, env=environ)
-        await asyncio.sleep(1.0)  # for it to be at its rate
+        assert flood.stdout is not None
+        assert await flood.stdout.readline() == b"at its rate\n"
         beside, answers = await send_all(address, "other-key-0123456789", EACH_PER_S, OTHERS, SECONDS)
         out, _ = await flood.communicate()
         taken, refused, sent = (int(number) for number in out.split())

@@ -22,6 +22,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from otel_bridge import otlp_json
 from otel_bridge.errors import BridgeError, JournalFullError, ParkedError, RefusedError, RetryableError, TooLargeError
 from otel_bridge.receivers.otlp import admission, http
+from otel_bridge.receivers.otlp.http import MAX_SKIPPED
 from tests.receivers.http1 import JSON, ONE, PROTOBUF, Client, request, spans
 
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
@@ -457,6 +458,24 @@ async def test_bytes_in_flight_are_bounded(receiving: Any) -> None:
         assert taken.count("refused", reason="busy") == 1
         assert (await first.answer()).status == 200
         assert (await first.post(BIG)).status == 200, "what was held is given back"
+
+
+async def test_who_is_refused_keeps_the_connection_if_the_body_is_small(receiving: Any) -> None:
+    async with (
+        receiving(max_body=MAX_SKIPPED * 2, max_inflight=MAX_SKIPPED * 2) as taken,
+        Client(taken.address("http")) as first,
+        Client(taken.address("http")) as second,
+    ):
+        taken.gate = asyncio.Event()
+        first.say(request(spans("n" * MAX_SKIPPED).SerializeToString()))
+        await taken.waiting.wait()
+        again = await second.post(spans("n" * (MAX_SKIPPED - 100)).SerializeToString())
+        large = await second.post(b"x" * (MAX_SKIPPED + 1))
+        taken.gate.set()
+
+        assert (again.status, again.headers.get("connection")) == (503, None)
+        assert (large.status, large.headers.get("connection")) == (503, "close")
+        assert (await first.answer()).status == 200
 
 
 async def test_running_requests_end_before_the_receiver_does(receiving: Any) -> None:

@@ -5,6 +5,7 @@ the heads.
 """
 
 import asyncio
+import math
 import re
 import ssl
 from collections import Counter
@@ -41,6 +42,7 @@ MAX_HEAD = 32 << 10
 MAX_HEADERS = 128
 MAX_TRAILERS = 64
 LET_OTHERS = 64  # requests, or chunks of one: so many may lie ready that the loop would be held up
+MAX_SKIPPED = 64 << 10  # bytes of a body that nobody wants; another connection for the next costs both sides more
 LINGER_S = 2.0  # for a refused sender to read its answer before the connection goes
 CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n")
 TLS_HANDSHAKE = b"\x16"  # what the first byte of it is
@@ -203,7 +205,7 @@ class _Connection:
         self._reader = reader
         self._writer = writer
         self._peer = peer
-        self._body_read = False
+        self._unread = math.inf  # bytes of a request's body; where it does not say how many, until it is read
         self._certificate: list[str] = []
         self.busy = False
 
@@ -243,7 +245,7 @@ class _Connection:
         if not first:
             return False
         self.busy = True
-        self._body_read = False
+        self._unread = math.inf
         head = _Head()
         try:
             await self._read_head(head, first)
@@ -257,12 +259,21 @@ class _Connection:
             if refused.status == 401:
                 header = CHALLENGE
             answer = _refusal(refused.status, refused.code, refused.message, header)
-        last = not self._body_read or not head.keep_alive or self._door.closing
+        last = self._unread > MAX_SKIPPED or not head.keep_alive or self._door.closing
         await self._send(answer.encode(head, last=last))
-        if not self._body_read:
-            return await self._end()
         self.busy = False
+        if self._unread and (last or not await self._skip_body()):
+            return await self._end()
         return not last
+
+    async def _skip_body(self) -> bool:
+        """Whether the rest came in time."""
+        try:
+            async with asyncio.timeout(LINGER_S):
+                await self._reader.readexactly(int(self._unread))
+        except TimeoutError:
+            return False
+        return True
 
     def _refused(self, reason: str, message: str) -> None:
         if reason == "wrong_protocol":
@@ -271,7 +282,6 @@ class _Connection:
 
     async def _end(self) -> bool:
         """Closing at once would reset the connection under the sender, before it has read why."""
-        self.busy = False
         try:
             if self._writer.can_write_eof():  # not within TLS
                 self._writer.write_eof()
@@ -310,6 +320,8 @@ class _Connection:
         head.keep_alive = parser.should_keep_alive()
         if b"host" in head.headers or parser.get_http_version() == "1.1":
             self._check_host(head.get(b"host"))
+        if b"transfer-encoding" not in head.headers and b"expect" not in head.headers:
+            self._unread = head.length
 
     def _check_host(self, host: bytes) -> None:
         if not host or b"," in host:
@@ -326,7 +338,6 @@ class _Connection:
                 raise _AnswerError(403, 7, "browser_origin", why)
             head.allowing = allowing(origin)
             if head.method == b"OPTIONS" and head.target in PATHS:
-                self._body_read = not (head.length or head.get(b"transfer-encoding"))
                 return _Answer(200, None, preflight(head.get(b"access-control-request-headers")))
         sender = self._sender(head)
         signal, unpack = _wanted(head)
@@ -334,7 +345,6 @@ class _Connection:
             raise self._too_large()
         with self._door.admission.holding(sender, head.length) as hold:
             raw = await self._read_body(head, hold)
-            self._body_read = True
             rejected = await self._door.admission.take(
                 signal, raw, hold, sender, transport="http", json=head.content_type == JSON, unpack=unpack
             )
@@ -363,6 +373,8 @@ class _Connection:
             raise _AnswerError(501, 12, "unsupported_encoding", "Transfer-Encoding may be chunked, or left out")
         if head.get(b"expect") == b"100-continue":
             await self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if not transfer:
+            self._unread = head.length
         config = self._door.config
         began_s = asyncio.get_running_loop().time()
         body = bytearray()
@@ -373,6 +385,7 @@ class _Connection:
                 part = await self._reader.read(size)
                 if not part:
                     raise asyncio.IncompleteReadError(b"", size)
+                self._unread -= len(part)
                 hold(len(part))
                 body.extend(part)
                 size -= len(part)
@@ -385,6 +398,7 @@ class _Connection:
                 await (self._read_chunks(read) if transfer else read(head.length))
         except TimeoutError:
             raise _AnswerError(408, 4, "slow_client", "the body took too long") from None
+        self._unread = 0
         return bytes(body)
 
     async def _read_chunks(self, read: Callable[[int], Awaitable[None]]) -> None:
