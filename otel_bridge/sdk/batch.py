@@ -6,8 +6,9 @@ import math
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any, TypedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
 from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
@@ -18,7 +19,12 @@ from opentelemetry.trace import StatusCode, TraceFlags
 
 from otel_bridge.sdk.sending import EXIT_S, MAX_QUEUE_BYTES, Sender
 
+if TYPE_CHECKING:
+    from otel_bridge.sdk.spool import Spool
+
 log = logging.getLogger("otel_bridge.sdk")
+
+T = TypeVar("T")
 
 DELAY_S = 1.0
 ITEM_BYTES, ATTRIBUTE_BYTES = 400, 60  # of memory, beside the text
@@ -33,6 +39,7 @@ class BatchSpanProcessor(SpanProcessor):
     delay_s: how long a span waits for others (`OTEL_BSP_SCHEDULE_DELAY`, 1 s); max_batch: spans in one request
         (`OTEL_BSP_MAX_EXPORT_BATCH_SIZE`, 512).
     exit_s: the most that shutdown takes (`OTEL_BRIDGE_EXIT_SECONDS`, 1.8 s).
+    spool: a folder that keeps what ended until the bridge has it; for an exporter by OTLP/HTTP.
     """
 
     def __init__(
@@ -43,16 +50,13 @@ class BatchSpanProcessor(SpanProcessor):
         delay_s: float | None = None,
         max_batch: int | None = None,
         exit_s: float | None = None,
+        spool: Path | None = None,
     ) -> None:
-        self._sender: Sender[ReadableSpan] = Sender(
-            "spans",
-            _where(exporter),
-            lambda spans: exporter.export(spans) is SpanExportResult.SUCCESS,
-            exporter.shutdown,
-            prepare=getattr(exporter, "prepare", None),
-            max_queue_bytes=max_queue_bytes,
-            **_limits("BSP", delay_s, max_batch, exit_s),
-        )
+        def export(spans: Sequence[ReadableSpan]) -> bool:
+            return exporter.export(spans) is SpanExportResult.SUCCESS
+
+        limits = _limits("BSP", max_queue_bytes, delay_s, max_batch, exit_s)
+        self._sender = _sender("spans", "traces", exporter, export, spool, limits)
         self._put = self._sender.put
 
     @property
@@ -79,7 +83,7 @@ class BatchSpanProcessor(SpanProcessor):
         self._sender.close()
 
     def shutdown(self) -> None:
-        """Send what waits, for `exit_s` at most; the rest is counted as dropped (`exit`)."""
+        """Send what waits, for `exit_s` at most; the rest is in the spool, or counted as dropped (`exit`)."""
         self._sender.shutdown()
 
 
@@ -94,16 +98,13 @@ class BatchLogRecordProcessor(LogRecordProcessor):
         delay_s: float | None = None,
         max_batch: int | None = None,
         exit_s: float | None = None,
+        spool: Path | None = None,
     ) -> None:
-        self._sender: Sender[ReadableLogRecord] = Sender(
-            "log records",
-            _where(exporter),
-            lambda records: exporter.export(records) is LogRecordExportResult.SUCCESS,
-            exporter.shutdown,
-            prepare=getattr(exporter, "prepare", None),
-            max_queue_bytes=max_queue_bytes,
-            **_limits("BLRP", delay_s, max_batch, exit_s),
-        )
+        def export(records: Sequence[ReadableLogRecord]) -> bool:
+            return exporter.export(records) is LogRecordExportResult.SUCCESS
+
+        limits = _limits("BLRP", max_queue_bytes, delay_s, max_batch, exit_s)
+        self._sender = _sender("log records", "logs", exporter, export, spool, limits)
 
     @property
     def dropped(self) -> Counter[str]:
@@ -134,7 +135,7 @@ class BatchLogRecordProcessor(LogRecordProcessor):
         self._sender.close()
 
     def shutdown(self) -> None:
-        """Send what waits, for `exit_s` at most; the rest is counted as dropped (`exit`)."""
+        """Send what waits, for `exit_s` at most; the rest is in the spool, or counted as dropped (`exit`)."""
         self._sender.shutdown()
 
 
@@ -144,20 +145,47 @@ def _where(exporter: object) -> str | None:
     return found if isinstance(found, str) else None
 
 
+def _sender(
+    what: str,
+    signal: Literal["traces", "logs"],
+    exporter: Any,
+    export: Callable[[Sequence[T]], bool],
+    folder: Path | None,
+    limits: "_Limits",
+) -> "Sender[T] | Spool[T]":
+    where = _where(exporter)
+    if folder is not None:
+        from otel_bridge.sdk.spool import Spool, can_spool
+
+        if can_spool(exporter):
+            return Spool(folder, signal, what, where, exporter, export, **limits)
+        log.warning(
+            "otel-bridge: %s%s go without the spool, which takes OTLP by http/protobuf",
+            what,
+            f" to {where}" if where else "",
+        )
+    prepare = getattr(exporter, "prepare", None)
+    return Sender(what, where, export, exporter.shutdown, prepare=prepare, **limits)
+
+
 class _Limits(TypedDict):
     """As `Sender` takes them."""
 
+    max_queue_bytes: int
     max_queue: int
     delay_s: float
     max_batch: int
     exit_s: float
 
 
-def _limits(prefix: str, delay_s: float | None, max_batch: int | None, exit_s: float | None) -> _Limits:
+def _limits(
+    prefix: str, max_queue_bytes: int, delay_s: float | None, max_batch: int | None, exit_s: float | None
+) -> _Limits:
     """What was given, else what the variables of a signal (`OTEL_BSP_…`, `OTEL_BLRP_…`) say."""
     if delay_s is None:
         delay_s = environ(f"OTEL_{prefix}_SCHEDULE_DELAY", DELAY_S * 1000, least=0) / 1000
     return {
+        "max_queue_bytes": max_queue_bytes,
         "max_queue": int(environ(f"OTEL_{prefix}_MAX_QUEUE_SIZE", sys.maxsize, least=1)),
         "delay_s": delay_s,
         "max_batch": max_batch or int(environ(f"OTEL_{prefix}_MAX_EXPORT_BATCH_SIZE", 512, least=1)),

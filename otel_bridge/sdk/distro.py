@@ -41,15 +41,16 @@ class Configurator(_OTelSDKConfigurator):
             super()._configure()  # type: ignore[no-untyped-call]
             installing.was_installed(installing.prepare_by_file())
             return
+        folder = installing.spool_folder()
         sending: list[BatchSpanProcessor] = []
         logging: list[BatchLogRecordProcessor] = []
 
         def spans(exporter: Any) -> BatchSpanProcessor:
-            sending.append(BatchSpanProcessor(exporter))
+            sending.append(BatchSpanProcessor(exporter, spool=folder))
             return sending[-1]
 
         def logs(exporter: Any) -> BatchLogRecordProcessor:
-            logging.append(BatchLogRecordProcessor(exporter))
+            logging.append(BatchLogRecordProcessor(exporter, spool=folder))
             return logging[-1]
 
         kwargs["resource_attributes"] = {**installing.of_langfuse(), **(kwargs.get("resource_attributes") or {})}

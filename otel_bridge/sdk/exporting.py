@@ -31,6 +31,7 @@ class _ToBridge:
     def __init__(self, what: str, exporter: "Spans | Logs", results: Any) -> None:
         self.dropped: Counter[str] = Counter()
         self.where = exporter.where
+        self.by_http = exporter.by_http
         self._what = what
         self._exporter: Any = exporter
         self._results = results
@@ -58,6 +59,10 @@ class _ToBridge:
             if is_time_to_say("unsent"):
                 log.warning("otel-bridge: %d %s are not sent to %s: %s", len(items), self._what, self.where, why)
         return result
+
+    @property
+    def _client(self) -> Any:
+        return self._exporter._client  # noqa: SLF001 - of ours
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Whether nothing was lost since the last time."""

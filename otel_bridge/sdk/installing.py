@@ -38,10 +38,13 @@ ENGINE = ("otel_bridge.embedded.engine", "Engine")  # found by its name: the age
 GENERAL = "OTEL_EXPORTER_OTLP_ENDPOINT"
 HTTP = "http/protobuf"
 OTLP = {HTTP: "otlp_proto_http", "grpc": "otlp_proto_grpc"}  # protocol → entry point
+OURS = "otel_bridge"  # of the entry point of `otel_bridge.sdk.exporting`
 PATHS = {"TRACES": "/v1/traces", "LOGS": "/v1/logs"}
 E = TypeVar("E")
 AUTO = "OTEL_BRIDGE_AUTO"
 DISABLED = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
+SPOOL = "OTEL_BRIDGE_SPOOL"
+YES = ("true", "1", "yes", "on")
 ENABLED, HEARTBEAT = "OTEL_BRIDGE_ENABLED", "OTEL_BRIDGE_HEARTBEAT_SECONDS"
 TALKATIVE = (  # of what cannot be sent, the processors say one line a minute
     "opentelemetry.exporter.otlp.proto.http.trace_exporter",
@@ -157,7 +160,7 @@ _installed: Installed | None = None
 _installing = threading.Lock()
 
 
-def install(endpoint: Destination | None = None, *, service: str | None = None) -> Installed:
+def install(endpoint: Destination | None = None, *, service: str | None = None, spool: Path | None = None) -> Installed:
     """Send this process's spans and log records to a bridge; the second call changes nothing.
 
     The variables of OpenTelemetry's SDK and exporters are honoured; so are `OTEL_TRACES_EXPORTER` and
@@ -168,11 +171,13 @@ def install(endpoint: Destination | None = None, *, service: str | None = None) 
     endpoint: of OTLP, without a path; else `OTEL_EXPORTER_OTLP_ENDPOINT`, else a bridge on this machine. The Path of
         a configuration, or a plan that was made of one: that bridge runs in this process, without a server, and
         nothing else is exported.
+    spool: a folder that keeps what ended until the bridge has it, over an outage or the end of the process; else
+        `OTEL_BRIDGE_SPOOL`. A bridge in this process has its journal for that.
     """
     global _installed  # noqa: PLW0603 - a process has one
     with _installing:
         if _installed is None:
-            _installed = _set_up(endpoint, service) if is_enabled() else Installed()
+            _installed = _set_up(endpoint, service, spool) if is_enabled() else Installed()
         return _installed
 
 
@@ -270,15 +275,28 @@ def protocol(signal: str, variables: Mapping[str, str] = os.environ) -> str:
     return (said or HTTP).strip()
 
 
-def _set_up(endpoint: Destination | None, service: str | None) -> Installed:
+def spool_folder() -> Path | None:
+    """Where `OTEL_BRIDGE_SPOOL` says; beside the bridge's own files where it says no more than yes."""
+    from otel_bridge.langfuse_names import NO
+
+    said = os.environ.get(SPOOL, "").strip()
+    if said.lower() in ("", *NO):
+        return None
+    if said.lower() in YES:
+        said = f"{os.environ.get('OTEL_BRIDGE_DATA_DIR') or '~/.otel-bridge'}/spool"
+    return Path(said).expanduser().absolute()
+
+
+def _set_up(endpoint: Destination | None, service: str | None, spool: Path | None) -> Installed:
     from opentelemetry.sdk._logs import LoggerProvider
 
     if endpoint is None and os.environ.get("OTEL_CONFIG_FILE"):
         return _set_up_by_file()
     engine: Engine | None = None
     if endpoint is None or isinstance(endpoint, str):
-        spans = [BatchSpanProcessor(exporter) for exporter in _exporters("TRACES", Spans, endpoint)]
-        logs = [BatchLogRecordProcessor(exporter) for exporter in _exporters("LOGS", Logs, endpoint)]
+        folder = spool.expanduser().absolute() if spool else spool_folder()
+        spans = [BatchSpanProcessor(exporter, spool=folder) for exporter in _exporters("TRACES", Spans, endpoint)]
+        logs = [BatchLogRecordProcessor(exporter, spool=folder) for exporter in _exporters("LOGS", Logs, endpoint)]
     else:
         module, name = ENGINE
         engine = getattr(import_module(module), name)(endpoint)
@@ -394,11 +412,17 @@ class Spans(SpanExporter):
         self._name = name
         self._url = url
         self.where = url or os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get(GENERAL) or name
+        self.by_http = name == OTLP[HTTP] or (name == OURS and protocol("TRACES") == HTTP)
         self._made: SpanExporter | None = None
 
     def prepare(self) -> None:
         """Import it."""
         self._made = _prepared(_made("opentelemetry_traces_exporter", self._name, self._url))
+
+    @property
+    def _client(self) -> Any:
+        """As that of OpenTelemetry's exporters by HTTP: what sends bytes."""
+        return self._made._client  # type: ignore[union-attr]  # noqa: SLF001
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         return SpanExportResult.FAILURE if self._made is None else self._made.export(spans)
@@ -415,11 +439,17 @@ class Logs(LogRecordExporter):
         self._name = name
         self._url = url
         self.where = url or os.environ.get("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT") or os.environ.get(GENERAL) or name
+        self.by_http = name == OTLP[HTTP] or (name == OURS and protocol("LOGS") == HTTP)
         self._made: LogRecordExporter | None = None
 
     def prepare(self) -> None:
         """Import it."""
         self._made = _prepared(_made("opentelemetry_logs_exporter", self._name, self._url))
+
+    @property
+    def _client(self) -> Any:
+        """As that of OpenTelemetry's exporters by HTTP: what sends bytes."""
+        return self._made._client  # type: ignore[union-attr]  # noqa: SLF001
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
         return LogRecordExportResult.FAILURE if self._made is None else self._made.export(batch)

@@ -51,6 +51,10 @@ def is_time_to_say(about: str) -> bool:
     return True
 
 
+class UnsendableError(Exception):
+    """What is sent can never be, in this form: it is not tried again, but in halves."""
+
+
 class _Put(NamedTuple, Generic[T]):
     """An item that waits: the how-manieth it is, and about how many bytes it has."""
 
@@ -78,6 +82,9 @@ class Sender(Generic[T]):
     max_queue_bytes: of what waits or is being sent, about; max_queue: the same in items.
     delay_s: how long an item waits for others. max_batch: items in one call. exit_s: the most
         that shutdown takes, from `close` on.
+    kept: where what waits is also on disk, says how much is left of it and what becomes of that: so it is not dropped
+        at the end.
+    ends_alone: whether it ends by itself in processes of multiprocessing, which ask each other for nothing.
     dropped: items by the reason for which they were given up.
     """
 
@@ -94,6 +101,8 @@ class Sender(Generic[T]):
         delay_s: float,
         max_batch: int,
         exit_s: float,
+        kept: Callable[[], str] | None = None,
+        ends_alone: bool = True,
     ) -> None:
         self.dropped: Counter[str] = Counter()
         self._what = what
@@ -106,8 +115,9 @@ class Sender(Generic[T]):
         self._delay_s = delay_s
         self._max_batch = max_batch
         self._exit_s = exit_s
+        self._kept = kept
         self.begin()
-        _forking(self)
+        _forking(self, ends_alone=ends_alone)
 
     def begin(self) -> None:
         """With nothing waiting and no thread: at the start, and in a forked child, whose parent sends what waits."""
@@ -187,19 +197,24 @@ class Sender(Generic[T]):
         finally:
             self._withdraw(ticket)
 
-    def close(self) -> None:
+    @property
+    def left_s(self) -> float:
+        """Of the time for shutting down, once it is closed."""
+        return max(0.0, self._until_s - time.monotonic())
+
+    def close(self, exit_s: float | None = None) -> None:
         """Take no more, and send what waits at once; `exit_s` runs from here."""
         with self._changed:
             if not self._closed:
                 self._closed = True
                 self._uneventful_to = 0
-                self._until_s = time.monotonic() + self._exit_s
+                self._until_s = time.monotonic() + (self._exit_s if exit_s is None else exit_s)
                 if self._waiting and self._thread is None:
                     self._begin_thread()
                 self._changed.notify_all()
 
     def shutdown(self) -> None:
-        """Close, and wait until all is sent, for `exit_s` at most; the rest is counted as dropped (`exit`)."""
+        """Close, and wait until all is sent, for `exit_s` at most; the rest is kept, or counted as dropped."""
         self.close()
         with self._changed:
             if self._is_shut_down:
@@ -207,11 +222,14 @@ class Sender(Generic[T]):
             self._is_shut_down = True
             thread = self._thread
         if thread is not None:
-            self.flush(max(0.0, self._until_s - time.monotonic()))
+            self.flush(self.left_s)
         with self._changed:
             self._over = True
             if left := self._waiting + self._sending:
-                self._drop("exit", left)
+                if self._kept is not None:
+                    self._warn(f"kept {self._what}", f"{self._kept()} Not sent{self._where} in time. {HINT}")
+                else:
+                    self._drop("exit", left)
                 self._lost_unsaid = True
                 self._plain.clear()
                 self._precious.clear()
@@ -220,7 +238,7 @@ class Sender(Generic[T]):
             self._changed.notify_all()
         self._say()
         if thread is not None:
-            thread.join(max(0.0, self._until_s - time.monotonic()))
+            thread.join(self.left_s)
         self._shut_down()
 
     # Called while `_changed` is held.
@@ -384,6 +402,7 @@ class Sender(Generic[T]):
     def _try(self, batch: list[_Put[T]]) -> None:
         is_theirs = False  # what is sent can not be: no fault of the destination's
         is_said = False  # by the exporter: the destination may take less of it
+        is_hopeless = False
         try:
             self._prepare()
             is_theirs = True
@@ -392,6 +411,7 @@ class Sender(Generic[T]):
         except BaseException as error:  # noqa: BLE001 - whatever an exporter raises must not end this thread
             sent, why = False, f"{type(error).__name__}: {words(error)}"
             is_theirs = is_theirs and not isinstance(error, OSError)
+            is_hopeless = isinstance(error, UnsendableError)
         with self._changed:
             self._in_flight = self._sending = 0
             if self._over:
@@ -407,6 +427,7 @@ class Sender(Generic[T]):
             elif is_cut:
                 self._put_back(batch)
             else:
+                self._tries = TRIES if is_hopeless else self._tries + 1
                 self._not_sent(batch, why, is_theirs=is_theirs)
             refused = not sent and not is_theirs and not is_cut
             self._settle(refused=refused)
@@ -431,7 +452,6 @@ class Sender(Generic[T]):
 
     def _not_sent(self, batch: list[_Put[T]], why: str, *, is_theirs: bool) -> None:
         """While `_changed` is held."""
-        self._tries += 1
         if self._tries >= TRIES and len(batch) > 1:
             self._tries = 0
             self._at_once = len(batch) // 2
@@ -446,10 +466,8 @@ class Sender(Generic[T]):
         if is_theirs:
             self._warn("unsendable", f"{self._what} can not be sent as they are: {why}")
             return
-        self._warn(
-            "unsent",
-            f"nothing can be sent{self._where}: {why}; what waits at the end is dropped. {HINT}",
-        )
+        left = "what waits at the end is dropped." if self._kept is None else self._kept()
+        self._warn("unsent", f"nothing can be sent{self._where}: {why}; {left} {HINT}")
 
     def _put_back(self, batch: list[_Put[T]]) -> None:
         """While `_changed` is held."""
@@ -465,7 +483,7 @@ class Sender(Generic[T]):
         (self._precious if put.precious else self._plain).append(put._replace(number=self._taken))
 
 
-def _forking(sender: Sender[Any]) -> None:
+def _forking(sender: Sender[Any], *, ends_alone: bool) -> None:
     """Have it ready for forks, as long as it is there."""
     there = weakref.ref(sender)
     held: list[threading.Lock] = []
@@ -473,7 +491,7 @@ def _forking(sender: Sender[Any]) -> None:
 
     def tell_multiprocessing(found: Sender[Any]) -> None:
         """Its children end without telling Python (until 3.13): they ask for themselves."""
-        if not told and (util := sys.modules.get("multiprocessing.util")) is not None:
+        if ends_alone and not told and (util := sys.modules.get("multiprocessing.util")) is not None:
             told.append(util)
             util.register_after_fork(found, _ending_with)
 
@@ -496,7 +514,7 @@ def _forking(sender: Sender[Any]) -> None:
 
     tell_multiprocessing(sender)  # here, too: one of a fork server's children imports its program before it begins
     process = sys.modules.get("multiprocessing.process")
-    if process is not None and process.parent_process() is not None:
+    if ends_alone and process is not None and process.parent_process() is not None:
         _ending_with(sender)
     os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
 
