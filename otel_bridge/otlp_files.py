@@ -2,10 +2,14 @@
 
 - one request as protobuf, or as JSON (on one line or many);
 - JSON lines, one request each;
-- protobuf requests one after the other, each after its length in four bytes, big end first.
+- protobuf requests one after the other, each after its length in four bytes, big end first;
+- the spool of an agent whose process has ended (`*.traces.spool`, `*.logs.spool`), as `otel_bridge.sdk.spool` says.
 """
 
+import fcntl
 import re
+import struct
+import zlib
 from collections.abc import Iterator
 from io import BufferedReader
 from itertools import chain, islice
@@ -25,6 +29,7 @@ from otel_bridge.telemetry import Counters
 FIRST_FIELD = b"\n"  # field 1 with a length: how OTLP begins; as the first byte of a length it would mean 160 MiB
 LENGTH_BYTES = 4
 MAX_RECORD = 1 << 28
+SPOOL, SPOOL_HEAD, SPOOL_SENT = ".spool", struct.Struct(">III"), 1 << 31
 JSON_SIGNALS = {b"resourceSpans": Signal.TRACES, b"resourceLogs": Signal.LOGS, b"resourceMetrics": Signal.METRICS}
 JSON_SIGNAL = re.compile(b'"(' + b"|".join(JSON_SIGNALS) + b')"')
 
@@ -39,7 +44,8 @@ def read_batches(
 
     counters: where `repaired{what}` is counted.
     rejected: where given, items of JSON with unreadable ids or numbers are put there; else they make it malformed.
-    skip: so many requests are passed over; they are not decoded.
+    skip: so many requests are passed over; they are not decoded. Of a spool, what its process has sent counts, and is
+        empty.
 
     Raises:
         FilesError: it can not be opened or read.
@@ -47,9 +53,11 @@ def read_batches(
     """
     try:
         with path.open("rb") as file:
-            is_json = file.peek()[:1024].lstrip()[:1] == b"{"
+            is_spool = path.suffix == SPOOL
+            is_json = not is_spool and file.peek()[:1024].lstrip()[:1] == b"{"
             named = next((signal for signal in Signal if f".{signal}." in path.name), None)
-            records = _json_documents(file) if is_json else _protobuf_records(file)
+            read = _spool_records if is_spool else _json_documents if is_json else _protobuf_records
+            records = read(file)
             for place, record in islice(records, skip, None):
                 try:
                     if is_json:
@@ -95,6 +103,22 @@ def _protobuf_records(file: BufferedReader) -> Iterator[tuple[str, bytes]]:
             raise MalformedError(f"the record at byte {at}: it is cut off, or this is no OTLP")
         yield f"the record at byte {at}", record
         at += LENGTH_BYTES + length
+
+
+def _spool_records(file: BufferedReader) -> Iterator[tuple[str, bytes]]:
+    """Nothing while its process lives, which sends it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
+    at = 0
+    while head := file.read(SPOOL_HEAD.size):
+        length, crc, _items = SPOOL_HEAD.unpack(head) if len(head) == SPOOL_HEAD.size else (0, 0, 0)
+        record = file.read(length & ~SPOOL_SENT)
+        if zlib.crc32(record) != crc or not length:
+            raise MalformedError(f"the record at byte {at}: it is cut off or damaged")
+        yield f"the record at byte {at}", b"" if length & SPOOL_SENT else record
+        at += SPOOL_HEAD.size + len(record)
 
 
 def _signal_of_json(document: bytes, named: Signal | None) -> Signal:

@@ -284,7 +284,7 @@ def spool_folder() -> Path | None:
         return None
     if said.lower() in YES:
         said = f"{os.environ.get('OTEL_BRIDGE_DATA_DIR') or '~/.otel-bridge'}/spool"
-    return Path(said).expanduser().absolute()
+    return Path(said).expanduser()
 
 
 def _set_up(endpoint: Destination | None, service: str | None, spool: Path | None) -> Installed:
@@ -294,7 +294,7 @@ def _set_up(endpoint: Destination | None, service: str | None, spool: Path | Non
         return _set_up_by_file()
     engine: Engine | None = None
     if endpoint is None or isinstance(endpoint, str):
-        folder = spool.expanduser().absolute() if spool else spool_folder()
+        folder = spool or spool_folder()
         spans = [BatchSpanProcessor(exporter, spool=folder) for exporter in _exporters("TRACES", Spans, endpoint)]
         logs = [BatchLogRecordProcessor(exporter, spool=folder) for exporter in _exporters("LOGS", Logs, endpoint)]
     else:

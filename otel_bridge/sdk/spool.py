@@ -73,7 +73,7 @@ class Spool(Generic[T]):
         max_batch: int,
         exit_s: float,
     ) -> None:
-        self._folder = folder
+        self._folder = folder.expanduser().absolute()
         self._signal = signal
         self._what = what
         self._exporter = exporter
@@ -147,7 +147,8 @@ class Spool(Generic[T]):
         """Hand over what dead processes have left, before anything of this one's."""
         import_module(ENCODERS[self._signal][0])
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for made in (self._folder.parent, self._folder):  # of several only the last gets the mode
+                made.mkdir(mode=0o700, parents=True, exist_ok=True)
             left = sorted(self._folder.glob(f"*.{self._signal}.spool"))
         except OSError as error:
             self._warn(error)
@@ -155,6 +156,8 @@ class Spool(Generic[T]):
         for path in left:
             try:
                 self._adopt(path)
+            except FileNotFoundError:  # another process was faster
+                continue
             except OSError as error:
                 log.warning("otel-bridge: %s can not be read, and stays where it is: %s", path, error)
 
@@ -181,7 +184,7 @@ class Spool(Generic[T]):
         wire: bytes = getattr(import_module(module), name)(items).SerializePartialToString()
         try:
             record = self._write(wire, len(items))
-        except OSError as error:
+        except OSError as error:  # also a disk that is full: the bridge may be there all the same
             self._warn(error)
             self._connect()
             return self._export(items)
@@ -249,7 +252,7 @@ class Spool(Generic[T]):
         request = b"".join(wire for wire in wires if wire is not None)
         if request:
             answer = self._client.export(request)
-            why = f"{answer.status_code} {answer.reason}" if answer.status_code else answer.error or "no answer"
+            why = f"{answer.status_code} {answer.reason or ''}" if answer.status_code else answer.error or "no answer"
             if answer.status_code in REFUSED:
                 if len(records) == 1:
                     self._dropped["refused"] += records[0].items
@@ -267,7 +270,8 @@ class Spool(Generic[T]):
         if len(wire) == record.length and HEAD.unpack_from(found)[1] == zlib.crc32(wire):
             return wire
         self._dropped["damaged"] += record.items
-        log.warning("otel-bridge: a record of %s is damaged: %d %s", record.file.path, record.items, self._what)
+        if is_time_to_say("damaged"):
+            log.warning("otel-bridge: a record of %s is damaged: %d %s", record.file.path, record.items, self._what)
         return None
 
     def _done(self, records: "Sequence[_Record]") -> None:
