@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import pytest
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from otel_bridge.sdk import sending
 from otel_bridge.sdk.sending import Sender
@@ -189,6 +190,21 @@ def test_what_is_always_refused_does_not_keep_the_others_waiting() -> None:
     sender.shutdown()
     assert sorted(take.taken) == ["0", "1", "2", "3"]
     assert sender.dropped == {}
+
+
+def test_what_sends_is_not_instrumented() -> None:
+    """Else each request would make a span, which makes a request."""
+    enabled: list[bool] = []
+
+    def send(_items: Sequence[str]) -> bool:
+        enabled.append(is_instrumentation_enabled())
+        return True
+
+    sender = made(send)
+    sender.put("0", 1)
+    sender.shutdown()
+    assert enabled == [False]
+    assert is_instrumentation_enabled()
 
 
 def test_a_request_is_bounded_by_bytes() -> None:
