@@ -227,7 +227,7 @@ class Sender(Generic[T]):
             self._over = True
             if left := self._waiting + self._sending:
                 if self._kept is not None:
-                    self._warn(f"kept {self._what}", f"{self._kept()} Not sent{self._where} in time. {HINT}")
+                    self._warn(f"kept {self._what}", f"{self._kept()} Not sent{self._where} in time.")
                 else:
                     self._drop("exit", left)
                 self._lost_unsaid = True

@@ -40,6 +40,7 @@ Signal = Literal["traces", "logs"]
 INTERVAL_S = 0.08  # with encoding and writing a tenth of a second: the most that a kill costs
 MAX_BYTES = 256 << 20  # of all files in a folder
 FILE_BYTES = 8 << 20  # the next file begins; what was sent of one leaves the disk when all of it was
+MAX_FILES = 64  # of dead processes at once
 MAX_RECORDS = 256  # in one request
 HEAD = struct.Struct(">III")
 SENT = 1 << 31
@@ -123,6 +124,7 @@ class Spool(Generic[T]):
         self._files = set()
         self._current: _File | None = None
         self._waiting = 0  # items on disk
+        self._is_more_left = False  # by dead processes
 
     @property
     def dropped(self) -> Counter[str]:
@@ -144,16 +146,22 @@ class Spool(Generic[T]):
     # On the thread of what is in memory.
 
     def _prepare(self) -> None:
-        """Hand over what dead processes have left, before anything of this one's."""
         import_module(ENCODERS[self._signal][0])
         try:
             for made in (self._folder.parent, self._folder):  # of several only the last gets the mode
                 made.mkdir(mode=0o700, parents=True, exist_ok=True)
-            left = sorted(self._folder.glob(f"*.{self._signal}.spool"))
         except OSError as error:
             self._warn(error)
-            return
-        for path in left:
+        else:
+            self._take_over()
+
+    def _take_over(self) -> None:
+        """Have what dead processes left sent; of many files some, as each is open meanwhile."""
+        self._is_more_left = False
+        for path in sorted(self._folder.glob(f"*.{self._signal}.spool")):
+            if len(self._files) >= MAX_FILES:
+                self._is_more_left = True
+                return
             try:
                 self._adopt(path)
             except FileNotFoundError:  # another process was faster
@@ -222,6 +230,7 @@ class Spool(Generic[T]):
             )
 
     def _end(self) -> None:
+        self._is_more_left = False
         self._on_disk.close(self._in_memory.left_s)
         self._on_disk.shutdown()
         self._exporter.shutdown()
@@ -229,7 +238,8 @@ class Spool(Generic[T]):
             for file in self._files:
                 file.raw.close()
                 if not file.left:
-                    file.path.unlink(missing_ok=True)
+                    with contextlib.suppress(OSError):
+                        file.path.unlink()
             self._files = set()
             self._current = None
 
@@ -261,6 +271,8 @@ class Spool(Generic[T]):
             if not answer.success:
                 raise ConnectionError(why)
         self._done(records)
+        if self._is_more_left and len(self._files) <= 1:
+            self._take_over()
         return True
 
     def _read(self, record: "_Record") -> bytes | None:

@@ -201,6 +201,25 @@ def test_what_an_exit_leaves_waits_for_the_next_and_that_is_said(
     assert left(folder) == []
 
 
+def test_what_many_left_is_sent_with_few_open_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"run {number}" for number in range(5)]
+    runs = [Agent(folder) for _ in names]
+    for run, name in zip(runs, names, strict=True):
+        run.client.status = 503
+        run.end(name)
+    for run in runs:
+        run.processor.shutdown()
+    monkeypatch.setattr(spool, "MAX_FILES", 2)
+    agent = Agent(folder)
+    agent.end("own")
+    assert agent.client.names[:3] == [*names[:2], "own"]
+    while len(agent.client.names) < 6:
+        assert agent.end()
+    assert sorted(agent.client.names) == ["own", *names]
+    agent.processor.shutdown()
+    assert left(folder) == []
+
+
 def test_what_was_sent_of_a_file_is_not_sent_again(folder: Path) -> None:
     first = Agent(folder)
     first.client.statuses = {"b": 503}
