@@ -258,30 +258,33 @@ class Spool(Generic[T]):
         Raises:
             OSError: not now. UnsendableError: never.
         """
-        wires = [self._read(record) for record in records]
-        request = b"".join(wire for wire in wires if wire is not None)
+        read = [self._read(record) for record in records]
+        request = b"".join(wire for wire in read if wire is not None)
         if request:
             answer = self._client.export(request)
-            why = f"{answer.status_code} {answer.reason or ''}" if answer.status_code else answer.error or "no answer"
+            said = f"{answer.status_code} {answer.reason or ''}".strip()
             if answer.status_code in REFUSED:
                 if len(records) == 1:
                     self._dropped["refused"] += records[0].items
                     self._done(records)
-                raise UnsendableError(why)
+                raise UnsendableError(said)
             if not answer.success:
-                raise ConnectionError(why)
+                raise ConnectionError(said if answer.status_code else answer.error or "no answer")
+        for record, wire in zip(records, read, strict=True):
+            if wire is None:
+                self._dropped["damaged"] += record.items
         self._done(records)
         if self._is_more_left and len(self._files) <= 1:
             self._take_over()
         return True
 
     def _read(self, record: "_Record") -> bytes | None:
+        """None where it is damaged."""
         with self._lock:
             found = os.pread(record.file.raw.fileno(), HEAD.size + record.length, record.at)
         wire = found[HEAD.size :]
         if len(wire) == record.length and HEAD.unpack_from(found)[1] == zlib.crc32(wire):
             return wire
-        self._dropped["damaged"] += record.items
         if is_time_to_say("damaged"):
             log.warning("otel-bridge: a record of %s is damaged: %d %s", record.file.path, record.items, self._what)
         return None
@@ -396,10 +399,12 @@ def _locked(path: Path, flags: int = 0) -> FileIO | None:
 
 
 def _size(folder: Path) -> int:
-    """Of all that is in it."""
+    """Of all spools in it."""
     total = 0
     with os.scandir(folder) as entries:
         for entry in entries:
+            if not entry.name.endswith(".spool"):
+                continue
             with contextlib.suppress(FileNotFoundError):  # it was sent, between
                 total += entry.stat(follow_symlinks=False).st_size
     return total
