@@ -37,7 +37,7 @@ class Sink:
 
 
 @contextmanager
-def sink() -> Iterator[Sink]:
+def sink(port: int = 0) -> Iterator[Sink]:
     found = Sink()
 
     class Answer(BaseHTTPRequestHandler):
@@ -54,7 +54,7 @@ def sink() -> Iterator[Sink]:
         def log_message(self, *_args: object) -> None:
             """Nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Answer)
     server.daemon_threads = True
     found.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)

@@ -23,6 +23,7 @@ from otel_bridge.otlp_files import read_batches
 from otel_bridge.sdk import installing, sending, spool
 from otel_bridge.sdk.batch import BatchLogRecordProcessor, BatchSpanProcessor
 from otel_bridge.sdk.exporting import BridgeLogExporter, BridgeSpanExporter
+from tests.e2e.process import free_port
 from tests.sdk.sink import sink
 from tests.sdk.test_install import environment
 
@@ -183,7 +184,7 @@ def test_a_flush_is_true_when_the_bridge_has_it_and_not_before(folder: Path) -> 
 def test_what_an_exit_leaves_waits_for_the_next_and_that_is_said(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = Agent(folder, exit_s=0.3)
+    first = Agent(folder, exit_s=0.1)
     first.client.open.clear()
     first.processor.on_end(ended("span-a"))
     first.processor.on_end(ended("span-b"))
@@ -397,6 +398,7 @@ def test_files_are_their_owners_alone_and_say_nothing_by_their_names(folder: Pat
     assert "secret" not in path.name
 
 
+@pytest.mark.slow
 def test_the_exporters_that_there_are_send_by_it(folder: Path) -> None:
     """OpenTelemetry's own, as auto-instrumentation makes them, and ours."""
     with sink() as arrived:
@@ -435,6 +437,21 @@ def test_a_bridge_reads_what_a_dead_process_left(folder: Path) -> None:
     assert next(batches).item_count == 1
     with pytest.raises(MalformedError, match="cut off or damaged"):
         next(batches)
+
+
+@pytest.mark.slow
+def test_a_bridge_that_comes_later_gets_everything_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.7")  # too short for the exporter to try again by itself
+    port = free_port()
+    processor = BatchSpanProcessor(BridgeSpanExporter(f"http://127.0.0.1:{port}"), spool=folder)
+    for name in ("a", "b", "c"):
+        processor.on_end(ended(name))
+        assert not processor.force_flush()
+    with sink(port) as arrived:
+        assert any(processor.force_flush() for _ in range(20))
+        processor.shutdown()
+    assert arrived.names == ["a", "b", "c"]
+    assert left(folder) == []
 
 
 def test_another_protocol_is_gone_without(
