@@ -127,7 +127,7 @@ def until_kept(folder: Path, name: str) -> None:
     until_s = time.monotonic() + 20
     while not any(name.encode() in path.read_bytes() for path in folder.glob("*")):
         assert time.monotonic() < until_s
-        os.sched_yield()
+        threading.Event().wait(0.002)
 
 
 def leave(folder: Path, *names: str) -> Path:
@@ -498,7 +498,7 @@ with span(name):
 ENDS = {
     "exception": "async def fails(): raise RuntimeError('x')\nasyncio.run(fails())",
     "SIGTERM": "os.kill(os.getpid(), signal.SIGTERM); threading.Event().wait()",
-    "SIGKILL": "while not is_kept(): os.sched_yield()\nos.kill(os.getpid(), signal.SIGKILL)",
+    "SIGKILL": "while not is_kept(): threading.Event().wait(0.01)\nos.kill(os.getpid(), signal.SIGKILL)",
 }
 
 
