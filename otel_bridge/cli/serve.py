@@ -15,7 +15,7 @@ import typer
 
 from otel_bridge import __version__
 from otel_bridge.cli.found import Endpoints, announce, announced
-from otel_bridge.cli.output import ConfigOption, JsonOption, print_json
+from otel_bridge.cli.output import ConfigOption, JsonOption, print_json, row
 from otel_bridge.files import as_now
 from otel_bridge.tasks import first
 from otel_bridge.telemetry import logger, printable
@@ -166,14 +166,12 @@ def facts(plan: "Plan", endpoints: Endpoints) -> dict[str, object]:
 def banner(plan: "Plan", endpoints: Endpoints) -> str:
     """What runs, where it really listens, where it sends to."""
     lines = [f"otel-bridge {__version__}", ""]
-    lines += [
-        _row(key, _listening(endpoints[key])) for key in (*plan.receivers, *plan.extensions) if endpoints.get(key)
-    ]
+    lines += [row(key, endpoints[key]) for key in (*plan.receivers, *plan.extensions) if endpoints.get(key)]
     used = {key for pipeline in plan.service.pipelines.values() for key in pipeline.exporters}
-    lines += [_row(key, _destination(plan, key)) for key in plan.exporters if key in used and key != "store"]
+    lines += [row(key, _destination(plan, key)) for key in plan.exporters if key in used and key != "store"]
     if not any(key.partition("/")[0] == "langfuse" for key in used):
-        lines.append(_row("langfuse", f"off; to send there too, {_langfuse_missing(plan)}"))
-    lines.append(_row("data", str(plan.data_dir)))
+        lines.append(row("langfuse", f"off; to send there too, {_langfuse_missing(plan)}"))
+    lines.append(row("data", str(plan.data_dir)))
     return "\n".join(printable(line) for line in lines) + "\n"
 
 
@@ -197,17 +195,6 @@ def next_steps(endpoints: Endpoints) -> str:
 def your_agent(otlp: str) -> str:
     """What makes any OpenTelemetry program send to an address."""
     return f"export OTEL_EXPORTER_OTLP_ENDPOINT={otlp} OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"
-
-
-def _row(name: str, value: str) -> str:
-    return f"  {name:<10} {value}"
-
-
-def _listening(addresses: Mapping[str, str]) -> str:
-    """The addresses of a component, with their names where there are several."""
-    if len(addresses) == 1:
-        return next(iter(addresses.values()))
-    return " · ".join(f"{address} ({name})" for name, address in sorted(addresses.items(), reverse=True))
 
 
 def _destination(plan: "Plan", key: str) -> str:
