@@ -16,7 +16,7 @@ from otel_bridge import langfuse_names as names
 from otel_bridge import registry
 from otel_bridge.assemble import AssembleConfig
 from otel_bridge.component import Component, Kind
-from otel_bridge.config import WRITTEN, Bytes, BytesOrNone, Config, Seconds
+from otel_bridge.config import WRITTEN, Bytes, BytesOrNone, Config, OfTenants, Seconds
 from otel_bridge.delivery import DeliverConfig
 from otel_bridge.errors import PlanError
 from otel_bridge.files import Files, Stamp, stamp
@@ -134,7 +134,7 @@ class Plan:
     def to_dict(self, *, show_secrets: bool = False) -> dict[str, Any]:
         """The whole configuration with every default filled in, as plain values; secrets are `***` unless asked for."""
         whole: dict[str, Any] = {
-            section: {key: _plain(planned.config, show_secrets) for key, planned in getattr(self, section).items()}
+            section: {key: _whole(planned.config, show_secrets) for key, planned in getattr(self, section).items()}
             for section in registry.SECTIONS
         }
         service = whole["service"] = _plain(self.service, show_secrets)
@@ -501,6 +501,17 @@ def _only(plain: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
 
 def _mapping(node: Any) -> dict[str, Any]:
     return node if isinstance(node, dict) else {}
+
+
+def _whole(config: Config, show_secrets: bool) -> dict[str, Any]:
+    """The same as `_plain`; where something else is said for some tenants, with all that is so for each of them."""
+    plain = _plain(config, show_secrets)
+    if isinstance(config, OfTenants):
+        plain["tenants"] = {
+            name: _only(_plain(config.of(name), show_secrets), type(own).model_fields)
+            for name, own in config.tenants.items()
+        }
+    return plain
 
 
 def _plain(config: BaseModel, show_secrets: bool) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """`otel-bridge validate`, `config`, `components`: what can be configured, and whether it was done well."""
 
 import os
+import re
 import sys
 from json import dumps
 from pathlib import Path
@@ -10,6 +11,8 @@ import typer
 
 from otel_bridge.cli.output import ConfigOption, JsonOption, print_json, print_table
 from otel_bridge.telemetry import printable
+
+OF_TENANT = re.compile(r"(processors::[^:]+)::tenants::[^:]+::(.+)")
 
 config = typer.Typer(name="config", help="Print, describe or begin a configuration.", no_args_is_help=True)
 
@@ -108,6 +111,8 @@ def _leaves(node: Any, path: str = "") -> list[tuple[str, Any]]:
 
 
 def _source(sources: Any, path: str) -> str:
-    """Where a value was given; items of a list stand under their list."""
+    """Where a value was given; items of a list stand under their list, and a tenant has what all have."""
     under = next((source for key, source in sources.items() if key == path or key.startswith(f"{path}::")), None)
+    if under is None and (inherited := OF_TENANT.fullmatch(path)):
+        return f"as for all: {_source(sources, f'{inherited[1]}::{inherited[2]}')}"
     return under or "default"
