@@ -3,14 +3,18 @@
 import os
 import re
 import sys
+from collections.abc import Iterator
 from json import dumps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from otel_bridge.cli.output import ConfigOption, JsonOption, print_json, print_table
 from otel_bridge.telemetry import printable
+
+if TYPE_CHECKING:
+    from otel_bridge.plan import Plan
 
 OF_TENANT = re.compile(r"(processors::[^:]+)::tenants::[^:]+::(.+)")
 
@@ -20,10 +24,13 @@ config = typer.Typer(name="config", help="Print, describe or begin a configurati
 def validate(
     file: Annotated[Path, typer.Argument(help="The configuration to check.")], json: JsonOption = False
 ) -> None:
-    """Check a configuration; every mistake with its line."""
+    """Check a configuration, and the TLS files that it names; every mistake with its line."""
+    from otel_bridge.errors import PlanError
     from otel_bridge.plan import load
 
     plan = load(file, environ=os.environ)
+    if unusable := list(_unusable_tls(plan)):
+        raise PlanError(unusable)
     if json:
         said = {"file": str(file), "valid": True, "pipelines": sorted(plan.service.pipelines)}
         print_json({**said, "warnings": plan.warnings})
@@ -101,6 +108,18 @@ def components(json: JsonOption = False) -> None:
         print_json([{"kind": c.kind.value, "name": c.name, "summary": c.summary} for c in every()])
     else:
         print_table([(c.kind.value.removesuffix("s"), c.name, c.summary) for c in every()])
+
+
+def _unusable_tls(plan: "Plan") -> Iterator[str]:
+    """What is wrong with TLS files, in the form of mistakes in a configuration."""
+    from otel_bridge.tls import TlsConfig, mistakes
+
+    for section, components in (("receivers", plan.receivers), ("extensions", plan.extensions)):
+        for key, planned in components.items():
+            tls = getattr(planned.config, "tls", None)
+            for name, what in mistakes(tls) if isinstance(tls, TlsConfig) else ():
+                path = f"{section}::{key}::tls::{name}"
+                yield f"{plan.sources[path].partition(' ')[0]} {path}: {what}"
 
 
 def _leaves(node: Any, path: str = "") -> list[tuple[str, Any]]:
