@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from otel_bridge import __version__
-from otel_bridge.cli.found import Endpoints, announce, announced
+from otel_bridge.cli.found import Endpoints, announce, announced, from_here
 from otel_bridge.cli.output import ConfigOption, JsonOption, print_json, row
 from otel_bridge.files import as_now
 from otel_bridge.tasks import first
@@ -64,7 +64,7 @@ async def _serve(plan: "Plan", again: "Callable[[], Plan] | None", *, as_json: b
                 if as_json:
                     print_json(facts(plan, bridge.endpoints))
                 else:
-                    print(banner(plan, bridge.endpoints), next_steps(bridge.endpoints), sep="\n", flush=True)
+                    print(banner(plan, bridge.endpoints), next_steps(plan, bridge.endpoints), sep="\n", flush=True)
                 if again is not None:
                     await _reload_when_told(bridge, again, told)
                 await told.stopped.wait()
@@ -185,16 +185,37 @@ def _langfuse_missing(plan: "Plan") -> str:
     return f"set {' and '.join(missing)}" + (" as well" if len(missing) == 1 else "")
 
 
-def next_steps(endpoints: Endpoints) -> str:
+def next_steps(plan: "Plan", endpoints: Endpoints) -> str:
     """What to type next."""
-    otlp = next((names["http"] for names in endpoints.values() if "http" in names), None)
     lines = ["  an example:  otel-bridge demo", "  then look:   otel-bridge trace last"]
-    return "\n".join([f"  your agent:  {your_agent(otlp)}", *lines] if otlp else lines) + "\n"
+    agent = "\n               ".join(your_agent(plan, endpoints))
+    return "\n".join([f"  your agent:  {agent}", *lines] if agent else lines) + "\n"
 
 
-def your_agent(otlp: str) -> str:
-    """What makes any OpenTelemetry program send to an address."""
-    return f"export OTEL_EXPORTER_OTLP_ENDPOINT={otlp} OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"
+def your_agent(plan: "Plan", endpoints: Endpoints) -> list[str]:
+    """What makes any OpenTelemetry program send to the bridge, in lines; none where it has no OTLP/HTTP.
+
+    What only its owner has, as a tenant's key, is named between < and >.
+    """
+    key, address = next(((key, names["http"]) for key, names in endpoints.items() if "http" in names), ("", None))
+    if address is None:
+        return []
+    tls = getattr(plan.receivers[key].config, "tls", None) if key in plan.receivers else None
+    asked = [f"OTEL_EXPORTER_OTLP_HEADERS='authorization=Bearer <key of tenant {name}>'" for name in with_keys(plan)]
+    shown = asked[:1]
+    if tls is not None:
+        shown.append(f"OTEL_EXPORTER_OTLP_CERTIFICATE='<authority of {tls.cert_file}>'")
+    if tls is not None and (tls.client_ca_file is not None or (plan.service.tenants and not asked)):
+        of = next((f"tenant {name}" for name, tenant in plan.service.tenants.items() if tenant.certificates), "agent")
+        shown.append(f"OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE='<certificate of {of}>'")
+        shown.append("OTEL_EXPORTER_OTLP_CLIENT_KEY='<key of that certificate>'")
+    first = f"export OTEL_EXPORTER_OTLP_ENDPOINT={from_here(address)} OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"
+    return [printable(line) for line in (first, *(f"export {one}" for one in shown))]
+
+
+def with_keys(plan: "Plan") -> list[str]:
+    """The tenants that send with a key."""
+    return [name for name, tenant in plan.service.tenants.items() if tenant.keys]
 
 
 def _destination(plan: "Plan", key: str) -> str:

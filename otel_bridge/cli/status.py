@@ -35,7 +35,8 @@ def _show(status: Mapping[str, Any]) -> None:
     from otel_bridge.query.outline import duration
 
     ready = "ready" if status["ready"] else "NOT READY"
-    print(printable(f"otel-bridge {status['version']}: {ready}, up for {duration(status['uptime_s'] * 1000)}\n"))
+    up = duration(status["uptime_s"] * 1000)
+    print(printable(f"otel-bridge {status['version']}: {ready}, up for {up}"), end="\n\n")
     for key, addresses in status["endpoints"].items():
         print_row(key, addresses)
     print_row("config", f"{status['configuration']}, since {status['configuration_loaded_at']}")

@@ -48,7 +48,9 @@ async def test_who_is_parked_paused_and_rejected_is_told_by_name(
     async with running(read, drain_s=lambda: 0.0) as bridge:
         with announced(tmp_path, bridge.endpoints):
             assert await told(tmp_path) == 0
-            assert bridge.endpoints["otlp"]["http"] in capsys.readouterr().out
+            well = capsys.readouterr().out
+            assert bridge.endpoints["otlp"]["http"] in well
+            assert "\\" not in well
 
             await bridge.consume(batch("one", "GET /health", tenant="acme"))
             await until(lambda: bridge.status()["parked"] and bridge.status()["outcomes"])
