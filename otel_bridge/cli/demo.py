@@ -5,7 +5,7 @@ import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import typer
 
+from otel_bridge.cli.asking import ask
 from otel_bridge.cli.found import Found, Viewer, announced, find, viewer_of
 from otel_bridge.cli.output import ConfigOption, JsonOption, print_json
 from otel_bridge.cli.serve import banner, signals, your_agent
@@ -27,6 +28,7 @@ NOT_THEIRS = ("OTEL_", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # requests has t
 PROGRAM_LIMIT_S = 60.0
 LOOK_LIMIT_S = 60.0  # a trace settles six seconds after its root came; the rest is for busy machines
 LOOK_EVERY_S = 0.1
+DELIVERY_LIMIT_S = 10.0
 
 
 class DemoError(BridgeError):
@@ -119,6 +121,8 @@ async def _show(plan: "Plan", bridge: Found, *, once: bool, as_json: bool) -> No
         print_json({"trace": trace, "counted": counted, "link": link})
     else:
         _print_trace(trace, link, [] if once else your_agent(plan, bridge.endpoints))
+    if once:
+        await _delivered(viewer)
     if (trace["totalTokens"], round(trace["totalCost"] or 0, 9)) != (_tokens(counted), round(counted["cost"], 9)):
         raise DemoError(
             f"the bridge saw {trace['totalTokens']} tokens and ${trace['totalCost']}, "
@@ -197,6 +201,18 @@ async def _settled(viewer: Viewer, trace_id: str, said: str) -> dict[str, Any]:
             f"the bridge has no whole trace {trace_id} after {LOOK_LIMIT_S:.0f} s: {missing}; "
             + (f"the agents said: {said[:500]}" if said else "`otel-bridge status` says what it is waiting for")
         ) from None
+
+
+async def _delivered(viewer: Viewer) -> None:
+    """Return when everything is where it should go, as Langfuse, or is parked; in good time in any case."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DELIVERY_LIMIT_S):
+            while True:
+                exporters = (await asyncio.to_thread(ask, viewer, "/api/v1/status"))["exporters"]
+                lanes = [lane for tenants in exporters.values() for lane in tenants.values()]
+                if not any(lane["waiting"] and not lane["parked"] for lane in lanes):
+                    return
+                await asyncio.sleep(LOOK_EVERY_S)
 
 
 def _print_trace(trace: dict[str, Any], link: str, agent: list[str]) -> None:
