@@ -200,7 +200,9 @@ def schema() -> dict[str, Any]:
         for name in registry.names(section):
             found = registry.find(section, name)
             if found is not None:
-                patterns[f"^{name}(/.+)?$"] = {"anyOf": [{"type": "null"}, of(found.config)]}
+                # What an exporter requires may stand with each tenant instead.
+                model = _partial(found.config) if section == "exporters" else found.config
+                patterns[f"^{name}(/.+)?$"] = {"anyOf": [{"type": "null"}, of(model)]}
         sections[section] = {"type": "object", "patternProperties": patterns, "additionalProperties": False}
     sections["service"] = of(ServiceConfig)
     return {
