@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 
 from otel_bridge import plan, registry
 from otel_bridge.cli.configuration import validate
+from otel_bridge.config import Config
 from otel_bridge.written import default_text
 
 FOLDER = Path(__file__).parents[2] / "config"
@@ -100,3 +101,16 @@ def test_full_has_every_key_at_its_default() -> None:
     wrong += differences(plan.ServiceConfig, written["service"], read.service, "service")
 
     assert wrong == []
+
+
+def heirs(model: type[Config]) -> Iterator[type[Config]]:
+    for heir in model.__subclasses__():
+        yield heir
+        yield from heirs(heir)
+
+
+def test_what_is_written_in_yaml_is_called_config_in_the_code() -> None:
+    plan.schema()  # which imports every component
+
+    named = {heir.__name__ for heir in heirs(Config) if heir.__module__.startswith("otel_bridge.")}
+    assert {name for name in named if not name.endswith("Config")} == set()
