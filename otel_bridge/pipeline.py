@@ -8,6 +8,7 @@ what listens. A reload opens both halves anew, as a restart would, on a ground t
 import asyncio
 import os
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from contextvars import ContextVar
@@ -125,11 +126,20 @@ class RunningBridge:
                 "doubt": journal.doubt,
             },
             **delivery.status(),
+            "outcomes": self._outcomes(),
             "counters": [
                 {"name": name, **dict(labels), "value": value}
                 for (name, labels), value in sorted(self._ground.counters.snapshot().items())
             ],
         }
+
+    def _outcomes(self) -> list[dict[str, Any]]:
+        """What became of all that was ever accepted, restarts included, for each exporter and tenant."""
+        items: Counter[tuple[str, str, str, str, str]] = Counter()
+        for (account, outcome, reason), count in self._ground.state.ledger.items():
+            items[account.pipeline, account.exporter, account.tenant, outcome, reason] += count
+        names = ("pipeline", "exporter", "tenant", "outcome", "reason")
+        return [dict(zip(names, key, strict=True)) | {"items": count} for key, count in sorted(items.items()) if count]
 
     async def consume(self, batch: Batch) -> None:
         """Take a batch in as if a receiver had sent it, into every pipeline."""

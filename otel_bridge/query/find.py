@@ -23,9 +23,10 @@ def find_trace(reader: Reader, trace_id: str, tenant: str | None = None) -> tupl
         UsageError: there are several that begin so.
     """
     if trace_id == "last":
-        row = reader.row(SQL["last"])
+        row = reader.row(SQL["last"], {"tenant": tenant})
         if row is None:
-            raise NotFoundError("the store holds no trace yet: send one, or try `otel-bridge demo`")
+            of = f" of the tenant {tenant!r}" if tenant is not None else ""
+            raise NotFoundError(f"the store holds no trace{of} yet: send one, or try `otel-bridge demo`")
         return row["trace_id"], row["tenant"]
     beginning = trace_id.lower()
     rows = reader.rows(SQL["trace"], {"id": beginning, "tenant": tenant}) if HEX.fullmatch(beginning) else []

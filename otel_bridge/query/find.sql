@@ -1,5 +1,5 @@
 -- name: last
-SELECT trace_id, tenant FROM traces ORDER BY seen_ns DESC, start_ns DESC LIMIT 1;
+SELECT trace_id, tenant FROM traces WHERE :tenant IS NULL OR tenant = :tenant ORDER BY seen_ns DESC, start_ns DESC LIMIT 1;
 
 -- By its id or the beginning of it.
 -- name: trace

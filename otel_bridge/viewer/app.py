@@ -89,10 +89,12 @@ class _Store:
 
 def _api(store: _Store) -> list[Route]:
     async def traces(request: Request) -> Response:
-        said = asked(request, "filter", "sort", "limit", "cursor")
+        said = asked(request, "filter", "sort", "limit", "cursor", "tenant")
         filter_text, sort, cursor = said.get("filter", ""), said.get("sort", "-start"), said.get("cursor")
-        limit = limit_of(said, 50)
-        return answer_json(await store.ask(lambda reader: list_traces(reader, filter_text, sort, limit, cursor)))
+        limit, tenant = limit_of(said, 50), said.get("tenant")
+        return answer_json(
+            await store.ask(lambda reader: list_traces(reader, filter_text, sort, limit, cursor, tenant=tenant))
+        )
 
     async def trace(request: Request) -> Response:
         said = asked(request, "format", "full", "tenant", "limit", "cursor")

@@ -56,7 +56,7 @@ Regex = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_reg
 """A regular expression of RE2; if it has a group, that is what is redacted."""
 
 
-class RedactRules(Config):
+class RedactRulesConfig(Config):
     """What is redacted, and how.
 
     keys: attributes, and members of JSON, whose values go whole: names in upper or lower case, with `*`.
@@ -78,12 +78,12 @@ class RedactRules(Config):
     truncate_to: Annotated[int, Field(ge=0)] = 1000  # characters
 
 
-class RedactConfig(RedactRules):
+class RedactConfig(RedactRulesConfig):
     """The rules of all, and what is different for some tenants; `pseudonym_key` makes pseudonyms, which nobody can
     trace back without it."""
 
     pseudonym_key: Annotated[SecretStr, Field(min_length=16)] | None = None
-    tenants: dict[TenantName, RedactRules] = Field(default_factory=dict)
+    tenants: dict[TenantName, RedactRulesConfig] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _has_key(self) -> "RedactConfig":
@@ -95,7 +95,7 @@ class RedactConfig(RedactRules):
     @model_validator(mode="after")
     def _consistent(self) -> "RedactConfig":
         packed = {KEYS_RULE, PATHS_RULE, *(rule.name for pack in PACKS.values() for rule in pack)}
-        asked: list[tuple[str, RedactRules, RedactRules]] = [("", self, self)]
+        asked: list[tuple[str, RedactRulesConfig, RedactRulesConfig]] = [("", self, self)]
         asked += [(f"tenants::{name}::", own, self.of(name)) for name, own in self.tenants.items()]
         for at, own, whole in asked:
             known = {*packed, *whole.patterns}  # a tenant's actions may be of patterns of all
@@ -104,7 +104,7 @@ class RedactConfig(RedactRules):
                 raise ValueError(f"{at}actions: there is no rule {unknown[0]!r}, there are {there}")
         return self
 
-    def of(self, tenant: str) -> RedactRules:
+    def of(self, tenant: str) -> RedactRulesConfig:
         """The rules of a tenant: what it does not say is as for all."""
         own = self.tenants.get(tenant)
         if own is None:
@@ -133,7 +133,7 @@ async def redact(config: RedactConfig, consume: Consume, host: Host) -> AsyncIte
 class Redactor:
     """The rules of one tenant, ready to be used."""
 
-    def __init__(self, rules: RedactRules, key: bytes) -> None:
+    def __init__(self, rules: RedactRulesConfig, key: bytes) -> None:
         own = [Rule(name, text.encode(), ANYWHERE, edge=ANYTHING) for name, text in rules.patterns.items()]
         self._secrets = "secrets" in rules.packs
         self._named = [Pattern(name.lower()) for name in rules.keys if "*" in name]
