@@ -20,8 +20,8 @@ run: $(UV)  ## set everything up, start the bridge, show it one agent run, stay 
 	@$(UV) sync --quiet --frozen --no-dev --inexact --python "$(PYTHON)"
 	@.venv/bin/otel-bridge demo
 
-test: setup  ## set everything up and run the tests
-	.venv/bin/pytest
+test: setup  ## set everything up and run the tests, on all cores
+	.venv/bin/pytest --numprocesses auto --dist worksteal
 
 test-pythons: $(UV)  ## the tests of the agent's side on every other Python that is there
 	@set -e; for wanted in $(PYTHONS); do \
