@@ -18,18 +18,18 @@ def rows() -> list[re.Match[str]]:
 
 
 @cache
-def tests_of(path: str) -> set[str]:
+def defined_in(path: str) -> set[str]:
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
     return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
 
 
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row["case"])
-def test_the_tests_of_a_fault_exist(row: re.Match[str]) -> None:
+def test_the_defined_in_a_fault_exist(row: re.Match[str]) -> None:
     named = TEST.findall(row["shown"])
 
     assert named, f"{row['case']} names no test"
     for path, test in named:
-        assert test in tests_of(path), f"{path} has no {test}"
+        assert test in defined_in(path), f"{path} has no {test}"
 
 
 def test_no_case_is_told_of_twice() -> None:
