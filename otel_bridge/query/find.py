@@ -15,8 +15,10 @@ class NotFoundError(BridgeError):
     """The store holds nothing under this id."""
 
 
-def find_trace(reader: Reader, trace_id: str, tenant: str | None = None) -> tuple[str, str]:
+def find_trace(reader: Reader, trace_id: str, tenant: str | None = None, *, to_read: bool = True) -> tuple[str, str]:
     """The whole (trace id, tenant) for an id, the beginning of one, or `last`.
+
+    to_read: of several tenants that have it, the first will do; not where something is to be written to it.
 
     Raises:
         NotFoundError: there is none.
@@ -33,6 +35,8 @@ def find_trace(reader: Reader, trace_id: str, tenant: str | None = None) -> tupl
         raise NotFoundError(f"the store holds no trace {trace_id!r}: `otel-bridge traces` lists those it holds")
     if rows[0]["trace_id"] != rows[-1]["trace_id"]:
         raise UsageError(f"several traces begin with {trace_id!r}: give more of the id")
+    if len(rows) > 1 and not to_read:
+        raise UsageError(f"the trace {trace_id} is in several tenants: say which by `tenant`")
     return rows[0]["trace_id"], rows[0]["tenant"]
 
 
