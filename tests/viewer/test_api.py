@@ -191,7 +191,8 @@ async def test_a_score_for_an_id_that_two_tenants_have_says_whose(
             answers.append((response.status, (await response.json()).get("error", "")))
 
     assert [status for status, _ in answers] == [400, 202, 202, 404]
-    assert "in several tenants: say which" in answers[0][1]
+    assert "which of acme, default is meant" in answers[0][1]
+    assert "of the tenant 'globex'" in answers[3][1]
     assert [batch.tenant for batch in bridge.batches] == ["default", "acme"]
 
 
