@@ -196,7 +196,7 @@ def retry_letters(
         print("no dead letters")
     else:
         print_table([(one["id"], one["result"], one["why"] or "") for one in results])
-    if any(one["result"] not in ("delivered", "filtered") for one in results):
+    if any(one["result"] not in ("delivered", "filtered", "sampled_out") for one in results):
         raise typer.Exit(1)
 
 

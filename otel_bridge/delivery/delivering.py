@@ -144,7 +144,7 @@ class Delivery:
             clock=self._around.clock,
             tell_omitted=tell_omitted,
         )
-        await self._add(pipeline, exporter, cursor, settle, settled=True)
+        await self._add(pipeline, exporter, cursor, settle, settled=True, tell_omitted=tell_omitted)
 
     async def drain(
         self, timeout_s: float, *, settle: bool = False, leave: bool = False, hurry: asyncio.Event | None = None
@@ -284,9 +284,16 @@ class Delivery:
                 await self._assemblers[pipeline].finish(parts.conclude)
 
     async def _add(
-        self, pipeline: str, exporter: str, cursor: Cursor, send: Consume | Settle, *, settled: bool
+        self,
+        pipeline: str,
+        exporter: str,
+        cursor: Cursor,
+        send: Consume | Settle,
+        *,
+        settled: bool,
+        tell_omitted: bool = False,
     ) -> None:
-        destination = Destination(cursor, send, self.operator.gate(exporter), {})
+        destination = Destination(cursor, send, self.operator.gate(exporter), {}, tell_omitted)
         async with self._changing:
             is_new = (pipeline, exporter) not in self._state.registered
             start_seq, accepted = (self._begin_seq, self._begin_accepted) if is_new else self._journal.accepted()

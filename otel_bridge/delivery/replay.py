@@ -20,7 +20,7 @@ from otel_bridge.journal import Entry, Journal
 from otel_bridge.journal.state import Outcomes, Part, Replay, State
 from otel_bridge.model import Translation
 from otel_bridge.tasks import first
-from otel_bridge.telemetry import Counters, Outcome, logger
+from otel_bridge.telemetry import Counters, logger
 from otel_bridge.trace import Decision
 
 if TYPE_CHECKING:
@@ -139,11 +139,9 @@ class _PartsAgain(_Again):
             made = await self._parts.make(part)
             if made.decision != Decision.KEPT or made.translation is None or made.lost:
                 continue
-            translation = made.translation
             lease.items += items
-            for omitted in (*translation.rejected, *translation.dropped):
-                lease.losses[Signal.TRACES, Outcome.FILTERED, omitted.reason] += 1
-            if translation.observations or translation.scores or translation.traces:
+            lease.losses.update(made.losses(items))
+            if (translation := made.sent(tell_omitted=False)) is not None:
                 translations.append(translation)
                 observations += len(translation.observations)
                 taken_bytes += max(part.size, translation.size)
