@@ -347,6 +347,7 @@ async def _open_back(plan: Plan, ground: _Ground, host: Callable[[str], Host]) -
                 *(ground.journal, ground.state, ground.dead_letters, service.deliver),
                 counters=ground.counters,
                 max_age_s=service.journal.max_age,
+                tenants=tuple(service.tenants) or (DEFAULT_TENANT,),
             )
         )
         sinks = {

@@ -393,5 +393,33 @@ async def test_a_span_is_found_wherever_it_is(house: "House", sinks: "type[Sink]
     await langfuse.has(2)
     await house.state.flush()
     assert places(trace_id=f"{1:032x}")["agent", "langfuse"] == "delivered in part 0 of its trace"
-    with pytest.raises(UsageError, match="32 hex digits"):
-        places(trace_id="abc")
+    for wrong in ("abc", "", "00000000000000g1", "0" * 33):
+        with pytest.raises(UsageError, match="32 hex digits, or at least the first 4"):
+            places(trace_id=wrong)
+
+
+async def test_a_trace_is_found_by_the_beginning_of_its_id_and_each_tenant_s_for_itself(
+    house: "House", sink: "Sink"
+) -> None:
+    """A span is not taken for dead-lettered because another tenant's of the same id is."""
+    one, other = 0xABCD0 << 108, 0xABCD1 << 108
+    sink.trouble = picky
+    await house.start(batches={"store": sink})
+    await house.append("poison", trace=one, tenant="acme")
+    await house.append("agent", trace=one, tenant="beta")
+    await house.append("agent", trace=other, tenant="beta")
+    await set_aside(house, 1)
+    await sink.has(2)
+    await house.state.flush()
+
+    for said in ("ABCD0", "abcd00", f"{one:032x}"):
+        found = locate(house.directory, trace_id=said, gather=gather).items
+        assert [(item.tenant, item.places[0].where) for item in found] == [
+            ("acme", "dead_lettered"),
+            ("beta", "delivered"),
+        ]
+    with pytest.raises(UsageError, match=f"several begin with abcd: {one:032x}, {other:032x}$"):
+        locate(house.directory, trace_id="abcd", gather=gather)
+    nothing = locate(house.directory, trace_id="abcf", gather=gather)
+    assert nothing.items == []
+    assert "no trace begins with abcf" in nothing.notes[0]
