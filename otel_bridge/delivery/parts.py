@@ -58,7 +58,8 @@ class Made:
         if self.translation is None:
             return Counter()
         left_out = (*self.translation.rejected, *self.translation.dropped)
-        return Counter((Signal.TRACES, Outcome.FILTERED, omitted.reason) for omitted in left_out)
+        signal = Signal.TRACES if self.trace.spans else Signal.LOGS
+        return Counter((signal, Outcome.FILTERED, omitted.reason) for omitted in left_out)
 
     def sent(self, *, tell_omitted: bool) -> Translation | None:
         """What an exporter gets of it; `tell_omitted`: also that it gets nothing."""
