@@ -143,7 +143,7 @@ class RunningBridge:
 
     async def consume(self, batch: Batch) -> None:
         """Take a batch in as if a receiver had sent it, into every pipeline."""
-        await self._take(batch, None)
+        await self._take(batch, receiver=None)
 
     async def reload(self, plan: Plan) -> None:
         """Go over to another plan without losing or doubling a span; who sends is answered all the while.
@@ -207,10 +207,10 @@ class RunningBridge:
             await before.close(PASS_S)
         await self._open_listeners(plan)
 
-    async def _take(self, batch: Batch, receiver: str | None) -> None:
+    async def _take(self, *batches: Batch, receiver: str | None) -> None:
         if self._front is None:
             raise AssertionError("the door is opened before anybody can knock")
-        await self._front.take(batch, receiver)
+        await self._front.take(batches, receiver)
 
     # The back half.
 
@@ -357,6 +357,7 @@ async def _open_back(plan: Plan, ground: _Ground, host: Callable[[str], Host]) -
                 *(ground.journal, ground.state, ground.dead_letters, service.deliver),
                 counters=ground.counters,
                 max_age_s=service.journal.max_age,
+                tenants=tuple(service.tenants) or (DEFAULT_TENANT,),
             )
         )
         sinks = {
@@ -501,7 +502,7 @@ class _Front:
         self._empty = asyncio.Event()
         self._empty.set()
 
-    async def take(self, batch: Batch, receiver: str | None) -> None:
+    async def take(self, batches: Sequence[Batch], receiver: str | None) -> None:
         """Into every pipeline of a receiver, or into all, each after its own span processors, in one commit: durable
         when this returns."""
         chains = [
@@ -514,8 +515,9 @@ class _Front:
         self._inside += 1
         self._empty.clear()
         try:
-            for chain in chains:
-                await chain(batch)
+            for batch in batches:
+                for chain in chains:
+                    await chain(batch)
             if entries:
                 await self._journal.append(entries)
         finally:

@@ -151,7 +151,7 @@ def _bridge(bridge: Bridge | None, store: _Store) -> list[Route]:
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             raise HTTPException(415, "send the score as application/json")
         given = read_score(await body_of(request, MAX_BODY_BYTES))
-        _, tenant = await store.ask(lambda reader: find_trace(reader, given.trace_id))
+        _, tenant = await store.ask(lambda reader: find_trace(reader, given.trace_id, given.tenant, to_read=False))
         omitted = await store.ask(lambda reader: left_out(reader, given.trace_id, tenant))
         await bridge.consume(evaluation(given, tenant))
         return answer_json({"accepted": True} | ({"omitted": omitted} if omitted else {}), 202)

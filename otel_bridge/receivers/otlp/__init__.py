@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from otel_bridge.component import Consume, Host, receiver
+from otel_bridge.component import Door, Host, receiver
 from otel_bridge.config import Bytes, Seconds
 from otel_bridge.listening import ListeningConfig
 from otel_bridge.receivers.otlp.admission import Admission, Close
@@ -82,7 +82,7 @@ class OtlpConfig(ListeningConfig):
 
 
 @receiver(OtlpConfig)
-async def otlp(config: OtlpConfig, consume: Consume, host: Host) -> AsyncIterator[None]:
+async def otlp(config: OtlpConfig, consume: Door, host: Host) -> AsyncIterator[None]:
     """OTLP over gRPC and HTTP (protobuf and JSON): traces, logs and metrics."""
     threads = ThreadPoolExecutor(2, thread_name_prefix=f"{host.id}-decode")
     memory = Memory(config.max_rss, threads)
