@@ -129,6 +129,8 @@ def _read_baggage(attrs: dict[str, Any]) -> None:
 def _compat(reading: Reading) -> None:
     """Older SDKs and LangChain's handler name session, user and tags in the metadata."""
     for metadata in (reading.metadata, reading.trace_metadata):
+        if not metadata:
+            continue
         reading.session_id = reading.session_id or identifier(metadata, "langfuse_session_id")
         reading.user_id = reading.user_id or identifier(metadata, "langfuse_user_id")
         if reading.tags is None and (tags := strings(metadata.get("langfuse_tags"))):
@@ -138,6 +140,8 @@ def _compat(reading: Reading) -> None:
 
 def _metadata(attrs: dict[str, Any], prefix: str) -> dict[str, Any]:
     """`<prefix>metadata` as an object, and `<prefix>metadata.*` key by key."""
+    if f"{prefix}metadata" not in "\n".join(attrs):
+        return {}
     whole_object = from_json(attrs.get(f"{prefix}metadata"))
     found: dict[str, Any] = {}
     if isinstance(whole_object, dict):
@@ -160,7 +164,7 @@ def _of(attrs: dict[str, Any], key: str, table: dict[str, Any]) -> Any:
 
 
 def _object(attrs: dict[str, Any], key: str) -> dict[str, Any] | None:
-    found = from_json(attrs.get(key))
+    found = from_json(attrs[key]) if key in attrs else None
     if not isinstance(found, dict):
         return None
     del attrs[key]
@@ -175,15 +179,16 @@ def _public(attrs: dict[str, Any]) -> bool | None:
 
 
 def _first_token(span: SpanView) -> int | None:
-    found = within(span, moment(span.attrs.get("langfuse.observation.completion_start_time")))
+    key = "langfuse.observation.completion_start_time"
+    found = within(span, moment(span.attrs[key])) if key in span.attrs else None
     if found is not None:
-        del span.attrs["langfuse.observation.completion_start_time"]
+        del span.attrs[key]
     return found
 
 
 def _usage(attrs: dict[str, Any]) -> Usage | None:
     key = "langfuse.observation.usage_details"
-    said = from_json(attrs.get(key))
+    said = from_json(attrs[key]) if key in attrs else None
     if not isinstance(said, dict):
         return None
     found, rest = usage_of(said)
@@ -228,7 +233,7 @@ def _parts(counted: dict[str, int], side: str) -> int:
 
 def _cost(attrs: dict[str, Any]) -> dict[str, float] | None:
     key = "langfuse.observation.cost_details"
-    said = from_json(attrs.get(key))
+    said = from_json(attrs[key]) if key in attrs else None
     if not isinstance(said, dict):
         return None
     found = {
