@@ -144,10 +144,17 @@ def read(span: SpanView) -> Reading:
         if heard is None:
             heard = said
             if dialect is explicit.DIALECT:
-                heard.by_hand = frozenset(field for field in MERGED if getattr(said, field) is not None)
+                heard.by_hand = frozenset(_said(said))
         else:
             _hear(heard, said, dialect.name)
     return heard or Reading()
+
+
+def _said(reading: Reading) -> list[str]:
+    """The fields of which it says something."""
+    return [
+        field for fields, of, _ in GROUPS for field, said in zip(fields, of(reading), strict=True) if said is not None
+    ]
 
 
 def _hear(heard: Reading, said: Reading, name: str) -> None:

@@ -15,6 +15,7 @@ from otel_bridge.translate.dialect import Reading
 from otel_bridge.translate.tree import Arranged, Node
 
 REMEMBERED = ("name", "user_id", "session_id", "tags", "environment", "release", "version", "public", "metadata")
+remembered_of = attrgetter(*REMEMBERED)
 RESOURCE = {
     "session_id": ("langfuse.session.id", "session.id"),
     "user_id": ("langfuse.user.id", "user.id", "enduser.id"),
@@ -30,8 +31,10 @@ SHOWN = {
     "version": "version",
 }
 shown_of = attrgetter(*SHOWN)
-told_of = attrgetter(*SHOWN, "public", "trace_name", "tags", "trace_input", "trace_output", "trace_metadata")
+TOLD = (*SHOWN, "public", "trace_name", "tags", "trace_input", "trace_output", "trace_metadata")
+told_of = attrgetter(*TOLD)
 NOTHING = told_of(Reading())
+FIELD = {"name": "trace_name"}  # of a reading, where it is not called as the trace's
 OF_ITEM = tuple(f"{EXPERIMENT}{name}" for name in ("description", "item.version", "item.expected_output"))
 """What Langfuse's SDK says of an experiment where an item begins, and not below it."""
 
@@ -54,9 +57,11 @@ def tell(said: TraceAttributes, tree: Arranged, configured: Mapping[str, Any]) -
     unsure = {name: rank for name, rank in tree.known.unsure.items() if name in tree.known.attributes}
     root, first = tree.root, tree.former or tree.root
     order = sorted(tree.order, key=lambda node: (node is not first, node.span.start_ns, node.span.id))
-    speakers = [node for node in order if told_of(node.reading) != NOTHING]
+    speakers, told = _speakers(order)
     for name in (*RESOURCE, "public", "name"):
-        heard = (_configured(name, configured) if configured else None) or _heard(name, speakers)
+        heard = _configured(name, configured)
+        if heard is None and FIELD.get(name, name) in told:
+            heard = _heard(name, speakers)
         if heard is None:
             heard = _named(first) if name == "name" else _resource_says(name, order)
         if heard is not None and (getattr(said, name) is None or heard[1] < unsure.get(name, BY_HAND)):
@@ -75,13 +80,26 @@ def tell(said: TraceAttributes, tree: Arranged, configured: Mapping[str, Any]) -
         _keep_different(node, said)
     if unsure.get("version") == OF_RESOURCE:
         _tell_versions(order)
-    attributes = {name: got for name in REMEMBERED if (got := getattr(said, name)) not in (None, [], {})}
+    known = zip(REMEMBERED, remembered_of(said), strict=True)
+    attributes = {name: got for name, got in known if got is not None and got != [] and got != {}}
     if experiment := _hand_down_experiments(tree):
         attributes["experiment"] = experiment
     return attributes, {name: rank for name, rank in unsure.items() if rank != BY_HAND}
 
 
+def _speakers(order: Sequence[Node]) -> tuple[list[Node], set[str]]:
+    """Who says anything of the trace, and which fields of a reading anybody says."""
+    words = [told_of(node.reading) for node in order]
+    silent = (None,) * len(words)
+    return (
+        [node for node, said in zip(order, words, strict=True) if said != NOTHING],
+        {field for field, column in zip(TOLD, zip(*words, strict=True), strict=False) if column != silent},
+    )
+
+
 def _configured(name: str, configured: Mapping[str, Any]) -> tuple[Any, int] | None:
+    if not configured:
+        return None
     found = configured.get(name)
     if name == "environment":
         found = as_environment(found)
@@ -95,7 +113,7 @@ def _first(field: str, speakers: Sequence[Node]) -> Any:
 
 def _heard(name: str, speakers: Sequence[Node]) -> tuple[Any, int] | None:
     """What the first of the surest says that is still something when cleaned."""
-    field = "trace_name" if name == "name" else name
+    field = FIELD.get(name, name)
     found: tuple[Any, int] | None = None
     for node in speakers:
         heard = getattr(node.reading, field)
