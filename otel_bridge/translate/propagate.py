@@ -5,7 +5,7 @@ along; among those the root, then the others by time; then the root's resource. 
 later one is surer.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from itertools import chain
 from operator import attrgetter
 from typing import Any
@@ -59,9 +59,7 @@ def tell(said: TraceAttributes, tree: Arranged, configured: Mapping[str, Any]) -
     order = sorted(tree.order, key=lambda node: (node is not first, node.span.start_ns, node.span.id))
     speakers, told = _speakers(order)
     for name in (*RESOURCE, "public", "name"):
-        heard = _configured(name, configured)
-        if heard is None and FIELD.get(name, name) in told:
-            heard = _heard(name, speakers)
+        heard = _configured(name, configured) or _heard(name, speakers, told)
         if heard is None:
             heard = _named(first) if name == "name" else _resource_says(name, order)
         if heard is not None and (getattr(said, name) is None or heard[1] < unsure.get(name, BY_HAND)):
@@ -111,9 +109,11 @@ def _first(field: str, speakers: Sequence[Node]) -> Any:
     return next((heard for node in speakers if (heard := getattr(node.reading, field)) is not None), None)
 
 
-def _heard(name: str, speakers: Sequence[Node]) -> tuple[Any, int] | None:
+def _heard(name: str, speakers: Sequence[Node], told: Container[str]) -> tuple[Any, int] | None:
     """What the first of the surest says that is still something when cleaned."""
     field = FIELD.get(name, name)
+    if field not in told:
+        return None
     found: tuple[Any, int] | None = None
     for node in speakers:
         heard = getattr(node.reading, field)
