@@ -117,11 +117,12 @@ def _heard(name: str, speakers: Sequence[Node], told: Container[str]) -> tuple[A
     found: tuple[Any, int] | None = None
     for node in speakers:
         heard = getattr(node.reading, field)
-        if heard is None or (name == "environment" and (heard := as_environment(heard)) is None):
+        if heard is None:
             continue
         rank = _rank(node, field)
         if found is None or rank < found[1]:
-            found = heard, rank
+            heard = as_environment(heard) if name == "environment" else heard
+            found = found if heard is None else (heard, rank)
     return found
 
 

@@ -30,6 +30,7 @@ SESSION = (
     "chat_id",
     "chatId",
 )
+THREAD = "thread.id"  # as a text; a number is the operating system's thread
 USER = ("user.id", "enduser.id", "langfuse_user_id", "user_id", "userId", "enduser.pseudo.id")
 TAGS = ("tag.tags", "langfuse.tags")
 ENVIRONMENT = ("deployment.environment.name", "deployment.environment")
@@ -139,7 +140,7 @@ DELAYS = {key: unit_ns for keys, unit_ns in ((FIRST_TOKEN_S, 1e9), (FIRST_TOKEN_
 SAID_OF_TOKENS = frozenset((*INPUT_TOKENS, *OUTPUT_TOKENS))
 FINER = frozenset((*CACHE_READ, *CACHE_WRITE, *INPUT_AUDIO, *OUTPUT_AUDIO))
 WHO = {
-    **dict.fromkeys((*SESSION, "thread.id"), "session_id"),
+    **dict.fromkeys(SESSION, "session_id"),
     **dict.fromkeys(USER, "user_id"),
     **dict.fromkeys(TAGS, "tags"),
     **dict.fromkeys(ENVIRONMENT, "environment"),
@@ -237,7 +238,7 @@ def first_token(span: SpanView) -> int | None:
 
 def session(said: dict[str, Any]) -> str | None:
     """Pop the session from attributes, or from metadata that a program gave along."""
-    return identifier(said, *SESSION) or text(said, "thread.id")  # a number there is the operating system's thread
+    return identifier(said, *SESSION) or text(said, THREAD)
 
 
 def user(said: dict[str, Any]) -> str | None:
@@ -248,7 +249,7 @@ def user(said: dict[str, Any]) -> str | None:
 def identity(attrs: dict[str, Any], reading: Reading) -> None:
     """Pop who and where from the spellings that any span may use, for what the reading does not say yet."""
     told = {WHO[key] for key in attrs if key in WHO}
-    if "session_id" in told and reading.session_id is None:
+    if reading.session_id is None and ("session_id" in told or THREAD in attrs):
         reading.session_id = session(attrs)
     if "user_id" in told and reading.user_id is None:
         reading.user_id = user(attrs)

@@ -126,7 +126,7 @@ def _linked(nodes: dict[str, Node]) -> list[Node]:
             parent.children.append(node)
     order: list[Node] = []
     placed: set[str] = set()
-    for start in (*(node for node in nodes.values() if node.parent is None), *nodes.values()):
+    for start in (*[node for node in nodes.values() if node.parent is None], *nodes.values()):
         if start.span.id in placed:
             continue
         if start.parent is not None:  # in a circle, or below one: nobody above it was reached
@@ -137,7 +137,8 @@ def _linked(nodes: dict[str, Node]) -> list[Node]:
             node = queue.pop()
             placed.add(node.span.id)
             order.append(node)
-            queue += [child for child in node.children if child.span.id not in placed]
+            if node.children:
+                queue += [child for child in node.children if child.span.id not in placed]
     return order
 
 

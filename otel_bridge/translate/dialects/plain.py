@@ -28,6 +28,8 @@ def read(span: SpanView) -> Reading | None:
     """Read the general attributes and events of OpenTelemetry."""
     attrs = span.attrs
     told = {READ[key] for key in attrs if key in READ}
+    if type(attrs.get(table.THREAD)) is str:
+        told.add("who")
     if not told and not (span.events or span.logs or span.status_code or span.status_message):
         return None
     reading = Reading()
