@@ -8,6 +8,9 @@ PYTHON ?= $(shell for name in python3.11 python3 python3.14 python3.13 python3.1
 # uv is to trust whom the machine trusts, as pip does.
 export UV_SYSTEM_CERTS := 1
 
+# The tests start some hundred processes: what they import is compiled once, also where images turn that off.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Beside the one that everything is tested on: versions, or paths of interpreters.
 PYTHONS ?= 3.12 3.13 3.14
 
@@ -17,8 +20,8 @@ run: $(UV)  ## set everything up, start the bridge, show it one agent run, stay 
 	@$(UV) sync --quiet --frozen --no-dev --inexact --python "$(PYTHON)"
 	@.venv/bin/otel-bridge demo
 
-test: setup  ## set everything up and run the tests
-	.venv/bin/pytest
+test: setup  ## set everything up and run the tests, on all cores
+	.venv/bin/pytest --numprocesses auto --dist worksteal
 
 test-pythons: $(UV)  ## the tests of the agent's side on every other Python that is there
 	@set -e; for wanted in $(PYTHONS); do \

@@ -35,6 +35,13 @@ Translated: TypeAlias = Callable[[Trace], Awaitable[Translation]]
 C = TypeVar("C", bound=Config)
 
 
+class Door(Protocol):
+    """What a receiver hands on to: a Consume that takes several batches, as of several tenants, all or none."""
+
+    def __call__(self, *batches: Batch) -> Awaitable[None]:
+        """As Consume says, of all of them."""
+
+
 async def _untranslated(_trace: Trace) -> Translation:
     raise AssertionError("only a running bridge translates")
 
@@ -161,7 +168,7 @@ class Component(Generic[C]):
 
 def receiver(
     config: type[C],
-) -> Callable[[Callable[[C, Consume, Host], AsyncIterator[None]]], Component[C]]:
+) -> Callable[[Callable[[C, Door, Host], AsyncIterator[None]]], Component[C]]:
     """`async def otlp(config, consume, host)`: yields nothing, and calls `consume` for what it receives."""
     return lambda opened: Component(Kind.RECEIVER, opened.__name__, config, opened)
 

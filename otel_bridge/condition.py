@@ -5,14 +5,17 @@
 
 What is not there makes a condition false, not wrong: an attribute that a span lacks, or one of another type than it is
 compared with. So a condition that drops something keeps what it does not understand. What could never hold, as it asks
-for what no span has, is refused when it is read. Patterns take linear time.
+for what no span has, is refused when it is read. Patterns are RE2's: they take linear time, and are compiled once.
 """
 
+import hashlib
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import cel
+import re2
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
@@ -29,6 +32,7 @@ SPAN_KINDS = ("unspecified", "internal", "server", "client", "producer", "consum
 STATUSES = ("unset", "ok", "error")
 
 Read: TypeAlias = Callable[[Any], Any]
+Functions: TypeAlias = Mapping[str, Callable[[Any], bool]]
 Keys: TypeAlias = Mapping[str, frozenset[str] | None]
 R = TypeVar("R")
 
@@ -99,6 +103,7 @@ TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 PLAIN_TEXT = re.compile(r"""(["'])([^"'\\]*)\1""")
+logging.getLogger("cel").setLevel(logging.CRITICAL)  # or it tells of what is no text, for each span
 STEPS = frozenset((*"+-*/%.[<>?", "==", "!=", "<=", ">=", "in"))
 AROUND = ("",) * 5
 BEFORE_A_KEY = ("", "(", "[", ",", "&&", "||", "?", ":")  # so that what stands before `in` is the key, and all of it
@@ -108,13 +113,14 @@ class Expression:
     """An expression that was understood; as a field of a Config it is written as text.
 
     asks: the variables that it asks for.
+    functions: what it calls that CEL does not have: a function for each of its patterns.
     keys: of those that are maps, which keys it may ask for; None: any.
     """
 
     readers: ClassVar[Mapping[str, Read]] = {}
     """What it may ask for besides `tenant`, and how that is found; each subclass has its own."""
 
-    __slots__ = ("_program", "asks", "keys", "text")
+    __slots__ = ("_program", "asks", "functions", "keys", "text")
 
     def __init__(self, text: str) -> None:
         """Raises ValueError: it can not be understood, or asks for what there is not."""
@@ -122,19 +128,21 @@ class Expression:
             raise ValueError(f"a condition may have {MAX_LENGTH} characters")
         tokens = _tokens(text)
         try:
-            self._program = cel.compile(text)
+            program = cel.compile(text)
         except ValueError as error:
             raise ValueError(f"this is no CEL expression: {_first_line(error)}{_meant(tokens)}") from error
         self.text = text
         known = (*self.readers, "tenant")
-        self.asks = frozenset(self._program.variables()) - _bound(tokens).difference(known)
+        self.asks = frozenset(program.variables()) - _bound(tokens).difference(known)
         for name in sorted(self.asks.difference(known)):
             raise ValueError(f"'{name}' is not known here" + hint(name, known))
-        for name in self._program.functions():
+        for name in program.functions():
             if name[0].isalpha() and name not in KNOWN_FUNCTIONS:
                 meant = f", write {OTTL[name]}" if name in OTTL else hint(name, FUNCTIONS)
                 raise ValueError(f"there is no function '{name}'{meant}")
         _check(tokens)
+        with_patterns, self.functions = _with_patterns(text, tokens)
+        self._program = cel.compile(with_patterns) if self.functions else program
         self.keys: Keys = {name: _keys(name, tokens) for name in MAPS if name in self.asks}
 
     def values(self, record: Any, tenant: str) -> dict[str, Any]:
@@ -143,6 +151,8 @@ class Expression:
 
     def value(self, values: "Mapping[str, Any] | cel.Context") -> Any:
         """What it is for these values, among which is all that it `asks` for; None where it makes no sense of them."""
+        if self.functions and not isinstance(values, cel.Context):
+            values = cel.Context(dict(values), dict(self.functions))
         try:
             return self._program.execute(values)  # type: ignore[arg-type]  # it only reads
         except FAILURES:
@@ -241,6 +251,7 @@ class Rules(Generic[R]):
         self._asks = frozenset[str]().union(*(one.asks for one in conditions.values()))
         self._keys = {name: _union(one.keys[name] for one in conditions.values() if name in one.keys) for name in MAPS}
         self._readers = self._conditions[0][1].readers if self._conditions else {}
+        self._functions = {name: of for one in conditions.values() for name, of in one.functions.items()}
 
     def __bool__(self) -> bool:
         return bool(self._conditions)
@@ -249,7 +260,7 @@ class Rules(Generic[R]):
         """The name of the first that holds."""
         values: Any = _values(self._asks, self._keys, self._readers, record, tenant)
         if len(self._conditions) > 1:
-            values = cel.Context(values)  # so that they are made CEL's own once
+            values = cel.Context(values, self._functions)  # so that they are made CEL's own once
         return next((name for name, condition in self._conditions if condition.holds(values)), None)
 
 
@@ -339,11 +350,8 @@ def _check(tokens: Sequence[str]) -> None:
     """Raises ValueError for what is well formed and can never hold."""
     for at in _places(tokens):
         name, after, then, last = tokens[at : at + 4]
-        if name in METHODS and after == "(":
-            if tokens[at - 1] != ".":
-                raise ValueError(f"write it as text.{name}(…)")
-            if name == "matches" and PLAIN_TEXT.fullmatch(then):
-                _check_pattern(then)
+        if name in METHODS and after == "(" and tokens[at - 1] != ".":
+            raise ValueError(f"write it as text.{name}(…)")
         if tokens[at - 1] == ".":
             continue
         if name in TEXTS and after == "." and last != "(":
@@ -355,11 +363,48 @@ def _check(tokens: Sequence[str]) -> None:
             raise ValueError(f"no {name} is '{word[2]}'" + hint(word[2], words))
 
 
-def _check_pattern(literal: str) -> None:
+def _with_patterns(text: str, tokens: Sequence[str]) -> tuple[str, Functions]:
+    """The text with a function in the place of each `matches("…")`, and these functions: CEL would compile the pattern
+    each time that it is asked.
+
+    Raises ValueError: a pattern can not be read, or is not known before there is a span.
+    """
+    functions: dict[str, Callable[[Any], bool]] = {}
+    spans = [token.span(1) for token in TOKEN.finditer(text)]
+    pieces: list[str] = []
+    done = 0
+    for at in _places(tokens):
+        if tokens[at - 1] != "." or tokens[at] != "matches" or tokens[at + 1] != "(":
+            continue
+        literal, closing = tokens[at + 2 : at + 4]
+        if literal[-1:] not in ("'", '"') or closing != ")":
+            raise ValueError('write a pattern as one text: matches("…")')
+        name = f"matches_{hashlib.sha256(literal.encode()).hexdigest()[:16]}"  # one pattern has one wherever it stands
+        functions[name] = _finding(literal)
+        place = at - len(AROUND)
+        pieces += (text[done : spans[place][0]], f"{name}()")
+        done = spans[place + 3][1]
+    return "".join((*pieces, text[done:])), functions
+
+
+def _finding(literal: str) -> Callable[[Any], bool]:
+    """Whether a text has something in it that the pattern finds which is written so.
+
+    Raises ValueError: it can not be read.
+    """
+    options = re2.Options()
+    options.log_errors = False
     try:
-        cel.evaluate(f'"".matches({literal})')
-    except FAILURES as error:
-        raise ValueError(f"{literal} is no pattern that can be read") from error
+        pattern = re2.compile(cel.evaluate(literal).encode(), options)
+    except (*FAILURES, AttributeError, re2.error) as error:
+        raise ValueError(f"{literal} is no pattern that can be read, in RE2's syntax") from error
+
+    def finds(text: Any) -> bool:
+        if not isinstance(text, str):
+            raise TypeError("only texts have patterns")
+        return pattern.search(text.encode()) is not None
+
+    return finds
 
 
 def _meant(tokens: Sequence[str]) -> str:

@@ -1,7 +1,8 @@
 """The base of everything a user writes in YAML, and the types that carry units."""
 
 import re
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 from pydantic import (
     BaseModel,
@@ -14,7 +15,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-__all__ = ["WRITTEN", "Bytes", "BytesOrNone", "Config", "Seconds", "SecretStr"]
+__all__ = ["WRITTEN", "Bytes", "BytesOrNone", "Config", "OfTenants", "Seconds", "SecretStr"]
 
 WRITTEN = {"written": True}
 """The validation context of what a person wrote, in which amounts need a unit: who knows what `max_age: 30` means?"""
@@ -98,3 +99,15 @@ class Config(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+@runtime_checkable
+class OfTenants(Protocol):
+    """A configuration that says something else for some tenants."""
+
+    @property
+    def tenants(self) -> Mapping[str, Config]:
+        """What is different, by tenant."""
+
+    def of(self, tenant: str) -> Config:
+        """The whole of what is so for a tenant."""

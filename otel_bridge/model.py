@@ -116,6 +116,14 @@ class Usage(dict[str, int]):
             return None
         cached = (cache_read or 0) + (cache_write or 0)
         thought = reasoning or 0
+        if not (cached or thought or input_audio or output_audio):
+            usage = cls()
+            if input is not None:
+                usage["input"] = input
+            if output is not None:
+                usage["output"] = output
+            usage["total"] = (input or 0) + (output or 0)
+            return usage
         counted_in, counted_out = input or 0, output or 0
         room = math.inf if total is None else total - counted_in - counted_out
         aside, apart = beside, False  # cached tokens beside the input, thoughts beside the output

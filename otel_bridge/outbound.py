@@ -1,14 +1,19 @@
 """HTTP to a destination: bounded, without proxy or cookies, and every failure one of the four errors.
 
-Redirects are followed within one origin only, so that keys go nowhere else.
+Redirects are followed within one origin only, so that keys go nowhere else. Where a destination names another address,
+that may be no nearer to this machine than the destination is: asked when it is connected to, whatever its name says.
 """
 
 import asyncio
+import errno
 import socket
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from enum import IntEnum
+from functools import partial
+from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from pydantic import AfterValidator
@@ -47,6 +52,43 @@ def _address(url: str) -> str:
 
 Address: TypeAlias = Annotated[str, AfterValidator(_address)]
 """The address of a destination in a configuration, without a slash at its end."""
+
+
+class Nearness(IntEnum):
+    """How near an address is; whatever answers at a near one takes less care of who asks."""
+
+    PUBLIC = 0
+    PRIVATE = 1
+    OWN = 2  # this machine
+    LINK = 3  # where clouds answer with keys to whoever asks
+
+    @classmethod
+    def of(cls, address: str) -> "Nearness":
+        """That of an IP address."""
+        found = ip_address(address.partition("%")[0])
+        if isinstance(found, IPv6Address):
+            found = found.ipv4_mapped or found
+        if found.is_link_local or found.is_multicast:
+            return cls.LINK
+        if found.is_loopback or found.is_unspecified:
+            return cls.OWN
+        return cls.PUBLIC if found.is_global else cls.PRIVATE
+
+
+class Reach:
+    """How near a destination is: as far as it has been connected to."""
+
+    def __init__(self) -> None:
+        self._nearest = Nearness.PUBLIC
+
+    def note(self, address: str) -> None:
+        """The destination is there."""
+        self._nearest = max(self._nearest, Nearness.of(address))
+
+    def check(self, address: str) -> None:
+        """Raises OSError: the destination may not send us there."""
+        if Nearness.of(address) > self._nearest:
+            raise OSError(errno.EACCES, f"{address} is nearer to this machine than who named it")
 
 
 class LostError(RetryableError):
@@ -132,7 +174,11 @@ def _within_origin(response: "ClientResponse") -> "URL | None":
         return None
 
 
-def _socket(address: "tuple[int, int, int, str, tuple[object, ...]]") -> socket.socket:
+def _socket(
+    asked: Callable[[str], None] | None, address: "tuple[int, int, int, str, tuple[object, ...]]"
+) -> socket.socket:
+    if asked is not None:
+        asked(str(address[4][0]))
     made = socket.socket(*address[:3])
     for name, (level, value) in KEEPALIVE.items():
         if hasattr(socket, name):  # not every system has them all
@@ -141,8 +187,12 @@ def _socket(address: "tuple[int, int, int, str, tuple[object, ...]]") -> socket.
 
 
 @asynccontextmanager
-async def http(timeout_s: float) -> AsyncIterator[Http]:
-    """Connections of its own; `timeout_s` is for a whole request with its answer."""
+async def http(timeout_s: float, asked: Callable[[str], None] | None = None) -> AsyncIterator[Http]:
+    """Connections of its own.
+
+    timeout_s: for a whole request with its answer.
+    asked: is told of each address before it is connected to, and may raise OSError.
+    """
     import aiohttp
 
     from otel_bridge.resolve import Resolver
@@ -150,7 +200,9 @@ async def http(timeout_s: float) -> AsyncIterator[Http]:
     timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(CONNECT_TIMEOUT_S, timeout_s))
     async with aiohttp.ClientSession(
         timeout=timeout,
-        connector=aiohttp.TCPConnector(resolver=Resolver(), ttl_dns_cache=NAMES_KEPT_S, socket_factory=_socket),
+        connector=aiohttp.TCPConnector(
+            resolver=Resolver(), ttl_dns_cache=NAMES_KEPT_S, socket_factory=partial(_socket, asked)
+        ),
         trust_env=False,
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),

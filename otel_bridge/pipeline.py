@@ -8,6 +8,7 @@ what listens. A reload opens both halves anew, as a restart would, on a ground t
 import asyncio
 import os
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from contextvars import ContextVar
@@ -125,15 +126,24 @@ class RunningBridge:
                 "doubt": journal.doubt,
             },
             **delivery.status(),
+            "outcomes": self._outcomes(),
             "counters": [
                 {"name": name, **dict(labels), "value": value}
                 for (name, labels), value in sorted(self._ground.counters.snapshot().items())
             ],
         }
 
+    def _outcomes(self) -> list[dict[str, Any]]:
+        """What became of all that was ever accepted, restarts included, for each exporter and tenant."""
+        items: Counter[tuple[str, str, str, str, str]] = Counter()
+        for (account, outcome, reason), count in self._ground.state.ledger.items():
+            items[account.pipeline, account.exporter, account.tenant, outcome, reason] += count
+        names = ("pipeline", "exporter", "tenant", "outcome", "reason")
+        return [dict(zip(names, key, strict=True)) | {"items": count} for key, count in sorted(items.items()) if count]
+
     async def consume(self, batch: Batch) -> None:
         """Take a batch in as if a receiver had sent it, into every pipeline."""
-        await self._take(batch, None)
+        await self._take(batch, receiver=None)
 
     async def reload(self, plan: Plan) -> None:
         """Go over to another plan without losing or doubling a span; who sends is answered all the while.
@@ -197,10 +207,10 @@ class RunningBridge:
             await before.close(PASS_S)
         await self._open_listeners(plan)
 
-    async def _take(self, batch: Batch, receiver: str | None) -> None:
+    async def _take(self, *batches: Batch, receiver: str | None) -> None:
         if self._front is None:
             raise AssertionError("the door is opened before anybody can knock")
-        await self._front.take(batch, receiver)
+        await self._front.take(batches, receiver)
 
     # The back half.
 
@@ -347,6 +357,7 @@ async def _open_back(plan: Plan, ground: _Ground, host: Callable[[str], Host]) -
                 *(ground.journal, ground.state, ground.dead_letters, service.deliver),
                 counters=ground.counters,
                 max_age_s=service.journal.max_age,
+                tenants=tuple(service.tenants) or (DEFAULT_TENANT,),
             )
         )
         sinks = {
@@ -491,7 +502,7 @@ class _Front:
         self._empty = asyncio.Event()
         self._empty.set()
 
-    async def take(self, batch: Batch, receiver: str | None) -> None:
+    async def take(self, batches: Sequence[Batch], receiver: str | None) -> None:
         """Into every pipeline of a receiver, or into all, each after its own span processors, in one commit: durable
         when this returns."""
         chains = [
@@ -504,8 +515,9 @@ class _Front:
         self._inside += 1
         self._empty.clear()
         try:
-            for chain in chains:
-                await chain(batch)
+            for batch in batches:
+                for chain in chains:
+                    await chain(batch)
             if entries:
                 await self._journal.append(entries)
         finally:

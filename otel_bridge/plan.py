@@ -16,7 +16,7 @@ from otel_bridge import langfuse_names as names
 from otel_bridge import registry
 from otel_bridge.assemble import AssembleConfig
 from otel_bridge.component import Component, Kind
-from otel_bridge.config import WRITTEN, Bytes, BytesOrNone, Config, Seconds
+from otel_bridge.config import WRITTEN, Bytes, BytesOrNone, Config, OfTenants, Seconds
 from otel_bridge.delivery import DeliverConfig
 from otel_bridge.errors import PlanError
 from otel_bridge.files import Files, Stamp, stamp
@@ -134,7 +134,7 @@ class Plan:
     def to_dict(self, *, show_secrets: bool = False) -> dict[str, Any]:
         """The whole configuration with every default filled in, as plain values; secrets are `***` unless asked for."""
         whole: dict[str, Any] = {
-            section: {key: _plain(planned.config, show_secrets) for key, planned in getattr(self, section).items()}
+            section: {key: _whole(planned.config, show_secrets) for key, planned in getattr(self, section).items()}
             for section in registry.SECTIONS
         }
         service = whole["service"] = _plain(self.service, show_secrets)
@@ -200,7 +200,9 @@ def schema() -> dict[str, Any]:
         for name in registry.names(section):
             found = registry.find(section, name)
             if found is not None:
-                patterns[f"^{name}(/.+)?$"] = {"anyOf": [{"type": "null"}, of(found.config)]}
+                # What an exporter requires may stand with each tenant instead.
+                model = _partial(found.config) if section == "exporters" else found.config
+                patterns[f"^{name}(/.+)?$"] = {"anyOf": [{"type": "null"}, of(model)]}
         sections[section] = {"type": "object", "patternProperties": patterns, "additionalProperties": False}
     sections["service"] = of(ServiceConfig)
     return {
@@ -270,6 +272,7 @@ class _Reading:
         if isinstance(service, ServiceConfig):
             self.limits(service)
             self.protection(planned, service)
+            self.senders(planned["receivers"], service)
             self.deliveries(planned["exporters"], service)
             self.named(planned["processors"], service)
         if self.mistakes or not isinstance(service, ServiceConfig):
@@ -457,15 +460,31 @@ class _Reading:
                 found = self.remark(at, f"every user of this machine can read {file}: chmod 600 it")
                 (self.mistakes if service.strict_permissions else self.warnings).append(found)
 
+    def senders(self, receivers: Mapping[str, Planned], service: ServiceConfig) -> None:
+        """A tenant that nobody can send as is told of; `default` is that of whoever is in the bridge's own process."""
+        shows = [getattr(one.config, "tls", None) for one in receivers.values()]
+        asks_certificates = any(isinstance(tls, TlsConfig) and tls.client_ca_file is not None for tls in shows)
+        is_named = any(getattr(one.config, "tenant_from", None) is not None for one in receivers.values())
+        sent_for = {other for of in service.tenants.values() for other in of.sends_for} if is_named else set()
+        for name, of in service.tenants.items():
+            if of.keys or (of.certificates and asks_certificates) or name in (*sent_for, DEFAULT_TENANT):
+                continue
+            what = "give it keys or certificates, or name it in another's sends_for and say tenant_from at the receiver"
+            if of.certificates:
+                what = "no receiver asks for certificates: set tls::client_ca_file there, or give it keys"
+            self.warnings.append(self.remark(("service", "tenants", name), f"nobody can send as it: {what}"))
+
     def deliveries(self, exporters: Mapping[str, Planned], service: ServiceConfig) -> None:
         """Whose data goes nowhere is said."""
         used = {key for pipeline in service.pipelines.values() for key in pipeline.exporters}
         for key, one in exporters.items():
-            without = [name for name in service.tenants if name != DEFAULT_TENANT]
-            if key in used and without and not one.tenants and one.has_secrets:
+            have = one.tenants or ([DEFAULT_TENANT] if one.has_secrets else service.tenants)
+            without = [name for name in service.tenants if name not in have]
+            if key in used and without:
+                theirs = f"those of {', '.join(have)}" if one.tenants else "not for tenants"
                 what = (
-                    f"its keys are not for tenants, and what is from {', '.join(without)} is not sent: give each keys"
-                    f" of its own by service::tenants::…::exporters::{key}, or {{}} there where these are meant"
+                    f"its keys are {theirs}, and what is from {', '.join(without)} is not sent: give each keys"
+                    f" of its own by service::tenants::…::exporters::{key}, or {{}} where the exporter's are meant"
                 )
                 self.warnings.append(self.remark(("exporters", key), what))
 
@@ -501,6 +520,17 @@ def _only(plain: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
 
 def _mapping(node: Any) -> dict[str, Any]:
     return node if isinstance(node, dict) else {}
+
+
+def _whole(config: Config, show_secrets: bool) -> dict[str, Any]:
+    """The same as `_plain`; where something else is said for some tenants, with all that is so for each of them."""
+    plain = _plain(config, show_secrets)
+    if isinstance(config, OfTenants):
+        plain["tenants"] = {
+            name: _only(_plain(config.of(name), show_secrets), type(own).model_fields)
+            for name, own in config.tenants.items()
+        }
+    return plain
 
 
 def _plain(config: BaseModel, show_secrets: bool) -> dict[str, Any]:

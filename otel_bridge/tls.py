@@ -3,7 +3,7 @@
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from otel_bridge.errors import FilesError
 LOOK_EVERY_S = 1.0
 SAY_EVERY_S = 10.0  # of each reason
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+CERTIFICATE, PRIVATE_KEY, PEM_END = b"-----BEGIN CERTIFICATE-----", b"PRIVATE KEY-----", "-----END CERTIFICATE-----"
 NAMES = ("DNS", "URI", "email")  # of a certificate's alternative names, those that can be a tenant's
 
 PLAINTEXT = "it does not speak TLS: its address has to begin with https://"
@@ -188,6 +189,81 @@ def names_of(certificate: Mapping[str, Any] | None) -> list[str]:
     return names or common
 
 
+def mistakes(config: TlsConfig) -> Iterator[tuple[str, str]]:
+    """What keeps the files as they are now from being used, and clients from trusting them: a key of the configuration,
+    and what to do."""
+    unreadable = [(name, said) for name, path in _named(config) if (said := _unreadable(path))]
+    yield from unreadable
+    if not {"cert_file", "key_file"} & {name for name, _ in unreadable}:
+        yield from _pair_mistakes(config.cert_file.expanduser(), config.key_file.expanduser())
+    if config.client_ca_file is not None and "client_ca_file" not in dict(unreadable):
+        yield from _authority_mistakes(config.client_ca_file.expanduser())
+
+
+def _unreadable(path: Path) -> str | None:
+    try:
+        path.read_bytes()
+    except FileNotFoundError:
+        return f"there is no file {path}: put it there, or correct the path"
+    except PermissionError:
+        return f"{path} can not be read by who runs this: chown it to that user"
+    except OSError as error:
+        return f"{path} can not be read ({error.strerror})"
+    return None
+
+
+def _pair_mistakes(certificate: Path, key: Path) -> Iterator[tuple[str, str]]:
+    for name, path, mark in (("cert_file", certificate, CERTIFICATE), ("key_file", key, PRIVATE_KEY)):
+        if mark not in path.read_bytes():
+            yield name, f"{path} has no `{mark.decode()}`: it has to be PEM"
+            return
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        server.load_cert_chain(certificate, key, password=_no_password)
+    except ValueError:
+        yield "key_file", f"{key} is encrypted, and nobody is there to ask: write it without a password"
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            yield "key_file", f"{key} is not the key of {certificate}: name the one that it was issued for"
+        else:
+            yield "cert_file", f"{certificate} and {key} can not be used ({error.reason or error}): issue them anew"
+    else:
+        if said := _distrust(server, certificate):
+            yield "cert_file", f"{certificate}: {said}"
+
+
+def _distrust(server: ssl.SSLContext, certificate: Path) -> str | None:
+    """Why a client that knows this very certificate does not trust it; found by meeting one, in memory."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False  # under which name clients come is theirs to know
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    own = certificate.read_text(encoding="ascii", errors="replace").partition(PEM_END)[0]
+    context.load_verify_locations(cadata=own + PEM_END)
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client, door = context.wrap_bio(to_client, to_server), server.wrap_bio(to_server, to_client, server_side=True)
+    for side in (client, door, client):
+        try:
+            side.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+        except ssl.SSLCertVerificationError as error:
+            return f"clients refuse it, {error.verify_message}: renew it"
+    return None
+
+
+def _authority_mistakes(path: Path) -> Iterator[tuple[str, str]]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_verify_locations(path)
+    except ssl.SSLError:
+        yield "client_ca_file", f"{path} has no certificate: it has to be the PEM of the authorities of your clients"
+        return
+    for authority in context.get_ca_certs():
+        if ssl.cert_time_to_seconds(str(authority["notAfter"])) < time.time():
+            what = f"an authority in {path} has expired on {authority['notAfter']}: renew it, or nobody of it gets in"
+            yield "client_ca_file", what
+
+
 def is_readable_by_all(path: Path) -> bool:
     """Whether every user of this machine can read a file that holds a secret."""
     try:
@@ -197,8 +273,12 @@ def is_readable_by_all(path: Path) -> bool:
 
 
 def _files(config: TlsConfig) -> list[Path]:
-    named = (config.cert_file, config.key_file, config.client_ca_file)
-    return [path.expanduser() for path in named if path is not None]
+    return [path for _, path in _named(config)]
+
+
+def _named(config: TlsConfig) -> list[tuple[str, Path]]:
+    names = ("cert_file", "key_file", "client_ca_file")
+    return [(name, path.expanduser()) for name in names if (path := getattr(config, name)) is not None]
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
@@ -42,8 +42,7 @@ class Decision(StrEnum):
     SAMPLED_OUT = "sampled_out"
 
 
-@dataclass(slots=True, frozen=True)
-class SpanRecord:
+class SpanRecord(NamedTuple):
     """A span with the resource and scope that it came under."""
 
     span: Span
@@ -51,8 +50,7 @@ class SpanRecord:
     resource: Resource
 
 
-@dataclass(slots=True, frozen=True)
-class LogEntry:
+class LogEntry(NamedTuple):
     """A log record with the resource and scope that it came under."""
 
     record: LogRecord

@@ -2,6 +2,7 @@ import re
 import threading
 
 import pytest
+import re2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
@@ -99,6 +100,10 @@ def test_a_condition_on_log_records_knows_what_those_have() -> None:
         ('name.startWith("a")', "there is no function 'startWith', did you mean startsWith?"),
         ('matches(name, "a")', "write it as text.matches(…)"),
         ('attributes["a"].matches("(")', '"(" is no pattern that can be read'),
+        (r'name.matches(r"[\d") || true', r'r"[\d" is no pattern that can be read'),
+        ('name.matches(b"a")', 'b"a" is no pattern that can be read'),
+        ("name.matches(scope)", 'write a pattern as one text: matches("…")'),
+        ('name.matches("a" + "b")', 'write a pattern as one text: matches("…")'),
         ('resource.attributes["a"] == "b"', 'write it as resource["…"], without .attributes'),
         ('scope.name == "a"', "'scope' is text and has no '.name'"),
         ('kind == "SERVER"', "no kind is 'SERVER'"),
@@ -128,6 +133,26 @@ def test_a_pattern_takes_linear_time() -> None:
     record = SpanRecord(Span(name="a" * 100_000 + "!"), InstrumentationScope(), Resource())
 
     assert not SpanCondition('name.matches("^(a+)+$")').of(record, "acme")
+
+
+def test_a_pattern_is_of_the_re2_that_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CEL's own, which it compiles for each span, takes other digits for digits."""
+    found = SpanCondition(r'name . matches(r"^\d$") || scope.matches( "^\\d{2}$" ) && !name.matches(r"^\d$")')
+    rules: Rules[SpanRecord] = Rules({"one": SpanCondition(r'name.matches(r"^\d\d$")'), "two": found})
+    monkeypatch.setattr(re2, "compile", None)
+    for name, scope, holds in (("7", "x", True), ("٣", "x", False), ("x", "17", True), ("x", "٣٣", False)):
+        record = SpanRecord(Span(name=name), InstrumentationScope(name=scope), Resource())
+        assert found.of(record, "acme") is holds
+        assert rules.first(record, "acme") == ("two" if holds else None)
+
+
+def test_what_is_no_text_fits_no_pattern_and_nobody_is_told_for_each_span(caplog: pytest.LogCaptureFixture) -> None:
+    record = SpanRecord(Span(attributes=pairs({"n": 5, "t": "5"})), InstrumentationScope(), Resource())
+
+    for text in ('attributes["n"].matches("5")', '!attributes["n"].matches("6")', '!attributes["no"].matches("6")'):
+        assert not SpanCondition(text).of(record, "acme")
+    assert SpanCondition('attributes["n"].matches("5") || attributes["t"].matches("5")').of(record, "acme")
+    assert not caplog.records
 
 
 HOSTILE = {
@@ -278,7 +303,7 @@ def test_no_value_does_more_than_making_it_false(value: object) -> None:
         'timestamp(attributes["a"]) > timestamp("2020-01-01T00:00:00Z") + duration("9999999h")',
         'duration(attributes["a"]) > duration("1s")',
         'attributes["a"].exists(one, one == attributes["a"])',
-        'name.matches(attributes["a"])',
+        'attributes["a"].matches("^[0-9]+$") != true',
         'attributes["a"][attributes["a"]] == attributes["a"]',
     ):
         condition = SpanCondition(text)

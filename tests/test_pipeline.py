@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from otel_bridge.batch import Batch
 from otel_bridge.component import (
     Component,
     Consume,
+    Door,
     Host,
     Pass,
     Settle,
@@ -23,11 +25,12 @@ from otel_bridge.component import (
     trace_processor,
 )
 from otel_bridge.config import Config
-from otel_bridge.errors import FilesError, ParkedError, RetryableError
+from otel_bridge.errors import FilesError, JournalFullError, ParkedError, RetryableError
+from otel_bridge.journal import Entry
 from otel_bridge.journal.reader import read_segments
 from otel_bridge.model import Translation
 from otel_bridge.pipeline import running
-from otel_bridge.plan import PipelineConfig, Plan, Planned, ServiceConfig
+from otel_bridge.plan import JournalConfig, PipelineConfig, Plan, Planned, ServiceConfig
 from otel_bridge.trace import Trace
 
 
@@ -42,11 +45,11 @@ class World:
         self.happened: list[str] = []
         self.batches: list[Batch] = []
         self.observed: list[str] = []
-        self.knock: Consume | None = None
+        self.knock: Door | None = None
         self.trouble: Exception | None = None
 
         @receiver(Empty)
-        async def door(_config: Empty, consume: Consume, _host: Host) -> AsyncIterator[None]:
+        async def door(_config: Empty, consume: Door, _host: Host) -> AsyncIterator[None]:
             self.knock = consume
             self.happened.append("door opens")
             yield
@@ -138,6 +141,11 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
+def tenants_in(journal: Path) -> list[str]:
+    """Whose the entries of a journal are."""
+    return [entry.batch.tenant for entry in read_segments(journal).scan(0, "main") if isinstance(entry, Entry)]
+
+
 def delivered(status: dict[str, object], exporter: str) -> int:
     exporters = status["exporters"]
     assert isinstance(exporters, dict)
@@ -188,6 +196,40 @@ async def test_what_comes_in_parts_is_written_in_parts(world: World, tmp_path: P
     assert [entry.batch.wire for entry in read_segments(tmp_path / "journal").scan(0, "main", max_bytes=1 << 20)] == [
         part.wire for part in parts
     ]
+
+
+async def test_batches_of_several_tenants_are_taken_all_or_none(world: World, tmp_path: Path) -> None:
+    """Who is refused sends all of it again: nothing of it may be there already, whichever of them had room."""
+    plan = world.plan(tmp_path, main=PipelineConfig(receivers=["door"], exporters=["sink"]))
+    small = plan.service.model_copy(update={"journal": JournalConfig(max_bytes=1 << 20)})
+    large = spans("x" * 600_000)
+    async with running(replace(plan, service=small)):
+        assert world.knock
+        with pytest.raises(JournalFullError):
+            await world.knock(large.of_tenant("red"), large.of_tenant("blue"))
+        await world.knock(large.of_tenant("green"))
+
+    assert tenants_in(tmp_path / "journal") == ["green"]
+
+
+@pytest.mark.slow
+async def test_killed_while_it_is_written_a_request_of_several_tenants_is_there_whole_or_not(
+    world: World, tmp_path: Path
+) -> None:
+    plan = world.plan(tmp_path, main=PipelineConfig(receivers=["door"], exporters=["sink"]))
+    async with running(plan):
+        assert world.knock
+        await world.knock(spans("before").of_tenant("green"))
+        await world.knock(spans("one").of_tenant("red"), spans("two").of_tenant("blue"))
+    [segment] = (tmp_path / "journal").glob("*.seg")
+    whole = segment.read_bytes()
+    (tmp_path / "cut").mkdir()
+    found = set()
+    for size in range(whole.index(b"before"), len(whole) + 1, 3):
+        (tmp_path / "cut" / segment.name).write_bytes(whole[:size])
+        found.add(tuple(tenants_in(tmp_path / "cut")))
+
+    assert found == {(), ("green",), ("green", "red", "blue")}
 
 
 async def test_a_parked_destination_is_told_of_and_the_bridge_is_ready(world: World, tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def test_a_mistake_names_place_and_remedy(change: tuple[str, str], message: str)
         ("", "the file is empty"),
         ("- a\n", "must be a mapping"),
         ("a: 2024-99-99\n", "a value is not what it looks like: month must be in 1..12"),
-        ("a: " + "[" * 3000, "is nested too deeply"),
+        ("a: " + "[" * 1000, "is nested too deeply"),
     ],
 )
 def test_what_is_no_mapping_is_refused(text: str, message: str) -> None:
@@ -492,6 +492,45 @@ def test_tenants_whose_data_an_exporter_with_keys_does_not_get_are_told_of() -> 
     assert warning.startswith("test.yaml:3 exporters::langfuse: its keys are not for tenants")
     assert "acme" in warning
     assert not plan.parse(text.replace("OWN", "{langfuse: {}}"), "test.yaml", environ={}).warnings
+
+
+def test_tenants_that_are_not_finished_are_told_of() -> None:
+    """Each in a line: who can not send, and whose data no keys are there for."""
+    warnings = plan.parse(TENANTS, "bridge.yaml", environ={}).warnings
+
+    assert [warning.partition(":")[2].partition(": give")[0] for warning in warnings] == [
+        "4 exporters::langfuse: its keys are those of acme, globex, and what is from idle is not sent",
+        "12 service::tenants::globex: nobody can send as it",
+        "15 service::tenants::idle: nobody can send as it",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tenant", "receiver", "finished"),
+    [
+        ("keys: [0123456789abcdef]", "", True),
+        ("certificates: [agent.acme.example]", "", False),
+        ("certificates: [agent.acme.example]", "tls: {cert_file: c, key_file: k, client_ca_file: a}", True),
+        ("public_traces: true", "tenant_from: {header: x-tenant}", True),
+        ("public_traces: true", "", False),
+    ],
+)
+def test_a_tenant_is_finished_when_somebody_can_send_as_it(tenant: str, receiver: str, finished: bool) -> None:
+    text = (
+        f"receivers: {{otlp: {{{receiver}}}}}\n"
+        "exporters: {store: {}}\n"
+        "service:\n"
+        "  tenants:\n"
+        "    gateway: {keys: [fedcba9876543210], sends_for: [acme]}\n"
+        f"    acme: {{{tenant}}}\n"
+        "  pipelines: {main: {receivers: [otlp], exporters: [store]}}\n"
+    )
+
+    warnings = plan.parse(text, "bridge.yaml", environ={}).warnings
+
+    assert [warning.partition(": ")[0] for warning in warnings] == (
+        [] if finished else ["bridge.yaml:6 service::tenants::acme"]
+    )
 
 
 @pytest.mark.parametrize("processor", ["redact: {tenants: {acmee: {}}}", "sample: {tenants: {acmee: {rate: 0.5}}}"])

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from otel_bridge.cli import configuration, delivery, demo, operating, questions, serve, translate
+from otel_bridge.cli import configuration, delivery, demo, operating, questions, serve, status, translate
 from otel_bridge.cli.output import ConfigOption
 from otel_bridge.errors import BridgeError, PlanError, UsageError
 from otel_bridge.telemetry import printable
@@ -43,6 +43,7 @@ app.command()(configuration.validate)
 app.add_typer(configuration.config)
 app.command()(configuration.components)
 app.command()(operating.dialects)
+app.command()(status.status)
 app.command()(delivery.audit)
 app.add_typer(delivery.dead_letter)
 app.command()(delivery.pause)

@@ -1,15 +1,22 @@
 """`otel-bridge validate`, `config`, `components`: what can be configured, and whether it was done well."""
 
 import os
+import re
 import sys
+from collections.abc import Iterator
 from json import dumps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from otel_bridge.cli.output import ConfigOption, JsonOption, print_json, print_table
 from otel_bridge.telemetry import printable
+
+if TYPE_CHECKING:
+    from otel_bridge.plan import Plan
+
+OF_TENANT = re.compile(r"(processors::[^:]+)::tenants::[^:]+::(.+)")
 
 config = typer.Typer(name="config", help="Print, describe or begin a configuration.", no_args_is_help=True)
 
@@ -17,10 +24,13 @@ config = typer.Typer(name="config", help="Print, describe or begin a configurati
 def validate(
     file: Annotated[Path, typer.Argument(help="The configuration to check.")], json: JsonOption = False
 ) -> None:
-    """Check a configuration; every mistake with its line."""
+    """Check a configuration, and the TLS files that it names; every mistake with its line."""
+    from otel_bridge.errors import PlanError
     from otel_bridge.plan import load
 
     plan = load(file, environ=os.environ)
+    if unusable := list(_unusable_tls(plan)):
+        raise PlanError(unusable)
     if json:
         said = {"file": str(file), "valid": True, "pipelines": sorted(plan.service.pipelines)}
         print_json({**said, "warnings": plan.warnings})
@@ -100,6 +110,18 @@ def components(json: JsonOption = False) -> None:
         print_table([(c.kind.value.removesuffix("s"), c.name, c.summary) for c in every()])
 
 
+def _unusable_tls(plan: "Plan") -> Iterator[str]:
+    """What is wrong with TLS files, in the form of mistakes in a configuration."""
+    from otel_bridge.tls import TlsConfig, mistakes
+
+    for section, components in (("receivers", plan.receivers), ("extensions", plan.extensions)):
+        for key, planned in components.items():
+            tls = getattr(planned.config, "tls", None)
+            for name, what in mistakes(tls) if isinstance(tls, TlsConfig) else ():
+                path = f"{section}::{key}::tls::{name}"
+                yield f"{plan.sources[path].partition(' ')[0]} {path}: {what}"
+
+
 def _leaves(node: Any, path: str = "") -> list[tuple[str, Any]]:
     """(path, value) of everything that is no mapping."""
     if isinstance(node, dict) and node:
@@ -108,6 +130,8 @@ def _leaves(node: Any, path: str = "") -> list[tuple[str, Any]]:
 
 
 def _source(sources: Any, path: str) -> str:
-    """Where a value was given; items of a list stand under their list."""
+    """Where a value was given; items of a list stand under their list, and a tenant has what all have."""
     under = next((source for key, source in sources.items() if key == path or key.startswith(f"{path}::")), None)
+    if under is None and (inherited := OF_TENANT.fullmatch(path)):
+        return f"as for all: {_source(sources, f'{inherited[1]}::{inherited[2]}')}"
     return under or "default"

@@ -43,7 +43,8 @@ def audit(
         str | None, typer.Option("--span", metavar="ID", help="Where a span is, for each exporter.")
     ] = None,
     trace: Annotated[
-        str | None, typer.Option("--trace", metavar="ID", help="Where the spans of a trace are, for each exporter.")
+        str | None,
+        typer.Option("--trace", metavar="ID", help="Where the spans of a trace are; the beginning of its id will do."),
     ] = None,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
@@ -100,12 +101,12 @@ def _locate(folder: Path, span: str | None, trace: str | None, *, as_json: bool)
         print_json(found.to_dict())
     else:
         rows = [
-            (one.span_id or str(one.signal), one.name, at.exporter, at.where, at.said)
+            (one.tenant, one.span_id or str(one.signal), one.name, at.exporter, at.where, at.said)
             for one in found.items
             for at in one.places
         ]
         if rows:
-            print_table([("span", "name", "exporter", "where", ""), *rows])
+            print_table([("tenant", "span", "name", "exporter", "where", ""), *rows])
         for line in found.notes:
             print(printable(line))
     if not found.items:
@@ -196,7 +197,7 @@ def retry_letters(
         print("no dead letters")
     else:
         print_table([(one["id"], one["result"], one["why"] or "") for one in results])
-    if any(one["result"] not in ("delivered", "filtered") for one in results):
+    if any(one["result"] not in ("delivered", "filtered", "sampled_out") for one in results):
         raise typer.Exit(1)
 
 

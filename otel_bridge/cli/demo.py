@@ -4,15 +4,17 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 import typer
 
-from otel_bridge.cli.found import Found, announced, find
+from otel_bridge.cli.asking import ask
+from otel_bridge.cli.found import Found, Viewer, announced, find, viewer_of
 from otel_bridge.cli.output import ConfigOption, JsonOption, print_json
 from otel_bridge.cli.serve import banner, signals, your_agent
 from otel_bridge.errors import BridgeError, UnreachableError
@@ -21,9 +23,12 @@ if TYPE_CHECKING:
     from otel_bridge.plan import Plan
 
 PROGRAM = "otel_bridge.demo.agents"
+CREDENTIALS = tuple(f"OTEL_EXPORTER_OTLP_{what}" for what in ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"))
+NOT_THEIRS = ("OTEL_", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # requests has the last two win over whom we name
 PROGRAM_LIMIT_S = 60.0
 LOOK_LIMIT_S = 60.0  # a trace settles six seconds after its root came; the rest is for busy machines
 LOOK_EVERY_S = 0.1
+DELIVERY_LIMIT_S = 10.0
 
 
 class DemoError(BridgeError):
@@ -74,7 +79,7 @@ def _free(port: int) -> bool:
 async def _demo(plan: "Plan", *, once: bool, as_json: bool) -> None:
     with signals(reloads=False) as told:
         async with _bridge(plan, quiet=as_json) as bridge, asyncio.TaskGroup() as tasks:
-            showing = tasks.create_task(_show(bridge, once=once, as_json=as_json))
+            showing = tasks.create_task(_show(plan, bridge, once=once, as_json=as_json))
             if once:
                 showing.add_done_callback(lambda _: told.stopped.set())
             await told.stopped.wait()
@@ -99,22 +104,25 @@ async def _bridge(plan: "Plan", *, quiet: bool) -> AsyncIterator[Found]:
             yield Found(os.getpid(), bridge.endpoints)
 
 
-async def _show(bridge: Found, *, once: bool, as_json: bool) -> None:
+async def _show(plan: "Plan", bridge: Found, *, once: bool, as_json: bool) -> None:
     """Run the program, wait until the bridge has made a whole trace of it, print it, compare."""
-    otlp, viewer = bridge.address("otlp", name="http"), bridge.address("viewer")
-    if otlp is None or viewer is None:
+    otlp, page = bridge.address("otlp", name="http"), bridge.address("viewer")
+    if otlp is None or page is None:
         raise UnreachableError("the bridge that runs has no OTLP/HTTP receiver or no viewer; stop it, then try again")
+    viewer = viewer_of(plan.data_dir, page)
     if not as_json:
         print("Three agents at work: a planner and two researchers, with a pretended language model …", flush=True)
-    counted = await _run_program(otlp)
-    link = f"{viewer}/t/{counted['trace_id']}"
+    counted, said = await _run_program({"OTEL_EXPORTER_OTLP_ENDPOINT": otlp, **_credentials(plan)})
+    link = f"{page}/t/{counted['trace_id']}"
     if not as_json:
         print(f"They are done, and can be seen: {link}\nThe whole trace comes when nothing more does …\n", flush=True)
-    trace = await _settled(viewer, counted["trace_id"])
+    trace = await _settled(viewer, counted["trace_id"], said)
     if as_json:
         print_json({"trace": trace, "counted": counted, "link": link})
     else:
-        _print_trace(trace, link, otlp, staying=not once)
+        _print_trace(trace, link, [] if once else your_agent(plan, bridge.endpoints))
+    if once:
+        await _delivered(viewer)
     if (trace["totalTokens"], round(trace["totalCost"] or 0, 9)) != (_tokens(counted), round(counted["cost"], 9)):
         raise DemoError(
             f"the bridge saw {trace['totalTokens']} tokens and ${trace['totalCost']}, "
@@ -122,16 +130,29 @@ async def _show(bridge: Found, *, once: bool, as_json: bool) -> None:
         )
 
 
-async def _run_program(endpoint: str) -> dict[str, Any]:
-    """Run the agents as anybody would, in a process of their own; returns what they counted themselves."""
+def _credentials(plan: "Plan") -> dict[str, str]:
+    """What the agents show, and whom they trust: as the first tenant with a key, unless somebody says otherwise."""
+    given = {name: said for name, said in os.environ.items() if name in CREDENTIALS and said}
+    key = next((tenant.keys[0] for tenant in plan.service.tenants.values() if tenant.keys), None)
+    if key is not None:
+        given["OTEL_EXPORTER_OTLP_HEADERS"] = f"x-api-key={quote(key.get_secret_value(), safe='')}"
+    tls = next((tls for one in plan.receivers.values() if (tls := getattr(one.config, "tls", None))), None)
+    if tls is not None:  # which is enough for a certificate that its own authority comes with
+        given.setdefault("OTEL_EXPORTER_OTLP_CERTIFICATE", str(tls.cert_file.expanduser()))
+    return given
+
+
+async def _run_program(variables: Mapping[str, str]) -> tuple[dict[str, Any], str]:
+    """Run the agents as anybody would, in a process of their own; returns what they counted themselves, and what they
+    said of trouble."""
     from orjson import loads
 
-    theirs = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    theirs = {name: value for name, value in os.environ.items() if not name.startswith(NOT_THEIRS)}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         PROGRAM,
-        env={**theirs, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint},
+        env={**theirs, **variables},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -149,11 +170,13 @@ async def _run_program(endpoint: str) -> dict[str, Any]:
             f"the agents ended with exit code {process.returncode}:\n{err.decode(errors='replace')[-2000:]}"
         )
     counted: dict[str, Any] = loads(out)
-    return counted
+    return counted, err.decode(errors="replace").strip().rpartition("\n")[2]
 
 
-async def _settled(viewer: str, trace_id: str) -> dict[str, Any]:
+async def _settled(viewer: Viewer, trace_id: str, said: str) -> dict[str, Any]:
     """The trace as the bridge shows it, when it is whole and its score has come.
+
+    said: what those who sent it said of trouble.
 
     Raises:
         DemoError: that does not happen in good time.
@@ -176,19 +199,31 @@ async def _settled(viewer: str, trace_id: str) -> dict[str, Any]:
     except TimeoutError:
         raise DemoError(
             f"the bridge has no whole trace {trace_id} after {LOOK_LIMIT_S:.0f} s: {missing}; "
-            f"{viewer}/api/v1/status says what it is waiting for"
+            + (f"the agents said: {said[:500]}" if said else "`otel-bridge status` says what it is waiting for")
         ) from None
 
 
-def _print_trace(trace: dict[str, Any], link: str, otlp: str, *, staying: bool) -> None:
+async def _delivered(viewer: Viewer) -> None:
+    """Return when everything is where it should go, as Langfuse, or is parked; in good time in any case."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DELIVERY_LIMIT_S):
+            while True:
+                exporters = (await asyncio.to_thread(ask, viewer, "/api/v1/status"))["exporters"]
+                lanes = [lane for tenants in exporters.values() for lane in tenants.values()]
+                if not any(lane["waiting"] and not lane["parked"] for lane in lanes):
+                    return
+                await asyncio.sleep(LOOK_EVERY_S)
+
+
+def _print_trace(trace: dict[str, Any], link: str, agent: list[str]) -> None:
     from functools import partial
 
     from otel_bridge.cli.render import render_tree, show
 
     show(partial(render_tree, trace))
     print(f"\n{link}")
-    if staying:
-        print(f"\nThe bridge stays up for your own agents until Ctrl-C:\n  {your_agent(otlp)}", flush=True)
+    if agent:
+        print("\nThe bridge stays up for your own agents until Ctrl-C:", *agent, sep="\n  ", flush=True)
 
 
 def _tokens(counted: dict[str, Any]) -> int:

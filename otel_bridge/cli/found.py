@@ -38,7 +38,7 @@ class Found:
             for key, addresses in self.endpoints.items():
                 for called, url in addresses.items():
                     if key.partition("/")[0] == wanted and name in (None, called):
-                        return _from_here(url)
+                        return from_here(url)
         return None
 
 
@@ -110,7 +110,7 @@ def place(config: Path | None, data_dir: Path | None = None) -> Place:
     if config is None or data_dir is not None:
         folder = data_dir or Path(expand(DEFAULT_DATA_DIR, os.environ, Files()).text)
         viewer = expand(DEFAULT_VIEWER, os.environ, Files()).text
-        return Place(folder.expanduser(), folder.expanduser() / "store.db", _from_here(f"http://{viewer}"))
+        return Place(folder.expanduser(), folder.expanduser() / "store.db", from_here(f"http://{viewer}"))
     written = read_yaml(read_text(config), config.name)
 
     def text(default: str, *path: str) -> str:
@@ -121,7 +121,7 @@ def place(config: Path | None, data_dir: Path | None = None) -> Place:
     for name, default in (("viewer", "127.0.0.1:4319"), ("health", "127.0.0.1:13133")):
         if at := _first(written, "extensions", name):
             scheme = "https" if _has(written, (*at, "tls")) else "http"
-            return Place(folder, store, _from_here(f"{scheme}://{text(default, *at, 'endpoint')}"))
+            return Place(folder, store, from_here(f"{scheme}://{text(default, *at, 'endpoint')}"))
     return Place(folder, store, None)
 
 
@@ -140,7 +140,7 @@ def _has(written: Mapping[str, Any], path: tuple[str, ...]) -> bool:
     return node is not None
 
 
-def _from_here(url: str) -> str:
+def from_here(url: str) -> str:
     """Who listens on all addresses is reached on loopback."""
     return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
 
@@ -175,7 +175,7 @@ def viewer_of(data_dir: Path, url: str) -> Viewer:
     for path in sorted(data_dir.expanduser().glob("viewer*.json")):
         try:
             said = json.loads(path.read_text(encoding="utf-8"))
-            if _from_here(said["url"]) == url:
+            if from_here(said["url"]) == url:
                 certificate = said["certificate"]
                 return Viewer(url, said["token"], Path(certificate) if certificate else None)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):

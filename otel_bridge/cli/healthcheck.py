@@ -3,20 +3,21 @@
 import argparse
 import json
 import os
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from otel_bridge.cli.findings import findings
 from otel_bridge.cli.found import Viewer, last, place, viewer_of
 from otel_bridge.errors import BridgeError, UsageError
 from otel_bridge.telemetry import printable
 
 TIMEOUT_S = 3.0
 MAX_ANSWER = 1000
+MAX_STATUS = 16 << 20
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-PARKED = re.compile(r"(\d+) parked")
 
 
 def check(arguments: Sequence[str]) -> int:
@@ -73,14 +74,25 @@ def ask(viewer: Viewer) -> tuple[int, str]:
         connection.request("GET", "/readyz", headers=headers)
         answer = connection.getresponse()
         said = answer.read(MAX_ANSWER).decode(errors="replace").strip()
+        told = _told(connection, headers) if ", " in said else ""
     except (OSError, HTTPException) as error:
         return 3, f"nobody answers ({str(error) or type(error).__name__})"
     finally:
         connection.close()
     if answer.status != 200:
-        return 1, f"answered {answer.status}: {printable(said)}"
-    parked = PARKED.search(said)
-    return 0, f"healthy, but {parked[1]} of its destinations parked: see /api/v1/status" if parked else "healthy"
+        return 1, f"answered {answer.status}: {printable(told or said)}"
+    notes = told or said.partition(", ")[2]
+    return 0, f"healthy, but {printable(notes)}" if notes else "healthy"
+
+
+def _told(connection: HTTPConnection, headers: Mapping[str, str]) -> str:
+    """What `/readyz` says in a word, in sentences; empty where nobody tells, as `health` does not."""
+    with suppress(OSError, HTTPException, ValueError, LookupError, TypeError, AttributeError):
+        connection.request("GET", "/api/v1/status", headers=headers)
+        answer = connection.getresponse()
+        if answer.status == 200:
+            return "; ".join(findings(json.loads(answer.read(MAX_STATUS))))
+    return ""
 
 
 def _connection(viewer: Viewer, host: str, port: int | None, *, verified: bool, secure: bool) -> HTTPConnection:

@@ -1,7 +1,7 @@
 """What the commands print with, and the options that they share."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,3 +39,16 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(cell) for cell in column) for column in zip(*shown, strict=True)]
     for row in shown:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def row(name: str, value: str | Mapping[str, str]) -> str:
+    """A line about something; of addresses, with their names where there are several."""
+    if not isinstance(value, str):
+        named = sorted(value.items(), reverse=True)
+        value = " · ".join(f"{address} ({called})" if len(named) > 1 else address for called, address in named) or "on"
+    return f"  {name:<10} {value}"
+
+
+def print_row(name: str, value: str | Mapping[str, str]) -> None:
+    """Print a line about something."""
+    print(printable(row(name, value)))

@@ -12,6 +12,8 @@ from otel_bridge.cli.asking import UrlOption, ask
 from otel_bridge.cli.found import Viewer, place
 from otel_bridge.cli.output import ConfigOption, DataDirOption, JsonOption, print_json
 
+TenantOption = Annotated[str | None, typer.Option("--tenant", help="Of this tenant.")]
+
 FILE_BUDGET_S = 60.0
 """A question from the terminal keeps nobody else waiting."""
 
@@ -22,19 +24,20 @@ def traces(
     ] = "",
     sort: Annotated[str, typer.Option(help="start, duration, tokens, cost or errors; descending with a -.")] = "-start",
     limit: Annotated[int, typer.Option(help="How many, 200 at most.")] = 20,
+    tenant: TenantOption = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
     url: UrlOption = None,
 ) -> None:
     """List traces, the newest first."""
-    found = load_traces(url or place(config, data_dir).store, filter_text, sort=sort, limit=limit)
+    found = load_traces(url or place(config, data_dir).store, filter_text, sort=sort, limit=limit, tenant=tenant)
     if as_json:
         print_json(found)
         return
     from otel_bridge.cli.render import render_list, show
 
-    show(partial(render_list, found, filter_text))
+    show(partial(render_list, found, f"{filter_text} --tenant {tenant}" if tenant else filter_text))
 
 
 def trace(
@@ -44,6 +47,7 @@ def trace(
         typer.Argument(metavar="[OBSERVATION]", help="An id or its beginning, a name or a part of it."),
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="With what every observation holds.")] = False,
+    tenant: TenantOption = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
@@ -52,9 +56,9 @@ def trace(
     """Show one trace as a tree (types, durations, tokens, cost, errors, scores), or one observation's messages."""
     source = url or place(config, data_dir).store
     if observation is None:
-        found = load_trace(source, trace_id, full=full)
+        found = load_trace(source, trace_id, full=full, tenant=tenant)
     else:
-        found = load_observation(source, trace_id, observation)
+        found = load_observation(source, trace_id, observation, tenant=tenant)
     if as_json:
         print_json(found)
         return
@@ -70,7 +74,12 @@ def trace(
 
 
 def load_traces(
-    source: Path | str | Viewer, filter_text: str = "", *, sort: str = "-start", limit: int = 20
+    source: Path | str | Viewer,
+    filter_text: str = "",
+    *,
+    sort: str = "-start",
+    limit: int = 20,
+    tenant: str | None = None,
 ) -> dict[str, Any]:
     """`{"traces": [...], "nextCursor": ...}` from a store's file, or from the viewer at a URL.
 
@@ -80,18 +89,22 @@ def load_traces(
         UnreachableError: no viewer answers at the URL, or it has no store to ask.
     """
     if not isinstance(source, Path):
-        return ask(source, "/api/v1/traces", {"filter": filter_text, "sort": sort, "limit": str(limit)})
+        asked = {"filter": filter_text, "sort": sort, "limit": str(limit), **_of(tenant)}
+        return ask(source, "/api/v1/traces", asked)
     from otel_bridge.query.traces import list_traces
     from otel_bridge.store.reader import reading
 
     with reading(source, FILE_BUDGET_S) as reader:
-        return list_traces(reader, filter_text, sort, limit)
+        return list_traces(reader, filter_text, sort, limit, tenant=tenant)
 
 
-def load_trace(source: Path | str | Viewer, trace_id: str = "last", *, full: bool = False) -> dict[str, Any]:
+def load_trace(
+    source: Path | str | Viewer, trace_id: str = "last", *, full: bool = False, tenant: str | None = None
+) -> dict[str, Any]:
     """One trace with its observations, from a store's file, or from the viewer at a URL.
 
     full: every observation, with all it holds; else those of the first page, without their content.
+    tenant: whose it is; None where any is meant.
 
     Raises:
         NotFoundError: there is no such trace.
@@ -100,14 +113,17 @@ def load_trace(source: Path | str | Viewer, trace_id: str = "last", *, full: boo
         UnreachableError: no viewer answers at the URL, or it has no store to ask.
     """
     if not isinstance(source, Path):
-        path, asked = f"/api/v1/traces/{quote(trace_id, safe='')}", {"full": "true"} if full else {}
+        path = f"/api/v1/traces/{quote(trace_id, safe='')}"
+        asked = {**({"full": "true"} if full else {}), **_of(tenant)}
         return _every_page(lambda page: ask(source, path, {**asked, **page}), every=full)
     from otel_bridge.query.traces import one_trace
     from otel_bridge.store.reader import reading
 
     with reading(source, FILE_BUDGET_S) as reader:
         return _every_page(
-            lambda page: one_trace(reader, trace_id, full=full, tenant=page.get("tenant"), cursor=page.get("cursor")),
+            lambda page: one_trace(
+                reader, trace_id, full=full, tenant=page.get("tenant", tenant), cursor=page.get("cursor")
+            ),
             every=full,
         )
 
@@ -121,13 +137,19 @@ def _every_page(ask: Callable[[dict[str, str]], dict[str, Any]], *, every: bool)
     return found
 
 
-def load_observation(source: Path | str, trace_id: str, observation: str) -> dict[str, Any]:
+def _of(tenant: str | None) -> dict[str, str]:
+    return {} if tenant is None else {"tenant": tenant}
+
+
+def load_observation(
+    source: Path | str, trace_id: str, observation: str, *, tenant: str | None = None
+) -> dict[str, Any]:
     """One observation with all it holds, by its id, the beginning of it or its name; raises as `load_trace`."""
     if isinstance(source, str):
         path = f"/api/v1/traces/{quote(trace_id, safe='')}/observations/{quote(observation, safe='', errors='replace')}"
-        return ask(source, path, {})
+        return ask(source, path, _of(tenant))
     from otel_bridge.query.observations import one_observation
     from otel_bridge.store.reader import reading
 
     with reading(source, FILE_BUDGET_S) as reader:
-        return one_observation(reader, trace_id, observation)
+        return one_observation(reader, trace_id, observation, tenant=tenant)

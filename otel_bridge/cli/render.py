@@ -7,6 +7,7 @@ from collections.abc import Callable
 from textwrap import indent
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from otel_bridge.batch import DEFAULT_TENANT
 from otel_bridge.query.outline import (
     cost,
     duration,
@@ -35,11 +36,11 @@ COLOURS = {
     "RETRIEVER": "cyan",
     "EMBEDDING": "cyan",
 }
-LIST_HEADER = ("id", "started", "took", "tokens", "cost", "errors", "name", "session")
-LIST_STYLES = ("dim", "", "", "", "", "red", "", "dim")
-LIST_NUMBERS = range(2, 6)
+LIST_HEADER = ("id", "tenant", "started", "took", "tokens", "cost", "errors", "name", "session")
+LIST_STYLES = ("dim", "", "", "", "", "", "red", "", "dim")
+LIST_NUMBERS = range(3, 7)
 NOT_KEPT = {"sampled_out": "sampled"}
-NAME, SESSION = 6, 7
+NAME, SESSION = 7, 8
 
 NAME_WIDTH = 24
 """What a name keeps of a narrow terminal before sessions are shown beside it."""
@@ -66,7 +67,8 @@ def render_list(found: dict[str, Any], filter_text: str = "", width: int | None 
         return Text(f"No trace matches {printable(filter_text)}. Without a filter, the newest are listed.")
     if not found["traces"]:
         return Text("No traces. Send some, or try `otel-bridge demo`.")
-    rows = [_cells(row) for row in found["traces"]]
+    tenants = any(row["tenant"] != DEFAULT_TENANT for row in found["traces"])
+    rows = [_cells(row, tenants=tenants) for row in found["traces"]]
     longest = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     widths = [max(most, len(title)) if most else 0 for title, most in zip(LIST_HEADER, longest, strict=True)]
     if width is not None:
@@ -92,9 +94,10 @@ def render_list(found: dict[str, Any], filter_text: str = "", width: int | None 
     return Group(line(LIST_HEADER, ("dim",) * len(LIST_HEADER)), *map(line, rows, styles))
 
 
-def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+def _cells(row: dict[str, Any], *, tenants: bool) -> tuple[str, ...]:
     return (
         row["id"][:8],
+        printable(row["tenant"]) if tenants else "",
         row["startTime"][5:16].replace("T", " "),
         duration(row["durationMs"]),
         _tokens(row),

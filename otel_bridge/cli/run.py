@@ -233,6 +233,7 @@ def _seen(viewer: Viewer, began: datetime, signals: _Signals, *, whole: bool) ->
                 break
             time.sleep(LOOK_EVERY_S)
             traces = load_traces(viewer, f"start:>{since}", limit=200)["traces"]
+        refused = {} if traces else _refused(viewer)
     except BridgeError as error:
         return {"error": str(error)}
     sums = {
@@ -241,13 +242,23 @@ def _seen(viewer: Viewer, began: datetime, signals: _Signals, *, whole: bool) ->
         "cost": sum(found["totalCost"] or 0 for found in traces),
         "errors": sum(found["errorCount"] for found in traces),
     }
-    return {"traces": [found["id"] for found in traces], **sums}
+    return {"traces": [found["id"] for found in traces], **sums, "refused": refused}
+
+
+def _refused(viewer: Viewer) -> dict[str, int]:
+    """Why the bridge has taken in nothing of what it was asked to, if it was: reason → how often, since its start."""
+    from otel_bridge.cli.asking import ask
+
+    counters = ask(viewer, "/api/v1/status")["counters"]
+    return {one["reason"]: one["value"] for one in counters if one["name"] in ("refused", "tls_refused")}
 
 
 def _told(seen: dict[str, Any]) -> str:
     """What was seen, in a line."""
     if "error" in seen:
         return str(seen["error"])
+    if not seen["traces"] and seen["refused"]:
+        return f"no spans came, and the bridge has refused some: {', '.join(seen['refused'])}; docs/access.md says more"
     if not seen["traces"]:
         return "no spans came; is the program instrumented? opentelemetry-bootstrap -a requirements says what it lacks"
     told = [_count(len(seen["traces"]), "trace"), _count(seen["spans"], "span")]

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from otel_bridge import __version__
-from otel_bridge.cli.found import Endpoints, announce, announced
-from otel_bridge.cli.output import ConfigOption, JsonOption, print_json
+from otel_bridge.cli.found import Endpoints, announce, announced, from_here
+from otel_bridge.cli.output import ConfigOption, JsonOption, print_json, row
 from otel_bridge.files import as_now
 from otel_bridge.tasks import first
 from otel_bridge.telemetry import logger, printable
@@ -64,7 +64,7 @@ async def _serve(plan: "Plan", again: "Callable[[], Plan] | None", *, as_json: b
                 if as_json:
                     print_json(facts(plan, bridge.endpoints))
                 else:
-                    print(banner(plan, bridge.endpoints), next_steps(bridge.endpoints), sep="\n", flush=True)
+                    print(banner(plan, bridge.endpoints), next_steps(plan, bridge.endpoints), sep="\n", flush=True)
                 if again is not None:
                     await _reload_when_told(bridge, again, told)
                 await told.stopped.wait()
@@ -166,14 +166,12 @@ def facts(plan: "Plan", endpoints: Endpoints) -> dict[str, object]:
 def banner(plan: "Plan", endpoints: Endpoints) -> str:
     """What runs, where it really listens, where it sends to."""
     lines = [f"otel-bridge {__version__}", ""]
-    lines += [
-        _row(key, _listening(endpoints[key])) for key in (*plan.receivers, *plan.extensions) if endpoints.get(key)
-    ]
+    lines += [row(key, endpoints[key]) for key in (*plan.receivers, *plan.extensions) if endpoints.get(key)]
     used = {key for pipeline in plan.service.pipelines.values() for key in pipeline.exporters}
-    lines += [_row(key, _destination(plan, key)) for key in plan.exporters if key in used and key != "store"]
+    lines += [row(key, _destination(plan, key)) for key in plan.exporters if key in used and key != "store"]
     if not any(key.partition("/")[0] == "langfuse" for key in used):
-        lines.append(_row("langfuse", f"off; to send there too, {_langfuse_missing(plan)}"))
-    lines.append(_row("data", str(plan.data_dir)))
+        lines.append(row("langfuse", f"off; to send there too, {_langfuse_missing(plan)}"))
+    lines.append(row("data", str(plan.data_dir)))
     return "\n".join(printable(line) for line in lines) + "\n"
 
 
@@ -187,27 +185,37 @@ def _langfuse_missing(plan: "Plan") -> str:
     return f"set {' and '.join(missing)}" + (" as well" if len(missing) == 1 else "")
 
 
-def next_steps(endpoints: Endpoints) -> str:
+def next_steps(plan: "Plan", endpoints: Endpoints) -> str:
     """What to type next."""
-    otlp = next((names["http"] for names in endpoints.values() if "http" in names), None)
     lines = ["  an example:  otel-bridge demo", "  then look:   otel-bridge trace last"]
-    return "\n".join([f"  your agent:  {your_agent(otlp)}", *lines] if otlp else lines) + "\n"
+    agent = "\n               ".join(your_agent(plan, endpoints))
+    return "\n".join([f"  your agent:  {agent}", *lines] if agent else lines) + "\n"
 
 
-def your_agent(otlp: str) -> str:
-    """What makes any OpenTelemetry program send to an address."""
-    return f"export OTEL_EXPORTER_OTLP_ENDPOINT={otlp} OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"
+def your_agent(plan: "Plan", endpoints: Endpoints) -> list[str]:
+    """What makes any OpenTelemetry program send to the bridge, in lines; none where it has no OTLP/HTTP.
+
+    What only its owner has, as a tenant's key, is named between < and >.
+    """
+    key, address = next(((key, names["http"]) for key, names in endpoints.items() if "http" in names), ("", None))
+    if address is None:
+        return []
+    tls = getattr(plan.receivers[key].config, "tls", None) if key in plan.receivers else None
+    asked = [f"OTEL_EXPORTER_OTLP_HEADERS='authorization=Bearer <key of tenant {name}>'" for name in with_keys(plan)]
+    shown = asked[:1]
+    if tls is not None:
+        shown.append(f"OTEL_EXPORTER_OTLP_CERTIFICATE='<authority of {tls.cert_file}>'")
+    if tls is not None and (tls.client_ca_file is not None or (plan.service.tenants and not asked)):
+        of = next((f"tenant {name}" for name, tenant in plan.service.tenants.items() if tenant.certificates), "agent")
+        shown.append(f"OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE='<certificate of {of}>'")
+        shown.append("OTEL_EXPORTER_OTLP_CLIENT_KEY='<key of that certificate>'")
+    first = f"export OTEL_EXPORTER_OTLP_ENDPOINT={from_here(address)} OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"
+    return [printable(line) for line in (first, *(f"export {one}" for one in shown))]
 
 
-def _row(name: str, value: str) -> str:
-    return f"  {name:<10} {value}"
-
-
-def _listening(addresses: Mapping[str, str]) -> str:
-    """The addresses of a component, with their names where there are several."""
-    if len(addresses) == 1:
-        return next(iter(addresses.values()))
-    return " · ".join(f"{address} ({name})" for name, address in sorted(addresses.items(), reverse=True))
+def with_keys(plan: "Plan") -> list[str]:
+    """The tenants that send with a key."""
+    return [name for name, tenant in plan.service.tenants.items() if tenant.keys]
 
 
 def _destination(plan: "Plan", key: str) -> str:

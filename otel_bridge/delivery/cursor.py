@@ -18,7 +18,7 @@ from otel_bridge.delivery.parts import Parts
 from otel_bridge.delivery.piece import Piece, batches_of
 from otel_bridge.journal import Entry, Journal, Lost
 from otel_bridge.journal.state import DAMAGED, Outcomes, Part, State
-from otel_bridge.model import Omitted, Translation
+from otel_bridge.model import Translation
 from otel_bridge.telemetry import Outcome
 from otel_bridge.trace import Decision
 
@@ -276,23 +276,13 @@ class PartCursor(_Positions):
         if expires_ns <= self._clock.steady_ns():
             _lose(lease, items, Outcome.EXPIRED, "max_age")
             return None
+        lease.expires_ns = max(lease.expires_ns, expires_ns)
         made = await self._parts.make(part)
         _lose(lease, made.lost, Outcome.DEAD_LETTERED, DAMAGED)
-        if made.decision != Decision.KEPT:
-            _lose(lease, items - made.lost, Outcome(made.decision), made.reason)
-            if not self._tell_omitted:
-                return None
-            whole = Omitted("", part.key, made.reason, made.decision)
-            return Translation(tenant=part.tenant, dropped=[whole])
-        lease.expires_ns = max(lease.expires_ns, expires_ns)
-        if made.translation is None:
+        lease.losses.update(made.losses(items - made.lost))
+        if made.decision == Decision.KEPT and made.translation is None:
             lease.unfit.extend(batches_of(made.trace))
-            return None
-        for omitted in (*made.translation.rejected, *made.translation.dropped):
-            lease.losses[Signal.TRACES, Outcome.FILTERED, omitted.reason] += 1
-        content = made.translation.observations or made.translation.scores or made.translation.traces
-        told = self._tell_omitted and made.translation.dropped
-        return made.translation if content or told else None
+        return made.sent(tell_omitted=self._tell_omitted)
 
 
 def _lose(lease: Lease, items: Counter[Signal], outcome: Outcome, reason: str) -> None:

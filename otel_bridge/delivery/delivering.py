@@ -1,14 +1,14 @@
 """All exporters of a bridge, their lanes, and the journal's trimming behind them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
 from otel_bridge.assemble import AssembleConfig, Assembler, Gather, assembling
-from otel_bridge.batch import Signal
+from otel_bridge.batch import DEFAULT_TENANT, Signal
 from otel_bridge.clock import Clock
 from otel_bridge.component import Consume, Settle
 from otel_bridge.delivery.absent import Absent
@@ -51,6 +51,7 @@ class Delivery:
         tasks: asyncio.TaskGroup,
         stack: AsyncExitStack,
         thread: ThreadPoolExecutor,
+        tenants: Collection[str],
     ) -> None:
         self._journal = journal
         self._state = state
@@ -70,7 +71,10 @@ class Delivery:
         self._changing = asyncio.Lock()  # of what is configured, or of places that nobody else moves
         self._begin_seq, self._begin_accepted = self._begin()
         self._replays = Replays(
-            journal, state, around, self._destinations, self._parts, thread=thread, start=self._start_replay
+            *(journal, state, around, self._destinations, self._parts),
+            thread=thread,
+            start=self._start_replay,
+            tenants=tenants,
         )
         self.operator = Operator(state, around, self._destinations, self._parts, self._replays)
         self._eviction = Eviction(journal, state, self._destinations, around.counters, thread)
@@ -144,7 +148,7 @@ class Delivery:
             clock=self._around.clock,
             tell_omitted=tell_omitted,
         )
-        await self._add(pipeline, exporter, cursor, settle, settled=True)
+        await self._add(pipeline, exporter, cursor, settle, settled=True, tell_omitted=tell_omitted)
 
     async def drain(
         self, timeout_s: float, *, settle: bool = False, leave: bool = False, hurry: asyncio.Event | None = None
@@ -284,9 +288,16 @@ class Delivery:
                 await self._assemblers[pipeline].finish(parts.conclude)
 
     async def _add(
-        self, pipeline: str, exporter: str, cursor: Cursor, send: Consume | Settle, *, settled: bool
+        self,
+        pipeline: str,
+        exporter: str,
+        cursor: Cursor,
+        send: Consume | Settle,
+        *,
+        settled: bool,
+        tell_omitted: bool = False,
     ) -> None:
-        destination = Destination(cursor, send, self.operator.gate(exporter), {})
+        destination = Destination(cursor, send, self.operator.gate(exporter), {}, tell_omitted)
         async with self._changing:
             is_new = (pipeline, exporter) not in self._state.registered
             start_seq, accepted = (self._begin_seq, self._begin_accepted) if is_new else self._journal.accepted()
@@ -388,10 +399,12 @@ async def delivering(
     clock: Clock | None = None,
     pace: Pace | None = None,
     max_age_s: float | None = None,
+    tenants: Collection[str] = (DEFAULT_TENANT,),
 ) -> AsyncIterator[Delivery]:
     """Deliver while this lasts. `drain` first for a good end: otherwise what was being sent is sent again later.
 
     max_age_s: what was accepted longer ago is given up, and counted as expired; None: never.
+    tenants: those that are configured, whether or not there is anything of them.
     """
     clock, pace = clock or Clock(), pace or Pace()
     supervision = Supervision(counters, clock, pace)
@@ -399,7 +412,9 @@ async def delivering(
     retention = Retention(max_age_s, clock, journal.next_seq)
     with ThreadPoolExecutor(READING_THREADS, thread_name_prefix="deliver") as thread:
         async with AsyncExitStack() as stack, owned_tasks() as tasks:
-            delivery = Delivery(journal, state, around, retention, tasks=tasks, stack=stack, thread=thread)
+            delivery = Delivery(
+                journal, state, around, retention, tasks=tasks, stack=stack, thread=thread, tenants=tenants
+            )
             with suppress(ConsumeError):  # where the disk is full: it is done before the next letter is handed out
                 await delivery.operator.forget_redeemed()
             tasks.create_task(supervision.run("tidy", delivery.keep_tidy))

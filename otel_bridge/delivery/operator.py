@@ -7,29 +7,35 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from otel_bridge.batch import Signal
 from otel_bridge.component import Consume, Settle
 from otel_bridge.delivery.cursor import Cursor
 from otel_bridge.delivery.dead_letter import TRANSLATION, Chosen, DeadLetter
 from otel_bridge.delivery.gate import Gate, side_of
-from otel_bridge.delivery.lane import Lane, Surroundings
+from otel_bridge.delivery.lane import Lane, Surroundings, account
 from otel_bridge.delivery.parts import Parts
-from otel_bridge.delivery.piece import Piece, count, cut, is_single, split
+from otel_bridge.delivery.piece import Piece, count, cut, is_single, score_count, signal_of, split
 from otel_bridge.delivery.replay import Replays
 from otel_bridge.errors import ConsumeError, RefusedError, RetryableError, TooLargeError, UsageError
 from otel_bridge.journal.exporters import Account
-from otel_bridge.journal.state import State
+from otel_bridge.journal.state import Outcomes, State
 from otel_bridge.mistakes import hint
 from otel_bridge.telemetry import Outcome, logger, printable
+from otel_bridge.trace import Decision
 
 
 @dataclass(slots=True)
 class Destination:
-    """An exporter of a pipeline, and its lane for each tenant."""
+    """An exporter of a pipeline, and its lane for each tenant.
+
+    tell_omitted: it is told of what is left out.
+    """
 
     cursor: Cursor
     send: Consume | Settle
     gate: Gate
     lanes: dict[str, Lane]
+    tell_omitted: bool = False
 
 
 class _Refused(NamedTuple):
@@ -129,8 +135,8 @@ class Operator:
     async def retry(self, ids: Sequence[str]) -> dict[str, Any]:
         """Hand letters to their exporters once more, each once; those that are taken are letters no more.
 
-        Each has one of these results: `delivered`, `filtered`, `refused` (it stays, with the new answer), `kept` (it
-        could not be tried, or not be answered), `damaged`, `unknown`.
+        Each has one of these results: `delivered`, `filtered`, `sampled_out`, `refused` (it stays, with the new
+        answer), `kept` (it could not be tried, or not be answered), `damaged`, `unknown`.
         """
         async with self._retrying:
             if self._ended:
@@ -184,16 +190,17 @@ class Operator:
         if not destination.gate.is_open:
             raise _KeptError(f"{side_of(first.exporter)} is paused")
         items = sum(letter.items for letter in group)
-        account = Account(first.pipeline, first.exporter, first.tenant, first.signal)
-        counted = sum(found for _, _, found in self._state.dead_lettered(account, first.reason))
+        owner = Account(first.pipeline, first.exporter, first.tenant, first.signal)
+        counted = sum(found for _, _, found in self._state.dead_lettered(owner, first.reason))
         lane = destination.lanes.get(first.tenant)
         if counted < items and lane is not None and lane.leased:
             raise _KeptError("it was set aside a moment ago, and is not accounted for yet: try again in a moment")
-        pieces, filtered = await self._pieces(group)
+        pieces, losses = await self._pieces(group, destination)
         refused = await self._send_all(destination, pieces)
-        if refused and len(group) == 1 and is_single(pieces[0]):
+        if refused and len(group) == len(pieces) == 1 and is_single(pieces[0]):
             [(_, reason, answer)] = refused
             await self._letters.answered(first.id, reason, answer)
+            self._state.recount(owner, first.reason, {(Outcome.DEAD_LETTERED, reason): items})
             return {first.id: _result("refused", printable(answer))}
         letters = self._letters if items else self._letters.unaccounted()
         for piece, reason, answer in refused:
@@ -205,28 +212,27 @@ class Operator:
                 answer=answer,
                 at_ns=self._around.clock.steady_ns(),
             )
-        lost = min(items, filtered)
-        delivered = max(0, items - lost - sum(count(piece) for piece, _, _ in refused))
-        await self._redeem(group, Counter({Outcome.FILTERED: lost, Outcome.DELIVERED: delivered}))
-        became = "filtered" if filtered and not pieces else "delivered"
-        why = f"{len(refused)} of it refused, and set aside alone" if refused else None
+        became, why = _became(pieces, refused, losses)
+        for piece, reason, _ in refused:
+            losses[signal_of(piece), Outcome.DEAD_LETTERED, reason] += count(piece)
+        await self._redeem(group, losses)
         return {letter.id: _result(became, why) for letter in group}
 
-    async def _pieces(self, group: Sequence[DeadLetter]) -> tuple[list[Piece], int]:
-        """What is to be sent of letters that belong together, and how many of their items are not."""
+    async def _pieces(self, group: Sequence[DeadLetter], destination: Destination) -> tuple[list[Piece], Outcomes]:
+        """What is to be sent of letters that belong together, and what becomes of what is not."""
+        losses: Outcomes = Counter()
         if not self._is_untranslated(group[0]):
-            return [await asyncio.to_thread(group[0].piece)], 0
+            return [await asyncio.to_thread(group[0].piece)], losses
         batches = [letter.piece() for letter in group]
         pieces: list[Piece] = []
-        filtered = 0
-        for made in await self._parts[group[0].pipeline].translated(batches):  # type: ignore[arg-type]  # as in _together
-            if made is None:
+        for made in await self._parts[group[0].pipeline].made_of(batches):  # type: ignore[arg-type]  # as in _together
+            if made.decision == Decision.KEPT and made.translation is None:
                 raise _KeptError("it can still not be translated; the log says why")
-            filtered += len(made.rejected) + len(made.dropped)
-            if made.observations or made.scores:
+            losses.update(made.losses(made.items))
+            if (sent := made.sent(tell_omitted=destination.tell_omitted)) is not None:
                 config = self._around.config
-                pieces += await asyncio.to_thread(cut, made, config.max_batch_bytes, config.max_batch_items)
-        return pieces, filtered if pieces else sum(letter.items for letter in group)
+                pieces += await asyncio.to_thread(cut, sent, config.max_batch_bytes, config.max_batch_items)
+        return pieces, losses
 
     async def _send_all(self, destination: Destination, pieces: Sequence[Piece]) -> list[_Refused]:
         """Send, bisecting what is refused; returns what is refused alone.
@@ -253,17 +259,21 @@ class Operator:
                 raise _KeptError("the exporter failed; the log says why") from error
         return refused
 
-    async def _redeem(self, group: Sequence[DeadLetter], became: Counter[Outcome]) -> None:
+    async def _redeem(self, group: Sequence[DeadLetter], losses: Outcomes) -> None:
         """Account first, durably, and delete then: a crash between the two is made good at the next start."""
+        items: Counter[Signal] = Counter()
         for letter in group:
-            account = Account(letter.pipeline, letter.exporter, letter.tenant, letter.signal)
-            moved: dict[Outcome, int] = {}
-            left = letter.items
-            for outcome, items in became.items():
-                moved[outcome] = min(left, items)
-                left -= moved[outcome]
-            became -= Counter(moved)
-            self._state.redeem(letter.id, letter.at_ns, account, letter.reason, moved)
+            items[letter.signal] += letter.items
+        became = account(items, losses)
+        for letter in group:
+            owner = Account(letter.pipeline, letter.exporter, letter.tenant, letter.signal)
+            moved: Counter[tuple[Outcome, str]] = Counter()
+            for signal, outcome, reason in sorted(became):
+                if signal == letter.signal:
+                    of_it = min(letter.items - moved.total(), became[signal, outcome, reason])
+                    moved[outcome, reason] = of_it
+                    became[signal, outcome, reason] -= of_it
+            self._state.redeem(letter.id, letter.at_ns, owner, letter.reason, moved)
         if not await self._state.flush(durable=True):
             raise _KeptError("it was taken, but that can not be written down now; it is forgotten at the next start")
         with suppress(ConsumeError):  # it is done before the next letter is handed out
@@ -291,6 +301,18 @@ class Operator:
     def replays(self) -> dict[str, Any]:
         """What is being sent again, and what became of all that ever was."""
         return self._replays.status()
+
+
+def _became(pieces: Sequence[Piece], refused: Sequence[_Refused], losses: Outcomes) -> tuple[str, str | None]:
+    """What is told of letters, and why: where nothing of them is sent, what became of most of it."""
+    content = sum(count(piece) + score_count(piece) for piece in pieces)
+    if losses and not content:
+        [((_, outcome, reason), _)] = losses.most_common(1)
+        return outcome, reason
+    if not refused:
+        return Outcome.DELIVERED, None
+    all_of_it = content == sum(count(piece) + score_count(piece) for piece, _, _ in refused)
+    return "refused" if all_of_it else Outcome.DELIVERED, f"{len(refused)} of it refused, and set aside alone"
 
 
 def _result(result: str, why: str | None = None) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from weakref import WeakValueDictionary
 
 from otel_bridge.assemble import Assembler, Conclusion, Gather, grouped
 from otel_bridge.batch import Batch, Signal
-from otel_bridge.journal.state import Part
-from otel_bridge.model import Translation
-from otel_bridge.telemetry import Counters, logger
+from otel_bridge.journal.state import Outcomes, Part
+from otel_bridge.model import Omitted, Translation
+from otel_bridge.telemetry import Counters, Outcome, logger
 from otel_bridge.trace import ANSWER, Answer, Decision, Known, LogEntry, Settled, SpanRecord, Trace
 
 Process: TypeAlias = Callable[[Trace], Awaitable[Trace | None]]
@@ -44,6 +44,32 @@ class Made:
     translation: Translation | None
     lost: Counter[Signal]
     reason: str = ""
+
+    @property
+    def items(self) -> Counter[Signal]:
+        """What is there of it, by signal."""
+        return Counter({Signal.TRACES: len(self.trace.spans), Signal.LOGS: len(self.trace.logs)})
+
+    def losses(self, items: Counter[Signal]) -> Outcomes:
+        """What becomes of so many items of it that are not sent, by signal and reason."""
+        if self.decision != Decision.KEPT:
+            outcome = Outcome(self.decision)
+            return Counter({(signal, outcome, self.reason): lost for signal, lost in items.items()})
+        if self.translation is None:
+            return Counter()
+        left_out = (*self.translation.rejected, *self.translation.dropped)
+        signal = Signal.TRACES if self.trace.spans else Signal.LOGS
+        return Counter((signal, Outcome.FILTERED, omitted.reason) for omitted in left_out)
+
+    def sent(self, *, tell_omitted: bool) -> Translation | None:
+        """What an exporter gets of it; `tell_omitted`: also that it gets nothing."""
+        if self.decision != Decision.KEPT:
+            whole = Omitted("", self.trace.key, self.reason, self.decision)
+            return Translation(tenant=self.trace.tenant, dropped=[whole]) if tell_omitted else None
+        if (made := self.translation) is None:
+            return None
+        content = made.observations or made.scores or made.traces
+        return made if content or (tell_omitted and made.dropped) else None
 
 
 class Parts:
@@ -135,11 +161,8 @@ class Parts:
         loop = asyncio.get_running_loop()
         return sorted(await loop.run_in_executor(self._thread, grouped, batch, self._gather))
 
-    async def translated(self, batches: Sequence[Batch]) -> list[Translation | None]:
-        """What becomes now of batches that could not be translated before; None where they still can not be.
-
-        What a trace processor drops becomes nothing: an empty translation.
-        """
+    async def made_of(self, batches: Sequence[Batch]) -> list[Made]:
+        """What becomes now of batches that could not be translated before, for each trace."""
         found: dict[str, tuple[list[SpanRecord], list[LogEntry]]] = {}
         for batch in batches:
             groups = await asyncio.get_running_loop().run_in_executor(self._thread, grouped, batch, self._gather)
@@ -150,7 +173,7 @@ class Parts:
         tenant = batches[0].tenant
         rulings = await self._assembler.rulings(tenant, list(found))
         return [
-            await self._translated(
+            await self._made_of(
                 Trace(key, spans, logs, tenant, Settled.HELD, rulings=dict(rulings.get(key, {}))),
             )
             for key, (spans, logs) in found.items()
@@ -173,11 +196,11 @@ class Parts:
         known = known or Known()
         return replace(known, calls=[*known.calls, *calls], answers=answers)
 
-    async def _translated(self, trace: Trace) -> Translation | None:
+    async def _made_of(self, trace: Trace) -> Made:
         made = await self._make(None, trace, Counter())
         if (known := await self._known(None, made)) is not None:
             made = await self._make(None, replace(trace, known=known), Counter())
-        return made.translation if made.decision == Decision.KEPT else Translation(tenant=trace.tenant)
+        return made
 
     async def _make(self, part: Part | None, trace: Trace, lost: Counter[Signal]) -> Made:
         if part is not None and part.decision != Decision.KEPT:

@@ -5,7 +5,7 @@ A replay has a place of its own and never moves that of its exporter. It is writ
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -16,11 +16,13 @@ from otel_bridge.delivery.dead_letter import iso
 from otel_bridge.delivery.gate import side_of
 from otel_bridge.delivery.lane import Lane, Surroundings
 from otel_bridge.delivery.parts import Parts
+from otel_bridge.errors import UsageError
 from otel_bridge.journal import Entry, Journal
 from otel_bridge.journal.state import Outcomes, Part, Replay, State
+from otel_bridge.mistakes import hint
 from otel_bridge.model import Translation
 from otel_bridge.tasks import first
-from otel_bridge.telemetry import Counters, Outcome, logger
+from otel_bridge.telemetry import Counters, logger
 from otel_bridge.trace import Decision
 
 if TYPE_CHECKING:
@@ -139,11 +141,9 @@ class _PartsAgain(_Again):
             made = await self._parts.make(part)
             if made.decision != Decision.KEPT or made.translation is None or made.lost:
                 continue
-            translation = made.translation
             lease.items += items
-            for omitted in (*translation.rejected, *translation.dropped):
-                lease.losses[Signal.TRACES, Outcome.FILTERED, omitted.reason] += 1
-            if translation.observations or translation.scores or translation.traces:
+            lease.losses.update(made.losses(items))
+            if (translation := made.sent(tell_omitted=False)) is not None:
                 translations.append(translation)
                 observations += len(translation.observations)
                 taken_bytes += max(part.size, translation.size)
@@ -173,6 +173,7 @@ class Replays:
         *,
         thread: ThreadPoolExecutor,
         start: Callable[[Replay], None],
+        tenants: Collection[str],
     ) -> None:
         self._journal = journal
         self._state = state
@@ -182,25 +183,35 @@ class Replays:
         self._parts = parts
         self._thread = thread
         self._start = start
+        self._tenants = tenants
         self._lanes: dict[int, Lane] = {}
 
     async def begin(self, exporter: str, since_ns: int, until_ns: int | None, tenant: str | None) -> dict[str, Any]:
         """Begin a replay for each pipeline and tenant of an exporter; returns what was begun, and from when on the
-        journal still has what came for it."""
+        journal still has what came for it.
+
+        Raises:
+            UsageError: the tenant is not configured, nor is there anything left of it.
+        """
+        heads = {
+            (pipeline, name): await self._heads(pipeline, name)
+            for pipeline, name in self._destinations
+            if side_of(name) == exporter
+        }
+        known = sorted({*self._tenants, *(of for found in heads.values() for of in found)})
+        if tenant is not None and tenant not in known:
+            raise UsageError(f"there is no tenant {tenant[:50]!r}" + hint(tenant, known))
         until_ns = self._around.clock.steady_ns() if until_ns is None else until_ns
         begun: list[Replay] = []
         held: list[int] = []
-        for pipeline, name in list(self._destinations):
-            if side_of(name) != exporter:
-                continue
-            known = self._state.registered[pipeline, name]
+        for (pipeline, name), found in heads.items():
+            registered = self._state.registered[pipeline, name]
             if (oldest_ns := await self._oldest(pipeline)) is not None:
                 held.append(oldest_ns)
-            heads = await self._state.part_heads(pipeline) if known.settled else self._journal.tenants(pipeline)
-            for of in sorted(heads):
+            for of in sorted(found):
                 if tenant not in (None, of) or not self._state.position(pipeline, name, of):
                     continue
-                start = 0 if known.settled else known.start_seq - 1
+                start = 0 if registered.settled else registered.start_seq - 1
                 begun.append(
                     self._state.begin_replay(pipeline, name, of, since_ns=since_ns, until_ns=until_ns, position=start)
                 )
@@ -267,6 +278,12 @@ class Replays:
         if destination is not None and not destination.gate.is_open:
             return "paused"
         return self._lanes[one.id].trouble if one.id in self._lanes else None
+
+    async def _heads(self, pipeline: str, exporter: str) -> Mapping[str, int]:
+        """The tenants of which there is something for an exporter."""
+        if self._state.registered[pipeline, exporter].settled:
+            return await self._state.part_heads(pipeline)
+        return self._journal.tenants(pipeline)
 
     async def _oldest(self, pipeline: str) -> int | None:
         """When the oldest entry was received that the journal still has of a pipeline."""

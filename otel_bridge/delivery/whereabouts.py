@@ -1,5 +1,6 @@
 """Where a span is, for each exporter: told from the files alone, with what they can not tell said as well."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otel_bridge.assemble import Gather, grouped
-from otel_bridge.batch import Signal
+from otel_bridge.batch import DEFAULT_TENANT, Signal
 from otel_bridge.delivery.accounts import DEAD_LETTERS_FILE, JOURNAL_DIR, STATE_FILE, Facts
 from otel_bridge.delivery.dead_letter import DeadLetter, iso, letters_in, read_letters
 from otel_bridge.errors import FilesError, MalformedError, UsageError
@@ -25,7 +26,11 @@ from otel_bridge.trace import Decision
 if TYPE_CHECKING:
     import apsw
 
-TRACE_ID_BYTES, SPAN_ID_BYTES = 16, 8
+SPAN_ID_BYTES = 8
+TRACE_ID_DIGITS = 32
+LEAST_DIGITS = 4  # of the beginning of one
+TRACE_ID = re.compile(rf"[0-9a-f]{{{LEAST_DIGITS},{TRACE_ID_DIGITS}}}")
+MOST_NAMED = 5
 POSTPONED = "postponed: it failed again and again while the rest was taken"
 
 
@@ -94,11 +99,13 @@ def locate(
 ) -> Whereabouts:
     """Look for a span, or all spans and log records of a trace, in the files of a bridge, running or not.
 
+    trace_id: or the beginning of one.
+
     Raises:
-        UsageError: an id is none.
+        UsageError: an id is none, or several traces begin so.
         FilesError: the files are not there or can not be read.
     """
-    wanted = _bytes(trace_id, TRACE_ID_BYTES, "--trace"), _bytes(span_id, SPAN_ID_BYTES, "--span")
+    wanted_span = _span_id(span_id)
     if gather is None:
         from otel_bridge import translate
 
@@ -106,9 +113,13 @@ def locate(
     connection = open_reading(data_dir / STATE_FILE, VERSION)
     try:
         with connection:
-            search = _Search(connection, read_segments(data_dir / JOURNAL_DIR), gather, wanted)
+            search = _Search(connection, read_segments(data_dir / JOURNAL_DIR), gather, wanted_span)
     finally:
         connection.close()
+    if trace_id is not None and not search.means(trace_id.lower()):
+        return Whereabouts(
+            notes=[f"no trace begins with {trace_id}: never accepted, or all that is known of it is gone"]
+        )
     with suppress(FilesError):  # there may never have been one
         search.letters = read_letters(
             data_dir / DEAD_LETTERS_FILE,
@@ -118,9 +129,7 @@ def locate(
 
 
 class _Search:
-    def __init__(
-        self, connection: "apsw.Connection", journal: Reader, gather: Gather, wanted: tuple[bytes | None, bytes | None]
-    ) -> None:
+    def __init__(self, connection: "apsw.Connection", journal: Reader, gather: Gather, span_id: bytes | None) -> None:
         self.letters: list[DeadLetter] = []
         self._facts = Facts(connection)
         self._decisions = {
@@ -128,18 +137,51 @@ class _Search:
             for part_id, number, decision in connection.execute("SELECT id, number, decision FROM part")
         }
         self._remembered = {
-            (pipeline, key): parts
-            for pipeline, key, parts in connection.execute("SELECT pipeline, key, parts FROM remembered")
+            (pipeline, tenant, key): parts
+            for pipeline, tenant, key, parts in connection.execute(
+                "SELECT pipeline, tenant, key, parts FROM remembered"
+            )
         }
         self._journal = journal
         self._gather = gather
-        self._trace_id, self._span_id = wanted
+        self._trace_id: str | None = None
+        self._span_id = span_id
+
+    def means(self, beginning: str) -> bool:
+        """Look for the trace that begins so; whether there is one, or may be.
+
+        Raises:
+            UsageError: it is no beginning of an id, or of several.
+        """
+        if not TRACE_ID.fullmatch(beginning):
+            raise UsageError(f"--trace: write the id, 32 hex digits, or at least the first {LEAST_DIGITS} of them")
+        if len(beginning) == TRACE_ID_DIGITS:
+            self._trace_id = beginning
+            return True
+        found = sorted({key for key in self._keys(beginning) if key.startswith(beginning) and TRACE_ID.fullmatch(key)})
+        if len(found) > 1:
+            more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+            raise UsageError(f"--trace: several begin with {beginning}: {', '.join(found[:MOST_NAMED])}{more}")
+        self._trace_id = found[0] if found else None
+        return bool(found)
+
+    def _keys(self, beginning: str) -> Iterator[str]:
+        """What the files know traces by; of those in the journal, such as may begin so."""
+        yield from (key for _, _, key in self._remembered)
+        yield from (key for _, _, _, key, _ in self._facts.parts)
+        raw = bytes.fromhex(beginning[: len(beginning) // 2 * 2])
+        for pipeline in {pipeline for pipeline, _ in self._facts.exporters}:
+            for entry in self._entries(pipeline):
+                if raw in entry.batch.wire:
+                    with suppress(MalformedError):
+                        yield from grouped(entry.batch, self._gather)
 
     def about(self, letter: DeadLetter) -> bool:
         """Whether a letter may hold what is looked for."""
+        trace_id = None if self._trace_id is None else bytes.fromhex(self._trace_id)
         return all(
             wanted is None or wanted in letter.content or wanted.hex().encode() in letter.content
-            for wanted in (self._trace_id, self._span_id)
+            for wanted in (trace_id, self._span_id)
         )
 
     def run(self) -> Whereabouts:
@@ -155,9 +197,10 @@ class _Search:
                 of = f"dead letter {letter.id} of {letter.exporter}"
                 found.notes.append(f"{of} names it: {letter.reason}, set aside {iso(letter.at_ns)}")
         if self._trace_id is not None:
-            for (pipeline, key), parts in self._remembered.items():
-                if key == self._trace_id.hex():
-                    found.notes.append(f"{parts} parts of this trace have settled in the pipeline {pipeline}")
+            for (pipeline, tenant, key), parts in self._remembered.items():
+                if key == self._trace_id:
+                    whose = "" if tenant == DEFAULT_TENANT else f" for the tenant {tenant}"
+                    found.notes.append(f"{parts} parts of this trace have settled in the pipeline {pipeline}{whose}")
         if unknown := self._journal.unknown():
             found.notes.append(f"{unknown} entries were damaged so that nobody knows what was in them")
         since = f"entries since {iso(oldest.received_ns)}" if oldest else "no entry"
@@ -180,7 +223,7 @@ class _Search:
         except MalformedError:
             return
         for key, group in groups.items():
-            if self._trace_id is not None and key != self._trace_id.hex():
+            if self._trace_id is not None and key != self._trace_id:
                 continue
             spans = [
                 (record.span.span_id.hex(), record.span.name)
@@ -232,8 +275,9 @@ class _Search:
 
     def _passed(self, entry: Entry, span_id: str, exporter: str, said: str) -> Place:
         """The exporter has done with it; what else than delivered it may be, as nobody wrote down which it was."""
+        owner = (entry.pipeline, exporter, entry.batch.tenant)
         for letter in self.letters:
-            if (letter.pipeline, letter.exporter) == (entry.pipeline, exporter) and span_id in _ids(letter):
+            if (letter.pipeline, letter.exporter, letter.tenant) == owner and span_id in _ids(letter):
                 reason = f"{letter.reason}: {letter.answer[:200]} (letter {letter.id})"
                 return Place(entry.pipeline, exporter, Outcome.DEAD_LETTERED, reason)
         account = Account(entry.pipeline, exporter, entry.batch.tenant, entry.batch.signal)
@@ -263,10 +307,10 @@ def _ids(letter: DeadLetter) -> set[str]:
     }
 
 
-def _bytes(given: str | None, length: int, option: str) -> bytes | None:
+def _span_id(given: str | None) -> bytes | None:
     if given is None:
         return None
     with suppress(ValueError):
-        if len(raw := bytes.fromhex(given)) == length:
+        if len(raw := bytes.fromhex(given)) == SPAN_ID_BYTES:
             return raw
-    raise UsageError(f"{option}: write the whole id, {2 * length} hex digits")
+    raise UsageError(f"--span: write the whole id, {2 * SPAN_ID_BYTES} hex digits")

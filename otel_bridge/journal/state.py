@@ -299,19 +299,24 @@ class State:
         ]
         return sorted(found, key=lambda one: (one[0] != account, one[1] != reason))
 
-    def redeem(self, letter: str, at_ns: int, account: Account, reason: str, became: Mapping[Outcome, int]) -> None:
-        """Count for the items of a dead letter what became of them now, in the place of its being one; no more than
-        are counted as such. It is to be deleted when this is durable, and then to be `forget_redeemed`."""
-        for outcome, count in became.items():
+    def redeem(
+        self, letter: str, at_ns: int, account: Account, reason: str, became: Mapping[tuple[Outcome, str], int]
+    ) -> None:
+        """As `recount`, for a letter that is to be deleted when this is durable, and then to be `forget_redeemed`."""
+        self.recount(account, reason, became)
+        self.redeemed[letter] = at_ns
+        self._write("INSERT OR REPLACE INTO redeemed VALUES (?, ?)", letter, at_ns)
+
+    def recount(self, account: Account, reason: str, became: Mapping[tuple[Outcome, str], int]) -> None:
+        """Count for items that are dead-lettered for a reason what became of them now, and why; no more than are."""
+        for (outcome, why_now), count in became.items():
             left = count
             for of, why, items in self.dead_lettered(account, reason):
                 moved = min(left, items)
                 left -= moved
                 what: Outcomes = Counter({(of.signal, Outcome.DEAD_LETTERED, why): -moved})
-                what[of.signal, outcome, "retried" if outcome == Outcome.FILTERED else ""] += moved
+                what[of.signal, outcome, why_now] += moved
                 self._account(*of[:3], what)
-        self.redeemed[letter] = at_ns
-        self._write("INSERT OR REPLACE INTO redeemed VALUES (?, ?)", letter, at_ns)
 
     def forget_redeemed(self, letter: str) -> None:
         """The letter is gone from its file."""

@@ -15,25 +15,32 @@ class NotFoundError(BridgeError):
     """The store holds nothing under this id."""
 
 
-def find_trace(reader: Reader, trace_id: str, tenant: str | None = None) -> tuple[str, str]:
+def find_trace(reader: Reader, trace_id: str, tenant: str | None = None, *, to_read: bool = True) -> tuple[str, str]:
     """The whole (trace id, tenant) for an id, the beginning of one, or `last`.
+
+    to_read: of several tenants that have it, the first will do; not where something is to be written to it.
 
     Raises:
         NotFoundError: there is none.
-        UsageError: there are several that begin so.
+        UsageError: there are several that begin so, or several tenants have it and something is to be written to it.
     """
     if trace_id == "last":
-        row = reader.row(SQL["last"])
+        row = reader.row(SQL["last"], {"tenant": tenant})
         if row is None:
-            raise NotFoundError("the store holds no trace yet: send one, or try `otel-bridge demo`")
+            of = f" of the tenant {tenant!r}" if tenant is not None else ""
+            raise NotFoundError(f"the store holds no trace{of} yet: send one, or try `otel-bridge demo`")
         return row["trace_id"], row["tenant"]
     beginning = trace_id.lower()
     rows = reader.rows(SQL["trace"], {"id": beginning, "tenant": tenant}) if HEX.fullmatch(beginning) else []
     if not rows:
-        raise NotFoundError(f"the store holds no trace {trace_id!r}: `otel-bridge traces` lists those it holds")
-    if rows[0]["trace_id"] != rows[-1]["trace_id"]:
+        of = "" if tenant is None else f" of the tenant {tenant[:50]!r}"
+        raise NotFoundError(f"the store holds no trace {trace_id!r}{of}: `otel-bridge traces` lists those it holds")
+    if len(rows) > 1:
         raise UsageError(f"several traces begin with {trace_id!r}: give more of the id")
-    return rows[0]["trace_id"], rows[0]["tenant"]
+    [row] = rows
+    if row["of_tenants"] > 1 and not to_read:
+        raise UsageError(f"several tenants have a trace {trace_id}: say by `tenant` which of {row['tenants']} is meant")
+    return row["trace_id"], row["tenant"]
 
 
 def left_out(reader: Reader, trace_id: str, tenant: str) -> str | None:

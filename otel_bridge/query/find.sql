@@ -1,10 +1,11 @@
 -- name: last
-SELECT trace_id, tenant FROM traces ORDER BY seen_ns DESC, start_ns DESC LIMIT 1;
+SELECT trace_id, tenant FROM traces WHERE :tenant IS NULL OR tenant = :tenant ORDER BY seen_ns DESC, start_ns DESC LIMIT 1;
 
 -- By its id or the beginning of it.
 -- name: trace
-SELECT trace_id, tenant FROM traces WHERE trace_id >= :id AND trace_id < :id || 'g' AND (:tenant IS NULL OR tenant = :tenant)
-ORDER BY trace_id, tenant LIMIT 2;
+SELECT trace_id, min(tenant) AS tenant, group_concat(tenant, ', ') AS tenants, count(*) AS of_tenants
+FROM traces WHERE trace_id >= :id AND trace_id < :id || 'g' AND (:tenant IS NULL OR tenant = :tenant)
+GROUP BY trace_id ORDER BY trace_id LIMIT 2;
 
 -- By its id, else by the beginning of it or its name, else by a part of its name: closeness 0, 1, 2.
 -- name: observation

@@ -4,6 +4,7 @@ from typing import Any
 
 import orjson
 
+from otel_bridge.batch import DEFAULT_TENANT
 from otel_bridge.query.answer import Answer
 from otel_bridge.query.transcript import messages_of, spoken
 from otel_bridge.query.tree import guides
@@ -82,8 +83,9 @@ def scores_by_observation(trace: Answer) -> dict[str | None, list[Answer]]:
 
 
 def heading(trace: Answer) -> list[tuple[str, str]]:
-    """What to say above a tree: (label, text) pairs of session, user, tags, input and output, where they are known."""
+    """What to say above a tree, (label, text): tenant, session, user, tags, input and output, where they are known."""
     said = [
+        ("tenant", trace["tenant"] if trace["tenant"] != DEFAULT_TENANT else ""),
         ("session", trace["sessionId"]),
         ("user", trace["userId"]),
         ("tags", ", ".join(map(str, trace["tags"]))),

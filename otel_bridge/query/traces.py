@@ -32,17 +32,27 @@ FULL_BYTES = 8_000_000
 
 
 def list_traces(
-    reader: Reader, filter_text: str = "", sort: str = "-start", limit: int = 50, cursor: str | None = None
+    reader: Reader,
+    filter_text: str = "",
+    sort: str = "-start",
+    limit: int = 50,
+    cursor: str | None = None,
+    *,
+    tenant: str | None = None,
 ) -> Answer:
     """`{"traces": [...], "nextCursor": ...}`: summaries of the traces that a filter holds for.
 
     sort: start, duration, tokens, cost or errors, descending with a `-` before it.
+    tenant: whose, letter for letter; None is everybody's.
     cursor: the `nextCursor` of the page before, asked with the same sort; None on the last page.
 
     Raises:
         UsageError: the filter, sort, limit or cursor can not be used.
     """
-    return page(reader, compile_filter(filter_text), sort, limit, cursor)
+    condition = compile_filter(filter_text)
+    if tenant is not None:
+        condition = Condition(f"({condition.sql}) AND t.tenant = ?", (*condition.values, tenant))
+    return page(reader, condition, sort, limit, cursor)
 
 
 def page(reader: Reader, condition: Condition, sort: str, limit: int, cursor: str | None) -> Answer:

@@ -1,8 +1,8 @@
 """A Langfuse to send to, on loopback: a real HTTP server that answers and stores as the real one of a version does.
 
 `async with FakeLangfuse("4.61.0").running() as fake:` in a test's own loop, `with FakeLangfuse().in_thread() as fake:`
-beside it, or `python -m otel_bridge.testing.fake_langfuse --port 3000 --version 4.61.0 --record FILE`. What it is told
-by `script` comes before its own answers; `GET /fake/state` and `POST /fake/script` are for other processes.
+beside it, or `python -m otel_bridge.testing.fake_langfuse --port 0 --version 4` by hand. What it is told by `script`
+comes before its own answers; `GET /fake/state`, `GET /fake/told` and `POST /fake/script` are for other processes.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import zlib
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -24,11 +24,15 @@ from aiohttp import web
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from otel_bridge.telemetry import printable
 from otel_bridge.testing import langfuse_rules as rules
 from otel_bridge.testing.fake_media import FakeMedia
 
 Mode: TypeAlias = Literal["events_only", "dual", "legacy"]
 Route: TypeAlias = Literal["health", "projects", "otlp", "ingestion", "scores", "media", "upload", "read"]
+
+NEWEST = {"2": "2.95.12", "3": "3.120.0", "4": "4.61.0"}
+"""Of each major version, the one to be where no other is named."""
 
 MAX_INGESTION = 4_500_000
 MAX_SCORES = 1 << 20
@@ -71,14 +75,14 @@ class FakeLangfuse:
 
     def __init__(
         self,
-        version: str = "4.61.0",
+        version: str = "4",
         *,
         mode: Mode = "events_only",
         public_key: str = "pk-lf-fake",
         secret_key: str = "sk-lf-fake",  # noqa: S107 - the key to nothing
         record: Path | None = None,
     ) -> None:
-        self.version = version
+        self.version = NEWEST.get(version, version)
         self.mode = mode
         self.public_key = public_key
         self.secret_key = secret_key
@@ -209,6 +213,7 @@ class FakeLangfuse:
         for method, path, route, answer, private in table:
             app.router.add_route(method, path, self._door(route, answer, private=private))
         app.router.add_get("/fake/state", self._state)
+        app.router.add_get("/fake/told", self._tell)
         app.router.add_post("/fake/script", self._take_script)
 
     def _door(
@@ -421,6 +426,30 @@ class FakeLangfuse:
             }
         )
 
+    async def _tell(self, _request: web.Request) -> web.Response:
+        return web.Response(text=self.told())
+
+    def told(self) -> str:
+        """What came, for people: a line for each trace, then for each score."""
+        of: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+        for row in self.observations.values():
+            of[str(row.get("traceId"))].append(row)
+        lines = [f"{len(self.observations)} observations in {len(of)} traces, {len(self.scores)} scores"]
+        for trace_id, rows in of.items():
+            named = {**self.traces.get(trace_id, {}), **rows[0]}
+            said = [str(named[key]) for key in ("traceName", "name") if named.get(key)][:1]
+            said += [
+                f"{word} {named[key]}" for word, key in (("user", "userId"), ("session", "sessionId")) if named.get(key)
+            ]
+            types = Counter(str(row.get("type", "SPAN")) for row in rows)
+            said += [f"{count} {kind}" for kind, count in types.items()]
+            lines.append(f"  {trace_id[:8]}  {', '.join(said)}")
+        lines += [f"  score {score['name']} = {score['value']}" for score in self.scores.values()]
+        lines += [f"  lost: {identifier}, {reason}" for identifier, reason in self.dropped]
+        if self.duplicates:
+            lines.append(f"  {self.duplicates} came again")
+        return "".join(f"{printable(line)}\n" for line in lines)
+
     async def _take_script(self, request: web.Request) -> web.Response:
         told = await request.json()
         faults = [Fault(**fault) for fault in told.get("faults", ())]
@@ -478,16 +507,23 @@ async def _serve(fake: FakeLangfuse, port: int) -> None:
     for name in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
     async with fake.running(port):
-        sys.stdout.write(f"{fake.url}\n")
+        keys = f"LANGFUSE_PUBLIC_KEY={fake.public_key} LANGFUSE_SECRET_KEY={fake.secret_key}"
+        sys.stdout.write(
+            f"{fake.url}\n"
+            f"A Langfuse {fake.version} that is none, until Ctrl-C: it keeps what comes in memory, and tells it then.\n"
+            f"  to send to it:  export LANGFUSE_BASE_URL={fake.url} {keys}\n"
+            f"  what has come:  curl {fake.url}/fake/told\n"
+        )
         sys.stdout.flush()
         await stop.wait()
+    sys.stdout.write(fake.told())
 
 
 def main() -> None:
-    """Serve until SIGINT or SIGTERM; the first line on stdout is the address."""
+    """Serve until SIGINT or SIGTERM, then say what came; the first line on stdout is the address."""
     parser = argparse.ArgumentParser(prog="python -m otel_bridge.testing.fake_langfuse", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="0 is any free one")
-    parser.add_argument("--version", default="4.61.0", help="the server version to be, as 2.95.12, 3.120.0, 4.16.0")
+    parser.add_argument("--version", default="4", help="the server's version: 2, 3 or 4, or as 3.22.0 (%(default)s)")
     parser.add_argument("--mode", choices=("events_only", "dual", "legacy"), default="events_only")
     parser.add_argument("--public-key", default="pk-lf-fake")
     parser.add_argument("--secret-key", default="sk-lf-fake")
@@ -500,7 +536,10 @@ def main() -> None:
         secret_key=given.secret_key,
         record=given.record,
     )
-    asyncio.run(_serve(fake, given.port))
+    try:
+        asyncio.run(_serve(fake, given.port))
+    except OSError as error:
+        parser.exit(1, f"{parser.prog}: {error.strerror or error}\n")
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def translate(trace: Trace, prices: Prices | None = None) -> Translation:
     translation = Translation(tenant=trace.tenant)
     spans, digests = _views(trace, translation)
     before = unpack(trace.known.spans) if trace.known else {}
-    for span in [span for span in spans.values() if _came_again(span, before, digests, translation)]:
+    for span in [span for span in spans.values() if _came_again(span, before, digests, translation)] if before else ():
         del spans[span.id]
     joined = logs.views(trace.logs)
     loose = logs.join(spans, joined)
@@ -53,7 +53,8 @@ def translate(trace: Trace, prices: Prices | None = None) -> Translation:
         translation.scores += scores.of_span(span)
         node = _observe(span, nodes, said)
         node.noise = trace.noise.get(span.id)
-        translation.scores += scores.of_judgements(node.reading.judgements, span)
+        if node.reading.judgements:
+            translation.scores += scores.of_judgements(node.reading.judgements, span)
         if span.id in before:
             _below_sent(node, nodes, digests)
     judgements: list[LogView] = []
@@ -73,7 +74,7 @@ def translate(trace: Trace, prices: Prices | None = None) -> Translation:
     translation.answers = {told: answer for told, answer in answered.items() if told not in counted}
     _judge(trace, judgements, answered, translation)
     translation.dropped += hidden.omitted
-    shown = (node.observation for node in nodes.values() if not node.hidden)
+    shown = [node.observation for node in nodes.values() if not node.hidden]
     translation.observations = sorted(shown, key=lambda seen: (seen.start_ns, -seen.end_ns, seen.id))
     translation.traces = [said] if translation.observations else []
     for score in translation.scores:
@@ -104,22 +105,23 @@ def _views(trace: Trace, translation: Translation) -> tuple[dict[str, SpanView],
     digests: dict[str, bytes] = {}
     resources: dict[int, dict[str, object]] = {}
     for record in sorted(trace.spans, key=lambda record: (record.span.start_time_unix_nano, record.span.span_id)):
+        span = record.span
         resource = resources.get(id(record.resource))
         if resource is None:
             resource = resources[id(record.resource)] = attributes(record.resource.attributes)
-        wire = _wire(record.span)
-        view = SpanView.of(record.span, record.scope, resource, size=len(wire))
+        wire = _wire(span)
+        view = SpanView.of(span, record.scope, resource, size=len(wire))
         if reason := _invalid(trace, view):
             translation.rejected.append(Omitted(view.id, view.trace_id, reason))
             continue
         if view.id in found:
-            if record.span == taken[view.id]:
+            if span == taken[view.id]:
                 continue
             translation.dropped.append(Omitted(view.id, view.trace_id, "duplicate_span_id"))
             other = _wire(taken[view.id])
             if (len(wire), wire) < (len(other), other):  # the longer stays, whichever came first
                 continue
-        taken[view.id], found[view.id], digests[view.id] = record.span, view, digest(wire)
+        taken[view.id], found[view.id], digests[view.id] = span, view, digest(wire)
     return found, digests
 
 

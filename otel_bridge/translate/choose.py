@@ -18,8 +18,16 @@ from otel_bridge.translate.span import SpanView
 
 MAX_REMEMBERED = 20_000  # keys and scopes come from outside
 MAX_LENGTH = 200  # of one that is remembered
+MAX_SHAPES = 2_000
+MAX_SHAPE = 8_192  # characters of all names in one that is remembered
 MERGED = tuple(field for field in Reading.__slots__ if field not in ("by_hand", "metadata", "trace_metadata"))
-said_of = attrgetter(*MERGED)
+OF_GROUP = 8
+GROUPS = [
+    (fields, attrgetter(*fields), (None,) * len(fields))
+    for fields in (MERGED[start : start + OF_GROUP] for start in range(0, len(MERGED), OF_GROUP))
+]
+"""The fields a few at a time, how to get them, and how it looks where nothing is said, as of most groups."""
+
 UNSHOWN = frozenset(
     {
         "type",
@@ -100,12 +108,30 @@ def _in_order(marked: frozenset[int], own: Dialect | None) -> Sequence[Dialect]:
     return [*first, own, *(dialect for dialect in others if dialect is not own and dialect not in first)]
 
 
+class _Shapes(dict[tuple[str, ...], Sequence[Dialect]]):
+    """The speakers by the shape of a span: its scope, then its names. An instrumentation has few shapes."""
+
+    def __missing__(self, shape: tuple[str, ...]) -> Sequence[Dialect]:
+        scope, *names = shape
+        found = _in_order(always().union(*map(MARKS.__getitem__, names)), by_scope(scope))
+        if sum(map(len, shape)) <= MAX_SHAPE:
+            if len(self) >= MAX_SHAPES:
+                self.clear()
+            self[shape] = found
+        return found
+
+
+SHAPES = _Shapes()
+
+
 def speakers(span: SpanView) -> Sequence[Dialect]:
     """The dialects that read this span, in the order in which they are heard."""
-    names = [*span.attrs, *[event.name for event in span.events]]
+    if not span.events and not span.logs:
+        return SHAPES[(span.scope_name, *span.attrs)]
+    names = [span.scope_name, *span.attrs, *[event.name for event in span.events]]
     for log in span.logs:
         names += [log.name, *log.attrs]
-    return _in_order(always().union(*map(MARKS.__getitem__, names)), by_scope(span.scope_name))
+    return SHAPES[tuple(names)]
 
 
 def read(span: SpanView) -> Reading:
@@ -113,24 +139,37 @@ def read(span: SpanView) -> Reading:
     heard: Reading | None = None
     for dialect in speakers(span):
         said = dialect.read(span)
+        if said is None:
+            continue
         if heard is None:
             heard = said
             if dialect is explicit.DIALECT:
-                heard.by_hand = frozenset(field for field in MERGED if getattr(said, field) is not None)
+                heard.by_hand = frozenset(_said(said))
         else:
             _hear(heard, said, dialect.name)
     return heard or Reading()
 
 
+def _said(reading: Reading) -> list[str]:
+    """The fields of which it says something."""
+    return [
+        field for fields, of, _ in GROUPS for field, said in zip(fields, of(reading), strict=True) if said is not None
+    ]
+
+
 def _hear(heard: Reading, said: Reading, name: str) -> None:
-    for field, more in zip(MERGED, said_of(said), strict=True):
-        if more is None:
+    for fields, said_of, nothing in GROUPS:
+        given = said_of(said)
+        if given == nothing:
             continue
-        known = getattr(heard, field)
-        if known is None:
-            setattr(heard, field, more)
-        elif field not in UNSHOWN and more != known:
-            heard.metadata[f"{name}.{field}"] = more
+        for field, more in zip(fields, given, strict=True):
+            if more is None:
+                continue
+            known = getattr(heard, field)
+            if known is None:
+                setattr(heard, field, more)
+            elif field not in UNSHOWN and more != known:
+                heard.metadata[f"{name}.{field}"] = more
     for key, more in said.metadata.items():
         if heard.metadata.setdefault(key, more) != more:
             heard.metadata[f"{name}.{key}"] = more

@@ -8,7 +8,7 @@ import math
 import re
 import sys
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -101,7 +101,8 @@ class Reading:
 class Dialect:
     """How one family of instrumentations speaks. A file in `dialects/` holds one as DIALECT; that registers it.
 
-    read: takes what it understands out of a span's view; total, never raises for what a span contains.
+    read: takes what it understands out of a span's view; total, never raises for what a span contains. None if there
+        is nothing in it that it understands.
     scopes: instrumentation scopes it speaks for: names, or `prefix*`. Among all that fit the longest is heard.
     marks: tell-tale keys of attributes, or names of events and log records: names, or `prefix*`.
     rank: among dialects found by their marks the lower one speaks first; conventions that others build on have
@@ -116,7 +117,7 @@ class Dialect:
     """
 
     name: str
-    read: Callable[[SpanView], Reading]
+    read: Callable[[SpanView], Reading | None]
     scopes: tuple[str, ...] = ()
     marks: tuple[str, ...] = ()
     rank: int = 0
@@ -139,10 +140,13 @@ class Dialect:
 def text(attrs: dict[str, Any], *keys: str) -> str | None:
     """Pop the first that is a string with something in it."""
     for key in keys:
-        if key in attrs and isinstance(attrs[key], str) and attrs[key]:
-            found: str = attrs.pop(key)
-            _drop_equal(attrs, keys, found)
-            return found
+        if key in attrs:
+            found = attrs[key]
+            if found and isinstance(found, str):
+                del attrs[key]
+                if len(keys) > 1:
+                    _drop_equal(attrs, keys, found)
+                return found
     return None
 
 
@@ -154,7 +158,8 @@ def identifier(attrs: dict[str, Any], *keys: str) -> str | None:
         said = attrs[key]
         if (isinstance(said, str) and said) or (isinstance(said, int) and not isinstance(said, bool)):
             del attrs[key]
-            _drop_equal(attrs, keys, said)
+            if len(keys) > 1:
+                _drop_equal(attrs, keys, said)
             return str(said)
     return None
 
@@ -164,7 +169,8 @@ def value(attrs: dict[str, Any], *keys: str) -> Json:
     for key in keys:
         if key in attrs and attrs[key] not in (None, ""):
             raw = attrs.pop(key)
-            _drop_equal(attrs, keys, raw)
+            if len(keys) > 1:
+                _drop_equal(attrs, keys, raw)
             return from_json(raw)
     return None
 
@@ -174,7 +180,8 @@ def count(attrs: dict[str, Any], *keys: str) -> int | None:
     for key in keys:
         if key in attrs and (found := whole(attrs[key])) is not None:
             raw = attrs.pop(key)
-            _drop_equal(attrs, keys, raw)
+            if len(keys) > 1:
+                _drop_equal(attrs, keys, raw)
             return found
     return None
 
@@ -184,7 +191,8 @@ def number(attrs: dict[str, Any], *keys: str) -> float | None:
     for key in keys:
         if key in attrs and (found := finite(attrs[key])) is not None:
             raw = attrs.pop(key)
-            _drop_equal(attrs, keys, raw)
+            if len(keys) > 1:
+                _drop_equal(attrs, keys, raw)
             return found
     return None
 
@@ -198,6 +206,8 @@ def _drop_equal(attrs: dict[str, Any], keys: tuple[str, ...], raw: Any) -> None:
 
 def whole(raw: Any) -> int | None:
     """A non-negative whole number, or None."""
+    if type(raw) is int:
+        return raw if 0 <= raw < 1 << 63 else None
     if isinstance(raw, str):
         return int(raw) if raw.isascii() and raw.isdigit() and len(raw) < 19 else None
     if isinstance(raw, bool) or not isinstance(raw, int | float) or not 0 <= raw < 1 << 63:
@@ -218,7 +228,10 @@ def finite(raw: Any) -> float | None:
 
 def from_json(raw: Json) -> Json:
     """What a string holds if it is JSON (an object, an array, a quoted string), else the value as it is."""
-    if not isinstance(raw, str) or raw.lstrip()[:1] not in JSON_OPENERS:
+    if not isinstance(raw, str):
+        return raw
+    first = raw[:1]
+    if first not in JSON_OPENERS and not (first.isspace() and raw.lstrip()[:1] in JSON_OPENERS):
         return raw
     try:
         found: Json = orjson.loads(raw)
@@ -266,7 +279,7 @@ def unflatten(attrs: dict[str, Any], prefix: str) -> Json:
     start = len(prefix)
     for key in [key for key in attrs if key.startswith(prefix) and key[start : start + 1].isdigit()]:
         segments = key[start:].split(".")
-        if len(segments) <= MAX_SEGMENTS and all(map(_fits, segments)) and _put(root, segments, attrs[key]):
+        if len(segments) <= MAX_SEGMENTS and _fit(segments) and _put(root, segments, attrs[key]):
             del attrs[key]
     return _closed(root) if root else None
 
@@ -278,25 +291,28 @@ def _is_number(segment: str) -> bool:
     return segment.isdigit() and segment.isascii()
 
 
-def _fits(segment: str) -> bool:
-    return not _is_number(segment) or (len(segment) < 6 and int(segment) <= MAX_INDEX)
+def _fit(segments: list[str]) -> bool:
+    """None of them is an index that is too large; short ones are not."""
+    return not [one for one in segments if len(one) > 4 and _is_number(one) and (len(one) > 5 or int(one) > MAX_INDEX)]
 
 
 def _put(root: dict[str, Any], segments: list[str], leaf: Any) -> bool:
     """Put a leaf in its place, unless something else is there: branches are marked by being `_Branch`."""
+    if not HOSTILE.isdisjoint(segments):
+        segments = [f"_{segment}" if segment in HOSTILE else segment for segment in segments]
+    *above, name = segments
     at = root
-    for depth, segment in enumerate(segments):
-        name = f"_{segment}" if segment in HOSTILE else segment
-        if depth == len(segments) - 1:
-            if name in at:
-                return False
-            at[name] = leaf
-            return True
-        below = at.setdefault(name, _Branch())
-        if not isinstance(below, _Branch):
+    for segment in above:
+        below = at.get(segment, at)
+        if below is at:
+            below = at[segment] = _Branch()
+        elif type(below) is not _Branch:
             return False
         at = below
-    return False
+    if name in at:
+        return False
+    at[name] = leaf
+    return True
 
 
 class _Branch(dict[str, Any]):
@@ -346,18 +362,17 @@ def derived_key(*parts: str) -> str:
     return hashlib.sha256("\x1f".join(parts).encode("utf-8", "replace")).hexdigest()[:32]
 
 
-def take(span: SpanView, names: Iterable[str]) -> list[Event | LogView]:
+def take(span: SpanView, names: Container[str]) -> list[Event | LogView]:
     """Take the events and log records of these names out of a span, in order; `leave` puts back what is left."""
     if not span.events and not span.logs:
         return []
-    wanted = frozenset(names)
     taken: list[Event | LogView] = []
-    if any(event.name in wanted for event in span.events):
-        taken += [event for event in span.events if event.name in wanted]
-        span.events = [event for event in span.events if event.name not in wanted]
-    if any(log.name in wanted for log in span.logs):
-        taken += [log for log in span.logs if log.name in wanted]
-        span.logs = [log for log in span.logs if log.name not in wanted]
+    if events := [event for event in span.events if event.name in names]:
+        taken += events
+        span.events = [event for event in span.events if event.name not in names]
+    if logs := [log for log in span.logs if log.name in names]:
+        taken += logs
+        span.logs = [log for log in span.logs if log.name not in names]
     return taken
 
 

@@ -6,7 +6,8 @@ https://langfuse.com/integrations/native/opentelemetry#property-mapping
 """
 
 import re
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from otel_bridge.model import Level, ObservationType, Usage
 from otel_bridge.translate import provider
@@ -26,6 +27,7 @@ from otel_bridge.translate.dialect import (
 )
 from otel_bridge.translate.span import SpanView
 
+T = TypeVar("T")
 OBSERVATION = "langfuse.observation."
 TRACE = "langfuse.trace."
 TYPES = {str(kind).lower(): kind for kind in ObservationType}
@@ -73,40 +75,15 @@ def read(span: SpanView) -> Reading:
     attrs = span.attrs
     if "langfuse_" in "\n".join(attrs):
         _read_baggage(attrs)
-    reading = Reading(
-        type=_of(attrs, "langfuse.observation.type", TYPES),
-        input=value(attrs, "langfuse.observation.input"),
-        output=value(attrs, "langfuse.observation.output"),
-        model=text(attrs, "langfuse.observation.model.name", "langfuse.observation.model"),
-        model_parameters=_object(attrs, "langfuse.observation.model.parameters"),
-        usage=_usage(attrs),
-        cost=_cost(attrs),
-        completion_start_ns=_first_token(span),
-        level=_of(attrs, "langfuse.observation.level", LEVELS),
-        status_message=text(attrs, "langfuse.observation.status_message"),
-        prompt_name=text(attrs, "langfuse.observation.prompt.name", "langfuse.prompt.name"),
-        session_id=identifier(attrs, "langfuse.session.id"),
-        user_id=identifier(attrs, "langfuse.user.id"),
-        trace_name=text(attrs, "langfuse.trace.name"),
-        environment=text(attrs, "langfuse.environment"),
-        release=text(attrs, "langfuse.release"),
-        version=text(attrs, "langfuse.version"),
-        public=_public(attrs),
-        trace_input=value(attrs, "langfuse.trace.input"),
-        trace_output=value(attrs, "langfuse.trace.output"),
-    )
-    for key in ("langfuse.observation.prompt.version", "langfuse.prompt.version"):
-        if (version := whole(attrs.get(key))) is not None:
-            reading.prompt_version = version
-            del attrs[key]
-            break
-    for key in ("langfuse.trace.tags", "langfuse.tags"):
-        if key in attrs and (tags := strings(attrs[key])):
-            reading.tags = tags
-            del attrs[key]
-            break
+    reading = Reading()
+    for field in {FIELD_OF[key] for key in attrs if key in FIELD_OF}:
+        reader, keys = READERS[field]
+        setattr(reading, field, reader(attrs, *keys))
+    reading.completion_start_ns = _first_token(span)
     if attrs.get("langfuse.internal.is_app_root") in (True, False, "true", "false"):
         del attrs["langfuse.internal.is_app_root"]  # the tree says it itself
+    if "metadata" not in "\n".join(attrs):
+        return reading
     reading.metadata = _metadata(attrs, OBSERVATION) | _decoded(nested(attrs, "langfuse.metadata."))
     reading.trace_metadata = _metadata(attrs, TRACE)
     _compat(reading)
@@ -129,6 +106,8 @@ def _read_baggage(attrs: dict[str, Any]) -> None:
 def _compat(reading: Reading) -> None:
     """Older SDKs and LangChain's handler name session, user and tags in the metadata."""
     for metadata in (reading.metadata, reading.trace_metadata):
+        if not metadata:
+            continue
         reading.session_id = reading.session_id or identifier(metadata, "langfuse_session_id")
         reading.user_id = reading.user_id or identifier(metadata, "langfuse_user_id")
         if reading.tags is None and (tags := strings(metadata.get("langfuse_tags"))):
@@ -138,6 +117,8 @@ def _compat(reading: Reading) -> None:
 
 def _metadata(attrs: dict[str, Any], prefix: str) -> dict[str, Any]:
     """`<prefix>metadata` as an object, and `<prefix>metadata.*` key by key."""
+    if f"{prefix}metadata" not in "\n".join(attrs):
+        return {}
     whole_object = from_json(attrs.get(f"{prefix}metadata"))
     found: dict[str, Any] = {}
     if isinstance(whole_object, dict):
@@ -151,39 +132,63 @@ def _decoded(said: dict[str, Any]) -> dict[str, Any]:
     return {key: from_json(item) for key, item in said.items()}
 
 
-def _of(attrs: dict[str, Any], key: str, table: dict[str, Any]) -> Any:
-    said = attrs.get(key)
+def _type(attrs: dict[str, Any], key: str) -> ObservationType | None:
+    return _of(attrs, key, TYPES)
+
+
+def _level(attrs: dict[str, Any], key: str) -> Level | None:
+    return _of(attrs, key, LEVELS)
+
+
+def _of(attrs: dict[str, Any], key: str, table: Mapping[str, T]) -> T | None:
+    said = attrs[key]
     found = table.get(said.lower()) if isinstance(said, str) else None
     if found is not None:
         del attrs[key]
     return found
 
 
+def _version(attrs: dict[str, Any], *keys: str) -> int | None:
+    for key in keys:
+        if (version := whole(attrs.get(key))) is not None:
+            del attrs[key]
+            return version
+    return None
+
+
+def _tags(attrs: dict[str, Any], *keys: str) -> list[str] | None:
+    for key in keys:
+        if key in attrs and (tags := strings(attrs[key])):
+            del attrs[key]
+            return tags
+    return None
+
+
 def _object(attrs: dict[str, Any], key: str) -> dict[str, Any] | None:
-    found = from_json(attrs.get(key))
+    found = from_json(attrs[key])
     if not isinstance(found, dict):
         return None
     del attrs[key]
     return found
 
 
-def _public(attrs: dict[str, Any]) -> bool | None:
-    for key in ("langfuse.trace.public", "langfuse.public"):
+def _public(attrs: dict[str, Any], *keys: str) -> bool | None:
+    for key in keys:
         if attrs.get(key) in (True, False, "true", "false"):
             return attrs.pop(key) in (True, "true")
     return None
 
 
 def _first_token(span: SpanView) -> int | None:
-    found = within(span, moment(span.attrs.get("langfuse.observation.completion_start_time")))
+    key = "langfuse.observation.completion_start_time"
+    found = within(span, moment(span.attrs[key])) if key in span.attrs else None
     if found is not None:
-        del span.attrs["langfuse.observation.completion_start_time"]
+        del span.attrs[key]
     return found
 
 
-def _usage(attrs: dict[str, Any]) -> Usage | None:
-    key = "langfuse.observation.usage_details"
-    said = from_json(attrs.get(key))
+def _usage(attrs: dict[str, Any], key: str) -> Usage | None:
+    said = from_json(attrs[key])
     if not isinstance(said, dict):
         return None
     found, rest = usage_of(said)
@@ -226,9 +231,8 @@ def _parts(counted: dict[str, int], side: str) -> int:
     return sum(found for name, found in counted.items() if name.startswith(f"{side}_"))
 
 
-def _cost(attrs: dict[str, Any]) -> dict[str, float] | None:
-    key = "langfuse.observation.cost_details"
-    said = from_json(attrs.get(key))
+def _cost(attrs: dict[str, Any], key: str) -> dict[str, float] | None:
+    said = from_json(attrs[key])
     if not isinstance(said, dict):
         return None
     found = {
@@ -239,6 +243,34 @@ def _cost(attrs: dict[str, Any]) -> dict[str, float] | None:
     del attrs[key]
     found.setdefault("total", sum(found.values()))
     return found
+
+
+READERS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
+    "type": (_type, ("langfuse.observation.type",)),
+    "input": (value, ("langfuse.observation.input",)),
+    "output": (value, ("langfuse.observation.output",)),
+    "model": (text, ("langfuse.observation.model.name", "langfuse.observation.model")),
+    "model_parameters": (_object, ("langfuse.observation.model.parameters",)),
+    "usage": (_usage, ("langfuse.observation.usage_details",)),
+    "cost": (_cost, ("langfuse.observation.cost_details",)),
+    "level": (_level, ("langfuse.observation.level",)),
+    "status_message": (text, ("langfuse.observation.status_message",)),
+    "prompt_name": (text, ("langfuse.observation.prompt.name", "langfuse.prompt.name")),
+    "prompt_version": (_version, ("langfuse.observation.prompt.version", "langfuse.prompt.version")),
+    "session_id": (identifier, ("langfuse.session.id",)),
+    "user_id": (identifier, ("langfuse.user.id",)),
+    "trace_name": (text, ("langfuse.trace.name",)),
+    "tags": (_tags, ("langfuse.trace.tags", "langfuse.tags")),
+    "environment": (text, ("langfuse.environment",)),
+    "release": (text, ("langfuse.release",)),
+    "version": (text, ("langfuse.version",)),
+    "public": (_public, ("langfuse.trace.public", "langfuse.public")),
+    "trace_input": (value, ("langfuse.trace.input",)),
+    "trace_output": (value, ("langfuse.trace.output",)),
+}
+"""Field → how it is read, and the attributes that say it."""
+
+FIELD_OF = {key: field for field, (_, keys) in READERS.items() for key in keys}
 
 
 DIALECT = Dialect(

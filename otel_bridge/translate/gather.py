@@ -31,6 +31,7 @@ def gather(batch: Batch) -> Gathered:
         MalformedError: the batch's bytes are no OTLP request.
     """
     found: Gathered = {}
+    places: dict[bytes, tuple[list[SpanRecord], list[LogEntry]]] = {}
     request = batch.request
     if isinstance(request, ExportTraceServiceRequest):
         for block in request.resource_spans:
@@ -38,7 +39,10 @@ def gather(batch: Batch) -> Gathered:
             for scoped in block.scope_spans:
                 scope = scoped.scope
                 for span in scoped.spans:
-                    found.setdefault(_key(span.trace_id), ([], []))[0].append(SpanRecord(span, scope, resource))
+                    place = places.get(trace_id := span.trace_id)
+                    if place is None:
+                        place = places[trace_id] = found.setdefault(_key(trace_id), ([], []))
+                    place[0].append(SpanRecord(span, scope, resource))
     elif isinstance(request, ExportLogsServiceRequest):
         for logs in request.resource_logs:
             for scoped_logs in logs.scope_logs:
@@ -151,6 +155,8 @@ def _place_untold(whole: Gathered) -> None:
 def _told_twice(whole: Gathered) -> dict[str, Known]:
     """Calls to leave to another trace, which says more of them."""
     seen: dict[str, list[tuple[str, SpanRecord]]] = {}
+    if len(whole) == 1:
+        return {}
     for key, record in sorted(_spans(whole), key=_begun):
         if key and (answer := _response(record)):
             seen.setdefault(answer, []).append((key, record))

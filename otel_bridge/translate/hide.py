@@ -216,7 +216,8 @@ class _Hiding:
             if node.hidden:
                 found.omitted.append(Omitted(node.span.id, node.span.trace_id, f"noise:{node.noise}"))
                 self._move_logs(node, here, found)
-            for link in node.observation.metadata.get("otel.links", ()):
+            links = node.observation.metadata.get("otel.links")
+            for link in links if isinstance(links, list) else ():
                 if isinstance(link, dict) and link.get("trace_id") == self._trace.key:
                     link["span_id"] = found.stands.get(str(link.get("span_id")), link.get("span_id"))
 
@@ -229,7 +230,9 @@ class _Hiding:
             found.logs += [(found.stands[node.span.id], log) for log in logs]
             return
         seen = stand_in.observation
-        told = [*seen.metadata.get("otel.logs", ()), *(log.left() for log in logs)]
+        own = seen.metadata["otel.logs"] if stand_in.span.logs else []  # else it is an attribute that is called so
+        told = [*own, *(log.left() for log in logs)]
+        stand_in.span.logs += logs
         seen.metadata["otel.logs"] = sorted(told, key=lambda log: log["time_ns"])
         seen.size += sum(log.size for log in logs)
 

@@ -29,6 +29,7 @@ WRAPPERS = (*CALL_WRAPPERS, "toolResult", "functionResponse", "function_response
 CALL_IDS = ("id", "tool_use_id", "tool_call_id", "toolCallId", "toolUseId", "call_id")
 ARGUMENTS = ("arguments", "args", "input", "parameters")
 ANSWERS = ("response", "result", "content", "output")
+SPEECH = frozenset({"role", "content"})
 NOT_SPOKEN = ("event.name", "gen_ai.message.index", "gen_ai.system", "gen_ai.provider.name")
 
 
@@ -52,15 +53,18 @@ def messages(raw: Json, role: str = "user") -> Json:
 
 def message(raw: dict[str, Any], role: str = "user") -> list[Json]:
     """One message as the messages it holds: the results of tools become messages of their own."""
-    said = _langchain(raw) or dict(raw)
+    said = (_langchain(raw) if "lc" in raw else None) or dict(raw)
     who = said.pop("role", None) or role
     who = ROLES.get(who, who) if isinstance(who, str) else who
     content = said.pop("content", None)
-    calls = [call(item) for item in _list(said.pop("tool_calls", None))]
+    if not said and isinstance(content, str):
+        return [{"role": who, "content": content}]
+    calls = [call(item) for item in _list(said.pop("tool_calls"))] if "tool_calls" in said else []
     thoughts = [said.pop("reasoning_content")] if isinstance(said.get("reasoning_content"), str) else []
     results: list[Json] = []
-    if isinstance(said.get("parts"), list):
-        content = [*([] if content in (None, "") else _list(content)), *said.pop("parts")]
+    if "parts" in said and isinstance(said["parts"], list):
+        parts = said.pop("parts")
+        content = parts if content in (None, "") else [*_list(content), *parts]
     if isinstance(content, list):
         kept: list[Json] = []
         for part in content:
@@ -73,8 +77,9 @@ def message(raw: dict[str, Any], role: str = "user") -> list[Json]:
         spoken["reasoning_content"] = "\n".join(thoughts)
     if calls:
         spoken["tool_calls"] = calls
-    spoken |= {key: item for key, item in said.items() if item not in (None, "")}
-    if results and set(spoken) <= {"role", "content"} and content is None:
+    if said:
+        spoken |= {key: item for key, item in said.items() if item is not None and item != ""}
+    if results and content is None and spoken.keys() <= SPEECH:
         return results
     return [spoken, *results]
 
@@ -107,12 +112,15 @@ def _sort(part: Json, kept: list[Json], calls: list[Json], results: list[Json], 
     if "type" not in part and isinstance(part.get("kind"), str):  # Pydantic AI's events, A2A
         part = {"type": part["kind"]} | {name: item for name, item in part.items() if name != "kind"}
     kind, key = part.get("type", "text"), _spoken_in(part)
-    for wrapper in WRAPPERS:
+    for wrapper in () if part.keys().isdisjoint(WRAPPERS) else WRAPPERS:
         if wrapper in part and isinstance(part[wrapper], dict):
             called = wrapper in CALL_WRAPPERS
             made = call(part[wrapper]) if called else _result(part[wrapper])
             (calls if called else results).append(_beside(made, part, wrapper))
             return
+    if kind in TEXT_KINDS and key and len(part) == 2 and "type" in part:
+        kept.append({"type": "text", "text": part[key]})
+        return
     if kind in CALL_KINDS and (part.get("name") or part.get("toolName")):
         calls.append(call(part))
     elif kind in RESULT_KINDS:

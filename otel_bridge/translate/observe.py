@@ -9,6 +9,8 @@ from otel_bridge.translate.dialect import Reading
 from otel_bridge.translate.shown import Shown
 from otel_bridge.translate.span import Event, SpanView
 
+SPAN, DEFAULT = ObservationType.SPAN, Level.DEFAULT  # enums are slow to ask
+
 LONG = 200  # characters from which a text in the metadata is worth comparing with the content
 OTHER_WORDS = (".input", ".output")  # content as another dialect read it
 FLOOD = 20  # events of one name
@@ -17,14 +19,14 @@ STREAMED = re.compile(r"chunk|token", re.IGNORECASE)
 
 def observation(span: SpanView, reading: Reading, trace: TraceAttributes) -> Observation:
     """Ids, times and parent are the span's; the tree may still move it. Takes the span's attributes as metadata."""
-    level = reading.level or Level.DEFAULT
-    if reading.noise and level is Level.DEFAULT:
+    level = reading.level or DEFAULT
+    if reading.noise and level is DEFAULT:
         level = Level.DEBUG
     return Observation(
         id=span.id,
         trace_id=span.trace_id,
         parent_id=span.parent_id or None,
-        type=reading.type or ObservationType.SPAN,
+        type=reading.type or SPAN,
         name=reading.name or span.name,
         start_ns=span.start_ns,
         end_ns=span.end_ns,
@@ -45,7 +47,7 @@ def observation(span: SpanView, reading: Reading, trace: TraceAttributes) -> Obs
         resource=span.resource,
         scope_name=span.scope_name,
         scope_version=span.scope_version,
-        size=span.size + sum([log.size for log in span.logs]),
+        size=span.size + sum([log.size for log in span.logs]) if span.logs else span.size,
     )
 
 
@@ -56,8 +58,10 @@ def _metadata(span: SpanView, reading: Reading) -> dict[str, Any]:
         if key in metadata and metadata[key] != item:
             metadata[f"attribute.{key}"] = metadata[key]
         metadata[key] = item
-    _drop_shown(metadata, reading)
-    metadata.update(span.extra)
+    if reading.input is not None or reading.output is not None:
+        _drop_shown(metadata, reading)
+    if span.extra:
+        metadata.update(span.extra)
     if span.kind:
         metadata["otel.kind"] = span.kind
     if reading.name and reading.name != span.name:
@@ -75,10 +79,9 @@ def _metadata(span: SpanView, reading: Reading) -> dict[str, Any]:
 
 def _drop_shown(metadata: dict[str, Any], reading: Reading) -> None:
     """Content that the observation shows, word for word, isn't told a second time."""
-    if reading.input is None and reading.output is None:
-        return
     long = [key for key, item in metadata.items() if type(item) is str and len(item) > LONG]
-    long += [key for key in reading.metadata if key.endswith(OTHER_WORDS) and key not in long]
+    if reading.metadata:
+        long += [key for key in reading.metadata if key.endswith(OTHER_WORDS) and key not in long]
     if long:
         shown = Shown(reading)
         for key in long:

@@ -5,14 +5,17 @@ along; among those the root, then the others by time; then the root's resource. 
 later one is surer.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 
 from otel_bridge.model import EXPERIMENT, TraceAttributes, as_environment
+from otel_bridge.translate.dialect import Reading
 from otel_bridge.translate.tree import Arranged, Node
 
 REMEMBERED = ("name", "user_id", "session_id", "tags", "environment", "release", "version", "public", "metadata")
+remembered_of = attrgetter(*REMEMBERED)
 RESOURCE = {
     "session_id": ("langfuse.session.id", "session.id"),
     "user_id": ("langfuse.user.id", "user.id", "enduser.id"),
@@ -28,6 +31,10 @@ SHOWN = {
     "version": "version",
 }
 shown_of = attrgetter(*SHOWN)
+TOLD = (*SHOWN, "public", "trace_name", "tags", "trace_input", "trace_output", "trace_metadata")
+told_of = attrgetter(*TOLD)
+NOTHING = told_of(Reading())
+FIELD = {"name": "trace_name"}  # of a reading, where it is not called as the trace's
 OF_ITEM = tuple(f"{EXPERIMENT}{name}" for name in ("description", "item.version", "item.expected_output"))
 """What Langfuse's SDK says of an experiment where an item begins, and not below it."""
 
@@ -49,13 +56,19 @@ def tell(said: TraceAttributes, tree: Arranged, configured: Mapping[str, Any]) -
             setattr(said, name, remembered)
     unsure = {name: rank for name, rank in tree.known.unsure.items() if name in tree.known.attributes}
     root, first = tree.root, tree.former or tree.root
-    speakers = sorted(tree.order, key=lambda node: (node is not first, node.span.start_ns, node.span.id))
+    order = sorted(tree.order, key=lambda node: (node is not first, node.span.start_ns, node.span.id))
+    speakers, told = _speakers(order)
     for name in (*RESOURCE, "public", "name"):
-        heard = _configured(name, configured) or _heard(name, speakers) or (_named(first) if name == "name" else None)
+        heard = _configured(name, configured) or _heard(name, speakers, told)
+        if heard is None:
+            heard = _named(first) if name == "name" else _resource_says(name, order)
         if heard is not None and (getattr(said, name) is None or heard[1] < unsure.get(name, BY_HAND)):
             setattr(said, name, heard[0])
             unsure[name] = heard[1]
-    tags = [*said.tags, *configured.get("tags", ()), *(tag for node in speakers for tag in node.reading.tags or ())]
+    tags = [*said.tags, *configured.get("tags", ())]
+    for node in speakers:
+        if node.reading.tags:
+            tags += node.reading.tags
     said.tags = list(dict.fromkeys(tags))
     by_spans = {key: item for node in reversed(speakers) for key, item in node.reading.trace_metadata.items()}
     said.metadata = by_spans | dict(configured.get("metadata", {})) | said.metadata
@@ -63,15 +76,28 @@ def tell(said: TraceAttributes, tree: Arranged, configured: Mapping[str, Any]) -
         _tell_root(said, speakers, root)
     for node in speakers:
         _keep_different(node, said)
-        if unsure.get("version") == OF_RESOURCE:
-            node.observation.version = node.observation.version or _of_resource("version", node)
-    attributes = {name: got for name in REMEMBERED if (got := getattr(said, name)) not in (None, [], {})}
+    if unsure.get("version") == OF_RESOURCE:
+        _tell_versions(order)
+    known = zip(REMEMBERED, remembered_of(said), strict=True)
+    attributes = {name: got for name, got in known if got is not None and got != [] and got != {}}
     if experiment := _hand_down_experiments(tree):
         attributes["experiment"] = experiment
     return attributes, {name: rank for name, rank in unsure.items() if rank != BY_HAND}
 
 
+def _speakers(order: Sequence[Node]) -> tuple[list[Node], set[str]]:
+    """Who says anything of the trace, and which fields of a reading anybody says."""
+    words = [told_of(node.reading) for node in order]
+    silent = (None,) * len(words)
+    return (
+        [node for node, said in zip(order, words, strict=True) if said != NOTHING],
+        {field for field, column in zip(TOLD, zip(*words, strict=True), strict=False) if column != silent},
+    )
+
+
 def _configured(name: str, configured: Mapping[str, Any]) -> tuple[Any, int] | None:
+    if not configured:
+        return None
     found = configured.get(name)
     if name == "environment":
         found = as_environment(found)
@@ -83,19 +109,20 @@ def _first(field: str, speakers: Sequence[Node]) -> Any:
     return next((heard for node in speakers if (heard := getattr(node.reading, field)) is not None), None)
 
 
-def _heard(name: str, speakers: Sequence[Node]) -> tuple[Any, int] | None:
-    """What the first of the surest says that is still something when cleaned, else the resource of the root."""
-    field = "trace_name" if name == "name" else name
+def _heard(name: str, speakers: Sequence[Node], told: Container[str]) -> tuple[Any, int] | None:
+    """What the first of the surest says that is still something when cleaned."""
+    field = FIELD.get(name, name)
+    if field not in told:
+        return None
     found: tuple[Any, int] | None = None
     for node in speakers:
         heard = getattr(node.reading, field)
-        if heard is None or (name == "environment" and (heard := as_environment(heard)) is None):
+        if heard is None:
             continue
         rank = _rank(node, field)
         if found is None or rank < found[1]:
-            found = heard, rank
-    if found is None and speakers and (heard := _of_resource(name, speakers[0])) is not None:
-        return heard, OF_RESOURCE
+            heard = as_environment(heard) if name == "environment" else heard
+            found = found if heard is None else (heard, rank)
     return found
 
 
@@ -105,9 +132,26 @@ def _rank(node: Node, field: str) -> int:
     return IN_PASSING if node.span.kind and node.reading.type is None else SAID
 
 
-def _of_resource(name: str, node: Node) -> str | None:
+def _resource_says(name: str, order: Sequence[Node]) -> tuple[str, int] | None:
+    """What the resource of the first says."""
+    heard = _of_resource(name, order[0].span.resource) if order else None
+    return None if heard is None else (heard, OF_RESOURCE)
+
+
+def _tell_versions(order: Sequence[Node]) -> None:
+    """The version of each resource, where the trace's is one of them."""
+    known: dict[int, str | None] = {}
+    for node in order:
+        if not node.observation.version:
+            resource = node.span.resource
+            if id(resource) not in known:
+                known[id(resource)] = _of_resource("version", resource)
+            node.observation.version = known[id(resource)]
+
+
+def _of_resource(name: str, resource: Mapping[str, Any]) -> str | None:
     for key in RESOURCE.get(name, ()):
-        text = node.span.resource.get(key)
+        text = resource.get(key)
         if text is None:
             continue
         if isinstance(text, int) and not isinstance(text, bool):
@@ -141,6 +185,9 @@ def _tell_root(said: TraceAttributes, speakers: Sequence[Node], root: Node) -> N
 def _hand_down_experiments(tree: Arranged) -> dict[str, Any]:
     """Every observation below an item of an experiment belongs to it; gives what a late one would have of the root."""
     known: dict[str, Any] = tree.known.attributes.get("experiment", {})
+    keys = chain.from_iterable([node.observation.metadata for node in tree.order])
+    if not known and EXPERIMENT not in "\n".join(keys):
+        return known
     told: dict[int, dict[str, Any]] = {}
     for node in tree.order:
         metadata = node.observation.metadata

@@ -12,6 +12,7 @@ from otel_bridge.translate.span import LogView, SpanView
 
 NAMESPACE = uuid.UUID("6f0b7c1e-6f5c-5d6e-9c39-0d7a3d1f2b54")
 PREFIX = "gen_ai.evaluation."
+NAME = "gen_ai.evaluation.name"
 PLAIN = "score"
 JUDGEMENTS = (EVALUATION, PLAIN)
 MAX_LABEL = 100  # characters; what is longer is no category
@@ -21,7 +22,7 @@ RESPONSE_IDS = ("gen_ai.response.id", "llm.response.id", "ai.response.id")
 
 def of_span(span: SpanView) -> list[Score]:
     """Take the evaluation results out of a span, its events and its log records; what is no score stays."""
-    if not span.events and not span.logs and f"{PREFIX}name" not in span.attrs:
+    if not span.events and not span.logs and NAME not in span.attrs:
         return []
     found = [score for score in [_score(span.attrs, span, span.end_ns, pop=True)] if score is not None]
     for event in list(span.events):

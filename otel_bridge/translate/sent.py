@@ -5,11 +5,15 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import TypeAlias
 
 MAX_SENT = 20_000  # the newest; together they take half a megabyte
 DIGEST_BYTES = 3
 ONE = struct.Struct(f">8s8sB{DIGEST_BYTES}s")
 ACTOR, CALL, USAGE, COST, HIDDEN = 1, 2, 4, 8, 16
+NO_DIGEST = bytes(DIGEST_BYTES)
+Row: TypeAlias = tuple[str, str, int, bytes]
+"""A span's id, its parent's, its flags, and the digest of its content."""
 
 
 @dataclass(slots=True, eq=False)
@@ -30,8 +34,22 @@ class Sent:
     call: bool
     usage: bool
     cost: bool
-    digest: bytes = bytes(DIGEST_BYTES)
+    digest: bytes = NO_DIGEST
     hidden: bool = False
+
+    @classmethod
+    def of(cls, id_: str, parent_id: str, flags: int, content: bytes = NO_DIGEST) -> "Sent":
+        """What its flags say of it."""
+        return cls(
+            id_,
+            parent_id,
+            flags & ACTOR != 0,
+            flags & CALL != 0,
+            flags & USAGE != 0,
+            flags & COST != 0,
+            content,
+            flags & HIDDEN != 0,
+        )
 
 
 def digest(content: bytes) -> bytes:
@@ -39,17 +57,10 @@ def digest(content: bytes) -> bytes:
     return blake2b(content, digest_size=DIGEST_BYTES).digest()
 
 
-def pack(sent: Iterable[Sent], before: str = "") -> str:
+def pack(sent: Iterable[Row], before: str = "") -> str:
     """All that were sent `before`, and these, in base64; of too many the oldest are forgotten."""
-    packed = base64.b64decode(before) + b"".join(
-        ONE.pack(
-            _raw(one.id),
-            _raw(one.parent_id),
-            ACTOR * one.actor | CALL * one.call | USAGE * one.usage | COST * one.cost | HIDDEN * one.hidden,
-            one.digest,
-        )
-        for one in sent
-    )
+    rows = [ONE.pack(_raw(id_), _raw(parent_id), flags, content) for id_, parent_id, flags, content in sent]
+    packed = base64.b64decode(before) + b"".join(rows)
     return base64.b64encode(packed[-MAX_SENT * ONE.size :]).decode()
 
 
@@ -64,15 +75,6 @@ def unpack(packed: str) -> dict[str, Sent]:
     """By id, in the order in which they were sent."""
     found: dict[str, Sent] = {}
     for id_, parent, flags, content in ONE.iter_unpack(base64.b64decode(packed)):
-        sent = Sent(
-            id_.hex(),
-            parent.hex() if any(parent) else "",
-            actor=bool(flags & ACTOR),
-            call=bool(flags & CALL),
-            usage=bool(flags & USAGE),
-            cost=bool(flags & COST),
-            digest=content,
-            hidden=bool(flags & HIDDEN),
-        )
+        sent = Sent.of(id_.hex(), parent.hex() if any(parent) else "", flags, content)
         found[sent.id] = sent
     return found

@@ -33,7 +33,8 @@ class Shown:
                 self._hear(inner, key, opened + 1)
         elif isinstance(item, dict):
             for name, inner in item.items():
-                self._hear(inner, name, opened)
+                if inner is not None:
+                    self._hear(inner, name, opened)
         elif isinstance(item, list) and (numbers := _numbers(item)):
             self._said.add(numbers)
         elif isinstance(item, list):
@@ -52,7 +53,8 @@ class Shown:
             left = {
                 name: rest
                 for name, item in raw.items()
-                if (rest := self._rest(item, name, counted=counted or "usage" in name.lower(), opened=opened))
+                if item is not None
+                and (rest := self._rest(item, name, counted=counted or "usage" in name.lower(), opened=opened))
                 is not None
             }
             return left if left and not (len(left) < len(raw) and _is_form(left)) else None

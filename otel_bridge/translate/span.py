@@ -30,9 +30,11 @@ def plain(value: AnyValue, depth: int = 0) -> Json:
 
 
 def _no_text(value: AnyValue, depth: int = 0) -> Json:
+    if whole := value.int_value:  # most of the rest, and quicker than WhichOneof
+        return whole
     match value.WhichOneof("value"):
         case "int_value":
-            return value.int_value
+            return 0
         case "double_value":
             number = value.double_value
             return number if math.isfinite(number) else NOT_IN_JSON[str(number)]
@@ -58,7 +60,8 @@ def attributes(pairs: Iterable[KeyValue]) -> dict[str, Any]:
     read: dict[str, Any] = {}
     for pair in pairs:
         value = pair.value
-        read[pair.key] = value.string_value or _no_text(value)
+        text = value.string_value
+        read[pair.key] = text or _no_text(value)
     return read
 
 
@@ -155,15 +158,17 @@ class SpanView:
     @classmethod
     def of(cls, span: Span, scope: InstrumentationScope, resource: dict[str, Any], *, size: int = 0) -> "SpanView":
         """Take a span apart; an end that is missing or before the start becomes the start."""
-        start_ns = span.start_time_unix_nano or span.end_time_unix_nano
+        end_ns = span.end_time_unix_nano
+        start_ns = span.start_time_unix_nano or end_ns
         view = cls(
-            id=span.span_id.hex(),
-            trace_id=span.trace_id.hex(),
-            parent_id=span.parent_span_id.hex() if span.parent_span_id else "",
-            name=span.name,
-            start_ns=start_ns,
-            end_ns=max(start_ns, span.end_time_unix_nano),
-            attrs=attributes(span.attributes),
+            span.span_id.hex(),
+            span.trace_id.hex(),
+            span.parent_span_id.hex(),
+            span.name,
+            start_ns,
+            max(start_ns, end_ns),
+            attributes(span.attributes),
+            [Event(event.name, event.time_unix_nano, attributes(event.attributes)) for event in span.events],
             kind=KINDS.get(span.kind, ""),
             scope_name=scope.name,
             scope_version=scope.version,
@@ -171,11 +176,8 @@ class SpanView:
             size=size,
         )
         if span.HasField("status"):
-            view.status_code, view.status_message = span.status.code, span.status.message
-        if span.events:
-            view.events = [
-                Event(event.name, event.time_unix_nano, attributes(event.attributes)) for event in span.events
-            ]
+            status = span.status
+            view.status_code, view.status_message = status.code, status.message
         if span.links or span.trace_state or span.dropped_attributes_count or span.dropped_events_count:
             view.extra = _extra(span)
         if scope.attributes:

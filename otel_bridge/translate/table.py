@@ -30,6 +30,7 @@ SESSION = (
     "chat_id",
     "chatId",
 )
+THREAD = "thread.id"  # as a text; a number is the operating system's thread
 USER = ("user.id", "enduser.id", "langfuse_user_id", "user_id", "userId", "enduser.pseudo.id")
 TAGS = ("tag.tags", "langfuse.tags")
 ENVIRONMENT = ("deployment.environment.name", "deployment.environment")
@@ -135,6 +136,17 @@ FIRST_TOKEN_EVENTS = frozenset(
 )
 """Names of events, in lower case, of which the earliest is the first token."""
 
+DELAYS = {key: unit_ns for keys, unit_ns in ((FIRST_TOKEN_S, 1e9), (FIRST_TOKEN_MS, 1e6)) for key in keys}
+SAID_OF_TOKENS = frozenset((*INPUT_TOKENS, *OUTPUT_TOKENS))
+FINER = frozenset((*CACHE_READ, *CACHE_WRITE, *INPUT_AUDIO, *OUTPUT_AUDIO))
+WHO = {
+    **dict.fromkeys(SESSION, "session_id"),
+    **dict.fromkeys(USER, "user_id"),
+    **dict.fromkeys(TAGS, "tags"),
+    **dict.fromkeys(ENVIRONMENT, "environment"),
+}
+"""What tells who and where → of what of it."""
+
 
 def usage(attrs: dict[str, Any], *, beside: bool, model: str | None = None) -> Usage | None:
     """Pop the token counts of the generative AI conventions in all their spellings.
@@ -142,6 +154,8 @@ def usage(attrs: dict[str, Any], *, beside: bool, model: str | None = None) -> U
     beside: cached tokens are not included in the input count.
     model: which one counted, where it was popped before.
     """
+    if attrs.keys().isdisjoint(SAID_OF_TOKENS):
+        return None
     counted_in, counted_out = count(attrs, *INPUT_TOKENS), count(attrs, *OUTPUT_TOKENS)
     if counted_in is None and counted_out is None:
         return None
@@ -153,7 +167,10 @@ def usage(attrs: dict[str, Any], *, beside: bool, model: str | None = None) -> U
         and _thinks_apart(attrs, model)
     ):
         reasoning = max(0, total - (counted_in or 0) - (counted_out or 0))
-    return (Usage.exclusive if beside else Usage.inclusive)(
+    make = Usage.exclusive if beside else Usage.inclusive
+    if attrs.keys().isdisjoint(FINER):
+        return make(counted_in, counted_out, reasoning=reasoning, total=total)
+    return make(
         counted_in,
         counted_out,
         cache_read=count(attrs, *CACHE_READ),
@@ -186,9 +203,10 @@ def cost(
 
     Emitters say 0 of prices they don't know: if that is all, it is no cost, and stays where it was said.
     """
-    if attrs.keys().isdisjoint((*total, *inward, *outward)):
+    spelled = (*total, *inward, *outward)
+    if attrs.keys().isdisjoint(spelled):
         return None
-    before = {key: attrs[key] for key in (*total, *inward, *outward) if key in attrs}
+    before = {key: attrs[key] for key in spelled if key in attrs}
     said = {
         "input": number(attrs, *inward),
         "output": number(attrs, *outward),
@@ -205,25 +223,22 @@ def cost(
 def first_token(span: SpanView) -> int | None:
     """When the first token came, from any spelling; None if nothing says so or it lies outside of the span."""
     attrs = span.attrs
-    for keys, unit_ns in ((FIRST_TOKEN_S, 1e9), (FIRST_TOKEN_MS, 1e6)):
-        for key in () if attrs.keys().isdisjoint(keys) else keys:
-            if key in attrs:
-                delay = number(attrs, key)
-                if (
-                    delay
-                    and delay < MAX_DELAY
-                    and (at := within(span, span.start_ns + round(delay * unit_ns))) is not None
-                ):
-                    return at
-                if delay is not None:
-                    attrs[key] = delay  # said, but no moment of this span: shown as it came
+    for key, unit_ns in () if attrs.keys().isdisjoint(DELAYS.keys()) else DELAYS.items():
+        if key in attrs:
+            delay = number(attrs, key)
+            if delay and delay < MAX_DELAY and (at := within(span, span.start_ns + round(delay * unit_ns))) is not None:
+                return at
+            if delay is not None:
+                attrs[key] = delay  # said, but no moment of this span: shown as it came
+    if not span.events:
+        return None
     came = [event.time_ns for event in span.events if event.name.lower() in FIRST_TOKEN_EVENTS]
     return within(span, min(came)) if came else None
 
 
 def session(said: dict[str, Any]) -> str | None:
     """Pop the session from attributes, or from metadata that a program gave along."""
-    return identifier(said, *SESSION) or text(said, "thread.id")  # a number there is the operating system's thread
+    return identifier(said, *SESSION) or text(said, THREAD)
 
 
 def user(said: dict[str, Any]) -> str | None:
@@ -233,15 +248,16 @@ def user(said: dict[str, Any]) -> str | None:
 
 def identity(attrs: dict[str, Any], reading: Reading) -> None:
     """Pop who and where from the spellings that any span may use, for what the reading does not say yet."""
-    if reading.session_id is None:
+    told = {WHO[key] for key in attrs if key in WHO}
+    if reading.session_id is None and ("session_id" in told or THREAD in attrs):
         reading.session_id = session(attrs)
-    if reading.user_id is None:
+    if "user_id" in told and reading.user_id is None:
         reading.user_id = user(attrs)
-    if reading.tags is None:
+    if "tags" in told and reading.tags is None:
         for key in TAGS:
             if key in attrs and (tags := strings(attrs[key])):
                 reading.tags = tags
                 del attrs[key]
                 break
-    if reading.environment is None:
+    if "environment" in told and reading.environment is None:
         reading.environment = text(attrs, *ENVIRONMENT)

@@ -11,7 +11,7 @@ from typing import Literal
 from otel_bridge.model import CALLS, Level, Observation, ObservationType, TraceAttributes
 from otel_bridge.trace import MAX_RESPONSE_ID, Answer, Known, Settled, Trace
 from otel_bridge.translate.dialect import Reading
-from otel_bridge.translate.sent import Sent, pack
+from otel_bridge.translate.sent import ACTOR, CALL, COST, HIDDEN, NO_DIGEST, USAGE, Sent, pack
 from otel_bridge.translate.span import SpanView
 
 ACTORS = (ObservationType.TOOL, ObservationType.AGENT)  # calls below one are other calls than those above it
@@ -65,9 +65,11 @@ def arrange(nodes: dict[str, Node], trace: Trace, before: dict[str, Sent]) -> Ar
     """
     order = _linked(nodes)
     known = trace.known or Known()
-    _one_for_each_tool(order)
-    _one_for_each_call(order)
-    _leave_known(order, known.calls)
+    if [node for node in order if node.reading.tool]:
+        _one_for_each_tool(order)
+    if [node for node in order if node.observation.type in CALLS]:
+        _one_for_each_call(order)
+        _leave_known(order, known.calls)
     _count_once(order, nodes, before)
     return Arranged(order, _root(order, nodes, trace.settled, trace.part), known)
 
@@ -76,9 +78,9 @@ def remember(tree: Arranged, digests: Mapping[str, bytes]) -> Known:
     """What later parts must know once this one is as it is sent; `digests` by the ids of spans."""
     before, root = tree.known, tree.root
     ids = {node.span.id for node in tree.order}
-    sent = [_sent(node, ids) for node in tree.order]
-    for one in sent:
-        one.digest = digests.get(one.id, one.digest)
+    sent = [
+        (node.span.id, _parent_id(node, ids), _flags(node), digests.get(node.span.id, NO_DIGEST)) for node in tree.order
+    ]
     stands = root is not None and (root.observation.app_root or not root.observation.parent_id)
     return Known(
         attributes=before.attributes,
@@ -92,9 +94,9 @@ def remember(tree: Arranged, digests: Mapping[str, bytes]) -> Known:
 
 def answers(tree: Arranged, said: TraceAttributes) -> dict[str, Answer]:
     """By response id, what tells of the response: whose usage counts, else the first call, else the first span."""
-    told = [node for node in tree.order if len(node.reading.response_id or "") in range(1, MAX_RESPONSE_ID + 1)]
-    told.sort(key=_answers_last, reverse=True)
-    return {node.reading.response_id or "": _answer(node, said) for node in told}
+    told = [(id_, node) for node in tree.order if (id_ := node.reading.response_id) and len(id_) <= MAX_RESPONSE_ID]
+    told.sort(key=lambda pair: _answers_last(pair[1]), reverse=True)
+    return {id_: _answer(node, said) for id_, node in told}
 
 
 def _answers_last(node: Node) -> tuple[bool, bool, int, str]:
@@ -124,7 +126,7 @@ def _linked(nodes: dict[str, Node]) -> list[Node]:
             parent.children.append(node)
     order: list[Node] = []
     placed: set[str] = set()
-    for start in (*(node for node in nodes.values() if node.parent is None), *nodes.values()):
+    for start in (*[node for node in nodes.values() if node.parent is None], *nodes.values()):
         if start.span.id in placed:
             continue
         if start.parent is not None:  # in a circle, or below one: nobody above it was reached
@@ -135,7 +137,8 @@ def _linked(nodes: dict[str, Node]) -> list[Node]:
             node = queue.pop()
             placed.add(node.span.id)
             order.append(node)
-            queue += [child for child in node.children if child.span.id not in placed]
+            if node.children:
+                queue += [child for child in node.children if child.span.id not in placed]
     return order
 
 
@@ -166,11 +169,11 @@ def _one_for_each_tool(order: Sequence[Node]) -> None:
 
 def _one_for_each_call(order: Sequence[Node]) -> None:
     for node in reversed(order):
-        below = _joined([child.calls for child in node.children if child.calls])
+        below = _joined([child.calls for child in node.children if child.calls]) if node.children else []
         if node.reading.elsewhere and node.observation.type in CALLS:
             _settle_elsewhere(node, below)
             below = [call for call in below if call.observation.type in CALLS]
-        if node.observation.type in CALLS:
+        if below and node.observation.type in CALLS:
             _settle_wrapper(node, [call for call in below if call.observation.type is node.observation.type])
         if node.observation.type in CALLS:
             node.calls = [node]
@@ -270,7 +273,7 @@ def _leave_called(order: Sequence[Node]) -> None:
         for node in order
         if node.reading.response_id and node.observation.type in CALLS and node.observation.usage
     }
-    for node in order:
+    for node in order if called else ():
         seen = node.observation
         if seen.type not in CALLS and not node.fixed and node.reading.response_id in called:
             uncount(seen)
@@ -350,18 +353,29 @@ def _uncount_cost(seen: Observation) -> None:
     seen.cost = None
 
 
-def _sent(node: Node, ids: Container[str]) -> Sent:
-    """A node as later parts see it. The parent of one that was cut from a circle is none."""
-    above = node.parent.span.id if node.parent else node.span.parent_id
-    return Sent(
-        node.span.id,
-        "" if node.parent is None and above in ids else above,
-        actor=node.observation.type in ACTORS,
-        call=node.observation.type in CALLS and not node.reading.aggregate,
-        usage=bool(node.observation.usage),
-        cost=bool(node.observation.cost),
-        hidden=node.hidden,
-    )
+def _parent_id(node: Node, ids: Container[str]) -> str:
+    """As later parts see it. The parent of one that was cut from a circle is none."""
+    if node.parent is not None:
+        return node.parent.span.id
+    above = node.span.parent_id
+    return "" if above in ids else above
+
+
+def _flags(node: Node) -> int:
+    """What later parts must know of a node, as `sent` writes it."""
+    seen = node.observation
+    found = 0
+    if seen.type in ACTORS:
+        found = ACTOR
+    elif seen.type in CALLS and not node.reading.aggregate:
+        found = CALL
+    if seen.usage:
+        found |= USAGE
+    if seen.cost:
+        found |= COST
+    if node.hidden:
+        found |= HIDDEN
+    return found
 
 
 def _count_once(order: Sequence[Node], nodes: Mapping[str, Node], before: dict[str, Sent]) -> None:
@@ -369,7 +383,9 @@ def _count_once(order: Sequence[Node], nodes: Mapping[str, Node], before: dict[s
 
     What a call counts stands beside what is counted below tools and agents; any other's is a sum of all below it.
     """
-    here = {node.span.id: _sent(node, nodes) for node in order}
+    if not before and not [node for node in order if node.observation.usage or node.observation.cost]:
+        return
+    here = {node.span.id: Sent.of(node.span.id, _parent_id(node, nodes), _flags(node)) for node in order}
     both = _parents_first({**before, **here}) if before else list(here.values())
     for one in _twice(both, before, "usage"):
         _uncount_usage(nodes[one].observation)
@@ -378,9 +394,9 @@ def _count_once(order: Sequence[Node], nodes: Mapping[str, Node], before: dict[s
         _uncount_cost(nodes[one].observation)
 
 
-def _twice(both: Sequence[Sent], before: Container[str], kind: Literal["usage", "cost"]) -> list[str]:
+def _twice(both: Sequence[Sent], before: Mapping[str, Sent], kind: Literal["usage", "cost"]) -> list[str]:
     """Those of this part that would count what is counted above them, in an earlier part, or below them."""
-    found = _below_counted(both, before, kind)
+    found = _below_counted(both, before, kind) if before else set()
     counted = {one.id for one in both if getattr(one, kind)} - found
     below: set[str] = set()
     near: set[str] = set()

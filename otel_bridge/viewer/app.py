@@ -89,10 +89,12 @@ class _Store:
 
 def _api(store: _Store) -> list[Route]:
     async def traces(request: Request) -> Response:
-        said = asked(request, "filter", "sort", "limit", "cursor")
+        said = asked(request, "filter", "sort", "limit", "cursor", "tenant")
         filter_text, sort, cursor = said.get("filter", ""), said.get("sort", "-start"), said.get("cursor")
-        limit = limit_of(said, 50)
-        return answer_json(await store.ask(lambda reader: list_traces(reader, filter_text, sort, limit, cursor)))
+        limit, tenant = limit_of(said, 50), said.get("tenant")
+        return answer_json(
+            await store.ask(lambda reader: list_traces(reader, filter_text, sort, limit, cursor, tenant=tenant))
+        )
 
     async def trace(request: Request) -> Response:
         said = asked(request, "format", "full", "tenant", "limit", "cursor")
@@ -149,7 +151,7 @@ def _bridge(bridge: Bridge | None, store: _Store) -> list[Route]:
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             raise HTTPException(415, "send the score as application/json")
         given = read_score(await body_of(request, MAX_BODY_BYTES))
-        _, tenant = await store.ask(lambda reader: find_trace(reader, given.trace_id))
+        _, tenant = await store.ask(lambda reader: find_trace(reader, given.trace_id, given.tenant, to_read=False))
         omitted = await store.ask(lambda reader: left_out(reader, given.trace_id, tenant))
         await bridge.consume(evaluation(given, tenant))
         return answer_json({"accepted": True} | ({"omitted": omitted} if omitted else {}), 202)

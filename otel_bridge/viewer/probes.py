@@ -14,7 +14,8 @@ def probes(bridge: Bridge | None, knows: Callable[[Request], bool]) -> list[Rout
 
     knows: whether the one who asks may be told more than that.
 
-    A destination that is parked is told of, and changes nothing: what is kept here is safe, and more can be taken.
+    A configuration that was rejected and destinations that are parked or paused are told of, and change nothing: what
+    is kept here is safe, and more can be taken.
     """
 
     async def healthz(_: Request) -> Response:
@@ -22,10 +23,12 @@ def probes(bridge: Bridge | None, knows: Callable[[Request], bool]) -> list[Rout
 
     async def readyz(request: Request) -> Response:
         status = {} if bridge is None else bridge.status()
-        ready, parked = status.get("ready", True), status.get("parked", 0)
-        said = "ready" if ready else "not ready"
-        if parked and knows(request):
-            said += f", {parked} parked"
-        return PlainTextResponse(f"{said}\n", 200 if ready else 503)
+        ready = status.get("ready", True)
+        said = ["ready" if ready else "not ready"]
+        if knows(request):
+            said += ["configuration rejected"] if status.get("configuration_rejected") else []
+            counted = {"parked": status.get("parked", 0), "paused": len(status.get("paused", ()))}
+            said += [f"{count} {what}" for what, count in counted.items() if count]
+        return PlainTextResponse(f"{', '.join(said)}\n", 200 if ready else 503)
 
     return [Route("/healthz", healthz), Route("/readyz", readyz)]

@@ -17,7 +17,10 @@ Value = StrictBool | StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=Fals
 
 
 class NewScore(BaseModel):
-    """What `POST /api/v1/scores` takes; a value is a number, a label, or true or false."""
+    """What `POST /api/v1/scores` takes; a value is a number, a label, or true or false.
+
+    tenant: whose trace; needed where several have one of this id.
+    """
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
@@ -26,6 +29,7 @@ class NewScore(BaseModel):
     name: Text
     value: Value
     comment: Annotated[StrictStr, Field(max_length=10_000)] | None = None
+    tenant: StrictStr | None = None
 
 
 def read_score(body: bytes) -> NewScore:

@@ -33,6 +33,10 @@ CONFIGS: dict[str, tuple[Component[Any], dict[str, Any]]] = {
         {"drop": {"spans": {"one": f'resource["service.name"] == "x" && {BY_ATTRIBUTE.format(0)}'}}},
     ),
     "filter: 1 pattern": (filter, {"drop": {"spans": {"one": 'name.matches("^(GET|HEAD) /health")'}}}),
+    "filter: 1 pattern of words and digits": (
+        filter,
+        {"drop": {"spans": {"one": r'name.matches(r"(?i)^\w+ /v\d+/")'}}},
+    ),
     "filter: 1 rule on how many attributes there are": (
         filter,
         {"drop": {"spans": {"one": "size(attributes) > 1000"}}},

@@ -37,7 +37,7 @@ def rate(size: int, work: Callable[[], object]) -> float:
 
 
 def main(corpus: Path) -> None:
-    redactor = Redactor(RedactConfig(packs=("secrets", "pii")), b"")
+    redactor = Redactor(RedactConfig(packs=("secrets", "pii")))
     rules = [rule for pack in PACKS.values() for rule in pack]
     own = [re.compile(rule.pattern.replace(rb"\z", rb"\Z")) for rule in rules]
 
@@ -49,7 +49,7 @@ def main(corpus: Path) -> None:
 
     def ours(texts: list[str]) -> None:
         for text in texts:
-            Texts(redactor.ready).text(text)
+            Texts(redactor.ready, b"").text(text)
 
     for name, texts in (("prompts without a secret", TEXTS * 20), ("with two", WITH_SECRET * 20)):
         size = sum(len(text.encode()) for text in texts)
@@ -63,7 +63,7 @@ def main(corpus: Path) -> None:
 
     def requests() -> None:
         for signal, wire in batches:
-            redactor.redacted(Batch.from_wire(signal, wire), Counter())
+            redactor.redacted(Batch.from_wire(signal, wire), b"", Counter())
 
     print(f"{'recorded requests':<26}{rate(size, requests):>8.1f} MB/s of OTLP, {len(batches)} requests")
 

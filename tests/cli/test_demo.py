@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -27,15 +28,31 @@ def test_once_shows_the_whole_trace(run: Run) -> None:
     assert [(score["name"], score["value"]) for score in trace["scores"]] == [("relevance", 0.92)]
 
 
-def test_once_is_for_people_too(run: Run) -> None:
-    """A tree with its error, the score and a link; then the store still has it."""
-    result = run("demo", "--once")
+TENANTS = """\
+receivers: {otlp: {grpc: null, http: "127.0.0.1:0"}}
+exporters: {store: {}}
+extensions: {viewer: {endpoint: "127.0.0.1:0"}}
+service:
+  data_dir: data
+  tenants: {acme: {keys: ["acme-key=0123456789, x"]}}
+  pipelines: {main: {receivers: [otlp], exporters: [store]}}
+"""
+
+
+def test_once_is_for_people_too(run: Run, tmp_path: Path) -> None:
+    """A tree with its error, the score and a link; then the store still has it. It shows a tenant's key where one is
+    asked for, and no key to anybody who looks."""
+    (tmp_path / "bridge.yaml").write_text(TENANTS)
+    more = {"OTEL_BRIDGE_CONFIG": "bridge.yaml"}
+    result = run("demo", "--once", more=more)
 
     assert result.returncode == 0, result.stderr
+    assert "acme-key" not in result.stdout + result.stderr
+    assert "tenant: acme" in result.stdout
     for word in ("trip-planner", "researcher-oslo", "get_weather", "429", "relevance", "/t/"):
         assert word in result.stdout
-    assert "trip-planner" in run("trace", "last").stdout
-    assert run("audit").returncode == 0
+    assert "trip-planner" in run("trace", "last", more=more).stdout
+    assert run("audit", more=more).returncode == 0
 
 
 def test_it_stays_up_until_ctrl_c(environ: dict[str, str]) -> None:

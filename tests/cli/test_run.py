@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from otel_bridge.cli.found import find
-from otel_bridge.cli.run import environment
+from otel_bridge.cli.run import _told, environment
 from otel_bridge.errors import UnreachableError
 
 PROGRAM = """
@@ -93,6 +93,12 @@ def test_what_somebody_has_set_stays() -> None:
     assert made["PYTHONPATH"].endswith(f"{os.pathsep}mine")
     assert made["OTEL_LOGS_EXPORTER"] == "none"
     assert environment({}, "http://127.0.0.1:1")["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://127.0.0.1:1"
+
+
+def test_who_lacks_a_key_is_told_so_and_not_that_nothing_is_instrumented() -> None:
+    seen = {"traces": [], "refused": {"unauthenticated": 2}}
+
+    assert _told(seen).startswith("no spans came, and the bridge has refused some: unauthenticated;")
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from otel_bridge.cli import serve
 from otel_bridge.cli.serve import Told, banner, signals
 from otel_bridge.errors import PlanError
 from otel_bridge.files import Stamp, stamp
-from otel_bridge.plan import Plan, load
+from otel_bridge.plan import Plan, load, parse
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 pytestmark = pytest.mark.slow  # every test starts a bridge
@@ -265,3 +265,46 @@ def test_a_receiver_without_a_pipeline_is_not_opened(environ: dict[str, str], tm
     assert said["endpoints"]["otlp"]["http"]
     assert not said["endpoints"].get("otlp/idle")
     assert "f.yaml:3 receivers::otlp/idle: no pipeline uses it" in err
+
+
+KEYED = """\
+receivers: {otlp: {grpc: null, tls: {cert_file: /etc/tls.crt, key_file: /etc/tls.key CA}}}
+exporters: {store: {}}
+service:
+  tenants: {acme: ACME, other: {keys: [other-key-0123456789]}}
+  pipelines: {main: {receivers: [otlp], exporters: [store]}}
+"""
+ENDPOINTS = {"otlp": {"http": "https://0.0.0.0:4318"}}
+
+
+@pytest.mark.parametrize(
+    ("authority", "acme", "lines"),
+    [
+        ("", "{keys: [acme-key-0123456789]}", ["HEADERS='authorization=Bearer <key of tenant acme>'"]),
+        ("", "{}", ["HEADERS='authorization=Bearer <key of tenant other>'"]),
+        (
+            ", client_ca_file: /etc/ca.crt",
+            "{certificates: [agent.acme.example]}",
+            [
+                "HEADERS='authorization=Bearer <key of tenant other>'",
+                "CLIENT_CERTIFICATE='<certificate of tenant acme>'",
+                "CLIENT_KEY='<key of that certificate>'",
+            ],
+        ),
+    ],
+)
+def test_who_has_to_show_a_key_is_told_so_and_no_key(authority: str, acme: str, lines: list[str]) -> None:
+    plan = parse(KEYED.replace(" CA", authority).replace("ACME", acme), "bridge.yaml", environ={})
+
+    shown = serve.next_steps(plan, ENDPOINTS)
+
+    assert "export OTEL_EXPORTER_OTLP_ENDPOINT=https://127.0.0.1:4318 OTEL_EXPORTER_OTLP_PROTOCOL=http/prot" in shown
+    assert "export OTEL_EXPORTER_OTLP_CERTIFICATE='<authority of /etc/tls.crt>'\n" in shown
+    assert [line for line in lines if f"export OTEL_EXPORTER_OTLP_{line}\n" not in shown] == []
+    assert "-key-" not in shown
+
+
+def test_who_has_nothing_to_show_is_told_one_line() -> None:
+    assert serve.your_agent(load(None, environ={}), {"otlp": {"http": "http://127.0.0.1:4318"}}) == [
+        "export OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"
+    ]

@@ -428,3 +428,22 @@ async def test_what_is_accepted_while_auditing_balances(house: "House", sink: "S
         found = await asyncio.to_thread(house.audit)
         assert found.balanced, found.to_dict()
         assert {line.accepted for line in found.lines} == {2 * (number + 1)}
+
+
+async def test_what_is_told_of_left_out_traces_is_tried_until_it_is_taken(house: "House", sink: "Sink") -> None:
+    """The store, which has had them as they came, would else show them as open for ever."""
+
+    async def nothing(_trace: "Trace") -> None:
+        return None
+
+    sink.trouble = lambda _names: RetryableError("busy") if len(sink.calls) == 1 else None
+    await house.start(settled={}, process=nothing)
+    await house.delivery.settled("main", "store.settled", sink, tell_omitted=True)  # type: ignore[arg-type]  # it takes both
+    await house.append("agent")
+    await house.settle()
+    await sink.called(1)
+    await house.clock.asleep(BACKOFF_S)
+    await house.clock.advance(BACKOFF_S)
+    await sink.called(2)
+    await house.stop()
+    assert house.outcomes("store.settled") == {"filtered": 1}

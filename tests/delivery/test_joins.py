@@ -193,6 +193,21 @@ class TestJudgements:
         assert not joins.taker.scores
         assert await joins.accounts() == {"delivered": 1, "filtered": 1, "filtered:unknown_response": 1}
 
+    async def test_what_is_counted_out_is_counted_under_its_own_signal(self, joins: Joins) -> None:
+        """Also where it goes with traces in one batch."""
+        await joins.house.delivery.operator.pause("langfuse")
+        joins.taker.down = True
+        await joins.call(1)
+        await joins.judge("another")
+        await joins.after(GRACE_S)
+        await joins.after(MAX_HOLD_S)
+        joins.taker.down = False
+        await joins.house.delivery.operator.resume("langfuse")
+        await joins.after(1)
+        assert await joins.accounts() == {"delivered": 1, "filtered": 1, "filtered:unknown_response": 1}
+        found = {line.account.signal: line.reasons for line in audit(joins.house.directory).lines}
+        assert found == {"traces": {}, "logs": {"filtered:unknown_response": 1}}
+
     async def test_tenants_never_meet(self, joins: Joins) -> None:
         """Two have the same ids; a third has a judgement alone."""
         await joins.call(1, tenant="a")

@@ -2,17 +2,22 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from otel_bridge.delivery import DEAD_LETTERS_FILE, DeadLetter, locate
 from otel_bridge.delivery.dead_letter import Chosen, page_of, read_letters
-from otel_bridge.errors import RefusedError, RetryableError, UsageError
-from tests.delivery.conftest import gather
+from otel_bridge.errors import RefusedError, RetryableError, TooLargeError, UsageError
+from otel_bridge.model import Omitted
+from otel_bridge.trace import Decision, Ruling, Settled
+from tests.delivery.conftest import gather, translate
 
 if TYPE_CHECKING:
     from otel_bridge.model import Translation
+    from otel_bridge.trace import Trace
     from tests.delivery.conftest import House, Sink
 
 BACKOFF_S = 7.0
@@ -33,6 +38,11 @@ async def retried(house: "House", *ids: str) -> dict[str, str]:
     return {one["id"]: one["result"] for one in answer["letters"]}
 
 
+def reasons(house: "House") -> dict[str, int]:
+    [line] = house.audit().lines
+    return {reason: items for reason, items in line.reasons.items() if items}
+
+
 async def test_a_letter_that_is_taken_now_is_delivered_and_none_any_more(house: "House", sinks: "type[Sink]") -> None:
     store, langfuse = sinks(), sinks()
     store.trouble = langfuse.trouble = picky
@@ -51,7 +61,7 @@ async def test_a_letter_that_is_taken_now_is_delivered_and_none_any_more(house: 
 
 
 async def test_a_letter_that_is_refused_again_stays_with_the_new_answer(house: "House", sink: "Sink") -> None:
-    sink.trouble = picky
+    sink.trouble = lambda _names: TooLargeError("too large")
     await house.start(batches={"store": sink})
     await house.append("poison")
     [letter] = await set_aside(house, 1)
@@ -63,6 +73,7 @@ async def test_a_letter_that_is_refused_again_stays_with_the_new_answer(house: "
     assert (same.id, same.answer) == (letter.id, "still not")
     await house.stop()
     assert house.outcomes("store") == {"dead_lettered": 1}
+    assert reasons(house) == {"dead_lettered:refused": 1}
 
 
 @pytest.mark.parametrize("why", [RetryableError("down"), OSError("bug")])
@@ -107,6 +118,67 @@ async def test_what_could_not_be_translated_is_translated_again_with_the_rest_of
     assert (alone.reason, alone.items) == ("refused", 1)
     await house.stop()
     assert house.outcomes("langfuse") == {"delivered": 2, "dead_lettered": 1}
+    assert reasons(house) == {"dead_lettered:refused": 1}
+
+
+@pytest.mark.parametrize(
+    ("now", "result", "counted"),
+    [
+        (Decision.KEPT, "delivered", {"filtered:noise:http": 1}),
+        (Decision.FILTERED, "filtered", {"filtered:without_llm": 3}),
+        (Decision.SAMPLED_OUT, "sampled_out", {"sampled_out:rate": 3}),
+    ],
+)
+async def test_what_is_left_out_of_a_letter_is_counted_by_its_reason(
+    house: "House", sink: "Sink", now: Decision, result: str, counted: dict[str, int]
+) -> None:
+    decided = {Decision.FILTERED: "without_llm", Decision.SAMPLED_OUT: "rate"}
+
+    async def process(trace: "Trace") -> "Trace | None":
+        if trace.settled is not Settled.HELD or now is Decision.KEPT:  # what settled, not what is handed out again
+            return trace
+        trace.rulings["some"] = Ruling(now, decided[now])
+        return None
+
+    await house.start(settled={"langfuse": sink}, process=process)
+    await house.append("bug", "agent", "GET /")
+    await house.settle()
+    [letter] = await set_aside(house, 3)
+    parts = house.delivery._parts["main"]
+    as_before = parts._translate
+
+    def mended(trace: Any) -> "Translation":
+        trace.spans[0].span.name = "mended"
+        made = as_before(trace)
+        made.dropped.append(Omitted(made.observations.pop().id, trace.key, "noise:http"))
+        return made
+
+    parts._translate = mended
+    assert await retried(house, letter.id) == {letter.id: result}
+
+    await house.stop()
+    assert sink.names == (["mended", "agent"] if now is Decision.KEPT else [])
+    assert sum(house.outcomes("langfuse").values()) == 3
+    assert reasons(house) == counted
+
+
+async def test_of_a_letter_that_goes_in_pieces_each_may_be_refused(house: "House", sink: "Sink") -> None:
+    house.config = house.config.model_copy(update={"max_batch_items": 1})
+    await house.start(settled={"langfuse": sink})
+    await house.append("bug", "agent")
+    await house.settle()
+    [letter] = await set_aside(house, 2)
+    house.delivery._parts["main"]._translate = lambda trace: translate(
+        replace(trace, spans=[replace(one, span=Span(span_id=one.span.span_id, name="ok")) for one in trace.spans])
+    )
+    sink.trouble = lambda _names: RefusedError("never")
+
+    assert await retried(house, letter.id) == {letter.id: "refused"}
+
+    assert [one.items for one in await house.dead_letters.list()] == [1, 1]
+    await house.stop()
+    assert house.outcomes("langfuse") == {"dead_lettered": 2}
+    assert reasons(house) == {"dead_lettered:refused": 2}
 
 
 @pytest.mark.parametrize("moment", ["before the account", "before the letter is gone"])
@@ -321,5 +393,33 @@ async def test_a_span_is_found_wherever_it_is(house: "House", sinks: "type[Sink]
     await langfuse.has(2)
     await house.state.flush()
     assert places(trace_id=f"{1:032x}")["agent", "langfuse"] == "delivered in part 0 of its trace"
-    with pytest.raises(UsageError, match="32 hex digits"):
-        places(trace_id="abc")
+    for wrong in ("abc", "", "00000000000000g1", "0" * 33):
+        with pytest.raises(UsageError, match="32 hex digits, or at least the first 4"):
+            places(trace_id=wrong)
+
+
+async def test_a_trace_is_found_by_the_beginning_of_its_id_and_each_tenant_s_for_itself(
+    house: "House", sink: "Sink"
+) -> None:
+    """A span is not taken for dead-lettered because another tenant's of the same id is."""
+    one, other = 0xABCD0 << 108, 0xABCD1 << 108
+    sink.trouble = picky
+    await house.start(batches={"store": sink})
+    await house.append("poison", trace=one, tenant="acme")
+    await house.append("agent", trace=one, tenant="beta")
+    await house.append("agent", trace=other, tenant="beta")
+    await set_aside(house, 1)
+    await sink.has(2)
+    await house.state.flush()
+
+    for said in ("ABCD0", "abcd00", f"{one:032x}"):
+        found = locate(house.directory, trace_id=said, gather=gather).items
+        assert [(item.tenant, item.places[0].where) for item in found] == [
+            ("acme", "dead_lettered"),
+            ("beta", "delivered"),
+        ]
+    with pytest.raises(UsageError, match=f"several begin with abcd: {one:032x}, {other:032x}$"):
+        locate(house.directory, trace_id="abcd", gather=gather)
+    nothing = locate(house.directory, trace_id="abcf", gather=gather)
+    assert nothing.items == []
+    assert "no trace begins with abcf" in nothing.notes[0]

@@ -5,8 +5,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import orjson
+import pytest
 
-from otel_bridge.errors import RefusedError, RetryableError
+from otel_bridge.errors import RefusedError, RetryableError, UsageError
 
 if TYPE_CHECKING:
     from tests.delivery.conftest import House, Sink
@@ -96,6 +97,9 @@ async def test_only_what_was_asked_for_goes_again(house: "House", sink: "Sink") 
     await replay(house, "store", since_ns=between_ns)
     await done(house)
     assert sink.names[6:] == ["late"]
+    with pytest.raises(UsageError, match="there is no tenant 'nobody', there are: a, b, default"):
+        await replay(house, "store", tenant="nobody")
+    assert (await replay(house, "store", tenant="default"))["replays"] == []  # it is configured, and has sent nothing
 
 
 async def test_a_replay_goes_on_after_a_kill(house: "House", sinks: "type[Sink]") -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from otel_bridge import outbound
 from otel_bridge.errors import ParkedError, SlowError
-from otel_bridge.outbound import LostError, compress, http
+from otel_bridge.outbound import LostError, Reach, compress, http
 from otel_bridge.testing.fake_langfuse import FakeLangfuse, Fault
 from otel_bridge.testing.fault_proxy import FaultProxy
 
@@ -107,6 +107,48 @@ async def test_keys_follow_no_redirect_to_elsewhere(status: int) -> None:
         assert not other.requests
 
 
+@pytest.mark.parametrize(
+    ("near", "far"),
+    [
+        ("10.0.0.1", "93.184.215.14"),
+        ("100.100.100.200", "2606:2800:21f:cb07::1"),
+        ("fd00:ec2::254", "93.184.215.14"),
+        ("127.0.0.1", "192.168.1.1"),
+        ("::1", "10.0.0.1"),
+        ("0.0.0.0", "10.0.0.1"),
+        ("::ffff:127.0.0.1", "10.0.0.1"),
+        ("169.254.169.254", "127.0.0.1"),
+        ("::ffff:169.254.169.254", "::1"),
+        ("fe80::1%eth0", "127.0.0.1"),
+    ],
+)
+def test_who_is_far_sends_nobody_to_what_is_near(near: str, far: str) -> None:
+    public, seen = Reach(), Reach()
+    with pytest.raises(OSError, match="nearer to this machine"):
+        public.check(near)
+    seen.note(far)
+    seen.check(far)
+    with pytest.raises(OSError, match="nearer to this machine"):
+        seen.check(near)
+    seen.note(near)
+    seen.check(near)
+
+
+async def test_a_name_is_asked_about_when_it_is_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it led to before."""
+
+    def rebound(_host: str, port: int, *_: object, **__: object) -> list[object]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebound)
+    async with FakeLangfuse().running() as fake, http(30, Reach().check) as connections:
+        port = fake.url.rpartition(":")[2]
+        for host in ("127.0.0.1", "storage.example"):
+            with pytest.raises(LostError, match="nearer to this machine"):
+                await connections.request("PUT", f"http://{host}:{port}{OTLP}", body=b"x")
+        assert not fake.requests
+
+
 async def test_redirects_in_a_circle_park() -> None:
     async with FakeLangfuse().running() as fake, http(30) as connections:
         fake.always("otlp", Fault(307, headers={"Location": OTLP}))
@@ -154,7 +196,7 @@ async def test_an_answer_that_breaks_off_is_lost_and_the_next_works(answer_bytes
 
 
 async def test_connections_are_probed_and_end_when_nobody_is_there() -> None:
-    with outbound._socket((socket.AF_INET, socket.SOCK_STREAM, 0, "", ())) as made:
+    with outbound._socket(None, (socket.AF_INET, socket.SOCK_STREAM, 0, "", ())) as made:
         assert made.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         idle_s = made.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
         probes_s = made.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) * 3

@@ -1,8 +1,10 @@
 """Who may never import whom: the contracts hold, and a planted breach is found."""
 
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -47,3 +49,27 @@ def test_a_planted_breach_is_found(copy: Path, where: str) -> None:
 
     assert result.returncode == 1
     assert "BROKEN" in result.stdout
+
+
+def layers() -> list[list[str]]:
+    """Of the contract, from above; what is optional counts too."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    [stacked] = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    return [[part.strip(" ()").removeprefix("otel_bridge.") for part in re.split("[:|]", layer)] for layer in stacked]
+
+
+def test_every_file_has_its_place_in_a_layer() -> None:
+    there = {
+        path.stem
+        for path in (ROOT / "otel_bridge").iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+
+    assert there - {"__init__"} == {name for layer in layers() for name in layer}
+
+
+def test_the_page_has_the_layers_of_the_contract() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    [line] = re.findall(r"^- One direction.*?`(.*?)`", page, re.MULTILINE)
+
+    assert [re.split(r", | \| ", layer) for layer in line.split(" > ")] == layers()

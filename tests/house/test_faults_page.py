@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,15 +17,19 @@ def rows() -> list[re.Match[str]]:
     return [found for line in page.splitlines() if (found := ROW.fullmatch(line))]
 
 
+@cache
+def defined_in(path: str) -> set[str]:
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+
+
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row["case"])
-def test_the_tests_of_a_fault_exist(row: re.Match[str]) -> None:
+def test_the_defined_in_a_fault_exist(row: re.Match[str]) -> None:
     named = TEST.findall(row["shown"])
 
     assert named, f"{row['case']} names no test"
     for path, test in named:
-        tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
-        names = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
-        assert test in names, f"{path} has no {test}"
+        assert test in defined_in(path), f"{path} has no {test}"
 
 
 def test_no_case_is_told_of_twice() -> None:

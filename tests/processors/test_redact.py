@@ -19,6 +19,7 @@ from otel_bridge.component import Host
 from otel_bridge.otlp_files import read_batches
 from otel_bridge.processors.redact import RedactConfig, redact
 from otel_bridge.processors.redact import walk as walking
+from otel_bridge.processors.redact.texts import Ready
 from otel_bridge.telemetry import Counters
 from otel_bridge.translate import traces_of, translate
 from tests.processors.planted import core, hidden, iban, luhn, secrets_of
@@ -313,6 +314,34 @@ async def test_a_tenant_has_rules_of_its_own() -> None:
     assert await through.attribute("gen_ai.prompt", "hello", tenant="acme") is None
     assert await through.attribute("note", secret, tenant="acme") == "[REDACTED:aws_access_key]"
     assert await through.attribute("note", secret, tenant="beta") == secret
+
+
+async def test_tenants_with_the_same_rules_share_them_and_not_their_pseudonyms(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each set takes two milliseconds to compile, and remembers tens of thousands of names and short texts."""
+    made: list[Ready] = []
+    monkeypatch.setattr(Ready, "of", lambda *given, of=Ready.of, **named: made.append(of(*given, **named)) or made[-1])
+    same = {"packs": ["pii"], "keys": ["seat"], "paths": {"flight": ["seat.row"]}}
+    config = RedactConfig.model_validate(
+        {"pseudonym_key": "0" * 16, "action": "pseudonymise", "tenants": {"a": same, "b": same, "c": {"packs": []}}}
+    )
+    passed: list[Batch] = []
+
+    async def consume(given: Batch) -> None:
+        passed.append(given)
+
+    async with asynccontextmanager(redact.open)(config, consume, Host("redact", Path("/nowhere"))) as process:
+        for tenant in "abacde":
+            request, span = trace_request(1)
+            span.attributes.append(pair("note", "ada@example.org"))
+            await process(Batch.from_request(request, tenant=tenant))
+
+    assert len(made) == 3  # of a and b, of c, of all others
+    said = [spans_of(one.request)[0].attributes[0].value.string_value for one in passed]
+    assert said[0] == said[2] != said[1]
+    assert all(one.startswith("[email#") for one in said[:3])
+    assert set(said[3:]) == {"ada@example.org"}
 
 
 @pytest.mark.parametrize("key", ["gen_ai.input.messages", "input.value", "llm.prompts.0.content", "ai.response.text"])

@@ -36,6 +36,7 @@ def settled(writer: Writer) -> Settled:
         error: bool = False,
         scores: tuple[Score, ...] = (),
         observation: dict[str, Any] | None = None,
+        tenant: str = "default",
         **trace: Any,
     ) -> None:
         attributes = TraceAttributes(f"{number:032x}", **{"name": f"trace {number}", **trace})
@@ -57,7 +58,7 @@ def settled(writer: Writer) -> Settled:
             )
             for child, parent in tree
         ]
-        writer.settled(Translation(traces=[attributes], observations=observations, scores=list(scores)))
+        writer.settled(Translation(traces=[attributes], observations=observations, scores=list(scores), tenant=tenant))
 
     return settle
 

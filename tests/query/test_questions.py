@@ -18,6 +18,7 @@ from otel_bridge.cli.questions import load_observation, load_trace, load_traces,
 from otel_bridge.cli.render import render_list, render_observation, render_tree
 from otel_bridge.errors import FilesError, UnreachableError, UsageError
 from otel_bridge.model import Score
+from otel_bridge.query.find import NotFoundError
 from otel_bridge.query.outline import brief, cost, duration, markdown, outline
 from otel_bridge.query.transcript import spoken
 from otel_bridge.store.writer import Writer
@@ -123,6 +124,24 @@ def test_a_trace_that_is_still_open_is_told_from_one_without_tokens(
     }
     assert "open" in told["running"]
     assert "open" not in told["1"]
+
+
+def test_whose_a_trace_is_is_shown_where_there_are_tenants(settled: Callable[..., None], tmp_path: Path) -> None:
+    """And a tenant is asked for letter for letter: ACME is another one."""
+    store = tmp_path / "store.db"
+    settled(1)
+    assert "tenant" not in printed(render_list(load_traces(store)))
+    settled(1, tenant="acme")
+    settled(2, tenant="ACME")
+
+    listed = [line.split()[1:2] for line in printed(render_list(load_traces(store, sort="start"))).splitlines()[1:]]
+    assert sorted(listed) == [["ACME"], ["acme"], ["default"]]
+    assert [one["tenant"] for one in load_traces(store, tenant="acme")["traces"]] == ["acme"]
+    assert load_traces(store, "name:trace* OR name:x", tenant="beta")["traces"] == []
+    assert "tenant: ACME\n" in printed(render_tree(load_trace(store, "last", tenant="ACME")))
+    assert load_trace(store, f"{1:032x}", tenant="acme")["tenant"] == "acme"
+    with pytest.raises(NotFoundError, match="no trace of the tenant 'beta' yet"):
+        load_trace(store, tenant="beta")
 
 
 def test_columns_without_a_value_are_left_out(settled: Callable[..., None], tmp_path: Path) -> None:

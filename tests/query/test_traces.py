@@ -247,7 +247,8 @@ def test_a_tree_comes_in_pages(settled: Settled, reader: Opened) -> None:
 
 def test_an_id_may_be_short(settled: Settled, writer: Writer, reader: Opened) -> None:
     settled(1)
-    settled(0xAB << 120)
+    for tenant in ("default", "acme"):
+        settled(0xAB << 120, tenant=tenant)
     settled(0xAC << 120)
 
     assert one_trace(reader(), "AB")["id"] == f"{0xAB << 120:032x}"

@@ -28,13 +28,13 @@ class Taken:
     gate: asyncio.Event | None = None
     waiting: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def __call__(self, batch: Batch) -> None:
+    async def __call__(self, *batches: Batch) -> None:
         self.waiting.set()
         if self.gate is not None:
             await self.gate.wait()
         if self.refuse is not None:
             raise self.refuse
-        self.batches.append(batch)
+        self.batches += batches
 
     @property
     def items(self) -> int:

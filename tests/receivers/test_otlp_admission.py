@@ -56,8 +56,8 @@ def spans(name: str) -> ExportTraceServiceRequest:
 async def take(threads: Threads, raw: bytes, **how: Any) -> list[Batch]:
     taken: list[Batch] = []
 
-    async def consume(batch: Batch) -> None:
-        taken.append(batch)
+    async def consume(*batches: Batch) -> None:
+        taken.extend(batches)
 
     host = Host("otlp", Path())
     admission = Admission(

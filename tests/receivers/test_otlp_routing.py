@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from otel_bridge.batch import RESPONSES, Batch, Request, Signal, count_items
 from otel_bridge.otlp_json import dump
 from otel_bridge.receivers.otlp.grpc import SERVICES
-from otel_bridge.receivers.otlp.routing import Routing, TenantFrom
+from otel_bridge.receivers.otlp.routing import Routing, TenantFromConfig
 from otel_bridge.receivers.otlp.senders import Sender
 from otel_bridge.telemetry import Counters
 from otel_bridge.tenants import TenantConfig, Tenants
@@ -60,14 +60,20 @@ def names(batch: Batch) -> list[str]:
     ]
 
 
-def routed(where: TenantFrom | None, request: Request, sender: str = "gateway") -> tuple[dict[str, list[str]], int]:
+def routed(
+    where: TenantFromConfig | None, request: Request, sender: str = "gateway"
+) -> tuple[dict[str, list[str]], int]:
     """Span names by tenant, and how many spans were rejected."""
     batches, rejected = Routing(where, READ, Counters()).route(Batch.from_request(request), Sender(sender))
     assert {one.reason for one in rejected} <= {"foreign_tenant"}
     return {batch.tenant: names(batch) for batch in batches}, len(rejected)
 
 
-RESOURCE, ATTRIBUTE, HEADER = TenantFrom(resource=KEY), TenantFrom(attribute=KEY), TenantFrom(header="X-Tenant")
+RESOURCE, ATTRIBUTE, HEADER = (
+    TenantFromConfig(resource=KEY),
+    TenantFromConfig(attribute=KEY),
+    TenantFromConfig(header="X-Tenant"),
+)
 
 
 def test_by_resource() -> None:
@@ -96,7 +102,7 @@ def test_by_attribute_of_each_span() -> None:
 
 
 @pytest.mark.parametrize("where", [RESOURCE, ATTRIBUTE])
-def test_what_is_no_name_or_two_is_nobody_s(where: TenantFrom) -> None:
+def test_what_is_no_name_or_two_is_nobody_s(where: TenantFromConfig) -> None:
     odd: tuple[AnyValue, ...] = (AnyValue(int_value=1), AnyValue(), AnyValue(bytes_value=b"acme"))
     for value in odd:
         request = spans({"spans": {"odd": None}})
@@ -111,7 +117,7 @@ def test_what_is_no_name_or_two_is_nobody_s(where: TenantFrom) -> None:
 
 
 @pytest.mark.parametrize("where", [None, HEADER, RESOURCE, ATTRIBUTE])
-def test_who_may_send_for_nobody_sends_for_itself_alone(where: TenantFrom | None) -> None:
+def test_who_may_send_for_nobody_sends_for_itself_alone(where: TenantFromConfig | None) -> None:
     request = spans({"tenant": "gamma", "spans": {"one": "gamma"}})
     if where in (None, HEADER):  # nobody looks there
         assert routed(where, request, "acme") == ({"acme": ["one"]}, 0)
@@ -265,4 +271,4 @@ async def test_what_speaks_of_publishing_is_not_touched(receiving: Any) -> None:
 )
 def test_a_name_is_looked_for_in_one_place(where: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
-        TenantFrom.model_validate(where)
+        TenantFromConfig.model_validate(where)

@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 
 from otel_bridge.batch import Signal
 from otel_bridge.component import Host
+from otel_bridge.errors import JournalFullError
 from otel_bridge.receivers.otlp import senders
 from otel_bridge.receivers.otlp.grpc import SERVICES
 from otel_bridge.receivers.otlp.http import PATHS
@@ -263,6 +264,33 @@ async def test_who_is_above_its_quota_is_told_when_to_come_again_and_others_are_
         assert taken.count("rate_limited", tenant="acme") == 2
         assert taken.count("refused", reason="rate_limited") == 2
     assert [batch.tenant for batch in taken.batches] == ["acme", "beta"]
+
+
+async def test_what_could_not_be_taken_in_does_not_count(receiving: Any) -> None:
+    """Or who sends it again, as it is told to, would then be above its quota."""
+    tenants = {"acme": {"keys": [ACME], "max_items_per_s": 1}}
+    async with receiving(tenants=tenants) as taken, Client(taken.address("http")) as client:
+        taken.refuse = JournalFullError("full")
+        answers = [(await client.post(TWO, authorization=f"Bearer {ACME}")).status for _ in range(3)]
+        taken.refuse = None
+        answers += [(await client.post(TWO, authorization=f"Bearer {ACME}")).status for _ in range(2)]
+    assert answers == [503, 503, 503, 200, 429]
+
+
+async def test_above_the_quota_a_request_of_two_tenants_is_taken_whole_or_not(receiving: Any) -> None:
+    """What the gateway sends for others counts for itself alone, and at once."""
+    gateway = {"keys": [ACME], "sends_for": ["beta"], "max_items_per_s": 1}
+    mixed = spans("mine", "beta's")
+    mixed.resource_spans[0].scope_spans[0].spans[1].attributes.add(key="tenant").value.string_value = "beta"
+    async with (
+        receiving(
+            tenants={"gateway": gateway, "beta": {"max_items_per_s": 1}}, tenant_from={"attribute": "tenant"}
+        ) as taken,
+        Client(taken.address("http")) as client,
+    ):
+        both = [client.post(mixed.SerializeToString(), authorization=f"Bearer {ACME}") for _ in range(2)]
+        assert [(await one).status for one in both] == [200, 429]
+    assert [batch.tenant for batch in taken.batches] == ["gateway", "beta"]
 
 
 def test_a_quota_of_a_new_configuration_counts_at_once() -> None:

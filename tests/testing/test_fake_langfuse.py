@@ -181,6 +181,11 @@ async def test_media_is_there_once_its_upload_was_closed() -> None:
         assert list(fake.media.values()) == [b"png"]
 
 
+@pytest.mark.parametrize(("said", "version"), [("3", "3.120.0"), ("4", "4.61.0"), ("4.16.0", "4.16.0")])
+def test_a_major_version_is_its_newest_that_is_known(said: str, version: str) -> None:
+    assert FakeLangfuse(said).version == version
+
+
 def test_in_a_thread_it_serves_code_that_blocks() -> None:
     with FakeLangfuse("3.120.0").in_thread() as fake, urllib.request.urlopen(f"{fake.url}/api/public/health") as answer:
         assert json.load(answer) == {"status": "OK", "version": "3.120.0"}
@@ -211,5 +216,8 @@ def test_as_a_program_it_says_where_it_is_and_records(tmp_path: Path) -> None:
         with urllib.request.urlopen(f"{url}/fake/state") as answer:
             assert json.load(answer)["observations"] == 1
         program.terminate()
+        said = program.stdout.read()
         assert program.wait(10) == 0
+    assert f"export LANGFUSE_BASE_URL={url} LANGFUSE_PUBLIC_KEY=pk-lf-fake LANGFUSE_SECRET_KEY=sk-lf-fake" in said
+    assert said.endswith("1 observations in 1 traces, 0 scores\n  01010101  s, 1 SPAN\n")
     assert json.loads(record.read_text())["id"] == "02" * 8

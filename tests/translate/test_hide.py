@@ -218,6 +218,17 @@ def test_what_points_at_noise_points_at_what_stands_for_it(otlp: Any, id_of: Any
     assert [log["body"] for log in seen.metadata["otel.logs"]] == ["request began", "slow query"]
 
 
+@pytest.mark.parametrize("said", [7, "text", [1]])
+def test_attributes_that_are_called_like_links_and_logs_are_none(otlp: Any, id_of: Any, said: object) -> None:
+    """They come from outside, and hold anything."""
+    said_so = {"otel.links": said, "otel.logs": said}
+    whole = [otlp.span(1, attrs=CHAT | said_so), otlp.span(2, 1, attrs=KINDS["noise"] | said_so)]
+    [made] = settle(otlp, [*whole, otlp.log(2, body="a note")], noise={id_of(2): "http"})
+
+    [seen] = made.observations
+    assert [log["body"] for log in seen.metadata["otel.logs"]] == ["a note"]
+
+
 def test_what_comes_late_finds_what_stands_for_noise(otlp: Any, id_of: Any) -> None:
     """Children of noise that came before, noise that hangs on it, and what judges it."""
     agent = otlp.span(2, 1, name="agent", attrs=KINDS["agent"])

@@ -263,7 +263,7 @@ class TestNames:
 
 
 def test_what_is_known_of_a_large_trace_is_bounded() -> None:
-    packed = sent.pack(sent.Sent(f"{n:016x}", "", False, False, False, False) for n in range(1, sent.MAX_SENT + 11))
+    packed = sent.pack((f"{n:016x}", "", 0, sent.NO_DIGEST) for n in range(1, sent.MAX_SENT + 11))
 
     assert len(packed) < 600_000
     found = sent.unpack(packed)

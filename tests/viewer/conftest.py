@@ -1,7 +1,7 @@
 """A viewer on a free port, over a store with one trace that means harm and one span that is still open."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ PAYLOADS = (
     "data:text/html,<script>alert(1)</script>",
 )
 HARM = " ".join(PAYLOADS)
+
+Viewing = Callable[[], AbstractAsyncContextManager[str]]
 
 
 class FakeBridge:
@@ -126,8 +128,20 @@ def data_dir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def url(data_dir: Path, bridge: FakeBridge) -> AsyncIterator[str]:
-    host = Host("viewer", data_dir, bridge=bridge)
-    config = ViewerConfig(endpoint="127.0.0.1:0", allowed_hosts=("traces.team",))
-    async with asynccontextmanager(viewer.open)(config, host):
-        yield host.endpoints["viewer"]
+def viewing(data_dir: Path, bridge: FakeBridge) -> Viewing:
+    """`async with viewing() as url`."""
+
+    @asynccontextmanager
+    async def run() -> AsyncIterator[str]:
+        host = Host("viewer", data_dir, bridge=bridge)
+        config = ViewerConfig(endpoint="127.0.0.1:0", allowed_hosts=("traces.team",))
+        async with asynccontextmanager(viewer.open)(config, host):
+            yield host.endpoints["viewer"]
+
+    return run
+
+
+@pytest.fixture
+async def url(viewing: Viewing) -> AsyncIterator[str]:
+    async with viewing() as address:
+        yield address

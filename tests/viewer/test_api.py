@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from otel_bridge.telemetry import Counters
 from otel_bridge.trace import Decision
 from otel_bridge.viewer.app import routes
 from otel_bridge.viewer.login import Login
-from tests.viewer.conftest import OPEN
+from tests.viewer.conftest import OPEN, harmful
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 GENERATION = f"{2:016x}"
@@ -39,6 +40,7 @@ async def got(http: aiohttp.ClientSession, path: str, status: int = 200) -> Any:
 
 async def test_traces_are_listed_and_filtered(http: aiohttp.ClientSession) -> None:
     assert [trace["status"] for trace in (await got(http, "/api/v1/traces"))["traces"]] == ["open", "error"]
+    assert (await got(http, "/api/v1/traces?tenant=acme"))["traces"] == []
     found = await got(http, "/api/v1/traces?filter=errors:>0&sort=-duration&limit=1")
     assert [trace["id"] for trace in found["traces"]] == [TRACE]
 
@@ -175,6 +177,24 @@ async def test_a_score_that_is_none_is_refused(
     async with http.post("/api/v1/scores", data=body, headers=sent) as response:
         assert response.status == status, await response.text()
     assert bridge.batches == []
+
+
+async def test_a_score_for_an_id_that_two_tenants_have_says_whose(
+    http: aiohttp.ClientSession, bridge: Any, data_dir: Path
+) -> None:
+    writer = Writer(data_dir / "store.db", max_age_s=1e9, max_bytes=1 << 30, counters=Counters())
+    writer.settled(replace(harmful(), tenant="acme"))
+    writer.close()
+    answers = []
+    for said in ({}, {"tenant": "default"}, {"tenant": "acme"}, {"tenant": "globex"}):
+        score = {"traceId": TRACE, "name": "tone", "value": 1, **said}
+        async with http.post("/api/v1/scores", json=score, headers=CHANGE) as response:
+            answers.append((response.status, (await response.json()).get("error", "")))
+
+    assert [status for status, _ in answers] == [400, 202, 202, 404]
+    assert "which of acme, default is meant" in answers[0][1]
+    assert "of the tenant 'globex'" in answers[3][1]
+    assert [batch.tenant for batch in bridge.batches] == ["default", "acme"]
 
 
 async def test_without_a_store_the_answer_says_so(http: aiohttp.ClientSession, data_dir: Path) -> None:

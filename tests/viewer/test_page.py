@@ -2,11 +2,12 @@
 
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.async_api import Page, async_playwright, expect
+import pytest_asyncio
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "/usr/bin/chromium")
@@ -23,6 +24,7 @@ ARGUMENTS = [
 ]
 
 pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.slow,
     pytest.mark.skipif(BROWSER is None, reason=f"no browser found: install one of {', '.join(BROWSERS)}"),
 ]
@@ -42,99 +44,105 @@ class Seen:
         )
 
 
-@asynccontextmanager
-async def browsing() -> AsyncIterator[Page]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
-        try:
-            yield await browser.new_page()
-        finally:
-            await browser.close()
+        started = await playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
+        yield started
+        await started.close()
 
 
-async def test_lists_traces_and_shows_one(url: str) -> None:
+@pytest_asyncio.fixture(loop_scope="module")
+async def page(browser: Browser) -> AsyncIterator[Page]:
+    """Of a context of its own: nothing is left of the page before."""
+    async with await browser.new_context() as context:
+        yield await context.new_page()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def url(viewing: Any) -> AsyncIterator[str]:
+    """Of a viewer in the loop of the page."""
+    async with viewing() as address:
+        yield address
+
+
+async def test_lists_traces_and_shows_one(page: Page, url: str) -> None:
     """From the list to a trace's tree, to the messages of the generation that was clicked, to its failure by key."""
-    async with browsing() as page:
-        await page.goto(url)
-        rows = page.locator("table.traces tbody tr")
-        await expect(rows).to_have_count(2)
-        await expect(rows.nth(0)).to_contain_text("still running")
-        await rows.nth(1).locator("td.name a").click()
+    await page.goto(url)
+    rows = page.locator("table.traces tbody tr")
+    await expect(rows).to_have_count(2)
+    await expect(rows.nth(0)).to_contain_text("still running")
+    await rows.nth(1).locator("td.name a").click()
 
-        tree = page.locator(".tree .row")
-        await expect(tree).to_have_count(3)
-        await expect(tree.nth(0)).to_contain_text("AGENTplanner")
-        await tree.nth(1).click()
-        await expect(page.locator(".detail .message")).to_have_count(15)
-        await expect(page.locator(".detail")).to_contain_text("<script>alert(1)</script>")
-        await expect(page.locator(".detail details")).to_have_count(2)
-        await page.locator(".detail summary").first.click()
-        await expect(page.locator(".detail details[open]")).to_contain_text("a city's name")
-        await tree.nth(1).click()
-        await page.keyboard.press("e")
-        await expect(page.locator(".detail .failure")).to_contain_text("ERROR")
-        assert page.url.endswith(f"#/t/{TRACE}/{3:016x}")
+    tree = page.locator(".tree .row")
+    await expect(tree).to_have_count(3)
+    await expect(tree.nth(0)).to_contain_text("AGENTplanner")
+    await tree.nth(1).click()
+    await expect(page.locator(".detail .message")).to_have_count(15)
+    await expect(page.locator(".detail")).to_contain_text("<script>alert(1)</script>")
+    await expect(page.locator(".detail details")).to_have_count(2)
+    await page.locator(".detail summary").first.click()
+    await expect(page.locator(".detail details[open]")).to_contain_text("a city's name")
+    await tree.nth(1).click()
+    await page.keyboard.press("e")
+    await expect(page.locator(".detail .failure")).to_contain_text("ERROR")
+    assert page.url.endswith(f"#/t/{TRACE}/{3:016x}")
 
 
-async def test_what_a_trace_holds_is_inert(url: str) -> None:
+async def test_what_a_trace_holds_is_inert(page: Page, url: str) -> None:
     """Every place that shows content is visited; no script runs, nothing is asked of elsewhere, no policy is broken."""
-    async with browsing() as page:
-        seen = Seen(page, url)
-        await page.goto(f"{url}/t/{TRACE}")
-        tree = page.locator(".tree .row")
-        for i, name in enumerate(("planner", "2 <script>", "3 <script>")):
-            await tree.nth(i).click()
-            await expect(page.locator(".detail h2")).to_contain_text(name)
-        await page.locator(".facts a").click()
-        await expect(page.locator("table.traces tbody tr")).to_have_count(1)
-        await page.goto(f"{url}/t/{'bb' * 16}")
-        await expect(page.locator(".detail")).to_contain_text("<script>alert(1)</script>")
+    seen = Seen(page, url)
+    await page.goto(f"{url}/t/{TRACE}")
+    tree = page.locator(".tree .row")
+    for i, name in enumerate(("planner", "2 <script>", "3 <script>")):
+        await tree.nth(i).click()
+        await expect(page.locator(".detail h2")).to_contain_text(name)
+    await page.locator(".facts a").click()
+    await expect(page.locator("table.traces tbody tr")).to_have_count(1)
+    await page.goto(f"{url}/t/{'bb' * 16}")
+    await expect(page.locator(".detail")).to_contain_text("<script>alert(1)</script>")
 
-        assert seen.harm == []
-        tags = await page.evaluate("[...document.querySelectorAll('main *')].map((node) => node.localName)")
-        assert not {"script", "img", "svg", "iframe", "style", "link", "object", "math"} & set(tags)
-
-
-async def test_a_mistake_in_the_filter_is_said(url: str) -> None:
-    async with browsing() as page:
-        await page.goto(url)
-        await page.fill("#filter", "nme:x")
-        await page.keyboard.press("Enter")
-
-        await expect(page.locator("#problem")).to_contain_text("did you mean name?")
-        await expect(page.locator("#live")).to_have_text("live")
+    assert seen.harm == []
+    tags = await page.evaluate("[...document.querySelectorAll('main *')].map((node) => node.localName)")
+    assert not {"script", "img", "svg", "iframe", "style", "link", "object", "math"} & set(tags)
 
 
-async def test_what_there_is_not_is_said(url: str) -> None:
+async def test_a_mistake_in_the_filter_is_said(page: Page, url: str) -> None:
+    await page.goto(url)
+    await page.fill("#filter", "nme:x")
+    await page.keyboard.press("Enter")
+
+    await expect(page.locator("#problem")).to_contain_text("did you mean name?")
+    await expect(page.locator("#live")).to_have_text("live")
+
+
+async def test_what_there_is_not_is_said(page: Page, url: str) -> None:
     """The bridge answers, so the page is connected; a trace on its way shows when it comes, so it asks again."""
-    async with browsing() as page:
-        await page.goto(f"{url}/#/t/ffff")
-        await expect(page.locator("main h1")).to_have_text("There is no such trace")
-        await expect(page.locator("#live")).to_have_text("live")
-        await expect(page.locator("#problem")).to_be_hidden()
-        await page.goto(f"{url}/#/nowhere")
-        await expect(page.locator("main h1")).to_have_text("There is no such page")
-        await page.locator("main a").click()
-        await expect(page.locator("table.traces tbody tr")).to_have_count(2)
+    await page.goto(f"{url}/#/t/ffff")
+    await expect(page.locator("main h1")).to_have_text("There is no such trace")
+    await expect(page.locator("#live")).to_have_text("live")
+    await expect(page.locator("#problem")).to_be_hidden()
+    await page.goto(f"{url}/#/nowhere")
+    await expect(page.locator("main h1")).to_have_text("There is no such page")
+    await page.locator("main a").click()
+    await expect(page.locator("table.traces tbody tr")).to_have_count(2)
 
 
-async def test_a_bridge_that_is_gone_is_said(url: str) -> None:
-    async with browsing() as page:
-        await page.goto(url)
-        await expect(page.locator("#live")).to_have_text("live")
-        await page.route("**/api/**", lambda route: route.abort())
+async def test_a_bridge_that_is_gone_is_said(page: Page, url: str) -> None:
+    await page.goto(url)
+    await expect(page.locator("#live")).to_have_text("live")
+    await page.route("**/api/**", lambda route: route.abort())
 
-        await expect(page.locator("#live")).to_have_text("not connected", timeout=15_000)
-        await expect(page.locator("#problem")).to_contain_text("does not answer")
+    await expect(page.locator("#live")).to_have_text("not connected", timeout=15_000)
+    await expect(page.locator("#problem")).to_contain_text("does not answer")
 
 
-async def test_a_store_that_is_not_there_yet_is_said_and_found_later(url: str, data_dir: Path) -> None:
+async def test_a_store_that_is_not_there_yet_is_said_and_found_later(page: Page, url: str, data_dir: Path) -> None:
     """The page asks again by itself."""
     aside = (data_dir / "store.db").rename(data_dir / "aside.db")
-    async with browsing() as page:
-        await page.goto(url)
-        await expect(page.locator("#problem")).to_contain_text("there is no store")
-        aside.rename(data_dir / "store.db")
+    await page.goto(url)
+    await expect(page.locator("#problem")).to_contain_text("there is no store")
+    aside.rename(data_dir / "store.db")
 
-        await expect(page.locator("table.traces tbody tr")).to_have_count(2, timeout=15_000)
-        await expect(page.locator("#problem")).to_be_hidden()
+    await expect(page.locator("table.traces tbody tr")).to_have_count(2, timeout=15_000)
+    await expect(page.locator("#problem")).to_be_hidden()

@@ -19,7 +19,7 @@ from otel_bridge.config import Bytes, Config, Seconds, SecretStr
 from otel_bridge.errors import ConsumeError, ParkedError, RefusedError, RetryableError, TooLargeError
 from otel_bridge.exporters.langfuse import versions
 from otel_bridge.model import Observation, Score, Translation
-from otel_bridge.outbound import Address, http
+from otel_bridge.outbound import Address, Reach, http
 from otel_bridge.tasks import owned_tasks
 
 if TYPE_CHECKING:
@@ -57,8 +57,13 @@ async def langfuse(config: LangfuseConfig, host: Host) -> AsyncIterator[Settle]:
     """Traces, observations and scores to a Langfuse project, cloud or self-hosted, server 2 to 4."""
     from otel_bridge.exporters.langfuse.client import Client
 
-    async with http(config.timeout) as connections, owned_tasks() as tasks:
-        client = Client(config, connections)
+    reach = Reach()
+    async with (
+        http(config.timeout, reach.note) as connections,
+        http(config.timeout, reach.check) as storage,
+        owned_tasks() as tasks,
+    ):
+        client = Client(config, connections, storage)
         project = Project(config, client, host)
         if config.read_back is None:
             yield project.settle

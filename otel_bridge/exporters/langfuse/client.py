@@ -22,11 +22,15 @@ MAX_READ = 8 << 20  # of what is read back
 
 
 class Client:
-    """Requests with the project's keys; after trouble with the connection it asks for the server's version again."""
+    """Requests with the project's keys; after trouble with the connection it asks for the server's version again.
 
-    def __init__(self, config: "LangfuseConfig", http: Http) -> None:
+    storage: for the addresses that Langfuse names.
+    """
+
+    def __init__(self, config: "LangfuseConfig", http: Http, storage: Http) -> None:
         self.base_url = config.base_url
         self._http = http
+        self._storage = storage
         keys = f"{config.public_key}:{config.secret_key.get_secret_value()}"
         self._headers = {
             "Authorization": f"Basic {b64encode(keys.encode()).decode()}",
@@ -104,4 +108,4 @@ class Client:
         from yarl import URL
 
         # as it is: quoted anew, its signature would be another's
-        return await self._http.request("PUT", URL(url, encoded=True), headers=headers, body=content)
+        return await self._storage.request("PUT", URL(url, encoded=True), headers=headers, body=content)

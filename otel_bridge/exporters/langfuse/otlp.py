@@ -4,8 +4,8 @@ Server 4 knows no traces, only observations: what is true of a trace stands on e
 trace attribute is one more write of the trace: there they stand on the root, or on the first span where it is not here.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -47,12 +47,15 @@ def encode(
     request = ExportTraceServiceRequest()
     scopes = _Scopes(request)
     bearing = None if version >= versions.V4 else _bearers(translation.observations)
+    traces: dict[int, _TraceSaid] = {}
     for observation in translation.observations:
-        said = observation if environment is None else _in_environment(observation, environment)
+        trace = observation.trace
+        if id(trace) not in traces:
+            traces[id(trace)] = _TraceSaid.of(trace, environment)
         span = scopes.of(observation).spans.add()
-        _frame(span, said)
+        _frame(span, observation)
         carries_trace = bearing is None or id(observation) in bearing
-        _write(span.attributes, _attributes(said, version, carries_trace=carries_trace))
+        _write(span.attributes, _attributes(observation, version, traces[id(trace)], carries_trace=carries_trace))
     return request
 
 
@@ -85,17 +88,20 @@ class _Scopes:
 
     def __init__(self, request: ExportTraceServiceRequest) -> None:
         self._request = request
+        self._dumped: dict[int, str] = {}  # most observations of a trace have one and the same
         self._blocks: dict[str, Any] = {}
         self._scopes: dict[tuple[str, str, str], ScopeSpans] = {}
 
     def of(self, observation: Observation) -> ScopeSpans:
-        resource = values.dump(observation.resource)
+        resource = self._dumped.get(id(observation.resource))
+        if resource is None:
+            resource = self._dumped[id(observation.resource)] = values.dump(observation.resource)
         key = (resource, observation.scope_name, observation.scope_version)
         if key not in self._scopes:
             block = self._blocks.get(resource)
             if block is None:
                 block = self._blocks[resource] = self._request.resource_spans.add()
-                _write(block.resource.attributes, observation.resource)
+                _write(block.resource.attributes, observation.resource, foreign=True)
             scoped = self._scopes[key] = block.scope_spans.add()
             scoped.scope.name = values.clean(observation.scope_name)
             scoped.scope.version = values.clean(observation.scope_version)
@@ -111,10 +117,6 @@ def _bearers(observations: Sequence[Observation]) -> set[int]:
         if observation.trace_id not in rooted:
             first.setdefault(observation.trace_id, observation)
     return {id(observation) for observation in (*roots, *first.values())}
-
-
-def _in_environment(observation: Observation, environment: str) -> Observation:
-    return replace(observation, trace=replace(observation.trace, environment=environment))
 
 
 def _frame(span: Span, observation: Observation) -> None:
@@ -140,7 +142,21 @@ def _id(text: str, size: int) -> bytes:
     return raw
 
 
-def _attributes(observation: Observation, version: Version, *, carries_trace: bool) -> dict[str, Any]:
+@dataclass(slots=True, frozen=True)
+class _TraceSaid:
+    """What stands on each span of a trace alike."""
+
+    environment: str | None
+    attributes: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, trace: TraceAttributes, environment: str | None) -> "_TraceSaid":
+        return cls(as_environment(trace.environment if environment is None else environment), _trace_attributes(trace))
+
+
+def _attributes(
+    observation: Observation, version: Version, of_trace: _TraceSaid, *, carries_trace: bool
+) -> dict[str, Any]:
     """Attribute → value, None where it is not to be written."""
     v4 = version >= versions.V4
     trace = observation.trace
@@ -152,8 +168,13 @@ def _attributes(observation: Observation, version: Version, *, carries_trace: bo
     cost, odd_cost = values.sound(observation.cost)
     kind = typed(observation, version)
     linked = observation.prompt_name is not None and observation.prompt_version is not None
-    experiment = {key: value for key, value in observation.metadata.items() if key.startswith(EXPERIMENT)}
-    metadata = {key: value for key, value in observation.metadata.items() if key not in experiment}
+    metadata = observation.metadata
+    experiment: dict[str, Any] = {}
+    if EXPERIMENT in "\n".join(metadata):
+        experiment = {key: value for key, value in metadata.items() if key.startswith(EXPERIMENT)}
+        metadata = {key: value for key, value in metadata.items() if not key.startswith(EXPERIMENT)}
+    if beside := dict(_beside(observation, kind, odd_usage, odd_cost, v4=v4, linked=linked)):
+        metadata = metadata | beside
     attributes = {
         "langfuse.observation.type": kind.lower(),
         "langfuse.observation.input": written_in,
@@ -167,15 +188,13 @@ def _attributes(observation: Observation, version: Version, *, carries_trace: bo
         "langfuse.observation.completion_start_time": _time(observation.completion_start_ns),
         "langfuse.observation.prompt.name": observation.prompt_name if linked else None,
         "langfuse.observation.prompt.version": observation.prompt_version if linked else None,
-        "langfuse.observation.metadata": _object(
-            values.metadata(metadata | dict(_beside(observation, kind, odd_usage, odd_cost, v4=v4, linked=linked)))
-        ),
-        "langfuse.environment": as_environment(trace.environment),
+        "langfuse.observation.metadata": values.metadata_text(metadata) if metadata else None,
+        "langfuse.environment": of_trace.environment,
         "langfuse.version": observation.version or trace.version or None,
         **experiment,
     }
     if carries_trace:
-        attributes |= _trace_attributes(trace)
+        attributes |= of_trace.attributes
     if observation.app_root and v4:
         attributes["langfuse.internal.is_app_root"] = True
     if not v4 and carries_trace and is_root(observation):
@@ -235,12 +254,18 @@ def _time(ns: int | None) -> str | None:
     return values.iso(ns) if ns else None
 
 
-def _write(attributes: "RepeatedCompositeFieldContainer[KeyValue]", said: dict[str, Any]) -> None:
+def _write(
+    attributes: "RepeatedCompositeFieldContainer[KeyValue]", said: Mapping[str, Any], *, foreign: bool = False
+) -> None:
+    """Nothing for None; `foreign`: keys that were not chosen here."""
     for key, value in said.items():
         if value is not None:
             pair = attributes.add()
-            pair.key = values.clean(values.safe_key(key))
-            _set(pair.value, value)
+            pair.key = values.clean(values.safe_key(key)) if foreign or key.startswith(EXPERIMENT) else key
+            if type(value) is str:
+                pair.value.string_value = values.clean(value)
+            else:
+                _set(pair.value, value)
 
 
 def _set(target: AnyValue, value: Any) -> None:

@@ -130,9 +130,11 @@ class Uploads:
             return "unknown_answer"
         if not url:
             return None
+        if not _is_address(url):
+            return "unknown_answer"
         if time.monotonic() < self._storage_again_s:
             return "storage"
-        return await self._put(medium, str(url), outcome)
+        return await self._put(medium, url, outcome)
 
     async def _put(self, medium: Medium, url: str, outcome: Outcome) -> str | None:
         began = time.monotonic()
@@ -143,9 +145,9 @@ class Uploads:
             answer = await self._client.upload(url, medium.content, headers)
         except ConsumeError as error:
             # the address holds a signature: what is said of it names the host alone
-            outcome.storage.append(
-                f"media storage at {urlsplit(url).hostname}: {type(error.__cause__ or error).__name__}"
-            )
+            cause = error.__cause__ or error
+            why = getattr(cause, "strerror", None) or type(cause).__name__
+            outcome.storage.append(f"media storage at {urlsplit(url).hostname}: {why}")
             return "storage"
         await self._client.json(
             "PATCH",
@@ -164,3 +166,12 @@ class Uploads:
         self._linked[link] = None
         while len(self._linked) > MAX_LINKED:
             self._linked.popitem(last=False)
+
+
+def _is_address(url: object) -> bool:
+    """Whether bytes can be sent there by HTTP."""
+    try:
+        parts = urlsplit(url) if isinstance(url, str) else urlsplit("")
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

@@ -17,6 +17,7 @@ MAX_NAME = 1000  # a longer one makes server 3 drop the observation, or the trac
 RESERVED = frozenset({"attributes", "resourceAttributes", "scope", "tools"})  # the server's own metadata
 UNSAFE = frozenset({"__proto__", "constructor", "prototype"})  # as a path segment: Langfuse's remote code execution
 
+DIGITS = re.compile(r"[0-9]{5}")  # where there are none there is no huge index, and this is quicker to see
 HUGE_INDEX = re.compile(r"(?<![^.])[0-9]{5,}(?![^.])")  # as a segment: Langfuse drops those above 10,000
 
 
@@ -68,11 +69,12 @@ def sound(numbers: dict[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any
 
     Where the total is too large to count, none of its parts is counted.
     """
-    buckets = numbers or {}
-    if not 0 <= buckets.get("total", 0) <= MAX_COUNT:
-        return {}, dict(buckets)
-    good = {key: n for key, n in buckets.items() if 0 <= n <= MAX_COUNT}
-    return good, {key: n for key, n in buckets.items() if key not in good}
+    if not numbers:
+        return {}, {}
+    if not 0 <= numbers.get("total", 0) <= MAX_COUNT:
+        return {}, dict(numbers)
+    good = {key: n for key, n in numbers.items() if 0 <= n <= MAX_COUNT}
+    return good, {key: n for key, n in numbers.items() if key not in good}
 
 
 def parameters(given: dict[str, Any] | None) -> dict[str, str | int | float | bool | list[str]]:
@@ -93,16 +95,25 @@ def _parameter(value: Any) -> str | int | float | bool | list[str]:
 def metadata(given: dict[str, Any]) -> dict[str, Any]:
     """Metadata whose keys neither collide with the server's own nor act when it unflattens them."""
     clear = renamed(given, RESERVED)
+    return clear if _is_safe(clear, dump(clear)) else _safe_keys(clear, MAX_DEPTH)
+
+
+def metadata_text(given: dict[str, Any]) -> str:
+    """The same as JSON."""
+    clear = renamed(given, RESERVED)
     shown = dump(clear)
-    if not any(word in shown for word in UNSAFE) and not any(map(HUGE_INDEX.search, clear)):
-        return clear
-    safe: dict[str, Any] = _safe_keys(clear, MAX_DEPTH)
-    return safe
+    return shown if _is_safe(clear, shown) else dump(_safe_keys(clear, MAX_DEPTH))
+
+
+def _is_safe(clear: dict[str, Any], shown: str) -> bool:
+    if any(map(shown.__contains__, UNSAFE)):
+        return False
+    return not (DIGITS.search("\n".join(clear)) and any(map(HUGE_INDEX.search, clear)))
 
 
 def safe_key(key: str) -> str:
     """A key of which no segment acts when Langfuse unflattens it: into a prototype, or an array of millions."""
-    if not any(word in key for word in UNSAFE) and not HUGE_INDEX.search(key):
+    if not any(map(key.__contains__, UNSAFE)) and not (DIGITS.search(key) and HUGE_INDEX.search(key)):
         return key
     return ".".join(f"_{part}" if part in UNSAFE or HUGE_INDEX.fullmatch(part) else part for part in key.split("."))
 

@@ -14,7 +14,13 @@ from otel_bridge.batch import BLOCKS, Batch, Signal, in_parts
 from otel_bridge.component import Consume, Host, span_processor
 from otel_bridge.config import Config, SecretStr
 from otel_bridge.processors.attributes import steps
-from otel_bridge.processors.attributes.actions import Action, LogAction, ResourceAction, ScopeAction, SpanAction
+from otel_bridge.processors.attributes.actions import (
+    ActionConfig,
+    LogActionConfig,
+    ResourceActionConfig,
+    ScopeActionConfig,
+    SpanActionConfig,
+)
 from otel_bridge.processors.attributes.steps import Step, read, run
 from otel_bridge.trace import LogEntry, SpanRecord
 
@@ -22,10 +28,10 @@ from otel_bridge.trace import LogEntry, SpanRecord
 class AttributesConfig(Config):
     """What is changed, in this order."""
 
-    resources: list[ResourceAction] = Field(default_factory=list)
-    scopes: list[ScopeAction] = Field(default_factory=list)
-    spans: list[SpanAction] = Field(default_factory=list)
-    logs: list[LogAction] = Field(default_factory=list)
+    resources: list[ResourceActionConfig] = Field(default_factory=list)
+    scopes: list[ScopeActionConfig] = Field(default_factory=list)
+    spans: list[SpanActionConfig] = Field(default_factory=list)
+    logs: list[LogActionConfig] = Field(default_factory=list)
     hash_key: SecretStr | None = None  # for `hash`: HMAC-SHA256; without it SHA-256, which whoever guesses can check
 
 
@@ -50,7 +56,7 @@ class _Changes:
     def __init__(self, config: AttributesConfig) -> None:
         key = config.hash_key.get_secret_value().encode() if config.hash_key else None
 
-        def ready(actions: Sequence[Action]) -> list[Step]:
+        def ready(actions: Sequence[ActionConfig]) -> list[Step]:
             return [steps.ready(action, key) for action in actions]
 
         self._resources, self._scopes = ready(config.resources), ready(config.scopes)

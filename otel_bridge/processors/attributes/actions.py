@@ -28,7 +28,7 @@ Value = Annotated[
 """What an attribute may be set to."""
 
 
-class Action(Config):
+class ActionConfig(Config):
     """One change of attributes. A pattern as `acme.*` changes each that fits.
 
     action: `set` gives a value whether or not there is one; `copy` and `rename` leave the type as it is, and take the
@@ -54,7 +54,7 @@ class Action(Config):
     may: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     @model_validator(mode="after")
-    def _whole(self) -> "Action":
+    def _whole(self) -> "ActionConfig":
         """Each action has what it needs, and nothing that it would not heed."""
         needed, allowed = self.needs[self.action], ("action", "when", *self.may.get(self.action, ()))
         for name in needed:
@@ -72,21 +72,21 @@ class Action(Config):
         return self
 
 
-class ResourceAction(Action):
+class ResourceActionConfig(ActionConfig):
     """A change of a resource's attributes, whatever comes from it."""
 
     action: Literal["set", "copy", "rename", "delete", "hash", "truncate"]
     when: ResourceCondition | None = None
 
 
-class ScopeAction(Action):
+class ScopeActionConfig(ActionConfig):
     """A change of an instrumentation scope's attributes."""
 
     action: Literal["set", "copy", "rename", "delete", "hash", "truncate"]
     when: ScopeCondition | None = None
 
 
-class LogAction(Action):
+class LogActionConfig(ActionConfig):
     """A change of a log record's attributes."""
 
     action: Literal["set", "copy", "rename", "delete", "hash", "truncate"]
@@ -96,7 +96,7 @@ class LogAction(Action):
     may: ClassVar[Mapping[str, tuple[str, ...]]] = {"copy": ("of",)}
 
 
-class SpanAction(Action):
+class SpanActionConfig(ActionConfig):
     """A change of a span's attributes, or of its name.
 
     action: besides the others `name`, which calls the span by a value, or by an attribute if it is text.
@@ -107,7 +107,7 @@ class SpanAction(Action):
     level: Literal["trace", "observation"] | None = None  # promote: whose metadata; `trace` unless said
     when: SpanCondition | None = None
 
-    needs: ClassVar[Mapping[str, tuple[str, ...]]] = {**Action.needs, "promote": ("key",), "name": ()}
+    needs: ClassVar[Mapping[str, tuple[str, ...]]] = {**ActionConfig.needs, "promote": ("key",), "name": ()}
     may: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "copy": ("of",),
         "promote": ("to", "of", "level"),
@@ -115,7 +115,7 @@ class SpanAction(Action):
     }
 
     @model_validator(mode="after")
-    def _named(self) -> "SpanAction":
+    def _named(self) -> "SpanActionConfig":
         if self.action == "name" and (self.key is None) is (self.value is None):
             raise ValueError("'name' needs either 'value' or 'key'")
         if self.action == "name" and not isinstance(self.value, str | None):

@@ -11,7 +11,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyVa
 
 from otel_bridge.condition import Condition
 from otel_bridge.patterns import Pattern
-from otel_bridge.processors.attributes.actions import Action, SpanAction
+from otel_bridge.processors.attributes.actions import ActionConfig, SpanActionConfig
 from otel_bridge.translate.span import plain
 
 Attributes: TypeAlias = dict[str, KeyValue]
@@ -114,14 +114,14 @@ def read(owner: Any) -> Attributes:
     return {pair.key: pair for pair in owner.attributes}
 
 
-def ready(action: Action, hash_key: bytes | None) -> Step:
+def ready(action: ActionConfig, hash_key: bytes | None) -> Step:
     """An action as a step; `hash_key` is the secret of its hash, if there is one."""
     pattern = Pattern(action.key) if action.key is not None and action.action != "set" else None
     of: str | None = getattr(action, "of", None)
     return Step(pattern, of, action.when, _act(action, of, pattern, hash_key))
 
 
-def _act(action: Action, of: str | None, pattern: Pattern | None, hash_key: bytes | None) -> Act:
+def _act(action: ActionConfig, of: str | None, pattern: Pattern | None, hash_key: bytes | None) -> Act:
     key = action.key or ""
     match action.action:
         case "set":
@@ -137,7 +137,7 @@ def _act(action: Action, of: str | None, pattern: Pattern | None, hash_key: byte
             length = action.length or 0
             return lambda place, names: _replace(place, names, lambda value: _truncated(value, length))
     to = action.to or key
-    if isinstance(action, SpanAction) and action.action == "promote":
+    if isinstance(action, SpanActionConfig) and action.action == "promote":
         to = f"langfuse.{action.level or 'trace'}.metadata.{to}"
     return _copy(pattern or Pattern(key), to, of, away=action.action == "rename")
 

@@ -56,7 +56,7 @@ Regex = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_reg
 """A regular expression of RE2; if it has a group, that is what is redacted."""
 
 
-class RedactRules(Config):
+class RedactRulesConfig(Config):
     """What is redacted, and how.
 
     keys: attributes, and members of JSON, whose values go whole: names in upper or lower case, with `*`.
@@ -78,12 +78,12 @@ class RedactRules(Config):
     truncate_to: Annotated[int, Field(ge=0)] = 1000  # characters
 
 
-class RedactConfig(RedactRules):
+class RedactConfig(RedactRulesConfig):
     """The rules of all, and what is different for some tenants; `pseudonym_key` makes pseudonyms, which nobody can
     trace back without it."""
 
     pseudonym_key: Annotated[SecretStr, Field(min_length=16)] | None = None
-    tenants: dict[TenantName, RedactRules] = Field(default_factory=dict)
+    tenants: dict[TenantName, RedactRulesConfig] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _has_key(self) -> "RedactConfig":
@@ -95,7 +95,7 @@ class RedactConfig(RedactRules):
     @model_validator(mode="after")
     def _consistent(self) -> "RedactConfig":
         packed = {KEYS_RULE, PATHS_RULE, *(rule.name for pack in PACKS.values() for rule in pack)}
-        asked: list[tuple[str, RedactRules, RedactRules]] = [("", self, self)]
+        asked: list[tuple[str, RedactRulesConfig, RedactRulesConfig]] = [("", self, self)]
         asked += [(f"tenants::{name}::", own, self.of(name)) for name, own in self.tenants.items()]
         for at, own, whole in asked:
             known = {*packed, *whole.patterns}  # a tenant's actions may be of patterns of all
@@ -104,7 +104,7 @@ class RedactConfig(RedactRules):
                 raise ValueError(f"{at}actions: there is no rule {unknown[0]!r}, there are {there}")
         return self
 
-    def of(self, tenant: str) -> RedactRules:
+    def of(self, tenant: str) -> RedactRulesConfig:
         """The rules of a tenant: what it does not say is as for all."""
         own = self.tenants.get(tenant)
         if own is None:
@@ -116,13 +116,20 @@ class RedactConfig(RedactRules):
 async def redact(config: RedactConfig, consume: Consume, host: Host) -> AsyncIterator[Consume]:
     """Secrets, personal data and content out of spans, logs and metrics, before anything is on disk."""
 
+    shared: list[tuple[RedactRulesConfig, Redactor]] = []  # by many tenants, if they have the same rules
+
     @lru_cache(1000)
-    def redactor(tenant: str) -> Redactor:
-        return Redactor(config.of(tenant), _key_of(config.pseudonym_key, tenant))
+    def of_tenant(tenant: str) -> tuple[Redactor, bytes]:
+        rules, key = config.of(tenant), _key_of(config.pseudonym_key, tenant)
+        redactor = next((redactor for of, redactor in shared if of == rules), None)
+        if redactor is None:
+            redactor = Redactor(rules)
+            shared.append((rules, redactor))
+        return redactor, key
 
     async def redacted(batch: Batch) -> None:
-        of, counted = redactor(batch.tenant), Counter[str]()
-        made = await in_parts(batch, lambda part: of.redacted(part, counted))
+        (redactor, key), counted = of_tenant(batch.tenant), Counter[str]()
+        made = await in_parts(batch, lambda part: redactor.redacted(part, key, counted))
         for rule, found in counted.items():
             host.counters.add("redacted", found, processor=host.id, rule=rule)
         await consume(made)
@@ -131,9 +138,9 @@ async def redact(config: RedactConfig, consume: Consume, host: Host) -> AsyncIte
 
 
 class Redactor:
-    """The rules of one tenant, ready to be used."""
+    """Rules, ready to be used; `key` makes pseudonyms, and is its tenant's."""
 
-    def __init__(self, rules: RedactRules, key: bytes) -> None:
+    def __init__(self, rules: RedactRulesConfig) -> None:
         own = [Rule(name, text.encode(), ANYWHERE, edge=ANYTHING) for name, text in rules.patterns.items()]
         self._secrets = "secrets" in rules.packs
         self._named = [Pattern(name.lower()) for name in rules.keys if "*" in name]
@@ -144,7 +151,7 @@ class Redactor:
         self._takes = lru_cache(20_000)(self._is_named)
         self.ready = Ready.of(
             [*own, *(rule for pack in rules.packs for rule in PACKS[pack])],
-            Replacing(rules.action, key, rules.actions),
+            Replacing(rules.action, rules.actions),
             is_key=self._takes,
             key_hint=b"|".join(
                 [b"(?i:%b)" % _longest(name).encode() for name in rules.keys]
@@ -154,9 +161,9 @@ class Redactor:
         )
         self._is_plain = lru_cache(20_000)(self._has_plain_name)
 
-    def redacted(self, batch: Batch, counted: Counter[str]) -> Batch:
+    def redacted(self, batch: Batch, key: bytes, counted: Counter[str]) -> Batch:
         """The batch without what the rules find, which is counted; the same one where they find nothing."""
-        texts = Texts(self.ready)
+        texts = Texts(self.ready, key)
         if self._given.content == "full" and not self._paths and not texts.may_hold(batch.wire):
             return batch
         request = batch.editable()

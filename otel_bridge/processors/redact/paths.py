@@ -37,6 +37,12 @@ class Path:
         self._steps = tuple(steps)
         self.text = text
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Path) and other.text == self.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
     def take(self, value: AnyValue, take: Take) -> bool:
         """Replace what is there, in JSON as text or in structured values; whether anything was."""
         if value.HasField("string_value"):

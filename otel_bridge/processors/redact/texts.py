@@ -59,31 +59,30 @@ MAX_REMEMBERED = 10_000
 class Replacing:
     """What stands in the place of what was found."""
 
-    def __init__(self, action: Action, key: bytes, actions: dict[str, Action]) -> None:
+    def __init__(self, action: Action, actions: dict[str, Action]) -> None:
         self._action = action
         self._actions = actions
-        self._key = key
 
     def action(self, rule: str) -> Action:
         """What is done with what a rule finds."""
         return self._actions.get(rule, self._action)
 
-    def of(self, rule: str, found: bytes) -> bytes:
-        """The same for the same text: with `pseudonymise` only for one tenant, with `hash` everywhere."""
+    def of(self, rule: str, found: bytes, key: bytes) -> bytes:
+        """The same for the same text: with `pseudonymise` only for one key, with `hash` everywhere."""
         match self.action(rule):
             case "drop":
                 return b""
             case "hash":
                 return b"[%b#%b]" % (rule.encode(), hashlib.sha256(found).hexdigest()[:DIGEST].encode())
             case "pseudonymise":
-                told = hmac.digest(self._key, found, hashlib.sha256).hex()[:DIGEST]
+                told = hmac.digest(key, found, hashlib.sha256).hex()[:DIGEST]
                 return b"[%b#%b]" % (rule.encode(), told.encode())
         return b"[REDACTED:%b]" % rule.encode()
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Rules, compiled: for any number of requests, on any thread.
+    """Rules, compiled: for any number of requests and tenants, on any thread.
 
     hints: finds in one pass which rules, by their places, have to look closer.
     is_key: whether the value of a name, as of an attribute or in an object of JSON, is to go whole; gives the rule.
@@ -123,13 +122,17 @@ class Ready:
 
 
 class Texts:
-    """Redacts the texts of one request; `counted` says how much each rule has found."""
+    """Redacts the texts of one request; `counted` says how much each rule has found.
 
-    def __init__(self, ready: Ready) -> None:
+    key: what pseudonyms are made with.
+    """
+
+    def __init__(self, ready: Ready, key: bytes) -> None:
         self.counted: Counter[str] = Counter()
         self._rules = ready.rules
         self._hints = ready.hints
         self._replacing = ready.replacing
+        self._key = key
         self._is_key = ready.is_key
         self._is_allowed = ready.is_allowed
         self._is_harmless = ready.is_harmless
@@ -178,7 +181,7 @@ class Texts:
         self.counted[rule] += 1
         if self._replacing.action(rule) == "drop":
             return None
-        return self._replacing.of(rule, value).decode()
+        return self._replacing.of(rule, value, self._key).decode()
 
     def binary(self, raw: bytes) -> bytes:
         """Bytes without what is found in their text: stars, so that all else stays in its place."""
@@ -220,7 +223,9 @@ class Texts:
             found = list(self._of_rule(rule, pattern, raw))
             if found:
                 self.counted[rule.name] += len(found)
-            raw = _with(raw, [(start, end, self._replacing.of(rule.name, raw[start:end])) for start, end in found])
+            raw = _with(
+                raw, [(start, end, self._replacing.of(rule.name, raw[start:end], self._key)) for start, end in found]
+            )
         return raw
 
     def _members_in(self, raw: bytes) -> bytes:

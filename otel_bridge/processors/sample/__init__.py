@@ -22,7 +22,7 @@ Rate = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Amount = Annotated[int, Field(ge=0)]
 
 
-class Policy(Config):
+class PolicyConfig(Config):
     """For traces that fit, at which rate they are kept; exactly one of the others says which fit.
 
     name: for the ledger and the trace's metadata; the criterion's own unless given.
@@ -38,7 +38,7 @@ class Policy(Config):
     rate: Rate = 1.0
 
     @model_validator(mode="after")
-    def _one(self) -> "Policy":
+    def _one(self) -> "PolicyConfig":
         if len(self._criteria()) != 1:
             raise ValueError("say one of errors, scored, slower_than, cost_above, tokens_above, when")
         return self
@@ -72,19 +72,19 @@ class Policy(Config):
         return self.when is not None and self.when.of(facts)
 
 
-class Budget(Config):
+class BudgetConfig(Config):
     """How much a tenant may have in a day (UTC); what is over it is sampled out, whatever a policy says."""
 
     traces: Amount | None = None
     observations: Amount | None = None
 
 
-class TenantSample(Config):
+class TenantSampleConfig(Config):
     """What is otherwise for one tenant; what is not said is as for all."""
 
-    policies: tuple[Policy, ...] | None = None
+    policies: tuple[PolicyConfig, ...] | None = None
     rate: Rate | None = None
-    budget: Budget | None = None
+    budget: BudgetConfig | None = None
 
 
 class SampleConfig(Config):
@@ -96,10 +96,10 @@ class SampleConfig(Config):
     tenants: by name, what is otherwise for them.
     """
 
-    policies: tuple[Policy, ...] = ()
+    policies: tuple[PolicyConfig, ...] = ()
     rate: Rate = 1.0
-    budget: Budget = Budget()
-    tenants: dict[TenantName, TenantSample] = Field(default_factory=dict)
+    budget: BudgetConfig = BudgetConfig()
+    tenants: dict[TenantName, TenantSampleConfig] = Field(default_factory=dict)
 
     def of(self, tenant: str) -> "SampleConfig":
         """As it is for one tenant."""
@@ -161,7 +161,7 @@ def _weight(called: str, rate: float, config: SampleConfig) -> dict[str, Any]:
 class _Purse:
     """What a trace's tenant has of its budget today."""
 
-    def __init__(self, budget: Budget, host: Host, trace: Trace, day: str, *, is_first: bool) -> None:
+    def __init__(self, budget: BudgetConfig, host: Host, trace: Trace, day: str, *, is_first: bool) -> None:
         self._most = {name: most for name, most in budget if most is not None}
         self._host = host
         self._trace = trace

@@ -9,12 +9,12 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from otel_bridge.component import Consume, Host, receiver
+from otel_bridge.component import Door, Host, receiver
 from otel_bridge.config import Bytes, Seconds
 from otel_bridge.listening import ListeningConfig
 from otel_bridge.receivers.otlp.admission import Admission, Close
 from otel_bridge.receivers.otlp.memory import Memory
-from otel_bridge.receivers.otlp.routing import Routing, TenantFrom
+from otel_bridge.receivers.otlp.routing import Routing, TenantFromConfig
 from otel_bridge.receivers.otlp.senders import Senders
 
 ENDPOINT = re.compile(r"(\[[0-9a-fA-F:]+\]|[^:/\s]+):([0-9]{1,5})")
@@ -63,7 +63,7 @@ class OtlpConfig(ListeningConfig):
     close_timeout: Seconds = Field(2, ge=0)  # for requests that are running when the bridge stops
     allowed_hosts: tuple[HostName, ...] = ()  # HTTP: names by which it may be asked where it listens on loopback
     allowed_origins: tuple[Origin, ...] = ()  # HTTP: web pages that may send
-    tenant_from: TenantFrom | None = None  # where senders name a tenant that they may send for
+    tenant_from: TenantFromConfig | None = None  # where senders name a tenant that they may send for
     max_bytes_per_s_per_address: Bytes | None = None  # from one other machine, decompressed
 
     @model_validator(mode="after")
@@ -82,7 +82,7 @@ class OtlpConfig(ListeningConfig):
 
 
 @receiver(OtlpConfig)
-async def otlp(config: OtlpConfig, consume: Consume, host: Host) -> AsyncIterator[None]:
+async def otlp(config: OtlpConfig, consume: Door, host: Host) -> AsyncIterator[None]:
     """OTLP over gRPC and HTTP (protobuf and JSON): traces, logs and metrics."""
     threads = ThreadPoolExecutor(2, thread_name_prefix=f"{host.id}-decode")
     memory = Memory(config.max_rss, threads)

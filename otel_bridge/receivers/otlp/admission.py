@@ -12,7 +12,7 @@ from typing import TypeAlias, TypeVar
 
 from otel_bridge import otlp_json, otlp_repair
 from otel_bridge.batch import RESPONSES, Batch, Response, Signal
-from otel_bridge.component import Consume, Host
+from otel_bridge.component import Door, Host
 from otel_bridge.errors import (
     BridgeError,
     JournalFullError,
@@ -130,7 +130,7 @@ class Admission:
 
     def __init__(
         self,
-        consume: Consume,
+        consume: Door,
         host: Host,
         threads: Executor,
         memory: Memory,
@@ -244,18 +244,18 @@ class Admission:
                     raise
                 batches, rejected = await self._in_thread(partial(read, repair=True))
         if batches:
-            self.senders.take(sender, sum(batch.item_count for batch in batches), "items")
-        await self._hand_on(batches)
+            await self._hand_on(batches, sender)
         return rejected
 
-    async def _hand_on(self, batches: Sequence[Batch]) -> None:
-        """To the consumer, which knows one tenant at a time; what one of them could not be given is asked for again."""
-        if len(batches) == 1:
-            await self._consume(batches[0])
-            return
-        for ended in await asyncio.gather(*[self._consume(one) for one in batches], return_exceptions=True):
-            if isinstance(ended, BaseException):
-                raise ended
+    async def _hand_on(self, batches: Sequence[Batch], sender: Sender) -> None:
+        """To the consumer, all or none: what is refused comes again as a whole, and counts then."""
+        items = sum(batch.item_count for batch in batches)
+        self.senders.take(sender, items, "items")
+        try:
+            await self._consume(*batches)
+        except BridgeError:
+            self.senders.give_back(sender, items, "items")
+            raise
 
     async def _unpacked(self, raw: bytes, unpack: Unpack) -> bytes:
         if len(raw) <= INLINE_BYTES:

@@ -29,7 +29,7 @@ Lists: TypeAlias = Iterable[tuple[Any, Callable[[Any], str | None]]]
 """Repeated fields of a request, each with what says whose one of its members is; None: may not be sent."""
 
 
-class TenantFrom(Config):
+class TenantFromConfig(Config):
     """Where the name of a tenant stands that the sender sends for; one of the three."""
 
     header: Annotated[str, StringConstraints(to_lower=True, pattern=r"^[A-Za-z0-9-]{1,100}$")] | None = None
@@ -37,7 +37,7 @@ class TenantFrom(Config):
     attribute: Annotated[str, Field(min_length=1)] | None = None  # of the span, log record or data point
 
     @model_validator(mode="after")
-    def _one(self) -> "TenantFrom":
+    def _one(self) -> "TenantFromConfig":
         if sum(place is not None for place in (self.header, self.resource, self.attribute)) != 1:
             raise ValueError("write one of header, resource and attribute")
         return self
@@ -46,7 +46,7 @@ class TenantFrom(Config):
 class Routing:
     """Makes of what a sender sent the batches of the tenants it belongs to."""
 
-    def __init__(self, where: TenantFrom | None, tenants: Tenants, counters: Counters) -> None:
+    def __init__(self, where: TenantFromConfig | None, tenants: Tenants, counters: Counters) -> None:
         self.header = where.header if where is not None else None
         self._resource = where.resource if where is not None else None
         self._key = self._resource or (where.attribute if where is not None else None)

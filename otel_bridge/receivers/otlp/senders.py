@@ -166,6 +166,11 @@ class Senders:
         for bucket in buckets:
             bucket.take(amount)
 
+    def give_back(self, sender: Sender, amount: int, kind: str) -> None:
+        """What was taken, but did not come in."""
+        for bucket in self._quota(sender, kind, time.monotonic()):
+            bucket.take(-amount)
+
     def _wait(self, sender: Sender, bucket: Bucket, now_s: float) -> None:
         if wait_s := bucket.wait_s(now_s):
             self._counters.add("rate_limited", tenant=sender.tenant)

@@ -57,7 +57,7 @@ def read(span: SpanView) -> Reading:
     elif span.name in READERS:
         reading = READERS[span.name](span)
     else:
-        said = span.name in SHOWN or any(key.startswith("gen_ai.") for key in span.attrs)
+        said = span.name in SHOWN or [key for key in span.attrs if key.startswith("gen_ai.")]
         reading = Reading(noise=None if said else True)
     reading.session_id = text(span.attrs, "conversation.id")
     reading.user_id = text(span.attrs, "user.email", "user.account_id")

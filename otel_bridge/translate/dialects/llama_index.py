@@ -36,12 +36,13 @@ TOLD = {
 }
 START, END = "StartEvent", "EndEvent"
 OUTPUTS = ("step.output", "workflow.output")
+EVENTS = frozenset({*(f"{name}{ending}" for name in TOLD for ending in (START, END)), *OUTPUTS})
 
 
 def read(span: SpanView) -> Reading:
     """Read the events of a span; of several pairs the first says what the span is."""
     reading = Reading()
-    taken = take(span, [f"{name}{ending}" for name in TOLD for ending in (START, END)] + list(OUTPUTS))
+    taken = take(span, EVENTS)
     for event in taken:
         if isinstance(event, Event):
             _hear(event, reading)

@@ -26,6 +26,7 @@ from otel_bridge.translate.span import ERROR_CODE, SpanView
 LLM_SCOPES = ("logfire.openai", "logfire.anthropic")
 AGENTS_SCOPE = "logfire.openai_agents"
 EVALS_SCOPE = "pydantic-evals"
+WHO = dict.fromkeys((*table.SESSION, *table.USER))
 STREAMED = "streaming response from "
 SCRUBBED = "[Scrubbed due to "
 DEBUG, WARNING, ERROR = 9, 13, 17
@@ -88,7 +89,7 @@ def _common(span: SpanView, reading: Reading) -> None:
     said = attrs.get("logfire.msg")
     if "{" in span.name and isinstance(said, str) and said:
         reading.name = text(attrs, "logfire.msg")
-    for key in (*table.SESSION, *table.USER):
+    for key in () if attrs.keys().isdisjoint(WHO.keys()) else WHO:
         if isinstance(attrs.get(key), str) and attrs[key].startswith(SCRUBBED):
             reading.metadata[key] = attrs.pop(key)
     tags = strings(attrs.get("logfire.tags"))
@@ -108,7 +109,7 @@ def _common(span: SpanView, reading: Reading) -> None:
 def _level(span: SpanView, reading: Reading, said: Json) -> None:
     """How severe Logfire finds it; what was raised others tell."""
     severity = whole(span.attrs.get("logfire.level_num"))
-    if severity is None or any(event.name == "exception" for event in span.events):
+    if severity is None or [event for event in span.events if event.name == "exception"]:
         return
     failure = span.attrs.get("error")
     reason = failure.get("message") if isinstance(failure, dict) else None

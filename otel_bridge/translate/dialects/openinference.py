@@ -132,6 +132,8 @@ def _usage(attrs: dict[str, Any], answer: dict[str, Any], *, calls: bool) -> Usa
 
 def _counted(answer: dict[str, Any]) -> dict[str, Any]:
     """The provider's own counts in an answer, as its API gives it or as LangChain wraps it."""
+    if not answer:
+        return {}
     return next((found for path in COUNTED if isinstance(found := _at(answer, path), dict) and found), {})
 
 

@@ -37,6 +37,7 @@ TYPES = {
     "guardrail": ObservationType.GUARDRAIL,
 }
 
+AGENT, TOOL, RETRIEVER = ObservationType.AGENT, ObservationType.TOOL, ObservationType.RETRIEVER
 DETAILS = ("gen_ai.client.inference.operation.details",)
 SPEAKERS = {
     "gen_ai.system.message": "system",
@@ -67,12 +68,13 @@ def read(span: SpanView) -> Reading:
     """Read a span of any version of the conventions, with content wherever it came."""
     attrs = span.attrs
     reading = Reading()
-    _join_details(span)
+    if span.events or span.logs:
+        _join_details(span)
     kind = reading.type = _type(attrs)
     response_id = attrs.get("gen_ai.response.id")
     reading.response_id = response_id if isinstance(response_id, str) else None
     reading.model = _model(attrs)
-    if kind is None or kind in CALLS or kind is ObservationType.AGENT:
+    if kind is None or kind is AGENT or kind in CALLS:
         reading.model_parameters = nested(attrs, "gen_ai.request.") or None
     reading.usage = table.usage(
         attrs,
@@ -81,12 +83,11 @@ def read(span: SpanView) -> Reading:
         model=reading.model,
     )
     reading.cost = table.cost(attrs, table.COST_TOTAL, table.COST_INPUT, table.COST_OUTPUT)
-    match kind:
-        case ObservationType.TOOL:
-            _tool(span, reading)
-        case ObservationType.RETRIEVER:
-            reading.input = value(attrs, "gen_ai.retrieval.query.text", "gen_ai.retrieval.query")
-            reading.output = value(attrs, "gen_ai.retrieval.documents")
+    if kind is TOOL:
+        _tool(span, reading)
+    elif kind is RETRIEVER:
+        reading.input = value(attrs, "gen_ai.retrieval.query.text", "gen_ai.retrieval.query")
+        reading.output = value(attrs, "gen_ai.retrieval.documents")
     _content(span, reading)
     _finish(attrs, reading)
     return reading
@@ -112,7 +113,7 @@ def _type(attrs: dict[str, Any]) -> ObservationType | None:
     if isinstance(operation, str) and operation:
         return TYPES.get(operation.lower())
     if "gen_ai.tool.name" in attrs or "gen_ai.tool.call.id" in attrs:
-        return ObservationType.TOOL
+        return TOOL
     if "gen_ai.request.model" in attrs or "gen_ai.response.model" in attrs:
         return ObservationType.GENERATION
     return ObservationType.GENERATION if "gen_ai.usage.output_tokens" in attrs else None
@@ -144,11 +145,12 @@ def _tool(span: SpanView, reading: Reading) -> None:
 def _content(span: SpanView, reading: Reading) -> None:
     """Messages from attributes, else from events, else in the oldest spellings."""
     attrs = span.attrs
-    if not span.events and not span.logs and attrs.keys().isdisjoint(SPOKEN):
+    told = span.events or span.logs
+    if not told and attrs.keys().isdisjoint(SPOKEN):
         return
     spoken, answered = value(attrs, "gen_ai.input.messages"), value(attrs, "gen_ai.output.messages")
-    heard, chosen = _spoken(span)
-    prompt, completion = _oldest(span)
+    heard, chosen = _spoken(span) if told else (None, None)
+    prompt, completion = _oldest(span) if told or not attrs.keys().isdisjoint(TEXT_OR_CHAT) else (None, None)
     asked = _first(reading, "input", messages(spoken), heard, prompt)
     reading.output = _first(reading, "output", messages(answered, "assistant"), chosen, completion)
     instructions = system(value(attrs, "gen_ai.system_instructions"))
@@ -156,16 +158,13 @@ def _content(span: SpanView, reading: Reading) -> None:
         asked = instructions + (asked or [])
     elif instructions and not (isinstance(asked, list) and asked[0] == instructions[0]):
         reading.metadata["gen_ai.system_instructions"] = instructions
-    reading.input = (
-        asked if reading.type is ObservationType.TOOL else with_tools(asked, value(attrs, "gen_ai.tool.definitions"))
-    )
+    reading.input = asked if reading.type is TOOL else with_tools(asked, value(attrs, "gen_ai.tool.definitions"))
 
 
 def _first(reading: Reading, field: str, *found: Json) -> Json:
     """What the reading has, else the first that was found; what others say otherwise goes to the metadata."""
-    said = [item for item in (getattr(reading, field), *found) if item not in (None, [])]
-    others = [item for item in said[1:] if item != said[0]]
-    if others:
+    said = [item for item in (getattr(reading, field), *found) if item is not None and item != []]
+    if len(said) > 1 and (others := [item for item in said[1:] if item != said[0]]):
         reading.metadata[f"gen_ai.{field}"] = others[0] if len(others) == 1 else others
     return said[0] if said else None
 
@@ -241,8 +240,8 @@ def _chat(raw: Json) -> bool:
 
 
 def _finish(attrs: dict[str, Any], reading: Reading) -> None:
-    reasons = strings(attrs.get("gen_ai.response.finish_reasons"))
-    if reasons:
+    reasons = None
+    if "gen_ai.response.finish_reasons" in attrs and (reasons := strings(attrs["gen_ai.response.finish_reasons"])):
         attrs["gen_ai.response.finish_reasons"] = reasons
     last = reading.output[-1] if isinstance(reading.output, list) and reading.output else None
     ended = last.get("finish_reason") if isinstance(last, dict) else None

@@ -13,18 +13,36 @@ EXCEPTIONS = ("exception", "gen_ai.client.operation.exception")
 THROWN = ("exception.type", "exception.message", "exception.stacktrace", "exception.escaped")
 NAMELESS = ("", "_OTHER")
 NOISE = ("asgi.event.type",)
+READ = {
+    **dict.fromkeys(INPUT, "input"),
+    **dict.fromkeys(OUTPUT, "output"),
+    **dict.fromkeys(table.DELAYS, "first_token"),
+    **dict.fromkeys(NOISE, "noise"),
+    **dict.fromkeys(table.WHO, "who"),
+    **dict.fromkeys((*THROWN, "error.type"), "error"),
+}
+"""Attribute → what is to be read off it; most spans have few of them."""
 
 
-def read(span: SpanView) -> Reading:
+def read(span: SpanView) -> Reading | None:
     """Read the general attributes and events of OpenTelemetry."""
     attrs = span.attrs
-    reading = Reading(
-        input=value(attrs, *INPUT),
-        output=value(attrs, *OUTPUT),
-        completion_start_ns=table.first_token(span),
-        noise=None if attrs.keys().isdisjoint(NOISE) else True,
-    )
-    table.identity(attrs, reading)
+    told = {READ[key] for key in attrs if key in READ}
+    if type(attrs.get(table.THREAD)) is str:
+        told.add("who")
+    if not told and not (span.events or span.logs or span.status_code or span.status_message):
+        return None
+    reading = Reading()
+    if "input" in told:
+        reading.input = value(attrs, *INPUT)
+    if "output" in told:
+        reading.output = value(attrs, *OUTPUT)
+    if "first_token" in told or span.events:
+        reading.completion_start_ns = table.first_token(span)
+    if "noise" in told:
+        reading.noise = True
+    if "who" in told:
+        table.identity(attrs, reading)
     _error(span, reading)
     return reading
 
@@ -50,6 +68,8 @@ def _named(said: str, kind: str) -> str:
 
 def _exception(span: SpanView) -> dict[str, Any]:
     """The exception that ended the span, with its stack trace moved to the attributes; earlier ones stay events."""
+    if not span.events and not span.logs and span.attrs.keys().isdisjoint(THROWN):
+        return {}
     taken = take(span, EXCEPTIONS)
     if taken:
         thrown = taken[-1]

@@ -22,6 +22,7 @@ MODALITIES = (
     (re.compile(r"(text|image|audio|video|document)_prompt_tokens"), "gen_ai.usage.input_tokens"),
     (re.compile(r"(text|image|audio|video|document)_candidates_tokens"), "gen_ai.usage.output_tokens"),
 )
+COUNT = "_tokens"  # so end the names of all details
 AGGREGATED = "gen_ai.aggregated_usage."
 THOUGHTS = "gen_ai.usage.details.thoughts_tokens"
 
@@ -69,7 +70,7 @@ def _usage(span: SpanView) -> Usage | None:
     What a run summed up counts only where its requests are not here: the tree settles that.
     """
     attrs = span.attrs
-    if any(key.startswith(AGGREGATED) for key in attrs):
+    if [key for key in attrs if key.startswith(AGGREGATED)]:
         summed = {f"gen_ai.usage.{key}": item for key, item in nested(attrs, AGGREGATED).items()}
         usage = table.usage(summed, beside=False)
         attrs.update((AGGREGATED + key.removeprefix("gen_ai.usage."), item) for key, item in summed.items())
@@ -93,7 +94,7 @@ def _sum_by_modality(attrs: dict[str, Any]) -> None:
 
     Its candidates are without its thoughts, its input is with what was cached.
     """
-    for modality, key in MODALITIES:
+    for modality, key in MODALITIES if COUNT in "\n".join(attrs) else ():
         found = [whole(attrs[name]) for name in attrs if modality.fullmatch(name.removeprefix(DETAILS))]
         counted = [tokens for tokens in found if tokens is not None]
         if counted:

@@ -1,6 +1,7 @@
 """Media out of observations: found in every known shape, uploaded before their reference is sent, never lost."""
 
 import base64
+import hashlib
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langfuse.api import MediaContentType
 from langfuse.media import LangfuseMedia
+from pydantic import ValidationError
 
 from otel_bridge.component import Host
 from otel_bridge.errors import ConsumeError, ParkedError, RetryableError
@@ -299,6 +301,44 @@ async def test_what_langfuse_will_not_take_stays(observation: Make, host: Host, 
 
         assert uri() in json.dumps(fake.observations)
         assert host.counters.value("media_inline", reason=reason) == 1
+
+
+def names(url: object) -> Fault:
+    """Langfuse's answer that the image is to be put there."""
+    media_id = base64.urlsafe_b64encode(hashlib.sha256(PNG).digest()).decode()[:22]
+    return Fault(201, json.dumps({"mediaId": media_id, "uploadUrl": url}))
+
+
+@pytest.mark.parametrize(
+    "url", ["file:///etc/passwd", "ftp://storage.example/x", "http://", "http://[", "http://a:b/", "//x/y", 7]
+)
+async def test_langfuse_names_no_place_that_is_no_address(observation: Make, host: Host, url: object) -> None:
+    async with FakeLangfuse().running() as fake, delivering(fake, host) as settle:
+        fake.script("media", names(url))
+        await settle(Translation(observations=[asking(observation)]))
+
+        assert uri() in json.dumps(fake.observations)
+        assert host.counters.value("media_inline", reason="unknown_answer") == 1
+
+
+async def test_langfuse_sends_nobody_to_what_is_nearer_than_itself(observation: Make, host: Host) -> None:
+    """As to where clouds keep their keys: its storage may be elsewhere, and whatever it says is not believed."""
+    async with FakeLangfuse().running() as fake, delivering(fake, host) as settle:
+        fake.always("media", names("http://169.254.169.254/latest/meta-data"))
+        sent = Translation(observations=[asking(observation)])
+        for _ in range(STORAGE_ATTEMPTS - 1):
+            with pytest.raises(ConsumeError, match=r"169\.254\.169\.254.* is nearer to this machine than who named it"):
+                await settle(sent)
+        await settle(sent)
+
+        assert uri() in json.dumps(fake.observations)
+        assert host.counters.value("media_inline", reason="storage") == 1
+
+
+@pytest.mark.parametrize("address", ["file:///etc/passwd", "unix:///run/x.sock", "gopher://x", "http://", "//x", "x"])
+def test_a_destination_is_an_address_of_http(address: str) -> None:
+    with pytest.raises(ValidationError, match="write it as http://host:port or https://host"):
+        LangfuseConfig(public_key="pk-lf-x", secret_key="sk-lf-x", base_url=address)  # type: ignore[arg-type]
 
 
 async def test_a_storage_that_stays_away_does_not_hold_up_the_traces(observation: Make, host: Host) -> None:

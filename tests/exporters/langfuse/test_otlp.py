@@ -252,7 +252,9 @@ def test_resources_and_scopes_are_grouped(observation: Make) -> None:
 texts = st.text(max_size=30)
 odd_texts = st.text(max_size=30) | st.sampled_from(["", "\ud800", "a\udfff\x00b"])  # lone surrogates too
 leaves = st.none() | st.booleans() | st.integers() | st.floats() | odd_texts
-jsons = st.recursive(leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3))
+jsons = st.recursive(
+    leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3), max_leaves=10
+)
 objects = st.dictionaries(
     odd_texts | st.sampled_from(["__proto__", "scope", "tools", "a.prototype"]), jsons, max_size=4
 )

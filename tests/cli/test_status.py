@@ -1,0 +1,100 @@
+"""`otel-bridge status` and `healthcheck` tell of a bridge what somebody should know, by name."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from otel_bridge import plan
+from otel_bridge.cli.findings import faults, findings
+from otel_bridge.cli.found import announced
+from otel_bridge.cli.healthcheck import check
+from otel_bridge.cli.status import status
+from otel_bridge.pipeline import running
+from tests.test_reload import batch, until
+
+CONFIG = """\
+receivers: {otlp: {grpc: null, http: "127.0.0.1:0"}}
+processors: {filter: {drop: {spans: {health: name == "GET /health"}}}}
+exporters: {store: {}, otlp: {endpoint: "http://127.0.0.1:9", headers: {x-key: secret}}}
+extensions: {viewer: {endpoint: "127.0.0.1:0"}}
+service:
+  data_dir: DIR
+  tenants:
+    acme: {keys: [acme-key-0123456789]}
+  pipelines:
+    main: {receivers: [otlp], processors: [filter], exporters: [store, otlp]}
+"""
+WELL: dict[str, Any] = {"ready": True, "configuration_rejected": None, "paused": [], "exporters": {}}
+
+
+async def told(data_dir: Path, *, json: bool = False) -> int:
+    """The exit code of `status`."""
+    try:
+        await asyncio.to_thread(status, data_dir=data_dir, json=json)
+    except typer.Exit as end:
+        return end.exit_code
+    return 0
+
+
+@pytest.mark.slow
+async def test_who_is_parked_paused_and_rejected_is_told_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read = plan.parse(CONFIG.replace("DIR", str(tmp_path)), "bridge.yaml", environ={})
+    async with running(read, drain_s=lambda: 0.0) as bridge:
+        with announced(tmp_path, bridge.endpoints):
+            assert await told(tmp_path) == 0
+            well = capsys.readouterr().out
+            assert bridge.endpoints["otlp"]["http"] in well
+            assert "\\" not in well
+
+            await bridge.consume(batch("one", "GET /health", tenant="acme"))
+            await until(lambda: bridge.status()["parked"] and bridge.status()["outcomes"])
+            assert bridge.operator is not None
+            await bridge.operator.pause("store")
+            bridge.reject(["bridge.yaml:3 receivers::otpl: no such receiver", "another"])
+            assert await told(tmp_path) == 1
+            shown = capsys.readouterr().out
+            assert await told(tmp_path, json=True) == 1
+            said = json.loads(capsys.readouterr().out)
+            assert await asyncio.to_thread(check, ["--data-dir", str(tmp_path)]) == 0
+            health = capsys.readouterr().out
+
+    for words in (shown, health):
+        assert "otlp is parked for acme (no_keys: the tenant acme has no keys of its own for otlp" in words
+        assert "store is paused, its data is kept" in words
+        assert "bridge.yaml:3 receivers::otpl: no such receiver (and 1 more)" in words
+    rows = [line.split() for line in shown.splitlines()]
+    assert ["main", "otlp", "acme", "parked:", "no_keys", "1"] in [row[:6] for row in rows]
+    assert ["main", "store", "acme", "paused", "0", "1"] in rows
+    assert ["1", "dropped:", "filter,", "health,", "traces"] in rows
+    assert said["outcomes"] == [
+        {"pipeline": "main", "exporter": "store", "tenant": "acme", "outcome": "delivered", "reason": "", "items": 1}
+    ]
+
+
+def test_nothing_is_found_where_all_is_well() -> None:
+    assert findings(WELL) == []
+
+
+def test_what_is_paused_is_meant_to_be() -> None:
+    paused = {**WELL, "paused": ["langfuse"], "exporters": {"main/langfuse": {"acme": {"parked": "paused"}}}}
+
+    assert findings(paused) == ["langfuse is paused, its data is kept"]
+    assert faults(paused) == []
+
+
+def test_what_is_not_configured_any_more_is_told_once_for_both_its_sides() -> None:
+    lane = {"acme": {"parked": "not_configured", "waiting": 3, "why": None}}
+
+    assert faults({**WELL, "exporters": {"main/store": lane, "main/store.settled": lane}}) == [
+        "store is not configured any more, and 3 items of acme wait for it"
+    ]
+
+
+def test_a_bridge_that_is_not_ready_says_so() -> None:
+    assert faults({**WELL, "ready": False}) == ["it can not do its work: its log says why"]
