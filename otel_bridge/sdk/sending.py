@@ -413,7 +413,7 @@ class Sender(Generic[T]):
             is_theirs = is_theirs and not isinstance(error, OSError)
             is_hopeless = isinstance(error, UnsendableError)
         with self._changed:
-            self._in_flight = self._sending = 0
+            self._in_flight = self._sending = self._uneventful_to = 0
             if self._over:
                 return
             is_cut = self._closed and is_said and self._cut(batch)
@@ -422,7 +422,6 @@ class Sender(Generic[T]):
                 self._at_once = min(self._max_batch, self._at_once * 2)
                 self._not_before_s = 0.0
                 self._bytes -= sum(put.size for put in batch)
-                self._uneventful_to = 0
                 self._due_s = time.monotonic() + self._delay_s
             elif is_cut:
                 self._put_back(batch)

@@ -169,7 +169,7 @@ async def test_of_a_letter_that_goes_in_pieces_each_may_be_refused(house: "House
     await house.settle()
     [letter] = await set_aside(house, 2)
     house.delivery._parts["main"]._translate = lambda trace: translate(
-        replace(trace, spans=[replace(one, span=Span(span_id=one.span.span_id, name="ok")) for one in trace.spans])
+        replace(trace, spans=[one._replace(span=Span(span_id=one.span.span_id, name="ok")) for one in trace.spans])
     )
     sink.trouble = lambda _names: RefusedError("never")
 

@@ -22,6 +22,7 @@ class Taking:
         self.open.set()
         self.raises: dict[str, BaseException] = {}
         self.refuses: set[str] = set()
+        self.took = threading.Event()
 
     def __call__(self, items: Sequence[str]) -> bool:
         self.open.wait(30)
@@ -32,6 +33,7 @@ class Taking:
             if item in self.refuses:
                 return False
         self.taken += items
+        self.took.set()
         return True
 
 
@@ -126,6 +128,18 @@ def test_what_can_never_be_sent_is_dropped_and_the_rest_arrives() -> None:
     sender.shutdown()
     assert take.taken == ["0", "1", "2", "4", "5", "6", "7", "after"]
     assert sender.dropped == {"unsendable": 1}
+
+
+def test_after_the_only_item_can_never_be_sent_the_next_one_is_without_being_asked_for() -> None:
+    take = Taking()
+    take.raises = {"bad": ValueError("no")}
+    sender = made(take, delay_s=0)
+    sender.put("bad", 1)
+    assert sender.flush(20) is False
+    sender.put("good", 1)
+    assert take.took.wait(20)
+    sender.shutdown()
+    assert take.taken == ["good"]
 
 
 def test_also_at_the_end() -> None:
