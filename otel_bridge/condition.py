@@ -102,6 +102,7 @@ TOKEN = re.compile(
     | [A-Za-z_]\w* | [=!<>]= | && | \|\| | .)""",
     re.VERBOSE | re.DOTALL,
 )
+INTERSECTION = re.compile(r"\[[^\]]*&&")  # which some syntaxes have
 PLAIN_TEXT = re.compile(r"""(["'])([^"'\\]*)\1""")
 logging.getLogger("cel").setLevel(logging.CRITICAL)  # or it tells of what is no text, for each span
 STEPS = frozenset((*"+-*/%.[<>?", "==", "!=", "<=", ">=", "in"))
@@ -398,6 +399,8 @@ def _finding(literal: str) -> Callable[[Any], bool]:
         pattern = re2.compile(cel.evaluate(literal).encode(), options)
     except (*FAILURES, AttributeError, re2.error) as error:
         raise ValueError(f"{literal} is no pattern that can be read, in RE2's syntax") from error
+    if INTERSECTION.search(literal):
+        raise ValueError(f"{literal}: RE2 has no && within [ ]")
 
     def finds(text: Any) -> bool:
         if not isinstance(text, str):

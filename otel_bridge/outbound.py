@@ -54,6 +54,9 @@ Address: TypeAlias = Annotated[str, AfterValidator(_address)]
 """The address of a destination in a configuration, without a slash at its end."""
 
 
+KEY_SERVERS = ("fd00:ec2::254", "100.100.100.200")  # of clouds, beside those that are link-local
+
+
 class Nearness(IntEnum):
     """How near an address is; whatever answers at a near one takes less care of who asks."""
 
@@ -68,7 +71,7 @@ class Nearness(IntEnum):
         found = ip_address(address.partition("%")[0])
         if isinstance(found, IPv6Address):
             found = found.ipv4_mapped or found
-        if found.is_link_local or found.is_multicast:
+        if found.is_link_local or found.is_multicast or str(found) in KEY_SERVERS:
             return cls.LINK
         if found.is_loopback or found.is_unspecified:
             return cls.OWN

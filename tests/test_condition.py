@@ -102,6 +102,7 @@ def test_a_condition_on_log_records_knows_what_those_have() -> None:
         ('attributes["a"].matches("(")', '"(" is no pattern that can be read'),
         (r'name.matches(r"[\d") || true', r'r"[\d" is no pattern that can be read'),
         ('name.matches(b"a")', 'b"a" is no pattern that can be read'),
+        (r'name.matches(r"[\w&&[^x]]")', "RE2 has no && within [ ]"),
         ("name.matches(scope)", 'write a pattern as one text: matches("…")'),
         ('name.matches("a" + "b")', 'write a pattern as one text: matches("…")'),
         ('resource.attributes["a"] == "b"', 'write it as resource["…"], without .attributes'),

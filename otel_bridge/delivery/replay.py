@@ -195,7 +195,7 @@ class Replays:
         """
         heads = {
             (pipeline, name): await self._heads(pipeline, name)
-            for pipeline, name in self._destinations
+            for pipeline, name in list(self._destinations)
             if side_of(name) == exporter
         }
         known = sorted({*self._tenants, *(of for found in heads.values() for of in found)})

@@ -1,7 +1,7 @@
 """Where a span is, for each exporter: told from the files alone, with what they can not tell said as well."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from otel_bridge.errors import FilesError, MalformedError, UsageError
 from otel_bridge.journal import Entry
 from otel_bridge.journal.database import open_reading
 from otel_bridge.journal.exporters import Account, Registered
-from otel_bridge.journal.reader import Reader, read_segments
+from otel_bridge.journal.reader import read_segments
 from otel_bridge.journal.state import VERSION
 from otel_bridge.model import Translation
 from otel_bridge.telemetry import Outcome
@@ -113,24 +113,20 @@ def locate(
     connection = open_reading(data_dir / STATE_FILE, VERSION)
     try:
         with connection:
-            search = _Search(connection, read_segments(data_dir / JOURNAL_DIR), gather, wanted_span)
+            search = _Search(connection, data_dir, gather, wanted_span)
     finally:
         connection.close()
     if trace_id is not None and not search.means(trace_id.lower()):
         return Whereabouts(
             notes=[f"no trace begins with {trace_id}: never accepted, or all that is known of it is gone"]
         )
-    with suppress(FilesError):  # there may never have been one
-        search.letters = read_letters(
-            data_dir / DEAD_LETTERS_FILE,
-            lambda letters: [one for one in letters_in(letters) if search.about(one)],
-        )
     return search.run()
 
 
 class _Search:
-    def __init__(self, connection: "apsw.Connection", journal: Reader, gather: Gather, span_id: bytes | None) -> None:
+    def __init__(self, connection: "apsw.Connection", data_dir: Path, gather: Gather, span_id: bytes | None) -> None:
         self.letters: list[DeadLetter] = []
+        self._letters_file = data_dir / DEAD_LETTERS_FILE
         self._facts = Facts(connection)
         self._decisions = {
             part_id: (number, Decision(decision))
@@ -142,7 +138,7 @@ class _Search:
                 "SELECT pipeline, tenant, key, parts FROM remembered"
             )
         }
-        self._journal = journal
+        self._journal = read_segments(data_dir / JOURNAL_DIR)
         self._gather = gather
         self._trace_id: str | None = None
         self._span_id = span_id
@@ -170,11 +166,18 @@ class _Search:
         yield from (key for _, _, key in self._remembered)
         yield from (key for _, _, _, key, _ in self._facts.parts)
         raw = bytes.fromhex(beginning[: len(beginning) // 2 * 2])
+        for letter in self._letters(lambda one: raw in one.content or beginning.encode() in one.content):
+            yield from _trace_ids(letter)
         for pipeline in {pipeline for pipeline, _ in self._facts.exporters}:
             for entry in self._entries(pipeline):
                 if raw in entry.batch.wire:
                     with suppress(MalformedError):
                         yield from grouped(entry.batch, self._gather)
+
+    def _letters(self, named: Callable[[DeadLetter], bool]) -> list[DeadLetter]:
+        with suppress(FilesError):  # there may never have been one
+            return read_letters(self._letters_file, lambda letters: [one for one in letters_in(letters) if named(one)])
+        return []
 
     def about(self, letter: DeadLetter) -> bool:
         """Whether a letter may hold what is looked for."""
@@ -185,6 +188,7 @@ class _Search:
         )
 
     def run(self) -> Whereabouts:
+        self.letters = self._letters(self.about)
         found = Whereabouts()
         oldest: Entry | None = None
         for pipeline in sorted({pipeline for pipeline, _ in self._facts.exporters}):
@@ -301,6 +305,23 @@ def _ids(letter: DeadLetter) -> set[str]:
         return set()
     return {
         span.span_id.hex()
+        for block in piece.request.resource_spans
+        for scoped in block.scope_spans
+        for span in scoped.spans
+    }
+
+
+def _trace_ids(letter: DeadLetter) -> set[str]:
+    """The traces that a letter holds something of."""
+    if not letter.intact:
+        return set()
+    piece = letter.piece()
+    if isinstance(piece, Translation):
+        return {observation.trace_id for observation in piece.observations}
+    if not isinstance(piece.request, ExportTraceServiceRequest):
+        return set()
+    return {
+        span.trace_id.hex()
         for block in piece.request.resource_spans
         for scoped in block.scope_spans
         for span in scoped.spans

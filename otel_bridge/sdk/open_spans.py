@@ -106,7 +106,7 @@ class OpenSpans(SpanProcessor):
         now_s, now_ns = time.monotonic(), time.time_ns()
         told, self._told = self._told, {}
         for span in self.all:
-            if span.context is None:
+            if span.context is None or span.end_time is not None:  # it has ended meanwhile
                 continue
             span_id = span.context.span_id
             last_s = told.get(span_id)

@@ -249,7 +249,7 @@ class _Watched:
         if self._count == 1:
             self._span.otel.add_event(FIRST_CHUNK)
         if self._chars > 0:
-            said = item if self._read is None else self._text(item)
+            said = item if self._read is None else self._text(self._read, item)
             if isinstance(said, str):
                 self._parts.append(said[: self._chars])
                 self._chars -= len(said)
@@ -272,9 +272,10 @@ class _Watched:
                 self.closes()
             self.end(GeneratorExit())
 
-    def _text(self, item: Any) -> str | None:
+    @staticmethod
+    def _text(read: Callable[[Any], str | None], item: Any) -> str | None:
         try:
-            return self._read(item) if self._read else None
+            return read(item)
         except Exception:  # noqa: BLE001 - the agent's stream goes on whatever its reader does
             return None
 

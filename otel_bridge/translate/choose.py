@@ -19,6 +19,7 @@ from otel_bridge.translate.span import SpanView
 MAX_REMEMBERED = 20_000  # keys and scopes come from outside
 MAX_LENGTH = 200  # of one that is remembered
 MAX_SHAPES = 2_000
+MAX_NAMES = 500  # in one that is remembered; those of log records may be empty
 MAX_SHAPE = 8_192  # characters of all names in one that is remembered
 MERGED = tuple(field for field in Reading.__slots__ if field not in ("by_hand", "metadata", "trace_metadata"))
 OF_GROUP = 8
@@ -114,7 +115,7 @@ class _Shapes(dict[tuple[str, ...], Sequence[Dialect]]):
     def __missing__(self, shape: tuple[str, ...]) -> Sequence[Dialect]:
         scope, *names = shape
         found = _in_order(always().union(*map(MARKS.__getitem__, names)), by_scope(scope))
-        if sum(map(len, shape)) <= MAX_SHAPE:
+        if len(shape) <= MAX_NAMES and sum(map(len, shape)) <= MAX_SHAPE:
             if len(self) >= MAX_SHAPES:
                 self.clear()
             self[shape] = found

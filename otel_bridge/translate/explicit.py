@@ -19,6 +19,7 @@ from otel_bridge.translate.dialect import (
     identifier,
     moment,
     nested,
+    speaks_of,
     strings,
     text,
     value,
@@ -73,7 +74,7 @@ LEVELS = {
 def read(span: SpanView) -> Reading:
     """Take all `langfuse.*` attributes; of what they can hold and don't, the rest stays."""
     attrs = span.attrs
-    if "langfuse_" in "\n".join(attrs):
+    if speaks_of(attrs, "langfuse_"):
         _read_baggage(attrs)
     reading = Reading()
     for field in {FIELD_OF[key] for key in attrs if key in FIELD_OF}:
@@ -82,7 +83,7 @@ def read(span: SpanView) -> Reading:
     reading.completion_start_ns = _first_token(span)
     if attrs.get("langfuse.internal.is_app_root") in (True, False, "true", "false"):
         del attrs["langfuse.internal.is_app_root"]  # the tree says it itself
-    if "metadata" not in "\n".join(attrs):
+    if not speaks_of(attrs, "metadata"):
         return reading
     reading.metadata = _metadata(attrs, OBSERVATION) | _decoded(nested(attrs, "langfuse.metadata."))
     reading.trace_metadata = _metadata(attrs, TRACE)
@@ -117,7 +118,7 @@ def _compat(reading: Reading) -> None:
 
 def _metadata(attrs: dict[str, Any], prefix: str) -> dict[str, Any]:
     """`<prefix>metadata` as an object, and `<prefix>metadata.*` key by key."""
-    if f"{prefix}metadata" not in "\n".join(attrs):
+    if not speaks_of(attrs, f"{prefix}metadata"):
         return {}
     whole_object = from_json(attrs.get(f"{prefix}metadata"))
     found: dict[str, Any] = {}

@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Any
 
 from otel_bridge.model import EXPERIMENT, TraceAttributes, as_environment
-from otel_bridge.translate.dialect import Reading
+from otel_bridge.translate.dialect import Reading, speaks_of
 from otel_bridge.translate.tree import Arranged, Node
 
 REMEMBERED = ("name", "user_id", "session_id", "tags", "environment", "release", "version", "public", "metadata")
@@ -186,13 +186,13 @@ def _hand_down_experiments(tree: Arranged) -> dict[str, Any]:
     """Every observation below an item of an experiment belongs to it; gives what a late one would have of the root."""
     known: dict[str, Any] = tree.known.attributes.get("experiment", {})
     keys = chain.from_iterable([node.observation.metadata for node in tree.order])
-    if not known and EXPERIMENT not in "\n".join(keys):
+    if not known and not speaks_of(keys, EXPERIMENT):
         return known
     told: dict[int, dict[str, Any]] = {}
     for node in tree.order:
         metadata = node.observation.metadata
         above = told.get(id(node.parent)) if node.parent is not None else known
-        if not above and EXPERIMENT not in "\n".join(metadata):
+        if not above and not speaks_of(metadata, EXPERIMENT):
             continue
         for key, item in (above or {}).items():
             metadata.setdefault(key, item)

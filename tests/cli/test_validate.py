@@ -69,6 +69,9 @@ def damaged(folder: Path) -> None:
 
 
 def test_files_that_are_good(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    certificate = config.parent / "tls.crt"
+    certificate.write_text("# für alle\n" + certificate.read_text())
+
     validate(config)
 
     assert "bridge.yaml: fine" in capsys.readouterr().out

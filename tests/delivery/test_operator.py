@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from otel_bridge.delivery import DEAD_LETTERS_FILE, DeadLetter, locate
+from otel_bridge.delivery import DEAD_LETTERS_FILE, JOURNAL_DIR, DeadLetter, locate
 from otel_bridge.delivery.dead_letter import Chosen, page_of, read_letters
 from otel_bridge.errors import RefusedError, RetryableError, TooLargeError, UsageError
 from otel_bridge.model import Omitted
@@ -420,6 +420,9 @@ async def test_a_trace_is_found_by_the_beginning_of_its_id_and_each_tenant_s_for
         ]
     with pytest.raises(UsageError, match=f"several begin with abcd: {one:032x}, {other:032x}$"):
         locate(house.directory, trace_id="abcd", gather=gather)
+    for segment in (house.directory / JOURNAL_DIR).iterdir():
+        segment.unlink()  # letters are kept for longer
+    assert "dead letter" in locate(house.directory, trace_id="abcd0", gather=gather).notes[0]
     nothing = locate(house.directory, trace_id="abcf", gather=gather)
     assert nothing.items == []
     assert "no trace begins with abcf" in nothing.notes[0]

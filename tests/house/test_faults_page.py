@@ -24,7 +24,7 @@ def defined_in(path: str) -> set[str]:
 
 
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row["case"])
-def test_the_defined_in_a_fault_exist(row: re.Match[str]) -> None:
+def test_the_tests_of_a_fault_exist(row: re.Match[str]) -> None:
     named = TEST.findall(row["shown"])
 
     assert named, f"{row['case']} names no test"

@@ -344,6 +344,24 @@ async def test_tenants_with_the_same_rules_share_them_and_not_their_pseudonyms(
     assert set(said[3:]) == {"ada@example.org"}
 
 
+async def test_the_same_patterns_in_another_order_are_other_rules() -> None:
+    one, two = {"one": "AB", "two": "BC"}, {"two": "BC", "one": "AB"}
+    config = RedactConfig.model_validate({"packs": [], "tenants": {"a": {"patterns": one}, "b": {"patterns": two}}})
+    passed: list[Batch] = []
+
+    async def consume(given: Batch) -> None:
+        passed.append(given)
+
+    async with asynccontextmanager(redact.open)(config, consume, Host("redact", Path("/nowhere"))) as process:
+        for tenant in "ab":
+            request, span = trace_request(1)
+            span.attributes.append(pair("note", "ABC"))
+            await process(Batch.from_request(request, tenant=tenant))
+
+    said = [spans_of(found.request)[0].attributes[0].value.string_value for found in passed]
+    assert said == ["[REDACTED:one]C", "A[REDACTED:two]"]
+
+
 @pytest.mark.parametrize("key", ["gen_ai.input.messages", "input.value", "llm.prompts.0.content", "ai.response.text"])
 async def test_how_much_content_is_kept(key: str) -> None:
     text = "tell me about ada@example.org and " + "x" * 100

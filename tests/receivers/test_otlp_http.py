@@ -257,6 +257,13 @@ async def test_pipelined_requests_are_answered_in_order(receiving: Any) -> None:
         assert taken.items == 50
 
 
+async def test_an_answer_to_head_has_no_body_which_would_be_taken_for_the_next_answer(receiving: Any) -> None:
+    async with receiving() as taken, Client(taken.address("http")) as client:
+        client.say(request(b"", "/v1/traces", "HEAD"))
+        assert b" 405 " in await client.reader.readuntil(b"\r\n\r\n")
+        assert (await client.post(ONE)).status == 200
+
+
 async def test_expect_100_continue(receiving: Any) -> None:
     async with receiving() as taken, Client(taken.address("http")) as client:
         client.say(request(ONE, expect="100-continue").removesuffix(ONE))
@@ -349,7 +356,8 @@ async def test_who_is_too_slow_is_let_go(receiving: Any, sent: bytes, status: in
     ):
         client.say(sent)
         if status is not None:
-            assert (await client.answer()).status == status
+            answer = await client.answer()
+            assert (answer.status, answer.headers["connection"]) == (status, "close")
             assert taken.count("refused", reason="slow_client") == 1
         assert await client.closed()
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import format_span_id, set_span_in_context
@@ -35,6 +35,22 @@ def test_long_work_is_told_of_until_it_ends(logs: InMemoryLogRecordExporter) -> 
     assert told[0].span_id == outer.get_span_context().span_id
     assert (told[0].attributes or {})["gen_ai.agent.name"] == "a"
     assert (told[1].attributes or {})["otel_bridge.span.parent_id"] == format_span_id(outer.get_span_context().span_id)
+
+
+def test_what_ends_while_others_are_told_of_is_not_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    open_spans = OpenSpans(beat_s=None, told_from_s=0)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(open_spans)
+    first, second = (provider.get_tracer("test").start_span(name) for name in ("first", "second"))
+    told: list[str] = []
+
+    def emit(_name: str, span: Span, _now_ns: int) -> None:
+        told.append(span.name)
+        second.end()
+
+    monkeypatch.setattr(open_spans, "_emit", emit)
+    open_spans.tell()
+    assert (told, open_spans.all) == (["first"], [first])
 
 
 def test_an_interrupt_ends_all_the_innermost_first() -> None:

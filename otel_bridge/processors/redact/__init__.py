@@ -116,16 +116,15 @@ class RedactConfig(RedactRulesConfig):
 async def redact(config: RedactConfig, consume: Consume, host: Host) -> AsyncIterator[Consume]:
     """Secrets, personal data and content out of spans, logs and metrics, before anything is on disk."""
 
-    shared: list[tuple[RedactRulesConfig, Redactor]] = []  # by many tenants, if they have the same rules
+    shared: dict[str, Redactor] = {}  # by many tenants, if they have the same rules in the same order
 
     @lru_cache(1000)
     def of_tenant(tenant: str) -> tuple[Redactor, bytes]:
         rules, key = config.of(tenant), _key_of(config.pseudonym_key, tenant)
-        redactor = next((redactor for of, redactor in shared if of == rules), None)
-        if redactor is None:
-            redactor = Redactor(rules)
-            shared.append((rules, redactor))
-        return redactor, key
+        same = rules.model_dump_json(exclude={"tenants"})
+        if same not in shared:
+            shared[same] = Redactor(rules)
+        return shared[same], key
 
     async def redacted(batch: Batch) -> None:
         (redactor, key), counted = of_tenant(batch.tenant), Counter[str]()

@@ -110,7 +110,7 @@ class _Answer:
             head.allowing,
             self.header,
             b"Connection: close\r\n" if last else b"",
-            body,
+            b"" if head.method == b"HEAD" else body,
         )
 
 
@@ -397,6 +397,7 @@ class _Connection:
             async with asyncio.timeout(min(config.body_timeout, config.min_rate_after)) as until:
                 await (self._read_chunks(read) if transfer else read(head.length))
         except TimeoutError:
+            self._unread = math.inf  # or it would be waited for once more
             raise _AnswerError(408, 4, "slow_client", "the body took too long") from None
         self._unread = 0
         return bytes(body)

@@ -10,7 +10,7 @@ from typing import Any
 
 from otel_bridge.model import Json, ObservationType, Usage
 from otel_bridge.translate import table
-from otel_bridge.translate.dialect import Dialect, Reading, count, from_json, nested, value, whole
+from otel_bridge.translate.dialect import Dialect, Reading, count, from_json, nested, speaks_of, value, whole
 from otel_bridge.translate.messages import events, messages, system, with_tools
 from otel_bridge.translate.span import SpanView
 
@@ -94,7 +94,7 @@ def _sum_by_modality(attrs: dict[str, Any]) -> None:
 
     Its candidates are without its thoughts, its input is with what was cached.
     """
-    for modality, key in MODALITIES if COUNT in "\n".join(attrs) else ():
+    for modality, key in MODALITIES if speaks_of(attrs, COUNT) else ():
         found = [whole(attrs[name]) for name in attrs if modality.fullmatch(name.removeprefix(DETAILS))]
         counted = [tokens for tokens in found if tokens is not None]
         if counted:
