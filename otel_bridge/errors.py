@@ -94,4 +94,4 @@ class PlanError(BridgeError):
     def __init__(self, mistakes: Sequence[str]) -> None:
         super().__init__("\n".join(mistakes))
         self.mistakes = tuple(mistakes)
-        self.files: Mapping[Path, tuple[int, int, int, int] | None] = {}
+        self.files: Mapping[Path, tuple[int, int, int, int, int] | None] = {}

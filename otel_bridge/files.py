@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 MAX_REFERENCED_BYTES = 64 << 10  # a key, a certificate: whatever is larger is another file than was meant
 
-Stamp: TypeAlias = tuple[int, int, int, int] | None
+Stamp: TypeAlias = tuple[int, int, int, int, int] | None
 """Device, inode, size and time of change of what a path leads to, through all links; None where there is nothing."""
 
 
@@ -69,4 +69,4 @@ def as_now(stamps: Mapping[Path, Stamp]) -> dict[Path, Stamp]:
 
 
 def _stamp(found: os.stat_result) -> Stamp:
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

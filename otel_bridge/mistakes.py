@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 WORDS = {
     "missing": "is required",
     "too_short": "must not be empty",
+    "tuple_type": "must be a list",
     "string_type": "must be text",
     "int_type": "must be a whole number",
     "int_parsing": "must be a whole number",
@@ -34,6 +35,11 @@ def said(error: Mapping[str, Any], model: type[BaseModel]) -> str:
     field = holder.model_fields.get(loc[-1]) if holder and loc else None
     if kind == "list_type" and isinstance(error["input"], str):
         return f"must be a list, write it as [{error['input']}]"
+    if kind == "tuple_type":
+        return f"must be a list, write {loc[-1]}: [ … ], also for one or none"
+    if kind == "too_short" and (least := error["ctx"]["min_length"]) > 1:
+        unit = "characters" if isinstance(error["input"], str) else "entries"
+        return f"has {error['ctx']['actual_length']} {unit}, and {least} are the least"
     if kind == "string_type" and field and isinstance(field.default, str):
         return f"must be text, as {field.default}"
     if kind in ("greater_than", "greater_than_equal") and field:

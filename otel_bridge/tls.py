@@ -204,7 +204,7 @@ def _unreadable(path: Path) -> str | None:
     try:
         path.read_bytes()
     except FileNotFoundError:
-        return f"there is no file {path}: put it there, or correct the path"
+        return f"there is no file {path.absolute()}: put it there, or correct the path"
     except PermissionError:
         return f"{path} can not be read by who runs this: chown it to that user"
     except OSError as error:

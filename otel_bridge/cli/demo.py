@@ -16,14 +16,16 @@ import typer
 from otel_bridge.cli.asking import ask
 from otel_bridge.cli.found import Found, Viewer, announced, find, viewer_of
 from otel_bridge.cli.output import ConfigOption, JsonOption, print_json
-from otel_bridge.cli.serve import banner, signals, your_agent
+from otel_bridge.cli.serve import banner, signals, with_keys, your_agent
 from otel_bridge.errors import BridgeError, UnreachableError
 
 if TYPE_CHECKING:
     from otel_bridge.plan import Plan
 
 PROGRAM = "otel_bridge.demo.agents"
-CREDENTIALS = tuple(f"OTEL_EXPORTER_OTLP_{what}" for what in ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"))
+CREDENTIALS = tuple(
+    f"OTEL_EXPORTER_OTLP_{what}" for what in ("HEADERS", "CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY")
+)
 NOT_THEIRS = ("OTEL_", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # requests has the last two win over whom we name
 PROGRAM_LIMIT_S = 60.0
 LOOK_LIMIT_S = 60.0  # a trace settles six seconds after its root came; the rest is for busy machines
@@ -110,9 +112,13 @@ async def _show(plan: "Plan", bridge: Found, *, once: bool, as_json: bool) -> No
     if otlp is None or page is None:
         raise UnreachableError("the bridge that runs has no OTLP/HTTP receiver or no viewer; stop it, then try again")
     viewer = viewer_of(plan.data_dir, page)
+    credentials = _credentials(plan)
     if not as_json:
         print("Three agents at work: a planner and two researchers, with a pretended language model …", flush=True)
-    counted, said = await _run_program({"OTEL_EXPORTER_OTLP_ENDPOINT": otlp, **_credentials(plan)})
+        if with_keys(plan) and "OTEL_EXPORTER_OTLP_HEADERS" not in os.environ:
+            whose = f"They are of the tenant {with_keys(plan)[0]}, and go where its data goes."
+            print(f"{whose} OTEL_EXPORTER_OTLP_HEADERS shows another key.", flush=True)
+    counted, said = await _run_program({"OTEL_EXPORTER_OTLP_ENDPOINT": otlp, **credentials})
     link = f"{page}/t/{counted['trace_id']}"
     if not as_json:
         print(f"They are done, and can be seen: {link}\nThe whole trace comes when nothing more does …\n", flush=True)
@@ -135,7 +141,7 @@ def _credentials(plan: "Plan") -> dict[str, str]:
     given = {name: said for name, said in os.environ.items() if name in CREDENTIALS and said}
     key = next((tenant.keys[0] for tenant in plan.service.tenants.values() if tenant.keys), None)
     if key is not None:
-        given["OTEL_EXPORTER_OTLP_HEADERS"] = f"x-api-key={quote(key.get_secret_value(), safe='')}"
+        given.setdefault("OTEL_EXPORTER_OTLP_HEADERS", f"x-api-key={quote(key.get_secret_value(), safe='')}")
     tls = next((tls for one in plan.receivers.values() if (tls := getattr(one.config, "tls", None))), None)
     if tls is not None:  # which is enough for a certificate that its own authority comes with
         given.setdefault("OTEL_EXPORTER_OTLP_CERTIFICATE", str(tls.cert_file.expanduser()))

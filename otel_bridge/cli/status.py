@@ -11,7 +11,7 @@ from otel_bridge.cli.findings import NOT_CONFIGURED, PAUSED, faults, findings
 from otel_bridge.cli.output import ConfigOption, DataDirOption, JsonOption, print_json, print_row, print_table
 from otel_bridge.telemetry import Outcome, printable
 
-AT_THE_DOOR = ("refused", "rejected", "dropped", "rate_limited")
+AT_THE_DOOR = ("refused", "rejected", "dropped", "rate_limited", "tls_refused")
 MIB = 1 << 20
 
 

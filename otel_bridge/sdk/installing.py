@@ -28,7 +28,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from otel_bridge.sdk.batch import BatchLogRecordProcessor, BatchSpanProcessor, environ, exit_seconds, shut_down
 from otel_bridge.sdk.context import ContextProcessor
 from otel_bridge.sdk.open_spans import BEAT_S, OpenSpans
-from otel_bridge.sdk.sending import in_trio
+from otel_bridge.sdk.sending import HEARD, in_trio
 from otel_bridge.sdk.signals import has_come, on_sigterm
 
 log = logging.getLogger("otel_bridge.sdk")
@@ -259,9 +259,9 @@ def _join_parent() -> None:
 
 
 def quiet() -> None:
-    """The exporters' own word for each failed try is left out."""
+    """The exporters' own word for each failed try is left out; the processors say it once in a while."""
     for name in TALKATIVE:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+        logging.getLogger(name).addFilter(HEARD)
 
 
 def says_where(signal: str) -> bool:

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import random
+import re
 import sys
 import threading
 import time
@@ -34,6 +35,17 @@ FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.5, 30.0
 WARN_EVERY_S = 60.0
 MAX_QUEUE_BYTES = 64 << 20
 MAX_BATCH_BYTES = 2 << 20  # about: what goes in one request
+REASONS = (  # in what exporters log, the surest first
+    re.compile(r"\[Errno -?\d+\] [^'\")>]+|CERTIFICATE_VERIFY_FAILED\][^'\")]*"),
+    re.compile(r"(?<=code: )\d+, reason: .*"),
+    re.compile(r"(?<=error ).*(?= encountered while)"),
+    re.compile(r"StatusCode\.[A-Z_]+"),
+)
+HINTS = {  # what helps, by what is in the reason
+    "CERTIFICATE_VERIFY_FAILED": "OTEL_EXPORTER_OTLP_CERTIFICATE names whom to trust",
+    "401": "OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20… shows a key",
+    "UNAUTHENTICATED": "OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20… shows a key",
+}
 HINT = "Is a bridge there? `otel-bridge` starts one, OTEL_EXPORTER_OTLP_ENDPOINT names another"
 TRIES = 3  # in a row, before a batch is halved, or one that can not even be tried is given up
 
@@ -49,6 +61,27 @@ def is_time_to_say(about: str) -> bool:
         return False
     _told[about] = now_s + WARN_EVERY_S
     return True
+
+
+class Heard(logging.Filter):
+    """Hears in the log why an exporter failed, which it tells nobody else, and lets nothing of it through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._of: dict[int | None, str] = {}  # what sends logs in its own thread
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        said = record.getMessage()
+        if found := next(filter(None, (reason.search(said) for reason in REASONS)), None):
+            self._of[threading.get_ident()] = found[0]
+        return False
+
+    def take(self, thread: threading.Thread | None) -> str:
+        """Why the last try of a thread failed, as far as that was heard."""
+        return words(self._of.pop(thread.ident if thread else None, ""))
+
+
+HEARD = Heard()
 
 
 class UnsendableError(Exception):
@@ -137,6 +170,7 @@ class Sender(Generic[T]):
         self._tries = self._refused_at_end = 0
         self._at_once = self._max_batch  # fewer, while there is something that can not be sent
         self._tickets: list[_Ticket] = []
+        self._why = ""  # the last try failed
         self._lost_unsaid = False  # something was lost since the last flush
         self._unsaid: deque[str] = deque()
         self._prepared = self._tried = False
@@ -303,10 +337,9 @@ class Sender(Generic[T]):
     def _drop(self, reason: str, items: int) -> None:
         self.dropped[reason] += items
         if reason == "exit":
-            self._warn(
-                "unsent",
-                f"{items} {self._what}, and what else waited, not sent{self._where} in time, and dropped. {HINT}",
-            )
+            why = HEARD.take(self._thread) or self._why  # it may still be trying
+            late = f"not sent{self._where} in time" + (f" ({why})" if why else "")
+            self._warn("unsent", f"{items} {self._what}, and what else waited, {late}, and dropped. {_hint(why)}")
         else:
             self._warn(reason, f"{items} {self._what} dropped ({reason}); {self.dropped.total()} in all")
 
@@ -407,12 +440,14 @@ class Sender(Generic[T]):
             self._prepare()
             is_theirs = True
             sent = self._send([put.item for put in batch])
-            is_theirs, is_said, why = False, not sent, "the exporter says that it failed"
+            why = "" if sent else HEARD.take(threading.current_thread()) or "the exporter says that it failed"
+            is_theirs, is_said = False, not sent
         except BaseException as error:  # noqa: BLE001 - whatever an exporter raises must not end this thread
             sent, why = False, f"{type(error).__name__}: {words(error)}"
             is_theirs = is_theirs and not isinstance(error, OSError)
             is_hopeless = isinstance(error, UnsendableError)
         with self._changed:
+            self._why = why
             self._in_flight = self._sending = self._uneventful_to = 0
             if self._over:
                 return
@@ -466,7 +501,7 @@ class Sender(Generic[T]):
             self._warn("unsendable", f"{self._what} can not be sent as they are: {why}")
             return
         left = "what waits at the end is dropped." if self._kept is None else self._kept()
-        self._warn("unsent", f"nothing can be sent{self._where}: {why}; {left} {HINT}")
+        self._warn("unsent", f"nothing can be sent{self._where}: {why}; {left} {_hint(why)}")
 
     def _put_back(self, batch: list[_Put[T]]) -> None:
         """While `_changed` is held."""
@@ -523,6 +558,10 @@ def _ending_with(sender: Sender[Any]) -> None:
     finalize = sys.modules["multiprocessing.util"].Finalize
     finalize(None, sender.close, exitpriority=1)
     finalize(None, sender.shutdown, exitpriority=0)
+
+
+def _hint(why: str) -> str:
+    return next((hint for word, hint in HINTS.items() if word in why), HINT)
 
 
 def _nothing() -> None:

@@ -23,7 +23,7 @@ from otel_bridge.errors import (
 )
 from otel_bridge.model import Omitted
 from otel_bridge.receivers.otlp.memory import Memory
-from otel_bridge.receivers.otlp.routing import Routing
+from otel_bridge.receivers.otlp.routing import FOREIGN, Routing
 from otel_bridge.receivers.otlp.senders import (
     RateError,
     Sender,
@@ -119,6 +119,10 @@ class Refusals:
         peer: the address it came from.
         """
         self._host.counters.add("refused", reason=reason)
+        self.say(reason, message, peer)
+
+    def say(self, reason: str, message: str, peer: str) -> None:
+        """The same without counting, for what is counted elsewhere."""
         now_s = time.monotonic()
         if now_s - self._said_s.get(reason, float("-inf")) >= SAY_EVERY_S:
             self._said_s[reason] = now_s
@@ -243,6 +247,9 @@ class Admission:
                 if json:
                     raise
                 batches, rejected = await self._in_thread(partial(read, repair=True))
+        if any(omitted.reason == FOREIGN for omitted in rejected):
+            why = f"what it sends names a tenant that is not in sends_for of {sender.tenant}, and is rejected"
+            self.refusals.say(FOREIGN, why, sender.peer)
         if batches:
             await self._hand_on(batches, sender)
         return rejected

@@ -174,7 +174,7 @@ class Senders:
     def _wait(self, sender: Sender, bucket: Bucket, now_s: float) -> None:
         if wait_s := bucket.wait_s(now_s):
             self._counters.add("rate_limited", tenant=sender.tenant)
-            raise RateError("more than the sender's quota, send again later", wait_s)
+            raise RateError(f"more than the quota of {sender.tenant}, send again later", wait_s)
 
     def _quota(self, sender: Sender, kind: str, now_s: float) -> list[Bucket]:
         """The buckets that so many of it are taken from: the tenant's, and the address's."""
