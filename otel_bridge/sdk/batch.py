@@ -38,7 +38,7 @@ class BatchSpanProcessor(SpanProcessor):
     max_queue_bytes: of spans that wait or are being sent, about.
     delay_s: how long a span waits for others (`OTEL_BSP_SCHEDULE_DELAY`, 1 s); max_batch: spans in one request
         (`OTEL_BSP_MAX_EXPORT_BATCH_SIZE`, 512).
-    exit_s: the most that shutdown takes (`OTEL_BRIDGE_EXIT_SECONDS`, 1.8 s).
+    exit_s: the most that shutdown takes (`OTEL_BRIDGE_EXIT_SECONDS`, 1.7 s).
     spool: a folder that keeps what ended until the bridge has it; for an exporter by OTLP/HTTP.
     """
 

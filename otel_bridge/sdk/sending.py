@@ -29,7 +29,7 @@ log = logging.getLogger("otel_bridge.sdk")
 
 T = TypeVar("T")
 
-EXIT_S = 1.8  # with Python's own end it is two seconds
+EXIT_S = 1.7  # with Python's own end it is two seconds
 FORK_WAITS_S = 1.0  # where a destination does not answer the first request
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.5, 30.0
 WARN_EVERY_S = 60.0
