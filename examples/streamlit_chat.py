@@ -48,9 +48,9 @@ def answer(question: str) -> Iterator[str]:
     with asked as response:
         state.trace_id, state.answered_by = response.headers["x-trace-id"], response.headers["traceresponse"]
         response.raise_for_status()
-        for line in response.iter_lines(decode_unicode=True):
+        for line in response.iter_lines():
             if line:
-                yield line.removeprefix("data: ")
+                yield str(line, "utf-8").removeprefix("data: ")
 
 
 def thumbs(answered_by: str) -> None:
