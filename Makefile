@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Beside the one that everything is tested on: versions, or paths of interpreters.
 PYTHONS ?= 3.12 3.13 3.14
 
-.PHONY: run test test-pythons check lint bench setup clean
+.PHONY: run test test-pythons test-streamlit check lint bench setup clean
 
 run: $(UV)  ## set everything up, start the bridge, show it one agent run, stay up for yours
 	@$(UV) sync --quiet --frozen --no-dev --inexact --python "$(PYTHON)"
@@ -31,6 +31,10 @@ test-pythons: $(UV)  ## the tests of the agent's side on every other Python that
 		$(UV) sync --quiet --frozen --python "$$python"; \
 		"$$UV_PROJECT_ENVIRONMENT/bin/pytest" tests/sdk tests/embedded tests/testing; \
 	done
+
+test-streamlit: $(UV) setup  ## the example for Streamlit, which is installed for this alone, in an environment of its own
+	@UV_PROJECT_ENVIRONMENT=.tools/streamlit $(UV) sync --quiet --frozen --no-dev --group streamlit --python "$(PYTHON)"
+	.venv/bin/pytest -m long tests/examples/test_streamlit.py
 
 check: lint test  ## what CI runs
 
