@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -98,6 +98,7 @@ class Installed:
     open_spans: OpenSpans | None = None
     engine: Engine | None = None
     providers: Sequence[Provider] = ()
+    _ending: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
     async def aflush(self, timeout_s: float = 30.0) -> bool:
         """Whether all that ended and was emitted before was sent in this time; the loop goes on meanwhile.
@@ -124,11 +125,13 @@ class Installed:
         return [*self.spans, *self.logs]
 
     def shutdown(self, interrupted: str | None = None) -> None:
-        """Send what waits, spans and logs in the time of one (`OTEL_BRIDGE_EXIT_SECONDS`).
+        """Send what waits, spans and logs in the time of one (`OTEL_BRIDGE_EXIT_SECONDS`); a second call waits for the
+        first: SIGTERM and the end of the program may come together.
 
         interrupted: what is open is ended first, as interrupted by that.
         """
         until_s = time.monotonic() + exit_seconds()
+        is_alone = self._ending.acquire(timeout=exit_seconds())
         try:
             if interrupted and self.open_spans is not None:
                 self.open_spans.interrupt(interrupted)
@@ -137,6 +140,8 @@ class Installed:
             self._shut_down_providers(max(0.0, until_s - time.monotonic()))
             if self.engine is not None:
                 self.engine.close(max(0.0, until_s - time.monotonic()))
+            if is_alone:
+                self._ending.release()
 
     def _shut_down_providers(self, timeout_s: float) -> None:
         """What stands in them knows nothing of our time."""

@@ -13,7 +13,7 @@ _came = threading.Event()
 
 
 def has_come() -> bool:
-    """Whether SIGTERM came, and somebody's own handler ends the program."""
+    """Whether SIGTERM came."""
     return _came.is_set()
 
 
@@ -39,8 +39,8 @@ def on_sigterm(last: Callable[[], None]) -> bool:
             os.kill(os.getpid(), signal.SIGTERM)
 
     def handler(number: int, frame: FrameType | None) -> None:
+        _came.set()
         if callable(before):
-            _came.set()
             before(number, frame)
             return
         if not begun:

@@ -93,6 +93,13 @@ def test_sigterm_sends_what_ended_and_ends_what_is_open(arrived: Sink, handler: 
 
 
 @pytest.mark.slow
+def test_a_program_that_ends_while_sigterm_is_seen_to_sends_all(arrived: Sink) -> None:
+    """As under uvicorn, which ends in its own way and then raises the signal again."""
+    run("import signal; signal.raise_signal(signal.SIGTERM)", arrived.url)
+    assert arrived.names == [*ENDED, "open"]
+
+
+@pytest.mark.slow
 def test_a_forked_child_and_its_parent_each_send_their_own(arrived: Sink) -> None:
     then = """
 child = os.fork()
