@@ -9,9 +9,10 @@ from opentelemetry import _logs, trace
 from opentelemetry import context as otel
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.context import Context
+from opentelemetry.trace import SpanContext
 
 from otel_bridge.sdk.correlation import DOWNSTREAM, correlated
-from otel_bridge.sdk.spans import SCOPE, Parent, context_of
+from otel_bridge.sdk.spans import SCOPE, Parent, context_of, span_context_of
 from otel_bridge.sdk.values import attributes_of
 
 log = logging.getLogger("otel_bridge.sdk")
@@ -41,6 +42,7 @@ def score(
     """A judgement: of the current span, of `on` (a span, or the ids of one in any process), or of a whole session.
 
     value: a number, yes or no, or a word.
+    on: of the id of a trace alone it is of the trace.
     """
     if not isinstance(value, str | int | float):
         log.warning(  # type: ignore[unreachable]  # not all who call this have types
@@ -57,7 +59,7 @@ def score(
         given["gen_ai.evaluation.score.label"] = value
     else:
         given["gen_ai.evaluation.score.value"] = value
-    context = context_of(on, Context()) if on is not None else otel.get_current()
+    context = _judged(on) if on is not None else otel.get_current()
     if session is not None:
         given["session.id"] = session
         context = trace.set_span_in_context(trace.INVALID_SPAN, context)
@@ -77,6 +79,15 @@ def feedback(
         log.warning("otel-bridge: feedback is up, down, yes, no or a number, and not %r: it is left out", value)
         return
     score("user-feedback", thumb, comment=comment, on=on, metadata={"user.id": user} if user else None)
+
+
+def _judged(on: Parent) -> Context:
+    found = span_context_of(on)
+    if isinstance(on, str) and "-" not in on and found.is_valid:  # a span id would be one that nobody has
+        return trace.set_span_in_context(
+            trace.NonRecordingSpan(SpanContext(found.trace_id, 0, is_remote=True)), Context()
+        )
+    return context_of(on, Context())
 
 
 def _emit(name: str, given: Mapping[str, Any], context: Context) -> None:

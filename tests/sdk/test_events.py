@@ -45,8 +45,10 @@ def test_another_process_scores_by_ids(spans: Spans, logs: InMemoryLogRecordExpo
         header = f"00-{work.trace_id}-{work.span_id}-01"
     feedback("up", comment="thanks", on=header, user="u1")
     score("quality", 1, session="s1")
+    score("whole", 1, on=work.trace_id)
 
-    by_header, by_session = logs.get_finished_logs()
+    by_header, by_session, by_trace = logs.get_finished_logs()
+    assert (by_trace.log_record.trace_id, by_trace.log_record.span_id) == (work.otel.get_span_context().trace_id, 0)
     assert by_header.log_record.trace_id == work.otel.get_span_context().trace_id
     assert by_header.log_record.span_id == work.otel.get_span_context().span_id
     assert dict(by_header.log_record.attributes or {})["gen_ai.evaluation.score.value"] is True
