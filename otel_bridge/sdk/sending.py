@@ -179,6 +179,12 @@ class Sender(Generic[T]):
         self._until_s = 0.0  # monotonic: of the shutdown
         self._over = self._is_shut_down = False
 
+    def start(self) -> None:
+        """Have its thread at once: at the end of a program Python starts none any more (from 3.12 on)."""
+        with self._changed:
+            if self._thread is None and not self._closed:
+                self._begin_thread()
+
     def put(self, item: T, size: int, *, precious: bool = False) -> None:
         """Take an item of about `size` bytes; costs microseconds, raises nothing."""
         with self._lock:  # half of what `_changed` costs, which is the same

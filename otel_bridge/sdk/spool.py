@@ -146,6 +146,7 @@ class Spool(Generic[T]):
     # On the thread of what is in memory.
 
     def _prepare(self) -> None:
+        self._on_disk.start()
         import_module(ENCODERS[self._signal][0])
         try:
             for made in (self._folder.parent, self._folder):  # of several only the last gets the mode

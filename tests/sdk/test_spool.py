@@ -364,6 +364,8 @@ def test_a_folder_that_can_not_be_made_is_gone_without(tmp_path: Path, caplog: p
 
 def test_what_is_written_in_part_leaves_no_trace(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that is full takes a part of it."""
+    for limit in ("FIRST_BACKOFF_S", "LAST_BACKOFF_S"):  # nothing is tried again until it is asked for
+        monkeypatch.setattr(sending, limit, 60.0)
     agent = Agent(folder)
     agent.client.status = 503
     agent.end("a")
