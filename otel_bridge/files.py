@@ -10,7 +10,8 @@ from typing import TypeAlias
 MAX_REFERENCED_BYTES = 64 << 10  # a key, a certificate: whatever is larger is another file than was meant
 
 Stamp: TypeAlias = tuple[int, int, int, int, int] | None
-"""Device, inode, size and time of change of what a path leads to, through all links; None where there is nothing."""
+"""Device, inode, size and times of change (of what is in it; of that, its owner or its rights) of what a path leads to,
+through all links; None where there is nothing."""
 
 
 @dataclass(slots=True)

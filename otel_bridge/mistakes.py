@@ -10,7 +10,6 @@ from pydantic.fields import FieldInfo
 WORDS = {
     "missing": "is required",
     "too_short": "must not be empty",
-    "tuple_type": "must be a list",
     "string_type": "must be text",
     "int_type": "must be a whole number",
     "int_parsing": "must be a whole number",

@@ -237,10 +237,8 @@ def _distrust(server: ssl.SSLContext, certificate: Path) -> str | None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False  # under which name clients come is theirs to know
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    own = certificate.read_text(encoding="ascii", errors="ignore").partition(PEM_END)[
-        0
-    ]  # what else stands there may be
-    context.load_verify_locations(cadata=own + PEM_END)
+    said = certificate.read_text(encoding="ascii", errors="ignore")  # also what it is for, in anybody's letters
+    context.load_verify_locations(cadata=said.partition(PEM_END)[0] + PEM_END)
     to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
     client, door = context.wrap_bio(to_client, to_server), server.wrap_bio(to_server, to_client, server_side=True)
     for side in (client, door, client):

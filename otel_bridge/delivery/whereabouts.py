@@ -167,7 +167,7 @@ class _Search:
         yield from (key for _, _, _, key, _ in self._facts.parts)
         raw = bytes.fromhex(beginning[: len(beginning) // 2 * 2])
         for letter in self._letters(lambda one: raw in one.content or beginning.encode() in one.content):
-            yield from _trace_ids(letter)
+            yield from (trace_id for trace_id, _ in _ids(letter))
         for pipeline in {pipeline for pipeline, _ in self._facts.exporters}:
             for entry in self._entries(pipeline):
                 if raw in entry.batch.wire:
@@ -281,7 +281,8 @@ class _Search:
         """The exporter has done with it; what else than delivered it may be, as nobody wrote down which it was."""
         owner = (entry.pipeline, exporter, entry.batch.tenant)
         for letter in self.letters:
-            if (letter.pipeline, letter.exporter, letter.tenant) == owner and span_id in _ids(letter):
+            is_theirs = (letter.pipeline, letter.exporter, letter.tenant) == owner
+            if is_theirs and any(own == span_id for _, own in _ids(letter)):
                 reason = f"{letter.reason}: {letter.answer[:200]} (letter {letter.id})"
                 return Place(entry.pipeline, exporter, Outcome.DEAD_LETTERED, reason)
         account = Account(entry.pipeline, exporter, entry.batch.tenant, entry.batch.signal)
@@ -294,34 +295,17 @@ class _Search:
         return Place(entry.pipeline, exporter, Outcome.DELIVERED, ", ".join(filter(None, (said, doubt))))
 
 
-def _ids(letter: DeadLetter) -> set[str]:
-    """The spans that a letter holds, not those that it only names."""
+def _ids(letter: DeadLetter) -> set[tuple[str, str]]:
+    """The spans that a letter holds, not those that it only names: the ids of their traces, and their own."""
     if not letter.intact:
         return set()
     piece = letter.piece()
     if isinstance(piece, Translation):
-        return {observation.id for observation in piece.observations}
+        return {(observation.trace_id, observation.id) for observation in piece.observations}
     if not isinstance(piece.request, ExportTraceServiceRequest):
         return set()
     return {
-        span.span_id.hex()
-        for block in piece.request.resource_spans
-        for scoped in block.scope_spans
-        for span in scoped.spans
-    }
-
-
-def _trace_ids(letter: DeadLetter) -> set[str]:
-    """The traces that a letter holds something of."""
-    if not letter.intact:
-        return set()
-    piece = letter.piece()
-    if isinstance(piece, Translation):
-        return {observation.trace_id for observation in piece.observations}
-    if not isinstance(piece.request, ExportTraceServiceRequest):
-        return set()
-    return {
-        span.trace_id.hex()
+        (span.trace_id.hex(), span.span_id.hex())
         for block in piece.request.resource_spans
         for scoped in block.scope_spans
         for span in scoped.spans

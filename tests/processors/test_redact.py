@@ -38,6 +38,11 @@ class Through:
         self.counters = Counters()
 
     async def __call__(self, batch: Batch) -> Batch:
+        [one] = await self.all(batch)
+        return one
+
+    async def all(self, *batches: Batch) -> list[Batch]:
+        """Of several, by one processor."""
         passed: list[Batch] = []
 
         async def consume(given: Batch) -> None:
@@ -45,9 +50,18 @@ class Through:
 
         host = Host("redact", Path("/nowhere"), counters=self.counters)
         async with asynccontextmanager(redact.open)(self.config, consume, host) as process:
-            await process(batch)
-        [one] = passed
-        return one
+            for batch in batches:
+                await process(batch)
+        return passed
+
+    async def notes(self, text: str, tenants: str) -> list[str]:
+        """What becomes of a text of each of these tenants, by one processor."""
+        batches = []
+        for tenant in tenants:
+            request, span = trace_request(1)
+            span.attributes.append(pair("note", text))
+            batches.append(Batch.from_request(request, tenant=tenant))
+        return [spans_of(one.request)[0].attributes[0].value.string_value for one in await self.all(*batches)]
 
     async def attribute(self, key: str, text: str, tenant: str = "default") -> str | None:
         request, span = trace_request(1)
@@ -323,22 +337,11 @@ async def test_tenants_with_the_same_rules_share_them_and_not_their_pseudonyms(
     made: list[Ready] = []
     monkeypatch.setattr(Ready, "of", lambda *given, of=Ready.of, **named: made.append(of(*given, **named)) or made[-1])
     same = {"packs": ["pii"], "keys": ["seat"], "paths": {"flight": ["seat.row"]}}
-    config = RedactConfig.model_validate(
-        {"pseudonym_key": "0" * 16, "action": "pseudonymise", "tenants": {"a": same, "b": same, "c": {"packs": []}}}
-    )
-    passed: list[Batch] = []
+    tenants = {"a": same, "b": same, "c": {"packs": []}}
+    through = Through(pseudonym_key="0" * 16, action="pseudonymise", tenants=tenants)
 
-    async def consume(given: Batch) -> None:
-        passed.append(given)
-
-    async with asynccontextmanager(redact.open)(config, consume, Host("redact", Path("/nowhere"))) as process:
-        for tenant in "abacde":
-            request, span = trace_request(1)
-            span.attributes.append(pair("note", "ada@example.org"))
-            await process(Batch.from_request(request, tenant=tenant))
-
+    said = await through.notes("ada@example.org", "abacde")
     assert len(made) == 3  # of a and b, of c, of all others
-    said = [spans_of(one.request)[0].attributes[0].value.string_value for one in passed]
     assert said[0] == said[2] != said[1]
     assert all(one.startswith("[email#") for one in said[:3])
     assert set(said[3:]) == {"ada@example.org"}
@@ -346,20 +349,9 @@ async def test_tenants_with_the_same_rules_share_them_and_not_their_pseudonyms(
 
 async def test_the_same_patterns_in_another_order_are_other_rules() -> None:
     one, two = {"one": "AB", "two": "BC"}, {"two": "BC", "one": "AB"}
-    config = RedactConfig.model_validate({"packs": [], "tenants": {"a": {"patterns": one}, "b": {"patterns": two}}})
-    passed: list[Batch] = []
+    through = Through(packs=[], tenants={"a": {"patterns": one}, "b": {"patterns": two}})
 
-    async def consume(given: Batch) -> None:
-        passed.append(given)
-
-    async with asynccontextmanager(redact.open)(config, consume, Host("redact", Path("/nowhere"))) as process:
-        for tenant in "ab":
-            request, span = trace_request(1)
-            span.attributes.append(pair("note", "ABC"))
-            await process(Batch.from_request(request, tenant=tenant))
-
-    said = [spans_of(found.request)[0].attributes[0].value.string_value for found in passed]
-    assert said == ["[REDACTED:one]C", "A[REDACTED:two]"]
+    assert await through.notes("ABC", "ab") == ["[REDACTED:one]C", "A[REDACTED:two]"]
 
 
 @pytest.mark.parametrize("key", ["gen_ai.input.messages", "input.value", "llm.prompts.0.content", "ai.response.text"])
