@@ -4,6 +4,7 @@ Before `yield` it gets ready; it yields its consumer and runs; after `yield` it 
 this gives the order of start and stop for free, and there is no "built but not started".
 """
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -149,13 +150,17 @@ class Host:
 
 @dataclass(slots=True, frozen=True)
 class Component(Generic[C]):
-    """A component as its decorator leaves it; `open` is the async generator function."""
+    """A component as its decorator leaves it; `open` is the async generator function.
+
+    max_batch_age_s: of an exporter, what it waits for more at most when something has come.
+    """
 
     kind: Kind
     name: str
     config: type[C]
     open: Callable[..., AsyncIterator[Any]]
     takes: Takes = Takes.BATCHES
+    max_batch_age_s: float = math.inf
 
     @property
     def summary(self) -> str:
@@ -188,10 +193,13 @@ def trace_processor(
 
 
 def exporter(
-    config: type[C], takes: Takes = Takes.BATCHES
+    config: type[C], takes: Takes = Takes.BATCHES, *, max_batch_age_s: float = math.inf
 ) -> Callable[[Callable[[C, Host], AsyncIterator[Consume | Settle | Sinks]]], Component[C]]:
-    """`async def file(config, host)`: yields what it takes; cursor, retry and batching are put around it."""
-    return lambda opened: Component(Kind.EXPORTER, opened.__name__, config, opened, takes)
+    """`async def file(config, host)`: yields what it takes; cursor, retry and batching are put around it.
+
+    max_batch_age_s: it rather takes little at a time than late; else `service::deliver::max_batch_age` says.
+    """
+    return lambda opened: Component(Kind.EXPORTER, opened.__name__, config, opened, takes, max_batch_age_s)
 
 
 def extension(

@@ -434,15 +434,16 @@ async def _deliver(
         process = await _open_trace_processors(plan, pipeline, host, partial(_translated, priced), stack)
         await delivery.assemble(pipeline, plan.service.assemble, process=process, translate=priced)
     for planned in exporters:
-        sink = sinks[planned.id]
+        sink, age_s = sinks[planned.id], planned.component.max_batch_age_s
         match planned.component.takes:
             case Takes.BATCHES:
-                await delivery.batches(pipeline, planned.id, sink)
+                await delivery.batches(pipeline, planned.id, sink, max_batch_age_s=age_s)
             case Takes.SETTLED:
-                await delivery.settled(pipeline, planned.id, sink)
+                await delivery.settled(pipeline, planned.id, sink, max_batch_age_s=age_s)
             case Takes.BOTH:
-                await delivery.batches(pipeline, planned.id, sink.batches)
-                await delivery.settled(pipeline, f"{planned.id}.settled", sink.settled, tell_omitted=True)
+                settled = f"{planned.id}.settled"
+                await delivery.batches(pipeline, planned.id, sink.batches, max_batch_age_s=age_s)
+                await delivery.settled(pipeline, settled, sink.settled, tell_omitted=True, max_batch_age_s=age_s)
 
 
 async def _translated(translate: Translate, trace: Trace) -> Translation:

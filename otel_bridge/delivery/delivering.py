@@ -1,6 +1,7 @@
 """All exporters of a bridge, their lanes, and the journal's trimming behind them."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -120,8 +121,10 @@ class Delivery:
         self._parts[pipeline] = parts
         self._start_assembly(pipeline)
 
-    async def batches(self, pipeline: str, exporter: str, consume: Consume) -> None:
-        """Begin to deliver a pipeline's batches as they come."""
+    async def batches(
+        self, pipeline: str, exporter: str, consume: Consume, *, max_batch_age_s: float = math.inf
+    ) -> None:
+        """Begin to deliver a pipeline's batches as they come; max_batch_age_s: as a `Component` has it."""
         cursor = EntryCursor(
             self._journal,
             self._state,
@@ -131,9 +134,17 @@ class Delivery:
             clock=self._around.clock,
             thread=self._thread,
         )
-        await self._add(pipeline, exporter, cursor, consume, settled=False)
+        await self._add(pipeline, exporter, cursor, consume, settled=False, max_batch_age_s=max_batch_age_s)
 
-    async def settled(self, pipeline: str, exporter: str, settle: Settle, *, tell_omitted: bool = False) -> None:
+    async def settled(
+        self,
+        pipeline: str,
+        exporter: str,
+        settle: Settle,
+        *,
+        tell_omitted: bool = False,
+        max_batch_age_s: float = math.inf,
+    ) -> None:
         """Begin to deliver a pipeline's settled traces; `assemble` was called for it before.
 
         An exporter that takes both has this side under an id of its own, `<id>.settled`, and is told of what is left
@@ -148,7 +159,12 @@ class Delivery:
             clock=self._around.clock,
             tell_omitted=tell_omitted,
         )
-        await self._add(pipeline, exporter, cursor, settle, settled=True, tell_omitted=tell_omitted)
+        await self._add(
+            *(pipeline, exporter, cursor, settle),
+            settled=True,
+            tell_omitted=tell_omitted,
+            max_batch_age_s=max_batch_age_s,
+        )
 
     async def drain(
         self, timeout_s: float, *, settle: bool = False, leave: bool = False, hurry: asyncio.Event | None = None
@@ -296,8 +312,10 @@ class Delivery:
         *,
         settled: bool,
         tell_omitted: bool = False,
+        max_batch_age_s: float,
     ) -> None:
-        destination = Destination(cursor, send, self.operator.gate(exporter), {}, tell_omitted)
+        age_s = min(max_batch_age_s, self._around.config.max_batch_age)
+        destination = Destination(cursor, send, self.operator.gate(exporter), {}, age_s, tell_omitted)
         async with self._changing:
             is_new = (pipeline, exporter) not in self._state.registered
             start_seq, accepted = (self._begin_seq, self._begin_accepted) if is_new else self._journal.accepted()
@@ -333,7 +351,7 @@ class Delivery:
                     if tenant not in destination.lanes:
                         lane = Lane(
                             *(pipeline, exporter, tenant, destination.cursor, destination.send),
-                            *(self._around, destination.gate),
+                            *(self._around, destination.gate, destination.max_batch_age_s),
                         )
                         destination.lanes[tenant] = lane
                         self._supervise(f"deliver:{exporter}", lane.run, tasks)

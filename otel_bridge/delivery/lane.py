@@ -147,6 +147,7 @@ class Lane:
         send: Callable[[Any], Awaitable[None]],
         around: Surroundings,
         gate: Gate,
+        max_batch_age_s: float,
     ) -> None:
         self.ready = asyncio.Event()
         self.parked: str | None = None
@@ -159,6 +160,7 @@ class Lane:
         self._send = send
         self._around = around
         self._gate = gate
+        self._max_batch_age_s = max_batch_age_s
         self._limit = SizeLimit(around.config.max_batch_bytes, around.clock)
         self._refusals = 0
         self._last_refusal = ""
@@ -250,7 +252,7 @@ class Lane:
         stopping = self._around.stopping
         if not stopping.is_set():
             await self.ready.wait()
-            await self._around.clock.within(self._around.config.max_batch_age, stopping.wait())
+            await self._around.clock.within(self._max_batch_age_s, stopping.wait())
         self.ready.clear()
 
     async def _next(self, stretch: Stretch) -> _Sending | None:

@@ -28,6 +28,7 @@ from otel_bridge.trace import Decision
 class Destination:
     """An exporter of a pipeline, and its lane for each tenant.
 
+    max_batch_age_s: how long a lane waits for more when something has come.
     tell_omitted: it is told of what is left out.
     """
 
@@ -35,6 +36,7 @@ class Destination:
     send: Consume | Settle
     gate: Gate
     lanes: dict[str, Lane]
+    max_batch_age_s: float
     tell_omitted: bool = False
 
 

@@ -236,7 +236,7 @@ class Replays:
         else:
             again = _EntriesAgain(self._state, replay, counters, self._journal, self._thread)
         owner = (begun.pipeline, begun.exporter, begun.tenant)
-        lane = Lane(*owner, again, destination.send, self._apart, destination.gate)
+        lane = Lane(*owner, again, destination.send, self._apart, destination.gate, destination.max_batch_age_s)
         self._lanes[begun.id] = lane
         try:
             await first(self._around.stopping.wait(), lane.run())  # it goes on at the next start

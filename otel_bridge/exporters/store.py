@@ -21,7 +21,7 @@ class StoreConfig(Config):
     max_bytes: Bytes = 4 << 30
 
 
-@exporter(StoreConfig, takes=Takes.BOTH)
+@exporter(StoreConfig, takes=Takes.BOTH, max_batch_age_s=0.1)
 async def store(config: StoreConfig, host: Host) -> AsyncIterator[Sinks]:
     """Keep spans as they come and observations as they settle in a local SQLite file."""
     from otel_bridge.store.writer import Writer

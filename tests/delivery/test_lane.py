@@ -269,3 +269,21 @@ async def test_a_huge_batch_does_not_hold_the_loop(house: "House", sink: "Sink")
         await done.wait()
         watching.cancel()
     assert longest_s < 0.3
+
+
+async def test_an_exporter_may_wait_less_for_more_than_others(
+    house: "House", sink: "Sink", sinks: "type[Sink]"
+) -> None:
+    """As the store does, whose user looks on; requests to Langfuse are counted."""
+    other = sinks()
+    house.config = house.config.model_copy(update={"max_batch_age": 10.0})
+    await house.start(batches={"langfuse": other})
+    await house.delivery.batches("main", "store", sink, max_batch_age_s=0.5)
+    await house.append("a")
+    await house.clock.asleep(10)
+    await house.clock.asleep(0.5)
+    await house.clock.advance(0.5)
+    assert await sink.has(1) == ["a"]
+    assert other.names == []
+    await house.clock.advance(9.5)
+    assert await other.has(1) == ["a"]
