@@ -1,5 +1,6 @@
 """Auto-instrumentation: what `opentelemetry-instrument` and `otel-bridge run` load by their entry points."""
 
+import gc
 import os
 from typing import Any
 
@@ -21,7 +22,10 @@ DEFAULTS = {
 class Distro(BaseDistro):  # type: ignore[misc]
     """Says where to send, where nobody has said it."""
 
+    is_used = False
+
     def _configure(self, **_kwargs: Any) -> None:
+        Distro.is_used = True
         for name, value in DEFAULTS.items():
             os.environ.setdefault(name, value)
         for signal, path in installing.PATHS.items():
@@ -56,3 +60,13 @@ class Configurator(_OTelSDKConfigurator):
         kwargs["resource_attributes"] = {**installing.of_langfuse(), **(kwargs.get("resource_attributes") or {})}
         super()._configure(export_span_processor=spans, export_log_record_processor=logs, **kwargs)  # type: ignore[no-untyped-call]
         installing.was_installed(installing.prepare(sending, logging))
+
+
+def instrumented() -> None:
+    """All is instrumented, and the program's first line comes next: what stands until now is not collected any more.
+
+    At the end of a process Python's collector takes apart everything that was imported, object by object, which takes
+    longer with instrumentation than without. It leaves alone what is frozen, and so do its collections meanwhile.
+    """
+    if Distro.is_used:
+        gc.freeze()

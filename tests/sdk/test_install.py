@@ -161,6 +161,25 @@ def test_an_unchanged_program_is_instrumented(arrived: Sink) -> None:
 
 
 @pytest.mark.slow
+def test_what_was_imported_to_instrument_a_program_does_not_hold_up_its_end(arrived: Sink) -> None:
+    """Python's collector goes over all that stands when a process ends, but for what is frozen."""
+    frozen = "import gc; print(gc.get_freeze_count() > 10_000)"
+    instrument = str(Path(sys.executable).with_name("opentelemetry-instrument"))
+    others = "from otel_bridge.sdk.distro import instrumented; instrumented()"  # set up by another distro
+    said = {
+        first: subprocess.run(
+            [*command, sys.executable, "-c", f"{first}; {frozen}"],
+            env=environment(arrived.url),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        ).stdout
+        for first, command in {"pass": [instrument], others: []}.items()
+    }
+    assert said == {"pass": "True\n", others: "False\n"}
+
+
+@pytest.mark.slow
 def test_sigterm_reaches_an_agent_that_holds_a_lock(arrived: Sink) -> None:
     """The lock of the span that is to be ended, say: the code that the signal stopped goes on meanwhile."""
     then = """
