@@ -3,6 +3,7 @@
 It stands in the program's way, so nothing heavy is imported before the program has started.
 """
 
+import gc
 import json
 import os
 import signal
@@ -15,15 +16,17 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 from otel_bridge.cli.found import Found, Viewer, find, place, viewer_of
 from otel_bridge.errors import BridgeError, UnreachableError, UsageError
 
+if TYPE_CHECKING:
+    from otel_bridge.cli.seen import Watch
+
 SITE = Path(__file__).parents[1] / "sdk" / "site"
 GENERAL = "OTEL_EXPORTER_OTLP_ENDPOINT"
 START_S = 20.0
-SEEN_S, SETTLED_S, LOOK_EVERY_S = 3.0, 12.0, 0.2
 USAGE = "otel-bridge run [--config FILE] [--json] -- COMMAND [ARGUMENT …]"
 
 
@@ -43,31 +46,54 @@ def run(words: list[str]) -> int:
         UsageError: there is none. UnreachableError: the bridge can not be started, or has no OTLP/HTTP receiver.
     """
     config, as_json, command = _parse(words)
-    data_dir = place(config).data_dir
-    runs_already = find(data_dir) is not None
-    with _Signals() as signals, _bridge(data_dir, config, signals) as bridge:
-        if signals.asked is not None:
-            return 128 + signals.asked
-        otlp = bridge.address("otlp", name="http")
-        if otlp is None:
-            raise UnreachableError("the bridge that runs has no OTLP/HTTP receiver; stop it, then try again")
-        began = datetime.now(UTC)
-        code = _run(command, environment(os.environ, otlp, bridge.address("otlp", name="grpc")), signals)
-        if viewer := bridge.address("viewer"):
-            seen = _seen(viewer_of(data_dir, viewer), began, signals, whole=not runs_already)
-            _say(json.dumps(seen) if as_json else f"otel-bridge: {_told(seen)}")
-    return code
+    at = place(config)
+    runs_already = find(at.data_dir) is not None
+    seen: dict[str, Any] = {}
+    with _Signals() as signals:
+        with _bridge(at.data_dir, config, signals) as bridge:
+            if signals.asked is not None:
+                return 128 + signals.asked
+            otlp = bridge.address("otlp", name="http")
+            if otlp is None:
+                raise UnreachableError("the bridge that runs has no OTLP/HTTP receiver; stop it, then try again")
+            viewer = viewer_of(at.data_dir, address) if (address := bridge.address("viewer")) else None
+            began = datetime.now(UTC)
+            program = _start(command, environment(os.environ, otlp, bridge.address("otlp", name="grpc")))
+            with signals.to(program):
+                watch = _watch(viewer, began, asks_file=not runs_already) if viewer else None
+                code = program.wait()
+            if watch and runs_already:
+                seen = watch.ask_bridge(stopped=lambda: signals.asked is not None)
+            elif watch:
+                watch.count_refused()
+        if watch and not runs_already:  # its end makes traces whole, and is quicker than to wait until they are
+            seen = watch.ask_store(at.store)
+    if seen:
+        _tell(seen, as_json=as_json)
+    gc.freeze()  # Python then ends without going over all that was imported
+    return code if code >= 0 else 128 - code
+
+
+def _watch(viewer: Viewer, began: datetime, *, asks_file: bool) -> "Watch":
+    """Imported while the program starts, which takes longer."""
+    if asks_file:
+        import otel_bridge.query.traces
+        import otel_bridge.store.reader  # noqa: F401
+    from otel_bridge.cli.seen import Watch
+
+    return Watch(viewer, began)
 
 
 class _Signals:
-    """Who gets a signal: the command while it runs; before and after it we stop what we do.
+    """Who gets a signal: the command while it runs, then the bridge that ends; else we stop what we do.
 
     asked: the signal that came to us and nobody has had yet.
     """
 
     def __init__(self) -> None:
         self.asked: int | None = None
-        self._command: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._shares_terminal = True
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -77,26 +103,26 @@ class _Signals:
         return self
 
     def __exit__(self, *_left: object) -> None:
-        """As it was before; what comes now ends us at once."""
+        """As it was before."""
         while self._before:
             signal.signal(*self._before.popitem())
 
     def _came(self, number: int, _frame: FrameType | None) -> None:
-        if self._command is None:
+        if self._process is None:
             self.asked = number
-        elif number != signal.SIGINT:  # the terminal sends that to the command as well
-            self._command.send_signal(number)
+        elif number != signal.SIGINT or not self._shares_terminal:  # which sends that to all of its own
+            self._process.send_signal(number)
 
     @contextmanager
-    def to(self, command: "subprocess.Popen[bytes]") -> Iterator[None]:
-        """They are the command's meanwhile."""
-        self._command = command
+    def to(self, process: "subprocess.Popen[bytes]", *, shares_terminal: bool = True) -> Iterator[None]:
+        """They are this process's meanwhile."""
+        self._process, self._shares_terminal = process, shares_terminal
         if self.asked is not None:
-            command.send_signal(self.asked)
+            process.send_signal(self.asked)
         try:
             yield
         finally:
-            self._command = self.asked = None
+            self._process = self.asked = None
 
 
 def environment(given: Mapping[str, str], http: str, grpc: str | None = None) -> dict[str, str]:
@@ -175,7 +201,7 @@ def _bridge(data_dir: Path, config: Path | None, signals: _Signals) -> Iterator[
     options = ["--config", str(config)] if config else []
     with tempfile.TemporaryFile() as said:  # a pipe that nobody reads would hold it up
         process = subprocess.Popen(  # noqa: S603 - ourselves
-            [sys.executable, "-m", "otel_bridge", "serve", *options],
+            [sys.executable, "-m", "otel_bridge", "serve", "--settle-at-end", *options],
             stdout=subprocess.DEVNULL,
             stderr=said,
             env=_uninstrumented(os.environ),
@@ -185,8 +211,8 @@ def _bridge(data_dir: Path, config: Path | None, signals: _Signals) -> Iterator[
             yield _started(process, data_dir, said, signals)
         finally:
             process.terminate()
-            signals.__exit__()
-            process.wait()
+            with signals.to(process, shares_terminal=False):  # a second one ends it at once
+                process.wait()
 
 
 def _started(process: "subprocess.Popen[bytes]", data_dir: Path, said: IO[bytes], signals: _Signals) -> Found:
@@ -204,72 +230,17 @@ def _started(process: "subprocess.Popen[bytes]", data_dir: Path, said: IO[bytes]
     raise UnreachableError(f"the bridge was not up after {START_S:.0f} s")
 
 
-def _run(command: list[str], variables: Mapping[str, str], signals: _Signals) -> int:
+def _start(command: list[str], variables: Mapping[str, str]) -> "subprocess.Popen[bytes]":
     try:
-        process = subprocess.Popen(command, env=dict(variables))  # noqa: S603 - what the user typed
+        return subprocess.Popen(command, env=dict(variables))  # noqa: S603 - what the user typed
     except OSError as error:
         raise UsageError(f"{command[0]} can not be run: {error.strerror}") from error
-    with signals.to(process):
-        code = process.wait()
-    return code if code >= 0 else 128 - code
 
 
-def _seen(viewer: Viewer, began: datetime, signals: _Signals, *, whole: bool) -> dict[str, Any]:
-    """What has come since, in sums; the last batch is on its way when the program ends.
+def _tell(seen: Mapping[str, Any], *, as_json: bool) -> None:
+    from otel_bridge.cli.seen import told
 
-    whole: wait until traces have settled: a bridge that ends with the program would not see them whole any more.
-    """
-    from otel_bridge.cli.questions import load_traces
-
-    traces: list[dict[str, Any]] = []
-    until_s = time.monotonic() + SEEN_S
-    whole_until_s = time.monotonic() + (SETTLED_S if whole else 0)
-    since = began.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    try:
-        while (not traces and time.monotonic() < until_s) or (
-            traces and time.monotonic() < whole_until_s and not all(found["settled"] for found in traces)
-        ):
-            if signals.asked is not None:
-                break
-            time.sleep(LOOK_EVERY_S)
-            traces = load_traces(viewer, f"start:>{since}", limit=200)["traces"]
-        refused = {} if traces else _refused(viewer)
-    except BridgeError as error:
-        return {"error": str(error)}
-    sums = {
-        "spans": sum(found["observationCount"] for found in traces),
-        "tokens": sum(found["totalTokens"] or 0 for found in traces),
-        "cost": sum(found["totalCost"] or 0 for found in traces),
-        "errors": sum(found["errorCount"] for found in traces),
-    }
-    return {"traces": [found["id"] for found in traces], **sums, "refused": refused}
-
-
-def _refused(viewer: Viewer) -> dict[str, int]:
-    """Why the bridge has taken in nothing of what it was asked to, if it was: reason → how often, since its start."""
-    from otel_bridge.cli.asking import ask
-
-    counters = ask(viewer, "/api/v1/status")["counters"]
-    return {one["reason"]: one["value"] for one in counters if one["name"] in ("refused", "tls_refused")}
-
-
-def _told(seen: dict[str, Any]) -> str:
-    """What was seen, in a line."""
-    if "error" in seen:
-        return str(seen["error"])
-    if not seen["traces"] and seen["refused"]:
-        return f"no spans came, and the bridge has refused some: {', '.join(seen['refused'])}; docs/access.md says more"
-    if not seen["traces"]:
-        return "no spans came; is the program instrumented? opentelemetry-bootstrap -a requirements says what it lacks"
-    told = [_count(len(seen["traces"]), "trace"), _count(seen["spans"], "span")]
-    told += [f"{seen['tokens']} tokens"] if seen["tokens"] else []
-    told += [f"${seen['cost']:.2g}"] if seen["cost"] else []
-    told += [_count(seen["errors"], "error")] if seen["errors"] else []
-    return f"{' · '.join(told)} · otel-bridge trace {seen['traces'][0][:8]}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    _say(json.dumps(seen) if as_json else f"otel-bridge: {told(seen)}")
 
 
 def _say(line: str) -> None:

@@ -1,6 +1,7 @@
 """`otel-bridge serve`: run the bridge until it is told to stop."""
 
 import asyncio
+import gc
 import os
 import resource
 import signal
@@ -36,6 +37,9 @@ def serve(
     insecure_allow_public: Annotated[
         bool, typer.Option("--insecure-allow-public", help="Listen for others without TLS and keys, where configured.")
     ] = False,
+    settle_at_end: Annotated[
+        bool, typer.Option("--settle-at-end", help="Deliver open traces too when it stops: nobody sends any more then.")
+    ] = False,
 ) -> None:
     """Run the bridge; also what happens without a command.
 
@@ -52,22 +56,33 @@ def serve(
         print(printable(f"warning: {warning}"), file=sys.stderr)
     sys.setswitchinterval(SWITCH_S)
     again = partial(load, config, environ=os.environ, allow_public=insecure_allow_public)
-    asyncio.run(_serve(plan, None if config is None else again, as_json=json))
+    asyncio.run(_serve(plan, None if config is None else again, as_json=json, settle=settle_at_end))
 
 
-async def _serve(plan: "Plan", again: "Callable[[], Plan] | None", *, as_json: bool) -> None:
+async def _serve(plan: "Plan", again: "Callable[[], Plan] | None", *, as_json: bool, settle: bool) -> None:
     from otel_bridge.pipeline import running
 
     with signals(reloads=again is not None) as told:
-        async with running(plan, hurry=told.stopped) as bridge:
+        async with running(plan, settle=settle, hurry=told.stopped) as bridge:
             with announced(plan.data_dir, bridge.endpoints):
                 if as_json:
                     print_json(facts(plan, bridge.endpoints))
                 else:
                     print(banner(plan, bridge.endpoints), next_steps(plan, bridge.endpoints), sep="\n", flush=True)
+                await _prepare(plan, told)
+                gc.freeze()  # what stands now stands to the end: no collection, and no end, has to go over it
                 if again is not None:
                     await _reload_when_told(bridge, again, told)
                 await told.stopped.wait()
+
+
+async def _prepare(plan: "Plan", told: "Told") -> None:
+    """Do what the first trace would otherwise wait for, and the end of a bridge that has seen none until then."""
+    from otel_bridge.component import Takes
+    from otel_bridge.translate import prepare
+
+    if any(planned.component.takes is not Takes.BATCHES for planned in plan.exporters.values()):
+        await first(told.stopped.wait(), asyncio.to_thread(prepare))
 
 
 async def _reload_when_told(bridge: "RunningBridge", again: "Callable[[], Plan]", told: "Told") -> None:

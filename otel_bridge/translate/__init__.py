@@ -8,7 +8,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from otel_bridge.model import ObservationType, Omitted, TraceAttributes, Translation
 from otel_bridge.trace import ANSWER, Answer, Known, Trace
-from otel_bridge.translate import logs, observe, propagate, scores
+from otel_bridge.translate import logs, observe, price, propagate, scores
 from otel_bridge.translate.as_json import to_json
 from otel_bridge.translate.choose import dialects, read
 from otel_bridge.translate.dialect import derived_key
@@ -20,9 +20,15 @@ from otel_bridge.translate.sent import Sent, digest, unpack
 from otel_bridge.translate.span import LogView, SpanView, attributes
 from otel_bridge.translate.tree import Arranged, Node, answers, arrange, remember, uncount
 
-__all__ = ["Prices", "dialects", "explain", "gather", "to_json", "traces_of", "translate"]
+__all__ = ["Prices", "dialects", "explain", "gather", "prepare", "to_json", "traces_of", "translate"]
 
 SPAN_ID_BYTES = 8
+
+
+def prepare() -> None:
+    """Import what else the first translation does, dialects and prices: part of a second."""
+    dialects()
+    price.prepare()
 
 
 def translate(trace: Trace, prices: Prices | None = None) -> Translation:

@@ -197,6 +197,13 @@ def _known_card(model: str, provider: str | None, tier: str | None, slot: int) -
     return _rates(info.get_prices(at, context)), f"genai-prices {genai_prices.__version__}"
 
 
+def prepare() -> None:
+    """Import the package, and build its prices."""
+    from genai_prices.data_snapshot import get_snapshot
+
+    get_snapshot()
+
+
 def _offered(info: "ModelInfo", provider: "Provider", context: Mapping[str, str], at: datetime) -> bool:
     """Does the provider itself (not one whose models it offers) have prices for this service tier?"""
     return any(model is info for model in provider.models) and any(

@@ -6,12 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from otel_bridge.cli.found import find
-from otel_bridge.cli.run import _told, environment
+from otel_bridge.cli.found import Viewer, find
+from otel_bridge.cli.questions import load_traces
+from otel_bridge.cli.run import environment
+from otel_bridge.cli.seen import Watch, told
 from otel_bridge.errors import UnreachableError
 
 PROGRAM = """
@@ -48,6 +52,13 @@ def test_an_unchanged_program_is_seen(tmp_path: Path) -> None:
     [line] = done.stderr.splitlines()
     assert line.startswith("otel-bridge: 1 trace · 1 span · 7 tokens · $")
     assert " · otel-bridge trace " in line
+
+
+@pytest.mark.slow
+def test_a_bridge_for_as_long_as_the_program_runs_leaves_its_traces_whole(tmp_path: Path) -> None:
+    assert run(tmp_path, "--", sys.executable, "-c", PROGRAM).returncode == 3
+    [trace] = load_traces(tmp_path / "store.db")["traces"]
+    assert (trace["settled"], trace["totalTokens"]) == (True, 7)
 
 
 @pytest.mark.slow
@@ -95,10 +106,36 @@ def test_what_somebody_has_set_stays() -> None:
     assert environment({}, "http://127.0.0.1:1")["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://127.0.0.1:1"
 
 
+def test_of_a_bridge_that_many_send_to_only_what_came_meanwhile_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it refuses of others before says nothing of this program; the largest trace is the one to look at."""
+    bridge: dict[str, Any] = {"refused": 5, "waiting": [0, 2, 1, 0], "traces": []}
+
+    def answer(_viewer: Viewer, path: str, _query: object = None) -> dict[str, Any]:
+        if path == "/api/v1/traces":
+            return {"traces": bridge["traces"]}
+        waits = bridge["waiting"].pop(0) if len(bridge["waiting"]) > 1 else 0
+        counters = [{"name": "refused", "reason": "unauthenticated", "value": bridge["refused"]}]
+        return {"counters": counters, "exporters": {"main/store": {"default": {"waiting": waits}}}}
+
+    monkeypatch.setattr("otel_bridge.cli.seen.ask", answer)
+    monkeypatch.setattr("otel_bridge.cli.questions.ask", answer)
+    watch = Watch(Viewer.at("http://127.0.0.1:1"), datetime.now(UTC))
+    one = {"totalTokens": None, "totalCost": None, "errorCount": 0}
+    bridge["traces"] = [{**one, "id": "small", "observationCount": 1}, {**one, "id": "large", "observationCount": 9}]
+    seen = watch.ask_bridge(stopped=lambda: False)
+    assert bridge["waiting"] == [0]  # it was not asked for traces while some were on their way
+    assert (seen["largest"], seen["spans"], seen["refused"]) == ("large", 10, {})
+    assert told(seen) == "2 traces · 10 spans · otel-bridge trace large"
+
+    bridge |= {"traces": [], "refused": 7}
+    watch.count_refused()
+    assert watch.ask_bridge(stopped=lambda: True)["refused"] == {"unauthenticated": 2}
+
+
 def test_who_lacks_a_key_is_told_so_and_not_that_nothing_is_instrumented() -> None:
     seen = {"traces": [], "refused": {"unauthenticated": 2}}
 
-    assert _told(seen).startswith("no spans came, and the bridge has refused some: unauthenticated;")
+    assert told(seen).startswith("no spans came, and the bridge has refused some: unauthenticated;")
 
 
 @pytest.mark.slow
