@@ -1,5 +1,6 @@
 """Auto-instrumentation: what `opentelemetry-instrument` and `otel-bridge run` load by their entry points."""
 
+import atexit
 import gc
 import os
 from typing import Any
@@ -26,6 +27,7 @@ class Distro(BaseDistro):  # type: ignore[misc]
 
     def _configure(self, **_kwargs: Any) -> None:
         Distro.is_used = True
+        atexit.register(_thaw)  # the first, so the last
         for name, value in DEFAULTS.items():
             os.environ.setdefault(name, value)
         for signal, path in installing.PATHS.items():
@@ -63,10 +65,18 @@ class Configurator(_OTelSDKConfigurator):
 
 
 def instrumented() -> None:
-    """All is instrumented, and the program's first line comes next: what stands until now is not collected any more.
-
-    At the end of a process Python's collector takes apart everything that was imported, object by object, which takes
-    longer with instrumentation than without. It leaves alone what is frozen, and so do its collections meanwhile.
-    """
+    """All is instrumented, and the program's first line comes next: what stands until now is frozen until the end."""
     if Distro.is_used:
         gc.freeze()
+
+
+def _thaw() -> None:
+    """The first thing that Python does as it ends is a collection over all that there is, which finds next to nothing.
+
+    Done here, while what was imported before the program began is frozen, it finds the same in a part of the time. What
+    comes then, when modules go, has to see everything: a file that nobody has closed is written out by it.
+    """
+    if gc.isenabled():
+        gc.collect()
+        gc.disable()
+    gc.unfreeze()
