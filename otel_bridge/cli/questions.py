@@ -80,6 +80,7 @@ def load_traces(
     sort: str = "-start",
     limit: int = 20,
     tenant: str | None = None,
+    cursor: str | None = None,
 ) -> dict[str, Any]:
     """`{"traces": [...], "nextCursor": ...}` from a store's file, or from the viewer at a URL.
 
@@ -90,12 +91,13 @@ def load_traces(
     """
     if not isinstance(source, Path):
         asked = {"filter": filter_text, "sort": sort, "limit": str(limit), **_of(tenant)}
+        asked |= {} if cursor is None else {"cursor": cursor}
         return ask(source, "/api/v1/traces", asked)
     from otel_bridge.query.traces import list_traces
     from otel_bridge.store.reader import reading
 
     with reading(source, FILE_BUDGET_S) as reader:
-        return list_traces(reader, filter_text, sort, limit, tenant=tenant)
+        return list_traces(reader, filter_text, sort, limit, cursor, tenant=tenant)
 
 
 def load_trace(

@@ -12,17 +12,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import IO, Any, Self
 
 from otel_bridge.cli.found import Found, Viewer, find, place, viewer_of
-from otel_bridge.errors import BridgeError, UnreachableError, UsageError
-
-if TYPE_CHECKING:
-    from otel_bridge.cli.seen import Watch
+from otel_bridge.errors import BridgeError, FilesError, PlanError, UnreachableError, UsageError
 
 SITE = Path(__file__).parents[1] / "sdk" / "site"
 GENERAL = "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -47,41 +44,65 @@ def run(words: list[str]) -> int:
     """
     config, as_json, command = _parse(words)
     at = place(config)
-    runs_already = find(at.data_dir) is not None
-    seen: dict[str, Any] = {}
-    with _Signals() as signals:
-        with _bridge(at.data_dir, config, signals) as bridge:
-            if signals.asked is not None:
-                return 128 + signals.asked
-            otlp = bridge.address("otlp", name="http")
-            if otlp is None:
-                raise UnreachableError("the bridge that runs has no OTLP/HTTP receiver; stop it, then try again")
-            viewer = viewer_of(at.data_dir, address) if (address := bridge.address("viewer")) else None
-            began = datetime.now(UTC)
-            program = _start(command, environment(os.environ, otlp, bridge.address("otlp", name="grpc")))
-            with signals.to(program):
-                watch = _watch(viewer, began, asks_file=not runs_already) if viewer else None
-                code = program.wait()
-            if watch and runs_already:
-                seen = watch.ask_bridge(stopped=lambda: signals.asked is not None)
-            elif watch:
-                watch.count_refused()
-        if watch and not runs_already:  # its end makes traces whole, and is quicker than to wait until they are
-            seen = watch.ask_store(at.store)
-    if seen:
+    seen: dict[str, Any] | None = None
+    with _Signals() as signals, _bridge(at.data_dir, config, signals) as (bridge, own):
+        if signals.asked is not None:
+            return 128 + signals.asked
+        otlp = bridge.address("otlp", name="http")
+        if otlp is None:
+            raise UnreachableError("the bridge that runs has no OTLP/HTTP receiver; stop it, then try again")
+        viewer = viewer_of(at.data_dir, address) if (address := bridge.address("viewer")) else None
+        began = datetime.now(UTC)
+        program = _start(command, environment(os.environ, otlp, bridge.address("otlp", name="grpc")))
+        with signals.to(program):
+            code = _wait(program, reads_store=own is not None)
+        if viewer and own is None:
+            seen = _seen_by_bridge(viewer, began, signals)
+        refusals = _refused(viewer) if viewer and own else {}
+    if viewer and own and own.returncode == 0:  # its end makes traces whole, and is quicker than to wait for that
+        seen = _seen_in_store(at.store, began, refusals)
+    elif own and own.returncode not in (0, -signal.SIGTERM):  # by which somebody was in a hurry
+        seen = {"error": f"the bridge has failed ({own.returncode}); what it had taken is in {at.data_dir}"}
+    if seen is not None:
         _tell(seen, as_json=as_json)
     gc.freeze()  # Python then ends without going over all that was imported
     return code if code >= 0 else 128 - code
 
 
-def _watch(viewer: Viewer, began: datetime, *, asks_file: bool) -> "Watch":
-    """Imported while the program starts, which takes longer."""
-    if asks_file:
-        import otel_bridge.query.traces
-        import otel_bridge.store.reader  # noqa: F401
-    from otel_bridge.cli.seen import Watch
+def _wait(program: "subprocess.Popen[bytes]", *, reads_store: bool) -> int:
+    """Until it has ended; while it starts, what is needed then is imported."""
+    try:
+        import otel_bridge.cli.seen
 
-    return Watch(viewer, began)
+        if reads_store:
+            import otel_bridge.query.traces
+            import otel_bridge.store.reader  # noqa: F401
+    finally:
+        code = program.wait()
+    return code
+
+
+def _seen_by_bridge(viewer: Viewer, began: datetime, signals: "_Signals") -> dict[str, Any] | None:
+    """None where a signal came: nobody wants to know any more."""
+    from otel_bridge.cli.seen import seen_by_bridge
+
+    seen = seen_by_bridge(viewer, began, stopped=lambda: signals.asked is not None)
+    return seen if signals.asked is None else None
+
+
+def _seen_in_store(store: Path, began: datetime, refusals: Mapping[str, int]) -> dict[str, Any]:
+    from otel_bridge.cli.seen import seen_in_store
+
+    return seen_in_store(store, began, refusals)
+
+
+def _refused(viewer: Viewer) -> dict[str, int]:
+    """By our own bridge, which says nothing of it any more when it has ended."""
+    from otel_bridge.cli.seen import refused
+
+    with suppress(UnreachableError):  # what becomes of it is told by its end
+        return refused(viewer)
+    return {}
 
 
 class _Signals:
@@ -93,7 +114,7 @@ class _Signals:
     def __init__(self) -> None:
         self.asked: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._shares_terminal = True
+        self._always: int | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -110,13 +131,15 @@ class _Signals:
     def _came(self, number: int, _frame: FrameType | None) -> None:
         if self._process is None:
             self.asked = number
-        elif number != signal.SIGINT or not self._shares_terminal:  # which sends that to all of its own
+        elif self._always is not None:
+            self._process.send_signal(self._always)
+        elif number != signal.SIGINT:  # the terminal sends that to the command as well
             self._process.send_signal(number)
 
     @contextmanager
-    def to(self, process: "subprocess.Popen[bytes]", *, shares_terminal: bool = True) -> Iterator[None]:
-        """They are this process's meanwhile."""
-        self._process, self._shares_terminal = process, shares_terminal
+    def to(self, process: "subprocess.Popen[bytes]", *, always: int | None = None) -> Iterator[None]:
+        """They are this process's meanwhile; always: as this signal, as it is not the terminal's."""
+        self._process, self._always = process, always
         if self.asked is not None:
             process.send_signal(self.asked)
         try:
@@ -193,10 +216,12 @@ def _parse(words: list[str]) -> tuple[Path | None, bool, list[str]]:
 
 
 @contextmanager
-def _bridge(data_dir: Path, config: Path | None, signals: _Signals) -> Iterator[Found]:
-    """The bridge that runs, else one for as long as the command does."""
+def _bridge(
+    data_dir: Path, config: Path | None, signals: _Signals
+) -> "Iterator[tuple[Found, subprocess.Popen[bytes] | None]]":
+    """The bridge that runs, else one of our own for as long as the command does, and its process."""
     if found := find(data_dir):
-        yield found
+        yield found, None
         return
     options = ["--config", str(config)] if config else []
     with tempfile.TemporaryFile() as said:  # a pipe that nobody reads would hold it up
@@ -208,10 +233,11 @@ def _bridge(data_dir: Path, config: Path | None, signals: _Signals) -> Iterator[
             start_new_session=True,  # Ctrl-C is the command's
         )
         try:
-            yield _started(process, data_dir, said, signals)
+            yield _started(process, data_dir, said, signals), process
         finally:
             process.terminate()
-            with signals.to(process, shares_terminal=False):  # a second one ends it at once
+            signals.asked = None  # that was it; another one ends the bridge at once
+            with signals.to(process, always=signal.SIGTERM):
                 process.wait()
 
 
@@ -223,7 +249,12 @@ def _started(process: "subprocess.Popen[bytes]", data_dir: Path, said: IO[bytes]
         if process.poll() is not None:
             said.seek(0)
             why = said.read().decode("utf-8", "replace").strip()
-            raise UnreachableError(f"no bridge runs, and none can be started: {why}")
+            reason = f"no bridge runs, and none can be started: {why.removeprefix('otel-bridge: ')}"
+            if process.returncode == PlanError.exit_code:
+                raise PlanError([reason])
+            if process.returncode == FilesError.exit_code:
+                raise FilesError(reason)
+            raise UnreachableError(reason)
         if (found := find(data_dir)) is not None and found.pid == process.pid:
             return found
         time.sleep(0.02)

@@ -1,8 +1,8 @@
 """What `otel-bridge run` says at the end: what came while the program ran, in sums and in a line."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,60 +13,50 @@ from otel_bridge.cli.questions import load_traces
 from otel_bridge.errors import BridgeError
 
 WAIT_S, LOOK_EVERY_S = 1.0, 0.02
+PAGES = 50  # of 200 traces; more are not counted
 
 
-class Watch:
-    """What comes to a bridge while a program runs; made when that has started, and asked when it has ended.
+def seen_by_bridge(viewer: Viewer, began: datetime, stopped: Callable[[], bool]) -> dict[str, Any]:
+    """What a bridge that goes on has seen since, as `_sums` says, or `{"error": sentence}`.
 
-    began: from when on.
+    What it has acknowledged comes to its store a tenth of a second later; a bridge that many send to always has
+    something on the way, so that is not waited for longer than a second.
+
+    stopped: whether nobody wants to know any more.
     """
+    until_s = time.monotonic() + WAIT_S
+    try:
+        while _on_the_way(viewer) and time.monotonic() < until_s and not stopped():
+            time.sleep(LOOK_EVERY_S)
+        traces, is_all = _since(viewer, began)
+        return _sums(traces, {} if traces else refused(viewer), is_all=is_all)
+    except BridgeError as error:
+        return {"error": str(error)}
 
-    def __init__(self, viewer: Viewer, began: datetime) -> None:
-        self._viewer, self._began = viewer, began
-        self._before = self._refused_until_now()
-        self._refused: Mapping[str, int] = {}
 
-    def ask_bridge(self, *, stopped: Callable[[], bool]) -> dict[str, Any]:
-        """What a bridge that goes on has seen, as `_sums` says.
+def seen_in_store(store: Path, began: datetime, refusals: Mapping[str, int]) -> dict[str, Any]:
+    """What the store of a bridge that has ended holds since, as `_sums` says, or `{"error": sentence}`.
 
-        What it has acknowledged comes to its store some hundredths of a second later; a bridge that many send to always
-        has something on the way, so that is not waited for longer than a second.
+    refusals: what that bridge had `refused`.
+    """
+    try:
+        traces, is_all = _since(store, began)
+    except BridgeError as error:
+        return {"error": str(error)}
+    return _sums(traces, refusals, is_all=is_all)
 
-        stopped: whether nobody wants to know any more.
-        """
-        until_s = time.monotonic() + WAIT_S
-        traces: list[dict[str, Any]] = []
-        try:
-            while not stopped():
-                is_last = time.monotonic() > until_s
-                if is_last or not _on_the_way(self._viewer):
-                    traces = _since(self._viewer, self._began)
-                    if traces or is_last:
-                        break
-                time.sleep(LOOK_EVERY_S)
-        except BridgeError as error:
-            return {"error": str(error)}
-        self.count_refused()
-        return _sums(traces, self._refused)
 
-    def count_refused(self) -> None:
-        """Ask what was refused: a bridge that has ended says nothing of it any more."""
-        now = self._refused_until_now()
-        self._refused = {why: n - self._before.get(why, 0) for why, n in now.items() if n > self._before.get(why, 0)}
+def refused(viewer: Viewer) -> dict[str, int]:
+    """Why a bridge has taken in nothing of what it was asked to, if it was: reason → how often, since its start.
 
-    def ask_store(self, store: Path) -> dict[str, Any]:
-        """What the file of a bridge that has ended holds, as `_sums` says."""
-        try:
-            return _sums(_since(store, self._began), self._refused)
-        except BridgeError as error:
-            return {"error": str(error)}
-
-    def _refused_until_now(self) -> dict[str, int]:
-        """Why the bridge has taken in nothing of what it was asked to: reason → how often."""
-        with suppress(BridgeError):  # who does not answer is asked for the traces too, and that is told
-            counters = ask(self._viewer, "/api/v1/status")["counters"]
-            return {one["reason"]: one["value"] for one in counters if one["name"] in ("refused", "tls_refused")}
-        return {}
+    Raises:
+        UnreachableError: no viewer answers.
+    """
+    found: Counter[str] = Counter()
+    for one in ask(viewer, "/api/v1/status")["counters"]:
+        if one["name"] == "refused" or (one["name"] == "tls_refused" and one["component"].startswith("otlp")):
+            found[one["reason"]] += one["value"]
+    return dict(found)
 
 
 def told(seen: Mapping[str, Any]) -> str:
@@ -77,40 +67,53 @@ def told(seen: Mapping[str, Any]) -> str:
         return f"no spans came, and the bridge has refused some: {', '.join(seen['refused'])}; docs/access.md says more"
     if not seen["traces"]:
         return "no spans came; is the program instrumented? opentelemetry-bootstrap -a requirements says what it lacks"
-    parts = [_count(len(seen["traces"]), "trace"), _count(seen["spans"], "span")]
+    more = "" if seen["all"] else "more than "
+    parts = [f"{more}{_count(len(seen['traces']), 'trace')}", _count(seen["spans"], "span")]
     parts += [f"{seen['tokens']} tokens"] if seen["tokens"] else []
     parts += [f"${seen['cost']:.2g}"] if seen["cost"] else []
     parts += [_count(seen["errors"], "error")] if seen["errors"] else []
+    parts += [] if seen["settled"] else ["open for some seconds more"]
     return f"{' · '.join(parts)} · otel-bridge trace {seen['largest'][:8]}"
 
 
 def _on_the_way(viewer: Viewer) -> bool:
     """Whether something is in the journal, and not yet in the store."""
     exporters = ask(viewer, "/api/v1/status")["exporters"]
-    stores = [tenants for name, tenants in exporters.items() if _is_store(name.partition("/")[2])]
+    stores = [tenants for name, tenants in exporters.items() if "/store" in name and not name.endswith(".settled")]
     return any(tenant["waiting"] for tenants in stores for tenant in tenants.values())
 
 
-def _is_store(exporter: str) -> bool:
-    return exporter.partition("/")[0] == "store" and not exporter.endswith(".settled")
-
-
-def _since(source: Viewer | Path, began: datetime) -> list[dict[str, Any]]:
+def _since(source: Viewer | Path, began: datetime) -> tuple[list[dict[str, Any]], bool]:
+    """The traces, and whether that is all."""
     since = began.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    return list(load_traces(source, f"start:>{since}", limit=200)["traces"])
+    traces: list[dict[str, Any]] = []
+    cursor: str | None = None
+    for _ in range(PAGES):
+        page = load_traces(source, f"start:>{since}", limit=200, cursor=cursor)
+        traces += page["traces"]
+        if (cursor := page["nextCursor"]) is None:
+            return traces, True
+    return traces, False
 
 
-def _sums(traces: list[dict[str, Any]], refused: Mapping[str, int]) -> dict[str, Any]:
-    """`{"traces": [id, …], "largest": id or None, "spans", "tokens", "cost", "errors": n, "refused": {reason: n}}`."""
+def _sums(traces: list[dict[str, Any]], refusals: Mapping[str, int], *, is_all: bool) -> dict[str, Any]:
+    """Plain JSON: `traces` (ids) and whether these are `all`, the id of the `largest`, whether all are `settled`; sums
+    of `spans`, `tokens`, `cost` in dollars and `errors`; `refused` where nothing came.
+
+    tokens, cost: null where a trace has not settled: what it says is understood then.
+    """
     largest = max(traces, key=lambda found: found["observationCount"], default=None)
+    is_settled = all(found["settled"] for found in traces)
     return {
         "traces": [found["id"] for found in traces],
+        "all": is_all,
         "largest": largest and largest["id"],
+        "settled": is_settled,
         "spans": sum(found["observationCount"] for found in traces),
-        "tokens": sum(found["totalTokens"] or 0 for found in traces),
-        "cost": sum(found["totalCost"] or 0 for found in traces),
+        "tokens": sum(found["totalTokens"] or 0 for found in traces) if is_settled else None,
+        "cost": sum(found["totalCost"] or 0 for found in traces) if is_settled else None,
         "errors": sum(found["errorCount"] for found in traces),
-        "refused": {} if traces else dict(refused),
+        "refused": {} if traces else dict(refusals),
     }
 
 

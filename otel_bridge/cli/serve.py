@@ -57,6 +57,7 @@ def serve(
     sys.setswitchinterval(SWITCH_S)
     again = partial(load, config, environ=os.environ, allow_public=insecure_allow_public)
     asyncio.run(_serve(plan, None if config is None else again, as_json=json, settle=settle_at_end))
+    gc.freeze()  # all is closed: Python then ends without going over what was imported
 
 
 async def _serve(plan: "Plan", again: "Callable[[], Plan] | None", *, as_json: bool, settle: bool) -> None:
@@ -70,7 +71,6 @@ async def _serve(plan: "Plan", again: "Callable[[], Plan] | None", *, as_json: b
                 else:
                     print(banner(plan, bridge.endpoints), next_steps(plan, bridge.endpoints), sep="\n", flush=True)
                 await _prepare(plan, told)
-                gc.freeze()  # what stands now stands to the end: no collection, and no end, has to go over it
                 if again is not None:
                     await _reload_when_told(bridge, again, told)
                 await told.stopped.wait()

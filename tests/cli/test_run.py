@@ -15,7 +15,7 @@ import pytest
 from otel_bridge.cli.found import Viewer, find
 from otel_bridge.cli.questions import load_traces
 from otel_bridge.cli.run import environment
-from otel_bridge.cli.seen import Watch, told
+from otel_bridge.cli.seen import refused, seen_by_bridge, told
 from otel_bridge.errors import UnreachableError
 
 PROGRAM = """
@@ -106,30 +106,41 @@ def test_what_somebody_has_set_stays() -> None:
     assert environment({}, "http://127.0.0.1:1")["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://127.0.0.1:1"
 
 
-def test_of_a_bridge_that_many_send_to_only_what_came_meanwhile_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it refuses of others before says nothing of this program; the largest trace is the one to look at."""
-    bridge: dict[str, Any] = {"refused": 5, "waiting": [0, 2, 1, 0], "traces": []}
+def test_of_a_bridge_that_goes_on_it_is_asked_when_nothing_is_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The largest trace is the one to look at; what tokens an open one has is not known yet."""
+    one = {"totalTokens": None, "totalCost": None, "errorCount": 0, "settled": True}
+    pages = {
+        None: {"traces": [{**one, "id": "small", "observationCount": 1}], "nextCursor": "more"},
+        "more": {
+            "traces": [{**one, "id": "large", "observationCount": 9, "totalTokens": 7, "settled": False}],
+            "nextCursor": None,
+        },
+    }
+    waiting, asked = [0, 2, 1], []
 
-    def answer(_viewer: Viewer, path: str, _query: object = None) -> dict[str, Any]:
-        if path == "/api/v1/traces":
-            return {"traces": bridge["traces"]}
-        waits = bridge["waiting"].pop(0) if len(bridge["waiting"]) > 1 else 0
-        counters = [{"name": "refused", "reason": "unauthenticated", "value": bridge["refused"]}]
-        return {"counters": counters, "exporters": {"main/store": {"default": {"waiting": waits}}}}
+    def answer(_viewer: Viewer, path: str, query: dict[str, str] | None = None) -> dict[str, Any]:
+        asked.append(path)
+        if query is not None:
+            return pages[query.get("cursor")]
+        return {"counters": [], "exporters": {"a/b/store": {"default": {"waiting": waiting.pop()}}}}
 
     monkeypatch.setattr("otel_bridge.cli.seen.ask", answer)
     monkeypatch.setattr("otel_bridge.cli.questions.ask", answer)
-    watch = Watch(Viewer.at("http://127.0.0.1:1"), datetime.now(UTC))
-    one = {"totalTokens": None, "totalCost": None, "errorCount": 0}
-    bridge["traces"] = [{**one, "id": "small", "observationCount": 1}, {**one, "id": "large", "observationCount": 9}]
-    seen = watch.ask_bridge(stopped=lambda: False)
-    assert bridge["waiting"] == [0]  # it was not asked for traces while some were on their way
-    assert (seen["largest"], seen["spans"], seen["refused"]) == ("large", 10, {})
-    assert told(seen) == "2 traces · 10 spans · otel-bridge trace large"
+    seen = seen_by_bridge(Viewer.at("http://127.0.0.1:1"), datetime.now(UTC), stopped=lambda: False)
+    assert asked == ["/api/v1/status"] * 3 + ["/api/v1/traces"] * 2
+    assert (seen["largest"], seen["spans"], seen["tokens"], seen["all"]) == ("large", 10, None, True)
+    assert told(seen) == "2 traces · 10 spans · open for some seconds more · otel-bridge trace large"
 
-    bridge |= {"traces": [], "refused": 7}
-    watch.count_refused()
-    assert watch.ask_bridge(stopped=lambda: True)["refused"] == {"unauthenticated": 2}
+
+def test_what_is_refused_at_the_viewers_door_is_not_the_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    counters = [
+        {"name": "tls_refused", "component": "otlp", "reason": "no_certificate", "value": 3},
+        {"name": "tls_refused", "component": "viewer", "reason": "no_certificate", "value": 4},
+        {"name": "refused", "reason": "unauthenticated", "value": 2},
+        {"name": "received", "value": 9},
+    ]
+    monkeypatch.setattr("otel_bridge.cli.seen.ask", lambda *_asked: {"counters": counters})
+    assert refused(Viewer.at("http://127.0.0.1:1")) == {"no_certificate": 3, "unauthenticated": 2}
 
 
 def test_who_lacks_a_key_is_told_so_and_not_that_nothing_is_instrumented() -> None:
@@ -176,6 +187,14 @@ def test_the_address_is_that_of_the_protocol() -> None:
 def test_a_run_in_a_run_is_instrumented_once() -> None:
     once = environment({}, "http://127.0.0.1:1")
     assert environment(once, "http://127.0.0.1:1") == once
+
+
+@pytest.mark.slow
+def test_a_bridge_that_has_failed_meanwhile_is_told_of(tmp_path: Path) -> None:
+    program = "import json, os, sys; os.kill(json.load(open(sys.argv[1]))['pid'], 9)"
+    done = run(tmp_path, "--", sys.executable, "-S", "-c", program, str(tmp_path / "bridge.json"))
+    assert done.returncode == 0
+    assert f"the bridge has failed (-9); what it had taken is in {tmp_path}" in done.stderr
 
 
 @pytest.mark.slow
