@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -23,10 +24,11 @@ from tests.examples.fake_llm import llm
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = {
-    "OpenAI": ["chat.py", "Lisbon or Oslo?", "And in May?"],
-    "LangChain": ["langchain_chat.py", "Lisbon"],
-    "Pydantic AI": ["pydantic_agent.py", "What is the weather like in Lisbon?"],
+    "OpenAI": (["chat.py", "Lisbon or Oslo?", "And in May?"], {"openai"}),
+    "LangChain": (["langchain_chat.py", "Lisbon"], {"openai", "langchain"}),
+    "Pydantic AI": (["pydantic_agent.py", "What is the weather like in Lisbon?"], {"openai", "pydantic_ai"}),
 }
+"""Each with the instrumentations that it would have in an environment of its own."""
 INSTRUMENT = [str(Path(sys.executable).with_name("opentelemetry-instrument"))]
 RUN = [sys.executable, "-m", "otel_bridge", "run", "--"]
 PLAN = """\
@@ -51,14 +53,15 @@ def end_ms(before: list[str], program: list[str], environ: Mapping[str, str]) ->
     """
     command = [*before, sys.executable, str(ROOT / "examples" / program[0]), *program[1:]]
     last_s = time.perf_counter()
-    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         for _line in process.stdout:
             last_s = time.perf_counter()
         process.wait()
         took_ms = (time.perf_counter() - last_s) * 1000
-    if process.returncode:
-        sys.exit(f"{command} ended with {process.returncode}")
+        assert process.stderr is not None
+        if process.returncode:
+            sys.exit(f"{command} ended with {process.returncode}: {process.stderr.read().decode()}")
     return took_ms
 
 
@@ -68,8 +71,6 @@ def main(rounds: int, *, check: bool) -> None:
         bridge.start()
         kept = {key: said for key, said in os.environ.items() if not key.startswith(("OTEL_", "LANGFUSE_"))}
         alone = {**kept, "OPENAI_BASE_URL": model, "OPENAI_API_KEY": "key-to-nothing", "PYTHONUNBUFFERED": "1"}
-        # What other tests need is installed here too, and would tell of all that a program does.
-        alone["OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"] = "httpx,httpx2,sqlalchemy,fastapi"
         runs = {**alone, "OTEL_BRIDGE_CONFIG": str(bridge.folder / "bridge.yaml")}
         own = {**alone, "OTEL_BRIDGE_DATA_DIR": f"{folder}/own"}
         own |= {f"OTEL_BRIDGE_{name}": "127.0.0.1:0" for name in ("GRPC", "HTTP", "VIEWER")}
@@ -82,11 +83,13 @@ def main(rounds: int, *, check: bool) -> None:
         slower = False
         print(f"{'ms to the end, median of ' + str(rounds):<28}" + "".join(f"{way:>26}" for way in ways))
         try:
-            for name, program in PROGRAMS.items():
+            every = {found.name for found in entry_points(group="opentelemetry_instrumentor")}
+            for name, (program, needed) in PROGRAMS.items():
+                less = {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": ",".join(every - needed)}
                 took: dict[str, list[float]] = {way: [] for way in ways}
                 for _ in range(rounds):
                     for way, (before, environ) in ways.items():
-                        took[way].append(end_ms(before, program, environ))
+                        took[way].append(end_ms(before, program, environ | less))
                 medians = {way: statistics.median(found) for way, found in took.items()}
                 print(f"  {name:<26}" + "".join(f"{found:>26.0f}" for found in medians.values()), flush=True)
                 slower |= max(medians.values()) > medians["by itself"]
