@@ -4,30 +4,25 @@ What changes together is handed over together and committed together, at most 20
 makes duplicates, never a loss: the journal is trimmed only below what is surely on disk.
 """
 
-import asyncio
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
 from otel_bridge.batch import Signal
-from otel_bridge.journal.database import DamagedError, Database, damaged, open_database, transaction
+from otel_bridge.journal.changes import WITHOUT, Changes, Row, Value, json_text
+from otel_bridge.journal.database import open_database
 from otel_bridge.journal.exporters import NEVER, Account, Registered, accounts, registered
 from otel_bridge.tasks import owned_tasks
-from otel_bridge.telemetry import Counters, Outcome, logger
+from otel_bridge.telemetry import Counters, Outcome
 from otel_bridge.trace import Answer, Decision, Known, Settled
 
-if TYPE_CHECKING:
-    import apsw
-
 VERSION = 5
-COMMIT_EVERY_S = 0.2
-WITHOUT = "all that is still in the journal is delivered again then, some of it twice, and nothing is lost"
 MAX_LATELY = 10_000  # answers that are kept in memory as well: five megabytes
 ANSWER_COLUMNS = (
     *("pipeline", "tenant", "response_id", "trace_id", "observation_id"),
@@ -56,12 +51,6 @@ WHERE excluded.counted
 
 Outcomes: TypeAlias = Counter[tuple[Signal, Outcome, str]]
 """Items by signal, what became of them, and the reason in a word (empty where there is none)."""
-
-
-Value: TypeAlias = str | int | bytes | None
-Change: TypeAlias = tuple[str, tuple[Value, ...]]
-Row: TypeAlias = tuple[Any, ...]
-T = TypeVar("T")
 
 
 class Share(NamedTuple):
@@ -146,7 +135,7 @@ class State:
     Made by `open_state`. Belongs to the event loop that opened it.
     """
 
-    def __init__(self, path: Path, database: Database, counters: Counters) -> None:
+    def __init__(self, changes: Changes) -> None:
         self.registered: dict[tuple[str, str], Registered] = {}
         self.cursors: dict[tuple[str, str, str], int] = {}
         self._postponed: defaultdict[tuple[str, str, str], dict[int, int]] = defaultdict(dict)
@@ -157,16 +146,10 @@ class State:
         self.redeemed: dict[str, int] = {}
         self.replays: dict[int, Replay] = {}
         self.replayed: Counter[tuple[Account, Outcome, str]] = Counter()
-        self._path = path
-        self._database = database
-        self._damaged: DamagedError | None = None
-        self._counters = counters
+        self._changes = changes
+        self._write, self._read = changes.write, changes.read
         self._spent: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
         self._lately: dict[tuple[str, str, str], Answer] = {}
-        self._pending: list[Change] = []
-        self._uncommitted: list[Change] = []
-        self._failing = False
-        self._changed = asyncio.Event()
         self._last_part = 0
         self._last_replay = 0
 
@@ -374,19 +357,19 @@ class State:
         self._write(
             "INSERT INTO part VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             *(part.id, part.pipeline, part.tenant, part.key, part.number, min(seqs), max(seqs)),
-            _json([list(share) for share in part.shares]),
+            json_text([list(share) for share in part.shares]),
             *(
                 part.size,
                 part.received_ns,
                 part.settled,
                 part.decision,
-                None if part.known is None else _json(part.known),
+                None if part.known is None else json_text(part.known),
             ),
         )
         self._write(
             "INSERT OR REPLACE INTO remembered VALUES (?, ?, ?, ?, ?, ?, ?)",
             *(part.pipeline, part.tenant, part.key, remembered.parts, remembered.decision),
-            *(_json(remembered.known), expires_ns),
+            *(json_text(remembered.known), expires_ns),
         )
         for response_id, answer in (answers or {}).items():
             self._write(
@@ -456,7 +439,7 @@ class State:
         if shares:
             self._write(
                 "UPDATE part SET entries = ?, first_seq = ? WHERE id = ?",
-                *(_json([list(share) for share in shares]), min(share.seq for share in shares), part.id),
+                *(json_text([list(share) for share in shares]), min(share.seq for share in shares), part.id),
             )
         else:
             self._write("DELETE FROM part WHERE id = ?", part.id)
@@ -471,7 +454,7 @@ class State:
         rows = await self._read(
             "SELECT r.tenant, r.key, parts, decision, known FROM json_each(?) k CROSS JOIN remembered r"
             " ON r.pipeline = ? AND r.tenant = k.value ->> 0 AND r.key = k.value ->> 1",
-            *(_json(keys), pipeline),
+            *(json_text(keys), pipeline),
         )
         return {
             (tenant, key): Remembered(parts, Decision(decision), Known.of(orjson.loads(known)))
@@ -483,7 +466,7 @@ class State:
         rows = await self._read(
             f"SELECT {', '.join(ANSWER_COLUMNS)} FROM json_each(?) k CROSS JOIN answer"  # noqa: S608 - the names above
             " ON pipeline = ? AND tenant = k.value ->> 0 AND response_id = k.value ->> 1",
-            *(_json(list(asked)), pipeline),
+            *(json_text(list(asked)), pipeline),
         )
         return {(tenant, response_id): _answer(said) for _, tenant, response_id, *said in rows}
 
@@ -560,36 +543,11 @@ class State:
 
     async def flush(self, *, durable: bool = False) -> bool:
         """Commit what changed; whether it could be. `durable`: it survives the death of the machine as well."""
-        changes = self._take()
-
-        def work(connection: "apsw.Connection") -> bool:
-            if not self._commit(connection, changes):
-                return False
-            return not durable or self._attempt(connection, _checkpoint)
-
-        return await self._run(work)
-
-    async def commit_regularly(self) -> None:
-        """Commit soon after each change, for ever.
-
-        Raises:
-            FilesError: the file is damaged, whoever found out.
-        """
-        while True:
-            await self._changed.wait()
-            if self._damaged:
-                raise self._damaged
-            await asyncio.sleep(COMMIT_EVERY_S)
-            self._changed.clear()
-            if not await self.flush():
-                self._changed.set()
+        return await self._changes.flush(durable=durable)
 
     async def load(self) -> None:
         """Read what is kept in memory as well."""
-
-        def rows(table: str) -> Awaitable[list[Row]]:
-            return self._read(f"SELECT * FROM {table}")  # noqa: S608 - the names below
-
+        rows = self._changes.rows
         self.registered = registered(await rows("exporter"), await rows("absence"))
         for pipeline, exporter, tenant, signal, items in await rows("base"):
             self.base[Account(pipeline, exporter, tenant, Signal(signal))] = items
@@ -615,14 +573,6 @@ class State:
         [(newest,)] = await self._read("SELECT max(id) FROM part")
         confirmed = [at for (of, name, _), at in self.cursors.items() if self.registered[of, name].settled]
         self._last_part = max([newest or 0, *confirmed])
-
-    def _write(self, statement: str, *values: Value) -> None:
-        self._pending.append((statement, values))
-        self._changed.set()
-
-    def _take(self) -> list[Change]:
-        changes, self._pending = self._pending, []
-        return changes
 
     def _move(self, pipeline: str, exporter: str, tenant: str, position: int) -> None:
         self.cursors[pipeline, exporter, tenant] = position
@@ -658,61 +608,6 @@ class State:
                     *(pipeline, exporter, tenant, signal, outcome, reason, items),
                 )
 
-    def _commit(self, connection: "apsw.Connection", changes: list[Change]) -> bool:
-        """On the database's thread, as all that touches `_uncommitted`."""
-        self._uncommitted += changes
-        if not self._uncommitted:
-            return True
-        if not self._attempt(connection, self._execute):
-            return False
-        self._uncommitted = []
-        return True
-
-    def _execute(self, connection: "apsw.Connection") -> None:
-        with transaction(connection):
-            for statement, values in self._uncommitted:
-                connection.execute(statement, values)
-
-    def _attempt(self, connection: "apsw.Connection", work: "Callable[[apsw.Connection], None]") -> bool:
-        """Whether the disk let it be done; said when that changes."""
-        import apsw
-
-        try:
-            work(connection)
-        except (apsw.FullError, apsw.IOError, apsw.BusyError, apsw.ReadOnlyError, apsw.CantOpenError) as error:
-            # Delivery goes on: what is not committed is delivered again after a crash, and nothing is lost.
-            self._counters.add("state_commit_failures")
-            if not self._failing:
-                logger("state").error("state can not be written, trying again", why=str(error))
-            self._failing = True
-            return False
-        if self._failing:
-            logger("state").info("state is written again")
-        self._failing = False
-        return True
-
-    async def _run(self, work: "Callable[[apsw.Connection], T]") -> T:
-        import apsw
-
-        try:
-            return await self._database.run(work)
-        except (apsw.CorruptError, apsw.NotADBError) as error:
-            self._damaged = damaged(self._path, error, WITHOUT)
-            self._changed.set()
-            raise self._damaged from error
-
-    async def _read(self, statement: str, *values: Value) -> list[Row]:
-        """What is found when all changes made before are committed."""
-
-        def work(connection: "apsw.Connection") -> list[Row] | None:
-            return list(connection.execute(statement, values)) if self._commit(connection, changes) else None
-
-        changes = self._take()
-        while (rows := await self._run(work)) is None:
-            changes = []
-            await asyncio.sleep(COMMIT_EVERY_S)
-        return rows
-
     async def _parts(self, statement: str, *values: Value) -> list[Part]:
         return [_part(row) for row in await self._read(statement, *values)]
 
@@ -726,22 +621,15 @@ async def open_state(path: Path, counters: Counters) -> AsyncIterator[State]:
     """
     schema = resources.files(__package__).joinpath("state.sql").read_text(encoding="utf-8")
     async with open_database(path, schema, VERSION, synchronous="normal", without=WITHOUT) as database:
-        state = State(path, database, counters)
+        changes = Changes(path, database, counters)
+        state = State(changes)
         await state.load()
         try:
             async with owned_tasks() as tasks:
-                tasks.create_task(state.commit_regularly())
+                tasks.create_task(changes.commit_regularly())
                 yield state
         finally:
-            await state.flush(durable=True)
-
-
-def _checkpoint(connection: "apsw.Connection") -> None:
-    import apsw
-
-    [(busy, _, _)] = connection.execute("PRAGMA wal_checkpoint(FULL)")
-    if busy:
-        raise apsw.BusyError("somebody is reading it")
+            await changes.flush(durable=True)
 
 
 def _part(row: Row) -> Part:
@@ -764,7 +652,3 @@ def _part(row: Row) -> Part:
 def _answer(said: Sequence[Any]) -> Answer:
     trace_id, observation_id, scope, start_ns, end_ns, environment, counted = said
     return Answer(trace_id, observation_id, scope, start_ns, end_ns, environment, bool(counted))
-
-
-def _json(value: object) -> str:
-    return orjson.dumps(value).decode()

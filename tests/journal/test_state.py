@@ -77,12 +77,12 @@ async def test_questions_see_what_was_changed_before_them(tmp_path: Path) -> Non
 async def test_a_question_waits_until_what_was_changed_before_it_can_be_written(tmp_path: Path) -> None:
     """An exporter that was told of no new part would wait for the next one."""
     async with open_state(tmp_path / "state.db", Counters()) as state:
-        limit = await state._database.run(lambda connection: connection.pragma("max_page_count", 1))
+        limit = await state._changes._database.run(lambda connection: connection.pragma("max_page_count", 1))
         state.record(a_part(state, 1, key="x" * 9000), remember(), 1000)
         asked = asyncio.create_task(state.parts("main", "t", 0))
         assert not await state.flush()
         assert not asked.done()
-        await state._database.run(lambda connection: connection.pragma("max_page_count", limit + 1000))
+        await state._changes._database.run(lambda connection: connection.pragma("max_page_count", limit + 1000))
         assert len(await asked) == 1
 
 
@@ -93,18 +93,18 @@ async def test_a_checkpoint_that_fails_is_no_error(tmp_path: Path, monkeypatch: 
     async with open_state(tmp_path / "state.db", Counters()) as state:
         with_exporters(state)
         with monkeypatch.context() as patched:
-            patched.setattr("otel_bridge.journal.state._checkpoint", full)
+            patched.setattr("otel_bridge.journal.changes._checkpoint", full)
             assert not await state.flush(durable=True)
         assert await state.flush(durable=True)
 
 
 async def test_a_failure_is_told_once_and_so_is_its_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async with open_state(tmp_path / "state.db", Counters()) as state:
-        limit = await state._database.run(lambda connection: connection.pragma("max_page_count", 1))
+        limit = await state._changes._database.run(lambda connection: connection.pragma("max_page_count", 1))
         state.record(a_part(state, 1, key="x" * 9000), remember(), 1000)
         for _ in range(5):
             assert not await state.flush()
-        await state._database.run(lambda connection: connection.pragma("max_page_count", limit + 1000))
+        await state._changes._database.run(lambda connection: connection.pragma("max_page_count", limit + 1000))
         assert await state.flush()
     told = capsys.readouterr().err
     assert told.count("can not be written") == told.count("is written again") == 1
@@ -115,11 +115,11 @@ async def test_what_cannot_be_written_is_kept_and_written_later(tmp_path: Path) 
     async with open_state(path, counters) as state:
         with_exporters(state)
         await state.flush()
-        limit = await state._database.run(lambda connection: connection.pragma("max_page_count", 1))
+        limit = await state._changes._database.run(lambda connection: connection.pragma("max_page_count", 1))
         state.confirm("main", "store", "t", 1, Counter({(Signal.TRACES, Outcome.FILTERED, "x" * 9000): 1}))
         assert not await state.flush()
         assert counters.value("state_commit_failures") == 1
-        await state._database.run(lambda connection: connection.pragma("max_page_count", limit + 1000))
+        await state._changes._database.run(lambda connection: connection.pragma("max_page_count", limit + 1000))
         state.confirm("main", "store", "t", 2, Counter({DELIVERED: 1}))
         assert await state.flush(durable=True)
     async with open_state(path, counters) as state:
@@ -210,9 +210,9 @@ async def test_what_is_remembered_is_found_without_reading_it_all(tmp_path: Path
         return [detail for *_, detail in connection.execute(f"EXPLAIN QUERY PLAN {asked[-1]}", ("[]", "main"))]
 
     async with open_state(tmp_path / "state.db", Counters()) as state:
-        await state._database.run(watch)
+        await state._changes._database.run(watch)
         await getattr(state, question)("main", [("t", "k")])
-        plan = await state._database.run(explain)
+        plan = await state._changes._database.run(explain)
 
     [searched] = [step for step in plan if step.startswith("SEARCH")]
     assert searched.count("=?") == 3, searched
@@ -262,7 +262,7 @@ async def test_a_file_that_is_damaged_inside_ends_the_bridge_with_what_to_do(tmp
         async with open_state(path, Counters()) as state:
             assert found_by != "the start"
             await state.flush(durable=True)
-            await state._database.run(lambda connection: connection.execute("PRAGMA cache_size = 0"))
+            await state._changes._database.run(lambda connection: connection.execute("PRAGMA cache_size = 0"))
             damage()
             if found_by == "a change":
                 state.confirm("main", "store", "t", 4, Counter({DELIVERED: 3}))
@@ -292,7 +292,7 @@ async def test_what_a_cancelled_question_had_with_it_is_committed(tmp_path: Path
     busy = threading.Event()
     async with open_state(path, Counters()) as state:
         with_exporters(state)
-        working = asyncio.ensure_future(state._database.run(lambda _connection: busy.wait(30)))
+        working = asyncio.ensure_future(state._changes._database.run(lambda _connection: busy.wait(30)))
         await asyncio.sleep(0)
         state.confirm("main", "store", "t", 4, Counter({DELIVERED: 3}))
         asking = asyncio.ensure_future(state.part_heads("main"))
