@@ -21,7 +21,8 @@ from otel_bridge.clock import Clock
 from otel_bridge.config import Bytes, Config, Seconds
 from otel_bridge.errors import MalformedError
 from otel_bridge.journal import Entry, Journal, Lost
-from otel_bridge.journal.state import DAMAGED, Apart, Part, Remembered, Share, State
+from otel_bridge.journal.exporters import DAMAGED
+from otel_bridge.journal.state import Apart, Part, Remembered, Share, State
 from otel_bridge.telemetry import Counters, Outcome
 from otel_bridge.trace import (
     ANSWER,
@@ -282,7 +283,7 @@ class Assembler:
     async def recover(self) -> None:
         """Begin where the state says; what lies in recorded parts will be skipped."""
         self._begin()
-        starts = [known.start_seq for known in self._state.settled_exporters(self.pipeline).values()]
+        starts = [known.start_seq for known in self._state.exporters.settled(self.pipeline).values()]
         start_seq = min(starts, default=self._journal.next_seq)
         low_seq, scanned_seq = self._state.assembly.get(self.pipeline, (start_seq, start_seq - 1))
         self._next_seq = low_seq
@@ -356,7 +357,7 @@ class Assembler:
 
     async def _take(self, entries: Sequence[tuple[Entry | Lost, Groups]]) -> Apart:
         """Add entries to their traces; returns what belongs to none, or is lost."""
-        apart = Apart(self._state.settled_exporters(self.pipeline))
+        apart = Apart(self._state.exporters.settled(self.pipeline))
         touched: dict[tuple[str, str], _Open] = {}
         opened: list[_Open] = []
         now_s = self._clock.monotonic()

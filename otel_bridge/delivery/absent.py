@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from otel_bridge.clock import Clock
 from otel_bridge.delivery.cursor import OPEN, Retention, stretches
 from otel_bridge.journal import Entry, Journal, Lost
-from otel_bridge.journal.exporters import Registered
-from otel_bridge.journal.state import DAMAGED, Apart, Outcomes, State
+from otel_bridge.journal.exporters import DAMAGED, Outcomes, Registered
+from otel_bridge.journal.state import Apart, State
 from otel_bridge.telemetry import Outcome
 
 READ_BYTES = 64 << 10  # at once: as long as nothing has expired, all but the first is read in vain
@@ -37,12 +37,12 @@ class Absent:
                 await self._expire_parts(pipeline, exporter, known, tenant)
             return
         for tenant, head_seq in self._journal.tenants(pipeline, known.end_seq).items():
-            if self._state.floor(pipeline, exporter, tenant) < head_seq:
+            if self._state.exporters.floor(pipeline, exporter, tenant) < head_seq:
                 await self._expire_entries(pipeline, exporter, known, tenant)
 
     async def expire_open(self, pipeline: str) -> None:
         """Move the start of a pipeline that is not assembled: nobody makes parts of what is still in none."""
-        exporters = self._state.settled_exporters(pipeline)
+        exporters = self._state.exporters.settled(pipeline)
         end_seq = max((known.end_seq for known in exporters.values()), default=0)
         low_seq, scanned_seq = self._state.assembly[pipeline]
         next_seq = self._journal.next_seq

@@ -17,7 +17,8 @@ from otel_bridge.clock import Clock
 from otel_bridge.delivery.parts import Parts
 from otel_bridge.delivery.piece import Piece, batches_of
 from otel_bridge.journal import Entry, Journal, Lost
-from otel_bridge.journal.state import DAMAGED, Outcomes, Part, State
+from otel_bridge.journal.exporters import DAMAGED, Outcomes
+from otel_bridge.journal.state import Part, State
 from otel_bridge.model import Translation
 from otel_bridge.telemetry import Outcome
 from otel_bridge.trace import Decision
@@ -101,24 +102,24 @@ class _Stored(Stretch):
     @property
     def position(self) -> int:
         if self.high == OPEN:
-            return self._state.position(*self._owner)
-        return self._state.postponed_position(*self._owner, self.high)
+            return self._state.exporters.position(*self._owner)
+        return self._state.exporters.postponed_position(*self._owner, self.high)
 
     def confirm(self, position: int, outcomes: Outcomes) -> None:
         if self.high == OPEN:
-            self._state.confirm(*self._owner, position, outcomes)
+            self._state.exporters.confirm(*self._owner, position, outcomes)
         else:
-            self._state.confirm_postponed(*self._owner, self.high, position, outcomes)
+            self._state.exporters.confirm_postponed(*self._owner, self.high, position, outcomes)
 
     def postpone(self, high: int) -> Stretch:
-        self._state.postpone(*self._owner, high)
+        self._state.exporters.postpone(*self._owner, high)
         return _Stored(self._state, self._owner, high)
 
 
 def stretches(state: State, pipeline: str, exporter: str, tenant: str) -> list[Stretch]:
     """What an exporter has postponed, and after that the open one."""
     owner = (pipeline, exporter, tenant)
-    return [_Stored(state, owner, high) for high in (*(high for _, high in state.postponed(*owner)), OPEN)]
+    return [_Stored(state, owner, high) for high in (*(high for _, high in state.exporters.postponed(*owner)), OPEN)]
 
 
 class Source(Protocol):
@@ -192,7 +193,7 @@ class EntryCursor(_Positions):
             return None
         taken: dict[Signal, list[Batch]] = {}
         lease = Lease(entries[-1].seq, next((entry.received_ns for entry in entries if isinstance(entry, Entry)), None))
-        known = self._state.registered[self._pipeline, self._exporter]
+        known = self._state.exporters.registered[self._pipeline, self._exporter]
         for entry in entries:
             if known.concerns(entry.seq):
                 self._take(lease, entry, taken)
@@ -268,7 +269,7 @@ class PartCursor(_Positions):
 
     async def _take(self, lease: Lease, part: Part) -> Translation | None:
         """Account for a part; returns what is to be sent of it."""
-        items = self._state.registered[self._pipeline, self._exporter].items(part.shares)
+        items = self._state.exporters.registered[self._pipeline, self._exporter].items(part.shares)
         if not items:
             return None
         lease.items += items

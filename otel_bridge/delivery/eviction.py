@@ -13,7 +13,8 @@ from typing import TypeAlias
 from otel_bridge.batch import Signal
 from otel_bridge.delivery.operator import Destination
 from otel_bridge.journal import Journal
-from otel_bridge.journal.state import Apart, Outcomes, Part, State
+from otel_bridge.journal.exporters import Outcomes
+from otel_bridge.journal.state import Apart, Part, State
 from otel_bridge.telemetry import Counters, Outcome, logger
 
 REASON = "drop_oldest"
@@ -47,7 +48,7 @@ class Eviction:
 
         No assembly runs meanwhile that needs one of them.
         """
-        pipelines = {pipeline for pipeline, _ in self._state.registered}
+        pipelines = {pipeline for pipeline, _ in self._state.exporters.registered}
         found = {
             pipeline: (
                 await self._entries(pipeline, end_seq),
@@ -59,7 +60,7 @@ class Eviction:
         evicted: Counter[tuple[str, str]] = Counter()
         # Without a pause from here on: lanes and assembly see all of it or nothing.
         for pipeline, (entries, parts, accounted) in found.items():
-            for (of, exporter), known in self._state.registered.items():
+            for (of, exporter), known in self._state.exporters.registered.items():
                 if of != pipeline:
                     continue
                 evicted[of, exporter] += (
@@ -101,27 +102,28 @@ class Eviction:
         return await self._state.accounted(pipeline) if low_seq < end_seq else Counter()
 
     def _pass_over(self, pipeline: str, exporter: str, entries: list[_Counted]) -> int:
-        known = self._state.registered[pipeline, exporter]
+        known = self._state.exporters.registered[pipeline, exporter]
         lost: defaultdict[str, Outcomes] = defaultdict(Counter)
         last: dict[str, int] = {}
         for seq, tenant, signal, items in entries:
             last[tenant] = seq
-            if known.concerns(seq) and not self._state.is_done(pipeline, exporter, tenant, seq):
+            if known.concerns(seq) and not self._state.exporters.is_done(pipeline, exporter, tenant, seq):
                 lost[tenant][signal, Outcome.EVICTED, REASON] += items
         for tenant, seq in last.items():
-            self._state.pass_over(pipeline, exporter, tenant, seq, lost[tenant])
+            self._state.exporters.pass_over(pipeline, exporter, tenant, seq, lost[tenant])
         return sum(outcomes.total() for outcomes in lost.values())
 
     def _cut_parts(self, pipeline: str, exporter: str, parts: list[Part], end_seq: int) -> int:
         """The positions stay, as a part may have something left."""
-        known = self._state.registered[pipeline, exporter]
+        exporters = self._state.exporters
+        known = exporters.registered[pipeline, exporter]
         lost: defaultdict[str, Outcomes] = defaultdict(Counter)
         for part in parts:
-            if not self._state.is_done(pipeline, exporter, part.tenant, part.id):
+            if not exporters.is_done(pipeline, exporter, part.tenant, part.id):
                 for signal, items in known.items(share for share in part.shares if share.seq < end_seq).items():
                     lost[part.tenant][signal, Outcome.EVICTED, REASON] += items
         for tenant, outcomes in lost.items():
-            self._state.confirm(pipeline, exporter, tenant, self._state.position(pipeline, exporter, tenant), outcomes)
+            exporters.confirm(pipeline, exporter, tenant, exporters.position(pipeline, exporter, tenant), outcomes)
         return sum(outcomes.total() for outcomes in lost.values())
 
     def _close_traces(
@@ -132,7 +134,7 @@ class Eviction:
         low_seq, scanned_seq = self._state.assembly.get(pipeline, (end_seq, 0))
         if low_seq >= end_seq:
             return evicted
-        apart = Apart(self._state.settled_exporters(pipeline))
+        apart = Apart(self._state.exporters.settled(pipeline))
         for seq, tenant, signal, items in entries:
             if seq >= low_seq and items > accounted[seq]:
                 apart.add(seq, tenant, signal, Outcome.EVICTED, {REASON: items - accounted[seq]})

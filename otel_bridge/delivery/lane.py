@@ -33,7 +33,7 @@ from otel_bridge.errors import (
     SlowError,
     TooLargeError,
 )
-from otel_bridge.journal.state import Outcomes
+from otel_bridge.journal.exporters import Outcomes
 from otel_bridge.tasks import first
 from otel_bridge.telemetry import Counters, Outcome, logger, printable
 

@@ -7,17 +7,17 @@ makes duplicates, never a loss: the journal is trimmed only below what is surely
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import orjson
 
 from otel_bridge.batch import Signal
 from otel_bridge.journal.changes import WITHOUT, Changes, Row, Value, json_text
 from otel_bridge.journal.database import open_database
-from otel_bridge.journal.exporters import NEVER, Account, Registered, accounts, registered
+from otel_bridge.journal.exporters import NEVER, Account, Exporters, Outcomes, Registered
 from otel_bridge.tasks import owned_tasks
 from otel_bridge.telemetry import Counters, Outcome
 from otel_bridge.trace import Answer, Decision, Known, Settled
@@ -29,7 +29,7 @@ ANSWER_COLUMNS = (
     *("scope", "start_ns", "end_ns", "environment", "counted"),
 )
 SPENT_FOR_NS = 2 * 24 * 3600 * 10**9  # a budget is of a day
-DAMAGED = "damaged"  # why items are dead-lettered that the journal has lost: there is no letter of them
+
 
 PART_HEADS = """
 WITH RECURSIVE of(tenant) AS (  -- from one tenant to the next by the index: there may be very many parts
@@ -48,9 +48,6 @@ INSERT INTO answer VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDAT
     counted = excluded.counted, expires_ns = excluded.expires_ns
 WHERE excluded.counted
 """
-
-Outcomes: TypeAlias = Counter[tuple[Signal, Outcome, str]]
-"""Items by signal, what became of them, and the reason in a word (empty where there is none)."""
 
 
 class Share(NamedTuple):
@@ -136,11 +133,7 @@ class State:
     """
 
     def __init__(self, changes: Changes) -> None:
-        self.registered: dict[tuple[str, str], Registered] = {}
-        self.cursors: dict[tuple[str, str, str], int] = {}
-        self._postponed: defaultdict[tuple[str, str, str], dict[int, int]] = defaultdict(dict)
-        self.base: Counter[Account] = Counter()
-        self.ledger: Counter[tuple[Account, Outcome, str]] = Counter()
+        self.exporters = Exporters(changes)
         self.assembly: dict[str, tuple[int, int]] = {}
         self.paused: set[str] = set()
         self.redeemed: dict[str, int] = {}
@@ -157,108 +150,12 @@ class State:
     def least_seq(self) -> int:
         """The lowest number that the journal may give to its next entry, as lower ones are known here."""
         known = [1]
-        for known_exporter in self.registered.values():
+        registered = self.exporters.registered
+        for known_exporter in registered.values():
             known += (seq for absence in known_exporter.absences for seq in absence if seq < NEVER)
         known += (scanned_seq + 1 for _, scanned_seq in self.assembly.values())
-        known += (at + 1 for (of, name, _), at in self.cursors.items() if not self.registered[of, name].settled)
+        known += (at + 1 for (of, name, _), at in self.exporters.cursors.items() if not registered[of, name].settled)
         return max(known)
-
-    # Exporters and what they have confirmed.
-
-    def register(
-        self, pipeline: str, exporter: str, *, settled: bool, start_seq: int, accepted: Mapping[tuple[str, Signal], int]
-    ) -> None:
-        """Begin to keep accounts for an exporter, or go on where it was not configured for a time.
-
-        start_seq: the first entry that concerns it (again).
-        accepted: what had been accepted before that, by tenant and signal.
-        """
-        known = self.registered.get((pipeline, exporter))
-        if known is None:
-            self._write("INSERT INTO exporter VALUES (?, ?, ?)", pipeline, exporter, int(settled))
-            known = Registered(settled, ((0, NEVER),))
-        if known.end_seq < NEVER:
-            self._set_absence(pipeline, exporter, known, (known.end_seq, start_seq))
-            self._rebase(pipeline, exporter, accepted, 1)
-
-    def unregister(
-        self, pipeline: str, exporter: str, *, end_seq: int, accepted: Mapping[tuple[str, Signal], int]
-    ) -> None:
-        """The exporter is not configured any more: from `end_seq` on nothing concerns it.
-
-        What came before and it has not confirmed still does.
-        """
-        known = self.registered[pipeline, exporter]
-        self._set_absence(pipeline, exporter, known, (end_seq, NEVER))
-        self._rebase(pipeline, exporter, accepted, -1)
-
-    def accounts(self, accepted: Mapping[tuple[str, str, Signal], int]) -> dict[Account, int]:
-        """How many items concern each exporter, of what was `accepted` by pipeline, tenant and signal."""
-        return accounts(self.registered, self.base, accepted)
-
-    def position(self, pipeline: str, exporter: str, tenant: str) -> int:
-        """The last entry (or part) that the exporter has confirmed; for entries, at least the one before its start."""
-        known = self.registered[pipeline, exporter]
-        return self.cursors.get((pipeline, exporter, tenant), 0 if known.settled else known.start_seq - 1)
-
-    def confirm(self, pipeline: str, exporter: str, tenant: str, position: int, outcomes: Outcomes) -> None:
-        """Everything up to and with `position` is done, with these outcomes, but for what was postponed."""
-        self._move(pipeline, exporter, tenant, position)
-        self._account(pipeline, exporter, tenant, outcomes)
-
-    def postpone(self, pipeline: str, exporter: str, tenant: str, high: int) -> None:
-        """What follows the position, up to and with `high`, is not done, and what comes behind it goes first."""
-        self._set_postponed(pipeline, exporter, tenant, self.position(pipeline, exporter, tenant), high)
-        self._move(pipeline, exporter, tenant, high)
-
-    def postponed(self, pipeline: str, exporter: str, tenant: str) -> list[tuple[int, int]]:
-        """The stretches before the position that are not done: after which entry (or part), up to and with which."""
-        return [(low, high) for high, low in sorted(self._postponed[pipeline, exporter, tenant].items())]
-
-    def postponed_position(self, pipeline: str, exporter: str, tenant: str, high: int) -> int:
-        """Up to where the postponed stretch that ends with `high` is done."""
-        return self._postponed[pipeline, exporter, tenant].get(high, high)
-
-    def confirm_postponed(
-        self, pipeline: str, exporter: str, tenant: str, high: int, position: int, outcomes: Outcomes
-    ) -> None:
-        """Of the postponed stretch that ends with `high`, all up to and with `position` is done."""
-        if position < high:
-            self._set_postponed(pipeline, exporter, tenant, position, high)
-        else:
-            del self._postponed[pipeline, exporter, tenant][high]
-            self._write(
-                "DELETE FROM postponed WHERE pipeline = ? AND exporter = ? AND tenant = ? AND high = ?",
-                *(pipeline, exporter, tenant, high),
-            )
-        self._account(pipeline, exporter, tenant, outcomes)
-
-    def floor(self, pipeline: str, exporter: str, tenant: str) -> int:
-        """The last entry (or part) up to which really all is done."""
-        position = self.position(pipeline, exporter, tenant)
-        return min([position, *self._postponed[pipeline, exporter, tenant].values()])
-
-    def is_done(self, pipeline: str, exporter: str, tenant: str, number: int) -> bool:
-        """Whether the exporter needs this entry (or part) no more."""
-        return number <= self.position(pipeline, exporter, tenant) and not any(
-            low < number <= high for high, low in self._postponed[pipeline, exporter, tenant].items()
-        )
-
-    def pass_over(self, pipeline: str, exporter: str, tenant: str, position: int, outcomes: Outcomes) -> None:
-        """Everything up to and with `position` is done, what was postponed as well; these are the outcomes of what was
-        not done before."""
-        for low, high in self.postponed(pipeline, exporter, tenant):
-            if low < position:
-                self.confirm_postponed(pipeline, exporter, tenant, high, min(position, high), Counter())
-        if position > self.position(pipeline, exporter, tenant):
-            self._move(pipeline, exporter, tenant, position)
-        self._account(pipeline, exporter, tenant, outcomes)
-
-    def settled_exporters(self, pipeline: str) -> dict[str, Registered]:
-        """The exporters of the pipeline that take settled parts."""
-        return {
-            exporter: known for (of, exporter), known in self.registered.items() if of == pipeline and known.settled
-        }
 
     # What people ask for.
 
@@ -269,37 +166,14 @@ class State:
         if paused:
             self._write("INSERT INTO paused VALUES (?)", exporter)
 
-    def dead_lettered(self, account: Account, reason: str) -> list[tuple[Account, str, int]]:
-        """What of an exporter and tenant is in dead letters: (account, reason, items), what is like this one first.
-
-        What was translated may be counted under the signal that it came by, and a letter's last answer may differ from
-        the one that it was counted by.
-        """
-        found = [
-            (of, why, items)
-            for (of, outcome, why), items in self.ledger.items()
-            if outcome == Outcome.DEAD_LETTERED and why != DAMAGED and of[:3] == account[:3] and items > 0
-        ]
-        return sorted(found, key=lambda one: (one[0] != account, one[1] != reason))
-
     def redeem(
         self, letter: str, at_ns: int, account: Account, reason: str, became: Mapping[tuple[Outcome, str], int]
     ) -> None:
-        """As `recount`, for a letter that is to be deleted when this is durable, and then to be `forget_redeemed`."""
-        self.recount(account, reason, became)
+        """As `recount` of the exporters, for a letter that is to be deleted when this is durable, and then to be
+        `forget_redeemed`."""
+        self.exporters.recount(account, reason, became)
         self.redeemed[letter] = at_ns
         self._write("INSERT OR REPLACE INTO redeemed VALUES (?, ?)", letter, at_ns)
-
-    def recount(self, account: Account, reason: str, became: Mapping[tuple[Outcome, str], int]) -> None:
-        """Count for items that are dead-lettered for a reason what became of them now, and why; no more than are."""
-        for (outcome, why_now), count in became.items():
-            left = count
-            for of, why, items in self.dead_lettered(account, reason):
-                moved = min(left, items)
-                left -= moved
-                what: Outcomes = Counter({(of.signal, Outcome.DEAD_LETTERED, why): -moved})
-                what[of.signal, outcome, why_now] += moved
-                self._account(*of[:3], what)
 
     def forget_redeemed(self, letter: str) -> None:
         """The letter is gone from its file."""
@@ -312,7 +186,7 @@ class State:
         """Remember to send again what the exporter has confirmed after `position`; the same replay goes on after a
         restart until `end_replay`."""
         self._last_replay += 1
-        end_position = self.position(pipeline, exporter, tenant)
+        end_position = self.exporters.position(pipeline, exporter, tenant)
         replay = Replay(self._last_replay, pipeline, exporter, tenant, since_ns, until_ns, position, end_position)
         self.replays[replay.id] = replay
         self._write("INSERT INTO replay VALUES (?, ?, ?, ?, ?, ?, ?, ?)", *replay)
@@ -398,7 +272,7 @@ class State:
         if apart is None:
             return
         for (exporter, tenant), counted in apart.outcomes.items():
-            self._account(pipeline, exporter, tenant, counted)
+            self.exporters.account(pipeline, exporter, tenant, counted)
         for seq, items in apart.items.items():
             if items and seq >= low_seq:
                 self._write(
@@ -516,10 +390,10 @@ class State:
             "SELECT min(first_seq) FROM part WHERE pipeline = ? AND last_seq >= ?", pipeline, low_seq
         )
         for tenant in await self.part_heads(pipeline):
-            for exporter, known in self.settled_exporters(pipeline).items():
+            for exporter, known in self.exporters.settled(pipeline).items():
                 found += await self._read(
                     "SELECT min(first_seq) FROM part WHERE pipeline = ? AND tenant = ? AND id > ? AND first_seq < ?",
-                    *(pipeline, tenant, self.floor(pipeline, exporter, tenant), known.end_seq),
+                    *(pipeline, tenant, self.exporters.floor(pipeline, exporter, tenant), known.end_seq),
                 )
         return min([low_seq, *(int(seq) for (seq,) in found if seq is not None)])
 
@@ -529,10 +403,10 @@ class State:
         low_seq, _ = self.assembly[pipeline]
         needed_seq = await self.needed_seq(pipeline)
         exporters = [
-            exporter for exporter, known in self.settled_exporters(pipeline).items() if needed_seq < known.end_seq
+            exporter for exporter, known in self.exporters.settled(pipeline).items() if needed_seq < known.end_seq
         ]
         for tenant, head in (await self.part_heads(pipeline)).items():
-            confirmed = min((self.floor(pipeline, exporter, tenant) for exporter in exporters), default=head)
+            confirmed = min((self.exporters.floor(pipeline, exporter, tenant) for exporter in exporters), default=head)
             self._write(
                 "DELETE FROM part WHERE pipeline = ? AND tenant = ? AND id <= ? AND last_seq < ? AND first_seq < ?",
                 *(pipeline, tenant, confirmed, low_seq, held_seq),
@@ -548,15 +422,7 @@ class State:
     async def load(self) -> None:
         """Read what is kept in memory as well."""
         rows = self._changes.rows
-        self.registered = registered(await rows("exporter"), await rows("absence"))
-        for pipeline, exporter, tenant, signal, items in await rows("base"):
-            self.base[Account(pipeline, exporter, tenant, Signal(signal))] = items
-        for pipeline, exporter, tenant, position in await rows("cursor"):
-            self.cursors[pipeline, exporter, tenant] = position
-        for pipeline, exporter, tenant, low, high in await rows("postponed"):
-            self._postponed[pipeline, exporter, tenant][high] = low
-        for pipeline, exporter, tenant, signal, outcome, reason, items in await rows("ledger"):
-            self.ledger[Account(pipeline, exporter, tenant, Signal(signal)), Outcome(outcome), reason] = items
+        await self.exporters.load()
         for pipeline, low_seq, scanned_seq in await rows("assembly"):
             self.assembly[pipeline] = (low_seq, scanned_seq)
         for pipeline, exporter, tenant, signal, outcome, reason, items in await rows("replayed"):
@@ -571,42 +437,9 @@ class State:
         for pipeline, tenant, response_id, *said in reversed(await self._read(lately, MAX_LATELY)):
             self._keep((pipeline, tenant, response_id), _answer(said))
         [(newest,)] = await self._read("SELECT max(id) FROM part")
-        confirmed = [at for (of, name, _), at in self.cursors.items() if self.registered[of, name].settled]
+        exporters = self.exporters
+        confirmed = [at for (of, name, _), at in exporters.cursors.items() if exporters.registered[of, name].settled]
         self._last_part = max([newest or 0, *confirmed])
-
-    def _move(self, pipeline: str, exporter: str, tenant: str, position: int) -> None:
-        self.cursors[pipeline, exporter, tenant] = position
-        self._write(
-            "INSERT INTO cursor VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET position = excluded.position",
-            *(pipeline, exporter, tenant, position),
-        )
-
-    def _set_postponed(self, pipeline: str, exporter: str, tenant: str, low: int, high: int) -> None:
-        self._postponed[pipeline, exporter, tenant][high] = low
-        self._write("INSERT OR REPLACE INTO postponed VALUES (?, ?, ?, ?, ?)", pipeline, exporter, tenant, low, high)
-
-    def _set_absence(self, pipeline: str, exporter: str, known: Registered, absence: tuple[int, int]) -> None:
-        others = tuple(other for other in known.absences if other[0] != absence[0])
-        self.registered[pipeline, exporter] = replace(known, absences=(*others, absence))
-        self._write("INSERT OR REPLACE INTO absence VALUES (?, ?, ?, ?)", pipeline, exporter, *absence)
-
-    def _rebase(self, pipeline: str, exporter: str, accepted: Mapping[tuple[str, Signal], int], sign: int) -> None:
-        for (tenant, signal), items in accepted.items():
-            self.base[Account(pipeline, exporter, tenant, signal)] += sign * items
-            self._write(
-                "INSERT INTO base VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET items = items + excluded.items",
-                *(pipeline, exporter, tenant, signal, sign * items),
-            )
-
-    def _account(self, pipeline: str, exporter: str, tenant: str, outcomes: Outcomes) -> None:
-        for (signal, outcome, reason), items in outcomes.items():
-            if items:
-                self.ledger[Account(pipeline, exporter, tenant, signal), outcome, reason] += items
-                self._write(
-                    "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?)"
-                    " ON CONFLICT DO UPDATE SET items = items + excluded.items",
-                    *(pipeline, exporter, tenant, signal, outcome, reason, items),
-                )
 
     async def _parts(self, statement: str, *values: Value) -> list[Part]:
         return [_part(row) for row in await self._read(statement, *values)]

@@ -45,7 +45,7 @@ class Assembly:
         self.journal = await enter(
             open_segments(self.directory / "journal", durability="os", least_seq=self.state.least_seq)
         )
-        self.state.register("main", "langfuse", settled=True, start_seq=self.journal.next_seq, accepted={})
+        self.state.exporters.register("main", "langfuse", settled=True, start_seq=self.journal.next_seq, accepted={})
         self.assembler = await enter(
             assembling("main", self.journal, self.state, self.config, counters=self.counters, clock=self.clock)
         )

@@ -11,7 +11,8 @@ import pytest
 
 from otel_bridge.batch import Signal
 from otel_bridge.errors import FilesError
-from otel_bridge.journal.state import Account, Part, Remembered, Share, State, open_state
+from otel_bridge.journal.exporters import Account
+from otel_bridge.journal.state import Part, Remembered, Share, State, open_state
 from otel_bridge.telemetry import Counters, Outcome
 from otel_bridge.trace import Answer, Decision, Known, Settled
 
@@ -25,8 +26,8 @@ def a_part(state: State, *seqs: int, key: str = "k", known: Known | None = None)
 
 
 def with_exporters(state: State) -> None:
-    state.register("main", "store", settled=False, start_seq=1, accepted={("t", Signal.TRACES): 7})
-    state.register("main", "langfuse", settled=True, start_seq=1, accepted={})
+    state.exporters.register("main", "store", settled=False, start_seq=1, accepted={("t", Signal.TRACES): 7})
+    state.exporters.register("main", "langfuse", settled=True, start_seq=1, accepted={})
 
 
 def remember(known: Known | None = None) -> Remembered:
@@ -37,14 +38,14 @@ async def test_everything_is_there_again_after_a_restart(tmp_path: Path) -> None
     known = Known({"name": "run", "tags": ["a"]}, ["aa"], ["bb"], "cc", answers={"r1": an_answer()})
     async with open_state(tmp_path / "state.db", Counters()) as state:
         with_exporters(state)
-        state.confirm("main", "store", "t", 4, Counter({DELIVERED: 3}))
+        state.exporters.confirm("main", "store", "t", 4, Counter({DELIVERED: 3}))
         part = a_part(state, 3, 5, known=known)
         state.record(part, remember(known), 1000)
         state.advance("main", 6, 8)
     async with open_state(tmp_path / "state.db", Counters()) as state:
-        assert state.position("main", "store", "t") == 4
-        assert state.base[ACCOUNT] == 7
-        assert state.ledger == {(ACCOUNT, Outcome.DELIVERED, ""): 3}
+        assert state.exporters.position("main", "store", "t") == 4
+        assert state.exporters.base[ACCOUNT] == 7
+        assert state.exporters.ledger == {(ACCOUNT, Outcome.DELIVERED, ""): 3}
         assert state.assembly == {"main": (6, 8)}
         assert await state.parts("main", "t", 0) == [part]
         assert await state.remembered("main", [("t", "k"), ("t", "other")]) == {("t", "k"): remember(known)}
@@ -60,7 +61,7 @@ async def test_a_confirmation_and_its_account_are_one_transaction(tmp_path: Path
         await state.flush()
         reader = apsw.Connection(str(path))
         for position in range(1, 30):
-            state.confirm("main", "store", "t", position, Counter({DELIVERED: 1}))
+            state.exporters.confirm("main", "store", "t", position, Counter({DELIVERED: 1}))
             await state.flush()
             [(at, items)] = reader.execute("SELECT (SELECT position FROM cursor), (SELECT items FROM ledger)")
             assert at == items == position
@@ -116,30 +117,30 @@ async def test_what_cannot_be_written_is_kept_and_written_later(tmp_path: Path) 
         with_exporters(state)
         await state.flush()
         limit = await state._changes._database.run(lambda connection: connection.pragma("max_page_count", 1))
-        state.confirm("main", "store", "t", 1, Counter({(Signal.TRACES, Outcome.FILTERED, "x" * 9000): 1}))
+        state.exporters.confirm("main", "store", "t", 1, Counter({(Signal.TRACES, Outcome.FILTERED, "x" * 9000): 1}))
         assert not await state.flush()
         assert counters.value("state_commit_failures") == 1
         await state._changes._database.run(lambda connection: connection.pragma("max_page_count", limit + 1000))
-        state.confirm("main", "store", "t", 2, Counter({DELIVERED: 1}))
+        state.exporters.confirm("main", "store", "t", 2, Counter({DELIVERED: 1}))
         assert await state.flush(durable=True)
     async with open_state(path, counters) as state:
-        assert state.position("main", "store", "t") == 2
-        assert state.ledger.total() == 2
+        assert state.exporters.position("main", "store", "t") == 2
+        assert state.exporters.ledger.total() == 2
 
 
 async def test_parts_are_needed_until_confirmed_by_all_and_passed_by_assembly(tmp_path: Path) -> None:
     async with open_state(tmp_path / "state.db", Counters()) as state:
         with_exporters(state)
-        state.register("main", "call_log", settled=True, start_seq=1, accepted={})
+        state.exporters.register("main", "call_log", settled=True, start_seq=1, accepted={})
         for seq in (1, 2, 3):
             state.record(a_part(state, seq), remember(), 1000)
         state.advance("main", 3, 3)
         assert await state.needed_seq("main") == 1
-        state.confirm("main", "langfuse", "t", 3, Counter())
+        state.exporters.confirm("main", "langfuse", "t", 3, Counter())
         assert await state.needed_seq("main") == 1
-        state.confirm("main", "call_log", "t", 1, Counter())
+        state.exporters.confirm("main", "call_log", "t", 1, Counter())
         assert await state.needed_seq("main") == 2
-        state.confirm("main", "call_log", "t", 3, Counter())
+        state.exporters.confirm("main", "call_log", "t", 3, Counter())
         assert await state.needed_seq("main") == 3, "part 3 is still to be skipped when entries are read again from 3"
         state.advance("main", 4, 4)
         assert await state.needed_seq("main") == 4
@@ -151,7 +152,7 @@ async def test_parts_stay_while_the_journal_holds_them_and_they_can_be_sent_agai
         for seq in (1, 2, 3):
             state.record(a_part(state, seq), remember(), 1000)
         state.advance("main", 4, 4)
-        state.confirm("main", "langfuse", "t", 2, Counter())
+        state.exporters.confirm("main", "langfuse", "t", 2, Counter())
         await state.prune("main", 2)
         assert [part.id for part in await state.parts("main", "t", 0)] == [2, 3]
         await state.prune("main", 4)
@@ -265,7 +266,7 @@ async def test_a_file_that_is_damaged_inside_ends_the_bridge_with_what_to_do(tmp
             await state._changes._database.run(lambda connection: connection.execute("PRAGMA cache_size = 0"))
             damage()
             if found_by == "a change":
-                state.confirm("main", "store", "t", 4, Counter({DELIVERED: 3}))
+                state.exporters.confirm("main", "store", "t", 4, Counter({DELIVERED: 3}))
             else:
                 asyncio.get_running_loop().call_soon(lambda: asyncio.ensure_future(_asking(state)))
             await asyncio.wait_for(asyncio.Event().wait(), 10)
@@ -294,7 +295,7 @@ async def test_what_a_cancelled_question_had_with_it_is_committed(tmp_path: Path
         with_exporters(state)
         working = asyncio.ensure_future(state._changes._database.run(lambda _connection: busy.wait(30)))
         await asyncio.sleep(0)
-        state.confirm("main", "store", "t", 4, Counter({DELIVERED: 3}))
+        state.exporters.confirm("main", "store", "t", 4, Counter({DELIVERED: 3}))
         asking = asyncio.ensure_future(state.part_heads("main"))
         await asyncio.sleep(0)
         asking.cancel()
@@ -302,5 +303,5 @@ async def test_what_a_cancelled_question_had_with_it_is_committed(tmp_path: Path
         busy.set()
         await working
     async with open_state(path, Counters()) as state:
-        assert state.position("main", "store", "t") == 4
-        assert state.ledger == {(ACCOUNT, Outcome.DELIVERED, ""): 3}
+        assert state.exporters.position("main", "store", "t") == 4
+        assert state.exporters.ledger == {(ACCOUNT, Outcome.DELIVERED, ""): 3}

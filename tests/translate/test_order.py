@@ -97,7 +97,7 @@ async def assembled(directory: Path, batches: Iterable[Batch], chance: random.Ra
         open_segments(directory / "journal", durability="os") as journal,
         assembling("main", journal, state, AssembleConfig(), counters=counters, clock=clock) as assembler,
     ):
-        state.register("main", "langfuse", settled=True, start_seq=journal.next_seq, accepted={})
+        state.exporters.register("main", "langfuse", settled=True, start_seq=journal.next_seq, accepted={})
         await assembler.recover()
         for batch in batches:
             await journal.append([("main", batch)])
