@@ -22,7 +22,8 @@ from otel_bridge.config import Bytes, Config, Seconds
 from otel_bridge.errors import MalformedError
 from otel_bridge.journal import Entry, Journal, Lost
 from otel_bridge.journal.exporters import DAMAGED
-from otel_bridge.journal.state import Apart, Part, Remembered, Share, State
+from otel_bridge.journal.parts import Apart, Part, Share
+from otel_bridge.journal.state import Remembered, State
 from otel_bridge.telemetry import Counters, Outcome
 from otel_bridge.trace import (
     ANSWER,
@@ -285,14 +286,14 @@ class Assembler:
         self._begin()
         starts = [known.start_seq for known in self._state.exporters.settled(self.pipeline).values()]
         start_seq = min(starts, default=self._journal.next_seq)
-        low_seq, scanned_seq = self._state.assembly.get(self.pipeline, (start_seq, start_seq - 1))
+        low_seq, scanned_seq = self._state.parts.assembly.get(self.pipeline, (start_seq, start_seq - 1))
         self._next_seq = low_seq
-        self._state.advance(self.pipeline, low_seq, scanned_seq)
-        for part in await self._state.parts_from(self.pipeline, low_seq):
+        self._state.parts.advance(self.pipeline, low_seq, scanned_seq)
+        for part in await self._state.parts.from_entry(self.pipeline, low_seq):
             self._recorded[part.tenant, part.key].update(share.seq for share in part.shares)
-        self._accounted = await self._state.accounted(self.pipeline)
+        self._accounted = await self._state.parts.accounted(self.pipeline)
         self._accounted_until = scanned_seq
-        await self._publish(await self._state.part_heads(self.pipeline))
+        await self._publish(await self._state.parts.heads(self.pipeline))
 
     async def step(self, conclude: Conclude) -> float | None:
         """Take in all that is durable, then settle what is due; returns seconds until the next is, None if none is."""
@@ -366,7 +367,7 @@ class Assembler:
                 lost = entry.items - self._accounted[entry.seq]  # the rest lies in recorded parts, or was filtered
                 apart.add(entry.seq, entry.tenant, entry.signal, Outcome.DEAD_LETTERED, {DAMAGED: lost})
                 continue
-            if entry.seq > self._state.assembly[self.pipeline][1]:
+            if entry.seq > self._state.parts.assembly[self.pipeline][1]:
                 reasons = traceless(entry.batch, groups)
                 apart.add(entry.seq, entry.batch.tenant, entry.batch.signal, Outcome.FILTERED, reasons)
             for key, group in groups.items():
@@ -411,7 +412,7 @@ class Assembler:
     async def _settle(self, trace: _Open, why: Settled, conclude: Conclude) -> None:
         earlier = trace.earlier
         part = Part(
-            id=self._state.next_part_id(),
+            id=self._state.parts.next_id(),
             pipeline=self.pipeline,
             tenant=trace.tenant,
             key=trace.key,
@@ -439,8 +440,8 @@ class Assembler:
     def _advance(self, apart: Apart | None = None) -> None:
         oldest = next(iter(self._open.values()), None)
         low_seq = self._next_seq if oldest is None else oldest.first_seq
-        _, scanned_seq = self._state.assembly[self.pipeline]
-        self._state.advance(self.pipeline, low_seq, max(scanned_seq, self._next_seq - 1), apart)
+        _, scanned_seq = self._state.parts.assembly[self.pipeline]
+        self._state.parts.advance(self.pipeline, low_seq, max(scanned_seq, self._next_seq - 1), apart)
 
     async def _publish(self, heads: Mapping[str, int]) -> None:
         async with self._news:

@@ -18,7 +18,8 @@ from otel_bridge.delivery.parts import Parts
 from otel_bridge.delivery.piece import Piece, batches_of
 from otel_bridge.journal import Entry, Journal, Lost
 from otel_bridge.journal.exporters import DAMAGED, Outcomes
-from otel_bridge.journal.state import Part, State
+from otel_bridge.journal.parts import Part
+from otel_bridge.journal.state import State
 from otel_bridge.model import Translation
 from otel_bridge.telemetry import Outcome
 from otel_bridge.trace import Decision
@@ -246,7 +247,7 @@ class PartCursor(_Positions):
         await self._parts.wait(self._seen)
 
     async def lease(self, tenant: str, position: int, high: int, max_bytes: int, max_items: int) -> Lease | None:
-        found = await self._state.parts(self._pipeline, tenant, position, PARTS_AT_ONCE)
+        found = await self._state.parts.after(self._pipeline, tenant, position, PARTS_AT_ONCE)
         parts = [part for part in found if part.id <= high]
         if not parts:
             return None

@@ -102,8 +102,8 @@ class Delivery:
     ) -> None:
         """Begin to make settled parts of a pipeline's entries."""
         async with self._changing:
-            if pipeline not in self._state.assembly:
-                self._state.advance(pipeline, self._begin_seq, self._begin_seq - 1)
+            if pipeline not in self._state.parts.assembly:
+                self._state.parts.advance(pipeline, self._begin_seq, self._begin_seq - 1)
         counters, clock = self._around.counters, self._around.clock
         if gather is None:
             from otel_bridge.translate import gather as by_trace
@@ -207,10 +207,10 @@ class Delivery:
         async with self._changing:
             await self._expire_absent()
         floor_seq = self._journal.next_seq if self._state.exporters.registered else 0
-        for pipeline in list(self._state.assembly):
+        for pipeline in list(self._state.parts.assembly):
             held_seq, _ = self._journal.held()
-            await self._state.prune(pipeline, held_seq)
-            floor_seq = min(floor_seq, await self._state.needed_seq(pipeline))
+            await self._state.parts.prune(pipeline, held_seq)
+            floor_seq = min(floor_seq, await self._state.parts.needed_seq(pipeline))
             forgotten = await self._state.forget(pipeline, self._around.clock.steady_ns())
             self._around.counters.add("traces_forgotten", forgotten, pipeline=pipeline)
         for (pipeline, exporter), known in self._state.exporters.registered.items():
@@ -233,7 +233,7 @@ class Delivery:
                 return  # somebody else's eviction made room meanwhile, or all that is left is being written
             stopped = [
                 pipeline
-                for pipeline, (low_seq, _) in self._state.assembly.items()
+                for pipeline, (low_seq, _) in self._state.parts.assembly.items()
                 if low_seq < end_seq and pipeline in self._assembling
             ]
             for pipeline in stopped:
@@ -378,7 +378,7 @@ class Delivery:
                 self._state.exporters.unregister(pipeline, exporter, end_seq=end_seq, accepted=_of(pipeline, accepted))
             self._tell_absent(pipeline, exporter)
             await self._absent.expire(pipeline, exporter, self._state.exporters.registered[pipeline, exporter])
-        for pipeline in self._state.assembly.keys() - self._assemblers.keys():
+        for pipeline in self._state.parts.assembly.keys() - self._assemblers.keys():
             await self._absent.expire_open(pipeline)
 
     def _tell_absent(self, pipeline: str, exporter: str) -> None:

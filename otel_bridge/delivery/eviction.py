@@ -14,7 +14,8 @@ from otel_bridge.batch import Signal
 from otel_bridge.delivery.operator import Destination
 from otel_bridge.journal import Journal
 from otel_bridge.journal.exporters import Outcomes
-from otel_bridge.journal.state import Apart, Part, State
+from otel_bridge.journal.parts import Apart, Part
+from otel_bridge.journal.state import State
 from otel_bridge.telemetry import Counters, Outcome, logger
 
 REASON = "drop_oldest"
@@ -52,7 +53,7 @@ class Eviction:
         found = {
             pipeline: (
                 await self._entries(pipeline, end_seq),
-                await self._state.parts_below(pipeline, end_seq),
+                await self._state.parts.below_entry(pipeline, end_seq),
                 await self._accounted(pipeline, end_seq),
             )
             for pipeline in pipelines
@@ -70,7 +71,7 @@ class Eviction:
                 )
             evicted.update(self._close_traces(pipeline, entries, accounted, end_seq))
             for part in parts:
-                self._state.cut_part(part, end_seq)
+                self._state.parts.cut(part, end_seq)
         for owner, items in (+evicted).items():
             self._counters.add(Outcome.EVICTED, items, pipeline=owner[0], exporter=owner[1], reason=REASON)
             if owner in self._destinations:
@@ -98,8 +99,8 @@ class Eviction:
             start_seq = entries[-1].seq + 1
 
     async def _accounted(self, pipeline: str, end_seq: int) -> Counter[int]:
-        low_seq, _ = self._state.assembly.get(pipeline, (end_seq, 0))
-        return await self._state.accounted(pipeline) if low_seq < end_seq else Counter()
+        low_seq, _ = self._state.parts.assembly.get(pipeline, (end_seq, 0))
+        return await self._state.parts.accounted(pipeline) if low_seq < end_seq else Counter()
 
     def _pass_over(self, pipeline: str, exporter: str, entries: list[_Counted]) -> int:
         known = self._state.exporters.registered[pipeline, exporter]
@@ -131,7 +132,7 @@ class Eviction:
     ) -> Counter[tuple[str, str]]:
         """What lies in traces that have not settled, or was not looked at yet."""
         evicted: Counter[tuple[str, str]] = Counter()
-        low_seq, scanned_seq = self._state.assembly.get(pipeline, (end_seq, 0))
+        low_seq, scanned_seq = self._state.parts.assembly.get(pipeline, (end_seq, 0))
         if low_seq >= end_seq:
             return evicted
         apart = Apart(self._state.exporters.settled(pipeline))
@@ -140,5 +141,5 @@ class Eviction:
                 apart.add(seq, tenant, signal, Outcome.EVICTED, {REASON: items - accounted[seq]})
         for (exporter, _), outcomes in apart.outcomes.items():
             evicted[pipeline, exporter] += outcomes.total()
-        self._state.advance(pipeline, end_seq, max(scanned_seq, end_seq - 1), apart)
+        self._state.parts.advance(pipeline, end_seq, max(scanned_seq, end_seq - 1), apart)
         return evicted

@@ -19,7 +19,8 @@ from otel_bridge.delivery.parts import Parts
 from otel_bridge.errors import UsageError
 from otel_bridge.journal import Entry, Journal
 from otel_bridge.journal.exporters import Outcomes
-from otel_bridge.journal.state import Part, Replay, State
+from otel_bridge.journal.parts import Part
+from otel_bridge.journal.state import Replay, State
 from otel_bridge.mistakes import hint
 from otel_bridge.model import Translation
 from otel_bridge.tasks import first
@@ -125,7 +126,7 @@ class _PartsAgain(_Again):
         self._parts = parts
 
     async def lease(self, tenant: str, position: int, high: int, max_bytes: int, max_items: int) -> Lease | None:
-        found = await self._state.parts(self._owner[0], tenant, position, PARTS_AT_ONCE)
+        found = await self._state.parts.after(self._owner[0], tenant, position, PARTS_AT_ONCE)
         parts = [part for part in found if part.id <= high]
         if not parts:
             return None
@@ -283,7 +284,7 @@ class Replays:
     async def _heads(self, pipeline: str, exporter: str) -> Mapping[str, int]:
         """The tenants of which there is something for an exporter."""
         if self._state.exporters.registered[pipeline, exporter].settled:
-            return await self._state.part_heads(pipeline)
+            return await self._state.parts.heads(pipeline)
         return self._journal.tenants(pipeline)
 
     async def _oldest(self, pipeline: str) -> int | None:

@@ -15,12 +15,13 @@ from typing import Any, NamedTuple
 import orjson
 
 from otel_bridge.batch import Signal
-from otel_bridge.journal.changes import WITHOUT, Changes, Row, Value, json_text
+from otel_bridge.journal.changes import WITHOUT, Changes, json_text
 from otel_bridge.journal.database import open_database
-from otel_bridge.journal.exporters import NEVER, Account, Exporters, Outcomes, Registered
+from otel_bridge.journal.exporters import NEVER, Account, Exporters, Outcomes
+from otel_bridge.journal.parts import Part, RecordedParts
 from otel_bridge.tasks import owned_tasks
 from otel_bridge.telemetry import Counters, Outcome
-from otel_bridge.trace import Answer, Decision, Known, Settled
+from otel_bridge.trace import Answer, Decision, Known
 
 VERSION = 5
 MAX_LATELY = 10_000  # answers that are kept in memory as well: five megabytes
@@ -31,16 +32,6 @@ ANSWER_COLUMNS = (
 SPENT_FOR_NS = 2 * 24 * 3600 * 10**9  # a budget is of a day
 
 
-PART_HEADS = """
-WITH RECURSIVE of(tenant) AS (  -- from one tenant to the next by the index: there may be very many parts
-    SELECT min(tenant) FROM part WHERE pipeline = ?1
-    UNION ALL SELECT (SELECT min(tenant) FROM part WHERE pipeline = ?1 AND tenant > of.tenant) FROM of
-    WHERE of.tenant IS NOT NULL
-)
-SELECT tenant, (SELECT max(id) FROM part WHERE pipeline = ?1 AND part.tenant = of.tenant) FROM of
-WHERE tenant IS NOT NULL
-"""
-
 ANSWERED = """
 INSERT INTO answer VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET  -- servers may use ids again
     trace_id = excluded.trace_id, observation_id = excluded.observation_id, scope = excluded.scope,
@@ -48,37 +39,6 @@ INSERT INTO answer VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDAT
     counted = excluded.counted, expires_ns = excluded.expires_ns
 WHERE excluded.counted
 """
-
-
-class Share(NamedTuple):
-    """How much of an entry belongs to a part."""
-
-    seq: int
-    signal: Signal
-    items: int
-
-
-@dataclass(slots=True, frozen=True)
-class Part:
-    """A part of a trace that has settled; its bodies are in the journal.
-
-    id: counts up; the order in which exporters take the parts of a tenant.
-    number: 0 for the first part of its trace.
-    received_ns: when its newest entry was received.
-    known: what the parts before it left; None for the first.
-    """
-
-    id: int
-    pipeline: str
-    tenant: str
-    key: str
-    number: int
-    shares: Sequence[Share]
-    size: int
-    received_ns: int
-    settled: Settled
-    decision: Decision = Decision.KEPT
-    known: Known | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -105,26 +65,6 @@ class Replay(NamedTuple):
     end_position: int
 
 
-class Apart:
-    """Items of a pipeline that come to no part, and what becomes of them for its exporters of settled parts.
-
-    outcomes: by exporter and tenant; items: how many there are of each entry.
-    """
-
-    def __init__(self, exporters: Mapping[str, Registered]) -> None:
-        self.outcomes: defaultdict[tuple[str, str], Outcomes] = defaultdict(Counter)
-        self.items: Counter[int] = Counter()
-        self._exporters = exporters
-
-    def add(self, seq: int, tenant: str, signal: Signal, outcome: Outcome, reasons: Mapping[str, int]) -> None:
-        """Account for items of an entry, by reason."""
-        self.items[seq] += sum(reasons.values())
-        for exporter, known in self._exporters.items():
-            if known.concerns(seq):
-                for reason, items in reasons.items():
-                    self.outcomes[exporter, tenant][signal, outcome, reason] += items
-
-
 class State:
     """Changes are remembered here at once and committed soon after.
 
@@ -134,7 +74,7 @@ class State:
 
     def __init__(self, changes: Changes) -> None:
         self.exporters = Exporters(changes)
-        self.assembly: dict[str, tuple[int, int]] = {}
+        self.parts = RecordedParts(changes, self.exporters)
         self.paused: set[str] = set()
         self.redeemed: dict[str, int] = {}
         self.replays: dict[int, Replay] = {}
@@ -143,7 +83,6 @@ class State:
         self._write, self._read = changes.write, changes.read
         self._spent: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
         self._lately: dict[tuple[str, str, str], Answer] = {}
-        self._last_part = 0
         self._last_replay = 0
 
     @property
@@ -153,7 +92,7 @@ class State:
         registered = self.exporters.registered
         for known_exporter in registered.values():
             known += (seq for absence in known_exporter.absences for seq in absence if seq < NEVER)
-        known += (scanned_seq + 1 for _, scanned_seq in self.assembly.values())
+        known += (scanned_seq + 1 for _, scanned_seq in self.parts.assembly.values())
         known += (at + 1 for (of, name, _), at in self.exporters.cursors.items() if not registered[of, name].settled)
         return max(known)
 
@@ -212,11 +151,6 @@ class State:
 
     # Assembly.
 
-    def next_part_id(self) -> int:
-        """An id that no part had before."""
-        self._last_part += 1
-        return self._last_part
-
     def record(
         self,
         part: Part,
@@ -227,19 +161,7 @@ class State:
     ) -> None:
         """Keep a part for the exporters; what its late spans must know, and by response id what it tells of responses,
         until `expires_ns`; and what it spends of its tenant's budgets."""
-        seqs = [share.seq for share in part.shares]
-        self._write(
-            "INSERT INTO part VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            *(part.id, part.pipeline, part.tenant, part.key, part.number, min(seqs), max(seqs)),
-            json_text([list(share) for share in part.shares]),
-            *(
-                part.size,
-                part.received_ns,
-                part.settled,
-                part.decision,
-                None if part.known is None else json_text(part.known),
-            ),
-        )
+        self.parts.add(part)
         self._write(
             "INSERT OR REPLACE INTO remembered VALUES (?, ?, ?, ?, ?, ?, ?)",
             *(part.pipeline, part.tenant, part.key, remembered.parts, remembered.decision),
@@ -263,65 +185,6 @@ class State:
     def spent(self, pipeline: str, tenant: str) -> Mapping[str, int]:
         """What a tenant has spent, by budget; of budgets that nobody has spent of for two days, nothing."""
         return self._spent.get((pipeline, tenant), {})
-
-    def advance(self, pipeline: str, low_seq: int, scanned_seq: int, apart: Apart | None = None) -> None:
-        """How far assembly has come, and what came to no part on the way."""
-        if self.assembly.get(pipeline) != (low_seq, scanned_seq):
-            self.assembly[pipeline] = (low_seq, scanned_seq)
-            self._write("INSERT OR REPLACE INTO assembly VALUES (?, ?, ?)", pipeline, low_seq, scanned_seq)
-        if apart is None:
-            return
-        for (exporter, tenant), counted in apart.outcomes.items():
-            self.exporters.account(pipeline, exporter, tenant, counted)
-        for seq, items in apart.items.items():
-            if items and seq >= low_seq:
-                self._write(
-                    "INSERT INTO apart VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET items = items + excluded.items",
-                    *(pipeline, seq, items),
-                )
-
-    async def accounted(self, pipeline: str) -> Counter[int]:
-        """How many items of each entry that assembly still needs lie in parts, or are accounted for without one."""
-        low_seq, _ = self.assembly[pipeline]
-        rows = await self._read("SELECT seq, items FROM apart WHERE pipeline = ? AND seq >= ?", pipeline, low_seq)
-        items: Counter[int] = Counter(dict(rows))
-        for part in await self.parts_from(pipeline, low_seq):
-            for share in part.shares:
-                items[share.seq] += share.items
-        return items
-
-    async def parts(self, pipeline: str, tenant: str, after_id: int, limit: int = 64) -> list[Part]:
-        """The parts of a tenant that follow one, in order."""
-        return await self._parts(
-            "SELECT * FROM part WHERE pipeline = ? AND tenant = ? AND id > ? ORDER BY id LIMIT ?",
-            *(pipeline, tenant, after_id, limit),
-        )
-
-    async def parts_from(self, pipeline: str, low_seq: int) -> list[Part]:
-        """The parts that hold an entry from `low_seq` on."""
-        return await self._parts("SELECT * FROM part WHERE pipeline = ? AND last_seq >= ?", pipeline, low_seq)
-
-    async def parts_below(self, pipeline: str, end_seq: int) -> list[Part]:
-        """The parts that hold an entry below `end_seq`, in order."""
-        return await self._parts(
-            "SELECT * FROM part WHERE pipeline = ? AND first_seq < ? ORDER BY id", pipeline, end_seq
-        )
-
-    def cut_part(self, part: Part, from_seq: int) -> None:
-        """A part loses what lies below; without anything else it is no part any more."""
-        shares = [share for share in part.shares if share.seq >= from_seq]
-        if shares:
-            self._write(
-                "UPDATE part SET entries = ?, first_seq = ? WHERE id = ?",
-                *(json_text([list(share) for share in shares]), min(share.seq for share in shares), part.id),
-            )
-        else:
-            self._write("DELETE FROM part WHERE id = ?", part.id)
-
-    async def part_heads(self, pipeline: str) -> dict[str, int]:
-        """The tenants that have parts here, with the newest part of each."""
-        rows = await self._read(PART_HEADS, pipeline)
-        return {str(tenant): int(head) for tenant, head in rows}
 
     async def remembered(self, pipeline: str, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Remembered]:
         """What is remembered of traces, by tenant and key."""
@@ -383,36 +246,6 @@ class State:
         if rows:
             self._write("DELETE FROM spent WHERE expires_ns <= ?", now_ns)
 
-    async def needed_seq(self, pipeline: str) -> int:
-        """The lowest entry that assembly or an exporter of settled parts still needs."""
-        low_seq, _ = self.assembly[pipeline]
-        found = await self._read(
-            "SELECT min(first_seq) FROM part WHERE pipeline = ? AND last_seq >= ?", pipeline, low_seq
-        )
-        for tenant in await self.part_heads(pipeline):
-            for exporter, known in self.exporters.settled(pipeline).items():
-                found += await self._read(
-                    "SELECT min(first_seq) FROM part WHERE pipeline = ? AND tenant = ? AND id > ? AND first_seq < ?",
-                    *(pipeline, tenant, self.exporters.floor(pipeline, exporter, tenant), known.end_seq),
-                )
-        return min([low_seq, *(int(seq) for (seq,) in found if seq is not None)])
-
-    async def prune(self, pipeline: str, held_seq: int) -> None:
-        """Delete parts that nobody needs any more and that hold an entry below `held_seq`, which the journal has let
-        go of: the others can be sent again."""
-        low_seq, _ = self.assembly[pipeline]
-        needed_seq = await self.needed_seq(pipeline)
-        exporters = [
-            exporter for exporter, known in self.exporters.settled(pipeline).items() if needed_seq < known.end_seq
-        ]
-        for tenant, head in (await self.part_heads(pipeline)).items():
-            confirmed = min((self.exporters.floor(pipeline, exporter, tenant) for exporter in exporters), default=head)
-            self._write(
-                "DELETE FROM part WHERE pipeline = ? AND tenant = ? AND id <= ? AND last_seq < ? AND first_seq < ?",
-                *(pipeline, tenant, confirmed, low_seq, held_seq),
-            )
-        self._write("DELETE FROM apart WHERE pipeline = ? AND seq < ?", pipeline, low_seq)
-
     # Reading and writing.
 
     async def flush(self, *, durable: bool = False) -> bool:
@@ -423,8 +256,7 @@ class State:
         """Read what is kept in memory as well."""
         rows = self._changes.rows
         await self.exporters.load()
-        for pipeline, low_seq, scanned_seq in await rows("assembly"):
-            self.assembly[pipeline] = (low_seq, scanned_seq)
+        await self.parts.load()
         for pipeline, exporter, tenant, signal, outcome, reason, items in await rows("replayed"):
             self.replayed[Account(pipeline, exporter, tenant, Signal(signal)), Outcome(outcome), reason] = items
         for pipeline, tenant, budget, amount, _ in await rows("spent"):
@@ -436,13 +268,6 @@ class State:
         lately = f"SELECT {', '.join(ANSWER_COLUMNS)} FROM answer ORDER BY expires_ns DESC LIMIT ?"  # noqa: S608 - as below
         for pipeline, tenant, response_id, *said in reversed(await self._read(lately, MAX_LATELY)):
             self._keep((pipeline, tenant, response_id), _answer(said))
-        [(newest,)] = await self._read("SELECT max(id) FROM part")
-        exporters = self.exporters
-        confirmed = [at for (of, name, _), at in exporters.cursors.items() if exporters.registered[of, name].settled]
-        self._last_part = max([newest or 0, *confirmed])
-
-    async def _parts(self, statement: str, *values: Value) -> list[Part]:
-        return [_part(row) for row in await self._read(statement, *values)]
 
 
 @asynccontextmanager
@@ -463,23 +288,6 @@ async def open_state(path: Path, counters: Counters) -> AsyncIterator[State]:
                 yield state
         finally:
             await changes.flush(durable=True)
-
-
-def _part(row: Row) -> Part:
-    id_, pipeline, tenant, key, number, _, _, shares, size, received_ns, settled, decision, known = row
-    return Part(
-        id=id_,
-        pipeline=pipeline,
-        tenant=tenant,
-        key=key,
-        number=number,
-        shares=[Share(seq, Signal(signal), items) for seq, signal, items in orjson.loads(shares)],
-        size=size,
-        received_ns=received_ns,
-        settled=Settled(settled),
-        decision=Decision(decision),
-        known=None if known is None else Known.of(orjson.loads(known)),
-    )
 
 
 def _answer(said: Sequence[Any]) -> Answer:

@@ -12,8 +12,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from otel_bridge.assemble import AssembleConfig, Assembler, Conclusion, assembling
 from otel_bridge.batch import Batch
+from otel_bridge.journal.parts import Part
 from otel_bridge.journal.segments import Segments, open_segments
-from otel_bridge.journal.state import Part, State, open_state
+from otel_bridge.journal.state import State, open_state
 from otel_bridge.telemetry import Counters
 from otel_bridge.testing.clock import SteppingClock
 from otel_bridge.trace import Answer, Decision, Known

@@ -7,7 +7,7 @@ import pytest
 from otel_bridge.assemble import AssembleConfig, Conclusion
 from otel_bridge.batch import Signal
 from otel_bridge.journal.exporters import Account
-from otel_bridge.journal.state import Part
+from otel_bridge.journal.parts import Part
 from otel_bridge.telemetry import Outcome
 from otel_bridge.trace import Answer, Decision, Settled
 

@@ -12,7 +12,8 @@ import pytest
 from otel_bridge.batch import Signal
 from otel_bridge.errors import FilesError
 from otel_bridge.journal.exporters import Account
-from otel_bridge.journal.state import Part, Remembered, Share, State, open_state
+from otel_bridge.journal.parts import Part, Share
+from otel_bridge.journal.state import Remembered, State, open_state
 from otel_bridge.telemetry import Counters, Outcome
 from otel_bridge.trace import Answer, Decision, Known, Settled
 
@@ -22,7 +23,7 @@ ACCOUNT = Account("main", "store", "t", Signal.TRACES)
 
 def a_part(state: State, *seqs: int, key: str = "k", known: Known | None = None) -> Part:
     shares = [Share(seq, Signal.TRACES, 2) for seq in seqs]
-    return Part(state.next_part_id(), "main", "t", key, 0, shares, 10, 5, Settled.ROOT, known=known)
+    return Part(state.parts.next_id(), "main", "t", key, 0, shares, 10, 5, Settled.ROOT, known=known)
 
 
 def with_exporters(state: State) -> None:
@@ -41,15 +42,15 @@ async def test_everything_is_there_again_after_a_restart(tmp_path: Path) -> None
         state.exporters.confirm("main", "store", "t", 4, Counter({DELIVERED: 3}))
         part = a_part(state, 3, 5, known=known)
         state.record(part, remember(known), 1000)
-        state.advance("main", 6, 8)
+        state.parts.advance("main", 6, 8)
     async with open_state(tmp_path / "state.db", Counters()) as state:
         assert state.exporters.position("main", "store", "t") == 4
         assert state.exporters.base[ACCOUNT] == 7
         assert state.exporters.ledger == {(ACCOUNT, Outcome.DELIVERED, ""): 3}
-        assert state.assembly == {"main": (6, 8)}
-        assert await state.parts("main", "t", 0) == [part]
+        assert state.parts.assembly == {"main": (6, 8)}
+        assert await state.parts.after("main", "t", 0) == [part]
         assert await state.remembered("main", [("t", "k"), ("t", "other")]) == {("t", "k"): remember(known)}
-        assert state.next_part_id() > part.id
+        assert state.parts.next_id() > part.id
         assert state.least_seq == 9
 
 
@@ -71,8 +72,8 @@ async def test_a_confirmation_and_its_account_are_one_transaction(tmp_path: Path
 async def test_questions_see_what_was_changed_before_them(tmp_path: Path) -> None:
     async with open_state(tmp_path / "state.db", Counters()) as state:
         state.record(a_part(state, 1), remember(), 1000)
-        assert len(await state.parts("main", "t", 0)) == 1
-        assert await state.part_heads("main") == {"t": 1}
+        assert len(await state.parts.after("main", "t", 0)) == 1
+        assert await state.parts.heads("main") == {"t": 1}
 
 
 async def test_a_question_waits_until_what_was_changed_before_it_can_be_written(tmp_path: Path) -> None:
@@ -80,7 +81,7 @@ async def test_a_question_waits_until_what_was_changed_before_it_can_be_written(
     async with open_state(tmp_path / "state.db", Counters()) as state:
         limit = await state._changes._database.run(lambda connection: connection.pragma("max_page_count", 1))
         state.record(a_part(state, 1, key="x" * 9000), remember(), 1000)
-        asked = asyncio.create_task(state.parts("main", "t", 0))
+        asked = asyncio.create_task(state.parts.after("main", "t", 0))
         assert not await state.flush()
         assert not asked.done()
         await state._changes._database.run(lambda connection: connection.pragma("max_page_count", limit + 1000))
@@ -134,16 +135,18 @@ async def test_parts_are_needed_until_confirmed_by_all_and_passed_by_assembly(tm
         state.exporters.register("main", "call_log", settled=True, start_seq=1, accepted={})
         for seq in (1, 2, 3):
             state.record(a_part(state, seq), remember(), 1000)
-        state.advance("main", 3, 3)
-        assert await state.needed_seq("main") == 1
+        state.parts.advance("main", 3, 3)
+        assert await state.parts.needed_seq("main") == 1
         state.exporters.confirm("main", "langfuse", "t", 3, Counter())
-        assert await state.needed_seq("main") == 1
+        assert await state.parts.needed_seq("main") == 1
         state.exporters.confirm("main", "call_log", "t", 1, Counter())
-        assert await state.needed_seq("main") == 2
+        assert await state.parts.needed_seq("main") == 2
         state.exporters.confirm("main", "call_log", "t", 3, Counter())
-        assert await state.needed_seq("main") == 3, "part 3 is still to be skipped when entries are read again from 3"
-        state.advance("main", 4, 4)
-        assert await state.needed_seq("main") == 4
+        assert await state.parts.needed_seq("main") == 3, (
+            "part 3 is still to be skipped when entries are read again from 3"
+        )
+        state.parts.advance("main", 4, 4)
+        assert await state.parts.needed_seq("main") == 4
 
 
 async def test_parts_stay_while_the_journal_holds_them_and_they_can_be_sent_again(tmp_path: Path) -> None:
@@ -151,12 +154,12 @@ async def test_parts_stay_while_the_journal_holds_them_and_they_can_be_sent_agai
         with_exporters(state)
         for seq in (1, 2, 3):
             state.record(a_part(state, seq), remember(), 1000)
-        state.advance("main", 4, 4)
+        state.parts.advance("main", 4, 4)
         state.exporters.confirm("main", "langfuse", "t", 2, Counter())
-        await state.prune("main", 2)
-        assert [part.id for part in await state.parts("main", "t", 0)] == [2, 3]
-        await state.prune("main", 4)
-        assert [part.id for part in await state.parts("main", "t", 0)] == [3], "it is not confirmed yet"
+        await state.parts.prune("main", 2)
+        assert [part.id for part in await state.parts.after("main", "t", 0)] == [2, 3]
+        await state.parts.prune("main", 4)
+        assert [part.id for part in await state.parts.after("main", "t", 0)] == [3], "it is not confirmed yet"
 
 
 async def test_traces_are_forgotten_in_time(tmp_path: Path) -> None:
@@ -277,7 +280,7 @@ async def test_a_file_that_is_damaged_inside_ends_the_bridge_with_what_to_do(tmp
 
 async def _asking(state: State) -> None:
     with pytest.raises(FilesError):
-        await state.parts("main", "t", 0)
+        await state.parts.after("main", "t", 0)
 
 
 async def test_the_file_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
@@ -296,7 +299,7 @@ async def test_what_a_cancelled_question_had_with_it_is_committed(tmp_path: Path
         working = asyncio.ensure_future(state._changes._database.run(lambda _connection: busy.wait(30)))
         await asyncio.sleep(0)
         state.exporters.confirm("main", "store", "t", 4, Counter({DELIVERED: 3}))
-        asking = asyncio.ensure_future(state.part_heads("main"))
+        asking = asyncio.ensure_future(state.parts.heads("main"))
         await asyncio.sleep(0)
         asking.cancel()
         await asyncio.wait([asking])
