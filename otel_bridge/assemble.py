@@ -22,8 +22,9 @@ from otel_bridge.config import Bytes, Config, Seconds
 from otel_bridge.errors import MalformedError
 from otel_bridge.journal import Entry, Journal, Lost
 from otel_bridge.journal.exporters import DAMAGED
+from otel_bridge.journal.memory import Remembered
 from otel_bridge.journal.parts import Apart, Part, Share
-from otel_bridge.journal.state import Remembered, State
+from otel_bridge.journal.state import State
 from otel_bridge.telemetry import Counters, Outcome
 from otel_bridge.trace import (
     ANSWER,
@@ -333,17 +334,17 @@ class Assembler:
     ) -> tuple[list[str], dict[str, Answer]]:
         """What the other traces of a tenant, and earlier parts, say of responses: of those that a part tells of, which
         are counted elsewhere; and what tells of those that it asked about."""
-        there = {told: found for told in answers if (found := self._state.lately(self.pipeline, tenant, told))}
-        unknown = () if self._state.lately_are_all else answers.keys() - there
+        there = {told: found for told in answers if (found := self._state.memory.lately(self.pipeline, tenant, told))}
+        unknown = () if self._state.memory.lately_are_all else answers.keys() - there
         wanted = {(tenant, response_id) for response_id in (*asked, *unknown)}
-        rows = await self._state.answers(self.pipeline, wanted) if wanted else {}
+        rows = await self._state.memory.answers(self.pipeline, wanted) if wanted else {}
         there |= {response_id: answer for (_, response_id), answer in rows.items()}
         counted = [told for told, here in answers.items() if told in there and _is_counted(here, there[told])]
         return counted, {named: there[named] for named in asked if (tenant, named) in rows}
 
     async def rulings(self, tenant: str, keys: Sequence[str]) -> dict[str, Mapping[str, Ruling]]:
         """What has been decided for traces whose parts have settled, by key and processor."""
-        found = await self._state.remembered(self.pipeline, [(tenant, key) for key in keys])
+        found = await self._state.memory.remembered(self.pipeline, [(tenant, key) for key in keys])
         return {key: remembered.known.rulings for (_, key), remembered in found.items()}
 
     def status(self) -> dict[str, int]:
@@ -385,7 +386,8 @@ class Assembler:
             self._recorded.clear()
             self._accounted.clear()
         if opened:
-            earlier = await self._state.remembered(self.pipeline, [(trace.tenant, trace.key) for trace in opened])
+            keys = [(trace.tenant, trace.key) for trace in opened]
+            earlier = await self._state.memory.remembered(self.pipeline, keys)
             for trace in opened:
                 trace.earlier = earlier.get((trace.tenant, trace.key))
             await self._find_answered([trace for trace in opened if trace.key.startswith(ANSWER)])
@@ -397,7 +399,7 @@ class Assembler:
         if not judging:
             return
         named = {(trace.tenant, trace.key.removeprefix(ANSWER)): trace for trace in judging}
-        for found in await self._state.answers(self.pipeline, named):
+        for found in await self._state.memory.answers(self.pipeline, named):
             named[found].answered = True
 
     def _enqueue(self, trace: _Open) -> None:
@@ -461,7 +463,7 @@ class Assembler:
                 spans.extend(group.spans)
                 logs.extend(group.logs)
         whole = Trace(part.key, spans, logs, part.tenant, part.settled, part.number, part.known)
-        whole.spent = self._state.spent(self.pipeline, part.tenant)
+        whole.spent = self._state.memory.spent(self.pipeline, part.tenant)
         if part.known is not None:
             whole.rulings = dict(part.known.rulings)
         return whole, lost

@@ -211,7 +211,7 @@ class Delivery:
             held_seq, _ = self._journal.held()
             await self._state.parts.prune(pipeline, held_seq)
             floor_seq = min(floor_seq, await self._state.parts.needed_seq(pipeline))
-            forgotten = await self._state.forget(pipeline, self._around.clock.steady_ns())
+            forgotten = await self._state.memory.forget(pipeline, self._around.clock.steady_ns())
             self._around.counters.add("traces_forgotten", forgotten, pipeline=pipeline)
         for (pipeline, exporter), known in self._state.exporters.registered.items():
             if known.settled:

@@ -114,7 +114,7 @@ async def test_what_is_not_remembered_any_more_begins_again(assembly: "Assembly"
     await assembly.spans(1, (1, None))
     await assembly.after(6)
     await assembly.after(3600)
-    assert await assembly.state.forget("main", assembly.clock.steady_ns()) == 1
+    assert await assembly.state.memory.forget("main", assembly.clock.steady_ns()) == 1
     await assembly.spans(1, (2, 1))
     _, again = await assembly.after(120)
     assert (again.number, again.known) == (0, None)

@@ -12,8 +12,9 @@ import pytest
 from otel_bridge.batch import Signal
 from otel_bridge.errors import FilesError
 from otel_bridge.journal.exporters import Account
+from otel_bridge.journal.memory import Remembered
 from otel_bridge.journal.parts import Part, Share
-from otel_bridge.journal.state import Remembered, State, open_state
+from otel_bridge.journal.state import State, open_state
 from otel_bridge.telemetry import Counters, Outcome
 from otel_bridge.trace import Answer, Decision, Known, Settled
 
@@ -49,7 +50,7 @@ async def test_everything_is_there_again_after_a_restart(tmp_path: Path) -> None
         assert state.exporters.ledger == {(ACCOUNT, Outcome.DELIVERED, ""): 3}
         assert state.parts.assembly == {"main": (6, 8)}
         assert await state.parts.after("main", "t", 0) == [part]
-        assert await state.remembered("main", [("t", "k"), ("t", "other")]) == {("t", "k"): remember(known)}
+        assert await state.memory.remembered("main", [("t", "k"), ("t", "other")]) == {("t", "k"): remember(known)}
         assert state.parts.next_id() > part.id
         assert state.least_seq == 9
 
@@ -166,8 +167,8 @@ async def test_traces_are_forgotten_in_time(tmp_path: Path) -> None:
     async with open_state(tmp_path / "state.db", Counters()) as state:
         state.record(a_part(state, 1, key="early"), remember(), 1000)
         state.record(a_part(state, 2, key="late"), remember(), 2000)
-        assert await state.forget("main", 1500) == 1
-        assert set(await state.remembered("main", [("t", "early"), ("t", "late")])) == {("t", "late")}
+        assert await state.memory.forget("main", 1500) == 1
+        assert set(await state.memory.remembered("main", [("t", "early"), ("t", "late")])) == {("t", "late")}
 
 
 def an_answer(trace: str = "aa", *, counted: bool = True) -> Answer:
@@ -180,11 +181,11 @@ async def test_answers_are_found_by_their_ids_also_after_a_restart_and_forgotten
         state.record(a_part(state, 2, key="late"), remember(), 2000, {"r2": an_answer("bb")})
     async with open_state(tmp_path / "state.db", Counters()) as state:
         asked = [("t", "r1"), ("t", "r2"), ("t", "r3"), ("another", "r1")]
-        assert await state.answers("main", asked) == {("t", "r1"): an_answer(), ("t", "r2"): an_answer("bb")}
-        assert not await state.answers("another", asked)
-        assert [state.lately("main", *one) for one in asked] == [an_answer(), an_answer("bb"), None, None]
-        await state.forget("main", 1500)
-        assert set(await state.answers("main", asked)) == {("t", "r2")}
+        assert await state.memory.answers("main", asked) == {("t", "r1"): an_answer(), ("t", "r2"): an_answer("bb")}
+        assert not await state.memory.answers("another", asked)
+        assert [state.memory.lately("main", *one) for one in asked] == [an_answer(), an_answer("bb"), None, None]
+        await state.memory.forget("main", 1500)
+        assert set(await state.memory.answers("main", asked)) == {("t", "r2")}
 
 
 async def test_a_later_answer_takes_the_place_of_an_earlier_one_if_it_counts(tmp_path: Path) -> None:
@@ -192,9 +193,9 @@ async def test_a_later_answer_takes_the_place_of_an_earlier_one_if_it_counts(tmp
         for trace, counted, stays in (("aa", False, "aa"), ("bb", True, "bb"), ("cc", False, "bb"), ("dd", True, "dd")):
             answer = an_answer(trace, counted=counted)
             state.record(a_part(state, 1), remember(), 1000, {"r1": answer})
-            found = await state.answers("main", [("t", "r1")])
+            found = await state.memory.answers("main", [("t", "r1")])
             assert found["t", "r1"].trace_id == stays
-            assert state.lately("main", "t", "r1") == found["t", "r1"]
+            assert state.memory.lately("main", "t", "r1") == found["t", "r1"]
 
 
 @pytest.mark.parametrize("question", ["remembered", "answers"])
@@ -215,7 +216,7 @@ async def test_what_is_remembered_is_found_without_reading_it_all(tmp_path: Path
 
     async with open_state(tmp_path / "state.db", Counters()) as state:
         await state._changes._database.run(watch)
-        await getattr(state, question)("main", [("t", "k")])
+        await getattr(state.memory, question)("main", [("t", "k")])
         plan = await state._changes._database.run(explain)
 
     [searched] = [step for step in plan if step.startswith("SEARCH")]
