@@ -68,7 +68,7 @@ class Absent:
         self._state.parts.advance(pipeline, next_seq, max(scanned_seq, next_seq - 1))
 
     async def _expire_entries(self, pipeline: str, exporter: str, known: Registered, tenant: str) -> None:
-        for stretch in stretches(self._state, pipeline, exporter, tenant):
+        for stretch in stretches(self._state.exporters, pipeline, exporter, tenant):
             while not stretch.is_done:
                 outcomes: Outcomes = Counter()
                 passed = stretch.position
@@ -88,7 +88,7 @@ class Absent:
                 stretch.confirm(passed, outcomes)
 
     async def _expire_parts(self, pipeline: str, exporter: str, known: Registered, tenant: str) -> None:
-        for stretch in stretches(self._state, pipeline, exporter, tenant):
+        for stretch in stretches(self._state.exporters, pipeline, exporter, tenant):
             while not stretch.is_done:
                 outcomes: Outcomes = Counter()
                 passed = stretch.position

@@ -17,7 +17,7 @@ from otel_bridge.clock import Clock
 from otel_bridge.delivery.parts import Parts
 from otel_bridge.delivery.piece import Piece, batches_of
 from otel_bridge.journal import Entry, Journal, Lost
-from otel_bridge.journal.exporters import DAMAGED, Outcomes
+from otel_bridge.journal.exporters import DAMAGED, Exporters, Outcomes
 from otel_bridge.journal.parts import Part
 from otel_bridge.journal.state import State
 from otel_bridge.model import Translation
@@ -95,32 +95,32 @@ class Stretch(Protocol):
 class _Stored(Stretch):
     """As the state has it."""
 
-    def __init__(self, state: State, owner: tuple[str, str, str], high: int = OPEN) -> None:
-        self._state = state
+    def __init__(self, exporters: Exporters, owner: tuple[str, str, str], high: int = OPEN) -> None:
+        self._exporters = exporters
         self._owner = owner
         self.high = high
 
     @property
     def position(self) -> int:
         if self.high == OPEN:
-            return self._state.exporters.position(*self._owner)
-        return self._state.exporters.postponed_position(*self._owner, self.high)
+            return self._exporters.position(*self._owner)
+        return self._exporters.postponed_position(*self._owner, self.high)
 
     def confirm(self, position: int, outcomes: Outcomes) -> None:
         if self.high == OPEN:
-            self._state.exporters.confirm(*self._owner, position, outcomes)
+            self._exporters.confirm(*self._owner, position, outcomes)
         else:
-            self._state.exporters.confirm_postponed(*self._owner, self.high, position, outcomes)
+            self._exporters.confirm_postponed(*self._owner, self.high, position, outcomes)
 
     def postpone(self, high: int) -> Stretch:
-        self._state.exporters.postpone(*self._owner, high)
-        return _Stored(self._state, self._owner, high)
+        self._exporters.postpone(*self._owner, high)
+        return _Stored(self._exporters, self._owner, high)
 
 
-def stretches(state: State, pipeline: str, exporter: str, tenant: str) -> list[Stretch]:
+def stretches(exporters: Exporters, pipeline: str, exporter: str, tenant: str) -> list[Stretch]:
     """What an exporter has postponed, and after that the open one."""
     owner = (pipeline, exporter, tenant)
-    return [_Stored(state, owner, high) for high in (*(high for _, high in state.exporters.postponed(*owner)), OPEN)]
+    return [_Stored(exporters, owner, high) for high in (*(high for _, high in exporters.postponed(*owner)), OPEN)]
 
 
 class Source(Protocol):
@@ -153,7 +153,7 @@ class _Positions:
         self._exporter = exporter
 
     def stretches(self, tenant: str) -> list[Stretch]:
-        return stretches(self._state, self._pipeline, self._exporter, tenant)
+        return stretches(self._state.exporters, self._pipeline, self._exporter, tenant)
 
 
 class EntryCursor(_Positions):
