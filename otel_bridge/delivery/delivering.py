@@ -16,11 +16,12 @@ from otel_bridge.delivery.absent import Absent
 from otel_bridge.delivery.cursor import Cursor, EntryCursor, PartCursor, Retention
 from otel_bridge.delivery.dead_letter import DeadLetters
 from otel_bridge.delivery.eviction import Eviction
-from otel_bridge.delivery.lane import DeliverConfig, Lane, Surroundings
+from otel_bridge.delivery.lane import Lane
 from otel_bridge.delivery.operator import Destination, Operator
 from otel_bridge.delivery.parts import Parts, Process, Translate
 from otel_bridge.delivery.replay import Replays
 from otel_bridge.delivery.retry import Pace, Supervision
+from otel_bridge.delivery.surroundings import DeliverConfig, Surroundings
 from otel_bridge.errors import ConsumeError
 from otel_bridge.journal import Journal
 from otel_bridge.journal.exporters import NEVER, Account

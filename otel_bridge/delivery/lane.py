@@ -12,17 +12,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pydantic import Field
-
 from otel_bridge.batch import Signal
-from otel_bridge.clock import Clock
-from otel_bridge.config import Bytes, Config, Seconds
 from otel_bridge.delivery.cursor import OPEN, Lease, Source, Stretch
-from otel_bridge.delivery.dead_letter import DeadLetters
 from otel_bridge.delivery.gate import Gate
 from otel_bridge.delivery.limit import LEAST_BYTES, SizeLimit
 from otel_bridge.delivery.piece import Piece, count, cut, is_single, score_count, signal_of, size, split
-from otel_bridge.delivery.retry import Pace, Supervision
+from otel_bridge.delivery.surroundings import Surroundings
 from otel_bridge.delivery.truncate import truncated
 from otel_bridge.errors import (
     BusyError,
@@ -35,7 +30,7 @@ from otel_bridge.errors import (
 )
 from otel_bridge.journal.exporters import Outcomes
 from otel_bridge.tasks import first
-from otel_bridge.telemetry import Counters, Outcome, logger, printable
+from otel_bridge.telemetry import Outcome, logger, printable
 
 SAME_REFUSALS = 64  # more of them one after the other are no poison, but a wrong address or version
 OVERTAKE_AFTER = 3  # failed tries of the first in line, until what follows is tried in between
@@ -44,32 +39,6 @@ POSTPONED_AT_MOST = 256  # leases; a row of the state each
 PATIENCE = 20  # failed tries of what is postponed, until it is bisected; of one item, while others are taken
 PATIENCE_WITH_HALVES = 3
 SLOW_TRIES = 2  # without an answer in time, until less is sent at once
-
-
-class DeliverConfig(Config):
-    """How batches are cut for an exporter."""
-
-    max_batch_bytes: Bytes = 3584 << 10  # Langfuse Cloud takes 5 MB
-    max_batch_items: int = Field(default=512, ge=1)
-    max_batch_age: Seconds = 0.5  # how long more is waited for when something has come
-
-
-@dataclass(slots=True)
-class Surroundings:
-    """What all lanes share.
-
-    stopping: set when what can not be delivered at once is to stay in the journal.
-    leaving: then what has not been leased stays there as well, though it could be delivered.
-    """
-
-    config: DeliverConfig
-    counters: Counters
-    clock: Clock
-    pace: Pace
-    dead_letters: DeadLetters
-    supervision: Supervision
-    stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    leaving: bool = False
 
 
 class _StoppingError(Exception):

@@ -12,10 +12,11 @@ from otel_bridge.component import Consume, Settle
 from otel_bridge.delivery.cursor import Cursor
 from otel_bridge.delivery.dead_letter import TRANSLATION, Chosen, DeadLetter
 from otel_bridge.delivery.gate import Gate, side_of
-from otel_bridge.delivery.lane import Lane, Surroundings, account
+from otel_bridge.delivery.lane import Lane, account
 from otel_bridge.delivery.parts import Parts
 from otel_bridge.delivery.piece import Piece, count, cut, is_single, score_count, signal_of, split
 from otel_bridge.delivery.replay import Replays
+from otel_bridge.delivery.surroundings import Surroundings
 from otel_bridge.errors import ConsumeError, RefusedError, RetryableError, TooLargeError, UsageError
 from otel_bridge.journal.exporters import Account, Outcomes
 from otel_bridge.journal.state import State

@@ -14,8 +14,9 @@ from otel_bridge.batch import Batch, Signal
 from otel_bridge.delivery.cursor import FOREVER_NS, PARTS_AT_ONCE, Lease, Stretch
 from otel_bridge.delivery.dead_letter import iso
 from otel_bridge.delivery.gate import side_of
-from otel_bridge.delivery.lane import Lane, Surroundings
+from otel_bridge.delivery.lane import Lane
 from otel_bridge.delivery.parts import Parts
+from otel_bridge.delivery.surroundings import Surroundings
 from otel_bridge.errors import UsageError
 from otel_bridge.journal import Entry, Journal
 from otel_bridge.journal.exporters import Outcomes
