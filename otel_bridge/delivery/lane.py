@@ -7,16 +7,17 @@ outage nothing is taken, so nothing is ever given up in one.
 """
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 from otel_bridge.batch import Signal
-from otel_bridge.delivery.cursor import OPEN, Lease, Source, Stretch
+from otel_bridge.delivery.cursor import Lease, Source, Stretch
 from otel_bridge.delivery.gate import Gate
+from otel_bridge.delivery.leasing import Leasing
 from otel_bridge.delivery.limit import SizeLimit
-from otel_bridge.delivery.piece import Piece, count, cut, is_single, score_count, signal_of, split
+from otel_bridge.delivery.piece import Piece, count, is_single, score_count, signal_of, split
 from otel_bridge.delivery.sending import PATIENCE, LeaseAnewError, Parcel, Sender, Sending
 from otel_bridge.delivery.surroundings import Surroundings
 from otel_bridge.errors import (
@@ -77,22 +78,20 @@ class Lane:
         self._pipeline = pipeline
         self._exporter = exporter
         self._tenant = tenant
-        self._source = source
         self._around = around
         self._gate = gate
         self._max_batch_age_s = max_batch_age_s
-        self._limit = SizeLimit(around.config.max_batch_bytes, around.clock)
-        self._sender = Sender(pipeline, exporter, tenant, send, around, gate, self._limit)
+        limit = SizeLimit(around.config.max_batch_bytes, around.clock)
+        self._leasing = Leasing(pipeline, exporter, tenant, source, around, limit)
+        self._sender = Sender(pipeline, exporter, tenant, send, around, gate, limit)
         self._front: Sending | None = None
-        self._ahead: tuple[int, asyncio.Task[Sending | None]] | None = None  # what follows that position, being read
         self._behind: list[Sending] = []
         self._beside = asyncio.Semaphore(OVERTAKE_AT_MOST)
-        self._revoked = asyncio.Event()  # of all that is leased until it is set
 
     @property
     def position(self) -> int:
         """Up to where all is done or postponed."""
-        return self._source.stretches(self._tenant)[-1].position
+        return self._leasing.stretches()[-1].position
 
     @property
     def leased(self) -> bool:
@@ -110,23 +109,23 @@ class Lane:
             "why": self.trouble or next((printable(parcel.said) for parcel in foremost if parcel.said), None),
             "tries": max((parcel.tries for parcel in foremost), default=0),
             "oldest_s": (self._around.clock.steady_ns() - min(received)) / 1e9 if received else 0.0,
-            "postponed": len(self._source.stretches(self._tenant)) - 1,
+            "postponed": len(self._leasing.stretches()) - 1,
         }
 
     def revoke(self) -> None:
         """Somebody else has accounted for something of what it has leased: confirm nothing of it, and lease anew."""
-        self._revoked.set()
-        self._revoked = asyncio.Event()
+        self._leasing.revoke()
 
     async def run(self) -> None:
         """Deliver until all is done that there will ever be, or the bridge stops: then what is ready."""
-        self._front, self._ahead, self._behind = None, None, []
+        self._front, self._behind = None, []
+        self._leasing.forget_ahead()
         async with asyncio.TaskGroup() as tasks:
-            *postponed, front = self._source.stretches(self._tenant)
+            *postponed, front = self._leasing.stretches()
             for stretch in postponed:
                 tasks.create_task(self._catch_up(stretch))
             await self._go_on(front, tasks)
-            self._forget_ahead()
+            self._leasing.forget_ahead()
 
     async def _go_on(self, front: Stretch, tasks: asyncio.TaskGroup) -> None:
         """Deliver what is not postponed."""
@@ -139,7 +138,7 @@ class Lane:
                     await self._arrival()
                 if self._around.leaving or not await self._gate.passed(stopping):
                     return
-                self._front = await self._next(front)
+                self._front = await self._leasing.next(front)
                 more = self._front is not None
                 if self._front is None:
                     if stopping.is_set():
@@ -147,9 +146,7 @@ class Lane:
                     continue
             more = self._front.lease.more
             if more and self.trouble is None:
-                self._forget_ahead()
-                position = self._front.lease.position
-                self._ahead = position, tasks.create_task(self._read_ahead(front, position))
+                self._leasing.read_ahead(front, self._front.lease.position, tasks)
             try:
                 overtaking = await self._deliver(self._front)
                 if overtaking is None:
@@ -172,54 +169,6 @@ class Lane:
             await self.ready.wait()
             await self._around.clock.within(self._max_batch_age_s, stopping.wait())
         self.ready.clear()
-
-    async def _next(self, stretch: Stretch) -> Sending | None:
-        """What a stretch begins with, read already while what was before it was sent, where all of that went well."""
-        if self._ahead is not None and self._ahead[0] == stretch.position:
-            _, reading = self._ahead
-            self._ahead = None
-            sending = await reading
-            if sending is not None and not sending.revoked.is_set():
-                return sending
-        self._forget_ahead()
-        return await self._read(stretch)
-
-    async def _read(self, stretch: Stretch, position: int | None = None) -> Sending | None:
-        lease = await self._lease(stretch, position)
-        if lease is None and stretch.high < OPEN:
-            lease = Lease(stretch.high, None)
-        return None if lease is None else await self._opened(lease)
-
-    async def _read_ahead(self, stretch: Stretch, position: int) -> Sending | None:
-        try:
-            return await self._read(stretch, position)
-        except Exception:  # noqa: BLE001 - it is read again when it is its turn, and fails then: what is being sent goes on
-            self._around.counters.add("read_ahead_failures", pipeline=self._pipeline, exporter=self._exporter)
-            return None
-
-    def _forget_ahead(self) -> None:
-        if self._ahead is not None:
-            self._ahead[1].cancel()
-            self._ahead = None
-
-    async def _lease(self, stretch: Stretch, position: int | None = None) -> Lease | None:
-        """The next of a stretch, or what follows a position in it; nothing of it was revoked meanwhile."""
-        max_items = self._around.config.max_batch_items
-        while True:
-            revoked = self._revoked
-            start = stretch.position if position is None else position
-            lease = await self._source.lease(self._tenant, start, stretch.high, self._limit.bytes, max_items)
-            if not revoked.is_set():
-                return lease
-
-    async def _opened(self, lease: Lease) -> Sending:
-        revoked = self._revoked
-        pieces = await asyncio.to_thread(self._cut, lease.pieces, self._limit.bytes)
-        return Sending(lease, deque(map(Parcel, pieces)), Counter(lease.losses), revoked)
-
-    def _cut(self, pieces: Sequence[Piece], max_bytes: int) -> list[Piece]:
-        max_items = self._around.config.max_batch_items
-        return [piece for whole in pieces for piece in cut(whole, max_bytes, max_items)]
 
     async def _close(self, sending: Sending, stretch: Stretch) -> None:
         """Nothing of a lease waits any more: set aside what was given up, and confirm it.
@@ -278,16 +227,16 @@ class Lane:
 
     async def _overtake(self, sending: Sending, distance: int) -> _Overtaking | None:
         """Try once what lies so many leases behind, or fewer where there are not so many; None if it is not taken."""
-        *postponed, front = self._source.stretches(self._tenant)
+        *postponed, front = self._leasing.stretches()
         distance = min(distance, POSTPONED_AT_MOST - len(postponed))
         if distance <= 0:
             return None
         ends = [sending.lease.position]
         behind: Lease | None = None
-        while len(ends) <= distance and (lease := await self._lease(front, ends[-1])) is not None:
+        while len(ends) <= distance and (lease := await self._leasing.lease(front, ends[-1])) is not None:
             behind = lease
             ends.append(lease.position)
-        other = sending if behind is None else await self._opened(behind)
+        other = sending if behind is None else await self._leasing.opened(behind)
         if len(other.waiting) <= (other is sending):
             return None
         parcel = other.waiting[other is sending]
@@ -335,8 +284,8 @@ class Lane:
             if sending is None:
                 if not await self._gate.passed(self._around.stopping):
                     return
-                lease = await self._lease(stretch)
-                sending = await self._opened(lease or Lease(stretch.high, None))
+                lease = await self._leasing.lease(stretch)
+                sending = await self._leasing.opened(lease or Lease(stretch.high, None))
             self._behind.append(sending)
             try:
                 await self._insist(sending)
@@ -413,7 +362,7 @@ class Lane:
 
     def _tell(self, why: ConsumeError, parcel: Parcel) -> None:
         """Say once that it does not work; not of a first failure, which is common and soon over."""
-        self._forget_ahead()  # it may be long until that is wanted, and it takes memory
+        self._leasing.forget_ahead()  # it may be long until that is wanted, and it takes memory
         self.trouble = printable(str(why))
         reason = why.reason if isinstance(why, ParkedError) else None
         if reason is not None and reason != self.parked:
