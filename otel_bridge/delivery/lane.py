@@ -20,13 +20,7 @@ from otel_bridge.delivery.limit import SizeLimit
 from otel_bridge.delivery.piece import Piece, count, is_single, score_count, signal_of, split
 from otel_bridge.delivery.sending import PATIENCE, LeaseAnewError, Parcel, Sender, Sending
 from otel_bridge.delivery.surroundings import Surroundings
-from otel_bridge.errors import (
-    BusyError,
-    ConsumeError,
-    ParkedError,
-    RefusedError,
-    TooLargeError,
-)
+from otel_bridge.errors import BusyError, ConsumeError, ParkedError, RefusedError, TooLargeError
 from otel_bridge.journal.exporters import Outcomes
 from otel_bridge.tasks import first
 from otel_bridge.telemetry import Outcome, logger, printable
