@@ -193,6 +193,18 @@ class Lane:
         for (_, outcome, reason), items in outcomes.items():
             self._around.counters.add(outcome, items, pipeline=self._pipeline, exporter=self._exporter, reason=reason)
 
+    async def _set_aside(self, piece: Piece, reason: str, answer: str) -> None:
+        await self._around.dead_letters.set_aside(
+            piece,
+            pipeline=self._pipeline,
+            exporter=self._exporter,
+            reason=reason,
+            answer=answer,
+            at_ns=self._around.clock.steady_ns(),
+        )
+        if scores := score_count(piece):  # they are no items, so no outcome counts them
+            self._around.counters.add("scores_dead_lettered", scores, pipeline=self._pipeline, exporter=self._exporter)
+
     # The first in line.
 
     async def _deliver(self, sending: Sending) -> _Overtaking | None:
@@ -339,18 +351,6 @@ class Lane:
             for late in sending.waiting:
                 sending.losses[signal_of(late.piece), Outcome.EXPIRED, "max_age"] += count(late.piece)
             sending.waiting.clear()
-
-    async def _set_aside(self, piece: Piece, reason: str, answer: str) -> None:
-        await self._around.dead_letters.set_aside(
-            piece,
-            pipeline=self._pipeline,
-            exporter=self._exporter,
-            reason=reason,
-            answer=answer,
-            at_ns=self._around.clock.steady_ns(),
-        )
-        if scores := score_count(piece):  # they are no items, so no outcome counts them
-            self._around.counters.add("scores_dead_lettered", scores, pipeline=self._pipeline, exporter=self._exporter)
 
     # What people are told.
 
