@@ -21,7 +21,10 @@ from otel_bridge.clock import Clock
 from otel_bridge.config import Bytes, Config, Seconds
 from otel_bridge.errors import MalformedError
 from otel_bridge.journal import Entry, Journal, Lost
-from otel_bridge.journal.state import DAMAGED, Apart, Part, Remembered, Share, State
+from otel_bridge.journal.exporters import DAMAGED
+from otel_bridge.journal.memory import Remembered
+from otel_bridge.journal.parts import Apart, Part, Share
+from otel_bridge.journal.state import State
 from otel_bridge.telemetry import Counters, Outcome
 from otel_bridge.trace import (
     ANSWER,
@@ -282,16 +285,16 @@ class Assembler:
     async def recover(self) -> None:
         """Begin where the state says; what lies in recorded parts will be skipped."""
         self._begin()
-        starts = [known.start_seq for known in self._state.settled_exporters(self.pipeline).values()]
+        starts = [known.start_seq for known in self._state.exporters.settled(self.pipeline).values()]
         start_seq = min(starts, default=self._journal.next_seq)
-        low_seq, scanned_seq = self._state.assembly.get(self.pipeline, (start_seq, start_seq - 1))
+        low_seq, scanned_seq = self._state.parts.assembly.get(self.pipeline, (start_seq, start_seq - 1))
         self._next_seq = low_seq
-        self._state.advance(self.pipeline, low_seq, scanned_seq)
-        for part in await self._state.parts_from(self.pipeline, low_seq):
+        self._state.parts.advance(self.pipeline, low_seq, scanned_seq)
+        for part in await self._state.parts.from_entry(self.pipeline, low_seq):
             self._recorded[part.tenant, part.key].update(share.seq for share in part.shares)
-        self._accounted = await self._state.accounted(self.pipeline)
+        self._accounted = await self._state.parts.accounted(self.pipeline)
         self._accounted_until = scanned_seq
-        await self._publish(await self._state.part_heads(self.pipeline))
+        await self._publish(await self._state.parts.heads(self.pipeline))
 
     async def step(self, conclude: Conclude) -> float | None:
         """Take in all that is durable, then settle what is due; returns seconds until the next is, None if none is."""
@@ -331,17 +334,17 @@ class Assembler:
     ) -> tuple[list[str], dict[str, Answer]]:
         """What the other traces of a tenant, and earlier parts, say of responses: of those that a part tells of, which
         are counted elsewhere; and what tells of those that it asked about."""
-        there = {told: found for told in answers if (found := self._state.lately(self.pipeline, tenant, told))}
-        unknown = () if self._state.lately_are_all else answers.keys() - there
+        there = {told: found for told in answers if (found := self._state.memory.lately(self.pipeline, tenant, told))}
+        unknown = () if self._state.memory.lately_are_all else answers.keys() - there
         wanted = {(tenant, response_id) for response_id in (*asked, *unknown)}
-        rows = await self._state.answers(self.pipeline, wanted) if wanted else {}
+        rows = await self._state.memory.answers(self.pipeline, wanted) if wanted else {}
         there |= {response_id: answer for (_, response_id), answer in rows.items()}
         counted = [told for told, here in answers.items() if told in there and _is_counted(here, there[told])]
         return counted, {named: there[named] for named in asked if (tenant, named) in rows}
 
     async def rulings(self, tenant: str, keys: Sequence[str]) -> dict[str, Mapping[str, Ruling]]:
         """What has been decided for traces whose parts have settled, by key and processor."""
-        found = await self._state.remembered(self.pipeline, [(tenant, key) for key in keys])
+        found = await self._state.memory.remembered(self.pipeline, [(tenant, key) for key in keys])
         return {key: remembered.known.rulings for (_, key), remembered in found.items()}
 
     def status(self) -> dict[str, int]:
@@ -356,7 +359,7 @@ class Assembler:
 
     async def _take(self, entries: Sequence[tuple[Entry | Lost, Groups]]) -> Apart:
         """Add entries to their traces; returns what belongs to none, or is lost."""
-        apart = Apart(self._state.settled_exporters(self.pipeline))
+        apart = Apart(self._state.exporters.settled(self.pipeline))
         touched: dict[tuple[str, str], _Open] = {}
         opened: list[_Open] = []
         now_s = self._clock.monotonic()
@@ -365,7 +368,7 @@ class Assembler:
                 lost = entry.items - self._accounted[entry.seq]  # the rest lies in recorded parts, or was filtered
                 apart.add(entry.seq, entry.tenant, entry.signal, Outcome.DEAD_LETTERED, {DAMAGED: lost})
                 continue
-            if entry.seq > self._state.assembly[self.pipeline][1]:
+            if entry.seq > self._state.parts.assembly[self.pipeline][1]:
                 reasons = traceless(entry.batch, groups)
                 apart.add(entry.seq, entry.batch.tenant, entry.batch.signal, Outcome.FILTERED, reasons)
             for key, group in groups.items():
@@ -383,7 +386,8 @@ class Assembler:
             self._recorded.clear()
             self._accounted.clear()
         if opened:
-            earlier = await self._state.remembered(self.pipeline, [(trace.tenant, trace.key) for trace in opened])
+            keys = [(trace.tenant, trace.key) for trace in opened]
+            earlier = await self._state.memory.remembered(self.pipeline, keys)
             for trace in opened:
                 trace.earlier = earlier.get((trace.tenant, trace.key))
             await self._find_answered([trace for trace in opened if trace.key.startswith(ANSWER)])
@@ -395,7 +399,7 @@ class Assembler:
         if not judging:
             return
         named = {(trace.tenant, trace.key.removeprefix(ANSWER)): trace for trace in judging}
-        for found in await self._state.answers(self.pipeline, named):
+        for found in await self._state.memory.answers(self.pipeline, named):
             named[found].answered = True
 
     def _enqueue(self, trace: _Open) -> None:
@@ -410,7 +414,7 @@ class Assembler:
     async def _settle(self, trace: _Open, why: Settled, conclude: Conclude) -> None:
         earlier = trace.earlier
         part = Part(
-            id=self._state.next_part_id(),
+            id=self._state.parts.next_id(),
             pipeline=self.pipeline,
             tenant=trace.tenant,
             key=trace.key,
@@ -438,8 +442,8 @@ class Assembler:
     def _advance(self, apart: Apart | None = None) -> None:
         oldest = next(iter(self._open.values()), None)
         low_seq = self._next_seq if oldest is None else oldest.first_seq
-        _, scanned_seq = self._state.assembly[self.pipeline]
-        self._state.advance(self.pipeline, low_seq, max(scanned_seq, self._next_seq - 1), apart)
+        _, scanned_seq = self._state.parts.assembly[self.pipeline]
+        self._state.parts.advance(self.pipeline, low_seq, max(scanned_seq, self._next_seq - 1), apart)
 
     async def _publish(self, heads: Mapping[str, int]) -> None:
         async with self._news:
@@ -459,7 +463,7 @@ class Assembler:
                 spans.extend(group.spans)
                 logs.extend(group.logs)
         whole = Trace(part.key, spans, logs, part.tenant, part.settled, part.number, part.known)
-        whole.spent = self._state.spent(self.pipeline, part.tenant)
+        whole.spent = self._state.memory.spent(self.pipeline, part.tenant)
         if part.known is not None:
             whole.rulings = dict(part.known.rulings)
         return whole, lost

@@ -136,7 +136,7 @@ class RunningBridge:
     def _outcomes(self) -> list[dict[str, Any]]:
         """What became of all that was ever accepted, restarts included, for each exporter and tenant."""
         items: Counter[tuple[str, str, str, str, str]] = Counter()
-        for (account, outcome, reason), count in self._ground.state.ledger.items():
+        for (account, outcome, reason), count in self._ground.state.exporters.ledger.items():
             items[account.pipeline, account.exporter, account.tenant, outcome, reason] += count
         names = ("pipeline", "exporter", "tenant", "outcome", "reason")
         return [dict(zip(names, key, strict=True)) | {"items": count} for key, count in sorted(items.items()) if count]

@@ -7,8 +7,8 @@ nothing else. What is confirmed is accounted for in the same transaction.
 from otel_bridge.delivery.accounts import DEAD_LETTERS_FILE, JOURNAL_DIR, STATE_FILE, Audit, audit
 from otel_bridge.delivery.dead_letter import DeadLetter, DeadLetters, open_dead_letters
 from otel_bridge.delivery.delivering import Delivery, delivering
-from otel_bridge.delivery.lane import DeliverConfig
 from otel_bridge.delivery.parts import Process, Translate
+from otel_bridge.delivery.surroundings import DeliverConfig
 from otel_bridge.delivery.whereabouts import Whereabouts, locate
 
 __all__ = [

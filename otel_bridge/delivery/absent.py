@@ -11,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from otel_bridge.clock import Clock
 from otel_bridge.delivery.cursor import OPEN, Retention, stretches
 from otel_bridge.journal import Entry, Journal, Lost
-from otel_bridge.journal.exporters import Registered
-from otel_bridge.journal.state import DAMAGED, Apart, Outcomes, State
+from otel_bridge.journal.exporters import DAMAGED, Outcomes, Registered
+from otel_bridge.journal.parts import Apart
+from otel_bridge.journal.state import State
 from otel_bridge.telemetry import Outcome
 
 READ_BYTES = 64 << 10  # at once: as long as nothing has expired, all but the first is read in vain
@@ -33,20 +34,20 @@ class Absent:
     async def expire(self, pipeline: str, exporter: str, known: Registered) -> None:
         """Move the positions of an exporter that is not configured."""
         if known.settled:
-            for tenant in await self._state.part_heads(pipeline):
+            for tenant in await self._state.parts.heads(pipeline):
                 await self._expire_parts(pipeline, exporter, known, tenant)
             return
         for tenant, head_seq in self._journal.tenants(pipeline, known.end_seq).items():
-            if self._state.floor(pipeline, exporter, tenant) < head_seq:
+            if self._state.exporters.floor(pipeline, exporter, tenant) < head_seq:
                 await self._expire_entries(pipeline, exporter, known, tenant)
 
     async def expire_open(self, pipeline: str) -> None:
         """Move the start of a pipeline that is not assembled: nobody makes parts of what is still in none."""
-        exporters = self._state.settled_exporters(pipeline)
+        exporters = self._state.exporters.settled(pipeline)
         end_seq = max((known.end_seq for known in exporters.values()), default=0)
-        low_seq, scanned_seq = self._state.assembly[pipeline]
+        low_seq, scanned_seq = self._state.parts.assembly[pipeline]
         next_seq = self._journal.next_seq
-        accounted = await self._state.accounted(pipeline) if low_seq < end_seq else Counter[int]()
+        accounted = await self._state.parts.accounted(pipeline) if low_seq < end_seq else Counter[int]()
         while low_seq < end_seq:
             apart, passed_seq = Apart(exporters), low_seq
             entries = await self._scan(low_seq, pipeline)
@@ -63,11 +64,11 @@ class Absent:
             if passed_seq == low_seq:
                 return
             low_seq, scanned_seq = passed_seq, max(scanned_seq, passed_seq - 1)
-            self._state.advance(pipeline, low_seq, scanned_seq, apart)
-        self._state.advance(pipeline, next_seq, max(scanned_seq, next_seq - 1))
+            self._state.parts.advance(pipeline, low_seq, scanned_seq, apart)
+        self._state.parts.advance(pipeline, next_seq, max(scanned_seq, next_seq - 1))
 
     async def _expire_entries(self, pipeline: str, exporter: str, known: Registered, tenant: str) -> None:
-        for stretch in stretches(self._state, pipeline, exporter, tenant):
+        for stretch in stretches(self._state.exporters, pipeline, exporter, tenant):
             while not stretch.is_done:
                 outcomes: Outcomes = Counter()
                 passed = stretch.position
@@ -87,11 +88,11 @@ class Absent:
                 stretch.confirm(passed, outcomes)
 
     async def _expire_parts(self, pipeline: str, exporter: str, known: Registered, tenant: str) -> None:
-        for stretch in stretches(self._state, pipeline, exporter, tenant):
+        for stretch in stretches(self._state.exporters, pipeline, exporter, tenant):
             while not stretch.is_done:
                 outcomes: Outcomes = Counter()
                 passed = stretch.position
-                parts = await self._state.parts(pipeline, tenant, stretch.position)
+                parts = await self._state.parts.after(pipeline, tenant, stretch.position)
                 within = [part for part in parts if part.id <= stretch.high]
                 for part in within:
                     items = known.items(part.shares)

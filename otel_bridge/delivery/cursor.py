@@ -17,7 +17,9 @@ from otel_bridge.clock import Clock
 from otel_bridge.delivery.parts import Parts
 from otel_bridge.delivery.piece import Piece, batches_of
 from otel_bridge.journal import Entry, Journal, Lost
-from otel_bridge.journal.state import DAMAGED, Outcomes, Part, State
+from otel_bridge.journal.exporters import DAMAGED, Exporters, Outcomes
+from otel_bridge.journal.parts import Part
+from otel_bridge.journal.state import State
 from otel_bridge.model import Translation
 from otel_bridge.telemetry import Outcome
 from otel_bridge.trace import Decision
@@ -93,32 +95,32 @@ class Stretch(Protocol):
 class _Stored(Stretch):
     """As the state has it."""
 
-    def __init__(self, state: State, owner: tuple[str, str, str], high: int = OPEN) -> None:
-        self._state = state
+    def __init__(self, exporters: Exporters, owner: tuple[str, str, str], high: int = OPEN) -> None:
+        self._exporters = exporters
         self._owner = owner
         self.high = high
 
     @property
     def position(self) -> int:
         if self.high == OPEN:
-            return self._state.position(*self._owner)
-        return self._state.postponed_position(*self._owner, self.high)
+            return self._exporters.position(*self._owner)
+        return self._exporters.postponed_position(*self._owner, self.high)
 
     def confirm(self, position: int, outcomes: Outcomes) -> None:
         if self.high == OPEN:
-            self._state.confirm(*self._owner, position, outcomes)
+            self._exporters.confirm(*self._owner, position, outcomes)
         else:
-            self._state.confirm_postponed(*self._owner, self.high, position, outcomes)
+            self._exporters.confirm_postponed(*self._owner, self.high, position, outcomes)
 
     def postpone(self, high: int) -> Stretch:
-        self._state.postpone(*self._owner, high)
-        return _Stored(self._state, self._owner, high)
+        self._exporters.postpone(*self._owner, high)
+        return _Stored(self._exporters, self._owner, high)
 
 
-def stretches(state: State, pipeline: str, exporter: str, tenant: str) -> list[Stretch]:
+def stretches(exporters: Exporters, pipeline: str, exporter: str, tenant: str) -> list[Stretch]:
     """What an exporter has postponed, and after that the open one."""
     owner = (pipeline, exporter, tenant)
-    return [_Stored(state, owner, high) for high in (*(high for _, high in state.postponed(*owner)), OPEN)]
+    return [_Stored(exporters, owner, high) for high in (*(high for _, high in exporters.postponed(*owner)), OPEN)]
 
 
 class Source(Protocol):
@@ -151,7 +153,7 @@ class _Positions:
         self._exporter = exporter
 
     def stretches(self, tenant: str) -> list[Stretch]:
-        return stretches(self._state, self._pipeline, self._exporter, tenant)
+        return stretches(self._state.exporters, self._pipeline, self._exporter, tenant)
 
 
 class EntryCursor(_Positions):
@@ -192,7 +194,7 @@ class EntryCursor(_Positions):
             return None
         taken: dict[Signal, list[Batch]] = {}
         lease = Lease(entries[-1].seq, next((entry.received_ns for entry in entries if isinstance(entry, Entry)), None))
-        known = self._state.registered[self._pipeline, self._exporter]
+        known = self._state.exporters.registered[self._pipeline, self._exporter]
         for entry in entries:
             if known.concerns(entry.seq):
                 self._take(lease, entry, taken)
@@ -245,7 +247,7 @@ class PartCursor(_Positions):
         await self._parts.wait(self._seen)
 
     async def lease(self, tenant: str, position: int, high: int, max_bytes: int, max_items: int) -> Lease | None:
-        found = await self._state.parts(self._pipeline, tenant, position, PARTS_AT_ONCE)
+        found = await self._state.parts.after(self._pipeline, tenant, position, PARTS_AT_ONCE)
         parts = [part for part in found if part.id <= high]
         if not parts:
             return None
@@ -268,7 +270,7 @@ class PartCursor(_Positions):
 
     async def _take(self, lease: Lease, part: Part) -> Translation | None:
         """Account for a part; returns what is to be sent of it."""
-        items = self._state.registered[self._pipeline, self._exporter].items(part.shares)
+        items = self._state.exporters.registered[self._pipeline, self._exporter].items(part.shares)
         if not items:
             return None
         lease.items += items

@@ -28,7 +28,7 @@ from otel_bridge.journal.database import (
     open_reading,
     transaction,
 )
-from otel_bridge.journal.state import DAMAGED
+from otel_bridge.journal.exporters import DAMAGED
 from otel_bridge.model import Translation
 from otel_bridge.telemetry import Counters
 

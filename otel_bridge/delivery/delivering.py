@@ -16,11 +16,12 @@ from otel_bridge.delivery.absent import Absent
 from otel_bridge.delivery.cursor import Cursor, EntryCursor, PartCursor, Retention
 from otel_bridge.delivery.dead_letter import DeadLetters
 from otel_bridge.delivery.eviction import Eviction
-from otel_bridge.delivery.lane import DeliverConfig, Lane, Surroundings
+from otel_bridge.delivery.lane import Lane
 from otel_bridge.delivery.operator import Destination, Operator
 from otel_bridge.delivery.parts import Parts, Process, Translate
 from otel_bridge.delivery.replay import Replays
 from otel_bridge.delivery.retry import Pace, Supervision
+from otel_bridge.delivery.surroundings import DeliverConfig, Surroundings
 from otel_bridge.errors import ConsumeError
 from otel_bridge.journal import Journal
 from otel_bridge.journal.exporters import NEVER, Account
@@ -84,7 +85,7 @@ class Delivery:
         """Where exporters begin that were never here before, and what had been accepted until there."""
         next_seq, accepted = self._journal.accepted()
         held_seq, held = self._journal.held()
-        if self._state.registered or held_seq == next_seq:
+        if self._state.exporters.registered or held_seq == next_seq:
             return next_seq, accepted
         logger("delivery").warning(
             "the journal is not empty and nothing is known of it: all that is in it will be delivered, some maybe again"
@@ -102,8 +103,8 @@ class Delivery:
     ) -> None:
         """Begin to make settled parts of a pipeline's entries."""
         async with self._changing:
-            if pipeline not in self._state.assembly:
-                self._state.advance(pipeline, self._begin_seq, self._begin_seq - 1)
+            if pipeline not in self._state.parts.assembly:
+                self._state.parts.advance(pipeline, self._begin_seq, self._begin_seq - 1)
         counters, clock = self._around.counters, self._around.clock
         if gather is None:
             from otel_bridge.translate import gather as by_trace
@@ -206,18 +207,18 @@ class Delivery:
         """
         async with self._changing:
             await self._expire_absent()
-        floor_seq = self._journal.next_seq if self._state.registered else 0
-        for pipeline in list(self._state.assembly):
+        floor_seq = self._journal.next_seq if self._state.exporters.registered else 0
+        for pipeline in list(self._state.parts.assembly):
             held_seq, _ = self._journal.held()
-            await self._state.prune(pipeline, held_seq)
-            floor_seq = min(floor_seq, await self._state.needed_seq(pipeline))
-            forgotten = await self._state.forget(pipeline, self._around.clock.steady_ns())
+            await self._state.parts.prune(pipeline, held_seq)
+            floor_seq = min(floor_seq, await self._state.parts.needed_seq(pipeline))
+            forgotten = await self._state.memory.forget(pipeline, self._around.clock.steady_ns())
             self._around.counters.add("traces_forgotten", forgotten, pipeline=pipeline)
-        for (pipeline, exporter), known in self._state.registered.items():
+        for (pipeline, exporter), known in self._state.exporters.registered.items():
             if known.settled:
                 continue
             for tenant, head_seq in self._journal.tenants(pipeline, known.end_seq).items():
-                done_seq = self._state.floor(pipeline, exporter, tenant)
+                done_seq = self._state.exporters.floor(pipeline, exporter, tenant)
                 if done_seq < head_seq:
                     floor_seq = min(floor_seq, done_seq + 1)
         # What is trimmed must be confirmed on disk, or a loss of power would leave it unaccounted for.
@@ -233,7 +234,7 @@ class Delivery:
                 return  # somebody else's eviction made room meanwhile, or all that is left is being written
             stopped = [
                 pipeline
-                for pipeline, (low_seq, _) in self._state.assembly.items()
+                for pipeline, (low_seq, _) in self._state.parts.assembly.items()
                 if low_seq < end_seq and pipeline in self._assembling
             ]
             for pipeline in stopped:
@@ -252,8 +253,8 @@ class Delivery:
     def waiting(self) -> dict[Account, int]:
         """Accepted items that have no outcome yet, by exporter, tenant and signal."""
         _, accepted = self._journal.accepted()
-        waiting = self._state.accounts(accepted)
-        for (account, _, _), items in self._state.ledger.items():
+        waiting = self._state.exporters.accounts(accepted)
+        for (account, _, _), items in self._state.exporters.ledger.items():
             waiting[account] = waiting.get(account, 0) - items
         return waiting
 
@@ -274,7 +275,7 @@ class Delivery:
         """Assembly by pipeline; waiting items, parked reason and retries by exporter and tenant; plain JSON."""
         exporters: dict[str, Any] = {}
         for account, items in self.waiting().items():
-            is_absent = self._state.registered[account.pipeline, account.exporter].end_seq < NEVER
+            is_absent = self._state.exporters.registered[account.pipeline, account.exporter].end_seq < NEVER
             if is_absent and not items:
                 continue
             tenants = exporters.setdefault(f"{account.pipeline}/{account.exporter}", {})
@@ -317,9 +318,9 @@ class Delivery:
         age_s = min(max_batch_age_s, self._around.config.max_batch_age)
         destination = Destination(cursor, send, self.operator.gate(exporter), {}, age_s, tell_omitted)
         async with self._changing:
-            is_new = (pipeline, exporter) not in self._state.registered
+            is_new = (pipeline, exporter) not in self._state.exporters.registered
             start_seq, accepted = (self._begin_seq, self._begin_accepted) if is_new else self._journal.accepted()
-            self._state.register(
+            self._state.exporters.register(
                 pipeline, exporter, settled=settled, start_seq=start_seq, accepted=_of(pipeline, accepted)
             )
             self._destinations[pipeline, exporter] = destination
@@ -370,15 +371,15 @@ class Delivery:
             await self.tidy()
 
     async def _expire_absent(self) -> None:
-        for (pipeline, exporter), known in list(self._state.registered.items()):
+        for (pipeline, exporter), known in list(self._state.exporters.registered.items()):
             if (pipeline, exporter) in self._destinations:
                 continue
             if known.end_seq == NEVER:
                 end_seq, accepted = self._journal.accepted()
-                self._state.unregister(pipeline, exporter, end_seq=end_seq, accepted=_of(pipeline, accepted))
+                self._state.exporters.unregister(pipeline, exporter, end_seq=end_seq, accepted=_of(pipeline, accepted))
             self._tell_absent(pipeline, exporter)
-            await self._absent.expire(pipeline, exporter, self._state.registered[pipeline, exporter])
-        for pipeline in self._state.assembly.keys() - self._assemblers.keys():
+            await self._absent.expire(pipeline, exporter, self._state.exporters.registered[pipeline, exporter])
+        for pipeline in self._state.parts.assembly.keys() - self._assemblers.keys():
             await self._absent.expire_open(pipeline)
 
     def _tell_absent(self, pipeline: str, exporter: str) -> None:

@@ -13,7 +13,9 @@ from typing import TypeAlias
 from otel_bridge.batch import Signal
 from otel_bridge.delivery.operator import Destination
 from otel_bridge.journal import Journal
-from otel_bridge.journal.state import Apart, Outcomes, Part, State
+from otel_bridge.journal.exporters import Outcomes
+from otel_bridge.journal.parts import Apart, Part
+from otel_bridge.journal.state import State
 from otel_bridge.telemetry import Counters, Outcome, logger
 
 REASON = "drop_oldest"
@@ -47,11 +49,11 @@ class Eviction:
 
         No assembly runs meanwhile that needs one of them.
         """
-        pipelines = {pipeline for pipeline, _ in self._state.registered}
+        pipelines = {pipeline for pipeline, _ in self._state.exporters.registered}
         found = {
             pipeline: (
                 await self._entries(pipeline, end_seq),
-                await self._state.parts_below(pipeline, end_seq),
+                await self._state.parts.below_entry(pipeline, end_seq),
                 await self._accounted(pipeline, end_seq),
             )
             for pipeline in pipelines
@@ -59,7 +61,7 @@ class Eviction:
         evicted: Counter[tuple[str, str]] = Counter()
         # Without a pause from here on: lanes and assembly see all of it or nothing.
         for pipeline, (entries, parts, accounted) in found.items():
-            for (of, exporter), known in self._state.registered.items():
+            for (of, exporter), known in self._state.exporters.registered.items():
                 if of != pipeline:
                     continue
                 evicted[of, exporter] += (
@@ -69,7 +71,7 @@ class Eviction:
                 )
             evicted.update(self._close_traces(pipeline, entries, accounted, end_seq))
             for part in parts:
-                self._state.cut_part(part, end_seq)
+                self._state.parts.cut(part, end_seq)
         for owner, items in (+evicted).items():
             self._counters.add(Outcome.EVICTED, items, pipeline=owner[0], exporter=owner[1], reason=REASON)
             if owner in self._destinations:
@@ -97,31 +99,32 @@ class Eviction:
             start_seq = entries[-1].seq + 1
 
     async def _accounted(self, pipeline: str, end_seq: int) -> Counter[int]:
-        low_seq, _ = self._state.assembly.get(pipeline, (end_seq, 0))
-        return await self._state.accounted(pipeline) if low_seq < end_seq else Counter()
+        low_seq, _ = self._state.parts.assembly.get(pipeline, (end_seq, 0))
+        return await self._state.parts.accounted(pipeline) if low_seq < end_seq else Counter()
 
     def _pass_over(self, pipeline: str, exporter: str, entries: list[_Counted]) -> int:
-        known = self._state.registered[pipeline, exporter]
+        known = self._state.exporters.registered[pipeline, exporter]
         lost: defaultdict[str, Outcomes] = defaultdict(Counter)
         last: dict[str, int] = {}
         for seq, tenant, signal, items in entries:
             last[tenant] = seq
-            if known.concerns(seq) and not self._state.is_done(pipeline, exporter, tenant, seq):
+            if known.concerns(seq) and not self._state.exporters.is_done(pipeline, exporter, tenant, seq):
                 lost[tenant][signal, Outcome.EVICTED, REASON] += items
         for tenant, seq in last.items():
-            self._state.pass_over(pipeline, exporter, tenant, seq, lost[tenant])
+            self._state.exporters.pass_over(pipeline, exporter, tenant, seq, lost[tenant])
         return sum(outcomes.total() for outcomes in lost.values())
 
     def _cut_parts(self, pipeline: str, exporter: str, parts: list[Part], end_seq: int) -> int:
         """The positions stay, as a part may have something left."""
-        known = self._state.registered[pipeline, exporter]
+        exporters = self._state.exporters
+        known = exporters.registered[pipeline, exporter]
         lost: defaultdict[str, Outcomes] = defaultdict(Counter)
         for part in parts:
-            if not self._state.is_done(pipeline, exporter, part.tenant, part.id):
+            if not exporters.is_done(pipeline, exporter, part.tenant, part.id):
                 for signal, items in known.items(share for share in part.shares if share.seq < end_seq).items():
                     lost[part.tenant][signal, Outcome.EVICTED, REASON] += items
         for tenant, outcomes in lost.items():
-            self._state.confirm(pipeline, exporter, tenant, self._state.position(pipeline, exporter, tenant), outcomes)
+            exporters.confirm(pipeline, exporter, tenant, exporters.position(pipeline, exporter, tenant), outcomes)
         return sum(outcomes.total() for outcomes in lost.values())
 
     def _close_traces(
@@ -129,14 +132,14 @@ class Eviction:
     ) -> Counter[tuple[str, str]]:
         """What lies in traces that have not settled, or was not looked at yet."""
         evicted: Counter[tuple[str, str]] = Counter()
-        low_seq, scanned_seq = self._state.assembly.get(pipeline, (end_seq, 0))
+        low_seq, scanned_seq = self._state.parts.assembly.get(pipeline, (end_seq, 0))
         if low_seq >= end_seq:
             return evicted
-        apart = Apart(self._state.settled_exporters(pipeline))
+        apart = Apart(self._state.exporters.settled(pipeline))
         for seq, tenant, signal, items in entries:
             if seq >= low_seq and items > accounted[seq]:
                 apart.add(seq, tenant, signal, Outcome.EVICTED, {REASON: items - accounted[seq]})
         for (exporter, _), outcomes in apart.outcomes.items():
             evicted[pipeline, exporter] += outcomes.total()
-        self._state.advance(pipeline, end_seq, max(scanned_seq, end_seq - 1), apart)
+        self._state.parts.advance(pipeline, end_seq, max(scanned_seq, end_seq - 1), apart)
         return evicted

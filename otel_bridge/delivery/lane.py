@@ -7,116 +7,32 @@ outage nothing is taken, so nothing is ever given up in one.
 """
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
-from pydantic import Field
-
 from otel_bridge.batch import Signal
-from otel_bridge.clock import Clock
-from otel_bridge.config import Bytes, Config, Seconds
-from otel_bridge.delivery.cursor import OPEN, Lease, Source, Stretch
-from otel_bridge.delivery.dead_letter import DeadLetters
+from otel_bridge.delivery.cursor import Lease, Source, Stretch
 from otel_bridge.delivery.gate import Gate
-from otel_bridge.delivery.limit import LEAST_BYTES, SizeLimit
-from otel_bridge.delivery.piece import Piece, count, cut, is_single, score_count, signal_of, size, split
-from otel_bridge.delivery.retry import Pace, Supervision
-from otel_bridge.delivery.truncate import truncated
-from otel_bridge.errors import (
-    BusyError,
-    ConsumeError,
-    ParkedError,
-    RefusedError,
-    RetryableError,
-    SlowError,
-    TooLargeError,
-)
-from otel_bridge.journal.state import Outcomes
+from otel_bridge.delivery.leasing import Leasing
+from otel_bridge.delivery.limit import SizeLimit
+from otel_bridge.delivery.piece import Piece, count, is_single, score_count, signal_of, split
+from otel_bridge.delivery.sending import PATIENCE, LeaseAnewError, Parcel, Sender, Sending
+from otel_bridge.delivery.surroundings import Surroundings
+from otel_bridge.errors import BusyError, ConsumeError, ParkedError, RefusedError, TooLargeError
+from otel_bridge.journal.exporters import Outcomes
 from otel_bridge.tasks import first
-from otel_bridge.telemetry import Counters, Outcome, logger, printable
+from otel_bridge.telemetry import Outcome, logger, printable
 
-SAME_REFUSALS = 64  # more of them one after the other are no poison, but a wrong address or version
 OVERTAKE_AFTER = 3  # failed tries of the first in line, until what follows is tried in between
 OVERTAKE_AT_MOST = 4  # leases behind, of which one is tried; and postponed ones that are held and tried at one time
 POSTPONED_AT_MOST = 256  # leases; a row of the state each
-PATIENCE = 20  # failed tries of what is postponed, until it is bisected; of one item, while others are taken
 PATIENCE_WITH_HALVES = 3
-SLOW_TRIES = 2  # without an answer in time, until less is sent at once
-
-
-class DeliverConfig(Config):
-    """How batches are cut for an exporter."""
-
-    max_batch_bytes: Bytes = 3584 << 10  # Langfuse Cloud takes 5 MB
-    max_batch_items: int = Field(default=512, ge=1)
-    max_batch_age: Seconds = 0.5  # how long more is waited for when something has come
-
-
-@dataclass(slots=True)
-class Surroundings:
-    """What all lanes share.
-
-    stopping: set when what can not be delivered at once is to stay in the journal.
-    leaving: then what has not been leased stays there as well, though it could be delivered.
-    """
-
-    config: DeliverConfig
-    counters: Counters
-    clock: Clock
-    pace: Pace
-    dead_letters: DeadLetters
-    supervision: Supervision
-    stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    leaving: bool = False
 
 
 class _StoppingError(Exception):
     """It can not be delivered now, and the bridge is stopping."""
-
-
-class _InterruptedError(Exception):
-    """The gate was closed, or the lease was revoked: it is to be leased anew when the gate is open."""
-
-
-@dataclass(slots=True)
-class _Parcel:
-    """A piece that is to be sent, and what became of that so far.
-
-    tries: failed ones; said: the last answer; slow: how many of them had no answer in time.
-    strikes: failed ones between which the lane delivered something else; seen: how much it had delivered at the last.
-    patience: strikes until it is cut in two, or given up.
-    is_one_too_many: a single item, refused with the same answer as too many before it.
-    whole: what it was before it was cut down to a size that is taken; None where it is whole.
-    """
-
-    piece: Piece
-    patience: int = PATIENCE
-    tries: int = 0
-    said: str = ""
-    slow: int = 0
-    strikes: int = 0
-    seen: int = 0
-    is_one_too_many: bool = False
-    whole: Piece | None = None
-
-
-@dataclass(slots=True)
-class _Sending:
-    """A lease on its way.
-
-    waiting: what of it is still to be sent; taken: how many pieces were.
-    given_up: single items that are to be set aside when all else is done, each with a reason.
-    revoked: set when somebody else has accounted for something of it: nothing of it may be confirmed.
-    """
-
-    lease: Lease
-    waiting: deque[_Parcel]
-    losses: Outcomes
-    revoked: asyncio.Event
-    taken: int = 0
-    given_up: list[tuple[_Parcel, str]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -127,7 +43,7 @@ class _Overtaking:
     """
 
     passed: list[int]
-    sending: _Sending | None
+    sending: Sending | None
 
 
 class Lane:
@@ -156,25 +72,20 @@ class Lane:
         self._pipeline = pipeline
         self._exporter = exporter
         self._tenant = tenant
-        self._source = source
-        self._send = send
         self._around = around
         self._gate = gate
         self._max_batch_age_s = max_batch_age_s
-        self._limit = SizeLimit(around.config.max_batch_bytes, around.clock)
-        self._refusals = 0
-        self._last_refusal = ""
-        self._taken = 0
-        self._front: _Sending | None = None
-        self._ahead: tuple[int, asyncio.Task[_Sending | None]] | None = None  # what follows that position, being read
-        self._behind: list[_Sending] = []
+        limit = SizeLimit(around.config.max_batch_bytes, around.clock)
+        self._leasing = Leasing(pipeline, exporter, tenant, source, around, limit)
+        self._sender = Sender(pipeline, exporter, tenant, send, around, gate, limit)
+        self._front: Sending | None = None
+        self._behind: list[Sending] = []
         self._beside = asyncio.Semaphore(OVERTAKE_AT_MOST)
-        self._revoked = asyncio.Event()  # of all that is leased until it is set
 
     @property
     def position(self) -> int:
         """Up to where all is done or postponed."""
-        return self._source.stretches(self._tenant)[-1].position
+        return self._leasing.stretches()[-1].position
 
     @property
     def leased(self) -> bool:
@@ -192,23 +103,23 @@ class Lane:
             "why": self.trouble or next((printable(parcel.said) for parcel in foremost if parcel.said), None),
             "tries": max((parcel.tries for parcel in foremost), default=0),
             "oldest_s": (self._around.clock.steady_ns() - min(received)) / 1e9 if received else 0.0,
-            "postponed": len(self._source.stretches(self._tenant)) - 1,
+            "postponed": len(self._leasing.stretches()) - 1,
         }
 
     def revoke(self) -> None:
         """Somebody else has accounted for something of what it has leased: confirm nothing of it, and lease anew."""
-        self._revoked.set()
-        self._revoked = asyncio.Event()
+        self._leasing.revoke()
 
     async def run(self) -> None:
         """Deliver until all is done that there will ever be, or the bridge stops: then what is ready."""
-        self._front, self._ahead, self._behind = None, None, []
+        self._front, self._behind = None, []
+        self._leasing.forget_ahead()
         async with asyncio.TaskGroup() as tasks:
-            *postponed, front = self._source.stretches(self._tenant)
+            *postponed, front = self._leasing.stretches()
             for stretch in postponed:
                 tasks.create_task(self._catch_up(stretch))
             await self._go_on(front, tasks)
-            self._forget_ahead()
+            self._leasing.forget_ahead()
 
     async def _go_on(self, front: Stretch, tasks: asyncio.TaskGroup) -> None:
         """Deliver what is not postponed."""
@@ -221,7 +132,7 @@ class Lane:
                     await self._arrival()
                 if self._around.leaving or not await self._gate.passed(stopping):
                     return
-                self._front = await self._next(front)
+                self._front = await self._leasing.next(front)
                 more = self._front is not None
                 if self._front is None:
                     if stopping.is_set():
@@ -229,16 +140,14 @@ class Lane:
                     continue
             more = self._front.lease.more
             if more and self.trouble is None:
-                self._forget_ahead()
-                position = self._front.lease.position
-                self._ahead = position, tasks.create_task(self._read_ahead(front, position))
+                self._leasing.read_ahead(front, self._front.lease.position, tasks)
             try:
                 overtaking = await self._deliver(self._front)
                 if overtaking is None:
                     await self._close(self._front, front)
             except _StoppingError:
                 return
-            except _InterruptedError:
+            except LeaseAnewError:
                 self._front, more = None, True
                 continue
             if overtaking is None:
@@ -255,59 +164,11 @@ class Lane:
             await self._around.clock.within(self._max_batch_age_s, stopping.wait())
         self.ready.clear()
 
-    async def _next(self, stretch: Stretch) -> _Sending | None:
-        """What a stretch begins with, read already while what was before it was sent, where all of that went well."""
-        if self._ahead is not None and self._ahead[0] == stretch.position:
-            _, reading = self._ahead
-            self._ahead = None
-            sending = await reading
-            if sending is not None and not sending.revoked.is_set():
-                return sending
-        self._forget_ahead()
-        return await self._read(stretch)
-
-    async def _read(self, stretch: Stretch, position: int | None = None) -> _Sending | None:
-        lease = await self._lease(stretch, position)
-        if lease is None and stretch.high < OPEN:
-            lease = Lease(stretch.high, None)
-        return None if lease is None else await self._opened(lease)
-
-    async def _read_ahead(self, stretch: Stretch, position: int) -> _Sending | None:
-        try:
-            return await self._read(stretch, position)
-        except Exception:  # noqa: BLE001 - it is read again when it is its turn, and fails then: what is being sent goes on
-            self._around.counters.add("read_ahead_failures", pipeline=self._pipeline, exporter=self._exporter)
-            return None
-
-    def _forget_ahead(self) -> None:
-        if self._ahead is not None:
-            self._ahead[1].cancel()
-            self._ahead = None
-
-    async def _lease(self, stretch: Stretch, position: int | None = None) -> Lease | None:
-        """The next of a stretch, or what follows a position in it; nothing of it was revoked meanwhile."""
-        max_items = self._around.config.max_batch_items
-        while True:
-            revoked = self._revoked
-            start = stretch.position if position is None else position
-            lease = await self._source.lease(self._tenant, start, stretch.high, self._limit.bytes, max_items)
-            if not revoked.is_set():
-                return lease
-
-    async def _opened(self, lease: Lease) -> _Sending:
-        revoked = self._revoked
-        pieces = await asyncio.to_thread(self._cut, lease.pieces, self._limit.bytes)
-        return _Sending(lease, deque(map(_Parcel, pieces)), Counter(lease.losses), revoked)
-
-    def _cut(self, pieces: Sequence[Piece], max_bytes: int) -> list[Piece]:
-        max_items = self._around.config.max_batch_items
-        return [piece for whole in pieces for piece in cut(whole, max_bytes, max_items)]
-
-    async def _close(self, sending: _Sending, stretch: Stretch) -> None:
+    async def _close(self, sending: Sending, stretch: Stretch) -> None:
         """Nothing of a lease waits any more: set aside what was given up, and confirm it.
 
         Raises:
-            _InterruptedError: it was revoked.
+            LeaseAnewError: it was revoked.
         """
         for unfit in sending.lease.unfit:
             await self._set_aside(unfit, "translation", "it could not be translated; the log says why")
@@ -326,239 +187,11 @@ class Lane:
                 why=printable(last.said),
             )
         if sending.revoked.is_set():
-            raise _InterruptedError
+            raise LeaseAnewError
         outcomes = account(sending.lease.items, sending.losses)
         stretch.confirm(sending.lease.position, outcomes)
         for (_, outcome, reason), items in outcomes.items():
             self._around.counters.add(outcome, items, pipeline=self._pipeline, exporter=self._exporter, reason=reason)
-
-    # The first in line.
-
-    async def _deliver(self, sending: _Sending) -> _Overtaking | None:
-        """Try until all is taken, given up or expired; ends before that where it fails and something behind is taken.
-
-        Raises:
-            _StoppingError: it was not taken before the bridge stopped.
-            _InterruptedError: it was not taken before the gate was closed, or it was revoked.
-        """
-        distance = 0
-        while sending.waiting:
-            parcel, taken = sending.waiting[0], sending.taken
-            error = await self._step(sending)
-            if sending.taken > taken:
-                self._recover()
-            if error is None:
-                continue
-            self._tell(error, parcel)
-            await self._pause(error, parcel, sending)
-            if parcel.tries >= OVERTAKE_AFTER and sending.waiting:
-                distance = distance % OVERTAKE_AT_MOST + 1
-                overtaking = await self._overtake(sending, distance)
-                if overtaking is not None:
-                    return overtaking
-        return None
-
-    async def _overtake(self, sending: _Sending, distance: int) -> _Overtaking | None:
-        """Try once what lies so many leases behind, or fewer where there are not so many; None if it is not taken."""
-        *postponed, front = self._source.stretches(self._tenant)
-        distance = min(distance, POSTPONED_AT_MOST - len(postponed))
-        if distance <= 0:
-            return None
-        ends = [sending.lease.position]
-        behind: Lease | None = None
-        while len(ends) <= distance and (lease := await self._lease(front, ends[-1])) is not None:
-            behind = lease
-            ends.append(lease.position)
-        other = sending if behind is None else await self._opened(behind)
-        if len(other.waiting) <= (other is sending):
-            return None
-        parcel = other.waiting[other is sending]
-        parcel.tries = sending.waiting[0].tries
-        error = await self._attempt(parcel, sending)
-        if error is None and sending.revoked.is_set():
-            raise _InterruptedError
-        if error is None:
-            other.waiting.remove(parcel)
-            other.taken += 1
-            self._recover()
-            return _Overtaking(ends[1:-1], None if other is sending else other)
-        if not isinstance(error, RefusedError | TooLargeError):
-            await self._pause(error, parcel, sending)
-        return None
-
-    def _postpone(self, sending: _Sending, overtaking: _Overtaking, front: Stretch, tasks: asyncio.TaskGroup) -> None:
-        """Go on behind what fails; the position passes it, and the state knows of it."""
-        parcel = sending.waiting[0]
-        logger(self._exporter).warning(
-            "something fails again and again while the rest is taken: it is tried beside the rest, and kept",
-            tenant=self._tenant,
-            tries=parcel.tries,
-            why=printable(parcel.said),
-        )
-        parcel.strikes, parcel.seen = 1, self._taken
-        tasks.create_task(self._catch_up(front.postpone(sending.lease.position), sending))
-        for end in overtaking.passed:
-            tasks.create_task(self._catch_up(front.postpone(end)))
-        self._around.counters.add(
-            "postponed", 1 + len(overtaking.passed), pipeline=self._pipeline, exporter=self._exporter
-        )
-
-    # What is postponed.
-
-    async def _catch_up(self, stretch: Stretch, sending: _Sending | None = None) -> None:
-        """Deliver a postponed stretch when it is its turn, from where it was left if that is now."""
-        if self._beside.locked():
-            sending = None  # read again then
-        async with self._beside:
-            await self._catch_up_now(stretch, sending)
-
-    async def _catch_up_now(self, stretch: Stretch, sending: _Sending | None) -> None:
-        while not stretch.is_done and not self._around.stopping.is_set():
-            if sending is None:
-                if not await self._gate.passed(self._around.stopping):
-                    return
-                lease = await self._lease(stretch)
-                sending = await self._opened(lease or Lease(stretch.high, None))
-            self._behind.append(sending)
-            try:
-                await self._insist(sending)
-                await self._close(sending, stretch)
-            except _StoppingError:
-                return
-            except _InterruptedError:
-                pass  # it is leased anew
-            finally:
-                self._behind.remove(sending)
-            sending = None
-
-    async def _insist(self, sending: _Sending) -> None:
-        """Try all of it in turn until it is taken, expired, or given up, as the rest goes on and it does not.
-
-        Raises:
-            _StoppingError: it was not before the bridge stopped.
-            _InterruptedError: it was not before the gate was closed, or it was revoked.
-        """
-        while sending.waiting:
-            parcel = sending.waiting[0]
-            error = await self._step(sending)
-            if error is None:
-                continue
-            if sending.waiting[0] is parcel:
-                parcel.strikes += self._taken > parcel.seen and not isinstance(error, BusyError)
-                parcel.seen = self._taken
-                if parcel.strikes >= parcel.patience or (parcel.tries >= PATIENCE and not is_single(parcel.piece)):
-                    await self._lose_patience(parcel, sending)
-                else:
-                    sending.waiting.rotate(-1)
-            await self._pause(error, parcel, sending)
-
-    async def _lose_patience(self, parcel: _Parcel, sending: _Sending) -> None:
-        if is_single(parcel.piece):
-            sending.waiting.popleft()
-            sending.given_up.append((parcel, "refused" if parcel.is_one_too_many else "failing"))
-        else:
-            halves = await asyncio.to_thread(split, parcel.piece)
-            _exchange(sending, [_Parcel(half, PATIENCE_WITH_HALVES, seen=self._taken) for half in halves])
-
-    # Sending.
-
-    async def _step(self, sending: _Sending) -> ConsumeError | None:
-        """Try the first that waits: None if it is done, or smaller ones stand in its place; else why it waits on."""
-        parcel = sending.waiting[0]
-        error = await self._attempt(parcel, sending)
-        if error is None:
-            sending.waiting.popleft()
-            sending.taken += 1
-            if parcel.is_one_too_many:  # so it was not the items' fault
-                sending.waiting.extend(other for other, _ in sending.given_up if other.said == parcel.said)
-                sending.given_up = [given_up for given_up in sending.given_up if given_up[0].said != parcel.said]
-            return None
-        if isinstance(error, RefusedError | TooLargeError):
-            return await self._refused(error, parcel, sending)
-        if isinstance(error, SlowError):
-            await self._slow(parcel, sending)
-        return error
-
-    async def _attempt(self, parcel: _Parcel, sending: _Sending) -> ConsumeError | None:
-        """Send once: the same object again, so the same bytes."""
-        if sending.revoked.is_set() or not self._gate.is_open:
-            raise _InterruptedError
-        try:
-            await self._send(parcel.piece)
-        except ConsumeError as error:
-            refusal = error
-        except Exception as error:  # noqa: BLE001 - a bug in an exporter must not stop the flow, nor lose what it was given
-            self._around.counters.add("task_restarts", task=self._exporter)
-            logger(self._exporter).exception("an exporter failed, trying again", tenant=self._tenant)
-            refusal = RetryableError(f"the exporter failed: {type(error).__name__}")
-        else:
-            self._taken += 1
-            self._refusals = 0
-            self._limit.taken(size(parcel.piece))
-            return None
-        parcel.tries += 1
-        parcel.said = str(refusal)
-        return refusal
-
-    async def _refused(
-        self, refusal: RefusedError | TooLargeError, parcel: _Parcel, sending: _Sending
-    ) -> ParkedError | None:
-        """It will never be taken as it is: halve it, cut it, or give it up; but not everything for the same reason."""
-        piece = parcel.piece
-        is_too_large = isinstance(refusal, TooLargeError)
-        if not is_single(piece):
-            if is_too_large:
-                self._limit.too_large(size(piece))
-            halves = await asyncio.to_thread(split, piece)
-            _exchange(sending, [_Parcel(half, parcel.patience, seen=parcel.seen) for half in halves])
-            return None
-        if is_too_large and size(piece) > LEAST_BYTES:
-            smaller = await asyncio.to_thread(truncated, piece, size(piece) // 2)
-            if smaller is not None:
-                if parcel.whole is None:
-                    self._around.counters.add("truncated", pipeline=self._pipeline, exporter=self._exporter)
-                _exchange(sending, [replace(parcel, piece=smaller, whole=parcel.whole or piece)])
-                return None
-        if self._is_systemic(refusal):
-            parcel.is_one_too_many = True
-            return ParkedError(str(refusal), "systemic_refusal")
-        sending.waiting.popleft()
-        sending.given_up.append((parcel, "too_large" if is_too_large else "refused"))
-        return None
-
-    async def _slow(self, parcel: _Parcel, sending: _Sending) -> None:
-        """There was no answer in time; after the second time less is sent at once."""
-        parcel.slow += 1
-        if parcel.slow < SLOW_TRIES or is_single(parcel.piece):
-            return
-        self._limit.too_slow(size(parcel.piece))
-        smaller = await asyncio.to_thread(self._cut, [parcel.piece], self._limit.bytes)
-        if len(smaller) > 1:
-            _exchange(sending, [replace(parcel, piece=piece, slow=0) for piece in smaller])
-
-    def _is_systemic(self, refusal: ConsumeError) -> bool:
-        """Of the refusal of a single item: whether too many in a row were refused with one and the same answer."""
-        answer = str(refusal)
-        self._refusals = self._refusals + 1 if answer == self._last_refusal else 1
-        self._last_refusal = answer
-        return self._refusals > SAME_REFUSALS
-
-    async def _pause(self, error: ConsumeError, parcel: _Parcel, sending: _Sending) -> None:
-        """Wait until it is time to try again, and give up what has reached its age meanwhile."""
-        clock, pace = self._around.clock, self._around.pace
-        self._around.counters.add("delivery_retries", pipeline=self._pipeline, exporter=self._exporter)
-        if isinstance(error, ParkedError):
-            delay_s = pace.probe()
-        else:
-            delay_s = pace.backoff(parcel.tries - 1, getattr(error, "retry_after_s", None))
-        left_s = (sending.lease.expires_ns - clock.steady_ns()) / 1e9
-        stopping, interrupted = self._around.stopping, first(self._gate.closed(), sending.revoked.wait())
-        if await clock.within(min(delay_s, left_s), first(stopping.wait(), interrupted)):
-            raise _StoppingError if stopping.is_set() else _InterruptedError
-        if clock.steady_ns() >= sending.lease.expires_ns:
-            for late in sending.waiting:
-                sending.losses[signal_of(late.piece), Outcome.EXPIRED, "max_age"] += count(late.piece)
-            sending.waiting.clear()
 
     async def _set_aside(self, piece: Piece, reason: str, answer: str) -> None:
         await self._around.dead_letters.set_aside(
@@ -572,11 +205,158 @@ class Lane:
         if scores := score_count(piece):  # they are no items, so no outcome counts them
             self._around.counters.add("scores_dead_lettered", scores, pipeline=self._pipeline, exporter=self._exporter)
 
+    # The first in line.
+
+    async def _deliver(self, sending: Sending) -> _Overtaking | None:
+        """Try until all is taken, given up or expired; ends before that where it fails and something behind is taken.
+
+        Raises:
+            _StoppingError: it was not taken before the bridge stopped.
+            LeaseAnewError: it was not taken before the gate was closed, or it was revoked.
+        """
+        distance = 0
+        while sending.waiting:
+            parcel, taken = sending.waiting[0], sending.taken
+            error = await self._sender.step(sending)
+            if sending.taken > taken:
+                self._recover()
+            if error is None:
+                continue
+            self._tell(error, parcel)
+            await self._pause(error, parcel, sending)
+            if parcel.tries >= OVERTAKE_AFTER and sending.waiting:
+                distance = distance % OVERTAKE_AT_MOST + 1
+                overtaking = await self._overtake(sending, distance)
+                if overtaking is not None:
+                    return overtaking
+        return None
+
+    async def _overtake(self, sending: Sending, distance: int) -> _Overtaking | None:
+        """Try once what lies so many leases behind, or fewer where there are not so many; None if it is not taken."""
+        *postponed, front = self._leasing.stretches()
+        distance = min(distance, POSTPONED_AT_MOST - len(postponed))
+        if distance <= 0:
+            return None
+        ends = [sending.lease.position]
+        behind: Lease | None = None
+        while len(ends) <= distance and (lease := await self._leasing.lease(front, ends[-1])) is not None:
+            behind = lease
+            ends.append(lease.position)
+        other = sending if behind is None else await self._leasing.opened(behind)
+        if len(other.waiting) <= (other is sending):
+            return None
+        parcel = other.waiting[other is sending]
+        parcel.tries = sending.waiting[0].tries
+        error = await self._sender.attempt(parcel, sending)
+        if error is None and sending.revoked.is_set():
+            raise LeaseAnewError
+        if error is None:
+            other.waiting.remove(parcel)
+            other.taken += 1
+            self._recover()
+            return _Overtaking(ends[1:-1], None if other is sending else other)
+        if not isinstance(error, RefusedError | TooLargeError):
+            await self._pause(error, parcel, sending)
+        return None
+
+    def _postpone(self, sending: Sending, overtaking: _Overtaking, front: Stretch, tasks: asyncio.TaskGroup) -> None:
+        """Go on behind what fails; the position passes it, and the state knows of it."""
+        parcel = sending.waiting[0]
+        logger(self._exporter).warning(
+            "something fails again and again while the rest is taken: it is tried beside the rest, and kept",
+            tenant=self._tenant,
+            tries=parcel.tries,
+            why=printable(parcel.said),
+        )
+        parcel.strikes, parcel.seen = 1, self._sender.taken
+        tasks.create_task(self._catch_up(front.postpone(sending.lease.position), sending))
+        for end in overtaking.passed:
+            tasks.create_task(self._catch_up(front.postpone(end)))
+        self._around.counters.add(
+            "postponed", 1 + len(overtaking.passed), pipeline=self._pipeline, exporter=self._exporter
+        )
+
+    # What is postponed.
+
+    async def _catch_up(self, stretch: Stretch, sending: Sending | None = None) -> None:
+        """Deliver a postponed stretch when it is its turn, from where it was left if that is now."""
+        if self._beside.locked():
+            sending = None  # read again then
+        async with self._beside:
+            await self._catch_up_now(stretch, sending)
+
+    async def _catch_up_now(self, stretch: Stretch, sending: Sending | None) -> None:
+        while not stretch.is_done and not self._around.stopping.is_set():
+            if sending is None:
+                if not await self._gate.passed(self._around.stopping):
+                    return
+                lease = await self._leasing.lease(stretch)
+                sending = await self._leasing.opened(lease or Lease(stretch.high, None))
+            self._behind.append(sending)
+            try:
+                await self._insist(sending)
+                await self._close(sending, stretch)
+            except _StoppingError:
+                return
+            except LeaseAnewError:
+                pass  # it is leased anew
+            finally:
+                self._behind.remove(sending)
+            sending = None
+
+    async def _insist(self, sending: Sending) -> None:
+        """Try all of it in turn until it is taken, expired, or given up, as the rest goes on and it does not.
+
+        Raises:
+            _StoppingError: it was not before the bridge stopped.
+            LeaseAnewError: it was not before the gate was closed, or it was revoked.
+        """
+        while sending.waiting:
+            parcel = sending.waiting[0]
+            error = await self._sender.step(sending)
+            if error is None:
+                continue
+            if sending.waiting[0] is parcel:
+                parcel.strikes += self._sender.taken > parcel.seen and not isinstance(error, BusyError)
+                parcel.seen = self._sender.taken
+                if parcel.strikes >= parcel.patience or (parcel.tries >= PATIENCE and not is_single(parcel.piece)):
+                    await self._lose_patience(parcel, sending)
+                else:
+                    sending.waiting.rotate(-1)
+            await self._pause(error, parcel, sending)
+
+    async def _lose_patience(self, parcel: Parcel, sending: Sending) -> None:
+        if is_single(parcel.piece):
+            sending.waiting.popleft()
+            sending.given_up.append((parcel, "refused" if parcel.is_one_too_many else "failing"))
+        else:
+            halves = await asyncio.to_thread(split, parcel.piece)
+            sending.exchange([Parcel(half, PATIENCE_WITH_HALVES, seen=self._sender.taken) for half in halves])
+
+    # Between tries.
+
+    async def _pause(self, error: ConsumeError, parcel: Parcel, sending: Sending) -> None:
+        """Wait until it is time to try again, and give up what has reached its age meanwhile."""
+        clock, pace = self._around.clock, self._around.pace
+        self._around.counters.add("delivery_retries", pipeline=self._pipeline, exporter=self._exporter)
+        if isinstance(error, ParkedError):
+            delay_s = pace.probe()
+        else:
+            delay_s = pace.backoff(parcel.tries - 1, getattr(error, "retry_after_s", None))
+        left_s = (sending.lease.expires_ns - clock.steady_ns()) / 1e9
+        stopping, interrupted = self._around.stopping, first(self._gate.closed(), sending.revoked.wait())
+        if await clock.within(min(delay_s, left_s), first(stopping.wait(), interrupted)):
+            raise _StoppingError if stopping.is_set() else LeaseAnewError
+        if clock.steady_ns() >= sending.lease.expires_ns:
+            for late in sending.waiting:
+                sending.losses[signal_of(late.piece), Outcome.EXPIRED, "max_age"] += count(late.piece)
+            sending.waiting.clear()
+
     # What people are told.
 
-    def _tell(self, why: ConsumeError, parcel: _Parcel) -> None:
+    def _tell(self, why: ConsumeError, parcel: Parcel) -> None:
         """Say once that it does not work; not of a first failure, which is common and soon over."""
-        self._forget_ahead()  # it may be long until that is wanted, and it takes memory
+        self._leasing.forget_ahead()  # it may be long until that is wanted, and it takes memory
         self.trouble = printable(str(why))
         reason = why.reason if isinstance(why, ParkedError) else None
         if reason is not None and reason != self.parked:
@@ -599,12 +379,6 @@ class Lane:
         if self._told:
             self._told = False
             logger(self._exporter).info("delivering again", tenant=self._tenant)
-
-
-def _exchange(sending: _Sending, parcels: Sequence[_Parcel]) -> None:
-    """Put these in the place of the first that waits."""
-    sending.waiting.popleft()
-    sending.waiting.extendleft(reversed(parcels))
 
 
 def account(items: Counter[Signal], losses: Outcomes) -> Outcomes:

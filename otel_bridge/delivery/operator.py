@@ -12,13 +12,14 @@ from otel_bridge.component import Consume, Settle
 from otel_bridge.delivery.cursor import Cursor
 from otel_bridge.delivery.dead_letter import TRANSLATION, Chosen, DeadLetter
 from otel_bridge.delivery.gate import Gate, side_of
-from otel_bridge.delivery.lane import Lane, Surroundings, account
+from otel_bridge.delivery.lane import Lane, account
 from otel_bridge.delivery.parts import Parts
 from otel_bridge.delivery.piece import Piece, count, cut, is_single, score_count, signal_of, split
 from otel_bridge.delivery.replay import Replays
+from otel_bridge.delivery.surroundings import Surroundings
 from otel_bridge.errors import ConsumeError, RefusedError, RetryableError, TooLargeError, UsageError
-from otel_bridge.journal.exporters import Account
-from otel_bridge.journal.state import Outcomes, State
+from otel_bridge.journal.exporters import Account, Outcomes
+from otel_bridge.journal.state import State
 from otel_bridge.mistakes import hint
 from otel_bridge.telemetry import Outcome, logger, printable
 from otel_bridge.trace import Decision
@@ -181,7 +182,7 @@ class Operator:
         return list(groups.values())
 
     def _is_untranslated(self, letter: DeadLetter) -> bool:
-        known = self._state.registered.get((letter.pipeline, letter.exporter))
+        known = self._state.exporters.registered.get((letter.pipeline, letter.exporter))
         return letter.kind != TRANSLATION and known is not None and known.settled and letter.pipeline in self._parts
 
     async def _hand_out(self, group: Sequence[DeadLetter]) -> dict[str, dict[str, Any]]:
@@ -193,7 +194,7 @@ class Operator:
             raise _KeptError(f"{side_of(first.exporter)} is paused")
         items = sum(letter.items for letter in group)
         owner = Account(first.pipeline, first.exporter, first.tenant, first.signal)
-        counted = sum(found for _, _, found in self._state.dead_lettered(owner, first.reason))
+        counted = sum(found for _, _, found in self._state.exporters.dead_lettered(owner, first.reason))
         lane = destination.lanes.get(first.tenant)
         if counted < items and lane is not None and lane.leased:
             raise _KeptError("it was set aside a moment ago, and is not accounted for yet: try again in a moment")
@@ -202,7 +203,7 @@ class Operator:
         if refused and len(group) == len(pieces) == 1 and is_single(pieces[0]):
             [(_, reason, answer)] = refused
             await self._letters.answered(first.id, reason, answer)
-            self._state.recount(owner, first.reason, {(Outcome.DEAD_LETTERED, reason): items})
+            self._state.exporters.recount(owner, first.reason, {(Outcome.DEAD_LETTERED, reason): items})
             return {first.id: _result("refused", printable(answer))}
         letters = self._letters if items else self._letters.unaccounted()
         for piece, reason, answer in refused:

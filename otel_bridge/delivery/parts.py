@@ -14,7 +14,8 @@ from weakref import WeakValueDictionary
 
 from otel_bridge.assemble import Assembler, Conclusion, Gather, grouped
 from otel_bridge.batch import Batch, Signal
-from otel_bridge.journal.state import Outcomes, Part
+from otel_bridge.journal.exporters import Outcomes
+from otel_bridge.journal.parts import Part
 from otel_bridge.model import Omitted, Translation
 from otel_bridge.telemetry import Counters, Outcome, logger
 from otel_bridge.trace import ANSWER, Answer, Decision, Known, LogEntry, Settled, SpanRecord, Trace

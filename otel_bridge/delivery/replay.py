@@ -14,11 +14,14 @@ from otel_bridge.batch import Batch, Signal
 from otel_bridge.delivery.cursor import FOREVER_NS, PARTS_AT_ONCE, Lease, Stretch
 from otel_bridge.delivery.dead_letter import iso
 from otel_bridge.delivery.gate import side_of
-from otel_bridge.delivery.lane import Lane, Surroundings
+from otel_bridge.delivery.lane import Lane
 from otel_bridge.delivery.parts import Parts
+from otel_bridge.delivery.surroundings import Surroundings
 from otel_bridge.errors import UsageError
 from otel_bridge.journal import Entry, Journal
-from otel_bridge.journal.state import Outcomes, Part, Replay, State
+from otel_bridge.journal.exporters import Outcomes
+from otel_bridge.journal.parts import Part
+from otel_bridge.journal.state import Replay, State
 from otel_bridge.mistakes import hint
 from otel_bridge.model import Translation
 from otel_bridge.tasks import first
@@ -110,8 +113,8 @@ class _EntriesAgain(_Again):
     def _is_wanted(self, entry: Entry) -> bool:
         return (
             entry.received_ns in self._window
-            and self._state.registered[self._owner].concerns(entry.seq)
-            and self._state.is_done(*self._owner, entry.batch.tenant, entry.seq)
+            and self._state.exporters.registered[self._owner].concerns(entry.seq)
+            and self._state.exporters.is_done(*self._owner, entry.batch.tenant, entry.seq)
         )
 
 
@@ -124,7 +127,7 @@ class _PartsAgain(_Again):
         self._parts = parts
 
     async def lease(self, tenant: str, position: int, high: int, max_bytes: int, max_items: int) -> Lease | None:
-        found = await self._state.parts(self._owner[0], tenant, position, PARTS_AT_ONCE)
+        found = await self._state.parts.after(self._owner[0], tenant, position, PARTS_AT_ONCE)
         parts = [part for part in found if part.id <= high]
         if not parts:
             return None
@@ -135,7 +138,7 @@ class _PartsAgain(_Again):
             if translations and (taken_bytes + part.size > max_bytes or observations >= max_items):
                 break
             lease.position = part.id
-            items = self._state.registered[self._owner].items(part.shares)
+            items = self._state.exporters.registered[self._owner].items(part.shares)
             if not items or not self._is_wanted(part):
                 continue
             made = await self._parts.make(part)
@@ -156,7 +159,7 @@ class _PartsAgain(_Again):
         return (
             part.received_ns in self._window
             and part.shares[0].seq >= held_seq
-            and self._state.is_done(*self._owner, part.tenant, part.id)
+            and self._state.exporters.is_done(*self._owner, part.tenant, part.id)
         )
 
 
@@ -205,11 +208,11 @@ class Replays:
         begun: list[Replay] = []
         held: list[int] = []
         for (pipeline, name), found in heads.items():
-            registered = self._state.registered[pipeline, name]
+            registered = self._state.exporters.registered[pipeline, name]
             if (oldest_ns := await self._oldest(pipeline)) is not None:
                 held.append(oldest_ns)
             for of in sorted(found):
-                if tenant not in (None, of) or not self._state.position(pipeline, name, of):
+                if tenant not in (None, of) or not self._state.exporters.position(pipeline, name, of):
                     continue
                 start = 0 if registered.settled else registered.start_seq - 1
                 begun.append(
@@ -231,7 +234,7 @@ class Replays:
         destination = self._destinations[begun.pipeline, begun.exporter]
         replay, counters = self._state.replays[begun.id], self._around.counters
         again: _EntriesAgain | _PartsAgain
-        if self._state.registered[begun.pipeline, begun.exporter].settled:
+        if self._state.exporters.registered[begun.pipeline, begun.exporter].settled:
             again = _PartsAgain(self._state, replay, counters, self._journal, self._parts[begun.pipeline])
         else:
             again = _EntriesAgain(self._state, replay, counters, self._journal, self._thread)
@@ -281,8 +284,8 @@ class Replays:
 
     async def _heads(self, pipeline: str, exporter: str) -> Mapping[str, int]:
         """The tenants of which there is something for an exporter."""
-        if self._state.registered[pipeline, exporter].settled:
-            return await self._state.part_heads(pipeline)
+        if self._state.exporters.registered[pipeline, exporter].settled:
+            return await self._state.parts.heads(pipeline)
         return self._journal.tenants(pipeline)
 
     async def _oldest(self, pipeline: str) -> int | None:

@@ -1,7 +1,7 @@
 """The durable log: what was appended survives a crash, and every reader resumes where it was.
 
-`segments` holds the bulk (append-only files), `state` the small facts about it (a SQLite file): settled parts of
-traces, what each exporter has confirmed, decisions, the ledger.
+`segments` holds the bulk (append-only files), `state` the small facts about it (a SQLite file): what each exporter has
+confirmed and the ledger (`exporters`), settled parts of traces (`parts`), what is remembered of them (`memory`).
 """
 
 import sys

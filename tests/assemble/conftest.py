@@ -12,8 +12,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from otel_bridge.assemble import AssembleConfig, Assembler, Conclusion, assembling
 from otel_bridge.batch import Batch
+from otel_bridge.journal.parts import Part
 from otel_bridge.journal.segments import Segments, open_segments
-from otel_bridge.journal.state import Part, State, open_state
+from otel_bridge.journal.state import State, open_state
 from otel_bridge.telemetry import Counters
 from otel_bridge.testing.clock import SteppingClock
 from otel_bridge.trace import Answer, Decision, Known
@@ -45,7 +46,7 @@ class Assembly:
         self.journal = await enter(
             open_segments(self.directory / "journal", durability="os", least_seq=self.state.least_seq)
         )
-        self.state.register("main", "langfuse", settled=True, start_seq=self.journal.next_seq, accepted={})
+        self.state.exporters.register("main", "langfuse", settled=True, start_seq=self.journal.next_seq, accepted={})
         self.assembler = await enter(
             assembling("main", self.journal, self.state, self.config, counters=self.counters, clock=self.clock)
         )

@@ -6,7 +6,8 @@ import pytest
 
 from otel_bridge.assemble import AssembleConfig, Conclusion
 from otel_bridge.batch import Signal
-from otel_bridge.journal.state import Account, Part
+from otel_bridge.journal.exporters import Account
+from otel_bridge.journal.parts import Part
 from otel_bridge.telemetry import Outcome
 from otel_bridge.trace import Answer, Decision, Settled
 
@@ -62,7 +63,7 @@ async def test_heartbeats_keep_a_trace_open_and_are_accounted_for_as_open_spans(
     [part] = await assembly.after(120)
     assert items(part) == 1
     account = Account("main", "langfuse", "t", Signal.LOGS)
-    assert assembly.state.ledger[account, Outcome.FILTERED, "open_span"] == 3
+    assert assembly.state.exporters.ledger[account, Outcome.FILTERED, "open_span"] == 3
 
 
 async def test_a_trace_is_never_held_longer_than_max_hold(assembly: "Assembly") -> None:
@@ -113,7 +114,7 @@ async def test_what_is_not_remembered_any_more_begins_again(assembly: "Assembly"
     await assembly.spans(1, (1, None))
     await assembly.after(6)
     await assembly.after(3600)
-    assert await assembly.state.forget("main", assembly.clock.steady_ns()) == 1
+    assert await assembly.state.memory.forget("main", assembly.clock.steady_ns()) == 1
     await assembly.spans(1, (2, 1))
     _, again = await assembly.after(120)
     assert (again.number, again.known) == (0, None)
@@ -154,7 +155,7 @@ async def test_metrics_and_records_of_no_trace_are_filtered_once(assembly: "Asse
     await assembly.step()
     filtered = {
         (account.signal, reason): count
-        for (account, outcome, reason), count in assembly.state.ledger.items()
+        for (account, outcome, reason), count in assembly.state.exporters.ledger.items()
         if outcome == Outcome.FILTERED
     }
     assert filtered == {(Signal.METRICS, "metrics"): 3, (Signal.LOGS, "no_trace"): 2}
@@ -172,7 +173,11 @@ async def test_what_is_found_damaged_at_a_restart_is_counted_once_and_only_as_fa
         for seq in (2, 3):
             assembly.journal._segments[0].forget(seq)
         await assembly.step()
-        counted = {(account.signal, *rest): items for (account, *rest), items in assembly.state.ledger.items() if items}
+        counted = {
+            (account.signal, *rest): items
+            for (account, *rest), items in assembly.state.exporters.ledger.items()
+            if items
+        }
         assert counted == {
             (Signal.METRICS, Outcome.FILTERED, "metrics"): 3,
             (Signal.TRACES, Outcome.DEAD_LETTERED, "damaged"): 2,
@@ -258,4 +263,4 @@ class TestJudgementsOfAResponse:
     async def test_what_is_too_long_for_an_id_is_none(self, assembly: "Assembly") -> None:
         await assembly.judgement("r" * 201)
         account = Account("main", "langfuse", "t", Signal.LOGS)
-        assert assembly.state.ledger[account, Outcome.FILTERED, "no_trace"] == 1
+        assert assembly.state.exporters.ledger[account, Outcome.FILTERED, "no_trace"] == 1

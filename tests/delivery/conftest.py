@@ -176,7 +176,7 @@ class House:
         left = self.directory.with_name(f"{self.directory.name}-k")
         copy = partial(shutil.copytree, self.directory, left)
         # On one thread while the other waits, so that neither changes a file in the meantime.
-        await self.state._database.run(lambda _connection: self.journal._thread.submit(copy).result())
+        await self.state._changes._database.run(lambda _connection: self.journal._thread.submit(copy).result())
         await self.stop(drain=False)
         self.directory = left
 

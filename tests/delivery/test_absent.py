@@ -168,7 +168,7 @@ async def test_tidying_goes_on_after_an_error(house: "House", sink: "Sink", monk
     async def fail(_pipeline: str) -> int:
         raise OSError("a bug")
 
-    monkeypatch.setattr(house.state, "prune", fail)
+    monkeypatch.setattr(house.state.parts, "prune", fail)
     await house.clock.asleep(5.0)
     await house.clock.advance(5)
     await house.clock.asleep(BACKOFF_S)

@@ -148,7 +148,7 @@ class Run:
                 self.house.pipeline = PIPELINES[number % 2]
                 await self.start()
             case Step.FILL_DISK:
-                self.house.state._execute = full
+                self.house.state._changes._execute = full
                 self.disk_is_full = True
             case Step.DAMAGE if self.well:
                 await self.stop()

@@ -55,7 +55,7 @@ async def test_what_was_kept_stays_kept(decided: Decided, kill: bool) -> None:
 
     assert decided.asked == 1
     assert {one.trace.metadata["sample_rate"] for one in decided.taker.observations.values()} == {0.5}
-    assert dict(decided.house.state.spent("main", "t")) == {"day": 1}
+    assert dict(decided.house.state.memory.spent("main", "t")) == {"day": 1}
     assert await decided.accounts() == {"delivered": 2}
 
 

@@ -366,7 +366,7 @@ async def test_what_is_too_old_is_given_up_and_counted(house: "House", sink: "Si
     await house.clock.asleep(90.0)
     await house.clock.advance(90)
     await sink.called(2)
-    while not house.state.ledger:
+    while not house.state.exporters.ledger:
         await house.clock.advance(10)
     await house.stop()
     assert house.outcomes("store") == {"expired": 1}

@@ -96,12 +96,12 @@ async def test_nothing_goes_where_the_count_can_not_be_written(house: "House", s
     sink.trouble = down
     await house.start(batches={"store": sink})
     await fill(house, 5)
-    executed, house.state._execute = house.state._execute, full  # type: ignore[method-assign]
+    executed, house.state._changes._execute = house.state._changes._execute, full  # type: ignore[method-assign]
     with pytest.raises(JournalFullError):
         await fill(house, 40, 5)
     first_seq, _ = house.journal.held()
     assert first_seq == 1
-    house.state._execute = executed  # type: ignore[method-assign]
+    house.state._changes._execute = executed  # type: ignore[method-assign]
     await fill(house, 40, 45)
     await house.stop()
     assert house.outcomes("store")["evicted"] > 0

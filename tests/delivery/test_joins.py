@@ -259,7 +259,7 @@ class TestJudgements:
         joins.taker.down = True
         await joins.judge()
         await joins.after(GRACE_S)
-        await joins.house.state.forget("main", joins.house.clock.steady_ns() + 10**18)
+        await joins.house.state.memory.forget("main", joins.house.clock.steady_ns() + 10**18)
         await joins.restart(kill=True)
         joins.taker.down = False
         await joins.after(0)
@@ -307,7 +307,7 @@ class TestCallsToldInTwoTraces:
         self, joins: Joins, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """What is kept in memory is for speed."""
-        monkeypatch.setattr("otel_bridge.journal.state.MAX_LATELY", 1)
+        monkeypatch.setattr("otel_bridge.journal.memory.MAX_LATELY", 1)
         await joins.call(1)
         await joins.after(GRACE_S)
         await joins.call(3, {**CHAT, "gen_ai.response.id": "r3"})
@@ -363,7 +363,7 @@ class TestCallsToldInTwoTraces:
         await joins.after(GRACE_S)
         await joins.call(2, scope="sdk", ms=(10, 90))
         await joins.after(GRACE_S)
-        await joins.house.state.forget("main", joins.house.clock.steady_ns() + 10**18)
+        await joins.house.state.memory.forget("main", joins.house.clock.steady_ns() + 10**18)
         await joins.restart(kill=True)
         joins.taker.down = False
         await joins.after(0)

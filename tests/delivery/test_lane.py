@@ -262,7 +262,7 @@ async def test_a_huge_batch_does_not_hold_the_loop(house: "House", sink: "Sink")
 
     await house.start()
     await house.append(*("n" for _ in range(200_000)))
-    house.state.register("main", "store", settled=False, start_seq=1, accepted={})
+    house.state.exporters.register("main", "store", settled=False, start_seq=1, accepted={})
     async with asyncio.TaskGroup() as tasks:
         watching = tasks.create_task(watch())
         await house.delivery.batches("main", "store", take)

@@ -276,7 +276,7 @@ async def test_its_answer_counts_for_nothing_when_it_was_evicted_meanwhile(house
         await taken(batch)  # type: ignore[arg-type]
 
     lane = house.delivery._destinations["main", "store"].lanes["t"]
-    lane._send = slow
+    lane._sender._send = slow
     sink.trouble = lambda _names: None
     await go_by(house, until=arrived.is_set)
     for number in range(40):

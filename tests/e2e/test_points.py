@@ -48,19 +48,20 @@ async def produce(journal, name, times):
 
 async def deliver(journal, state):
     while True:
-        position = state.position("main", "store", "default")
+        position = state.exporters.position("main", "store", "default")
         await journal.wait(position + 1)
         for entry in journal.scan(position + 1, "main", max_bytes=3000):
             say(b"delivered", entry.batch.wire)
-            state.confirm("main", "store", "default", entry.seq, Counter({(Signal.TRACES, Outcome.DELIVERED, ""): 1}))
+            outcomes = Counter({(Signal.TRACES, Outcome.DELIVERED, ""): 1})
+            state.exporters.confirm("main", "store", "default", entry.seq, outcomes)
         if await state.flush(durable=True):
-            journal.trim(state.position("main", "store", "default") + 1)
+            journal.trim(state.exporters.position("main", "store", "default") + 1)
 
 async def main():
     root, times = Path(sys.argv[1]), int(sys.argv[2])
     async with open_state(root / "state.db", Counters()) as state:
         async with open_segments(root / "journal", segment_bytes=3000, least_seq=state.least_seq) as journal:
-            state.register("main", "store", settled=False, start_seq=1, accepted={})
+            state.exporters.register("main", "store", settled=False, start_seq=1, accepted={})
             delivering = asyncio.create_task(deliver(journal, state))
             async with asyncio.TaskGroup() as tasks:
                 for name in range(3):
@@ -134,7 +135,7 @@ class Points:
 
 async def position_in(path: Path) -> int:
     async with open_state(path, Counters()) as state:
-        return state.position("main", "store", "default") if state.registered else 0
+        return state.exporters.position("main", "store", "default") if state.exporters.registered else 0
 
 
 @pytest.fixture

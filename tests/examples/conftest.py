@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from otel_bridge.testing.fake_langfuse import FakeLangfuse
-from tests.e2e.process import BridgeProcess
+from tests.e2e.process import BridgeProcess, free_port
 from tests.examples.fake_llm import llm
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -132,3 +132,18 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 @pytest.fixture
 def bench(shared: Bench, tmp_path: Path) -> Bench:
     return Bench(shared.bridge, tmp_path, shared.llm, shared.projects)
+
+
+@pytest.fixture
+def streaming_api(bench: Bench) -> Iterator[int]:
+    """The port of the streaming example, which serves until the test ends."""
+    port = free_port()
+    server = bench.start("streaming_api.py", PORT=str(port))
+    assert server.stderr is not None
+    try:
+        while "Uvicorn running" not in (line := server.stderr.readline()):
+            assert line, "it ended"
+        yield port
+    finally:
+        server.terminate()
+        server.communicate()

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.process import free_port
 from tests.examples.conftest import EXAMPLES, Bench, until
 
 pytestmark = pytest.mark.slow
@@ -52,30 +51,21 @@ def test_approval_goes_on_in_another_process(bench: Bench) -> None:
     assert seen.said["errorCount"] == 0
 
 
-def test_streaming_api(bench: Bench) -> None:
+def test_streaming_api(bench: Bench, streaming_api: int) -> None:
     """An answer that was read to its end, and one whose reader went away."""
-    port = free_port()
-    server = bench.start("streaming_api.py", PORT=str(port))
-    assert server.stderr is not None
-    try:
-        while "Uvicorn running" not in (line := server.stderr.readline()):
-            assert line, "it ended"
-        for question, outcome in (("Lisbon", None), ("for+ever", "abandoned")):
-            client = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-            client.request("GET", f"/ask?question={question}", headers={"X-Session-Id": f"web {question}"})
-            answer = client.getresponse()
-            said = answer.readline() if outcome else answer.read()
-            client.close()
-            assert said.startswith(b"data: What \n")
-            seen = bench.trace(f"id:{answer.getheader('x-trace-id')}", 4)
-            assert (seen.tree[0], seen.said["sessionId"]) == ("SPAN GET /ask", f"web {question}")
-            streamed = [row.strip() for row in seen.tree[-3:]]
-            assert streamed == ["SPAN answer", "AGENT invoke_agent guide", "GENERATION chat gpt-4o-mini"]
-            for name in ("GET /ask", "answer", "invoke_agent guide", "chat gpt-4o-mini"):
-                assert (seen[name]["level"], seen[name]["metadata"].get("otel_bridge.outcome")) == ("DEFAULT", outcome)
-    finally:
-        server.terminate()
-        server.communicate()
+    for question, outcome in (("Lisbon", None), ("for+ever", "abandoned")):
+        client = http.client.HTTPConnection("127.0.0.1", streaming_api, timeout=30)
+        client.request("GET", f"/ask?question={question}", headers={"X-Session-Id": f"web {question}"})
+        answer = client.getresponse()
+        said = answer.readline() if outcome else answer.read()
+        client.close()
+        assert said.startswith(b"data: What \n")
+        seen = bench.trace(f"id:{answer.getheader('x-trace-id')}", 4)
+        assert (seen.tree[0], seen.said["sessionId"]) == ("SPAN GET /ask", f"web {question}")
+        streamed = [row.strip() for row in seen.tree[-3:]]
+        assert streamed == ["SPAN answer", "AGENT invoke_agent guide", "GENERATION chat gpt-4o-mini"]
+        for name in ("GET /ask", "answer", "invoke_agent guide", "chat gpt-4o-mini"):
+            assert (seen[name]["level"], seen[name]["metadata"].get("otel_bridge.outcome")) == ("DEFAULT", outcome)
 
 
 def test_runner(bench: Bench) -> None:

@@ -2,18 +2,21 @@
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.process import free_port
 from tests.examples.conftest import EXAMPLES, Bench
 
-pytestmark = [pytest.mark.slow, pytest.mark.long]
-
 PYTHON = Path(__file__).parents[2] / ".tools/streamlit/bin/python"
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.long,
+    pytest.mark.skipif(not PYTHON.exists(), reason="Streamlit is not installed: make test-streamlit"),
+]
+
 PROGRAM = """
 import json, sys
 from streamlit.testing.v1 import AppTest
@@ -43,29 +46,18 @@ except RuntimeError as left:
 
 
 @pytest.fixture
-def page(bench: Bench) -> Iterator[list[Any]]:
+def page(bench: Bench, streaming_api: int) -> list[Any]:
     """What the program told of the page, while the server that it asked is still there."""
-    if not PYTHON.exists():
-        pytest.skip("Streamlit is not installed: make test-streamlit")
-    port = free_port()
-    server = bench.start("streaming_api.py", PORT=str(port))
-    assert server.stderr is not None
-    try:
-        while "Uvicorn running" not in (line := server.stderr.readline()):
-            assert line, "it ended"
-        done = subprocess.run(
-            [PYTHON, "-c", PROGRAM, EXAMPLES / "streamlit_chat.py"],
-            env=bench.environ(GUIDE_URL=f"http://127.0.0.1:{port}"),
-            cwd=bench.folder,
-            capture_output=True,
-            text=True,
-            timeout=100,
-        )
-        assert done.returncode == 0, done.stderr
-        yield [json.loads(line) for line in done.stdout.splitlines()]
-    finally:
-        server.terminate()
-        server.communicate()
+    done = subprocess.run(
+        [PYTHON, "-c", PROGRAM, EXAMPLES / "streamlit_chat.py"],
+        env=bench.environ(GUIDE_URL=f"http://127.0.0.1:{streaming_api}"),
+        cwd=bench.folder,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def test_the_page_and_its_server_are_one_trace_in_the_session_of_the_chat(bench: Bench, page: list[Any]) -> None:

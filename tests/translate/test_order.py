@@ -11,8 +11,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from otel_bridge.assemble import AssembleConfig, Conclusion, assembling
 from otel_bridge.batch import Batch
+from otel_bridge.journal.parts import Part
 from otel_bridge.journal.segments import open_segments
-from otel_bridge.journal.state import Part, open_state
+from otel_bridge.journal.state import open_state
 from otel_bridge.otlp_files import read_batches
 from otel_bridge.telemetry import Counters
 from otel_bridge.testing.clock import SteppingClock
@@ -97,7 +98,7 @@ async def assembled(directory: Path, batches: Iterable[Batch], chance: random.Ra
         open_segments(directory / "journal", durability="os") as journal,
         assembling("main", journal, state, AssembleConfig(), counters=counters, clock=clock) as assembler,
     ):
-        state.register("main", "langfuse", settled=True, start_seq=journal.next_seq, accepted={})
+        state.exporters.register("main", "langfuse", settled=True, start_seq=journal.next_seq, accepted={})
         await assembler.recover()
         for batch in batches:
             await journal.append([("main", batch)])

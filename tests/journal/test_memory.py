@@ -1,0 +1,66 @@
+"""What is remembered of traces is found by its key, and forgotten in time."""
+
+from pathlib import Path
+
+import apsw
+import pytest
+
+from otel_bridge.journal.state import open_state
+from otel_bridge.telemetry import Counters
+from tests.journal.states import a_part, an_answer, remember
+
+
+async def test_traces_are_forgotten_in_time(tmp_path: Path) -> None:
+    async with open_state(tmp_path / "state.db", Counters()) as state:
+        state.record(a_part(state, 1, key="early"), remember(), 1000)
+        state.record(a_part(state, 2, key="late"), remember(), 2000)
+        assert await state.memory.forget("main", 1500) == 1
+        assert set(await state.memory.remembered("main", [("t", "early"), ("t", "late")])) == {("t", "late")}
+
+
+async def test_answers_are_found_by_their_ids_also_after_a_restart_and_forgotten_in_time(tmp_path: Path) -> None:
+    async with open_state(tmp_path / "state.db", Counters()) as state:
+        state.record(a_part(state, 1, key="early"), remember(), 1000, {"r1": an_answer()})
+        state.record(a_part(state, 2, key="late"), remember(), 2000, {"r2": an_answer("bb")})
+    async with open_state(tmp_path / "state.db", Counters()) as state:
+        asked = [("t", "r1"), ("t", "r2"), ("t", "r3"), ("another", "r1")]
+        assert await state.memory.answers("main", asked) == {("t", "r1"): an_answer(), ("t", "r2"): an_answer("bb")}
+        assert not await state.memory.answers("another", asked)
+        assert [state.memory.lately("main", *one) for one in asked] == [an_answer(), an_answer("bb"), None, None]
+        await state.memory.forget("main", 1500)
+        assert set(await state.memory.answers("main", asked)) == {("t", "r2")}
+
+
+async def test_a_later_answer_takes_the_place_of_an_earlier_one_if_it_counts(tmp_path: Path) -> None:
+    async with open_state(tmp_path / "state.db", Counters()) as state:
+        for trace, counted, stays in (("aa", False, "aa"), ("bb", True, "bb"), ("cc", False, "bb"), ("dd", True, "dd")):
+            answer = an_answer(trace, counted=counted)
+            state.record(a_part(state, 1), remember(), 1000, {"r1": answer})
+            found = await state.memory.answers("main", [("t", "r1")])
+            assert found["t", "r1"].trace_id == stays
+            assert state.memory.lately("main", "t", "r1") == found["t", "r1"]
+
+
+@pytest.mark.parametrize("question", ["remembered", "answers"])
+async def test_what_is_remembered_is_found_without_reading_it_all(tmp_path: Path, question: str) -> None:
+    """It may be millions of rows, and every chunk of entries asks."""
+    asked: list[str] = []
+
+    def trace(_cursor: apsw.Cursor, statement: str, _values: object) -> bool:
+        asked.append(statement)
+        return True
+
+    def watch(connection: apsw.Connection) -> None:
+        connection.exec_trace = trace
+
+    def explain(connection: apsw.Connection) -> list[str]:
+        connection.exec_trace = None
+        return [detail for *_, detail in connection.execute(f"EXPLAIN QUERY PLAN {asked[-1]}", ("[]", "main"))]
+
+    async with open_state(tmp_path / "state.db", Counters()) as state:
+        await state._changes._database.run(watch)
+        await getattr(state.memory, question)("main", [("t", "k")])
+        plan = await state._changes._database.run(explain)
+
+    [searched] = [step for step in plan if step.startswith("SEARCH")]
+    assert searched.count("=?") == 3, searched
