@@ -494,6 +494,38 @@ class TestGeminiCli:
         assert (call.level, call.status_message, call.usage, agent.level) == ("ERROR", "no", None, "ERROR")
 
 
+def test_qwen_code_says_the_same_in_its_own_name(otlp: Any) -> None:
+    def say(name: str, at_ms: float, **attrs: Any) -> LogEntry:
+        said = {"event.name": f"qwen-code.{name}", "session.id": "s1", "prompt_id": "p1"}
+        return otlp.log(0, attrs=said | attrs, scope="qwen-code", at_ms=at_ms, traced=False)  # type: ignore[no-any-return]
+
+    counts = {"input_token_count": 111, "output_token_count": 23, "cached_content_token_count": 40}
+    counts |= {"thoughts_token_count": 5, "total_token_count": 134}
+    entries = [
+        say("user_prompt", 0, prompt="Look"),
+        say("api_request", 10, model="m", request_text='[{"role": "user", "parts": [{"text": "Look"}]}]'),
+        say("api_response", 100, model="m", duration_ms=90, response_text="Done.", response_id="r1", **counts),
+        say("api_response", 120, model="m", duration_ms=9, response_text="Found.", subagent_name="finder", **counts),
+        say("tool_call", 150, function_name="look", function_args="{}", success=False, error="no such place"),
+    ]
+
+    [trace] = traces_of([batch(*entries)])
+    agent, call, _, tool = seen(trace)
+
+    assert shape([agent, call, tool]) == [("AGENT", "qwen-code.turn"), ("GENERATION", "llm_call"), ("TOOL", "look")]
+    assert (agent.input, agent.output, agent.trace.session_id) == ("Look", "Done.", "s1")
+    assert call.usage == {
+        "input": 71,
+        "output": 18,
+        "input_cached_tokens": 40,
+        "output_reasoning_tokens": 5,
+        "total": 134,
+    }
+    assert call.input == [{"role": "user", "content": "Look"}]
+    assert call.output == [{"role": "assistant", "content": "Done."}]
+    assert (tool.level, tool.status_message) == ("ERROR", "no such place")
+
+
 NAMES = {
     CLAUDE: (
         "user_prompt",
