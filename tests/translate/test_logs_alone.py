@@ -368,13 +368,14 @@ class TestCodex:
         assert (call.level, call.status_message, call.usage) == ("ERROR", "no", None)
 
     def test_the_stream_alone_was_counted_by_the_spans(self, codex: Say) -> None:
-        """With traces on all other records name a trace, and go there."""
-        [trace] = traces_of([batch(*streamed(codex, 100, 111))])
+        """With traces on all other records name a trace, and go there, but for the one of the first token's time."""
+        [trace] = traces_of([batch(codex("turn_ttft", 90, duration_ms="80"), *streamed(codex, 100, 111))])
 
         [told] = seen(trace)
 
         assert (told.type, told.level, told.usage) == ("SPAN", "DEBUG", None)
-        assert told.metadata["otel.logs"][0]["attributes"]["input_token_count"] == "111"
+        first, counted = told.metadata["otel.logs"]
+        assert (first["attributes"]["duration_ms"], counted["attributes"]["input_token_count"]) == ("80", "111")
 
     def test_spans_of_older_versions_counted_nothing(self, codex: Say) -> None:
         [trace] = traces_of([batch(*streamed(codex, 100, 111, version="0.121.0"))])
