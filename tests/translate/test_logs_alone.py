@@ -99,6 +99,23 @@ def turn(claude: Say) -> list[LogEntry]:
 
 
 class TestClaudeCode:
+    def test_a_session_of_1_0_whose_prompt_has_no_id_is_its_turn(self, claude: Say) -> None:
+        entries = [
+            claude("user_prompt", 0, of=None, prompt="Look"),
+            claude("api_request", 100, of=None, model="m", input_tokens="111", output_tokens="23", cost_usd="0.25"),
+            claude("tool_result", 150, of=None, tool_name="Bash", success="true", duration_ms="40"),
+        ]
+
+        [trace] = traces_of([batch(*entries)])
+        agent, call, tool = seen(trace)
+
+        assert shape([agent, call, tool]) == [
+            ("AGENT", "claude_code.interaction"),
+            ("GENERATION", "claude_code.llm_request"),
+            ("TOOL", "Bash"),
+        ]
+        assert (agent.input, agent.level, agent.trace.session_id) == ("Look", "DEFAULT", "s1")
+
     def test_a_turn_is_an_agent_with_its_requests_and_tools(self, turn: list[LogEntry]) -> None:
         [trace] = traces_of([batch(*turn)])
 
