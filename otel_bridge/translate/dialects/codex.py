@@ -257,7 +257,7 @@ class _Conversation:
             span.extra = {"stream_events": dict(self._streamed)}
         if _failed(log):
             span.status_code = ERROR_CODE
-            span.status_message = text(span.attrs, "error.message") or f"status {_status(log)}"
+            span.status_message = text(span.attrs, "error.message") or f"status {_status(log):g}"
         self._opened, self._first_ns = None, 0
         self._streamed.clear()
 
