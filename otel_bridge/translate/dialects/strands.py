@@ -14,6 +14,7 @@ from otel_bridge.translate.span import SpanView
 
 TYPES = {
     "execute_event_loop_cycle": ObservationType.CHAIN,
+    "execute_agent_loop_cycle": ObservationType.CHAIN,  # what TypeScript calls it
     "invoke_graph": ObservationType.CHAIN,
     "invoke_swarm": ObservationType.CHAIN,
     "memory.search": ObservationType.RETRIEVER,
@@ -141,5 +142,5 @@ DIALECT = Dialect(
     name="strands",
     scopes=("strands.telemetry.tracer", "strands-agents", "strands.*"),
     read=read,
-    checked="strands-agents 0.1.9, 1.9.1, 1.30.0 and 1.62.0",
+    checked="strands-agents 0.1.9, 1.9.1, 1.30.0 and 1.62.0; @strands-agents/sdk 1.16.0",
 )
