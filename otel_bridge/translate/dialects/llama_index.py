@@ -133,6 +133,13 @@ def _spoken(raw: Json) -> Json:
 def _block(raw: Json) -> Json:
     if not isinstance(raw, dict) or "block_type" not in raw:
         return raw
+    if raw["block_type"] == "tool_call" and raw.get("tool_name"):
+        return {
+            "type": "tool_call",
+            "id": raw.get("tool_call_id"),
+            "name": raw["tool_name"],
+            "arguments": raw.get("tool_kwargs"),
+        }
     return {"type": raw["block_type"]} | {key: item for key, item in raw.items() if key != "block_type"}
 
 
