@@ -365,5 +365,5 @@ DIALECT = Dialect(
     join=_join,
     spans=_spans,
     key=_key,
-    checked="Gemini CLI 0.61.0, with and without detailed traces, and 0.8.2; Qwen Code 0.15.10",
+    checked="Gemini CLI 0.61.0, with and without detailed traces; Qwen Code 0.15.10",
 )
