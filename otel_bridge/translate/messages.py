@@ -20,7 +20,7 @@ LANGCHAIN = {
     "ToolMessage": "tool",
     "FunctionMessage": "tool",
 }
-CALL_KINDS = ("tool_call", "tool_use", "tool-call", "server_tool_call")
+CALL_KINDS = ("tool_call", "tool_use", "tool-call", "toolUse", "server_tool_call")
 RESULT_KINDS = ("tool_call_response", "tool_result", "tool-result", "server_tool_call_response")
 THOUGHT_KINDS = ("reasoning", "thinking")
 TEXT_KINDS = ("text", "output_text", "input_text")

@@ -99,6 +99,23 @@ def turn(claude: Say) -> list[LogEntry]:
 
 
 class TestClaudeCode:
+    def test_a_session_of_1_0_whose_prompt_has_no_id_is_its_turn(self, claude: Say) -> None:
+        entries = [
+            claude("user_prompt", 0, of=None, prompt="Look"),
+            claude("api_request", 100, of=None, model="m", input_tokens="111", output_tokens="23", cost_usd="0.25"),
+            claude("tool_result", 150, of=None, tool_name="Bash", success="true", duration_ms="40"),
+        ]
+
+        [trace] = traces_of([batch(*entries)])
+        agent, call, tool = seen(trace)
+
+        assert shape([agent, call, tool]) == [
+            ("AGENT", "claude_code.interaction"),
+            ("GENERATION", "claude_code.llm_request"),
+            ("TOOL", "Bash"),
+        ]
+        assert (agent.input, agent.level, agent.trace.session_id) == ("Look", "DEFAULT", "s1")
+
     def test_a_turn_is_an_agent_with_its_requests_and_tools(self, turn: list[LogEntry]) -> None:
         [trace] = traces_of([batch(*turn)])
 
@@ -368,13 +385,14 @@ class TestCodex:
         assert (call.level, call.status_message, call.usage) == ("ERROR", "no", None)
 
     def test_the_stream_alone_was_counted_by_the_spans(self, codex: Say) -> None:
-        """With traces on all other records name a trace, and go there."""
-        [trace] = traces_of([batch(*streamed(codex, 100, 111))])
+        """With traces on all other records name a trace, and go there, but for the one of the first token's time."""
+        [trace] = traces_of([batch(codex("turn_ttft", 90, duration_ms="80"), *streamed(codex, 100, 111))])
 
         [told] = seen(trace)
 
         assert (told.type, told.level, told.usage) == ("SPAN", "DEBUG", None)
-        assert told.metadata["otel.logs"][0]["attributes"]["input_token_count"] == "111"
+        first, counted = told.metadata["otel.logs"]
+        assert (first["attributes"]["duration_ms"], counted["attributes"]["input_token_count"]) == ("80", "111")
 
     def test_spans_of_older_versions_counted_nothing(self, codex: Say) -> None:
         [trace] = traces_of([batch(*streamed(codex, 100, 111, version="0.121.0"))])
@@ -492,6 +510,38 @@ class TestGeminiCli:
         agent, call = seen(trace)
 
         assert (call.level, call.status_message, call.usage, agent.level) == ("ERROR", "no", None, "ERROR")
+
+
+def test_qwen_code_says_the_same_in_its_own_name(otlp: Any) -> None:
+    def say(name: str, at_ms: float, **attrs: Any) -> LogEntry:
+        said = {"event.name": f"qwen-code.{name}", "session.id": "s1", "prompt_id": "p1"}
+        return otlp.log(0, attrs=said | attrs, scope="qwen-code", at_ms=at_ms, traced=False)  # type: ignore[no-any-return]
+
+    counts = {"input_token_count": 111, "output_token_count": 23, "cached_content_token_count": 40}
+    counts |= {"thoughts_token_count": 5, "total_token_count": 134}
+    entries = [
+        say("user_prompt", 0, prompt="Look"),
+        say("api_request", 10, model="m", request_text='[{"role": "user", "parts": [{"text": "Look"}]}]'),
+        say("api_response", 100, model="m", duration_ms=90, response_text="Done.", response_id="r1", **counts),
+        say("api_response", 120, model="m", duration_ms=9, response_text="Found.", subagent_name="finder", **counts),
+        say("tool_call", 150, function_name="look", function_args="{}", success=False, error="no such place"),
+    ]
+
+    [trace] = traces_of([batch(*entries)])
+    agent, call, _, tool = seen(trace)
+
+    assert shape([agent, call, tool]) == [("AGENT", "qwen-code.turn"), ("GENERATION", "llm_call"), ("TOOL", "look")]
+    assert (agent.input, agent.output, agent.trace.session_id) == ("Look", "Done.", "s1")
+    assert call.usage == {
+        "input": 71,
+        "output": 18,
+        "input_cached_tokens": 40,
+        "output_reasoning_tokens": 5,
+        "total": 134,
+    }
+    assert call.input == [{"role": "user", "content": "Look"}]
+    assert call.output == [{"role": "assistant", "content": "Done."}]
+    assert (tool.level, tool.status_message) == ("ERROR", "no such place")
 
 
 NAMES = {

@@ -52,6 +52,7 @@ TURN = "claude_code.interaction"
 SESSION = "claude_code.session"
 
 REDACTED = "<REDACTED>"
+HIDDEN = "mcp_tool"  # how records name every tool of an MCP server
 CUT = "\n\n[TRUNCATED"
 ANSWER = "claude_code.answer"  # what a turn ended with, put there by `_join` and `_spans`
 
@@ -188,7 +189,9 @@ def _tool(span: SpanView) -> Reading:
     given = from_json(attrs.get("tool_parameters"))
     server = given.get("mcp_server_name") if isinstance(given, dict) else None
     inner = given.get("mcp_tool_name") if isinstance(given, dict) else None
-    name = f"{server}.{inner}" if server and inner else attrs.get("tool_name")
+    name = attrs.get("tool_name")
+    if server and inner and name == HIDDEN:
+        name = f"mcp__{server}__{inner}"  # what the model calls it
     reading = Reading(
         type=ObservationType.TOOL,
         name=name if isinstance(name, str) and name else None,
@@ -408,7 +411,8 @@ def _spans(logs: list[LogView]) -> list[SpanView]:
 
 def _turn_of(key: str, logs: list[LogView]) -> list[SpanView]:
     first = logs[0]
-    root = root_of(first, TURN if "prompt.id" in first.attrs else SESSION, key)
+    prompted = "prompt.id" in first.attrs or any(log.name in PROMPT for log in logs)  # 1.0 gives prompts no id
+    root = root_of(first, TURN if prompted else SESSION, key)
     root.attrs = {name: first.attrs[name] for name in COMMON if name in first.attrs}
     requests = [told for told in _requests(logs) if told.end is not None]
     made = [_request_of(told, root) for told in requests]
@@ -478,5 +482,5 @@ DIALECT = Dialect(
     join=_join,
     spans=_spans,
     key=_key,
-    checked="Claude Code 2.1.197, and 2.1.329 in claude-agent-sdk 0.2.186, with and without traces and content",
+    checked="Claude Code 1.0.60, 2.1.197, and 2.1.329 in claude-agent-sdk 0.2.186, with and without traces and content",
 )

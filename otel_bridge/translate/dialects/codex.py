@@ -1,7 +1,8 @@
 """Codex CLI: log records `codex.*`, and a thousand spans of its own workings of which a few are an agent's.
 
 Records name the conversation, not the turn, so a conversation is a trace with its turns in it. With traces on, most
-records name the trace of a span and only those of the response's stream do not: what they count is on the spans.
+records name the trace of a span and only those of the response's stream, and of the time to its first token, do not:
+what they count is on the spans.
 https://developers.openai.com/codex/config-advanced
 """
 
@@ -42,6 +43,7 @@ BEGUN = "codex.turn_ttft"
 REQUESTS = ("codex.api_request", "codex.websocket_request")
 STREAMED = ("codex.sse_event", "codex.websocket_event")
 TOOL = ("codex.tool_decision", "codex.tool_result")
+TRACED = ("codex.conversation_starts", PROMPT, *REQUESTS, *TOOL)  # where traces are on, these name one
 COUNTED = "input_token_count"
 TURN_USAGE = "codex.turn.token_usage."
 REDACTED = "[REDACTED]"
@@ -206,13 +208,13 @@ class _Conversation:
 
     def spans(self) -> list[SpanView]:
         logs = self._logs
-        alone = any(log.name not in STREAMED for log in logs) or _version(logs[0]) < SPANS_COUNT
+        alone = any(log.name in TRACED for log in logs) or _version(logs[0]) < SPANS_COUNT
         self._root = root_of(logs[0], CONVERSATION if alone else STREAM, self._key)
         self._root.attrs = {name: logs[0].attrs[name] for name in COMMON if name in logs[0].attrs}
         for log in logs:
             if alone:
                 self._take(log)
-            elif COUNTED in log.attrs:
+            elif log.name not in STREAMED or COUNTED in log.attrs:
                 self._root.logs.append(log)
             else:
                 self._streamed[str(log.attrs.get("event.kind"))] += 1
@@ -255,7 +257,7 @@ class _Conversation:
             span.extra = {"stream_events": dict(self._streamed)}
         if _failed(log):
             span.status_code = ERROR_CODE
-            span.status_message = text(span.attrs, "error.message") or f"status {_status(log)}"
+            span.status_message = text(span.attrs, "error.message") or f"status {_status(log):g}"
         self._opened, self._first_ns = None, 0
         self._streamed.clear()
 
@@ -321,5 +323,5 @@ DIALECT = Dialect(
     join=_join,
     spans=_spans,
     key=_key,
-    checked="Codex CLI 0.169.0 with and without traces; names of records in 0.110 to 0.138",
+    checked="Codex CLI 0.169.0 and 0.171.0 with and without traces; names of records in 0.110 to 0.138",
 )

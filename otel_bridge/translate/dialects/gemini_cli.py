@@ -1,9 +1,12 @@
-"""Gemini CLI: log records `gemini_cli.*`, and spans `llm_call`, `tool_call`, `schedule_tool_calls`.
+"""Gemini CLI: log records `gemini_cli.*`, and spans `llm_call`, `tool_call`, `schedule_tool_calls`. Also Qwen Code.
 
 Each span is a trace of its own, counts tokens only if asked for details, and never those that were cached or thought;
 the record of a response names no trace and always counts all. So where records come a request is what its record says,
 in the trace of its turn, and its span is only a span.
+Qwen Code, which came out of it, has no spans and says `qwen-code.*`; without an address for log records it sends each
+as a span of its own, in a trace for the session.
 https://github.com/google-gemini/gemini-cli/blob/main/docs/cli/telemetry.md
+https://github.com/QwenLM/qwen-code/blob/main/docs/developers/development/telemetry.md
 """
 
 from typing import Any
@@ -29,39 +32,48 @@ from otel_bridge.translate.dialect import (
 from otel_bridge.translate.messages import messages, system, with_tools
 from otel_bridge.translate.span import ERROR_CODE, LogView, SpanView
 
-PREFIX = "gemini_cli."
-PROMPT = "gemini_cli.user_prompt"
-SENT = "gemini_cli.api_request"
-ANSWERED = "gemini_cli.api_response"
-FAILED = "gemini_cli.api_error"
-RAN = "gemini_cli.tool_call"
+PREFIXES = ("gemini_cli.", "qwen-code.")
+
+
+def _by_each(name: str) -> tuple[str, ...]:
+    """What an event or span of this name is called by each of the programs."""
+    return tuple(f"{prefix}{name}" for prefix in PREFIXES)
+
+
+PROMPT = _by_each("user_prompt")
+SENT = _by_each("api_request")
+ANSWERED = _by_each("api_response")
+FAILED = _by_each("api_error")
+RAN = _by_each("tool_call")
 DETAILS = "gen_ai.client.inference.operation.details"
-REQUEST = (SENT, ANSWERED, FAILED, DETAILS)
+ENDED = (*ANSWERED, *FAILED)
+REQUEST = (*SENT, *ENDED, DETAILS)
+TOLD = (*PROMPT, *ENDED, *RAN)
 NEAR_NS = 1_000 * MS  # the details of a request come with its records
 
-TURN = "gemini_cli.turn"
-SESSION = "gemini_cli.session"
+TURN = _by_each("turn")
+SESSION = _by_each("session")
 ANSWER = "gemini_cli.answer"
 COMMON = ("session.id", "prompt_id", "user.email", "installation.id", "interactive", "auth_type")
 
 
 def read(span: SpanView) -> Reading:
     """Read a span, whether it was sent or made out of records."""
-    operation = span.attrs.get("gen_ai.operation.name", span.name)
+    operation = span.attrs.get("gen_ai.operation.name", span.attrs.get("event.name", span.name))
     reader = READERS.get(operation) if isinstance(operation, str) else None
-    reading = reader(span) if reader else Reading(noise=True if span.name == SESSION else None)
+    reading = reader(span) if reader else Reading(noise=True if span.name in SESSION else None)
     reading.user_id = text(span.attrs, "user.email")
     return reading
 
 
 def _turn(span: SpanView) -> Reading:
-    absorb(span, _records(span, (PROMPT,)))
+    absorb(span, _records(span, PROMPT))
     return Reading(type=ObservationType.AGENT, input=text(span.attrs, "prompt"), output=text(span.attrs, ANSWER))
 
 
 def _request(span: SpanView) -> Reading:
     records = _records(span, REQUEST)
-    names = [log.name for log in records]
+    names = {log.name for log in records}
     for log in records:
         log.attrs = {key: item for key, item in log.attrs.items() if item is not None}
         if isinstance(log.body, str):
@@ -71,11 +83,14 @@ def _request(span: SpanView) -> Reading:
     reading = Reading(type=ObservationType.GENERATION, model=text(attrs, "model", "gen_ai.request.model"))
     reading.model_parameters = nested(attrs, "gen_ai.request.") or None
     reading.usage = _usage(attrs)
-    if SENT in names and ANSWERED not in names and FAILED not in names:
+    if not names.isdisjoint(SENT) and names.isdisjoint(ENDED):
         reading.type = ObservationType.SPAN  # its response's record, which names no trace, tells of it
         counts = nested(attrs, "gen_ai.usage.")
         reading.metadata = {"uncounted_usage": counts} if counts else {}
     _content(attrs, reading)
+    named = attrs.get("response_id")
+    if reading.response_id is None and isinstance(named, str) and named:
+        reading.response_id = named
     return reading
 
 
@@ -106,7 +121,7 @@ def _content(attrs: dict[str, Any], reading: Reading) -> None:
         named = rest.get("response", {}).get("responseId")
         reading.response_id = named if isinstance(named, str) and named else None
     elif chunks is not None and said is None:
-        said = chunks
+        said = {"role": "assistant", "content": chunks} if isinstance(chunks, str) else chunks
     if said is not None:
         reading.output = _one(messages(said, "assistant"))
 
@@ -155,7 +170,7 @@ PIECE = frozenset({"role", "content", "tool_calls", "reasoning_content", "finish
 
 
 def _tool(span: SpanView) -> Reading:
-    records = _records(span, (RAN,))
+    records = _records(span, RAN)
     for log in records:
         log.attrs = {key: item for key, item in log.attrs.items() if item is not None}
         log.body = None
@@ -202,7 +217,19 @@ def _schedule(span: SpanView) -> Reading:
     )
 
 
-READERS = {"llm_call": _request, "tool_call": _tool, "schedule_tool_calls": _schedule, TURN: _turn}
+def _prompted(span: SpanView) -> Reading:
+    return Reading(input=text(span.attrs, "prompt"))
+
+
+READERS = {
+    "llm_call": _request,
+    "tool_call": _tool,
+    "schedule_tool_calls": _schedule,
+    **dict.fromkeys(TURN, _turn),
+    **dict.fromkeys(ENDED, _request),
+    **dict.fromkeys(RAN, _tool),
+    **dict.fromkeys(PROMPT, _prompted),
+}
 
 
 def _records(span: SpanView, names: tuple[str, ...]) -> list[LogView]:
@@ -217,7 +244,7 @@ def _join(spans: dict[str, SpanView], logs: list[LogView]) -> None:
             free.setdefault((span.parent_id, str(span.attrs.get("gen_ai.tool.name"))), []).append(span)
     for log in logs:
         mine = free.get((log.span_id, str(log.attrs.get("function_name"))))
-        if log.name == RAN and mine:
+        if log.name in RAN and mine:
             log.span_id = mine.pop().id
 
 
@@ -242,16 +269,17 @@ def _spans(logs: list[LogView]) -> list[SpanView]:
 
 
 def _turn_of(key: str, logs: list[LogView]) -> list[SpanView]:
-    told = any(log.name in (PROMPT, ANSWERED, FAILED, RAN) for log in logs)
-    root = root_of(logs[0], TURN if told else SESSION, key)
+    told = any(log.name in TOLD for log in logs)
+    prefix = next((prefix for prefix in PREFIXES if logs[0].name.startswith(prefix)), PREFIXES[0])
+    root = root_of(logs[0], f"{prefix}{'turn' if told else 'session'}", key)
     root.attrs = {name: log.attrs[name] for name in COMMON for log in logs if log.attrs.get(name) is not None}
     made: list[SpanView] = []
     requests: list[SpanView] = []
     for log in logs:
-        if log.name in (ANSWERED, FAILED):
+        if log.name in ENDED:
             span = _made(log, root, "llm_call")
             requests.append(span)
-        elif log.name == RAN:
+        elif log.name in RAN:
             span = _made(log, root, "tool_call")
         else:
             continue
@@ -259,7 +287,7 @@ def _turn_of(key: str, logs: list[LogView]) -> list[SpanView]:
         made.append(span)
     places = _Places(requests)
     for log in logs:
-        if log.name not in (ANSWERED, FAILED, RAN):
+        if log.name not in ENDED and log.name not in RAN:
             (places.take(log) or root).logs.append(log)
     root.start_ns = min([log.time_ns for log in logs] + [span.start_ns for span in made])
     root.end_ns = max(log.time_ns for log in logs)
@@ -277,16 +305,22 @@ def _turn_of(key: str, logs: list[LogView]) -> list[SpanView]:
 def _made(log: LogView, root: SpanView, name: str) -> SpanView:
     span = made_of(log, name, root.id)
     span.attrs = {attr: log.attrs[attr] for attr in COMMON if log.attrs.get(attr) is not None}
-    if log.name == FAILED:
+    if log.name in FAILED:
         span.status_code = ERROR_CODE
         span.status_message = str(log.attrs.get("error.message") or log.attrs.get("error") or "the request failed")
-    elif log.name == ANSWERED and log.attrs.get("role") in (None, "main") and (said_last := _text(log)):
+    elif log.name in ANSWERED and _of_the_main_thread(log) and (said_last := _text(log)):
         root.attrs[ANSWER] = said_last
     return span
 
 
+def _of_the_main_thread(log: LogView) -> bool:
+    return log.attrs.get("role") in (None, "main") and not log.attrs.get("subagent_name")
+
+
 def _text(log: LogView) -> str | None:
     chunks = from_json(log.attrs.get("response_text"))
+    if isinstance(chunks, str):
+        return chunks or None
     spoken = _one(messages(_candidates(chunks)[0], "assistant")) if isinstance(chunks, list) else None
     found = spoken[-1].get("content") if isinstance(spoken, list) and spoken and isinstance(spoken[-1], dict) else None
     return found if isinstance(found, str) and found else None
@@ -303,7 +337,7 @@ class _Places:
 
     def take(self, log: LogView) -> SpanView | None:
         """The request of this model that began or ended then, and has no such record yet."""
-        if log.name not in (SENT, DETAILS):
+        if log.name not in SENT and log.name != DETAILS:
             return None
         when = _end_ns if (ended := log.name == DETAILS and "gen_ai.output.messages" in log.attrs) else _start_ns
         kind = log.name, ended, str(log.attrs.get("model", log.attrs.get("gen_ai.request.model")))
@@ -326,10 +360,10 @@ def _end_ns(span: SpanView) -> int:
 
 DIALECT = Dialect(
     name="gemini_cli",
-    scopes=("gemini-cli",),
+    scopes=("gemini-cli", "qwen-code"),
     read=read,
     join=_join,
     spans=_spans,
     key=_key,
-    checked="Gemini CLI 0.61.0, with and without detailed traces",
+    checked="Gemini CLI 0.61.0, with and without detailed traces; Qwen Code 0.15.10",
 )

@@ -5,6 +5,8 @@ Read off recorded payloads of llama-index-core 0.14.25.
 <https://developers.llamaindex.ai/python/framework/module_guides/observability/>
 """
 
+import ast
+import re
 from typing import Any, NamedTuple
 
 from otel_bridge.model import CALLS, Json, ObservationType
@@ -36,6 +38,10 @@ TOLD = {
 }
 START, END = "StartEvent", "EndEvent"
 OUTPUTS = ("step.output", "workflow.output")
+SUMMARY = "llamaindex.step.input_summary"
+AGENT_RUN = re.compile(r"\w*(Agent|AgentWorkflow)\.run")
+TOOL_STEP = re.compile(r"\w+\.call_tool|\w*Tool\.a?call")  # an agent's step, and the tool's own method within it
+TOOL_CALL = re.compile(r"ToolCall\(tool_name='([^'\\]{1,200})', tool_kwargs=(\{.{0,1000}\}), tool_id='")
 EVENTS = frozenset({*(f"{name}{ending}" for name in TOLD for ending in (START, END)), *OUTPUTS})
 
 
@@ -47,9 +53,25 @@ def read(span: SpanView) -> Reading:
         if isinstance(event, Event):
             _hear(event, reading)
     leave(span, taken)
+    if reading.type is None:
+        _step(span, reading)
     if reading.input is None:
-        reading.input = value(span.attrs, "llamaindex.step.input_summary")
+        reading.input = value(span.attrs, SUMMARY)
     return reading
+
+
+def _step(span: SpanView, reading: Reading) -> None:
+    """What the name of a span tells: the run of an agent, or of a tool, whose arguments are in a summary."""
+    if AGENT_RUN.fullmatch(span.name):
+        reading.type = ObservationType.AGENT
+    elif TOOL_STEP.fullmatch(span.name):
+        reading.type = ObservationType.TOOL
+        if called := TOOL_CALL.match(str(span.attrs.get(SUMMARY))):
+            reading.name = reading.tool = called[1]
+            try:
+                reading.input = ast.literal_eval(called[2])
+            except (ValueError, SyntaxError, MemoryError, RecursionError):
+                return  # cut off, or of no plain values: the summary shows it
 
 
 def _hear(event: Event, reading: Reading) -> None:
@@ -111,6 +133,13 @@ def _spoken(raw: Json) -> Json:
 def _block(raw: Json) -> Json:
     if not isinstance(raw, dict) or "block_type" not in raw:
         return raw
+    if raw["block_type"] == "tool_call" and raw.get("tool_name"):
+        return {
+            "type": "tool_call",
+            "id": raw.get("tool_call_id"),
+            "name": raw["tool_name"],
+            "arguments": raw.get("tool_kwargs"),
+        }
     return {"type": raw["block_type"]} | {key: item for key, item in raw.items() if key != "block_type"}
 
 

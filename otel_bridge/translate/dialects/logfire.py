@@ -81,7 +81,10 @@ def _decode(attrs: dict[str, Any]) -> None:
     properties = schema.get("properties") if isinstance(schema, dict) else None
     for key, kind in properties.items() if isinstance(properties, dict) else ():
         if isinstance(kind, dict) and kind.get("type") in ("object", "array") and isinstance(attrs.get(key), str):
-            attrs[key] = from_json(attrs[key])
+            if attrs[key] == "null":  # a call that failed has no output
+                del attrs[key]
+            else:
+                attrs[key] = from_json(attrs[key])
 
 
 def _common(span: SpanView, reading: Reading) -> None:
@@ -153,12 +156,12 @@ def _call(span: SpanView, reading: Reading) -> None:
 
 
 def _usage(attrs: dict[str, Any]) -> Usage | None:
-    """The counts are the conventions', what was cached stands in the provider's own."""
+    """The counts are the conventions', what was cached stands in the provider's own, or in the Agents SDK's."""
     raw = from_json(attrs.get("gen_ai.usage.raw"))
     counted_in, counted_out = count(attrs, *table.INPUT_TOKENS), count(attrs, *table.OUTPUT_TOKENS)
     if raw is not None:
         attrs["gen_ai.usage.raw"] = raw
-    return Usage.inclusive(counted_in, counted_out, **provider.parts(raw))
+    return Usage.inclusive(counted_in, counted_out, **provider.parts(attrs.get("usage") if raw is None else raw))
 
 
 def _streamed(span: SpanView, reading: Reading) -> str | None:
@@ -219,7 +222,7 @@ def _agents(span: SpanView, reading: Reading) -> None:
     template = attrs.get("logfire.msg_template")
     template = template if isinstance(template, str) else span.name
     reading.type = next((kind for start, kind in AGENT_SPANS.items() if template.startswith(start)), None)
-    reading.session_id = text(attrs, "group_id")
+    _group(attrs, reading)
     if reading.type is ObservationType.GENERATION:
         reading.usage = _usage(attrs)
         answer = from_json(attrs.get("response"))
@@ -238,6 +241,16 @@ def _agents(span: SpanView, reading: Reading) -> None:
         name = attrs.get("name")
         if isinstance(name, str) and name:
             reading.metadata["logfire.msg"], reading.name = reading.name, name
+
+
+def _group(attrs: dict[str, Any], reading: Reading) -> None:
+    """The group of a trace, which is its session, and the user's metadata, which may say who."""
+    if not str(attrs.get("group_id")).startswith(SCRUBBED):
+        reading.session_id = text(attrs, "group_id")
+    said = from_json(attrs.get("metadata"))
+    if isinstance(said, dict):
+        reading.session_id = reading.session_id or table.session(dict(said))
+        reading.user_id = table.user(dict(said))
 
 
 def _evals(span: SpanView, reading: Reading) -> None:
@@ -268,5 +281,5 @@ DIALECT = Dialect(
     marks=("logfire.*",),
     rank=8,
     read=read,
-    checked="logfire 5.2.0 and 6.0.0b8 (OpenAI, Anthropic), pydantic-evals 2.62.0",
+    checked="logfire 5.2.0 and 6.0.0b8 (OpenAI, Anthropic, OpenAI Agents), pydantic-evals 2.62.0",
 )

@@ -1,11 +1,12 @@
 """Mastra: `mastra.*` beside the conventions (scope `@mastra/...`).
 
 A `chat` span is the bare request: what was asked, and the tools that were called, stand on the `model_step` around it.
-Releases before it (`model_generation` as `chat`) report one agent's loop as one call.
+Releases before it (`model_generation` as `chat`) report one agent's loop as one call; their `model_inference` tells
+of each request in it, without model and counts.
 
 https://mastra.ai/docs/observability
-Checked against recordings of @mastra/core 1.71 with @mastra/otel-exporter 1.4, and the sources of that and of
-@mastra/otel-exporter 0.3 and @mastra/observability 1.17.
+Checked against recordings of @mastra/core 1.71 with @mastra/otel-exporter 1.4 and 1.3, and the sources of the former
+and of @mastra/otel-exporter 0.3 and @mastra/observability 1.17.
 """
 
 from typing import Any
@@ -27,7 +28,7 @@ from otel_bridge.translate.span import SpanView
 
 TYPES = {
     "agent_run": ObservationType.AGENT,
-    "model_inference": ObservationType.GENERATION,
+    "model_inference": ObservationType.CHAIN,
     "model_generation": ObservationType.CHAIN,
     "model_step": ObservationType.CHAIN,
     "model_chunk": ObservationType.SPAN,
@@ -45,7 +46,7 @@ TYPES = {
     "workflow_run": ObservationType.CHAIN,
     "workflow_step": ObservationType.CHAIN,
 }
-REQUESTS = ("chat", "tool_selection")  # how `model_generation` names itself where it is the request
+REQUESTS = ("chat", "tool_selection")  # how the one of these two that counts for a request names itself
 STEPS = ("model_step", "llm_step")
 CHUNKS = ("model_chunk", "llm_chunk")
 SPOKEN = ("model_generation", "model_inference", "model_step", "llm_generation", "llm_step", "agent_run")
@@ -56,7 +57,7 @@ def read(span: SpanView) -> Reading:
     attrs = span.attrs
     sort = str(attrs.get("mastra.span.type", "")).lower()
     reading = Reading(type=TYPES.get(sort, ObservationType.SPAN if sort else None))
-    if sort == "model_generation" and attrs.get("gen_ai.operation.name") in REQUESTS:
+    if sort in ("model_inference", "model_generation") and attrs.get("gen_ai.operation.name") in REQUESTS:
         reading.type = ObservationType.GENERATION
     metadata = nested(attrs, "mastra.metadata.")
     reading.session_id, reading.user_id = table.session(metadata), table.user(metadata)
@@ -151,5 +152,5 @@ DIALECT = Dialect(
     marks=("mastra.*",),
     rank=20,
     read=read,
-    checked="@mastra/core 1.71 with @mastra/otel-exporter 1.4; 0.3",
+    checked="@mastra/core 1.71 with @mastra/otel-exporter 1.4; 1.3; 0.3",
 )

@@ -1,6 +1,6 @@
 """Pipecat: a conversation's turns with their speech-to-text, model and text-to-speech spans.
 
-There was no recorded payload: read off pipecat-ai 0.0.80 and 1.14.0 (utils/tracing, services).
+Read off pipecat-ai 0.0.80 and 1.14.0 (utils/tracing, services), and a recorded payload of the latter, with text alone.
 https://docs.pipecat.ai/server/utilities/opentelemetry
 """
 
@@ -24,6 +24,7 @@ TYPES = {
     "llm_tool_call": ObservationType.TOOL,
     "llm_tool_result": ObservationType.SPAN,
 }
+NOT_GIVEN = "NOT_GIVEN"  # what OpenAI's SDK has for a parameter that nobody gave
 BESIDE = ("anthropic", "aws.bedrock", "bedrock", "awsbedrock")
 """Providers whose count of input tokens comes without the cached ones."""
 
@@ -31,6 +32,8 @@ BESIDE = ("anthropic", "aws.bedrock", "bedrock", "awsbedrock")
 def read(span: SpanView) -> Reading:
     """Read a span of a conversation; names of spans say what they are."""
     attrs = span.attrs
+    for key in [key for key, said in attrs.items() if said == NOT_GIVEN]:
+        del attrs[key]
     reading = Reading(type=TYPES.get(span.name) or _service(span.name))
     _content(attrs, reading)
     if attrs.get("gen_ai.provider.name", attrs.get("gen_ai.system")) in BESIDE:
@@ -79,5 +82,5 @@ DIALECT = Dialect(
     name="pipecat",
     scopes=("pipecat", "pipecat.*"),
     read=read,
-    checked="pipecat-ai 0.0.80 and 1.14.0, from their source",
+    checked="pipecat-ai 0.0.80, from its source, and 1.14.0",
 )

@@ -1,6 +1,6 @@
 """Semantic Kernel (Python): chat messages as JSON in the body of log records, cached tokens in the text of one.
 
-Read off semantic-kernel 1.45.0 (utils/telemetry, agents/runtime), and recorded payloads of it.
+Read off semantic-kernel 1.20.0 and 1.45.0 (utils/telemetry, agents/runtime), and recorded payloads of both.
 https://learn.microsoft.com/semantic-kernel/concepts/enterprise-readiness/observability/
 """
 
@@ -11,7 +11,13 @@ from otel_bridge.model import ObservationType, Usage
 from otel_bridge.translate.dialect import Dialect, Reading, count, from_json
 from otel_bridge.translate.span import LogView, SpanView
 
-TYPES = {"text_completions": ObservationType.GENERATION, "chat.completions": ObservationType.GENERATION}
+TYPES = dict.fromkeys(
+    (
+        *("chat.completions", "chat.streaming_completions", "text.completions", "text.streaming_completions"),
+        "text_completions",
+    ),
+    ObservationType.GENERATION,
+)
 MESSAGES = re.compile(r"gen_ai\.(system|user|assistant|tool)\.message|gen_ai\.(choice|prompt)")
 PLACES = ("CHAT_MESSAGE_INDEX", "code.file.path", "code.function.name", "code.line.number")
 COUNTED = re.compile(r"\b(cached_tokens|reasoning_tokens)=(\d{1,15})\b")
@@ -72,5 +78,5 @@ DIALECT = Dialect(
     scopes=("semantic_kernel.*", "Microsoft.SemanticKernel*"),
     marks=("sk.available_functions",),
     read=read,
-    checked="semantic-kernel 1.45.0 (Python)",
+    checked="semantic-kernel 1.20.0 and 1.45.0 (Python)",
 )

@@ -1,6 +1,7 @@
 """Strands Agents: spans of its own tracer, which follow the conventions but for tools, event loops and time units.
 
-Read off strands-agents 1.9.1, 1.30.0 and 1.62.0 (telemetry/tracer.py), and recorded payloads of 1.9.1 and 1.62.0.
+Those of 0.1 name no operation: `Model invoke`, `Cycle <id>`, `Tool: <name>`, and the agent's own name.
+Read off strands-agents 0.1.9, 1.9.1, 1.30.0 and 1.62.0 (telemetry/tracer.py), and recorded payloads of all but 1.30.0.
 https://strandsagents.com/latest/documentation/docs/user-guide/observability-evaluation/traces/
 """
 
@@ -13,6 +14,7 @@ from otel_bridge.translate.span import SpanView
 
 TYPES = {
     "execute_event_loop_cycle": ObservationType.CHAIN,
+    "execute_agent_loop_cycle": ObservationType.CHAIN,  # what TypeScript calls it
     "invoke_graph": ObservationType.CHAIN,
     "invoke_swarm": ObservationType.CHAIN,
     "memory.search": ObservationType.RETRIEVER,
@@ -30,6 +32,8 @@ def read(span: SpanView) -> Reading:
     attrs = span.attrs
     operation = attrs.get("gen_ai.operation.name", span.name)
     reading = Reading(type=TYPES.get(operation) if isinstance(operation, str) else None)
+    if "gen_ai.operation.name" not in attrs:
+        _unnamed(span, reading)
     if operation == "execute_tool":
         _tool(span, reading)
     elif isinstance(operation, str) and operation.startswith("memory."):
@@ -48,12 +52,33 @@ def read(span: SpanView) -> Reading:
     return reading
 
 
+def _unnamed(span: SpanView, reading: Reading) -> None:
+    """A span of 0.1, told by what it carries; a tool's is there twice: by itself, and as prompt and completion."""
+    attrs = span.attrs
+    if "tool.name" in attrs and "tool.id" in attrs:
+        reading.input = value(attrs, "tool.parameters")
+        answer = value(attrs, "tool.result", "gen_ai.completion")
+        attrs.pop("gen_ai.prompt", None)
+        reading.output = _one_text(answer)
+        _tool(span, reading)
+    elif "event_loop.cycle_id" in attrs or span.name == "Model invoke":
+        reading.type = ObservationType.GENERATION if span.name == "Model invoke" else ObservationType.CHAIN
+        said = from_json(attrs.get("gen_ai.completion"))
+        if isinstance(said, list) and said:  # the content of a message
+            reading.output = messages({"role": "assistant", "content": said}, "assistant")
+            del attrs["gen_ai.completion"]
+    elif "gen_ai.agent.name" in attrs:
+        reading.type = ObservationType.AGENT
+
+
 def _tool(span: SpanView, reading: Reading) -> None:
     """Arguments and results stand in events that elsewhere hold messages; what failed is only told by its status."""
     attrs = span.attrs
     reading.type = ObservationType.TOOL
-    reading.input = value(attrs, "gen_ai.tool.call.arguments")
-    reading.output = _one_text(value(attrs, "gen_ai.tool.call.result"))
+    if reading.input is None:
+        reading.input = value(attrs, "gen_ai.tool.call.arguments")
+    if reading.output is None:
+        reading.output = _one_text(value(attrs, "gen_ai.tool.call.result"))
     taken = take(span, TOOL_EVENTS)
     for event in taken:
         if event.name == "gen_ai.choice":
@@ -117,5 +142,5 @@ DIALECT = Dialect(
     name="strands",
     scopes=("strands.telemetry.tracer", "strands-agents", "strands.*"),
     read=read,
-    checked="strands-agents 1.9.1, 1.30.0 and 1.62.0",
+    checked="strands-agents 0.1.9, 1.9.1, 1.30.0 and 1.62.0; @strands-agents/sdk 1.16.0",
 )
