@@ -27,6 +27,7 @@ ExporterOption = Annotated[
     str | None, typer.Option("--exporter", help="Of this exporter, as the configuration calls it.")
 ]
 TenantOption = Annotated[str | None, typer.Option("--tenant", help="Of this tenant.")]
+PauseTenantOption = Annotated[str | None, typer.Option("--tenant", help="For this tenant alone.")]
 ReasonOption = Annotated[str | None, typer.Option("--reason", help="With this reason, as refused or too_large.")]
 AllOption = Annotated[bool, typer.Option("--all", help="All that the other options let through.")]
 IdsArgument = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids, or their beginnings.")]
@@ -227,32 +228,44 @@ def drop_letters(
 
 def pause(
     exporter: Annotated[str, typer.Argument(help="As the configuration calls it.")],
+    tenant: PauseTenantOption = None,
     url: UrlOption = None,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> None:
     """Send an exporter nothing until it is resumed, also after a restart; its data is kept."""
-    _switch("pause", exporter, running(url, config, data_dir), as_json=json)
+    _switch("pause", exporter, tenant, running(url, config, data_dir), as_json=json)
 
 
 def resume(
     exporter: Annotated[str, typer.Argument(help="As the configuration calls it.")],
+    tenant: PauseTenantOption = None,
     url: UrlOption = None,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Go on with an exporter where it was paused."""
-    _switch("resume", exporter, running(url, config, data_dir), as_json=json)
+    """Go on with an exporter where it was paused; who was paused alone is resumed alone."""
+    _switch("resume", exporter, tenant, running(url, config, data_dir), as_json=json)
 
 
-def _switch(what: str, exporter: str, viewer: Viewer, *, as_json: bool) -> None:
-    answer = ask(viewer, f"/api/v1/exporters/{what}", change={"exporter": exporter})
+def _switch(what: str, exporter: str, tenant: str | None, viewer: Viewer, *, as_json: bool) -> None:
+    answer = ask(viewer, f"/api/v1/exporters/{what}", change={"exporter": exporter, "tenant": tenant})
     if as_json:
         print_json(answer)
+        return
+    lane = exporter if tenant is None else f"{exporter} for {tenant}"
+    alone = ", ".join(answer["pausedTenants"])
+    if what == "pause":
+        said = f"{lane} is paused: its data is kept"
+    elif answer["paused"]:
+        said = f"{exporter} is still paused for all: `otel-bridge resume {exporter}` lets it go on"
+    elif alone and tenant is None:
+        said = f"{exporter} is on again, but for {alone}: `--tenant` lets it go on for one of them"
     else:
-        print(f"{printable(exporter)} is " + ("paused: its data is kept" if answer["paused"] else "on again"))
+        said = f"{lane} is on again"
+    print(printable(said))
 
 
 def replay(

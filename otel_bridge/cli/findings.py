@@ -24,7 +24,11 @@ def faults(status: Mapping[str, Any]) -> list[str]:
 
 def findings(status: Mapping[str, Any]) -> list[str]:
     """The same, and what somebody switched off and may have forgotten."""
-    return faults(status) + [f"{exporter} is paused, its data is kept" for exporter in status["paused"]]
+    alone = (
+        f"{exporter} is paused for {', '.join(tenants)}, whose data is kept"
+        for exporter, tenants in status["paused_tenants"].items()
+    )
+    return [*faults(status), *(f"{exporter} is paused, its data is kept" for exporter in status["paused"]), *alone]
 
 
 def side_of(exporter: str) -> str:

@@ -25,7 +25,7 @@ from otel_bridge.trace import Answer, Decision, Known, Settled
 if TYPE_CHECKING:
     import apsw
 
-VERSION = 5
+VERSION = 6
 COMMIT_EVERY_S = 0.2
 WITHOUT = "all that is still in the journal is delivered again then, some of it twice, and nothing is lost"
 MAX_LATELY = 10_000  # answers that are kept in memory as well: five megabytes
@@ -153,7 +153,7 @@ class State:
         self.base: Counter[Account] = Counter()
         self.ledger: Counter[tuple[Account, Outcome, str]] = Counter()
         self.assembly: dict[str, tuple[int, int]] = {}
-        self.paused: set[str] = set()
+        self.paused: set[tuple[str, str]] = set()
         self.redeemed: dict[str, int] = {}
         self.replays: dict[int, Replay] = {}
         self.replayed: Counter[tuple[Account, Outcome, str]] = Counter()
@@ -279,12 +279,13 @@ class State:
 
     # What people ask for.
 
-    def pause(self, exporter: str, *, paused: bool) -> None:
-        """Send an exporter nothing until it is resumed, also after a restart; or resume it."""
-        (self.paused.add if paused else self.paused.discard)(exporter)
-        self._write("DELETE FROM paused WHERE exporter = ?", exporter)
+    def pause(self, exporter: str, tenant: str, *, paused: bool) -> None:
+        """Send an exporter nothing of a tenant (empty: of all) until it is resumed, also after a restart; or resume
+        it."""
+        (self.paused.add if paused else self.paused.discard)((exporter, tenant))
+        self._write("DELETE FROM paused WHERE exporter = ? AND tenant = ?", exporter, tenant)
         if paused:
-            self._write("INSERT INTO paused VALUES (?)", exporter)
+            self._write("INSERT INTO paused VALUES (?, ?)", exporter, tenant)
 
     def dead_lettered(self, account: Account, reason: str) -> list[tuple[Account, str, int]]:
         """What of an exporter and tenant is in dead letters: (account, reason, items), what is like this one first.
@@ -605,7 +606,7 @@ class State:
             self.replayed[Account(pipeline, exporter, tenant, Signal(signal)), Outcome(outcome), reason] = items
         for pipeline, tenant, budget, amount, _ in await rows("spent"):
             self._spent[pipeline, tenant][budget] = amount
-        self.paused = {exporter for (exporter,) in await rows("paused")}
+        self.paused = {(exporter, tenant) for exporter, tenant in await rows("paused")}
         self.redeemed = dict(await rows("redeemed"))
         self.replays = {row[0]: Replay(*row) for row in await rows("replay")}
         self._last_replay = max(self.replays, default=0)

@@ -27,7 +27,10 @@ def probes(bridge: Bridge | None, knows: Callable[[Request], bool]) -> list[Rout
         said = ["ready" if ready else "not ready"]
         if knows(request):
             said += ["configuration rejected"] if status.get("configuration_rejected") else []
-            counted = {"parked": status.get("parked", 0), "paused": len(status.get("paused", ()))}
+            counted = {
+                "parked": status.get("parked", 0),
+                "paused": len({*status.get("paused", ()), *status.get("paused_tenants", ())}),
+            }
             said += [f"{count} {what}" for what, count in counted.items() if count]
         return PlainTextResponse(f"{', '.join(said)}\n", 200 if ready else 503)
 

@@ -28,7 +28,13 @@ service:
   pipelines:
     main: {receivers: [otlp], processors: [filter], exporters: [store, otlp]}
 """
-WELL: dict[str, Any] = {"ready": True, "configuration_rejected": None, "paused": [], "exporters": {}}
+WELL: dict[str, Any] = {
+    "ready": True,
+    "configuration_rejected": None,
+    "paused": [],
+    "paused_tenants": {},
+    "exporters": {},
+}
 
 
 async def told(data_dir: Path, *, json: bool = False) -> int:
@@ -85,7 +91,9 @@ def test_what_is_paused_is_meant_to_be() -> None:
     paused = {**WELL, "paused": ["langfuse"], "exporters": {"main/langfuse": {"acme": {"parked": "paused"}}}}
 
     assert findings(paused) == ["langfuse is paused, its data is kept"]
-    assert faults(paused) == []
+    alone = {**WELL, "paused_tenants": {"langfuse": ["acme", "beta"]}}
+    assert findings(alone) == ["langfuse is paused for acme, beta, whose data is kept"]
+    assert faults(paused) == faults(alone) == []
 
 
 def test_what_is_not_configured_any_more_is_told_once_for_both_its_sides() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import tempfile
+from contextlib import suppress
 from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from otel_bridge.errors import JournalFullError, ParkedError, RefusedError, RetryableError
+from otel_bridge.errors import JournalFullError, ParkedError, RefusedError, RetryableError, UsageError
 from otel_bridge.telemetry import Outcome
 
 if TYPE_CHECKING:
@@ -112,6 +113,8 @@ class Run:
             await self.start()
             for exporter in self.sinks:
                 await self.house.delivery.operator.resume(exporter)
+            for exporter, tenant in list(self.house.state.paused):
+                await self.house.delivery.operator.resume(exporter, tenant)
             await arrive(self.house)
         await self.stop()
         assert all(line.waiting == 0 for line in self.house.audit().lines), self.house.audit().to_dict()
@@ -172,8 +175,10 @@ class Run:
             case Step.REPLAY if exporter in self.there:
                 await operator.replay(exporter, since_ns=0)
             case Step.PAUSE_OR_RESUME if exporter in self.there:
-                paused = exporter in self.house.state.paused
-                await (operator.resume if paused else operator.pause)(exporter)
+                tenant = (None, "tenant 0", "tenant 1")[number % 3]
+                paused = (exporter, tenant or "") in self.house.state.paused
+                with suppress(UsageError):  # nothing has come of that tenant
+                    await (operator.resume if paused else operator.pause)(exporter, tenant)
 
     async def let_pass(self, steps: int) -> None:
         for _ in range(steps):
