@@ -100,6 +100,9 @@ class Operator(Protocol):
     async def resume(self, exporter: str, tenant: str | None = None) -> dict[str, Any]:
         """Go on where it was paused."""
 
+    async def give_up(self, exporter: str, tenant: str | None = None) -> dict[str, Any]:
+        """Send an exporter nothing of what waits for it, of a tenant (None: of all), ever; it is counted as evicted."""
+
     async def replay(
         self, exporter: str, *, since_ns: int, until_ns: int | None = None, tenant: str | None = None
     ) -> dict[str, Any]:

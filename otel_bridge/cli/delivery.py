@@ -1,4 +1,4 @@
-"""Delivery, as an operator sees it: `audit`, `dead-letter`, `pause`, `resume`, `replay`."""
+"""Delivery, as an operator sees it: `audit`, `dead-letter`, `pause`, `resume`, `give-up`, `replay`."""
 
 import sys
 import time
@@ -10,6 +10,7 @@ from urllib.parse import quote
 import typer
 
 from otel_bridge.cli.asking import UrlOption, ask, running
+from otel_bridge.cli.findings import side_of
 from otel_bridge.cli.found import Viewer, find, place, viewer_of
 from otel_bridge.cli.output import ConfigOption, DataDirOption, JsonOption, print_json, print_table
 from otel_bridge.errors import UsageError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 LETTERS = "/api/v1/dead-letters"
 AT_ONCE = 10  # letters in one request, each of which may take as long as its exporter waits for an answer
 HANDING_OUT_S = 300.0
+GIVING_UP_S = 300.0  # all that waits is read
 FOLLOW_EVERY_S = 0.5
 
 ExporterOption = Annotated[
@@ -266,6 +268,66 @@ def _switch(what: str, exporter: str, tenant: str | None, viewer: Viewer, *, as_
     else:
         said = f"{lane} is on again"
     print(printable(said))
+
+
+def give_up(
+    exporter: Annotated[str, typer.Argument(help="As the configuration calls it, or did.")],
+    tenant: TenantOption = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    url: UrlOption = None,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Never send an exporter what waits for it, as of a tenant that is gone; it is counted as evicted (given_up)."""
+    viewer = running(url, config, data_dir)
+    waiting = [
+        (of.partition("/")[2], name, lane["waiting"])
+        for of, tenants in ask(viewer, "/api/v1/status")["exporters"].items()
+        for name, lane in tenants.items()
+        if side_of(of) == exporter and tenant in (None, name) and lane["waiting"] > 0
+    ]
+    if waiting and not yes:
+        _confirm([f"{items} items of {name} wait for {side}" for side, name, items in waiting])
+    answer = ask(
+        viewer, "/api/v1/exporters/give-up", change={"exporter": exporter, "tenant": tenant}, timeout_s=GIVING_UP_S
+    )
+    if json:
+        print_json(answer)
+        return
+    for row in answer["givenUp"]:
+        print(printable(f"{row['items']} items of {row['tenant']} for {row['exporter']} are given up"))
+    if not answer["givenUp"]:
+        print("nothing waits that could be given up")
+    if answer["waiting"]:
+        print(
+            f"{answer['waiting']} items wait on, of traces that are still open or have come since: say it again later"
+        )
+
+
+def _confirm(what: list[str]) -> None:
+    """Let a person decide.
+
+    Raises:
+        UsageError: nobody is there to ask.
+        typer.Exit: they do not want it.
+    """
+    if not _is_asked():
+        raise UsageError(f"{', '.join(what)}, and would never be sent: say --yes if that is meant")
+    for line in what:
+        print(printable(line), file=sys.stderr)
+    try:
+        meant = typer.confirm("Never send them?", err=True)
+    except typer.Abort:
+        meant = False
+    if not meant:
+        print("nothing is given up", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _is_asked() -> bool:
+    """Whether somebody is there who can answer."""
+    return sys.stdin.isatty()
 
 
 def replay(

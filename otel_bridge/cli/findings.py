@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-PAUSED, NOT_CONFIGURED = "paused", "not_configured"
+PAUSED, NOT_CONFIGURED, NO_KEYS = "paused", "not_configured", "no_keys"
 
 
 def faults(status: Mapping[str, Any]) -> list[str]:
@@ -38,6 +38,9 @@ def side_of(exporter: str) -> str:
 
 def _parked(exporter: str, tenant: str, lane: Mapping[str, Any]) -> str:
     if lane["parked"] == NOT_CONFIGURED:
-        return f"{exporter} is not configured any more, and {lane['waiting']} items of {tenant} wait for it"
-    why = f": {lane['why']}" if lane["why"] else ""
-    return f"{exporter} is parked for {tenant} ({lane['parked']}{why})"
+        said = f"{exporter} is not configured any more, and {lane['waiting']} items of {tenant} wait for it"
+    else:
+        why = f": {lane['why']}" if lane["why"] else ""
+        said = f"{exporter} is parked for {tenant} ({lane['parked']}{why})"
+    give_up = f"`otel-bridge give-up {exporter} --tenant {tenant}` gives up what waits"
+    return f"{said}; {give_up}" if lane["parked"] in (NOT_CONFIGURED, NO_KEYS) else said

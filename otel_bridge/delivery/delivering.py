@@ -16,6 +16,7 @@ from otel_bridge.delivery.absent import Absent
 from otel_bridge.delivery.cursor import Cursor, EntryCursor, PartCursor, Retention
 from otel_bridge.delivery.dead_letter import DeadLetters
 from otel_bridge.delivery.eviction import Eviction
+from otel_bridge.delivery.giving_up import GivingUp
 from otel_bridge.delivery.lane import DeliverConfig, Lane, Surroundings
 from otel_bridge.delivery.operator import Destination, Operator
 from otel_bridge.delivery.parts import Parts, Process, Translate
@@ -77,7 +78,16 @@ class Delivery:
             start=self._start_replay,
             tenants=tenants,
         )
-        self.operator = Operator(state, around, self._destinations, self._parts, self._replays, tenants=tenants)
+        giving_up = GivingUp(
+            *(journal, state, self._destinations, around.counters),
+            thread=thread,
+            changing=self._changing,
+            waiting=self.waiting,
+            tenants=tenants,
+        )
+        self.operator = Operator(
+            *(state, around, self._destinations, self._parts, self._replays, giving_up), tenants=tenants
+        )
         self._eviction = Eviction(journal, state, self._destinations, around.counters, thread)
 
     def _begin(self) -> tuple[int, Mapping[tuple[str, str, Signal], int]]:

@@ -1,4 +1,4 @@
-"""What people ask of a delivery that runs: look at dead letters and hand them out again, pause, resume, send again."""
+"""What people ask of a delivery that runs: dead letters, pause, resume, give up, send again."""
 
 import asyncio
 from collections import Counter, defaultdict, deque
@@ -12,6 +12,7 @@ from otel_bridge.component import Consume, Settle
 from otel_bridge.delivery.cursor import Cursor
 from otel_bridge.delivery.dead_letter import TRANSLATION, Chosen, DeadLetter
 from otel_bridge.delivery.gate import Gates, side_of
+from otel_bridge.delivery.giving_up import GivingUp
 from otel_bridge.delivery.lane import Lane, Surroundings, account
 from otel_bridge.delivery.parts import Parts
 from otel_bridge.delivery.piece import Piece, count, cut, is_single, score_count, signal_of, split
@@ -62,6 +63,7 @@ class Operator:
         destinations: Mapping[tuple[str, str], Destination],
         parts: Mapping[str, Parts],
         replays: Replays,
+        giving_up: GivingUp,
         *,
         tenants: Collection[str],
     ) -> None:
@@ -71,6 +73,7 @@ class Operator:
         self._destinations = destinations
         self._parts = parts
         self._replays = replays
+        self._giving_up = giving_up
         self._tenants = tenants
         self._gates: defaultdict[str, Gates] = defaultdict(Gates)
         self._retrying = asyncio.Lock()
@@ -139,6 +142,12 @@ class Operator:
             raise UsageError(
                 f"no exporter {exporter[:50]!r} runs" + (hint(exporter, names) or f", {', '.join(names)} do")
             )
+
+    # Give up.
+
+    async def give_up(self, exporter: str, tenant: str | None = None) -> dict[str, Any]:
+        """Send an exporter nothing of what waits for it, of a tenant or of all, ever; it is counted as evicted."""
+        return await self._giving_up.give_up(exporter, tenant)
 
     # Dead letters.
 

@@ -1,4 +1,4 @@
-"""What an operator asks of a running bridge: dead letters, pause and resume, replay.
+"""What an operator asks of a running bridge: dead letters, pause and resume, give up, replay.
 
 It is the bridge that does it; here is only how it is asked.
 """
@@ -108,6 +108,7 @@ def operating(bridge: Bridge | None) -> list[Route]:
         Route("/api/v1/dead-letters/{letter_id}", letter),
         changing("/api/v1/exporters/pause", Lane, lambda to, wanted: to.pause(wanted.exporter, wanted.tenant)),
         changing("/api/v1/exporters/resume", Lane, lambda to, wanted: to.resume(wanted.exporter, wanted.tenant)),
+        changing("/api/v1/exporters/give-up", Lane, lambda to, wanted: to.give_up(wanted.exporter, wanted.tenant)),
         Route("/api/v1/replays", replays),
         changing("/api/v1/replays", NewReplay, replay),
     ]

@@ -99,9 +99,10 @@ def test_what_is_paused_is_meant_to_be() -> None:
 def test_what_is_not_configured_any_more_is_told_once_for_both_its_sides() -> None:
     lane = {"acme": {"parked": "not_configured", "waiting": 3, "why": None}}
 
-    assert faults({**WELL, "exporters": {"main/store": lane, "main/store.settled": lane}}) == [
-        "store is not configured any more, and 3 items of acme wait for it"
-    ]
+    [told] = faults({**WELL, "exporters": {"main/store": lane, "main/store.settled": lane}})
+
+    assert told.startswith("store is not configured any more, and 3 items of acme wait for it; ")
+    assert "`otel-bridge give-up store --tenant acme`" in told
 
 
 def test_a_bridge_that_is_not_ready_says_so() -> None:

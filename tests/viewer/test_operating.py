@@ -20,6 +20,7 @@ CHANGES = [
     ("/api/v1/dead-letters/drop", {"ids": [LETTER]}),
     ("/api/v1/exporters/pause", {"exporter": "langfuse"}),
     ("/api/v1/exporters/resume", {"exporter": "langfuse", "tenant": "acme"}),
+    ("/api/v1/exporters/give-up", {"exporter": "langfuse", "tenant": "acme"}),
     ("/api/v1/replays", {"exporter": "langfuse", "since": "2026-01-31T12:00:00Z"}),
 ]
 
@@ -53,6 +54,9 @@ class FakeOperator:
 
     async def resume(self, exporter: str, tenant: str | None = None) -> dict[str, Any]:
         return self._note("resume", exporter, tenant)
+
+    async def give_up(self, exporter: str, tenant: str | None = None) -> dict[str, Any]:
+        return self._note("give_up", exporter, tenant)
 
     async def replay(self, exporter: str, **wanted: Any) -> dict[str, Any]:
         return self._note("replay", exporter, wanted)
