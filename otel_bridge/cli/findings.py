@@ -23,12 +23,31 @@ def faults(status: Mapping[str, Any]) -> list[str]:
 
 
 def findings(status: Mapping[str, Any]) -> list[str]:
-    """The same, and what somebody switched off and may have forgotten."""
+    """The same, and what somebody should look at: what was switched off and may be forgotten, and dead letters."""
     alone = (
         f"{exporter} is paused for {', '.join(tenants)}, whose data is kept"
         for exporter, tenants in status["paused_tenants"].items()
     )
-    return [*faults(status), *(f"{exporter} is paused, its data is kept" for exporter in status["paused"]), *alone]
+    paused = (f"{exporter} is paused, its data is kept" for exporter in status["paused"])
+    return [*faults(status), *paused, *alone, *_dead_letters(status)]
+
+
+def _letters(count: int) -> str:
+    return "1 dead letter" if count == 1 else f"{count} dead letters"
+
+
+def _dead_letters(status: Mapping[str, Any]) -> list[str]:
+    """For each exporter what it would not take, why, and where to look."""
+    exporters: dict[str, dict[str, int]] = {}
+    for one in status["dead_letters"]:
+        reasons = exporters.setdefault(one["exporter"], {})
+        reasons[one["reason"]] = reasons.get(one["reason"], 0) + one["letters"]
+    return [
+        f"{_letters(sum(reasons.values()))} of {exporter or 'an unreadable exporter'}"
+        f" ({', '.join(f'{letters} {reason}' for reason, letters in reasons.items())}):"
+        f" `otel-bridge dead-letter list{f' --exporter {exporter}' if exporter else ''}` shows them"
+        for exporter, reasons in exporters.items()
+    ]
 
 
 def side_of(exporter: str) -> str:

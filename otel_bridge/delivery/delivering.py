@@ -303,6 +303,7 @@ class Delivery:
             "assembly": {pipeline: assembler.status() for pipeline, assembler in self._assemblers.items()},
             "exporters": exporters,
             **self.operator.paused(),
+            "dead_letters": self._around.dead_letters.waiting(),
             **self.operator.replays(),
         }
 

@@ -33,6 +33,7 @@ WELL: dict[str, Any] = {
     "configuration_rejected": None,
     "paused": [],
     "paused_tenants": {},
+    "dead_letters": [],
     "exporters": {},
 }
 
@@ -103,6 +104,25 @@ def test_what_is_not_configured_any_more_is_told_once_for_both_its_sides() -> No
 
     assert told.startswith("store is not configured any more, and 3 items of acme wait for it; ")
     assert "`otel-bridge give-up store --tenant acme`" in told
+
+
+def test_dead_letters_are_told_of_by_exporter_and_reason_and_are_no_fault() -> None:
+    def letters(exporter: str, tenant: str, reason: str, count: int) -> dict[str, Any]:
+        return {"exporter": exporter, "tenant": tenant, "reason": reason, "letters": count}
+
+    left = [
+        letters("langfuse", "acme", "refused", 2),
+        letters("langfuse", "beta", "refused", 1),
+        letters("langfuse", "beta", "too_large", 4),
+        letters("store", "acme", "failing", 1),
+    ]
+
+    langfuse, store = findings({**WELL, "dead_letters": left})
+
+    assert langfuse.startswith("7 dead letters of langfuse (3 refused, 4 too_large): ")
+    assert "`otel-bridge dead-letter list --exporter langfuse`" in langfuse
+    assert store.startswith("1 dead letter of store (1 failing): ")
+    assert faults({**WELL, "dead_letters": left}) == []
 
 
 def test_a_bridge_that_is_not_ready_says_so() -> None:
