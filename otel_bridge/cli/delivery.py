@@ -11,12 +11,14 @@ import typer
 
 from otel_bridge.cli.asking import UrlOption, ask, running
 from otel_bridge.cli.findings import side_of
-from otel_bridge.cli.found import Viewer, find, place, viewer_of
+from otel_bridge.cli.found import Place, Viewer, find, place, viewer_of
 from otel_bridge.cli.output import ConfigOption, DataDirOption, JsonOption, print_json, print_table
 from otel_bridge.errors import UsageError
 from otel_bridge.telemetry import printable
 
 if TYPE_CHECKING:
+    import apsw
+
     from otel_bridge.journal.exporters import Account
 
 LETTERS = "/api/v1/dead-letters"
@@ -398,17 +400,17 @@ def _time(said: str, now: datetime) -> str:
     return (at if at.tzinfo else at.astimezone()).isoformat()
 
 
-def _place_of(url: str | None, config: Path | None, data_dir: Path | None) -> Path | Viewer:
-    """The viewer of the bridge that runs, else the file of letters."""
+def _place_of(url: str | None, config: Path | None, data_dir: Path | None) -> Place | Viewer:
+    """The viewer of the bridge that runs, else where its file of letters is."""
     if url is not None:
         return Viewer.at(url)
-    folder = place(config, data_dir).data_dir
-    found = find(folder)
+    where = place(config, data_dir)
+    found = find(where.data_dir)
     viewer = found.address("viewer") if found is not None else None
-    return viewer_of(folder, viewer) if viewer else folder / "dead_letters.db"
+    return viewer_of(where.data_dir, viewer) if viewer else where
 
 
-def _letters(source: Path | Viewer, chosen: dict[str, str | None], limit: int | None) -> dict[str, Any]:
+def _letters(source: Place | Viewer, chosen: dict[str, str | None], limit: int | None) -> dict[str, Any]:
     """Letters, all of them unless there is a limit."""
     letters: list[dict[str, Any]] = []
     cursor: str | None = None
@@ -421,22 +423,33 @@ def _letters(source: Path | Viewer, chosen: dict[str, str | None], limit: int | 
             return {**page, "letters": letters}
 
 
-def _page(source: Path | Viewer, chosen: dict[str, str | None], limit: int, cursor: str | None) -> dict[str, Any]:
+def _page(source: Place | Viewer, chosen: dict[str, str | None], limit: int, cursor: str | None) -> dict[str, Any]:
     if isinstance(source, Viewer):
         query = {**chosen, "limit": str(limit), "cursor": cursor}
         return ask(source, LETTERS, {key: value for key, value in query.items() if value is not None})
-    from otel_bridge.delivery.dead_letter import Chosen, page_of, read_letters
+    from otel_bridge.batch import DEFAULT_TENANT
+    from otel_bridge.delivery.dead_letter import Chosen, check_chosen, page_of, read_letters, waiting_in
 
-    return read_letters(source, lambda connection: page_of(connection, Chosen(**chosen), limit, cursor)).to_dict()
+    def asked(connection: "apsw.Connection") -> dict[str, Any]:
+        page = page_of(connection, Chosen(**chosen), limit, cursor)
+        if not page.letters:
+            check_chosen(chosen["tenant"], source.tenants or (DEFAULT_TENANT,), waiting_in(connection))
+        return page.to_dict()
+
+    return read_letters(_file(source), asked)
 
 
-def _letter(source: Path | Viewer, letter_id: str) -> dict[str, Any]:
+def _file(where: Place) -> Path:
+    return where.data_dir / "dead_letters.db"
+
+
+def _letter(source: Place | Viewer, letter_id: str) -> dict[str, Any]:
     if isinstance(source, Viewer):
         return ask(source, f"{LETTERS}/{quote(letter_id, safe='')}")
     from otel_bridge.delivery.dead_letter import letter_of, read_letters
     from otel_bridge.query.find import NotFoundError
 
-    found = read_letters(source, lambda connection: letter_of(connection, letter_id))
+    found = read_letters(_file(source), lambda connection: letter_of(connection, letter_id))
     if found is None:
         raise NotFoundError("there is no such dead letter")
     return found.to_dict(content=True)

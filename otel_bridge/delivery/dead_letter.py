@@ -6,7 +6,7 @@ A letter's id is derived from its content, which shows what has been damaged sin
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import astuple, dataclass, field, replace
 from datetime import UTC, datetime
@@ -31,6 +31,7 @@ from otel_bridge.journal.database import (
     transaction,
 )
 from otel_bridge.journal.state import DAMAGED
+from otel_bridge.mistakes import hint
 from otel_bridge.model import Translation
 from otel_bridge.telemetry import Counters
 
@@ -200,10 +201,7 @@ class DeadLetters:
 
     def waiting(self) -> list[dict[str, Any]]:
         """How many letters there are, by exporter as it is configured, tenant and reason: plain JSON."""
-        return [
-            {"exporter": exporter, "tenant": tenant, "reason": reason, "letters": letters}
-            for (exporter, tenant, reason), letters in sorted((+self._waiting).items())
-        ]
+        return _plain(self._waiting)
 
     async def look(self) -> None:
         """Count the letters that were there before."""
@@ -352,6 +350,29 @@ def _waiting(rows: Iterable[Sequence[Any]]) -> Waiting:
     for exporter, tenant, reason, letters, _ in rows:
         waiting[side_of(exporter), tenant, reason] += letters
     return waiting
+
+
+def _plain(waiting: Waiting) -> list[dict[str, Any]]:
+    return [
+        {"exporter": exporter, "tenant": tenant, "reason": reason, "letters": letters}
+        for (exporter, tenant, reason), letters in sorted((+waiting).items())
+    ]
+
+
+def waiting_in(connection: "apsw.Connection") -> list[dict[str, Any]]:
+    """As `DeadLetters.waiting`, of a file."""
+    return _plain(_counted_in(connection))
+
+
+def check_chosen(tenant: str | None, configured: Iterable[str], waiting: Sequence[Mapping[str, Any]]) -> None:
+    """Where no letter was found of a tenant: whether there is one of that name.
+
+    Raises:
+        UsageError: none is configured, and there is no letter of it.
+    """
+    known = sorted({*configured, *(one["tenant"] for one in waiting if one["tenant"])})
+    if tenant is not None and tenant not in known:
+        raise UsageError(f"there is no tenant {tenant[:50]!r}" + hint(tenant, known))
 
 
 def _counted_in(connection: "apsw.Connection") -> Waiting:

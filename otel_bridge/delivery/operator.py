@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from otel_bridge.batch import Signal
 from otel_bridge.component import Consume, Settle
 from otel_bridge.delivery.cursor import Cursor
-from otel_bridge.delivery.dead_letter import TRANSLATION, Chosen, DeadLetter
+from otel_bridge.delivery.dead_letter import TRANSLATION, Chosen, DeadLetter, check_chosen
 from otel_bridge.delivery.gate import Gates, side_of
 from otel_bridge.delivery.giving_up import GivingUp
 from otel_bridge.delivery.lane import Lane, Surroundings, account
@@ -155,7 +155,10 @@ class Operator:
         self, *, exporter: str | None, tenant: str | None, reason: str | None, limit: int, cursor: str | None
     ) -> dict[str, Any]:
         """A page of letters, the newest first."""
-        return (await self._letters.page(Chosen(exporter, tenant, reason), limit, cursor)).to_dict()
+        page = await self._letters.page(Chosen(exporter, tenant, reason), limit, cursor)
+        if not page.letters:
+            check_chosen(tenant, [*self._tenants, *(of for _, _, of in self._state.cursors)], self._letters.waiting())
+        return page.to_dict()
 
     async def letter(self, letter_id: str) -> dict[str, Any] | None:
         """A letter with what it holds; None where there is none."""

@@ -64,7 +64,7 @@ async def viewer(config: ViewerConfig, host: Host) -> AsyncIterator[None]:
     password = None if config.password is None else config.password.get_secret_value()
     login = Login(password, token, needed, secure=config.tls is not None)
     with ThreadPoolExecutor(4, thread_name_prefix="viewer") as thread:
-        app = application(store, host.bridge, thread, login, config.allowed_hosts)
+        app = application(store, host.bridge, thread, login, config.allowed_hosts, host.tenants)
         async with serving(app, config.endpoint, host.id, certificates) as url:
             with _left_for_commands(host, url, token, config):
                 host.endpoints["viewer"] = url

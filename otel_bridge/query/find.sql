@@ -1,6 +1,9 @@
 -- name: last
 SELECT trace_id, tenant FROM traces WHERE :tenant IS NULL OR tenant = :tenant ORDER BY seen_ns DESC, start_ns DESC LIMIT 1;
 
+-- name: tenants
+SELECT DISTINCT tenant FROM traces ORDER BY tenant;
+
 -- By its id or the beginning of it.
 -- name: trace
 SELECT trace_id, min(tenant) AS tenant, group_concat(tenant, ', ') AS tenants, count(*) AS of_tenants

@@ -266,6 +266,9 @@ async def test_letters_are_listed_by_exporter_tenant_and_reason_a_page_at_a_time
     assert {one["exporter"] for one in page["letters"] + rest["letters"]} == {"otlp"}
     assert len((await asked(tenant="b"))["letters"]) == 2
     assert (await asked(reason="too_large"))["letters"] == []
+    assert (await asked(tenant="default"))["letters"] == []
+    with pytest.raises(UsageError, match="no tenant 'c', there are: a, b, default"):
+        await asked(tenant="c")
     shown = await house.delivery.operator.letter(page["letters"][0]["id"][:8])
     assert shown is not None
     assert "poison" in str(shown["content"])
