@@ -69,6 +69,11 @@ def find_trace(reader: Reader, trace_id: str, tenant: str | None = None, *, to_r
     return row["trace_id"], row["tenant"]
 
 
+def other_tenants(reader: Reader, trace_id: str, tenant: str) -> list[str]:
+    """Who else has a trace of this id."""
+    return [row["tenant"] for row in reader.rows(SQL["others"], {"trace_id": trace_id, "tenant": tenant})]
+
+
 def left_out(reader: Reader, trace_id: str, tenant: str) -> str | None:
     """What was decided for a trace that is not kept, and why, as `sampled_out:rate`; None for any other."""
     row = reader.row(SQL["omitted"], {"trace_id": trace_id, "tenant": tenant})

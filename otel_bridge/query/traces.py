@@ -8,7 +8,7 @@ from otel_bridge.errors import UsageError
 from otel_bridge.query.answer import ID_CHARACTERS, Answer, iso, loaded, milliseconds, name, usd
 from otel_bridge.query.cursor import read_cursor, write_cursor
 from otel_bridge.query.filter import ALL, Condition, compile_filter
-from otel_bridge.query.find import check_tenant, find_trace
+from otel_bridge.query.find import check_tenant, find_trace, other_tenants
 from otel_bridge.query.observations import light, whole
 from otel_bridge.query.scores import scores_of_trace
 from otel_bridge.query.tree import in_tree_order
@@ -119,6 +119,8 @@ def one_trace(
 ) -> Answer:
     """One trace: its summary, input, output, metadata and scores, and its observations.
 
+    tenant: whose; where it is not said and several have one of this id, it is that of `default`, else of the first by
+        name. `otherTenants` has the others.
     full: observations come with all they hold, as `one_observation` answers, and not without their content.
 
     Observations come in tree order with their `depth`; a span that has not settled, or that no observation stands
@@ -150,6 +152,7 @@ def one_trace(
     end = offset + len(observations)
     return {
         **summary,
+        "otherTenants": other_tenants(reader, whole_id, its_tenant),
         "public": None if content.get("public") is None else bool(content["public"]),
         "metadata": loaded(content.get("metadata")) or {},
         "input": loaded(content.get("input")),

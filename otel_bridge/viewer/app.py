@@ -130,15 +130,19 @@ def _api(store: _Store, tenants: Tenants) -> list[Route]:
         )
 
     async def sessions(request: Request) -> Response:
-        said = asked(request, "limit", "cursor")
-        limit, cursor = limit_of(said, 50), said.get("cursor")
-        return answer_json(await store.ask(lambda reader: list_sessions(reader, limit, cursor)))
+        said = asked(request, "limit", "cursor", "tenant")
+        limit, cursor, tenant = limit_of(said, 50), said.get("cursor"), said.get("tenant")
+        return answer_json(
+            await store.ask(lambda reader: list_sessions(reader, limit, cursor, tenant=tenant, tenants=tenants.configs))
+        )
 
     async def session(request: Request) -> Response:
-        said = asked(request, "limit", "cursor")
-        limit, cursor = limit_of(said, 50), said.get("cursor")
+        said = asked(request, "limit", "cursor", "tenant")
+        limit, cursor, tenant = limit_of(said, 50), said.get("cursor"), said.get("tenant")
         session_id = request.path_params["session_id"]
-        return answer_json(await store.ask(lambda reader: one_session(reader, session_id, limit, cursor)))
+        return answer_json(
+            await store.ask(lambda reader: one_session(reader, session_id, limit, cursor, tenant=tenant))
+        )
 
     async def scores(request: Request) -> Response:
         limit = limit_of(asked(request, "limit"), 50)

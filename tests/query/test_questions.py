@@ -145,6 +145,11 @@ def test_whose_a_trace_is_is_shown_where_there_are_tenants(settled: Callable[...
         load_traces(store, tenant="x")
     assert "tenant: ACME\n" in printed(render_tree(load_trace(store, "last", tenant="ACME")))
     assert load_trace(store, f"{1:032x}", tenant="acme")["tenant"] == "acme"
+    twins = "tenant: default\nsame id: acme (`--tenant`, or `tenant=` in the API, says whose)\n"
+    assert twins in printed(render_tree(load_trace(store, f"{1:032x}")))
+    assert twins in outline(load_trace(store, f"{1:032x}"))
+    assert twins in printed(render_observation(load_observation(store, f"{1:032x}", "observation 1")))
+    assert "same id" not in printed(render_tree(load_trace(store, f"{2:032x}")))
     with pytest.raises(NotFoundError, match="no trace of the tenant 'beta' yet, it holds those of ACME, acme"):
         load_trace(store, tenant="beta")
 

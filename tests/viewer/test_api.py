@@ -81,6 +81,11 @@ async def test_a_session_of_any_name_is_found(http: aiohttp.ClientSession) -> No
     name = (await got(http, "/api/v1/sessions"))["sessions"][0]["id"]
     assert "/" in name
     assert [trace["id"] for trace in (await got(http, f"/api/v1/sessions/{quote(name, safe='')}"))["traces"]] == [TRACE]
+    assert (
+        "of the tenant 'acme'"
+        in (await got(http, f"/api/v1/sessions/{quote(name, safe='')}?tenant=acme", 404))["error"]
+    )
+    assert "no tenant 'acme'" in (await got(http, "/api/v1/sessions?tenant=acme", 400))["error"]
 
 
 @pytest.mark.parametrize("form", ["text", "md"])
