@@ -45,7 +45,10 @@ dead_letter = typer.Typer(
 
 def audit(
     span: Annotated[
-        str | None, typer.Option("--span", metavar="ID", help="Where a span is, for each exporter.")
+        str | None,
+        typer.Option(
+            "--span", metavar="ID", help="Where a span is, for each exporter; the beginning of its id will do."
+        ),
     ] = None,
     trace: Annotated[
         str | None,

@@ -496,6 +496,38 @@ async def test_a_span_is_found_wherever_it_is(house: "House", sinks: "type[Sink]
             places(trace_id=wrong)
 
 
+async def test_a_span_is_found_by_the_beginning_of_its_id(house: "House", sink: "Sink") -> None:
+    """In the journal or only in a dead letter; where several begin so, their trace may tell which."""
+    sink.trouble = lambda names: RefusedError("no") if "poison" in names else None
+    await house.start(batches={"store": sink})
+    for trace, names in ((1, ("poison", "llm")), (2, ("agent",))):
+        await house.append(*names, trace=trace)
+    await set_aside(house, 1)
+    await sink.has(2)
+    await house.append("other", trace=3, ids=0xABCD << 48)
+    await sink.has(3)
+    await house.state.flush()
+
+    def names(**wanted: str) -> list[str]:
+        return [item.name for item in locate(house.directory, gather=gather, **wanted).items]
+
+    assert names(span_id="ABCD") == names(span_id="abcd0000000") == ["other"]
+    assert names(span_id="abcd", trace_id=f"{3:032x}") == ["other"]
+    assert names(span_id="0000", trace_id=f"{2:032x}") == ["agent"]
+    with pytest.raises(UsageError, match=f"--span: several begin with 0000: {1:016x}, {2:016x}$"):
+        names(span_id="0000")
+    for wrong in ("abc", "", "00000000000000g1", "0" * 17):
+        with pytest.raises(UsageError, match="--span: write the id, 16 hex digits, or at least the first 4"):
+            names(span_id=wrong)
+    elsewhere = {"span_id": "abcd", "trace_id": f"{1:032x}"}
+    for wanted, said in (({"span_id": "abce"}, "no span begins with abce: "), (elsewhere, "abcd in this trace: ")):
+        found = locate(house.directory, gather=gather, **wanted)
+        assert (found.items, said in found.notes[0]) == ([], True)
+    for segment in (house.directory / JOURNAL_DIR).iterdir():
+        segment.unlink()  # letters are kept for longer
+    assert "names it" in locate(house.directory, span_id="0000", gather=gather).notes[0]
+
+
 async def test_a_trace_is_found_by_the_beginning_of_its_id_and_each_tenant_s_for_itself(
     house: "House", sink: "Sink"
 ) -> None:
