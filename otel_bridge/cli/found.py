@@ -120,8 +120,9 @@ def place(config: Path | None, data_dir: Path | None = None) -> Place:
     def text(default: str, *path: str) -> str:
         return text_at(written, path, default, config, os.environ)
 
-    folder = Path(text(DATA_DIR, "service", "data_dir")).expanduser()
-    store = Path(text(str(folder / "store.db"), *_first(written, "exporters", "store"), "path")).expanduser()
+    folder = config.parent / Path(text(DATA_DIR, "service", "data_dir")).expanduser()
+    at_store = text("", *_first(written, "exporters", "store"), "path")
+    store = config.parent / Path(at_store).expanduser() if at_store else folder / "store.db"
     service = written.get("service")
     tenants = service.get("tenants") if isinstance(service, dict) else None
     tenants = tuple(map(str, tenants)) if isinstance(tenants, dict) else ()
