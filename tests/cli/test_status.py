@@ -13,6 +13,7 @@ from otel_bridge.cli.findings import faults, findings
 from otel_bridge.cli.found import announced
 from otel_bridge.cli.healthcheck import check
 from otel_bridge.cli.status import status
+from otel_bridge.errors import PlanError, UnreachableError
 from otel_bridge.pipeline import running
 from tests.test_reload import batch, until
 
@@ -82,6 +83,36 @@ async def test_who_is_parked_paused_and_rejected_is_told_by_name(
     assert said["outcomes"] == [
         {"pipeline": "main", "exporter": "store", "tenant": "acme", "outcome": "delivered", "reason": "", "items": 1}
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tenants", [True, False])
+async def test_a_data_dir_that_was_changed_while_it_runs_needs_a_restart_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tenants: bool
+) -> None:
+    """The configuration names a data dir on which no bridge runs yet; whoever looks there is told."""
+    text = CONFIG if tenants else CONFIG.replace("  tenants:\n    acme: {keys: [acme-key-0123456789]}\n", "")
+    old, new, file = tmp_path / "old", tmp_path / "new", tmp_path / "bridge.yaml"
+    read = plan.parse(text.replace("DIR", str(old)), "bridge.yaml", environ={})
+    async with running(read, drain_s=lambda: 0.0) as bridge:
+        with announced(old, bridge.endpoints):
+            moved = text.replace("DIR", "new").replace('viewer: {endpoint: "127.0.0.1:0"', 'viewer: {endpoint: "HERE"')
+            address = bridge.endpoints["viewer"]["viewer"].removeprefix("http://")
+            await asyncio.to_thread(file.write_text, moved.replace("HERE", address))
+            with pytest.raises(UnreachableError, match=f"no bridge runs on {new}"):
+                await asyncio.to_thread(status, config=file)  # of which it does not know yet
+            with pytest.raises(PlanError):
+                await bridge.reload(plan.load(file, environ={}))
+            if tenants:
+                with pytest.raises(UnreachableError, match="needs a restart; --data-dir names the old one"):
+                    await asyncio.to_thread(status, config=file)
+                return
+            with pytest.raises(typer.Exit):
+                await asyncio.to_thread(status, config=file)
+
+    said = capsys.readouterr().out
+    assert f"service::data_dir: {new} needs a restart, until then it is {old}" in said
+    assert f"data       {old}" in said
 
 
 def test_nothing_is_found_where_all_is_well() -> None:
