@@ -102,45 +102,40 @@ class GivingUp:
         return self._journal.tenants(pipeline, known.end_seq)
 
     async def _pass_over(self, pipeline: str, exporter: str, tenant: str, known: Registered, head: int) -> int:
+        """Up to and with `head`, a piece at a time, as a backlog may be larger than the memory."""
+        total, position = 0, self._state.floor(pipeline, exporter, tenant)
         reading = self._parts if known.settled else self._entries
-        found = await reading(pipeline, tenant, known, self._state.floor(pipeline, exporter, tenant), head)
-        # Without a pause from here on: its lane sees all of it or nothing.
-        outcomes: Outcomes = Counter()
-        for number, items in found:
-            if not self._state.is_done(pipeline, exporter, tenant, number):
-                for signal, count in items.items():
-                    outcomes[signal, Outcome.EVICTED, REASON] += count
-        self._state.pass_over(pipeline, exporter, tenant, head, outcomes)
-        self._counters.add(Outcome.EVICTED, outcomes.total(), pipeline=pipeline, exporter=exporter, reason=REASON)
-        destination = self._destinations.get((pipeline, exporter))
-        if destination is not None and tenant in destination.lanes:
-            destination.lanes[tenant].revoke()
-        return outcomes.total()
+        while position < head:
+            found = await reading(pipeline, tenant, known, position)
+            within = [(number, items) for number, items in found if number <= head]
+            position = within[-1][0] if within else head
+            # Without a pause from here on: its lane sees all of it or nothing.
+            outcomes: Outcomes = Counter()
+            for number, items in within:
+                if not self._state.is_done(pipeline, exporter, tenant, number):
+                    for signal, count in items.items():
+                        outcomes[signal, Outcome.EVICTED, REASON] += count
+            self._state.pass_over(pipeline, exporter, tenant, position, outcomes)
+            self._counters.add(Outcome.EVICTED, outcomes.total(), pipeline=pipeline, exporter=exporter, reason=REASON)
+            total += outcomes.total()
+            destination = self._destinations.get((pipeline, exporter))
+            if destination is not None and tenant in destination.lanes:
+                destination.lanes[tenant].revoke()
+        return total
 
     async def _entries(
-        self, pipeline: str, tenant: str, known: Registered, position: int, head: int
+        self, pipeline: str, tenant: str, known: Registered, position: int
     ) -> list[tuple[int, Counter[Signal]]]:
-        """What follows a position, up to and with `head`: entries, with the items that concern the exporter."""
-        found: list[tuple[int, Counter[Signal]]] = []
-        while position < head:
-            entries = await asyncio.get_running_loop().run_in_executor(
-                self._thread, self._journal.scan, position + 1, pipeline, tenant, READ_BYTES
-            )
-            if not entries:
-                break
-            for entry in entries:
-                _, signal, items = entry.counted
-                if entry.seq <= head and known.concerns(entry.seq):
-                    found.append((entry.seq, Counter({signal: items})))
-            position = entries[-1].seq
-        return found
+        """Entries that follow a position, with the items of them that concern the exporter."""
+        entries = await asyncio.get_running_loop().run_in_executor(
+            self._thread, self._journal.scan, position + 1, pipeline, tenant, READ_BYTES
+        )
+        counted = ((entry.seq, entry.counted) for entry in entries)
+        return [(seq, Counter({of: items} if known.concerns(seq) else {})) for seq, (_, of, items) in counted]
 
     async def _parts(
-        self, pipeline: str, tenant: str, known: Registered, position: int, head: int
+        self, pipeline: str, tenant: str, known: Registered, position: int
     ) -> list[tuple[int, Counter[Signal]]]:
         """The same of settled parts."""
-        found: list[tuple[int, Counter[Signal]]] = []
-        while position < head and (parts := await self._state.parts(pipeline, tenant, position)):
-            found += ((part.id, known.items(part.shares)) for part in parts if part.id <= head)
-            position = parts[-1].id
-        return found
+        parts = await self._state.parts(pipeline, tenant, position)
+        return [(part.id, known.items(part.shares)) for part in parts]

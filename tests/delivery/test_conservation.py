@@ -38,6 +38,7 @@ class Step(Enum):
     DROP = auto()  # the newest dead letter
     REPLAY = auto()
     PAUSE_OR_RESUME = auto()
+    GIVE_UP = auto()  # what waits
 
 
 COMMON = (Step.APPEND, Step.APPEND, Step.APPEND, Step.SETTLE)
@@ -159,12 +160,13 @@ class Run:
                 self.house.damage(names[0])  # unless it has been trimmed
                 assert self.house.audit().balanced, self.house.audit().to_dict()
                 await self.start()
-            case Step.RETRY | Step.DROP | Step.REPLAY | Step.PAUSE_OR_RESUME if not self.disk_is_full:
+            case Step.RETRY | Step.DROP | Step.REPLAY | Step.PAUSE_OR_RESUME | Step.GIVE_UP if not self.disk_is_full:
                 await self.operate(step, number)
 
     async def operate(self, step: Step, number: int) -> None:
         operator = self.house.delivery.operator
         exporter = ("store", "langfuse")[number % 2]
+        tenant = (None, "tenant 0", "tenant 1")[number % 3]
         match step:
             case Step.RETRY:
                 self.healed = number == 3
@@ -174,8 +176,10 @@ class Run:
                 await operator.drop([letter.id for letter in await self.house.dead_letters.list()][:1])
             case Step.REPLAY if exporter in self.there:
                 await operator.replay(exporter, since_ns=0)
+            case Step.GIVE_UP:
+                with suppress(UsageError):  # nothing has come of that tenant, or for that exporter
+                    await operator.give_up(exporter, tenant)
             case Step.PAUSE_OR_RESUME if exporter in self.there:
-                tenant = (None, "tenant 0", "tenant 1")[number % 3]
                 paused = (exporter, tenant or "") in self.house.state.paused
                 with suppress(UsageError):  # nothing has come of that tenant
                     await (operator.resume if paused else operator.pause)(exporter, tenant)

@@ -433,7 +433,10 @@ async def test_what_waits_is_given_up_for_one_tenant_and_counted(house: "House",
         assert house.outcomes(exporter) == {"evicted": 2, "delivered": 2}
 
 
-async def test_what_is_postponed_and_what_is_being_tried_is_given_up_too(house: "House", sink: "Sink") -> None:
+async def test_what_is_postponed_and_what_is_being_tried_is_given_up_too(
+    house: "House", sink: "Sink", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("otel_bridge.delivery.giving_up.READ_BYTES", 1)  # an entry at a time
     sink.trouble = lambda names: RetryableError("500") if "cursed" in names else None
     await house.start(batches={"store": sink})
     await house.append("cursed")
