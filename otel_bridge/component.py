@@ -93,11 +93,15 @@ class Operator(Protocol):
     async def drop(self, ids: Sequence[str]) -> dict[str, Any]:
         """Give dead letters up."""
 
-    async def pause(self, exporter: str) -> dict[str, Any]:
-        """Send an exporter nothing until it is resumed, also after a restart; its data is kept."""
+    async def pause(self, exporter: str, tenant: str | None = None) -> dict[str, Any]:
+        """Send an exporter nothing of a tenant (None: of all) until it is resumed, also after a restart; its data is
+        kept."""
 
-    async def resume(self, exporter: str) -> dict[str, Any]:
+    async def resume(self, exporter: str, tenant: str | None = None) -> dict[str, Any]:
         """Go on where it was paused."""
+
+    async def give_up(self, exporter: str, tenant: str | None = None) -> dict[str, Any]:
+        """Send an exporter nothing of what waits for it, of a tenant (None: of all), ever; it is counted as evicted."""
 
     async def replay(
         self, exporter: str, *, since_ns: int, until_ns: int | None = None, tenant: str | None = None

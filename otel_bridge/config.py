@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Protocol, runtime_checkable
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -15,10 +17,41 @@ from pydantic import (
     WithJsonSchema,
 )
 
-__all__ = ["WRITTEN", "Bytes", "BytesOrNone", "Config", "OfTenants", "Seconds", "SecretStr"]
+__all__ = [
+    "WRITTEN",
+    "Bytes",
+    "BytesOrNone",
+    "Config",
+    "LocalPath",
+    "LocalPattern",
+    "OfTenants",
+    "Seconds",
+    "SecretStr",
+    "written_in",
+]
 
 WRITTEN = {"written": True}
 """The validation context of what a person wrote, in which amounts need a unit: who knows what `max_age: 30` means?"""
+
+
+def written_in(folder: Path) -> dict[str, Any]:
+    """The same of what stands in a file there: the names of files in it begin there."""
+    return {**WRITTEN, "folder": folder}
+
+
+def _from_folder(path: Path, info: ValidationInfo) -> Path:
+    return Path((info.context or {}).get("folder", "")) / path.expanduser()
+
+
+def _pattern_from_folder(pattern: str, info: ValidationInfo) -> str:
+    return str(_from_folder(Path(pattern), info))
+
+
+LocalPath = Annotated[Path, AfterValidator(_from_folder)]
+"""A file or folder of this machine. A relative name begins where the configuration file is, `~` is the home folder."""
+
+LocalPattern = Annotated[str, AfterValidator(_pattern_from_folder)]
+"""The same with `*` and `**` in it."""
 
 SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
@@ -27,7 +60,7 @@ AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
 
 def _read(value: Any, info: ValidationInfo, units: dict[str, Any], example: str) -> Any:
     if isinstance(value, int | float) and not isinstance(value, bool):
-        if info.context == WRITTEN:
+        if (info.context or {}).get("written"):
             raise ValueError(f"{value} has no unit, write it as {example}")
         return value
     found = AMOUNT.fullmatch(value.strip()) if isinstance(value, str) else None

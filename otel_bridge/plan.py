@@ -16,7 +16,7 @@ from otel_bridge import langfuse_names as names
 from otel_bridge import registry
 from otel_bridge.assemble import AssembleConfig
 from otel_bridge.component import Component, Kind
-from otel_bridge.config import WRITTEN, Bytes, BytesOrNone, Config, OfTenants, Seconds
+from otel_bridge.config import Bytes, BytesOrNone, Config, OfTenants, Seconds, written_in
 from otel_bridge.delivery import DeliverConfig
 from otel_bridge.errors import PlanError
 from otel_bridge.files import Files, Stamp, stamp
@@ -108,6 +108,7 @@ class Plan:
     warnings: what is probably not meant, in the form of mistakes.
     exposed: of these, what listens for others than this machine without protection, as it was told to.
     files: what it was read from, as that was then; also what was looked for in vain.
+    folder: where names of files in it begin.
     """
 
     origin: str
@@ -120,6 +121,7 @@ class Plan:
     warnings: tuple[str, ...] = ()
     exposed: tuple[str, ...] = ()
     files: Mapping[Path, Stamp] = field(default_factory=dict)
+    folder: Path = field(default_factory=Path)
 
     def processors_of(self, pipeline: str, kind: Kind) -> list[Planned]:
         """The processors of one kind that a pipeline names, in its order."""
@@ -129,7 +131,7 @@ class Plan:
     @property
     def data_dir(self) -> Path:
         """Where the bridge keeps its files, absolute."""
-        return Path(self.service.data_dir).expanduser().absolute()
+        return (self.folder / Path(self.service.data_dir).expanduser()).absolute()
 
     def to_dict(self, *, show_secrets: bool = False) -> dict[str, Any]:
         """The whole configuration with every default filled in, as plain values; secrets are `***` unless asked for."""
@@ -286,6 +288,7 @@ class _Reading:
             warnings=exposed + warnings,
             exposed=exposed,
             files=self.files.stamps,
+            folder=self.files.folder,
         )
 
     def expand(self, node: Any, path: tuple[str, ...]) -> Any:
@@ -367,7 +370,7 @@ class _Reading:
     ) -> Config | None:
         """What was given, as a model; None where it has mistakes. What is wrong with `said_of` was said already."""
         try:
-            return model.model_validate({} if given is None else given, context=WRITTEN)
+            return model.model_validate({} if given is None else given, context=written_in(self.files.folder))
         except ValidationError as error:
             for one in error.errors(include_url=False):
                 at = (*path, *(str(part) for part in one["loc"]))

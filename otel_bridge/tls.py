@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from otel_bridge.component import Host
-from otel_bridge.config import Config
+from otel_bridge.config import Config, LocalPath
 from otel_bridge.errors import FilesError
 
 LOOK_EVERY_S = 1.0
@@ -46,9 +46,11 @@ class TlsConfig(Config):
     Files are PEM, and read again when they change.
     """
 
-    cert_file: Path  # with the certificates between it and its authority
-    key_file: Path
-    client_ca_file: Path | None = None  # with it every client has to show a certificate of one of these authorities
+    cert_file: LocalPath  # with the certificates between it and its authority
+    key_file: LocalPath
+    client_ca_file: LocalPath | None = (
+        None  # with it every client has to show a certificate of one of these authorities
+    )
     min_version: Literal["1.2", "1.3"] = "1.2"
 
 
@@ -142,9 +144,9 @@ class Certificates:
         context.minimum_version = VERSIONS[config.min_version]
         context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
         context.num_tickets = 0  # who comes again shows the certificate again
-        context.load_cert_chain(config.cert_file.expanduser(), config.key_file.expanduser(), password=_no_password)
+        context.load_cert_chain(config.cert_file, config.key_file, password=_no_password)
         if config.client_ca_file is not None:
-            context.load_verify_locations(config.client_ca_file.expanduser())
+            context.load_verify_locations(config.client_ca_file)
             context.verify_mode = ssl.CERT_REQUIRED
         return context, Pem(certificate, key, client_ca[0] if client_ca else None)
 
@@ -195,16 +197,17 @@ def mistakes(config: TlsConfig) -> Iterator[tuple[str, str]]:
     unreadable = [(name, said) for name, path in _named(config) if (said := _unreadable(path))]
     yield from unreadable
     if not {"cert_file", "key_file"} & {name for name, _ in unreadable}:
-        yield from _pair_mistakes(config.cert_file.expanduser(), config.key_file.expanduser())
+        yield from _pair_mistakes(config.cert_file, config.key_file)
     if config.client_ca_file is not None and "client_ca_file" not in dict(unreadable):
-        yield from _authority_mistakes(config.client_ca_file.expanduser())
+        yield from _authority_mistakes(config.client_ca_file)
 
 
 def _unreadable(path: Path) -> str | None:
     try:
         path.read_bytes()
     except FileNotFoundError:
-        return f"there is no file {path.absolute()}: put it there, or correct the path"
+        hint = "put it there, or correct the path (a relative one begins where the configuration file is)"
+        return f"there is no file {path.absolute()}: {hint}"
     except PermissionError:
         return f"{path} can not be read by who runs this: chown it to that user"
     except OSError as error:
@@ -267,7 +270,7 @@ def _authority_mistakes(path: Path) -> Iterator[tuple[str, str]]:
 def is_readable_by_all(path: Path) -> bool:
     """Whether every user of this machine can read a file that holds a secret."""
     try:
-        return bool(path.expanduser().stat().st_mode & 0o004)
+        return bool(path.stat().st_mode & 0o004)
     except OSError:
         return False  # that it is not there is told elsewhere
 
@@ -278,7 +281,7 @@ def _files(config: TlsConfig) -> list[Path]:
 
 def _named(config: TlsConfig) -> list[tuple[str, Path]]:
     names = ("cert_file", "key_file", "client_ca_file")
-    return [(name, path.expanduser()) for name in names if (path := getattr(config, name)) is not None]
+    return [(name, path) for name in names if (path := getattr(config, name)) is not None]
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

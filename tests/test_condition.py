@@ -1,6 +1,8 @@
+import logging
 import re
 import threading
 
+import cel
 import pytest
 import re2
 from hypothesis import given, settings
@@ -326,3 +328,15 @@ def test_values_may_be_nested() -> None:
         'attributes["http.status"] >= 500',
     ):
         assert SpanCondition(text).of(record, "acme"), text
+
+
+def test_what_others_in_the_same_program_do_with_cel_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Their logs are their own."""
+
+    def theirs(_: object) -> bool:
+        raise TypeError("of another program")
+
+    with pytest.raises(RuntimeError):
+        cel.evaluate("theirs(1)", cel.Context({}, {"theirs": theirs}))
+    assert "of another program" in caplog.text
+    assert logging.getLogger("cel").level == logging.NOTSET

@@ -9,6 +9,8 @@ from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
 from otel_bridge import plan
+from otel_bridge.cli.found import place
+from otel_bridge.embedded.engine import _data_dir
 from otel_bridge.errors import PlanError
 from otel_bridge.listening import is_local
 
@@ -374,6 +376,42 @@ def test_a_key_file_that_everybody_can_read_is_told_of(tmp_path: Path) -> None:
     assert plan.parse(text + "  strict_permissions: true\n", "bridge.yaml", environ={}).warnings == ()
 
 
+def test_every_file_that_is_named_begins_where_the_configuration_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it is started; also for the commands that look for the bridge, and for one in a program."""
+    folder, home = tmp_path / "etc", tmp_path / "home"
+    folder.mkdir()
+    (folder / "bridge.yaml").write_text(
+        "receivers: {in_process: {}, file: {path: 'in/**/*.pb'}, file/home: {path: '~/in/*.pb'}}\n"
+        "exporters: {store: {path: store.db}, file: {path: '~/out'}}\n"
+        "extensions: {viewer: {store: ../store.db, tls: {cert_file: tls/crt, key_file: /tls/key, client_ca_file: a}}}\n"
+        "service:\n"
+        "  data_dir: data\n"
+        "  pipelines: {main: {receivers: [in_process, file, file/home], exporters: [store, file]}}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(home))
+    for said in (Path("etc/bridge.yaml"), folder / "bridge.yaml"):
+        read = plan.load(said, environ={})
+        viewer = vars(read.extensions["viewer"].config)
+        assert viewer["store"] == folder / "../store.db"
+        assert vars(viewer["tls"]) == {
+            "cert_file": folder / "tls/crt",
+            "key_file": Path("/tls/key"),
+            "client_ca_file": folder / "a",
+            "min_version": "1.2",
+        }
+        assert vars(read.receivers["file"].config)["path"] == str(folder / "in/**/*.pb")
+        assert vars(read.receivers["file/home"].config)["path"] == str(home / "in/*.pb")
+        assert vars(read.exporters["store"].config)["path"] == folder / "store.db"
+        assert vars(read.exporters["file"].config)["path"] == home / "out"
+        assert read.data_dir == folder / "data"
+        found = place(said)
+        assert (found.data_dir.absolute(), found.store.absolute()) == (folder / "data", folder / "store.db")
+        assert _data_dir(said) == folder / "data"
+
+
 def test_a_value_can_stand_in_a_file(tmp_path: Path) -> None:
     """Its name begins where the configuration is; all that was read is known, so that changes are seen."""
     (tmp_path / "out").write_text("$third.jsonl\n")
@@ -384,8 +422,8 @@ def test_a_value_can_stand_in_a_file(tmp_path: Path) -> None:
 
     read = plan.load(config, environ={})
 
-    assert read.to_dict()["exporters"]["file/second"]["path"] == "$third.jsonl"
-    assert read.to_dict()["exporters"]["file"]["path"] == "a.jsonl"
+    assert read.to_dict()["exporters"]["file/second"]["path"] == str(tmp_path / "$third.jsonl")
+    assert read.to_dict()["exporters"]["file"]["path"] == str(tmp_path / "a.jsonl")
     assert read.sources["exporters::file/second::path"] == "bridge.yaml:5 file out"
     assert set(read.files) == {config, tmp_path / "out", tmp_path / "none"}
 

@@ -48,6 +48,7 @@ app.command()(delivery.audit)
 app.add_typer(delivery.dead_letter)
 app.command()(delivery.pause)
 app.command()(delivery.resume)
+app.command()(delivery.give_up)
 app.command()(delivery.replay)
 app.command(add_help_option=False, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(
     operating.healthcheck

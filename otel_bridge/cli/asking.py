@@ -9,14 +9,19 @@ from urllib.parse import urlencode, urlsplit
 
 import typer
 
-from otel_bridge.cli.found import PASSWORD, Viewer, find, place, viewer_of
-from otel_bridge.errors import UnreachableError, UsageError
+from otel_bridge.cli.found import PASSWORD, Place, Viewer, find, place, viewer_of
+from otel_bridge.errors import BridgeError, UnreachableError, UsageError
 
 ANSWER_TIMEOUT_S = 10.0
+NEEDS_A_RESTART = "needs a restart"  # says the bridge of what it can not change while it runs
 
 UrlOption = Annotated[
     str | None, typer.Option("--url", help="Ask the viewer of a running bridge, as http://127.0.0.1:4319.")
 ]
+
+
+class LockedError(UnreachableError):
+    """Who asks has not shown who they are."""
 
 
 def running(url: str | None, config: Path | None, data_dir: Path | None) -> Viewer:
@@ -27,13 +32,42 @@ def running(url: str | None, config: Path | None, data_dir: Path | None) -> View
     """
     if url is not None:
         return Viewer.at(url)
-    folder = place(config, data_dir).data_dir
+    where = place(config, data_dir)
+    folder = where.data_dir
     found = find(folder)
     if found is None:
-        raise UnreachableError(f"no bridge runs on {folder}: start it with `otel-bridge`, it does this while it runs")
+        viewer_before = None if config is None or data_dir is not None else _before(where)
+        if viewer_before is None:
+            raise UnreachableError(
+                f"no bridge runs on {folder}: start it with `otel-bridge`, it does this while it runs"
+            )
+        return viewer_before
     if (viewer := found.address("viewer")) is None:
         raise UnreachableError(f"the bridge on {folder} has no viewer to ask: add `viewer: {{}}` to its extensions")
     return viewer_of(folder, viewer)
+
+
+def _before(where: Place) -> Viewer | None:
+    """The viewer of a bridge that has read that its data dir is this one, and stays on another until it is restarted.
+
+    Raises:
+        UnreachableError: there may be one, which does not tell.
+    """
+    if where.url is None:
+        return None
+    try:
+        status = ask(where.url, "/api/v1/status")
+        told = (status["configuration_rejected"] or {"mistakes": ()})["mistakes"]
+        moved = f"service::data_dir: {where.data_dir.absolute()} {NEEDS_A_RESTART}"
+        return viewer_of(Path(status["data_dir"]), where.url) if any(moved in mistake for mistake in told) else None
+    except LockedError as error:
+        raise UnreachableError(
+            f"no bridge runs on {where.data_dir}; what answers at {where.url} asks who you are: if it is the one with"
+            " this configuration, its data_dir was changed while it runs, which needs a restart; --data-dir names the"
+            " old one"
+        ) from error
+    except (BridgeError, LookupError, TypeError):
+        return None
 
 
 def ask(
@@ -74,7 +108,7 @@ def ask(
     if response.status == 200 and isinstance(answer, dict):
         return answer
     if response.status == 401:
-        raise UnreachableError(f"the viewer at {url} asks for its password: set {PASSWORD} to it")
+        raise LockedError(f"the viewer at {url} asks for its password: set {PASSWORD} to it")
     from otel_bridge.query.find import NotFoundError
 
     if not isinstance(answer, dict) or "error" not in answer:  # as an OTLP receiver, which speaks JSON too

@@ -1,4 +1,4 @@
-"""Delivery, as an operator sees it: `audit`, `dead-letter`, `pause`, `resume`, `replay`."""
+"""Delivery, as an operator sees it: `audit`, `dead-letter`, `pause`, `resume`, `give-up`, `replay`."""
 
 import sys
 import time
@@ -10,23 +10,28 @@ from urllib.parse import quote
 import typer
 
 from otel_bridge.cli.asking import UrlOption, ask, running
-from otel_bridge.cli.found import Viewer, find, place, viewer_of
+from otel_bridge.cli.findings import side_of
+from otel_bridge.cli.found import Place, Viewer, find, place, viewer_of
 from otel_bridge.cli.output import ConfigOption, DataDirOption, JsonOption, print_json, print_table
 from otel_bridge.errors import UsageError
 from otel_bridge.telemetry import printable
 
 if TYPE_CHECKING:
+    import apsw
+
     from otel_bridge.journal.exporters import Account
 
 LETTERS = "/api/v1/dead-letters"
 AT_ONCE = 10  # letters in one request, each of which may take as long as its exporter waits for an answer
 HANDING_OUT_S = 300.0
+GIVING_UP_S = 300.0  # all that waits is read
 FOLLOW_EVERY_S = 0.5
 
 ExporterOption = Annotated[
     str | None, typer.Option("--exporter", help="Of this exporter, as the configuration calls it.")
 ]
 TenantOption = Annotated[str | None, typer.Option("--tenant", help="Of this tenant.")]
+PauseTenantOption = Annotated[str | None, typer.Option("--tenant", help="For this tenant alone.")]
 ReasonOption = Annotated[str | None, typer.Option("--reason", help="With this reason, as refused or too_large.")]
 AllOption = Annotated[bool, typer.Option("--all", help="All that the other options let through.")]
 IdsArgument = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids, or their beginnings.")]
@@ -40,7 +45,10 @@ dead_letter = typer.Typer(
 
 def audit(
     span: Annotated[
-        str | None, typer.Option("--span", metavar="ID", help="Where a span is, for each exporter.")
+        str | None,
+        typer.Option(
+            "--span", metavar="ID", help="Where a span is, for each exporter; the beginning of its id will do."
+        ),
     ] = None,
     trace: Annotated[
         str | None,
@@ -227,32 +235,104 @@ def drop_letters(
 
 def pause(
     exporter: Annotated[str, typer.Argument(help="As the configuration calls it.")],
+    tenant: PauseTenantOption = None,
     url: UrlOption = None,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> None:
     """Send an exporter nothing until it is resumed, also after a restart; its data is kept."""
-    _switch("pause", exporter, running(url, config, data_dir), as_json=json)
+    _switch("pause", exporter, tenant, running(url, config, data_dir), as_json=json)
 
 
 def resume(
     exporter: Annotated[str, typer.Argument(help="As the configuration calls it.")],
+    tenant: PauseTenantOption = None,
     url: UrlOption = None,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Go on with an exporter where it was paused."""
-    _switch("resume", exporter, running(url, config, data_dir), as_json=json)
+    """Go on with an exporter where it was paused; who was paused alone is resumed alone."""
+    _switch("resume", exporter, tenant, running(url, config, data_dir), as_json=json)
 
 
-def _switch(what: str, exporter: str, viewer: Viewer, *, as_json: bool) -> None:
-    answer = ask(viewer, f"/api/v1/exporters/{what}", change={"exporter": exporter})
+def _switch(what: str, exporter: str, tenant: str | None, viewer: Viewer, *, as_json: bool) -> None:
+    answer = ask(viewer, f"/api/v1/exporters/{what}", change={"exporter": exporter, "tenant": tenant})
     if as_json:
         print_json(answer)
+        return
+    lane = exporter if tenant is None else f"{exporter} for {tenant}"
+    alone = ", ".join(answer["pausedTenants"])
+    if what == "pause":
+        said = f"{lane} is paused: its data is kept"
+    elif answer["paused"]:
+        said = f"{exporter} is still paused for all: `otel-bridge resume {exporter}` lets it go on"
+    elif alone and tenant is None:
+        said = f"{exporter} is on again, but for {alone}: `--tenant` lets it go on for one of them"
     else:
-        print(f"{printable(exporter)} is " + ("paused: its data is kept" if answer["paused"] else "on again"))
+        said = f"{lane} is on again"
+    print(printable(said))
+
+
+def give_up(
+    exporter: Annotated[str, typer.Argument(help="As the configuration calls it, or did.")],
+    tenant: TenantOption = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    url: UrlOption = None,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Never send an exporter what waits for it, as of a tenant that is gone; it is counted as evicted (given_up)."""
+    viewer = running(url, config, data_dir)
+    waiting = [
+        (of.partition("/")[2], name, lane["waiting"])
+        for of, tenants in ask(viewer, "/api/v1/status")["exporters"].items()
+        for name, lane in tenants.items()
+        if side_of(of) == exporter and tenant in (None, name) and lane["waiting"] > 0
+    ]
+    if waiting and not yes:
+        _confirm([f"{items} items of {name} wait for {side}" for side, name, items in waiting])
+    answer = ask(
+        viewer, "/api/v1/exporters/give-up", change={"exporter": exporter, "tenant": tenant}, timeout_s=GIVING_UP_S
+    )
+    if json:
+        print_json(answer)
+        return
+    for row in answer["givenUp"]:
+        print(printable(f"{row['items']} items of {row['tenant']} for {row['exporter']} are given up"))
+    if not answer["givenUp"]:
+        print("nothing waits that could be given up")
+    if answer["waiting"]:
+        print(
+            f"{answer['waiting']} items wait on, of traces that are still open or have come since: say it again later"
+        )
+
+
+def _confirm(what: list[str]) -> None:
+    """Let a person decide.
+
+    Raises:
+        UsageError: nobody is there to ask.
+        typer.Exit: they do not want it.
+    """
+    if not _is_asked():
+        raise UsageError(f"{', '.join(what)}, and would never be sent: say --yes if that is meant")
+    for line in what:
+        print(printable(line), file=sys.stderr)
+    try:
+        meant = typer.confirm("Never send them?", err=True)
+    except typer.Abort:
+        meant = False
+    if not meant:
+        print("nothing is given up", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _is_asked() -> bool:
+    """Whether somebody is there who can answer."""
+    return sys.stdin.isatty()
 
 
 def replay(
@@ -323,17 +403,17 @@ def _time(said: str, now: datetime) -> str:
     return (at if at.tzinfo else at.astimezone()).isoformat()
 
 
-def _place_of(url: str | None, config: Path | None, data_dir: Path | None) -> Path | Viewer:
-    """The viewer of the bridge that runs, else the file of letters."""
+def _place_of(url: str | None, config: Path | None, data_dir: Path | None) -> Place | Viewer:
+    """The viewer of the bridge that runs, else where its file of letters is."""
     if url is not None:
         return Viewer.at(url)
-    folder = place(config, data_dir).data_dir
-    found = find(folder)
+    where = place(config, data_dir)
+    found = find(where.data_dir)
     viewer = found.address("viewer") if found is not None else None
-    return viewer_of(folder, viewer) if viewer else folder / "dead_letters.db"
+    return viewer_of(where.data_dir, viewer) if viewer else where
 
 
-def _letters(source: Path | Viewer, chosen: dict[str, str | None], limit: int | None) -> dict[str, Any]:
+def _letters(source: Place | Viewer, chosen: dict[str, str | None], limit: int | None) -> dict[str, Any]:
     """Letters, all of them unless there is a limit."""
     letters: list[dict[str, Any]] = []
     cursor: str | None = None
@@ -346,22 +426,33 @@ def _letters(source: Path | Viewer, chosen: dict[str, str | None], limit: int | 
             return {**page, "letters": letters}
 
 
-def _page(source: Path | Viewer, chosen: dict[str, str | None], limit: int, cursor: str | None) -> dict[str, Any]:
+def _page(source: Place | Viewer, chosen: dict[str, str | None], limit: int, cursor: str | None) -> dict[str, Any]:
     if isinstance(source, Viewer):
         query = {**chosen, "limit": str(limit), "cursor": cursor}
         return ask(source, LETTERS, {key: value for key, value in query.items() if value is not None})
-    from otel_bridge.delivery.dead_letter import Chosen, page_of, read_letters
+    from otel_bridge.batch import DEFAULT_TENANT
+    from otel_bridge.delivery.dead_letter import Chosen, check_chosen, page_of, read_letters, waiting_in
 
-    return read_letters(source, lambda connection: page_of(connection, Chosen(**chosen), limit, cursor)).to_dict()
+    def asked(connection: "apsw.Connection") -> dict[str, Any]:
+        page = page_of(connection, Chosen(**chosen), limit, cursor)
+        if not page.letters:
+            check_chosen(chosen["tenant"], source.tenants or (DEFAULT_TENANT,), waiting_in(connection))
+        return page.to_dict()
+
+    return read_letters(_file(source), asked)
 
 
-def _letter(source: Path | Viewer, letter_id: str) -> dict[str, Any]:
+def _file(where: Place) -> Path:
+    return where.data_dir / "dead_letters.db"
+
+
+def _letter(source: Place | Viewer, letter_id: str) -> dict[str, Any]:
     if isinstance(source, Viewer):
         return ask(source, f"{LETTERS}/{quote(letter_id, safe='')}")
     from otel_bridge.delivery.dead_letter import letter_of, read_letters
     from otel_bridge.query.find import NotFoundError
 
-    found = read_letters(source, lambda connection: letter_of(connection, letter_id))
+    found = read_letters(_file(source), lambda connection: letter_of(connection, letter_id))
     if found is None:
         raise NotFoundError("there is no such dead letter")
     return found.to_dict(content=True)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-PAUSED, NOT_CONFIGURED = "paused", "not_configured"
+PAUSED, NOT_CONFIGURED, NO_KEYS = "paused", "not_configured", "no_keys"
 
 
 def faults(status: Mapping[str, Any]) -> list[str]:
@@ -23,8 +23,31 @@ def faults(status: Mapping[str, Any]) -> list[str]:
 
 
 def findings(status: Mapping[str, Any]) -> list[str]:
-    """The same, and what somebody switched off and may have forgotten."""
-    return faults(status) + [f"{exporter} is paused, its data is kept" for exporter in status["paused"]]
+    """The same, and what somebody should look at: what was switched off and may be forgotten, and dead letters."""
+    alone = (
+        f"{exporter} is paused for {', '.join(tenants)}, whose data is kept"
+        for exporter, tenants in status["paused_tenants"].items()
+    )
+    paused = (f"{exporter} is paused, its data is kept" for exporter in status["paused"])
+    return [*faults(status), *paused, *alone, *_dead_letters(status)]
+
+
+def _letters(count: int) -> str:
+    return "1 dead letter" if count == 1 else f"{count} dead letters"
+
+
+def _dead_letters(status: Mapping[str, Any]) -> list[str]:
+    """For each exporter what it would not take, why, and where to look."""
+    exporters: dict[str, dict[str, int]] = {}
+    for one in status["dead_letters"]:
+        reasons = exporters.setdefault(one["exporter"], {})
+        reasons[one["reason"]] = reasons.get(one["reason"], 0) + one["letters"]
+    return [
+        f"{_letters(sum(reasons.values()))} of {exporter or 'an unreadable exporter'}"
+        f" ({', '.join(f'{letters} {reason}' for reason, letters in reasons.items())}):"
+        f" `otel-bridge dead-letter list{f' --exporter {exporter}' if exporter else ''}` shows them"
+        for exporter, reasons in exporters.items()
+    ]
 
 
 def side_of(exporter: str) -> str:
@@ -34,6 +57,9 @@ def side_of(exporter: str) -> str:
 
 def _parked(exporter: str, tenant: str, lane: Mapping[str, Any]) -> str:
     if lane["parked"] == NOT_CONFIGURED:
-        return f"{exporter} is not configured any more, and {lane['waiting']} items of {tenant} wait for it"
-    why = f": {lane['why']}" if lane["why"] else ""
-    return f"{exporter} is parked for {tenant} ({lane['parked']}{why})"
+        said = f"{exporter} is not configured any more, and {lane['waiting']} items of {tenant} wait for it"
+    else:
+        why = f": {lane['why']}" if lane["why"] else ""
+        said = f"{exporter} is parked for {tenant} ({lane['parked']}{why})"
+    give_up = f"`otel-bridge give-up {exporter} --tenant {tenant}` gives up what waits"
+    return f"{said}; {give_up}" if lane["parked"] in (NOT_CONFIGURED, NO_KEYS) else said

@@ -92,11 +92,15 @@ class Viewer:
 
 @dataclass(slots=True, frozen=True)
 class Place:
-    """Where a bridge is, as far as its configuration says; `url` is that of its viewer, else of `health`."""
+    """Where a bridge is, as far as its configuration says; `url` is that of its viewer, else of `health`.
+
+    tenants: the names of those that are configured.
+    """
 
     data_dir: Path
     store: Path
     url: str | None
+    tenants: tuple[str, ...] = ()
 
 
 def place(config: Path | None, data_dir: Path | None = None) -> Place:
@@ -116,13 +120,17 @@ def place(config: Path | None, data_dir: Path | None = None) -> Place:
     def text(default: str, *path: str) -> str:
         return text_at(written, path, default, config, os.environ)
 
-    folder = Path(text(DATA_DIR, "service", "data_dir")).expanduser()
-    store = Path(text(str(folder / "store.db"), *_first(written, "exporters", "store"), "path")).expanduser()
+    folder = config.parent / Path(text(DATA_DIR, "service", "data_dir")).expanduser()
+    at_store = text("", *_first(written, "exporters", "store"), "path")
+    store = config.parent / Path(at_store).expanduser() if at_store else folder / "store.db"
+    service = written.get("service")
+    tenants = service.get("tenants") if isinstance(service, dict) else None
+    tenants = tuple(map(str, tenants)) if isinstance(tenants, dict) else ()
     for name, default in (("viewer", "127.0.0.1:4319"), ("health", "127.0.0.1:13133")):
         if at := _first(written, "extensions", name):
             scheme = "https" if _has(written, (*at, "tls")) else "http"
-            return Place(folder, store, from_here(f"{scheme}://{text(default, *at, 'endpoint')}"))
-    return Place(folder, store, None)
+            return Place(folder, store, from_here(f"{scheme}://{text(default, *at, 'endpoint')}"), tenants)
+    return Place(folder, store, None, tenants)
 
 
 def _first(written: Mapping[str, Any], section: str, name: str) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Questions to the store: `traces` lists, `trace` shows one, or an observation; from the store's file or a bridge."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,7 +31,8 @@ def traces(
     url: UrlOption = None,
 ) -> None:
     """List traces, the newest first."""
-    found = load_traces(url or place(config, data_dir).store, filter_text, sort=sort, limit=limit, tenant=tenant)
+    source, tenants = (url, ()) if url else _stored(config, data_dir)
+    found = load_traces(source, filter_text, sort=sort, limit=limit, tenant=tenant, tenants=tenants)
     if as_json:
         print_json(found)
         return
@@ -81,11 +82,14 @@ def load_traces(
     limit: int = 20,
     tenant: str | None = None,
     cursor: str | None = None,
+    tenants: Collection[str] = (),
 ) -> dict[str, Any]:
     """`{"traces": [...], "nextCursor": ...}` from a store's file, or from the viewer at a URL.
 
+    tenants: those that are configured; the viewer knows them.
+
     Raises:
-        UsageError: the filter, sort, limit or URL can not be used.
+        UsageError: the filter, sort, limit or URL can not be used, or there is no such tenant.
         FilesError: there is no store.
         UnreachableError: no viewer answers at the URL, or it has no store to ask.
     """
@@ -97,7 +101,12 @@ def load_traces(
     from otel_bridge.store.reader import reading
 
     with reading(source, FILE_BUDGET_S) as reader:
-        return list_traces(reader, filter_text, sort, limit, cursor, tenant=tenant)
+        return list_traces(reader, filter_text, sort, limit, cursor, tenant=tenant, tenants=tenants)
+
+
+def _stored(config: Path | None, data_dir: Path | None) -> tuple[Path, Collection[str]]:
+    where = place(config, data_dir)
+    return where.store, where.tenants
 
 
 def load_trace(

@@ -17,6 +17,7 @@ from otel_bridge.query.outline import (
     observation_facts,
     scored,
     scores_by_observation,
+    whose,
 )
 from otel_bridge.query.transcript import transcript
 from otel_bridge.query.tree import GUIDED_LEVELS, guides
@@ -192,6 +193,8 @@ def render_observation(found: dict[str, Any], width: int | None = None) -> "Rend
         Text.assemble((kind, COLOURS.get(kind, "dim")), " ", (name, "bold"), "  ", (found["id"], "dim")),
         Text(observation_facts(found)),
     ]
+    if found.get("otherTenants"):  # of one that was asked for alone
+        parts += [Text.assemble((f"{label}: ", "dim"), printable(said)) for label, said in whose(found)]
     if failed := failure(found):
         parts.append(Text(failed, "red" if found["level"] == "ERROR" else "yellow"))
     for title, said in transcript(found):

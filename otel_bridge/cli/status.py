@@ -50,6 +50,11 @@ def _show(status: Mapping[str, Any]) -> None:
     if dropped := list(_dropped(status)):
         print("\ndropped, ever:")
         print_table([("", *row) for row in dropped])
+    if letters := [
+        ("", one["exporter"], one["tenant"], str(one["letters"]), one["reason"]) for one in status["dead_letters"]
+    ]:
+        print("\ndead letters:")
+        print_table(letters)
     if refused := list(_refused(status)):
         print("\nat the door, since the start:")
         print_table([("", *row) for row in refused])

@@ -5,19 +5,21 @@ A letter's id is derived from its content, which shows what has been damaged sin
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import astuple, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import orjson
 
 from otel_bridge import otlp_json
 from otel_bridge.batch import Batch, Signal
+from otel_bridge.delivery.gate import side_of
 from otel_bridge.delivery.piece import Piece, count
 from otel_bridge.errors import ConsumeError, FilesError, UsageError
 from otel_bridge.journal.database import (
@@ -29,6 +31,7 @@ from otel_bridge.journal.database import (
     transaction,
 )
 from otel_bridge.journal.exporters import DAMAGED
+from otel_bridge.mistakes import hint
 from otel_bridge.model import Translation
 from otel_bridge.telemetry import Counters
 
@@ -42,6 +45,10 @@ TRANSLATION = "translation"
 MOST_LISTED = 200
 TRY_AGAIN_S = 1.0
 INSERT = "INSERT INTO letter VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+COUNT = "SELECT exporter, tenant, reason, count(*), sum(length(content)) FROM letter GROUP BY exporter, tenant, reason"
+
+Waiting: TypeAlias = Counter[tuple[str, str, str]]
+"""Letters by exporter as it is configured, tenant and reason."""
 
 T = TypeVar("T")
 
@@ -184,10 +191,21 @@ class DeadLetters:
         self._max_age_ns = int(max_age_s * 1e9)
         self._accounted = accounted
         self._rescued: list[DeadLetter] = []  # from a file that was moved aside, and not in the new one yet
+        self._waiting: Waiting = Counter()
 
     def unaccounted(self) -> "DeadLetters":
         """The same file, for letters whose items the ledger has counted before."""
-        return DeadLetters(self._path, self._database, self._counters, self._max_bytes, self._max_age_ns / 1e9, False)
+        same = DeadLetters(self._path, self._database, self._counters, self._max_bytes, self._max_age_ns / 1e9, False)
+        same._waiting = self._waiting
+        return same
+
+    def waiting(self) -> list[dict[str, Any]]:
+        """How many letters there are, by exporter as it is configured, tenant and reason: plain JSON."""
+        return _plain(self._waiting)
+
+    async def look(self) -> None:
+        """Count the letters that were there before."""
+        self._counted(await self._database.run(_counted_in))
 
     async def set_aside(
         self, piece: Piece, *, pipeline: str, exporter: str, reason: str, answer: str, at_ns: int
@@ -259,14 +277,15 @@ class DeadLetters:
         )
 
     async def _change(self, work: "Callable[[apsw.Connection], T]") -> T:
-        def attempt(connection: "apsw.Connection") -> T:
+        def attempt(connection: "apsw.Connection") -> tuple[T, Waiting]:
             with transaction(connection):
                 connection.executemany(f"{INSERT} ON CONFLICT DO NOTHING", map(astuple, self._rescued))
                 done = work(connection)
+                waiting = self._capped(connection)
             self._rescued = []
-            return done
+            return done, waiting
 
-        def mended(connection: "apsw.Connection") -> T:
+        def mended(connection: "apsw.Connection") -> tuple[T, Waiting]:
             import apsw
 
             try:
@@ -279,10 +298,16 @@ class DeadLetters:
                 raise ConsumeError(f"the file of dead letters can not be written now: {error}") from error
 
         try:
-            return await self._database.run(mended)
+            done, waiting = await self._database.run(mended)
         except FilesError as error:
             self._counters.add("dead_letter_write_failures")
             raise ConsumeError(str(error)) from error
+        self._counted(waiting)
+        return done
+
+    def _counted(self, waiting: Waiting) -> None:
+        self._waiting.clear()
+        self._waiting.update(waiting)
 
     def _begin_anew(self, connection: "apsw.Connection", error: Exception) -> "apsw.Connection":
         """Move a damaged file aside, and remember what can be read of it for the new one."""
@@ -302,16 +327,62 @@ class DeadLetters:
         gone = list(
             connection.execute("DELETE FROM letter WHERE at_ns < ? RETURNING 1", (letter.at_ns - self._max_age_ns,))
         )
-        [(total,)] = connection.execute("SELECT coalesce(sum(length(content)), 0) FROM letter")
-        while total > self._max_bytes:
-            [(size,)] = connection.execute(
-                "DELETE FROM letter WHERE id = (SELECT id FROM letter ORDER BY at_ns, rowid LIMIT 1)"
-                " RETURNING length(content)"
-            )
-            total -= size
-            gone.append((1,))
         if gone:
             self._counters.add("dead_letters_removed", len(gone))
+
+    def _capped(self, connection: "apsw.Connection") -> Waiting:
+        """Let the oldest go where there is too much; returns how many letters are left."""
+        rows = list(connection.execute(COUNT))
+        waiting, total = _waiting(rows), sum(size for *_, size in rows)
+        while total > self._max_bytes:
+            [(*owner, size)] = connection.execute(
+                "DELETE FROM letter WHERE id = (SELECT id FROM letter ORDER BY at_ns, rowid LIMIT 1)"
+                " RETURNING exporter, tenant, reason, 1, length(content)"
+            )
+            total -= size
+            waiting.subtract(_waiting([(*owner, size)]))
+            self._counters.add("dead_letters_removed")
+        return waiting
+
+
+def _waiting(rows: Iterable[Sequence[Any]]) -> Waiting:
+    waiting: Waiting = Counter()
+    for exporter, tenant, reason, letters, _ in rows:
+        waiting[side_of(exporter), tenant, reason] += letters
+    return waiting
+
+
+def _plain(waiting: Waiting) -> list[dict[str, Any]]:
+    return [
+        {"exporter": exporter, "tenant": tenant, "reason": reason, "letters": letters}
+        for (exporter, tenant, reason), letters in sorted((+waiting).items())
+    ]
+
+
+def waiting_in(connection: "apsw.Connection") -> list[dict[str, Any]]:
+    """As `DeadLetters.waiting`, of a file."""
+    return _plain(_counted_in(connection))
+
+
+def check_chosen(tenant: str | None, configured: Iterable[str], waiting: Sequence[Mapping[str, Any]]) -> None:
+    """Where no letter was found of a tenant: whether there is one of that name.
+
+    Raises:
+        UsageError: none is configured, and there is no letter of it.
+    """
+    known = sorted({*configured, *(one["tenant"] for one in waiting if one["tenant"])})
+    if tenant is not None and tenant not in known:
+        raise UsageError(f"there is no tenant {tenant[:50]!r}" + hint(tenant, known))
+
+
+def _counted_in(connection: "apsw.Connection") -> Waiting:
+    """How many letters there are, also of a file of which not all can be read."""
+    import apsw
+
+    try:
+        return _waiting(connection.execute(COUNT))
+    except (apsw.Error, UnicodeDecodeError):
+        return _waiting((letter.exporter, letter.tenant, letter.reason, 1, 0) for letter in letters_in(connection))
 
 
 def letters_in(connection: "apsw.Connection") -> "Iterator[DeadLetter]":
@@ -414,7 +485,9 @@ async def open_dead_letters(
         except DamagedError as error:
             move_aside(path, str(error))
             database = await stack.enter_async_context(opened())
-        yield DeadLetters(path, database, counters, max_bytes, max_age_s)
+        letters = DeadLetters(path, database, counters, max_bytes, max_age_s)
+        await letters.look()
+        yield letters
 
 
 def iso(at_ns: int) -> str:

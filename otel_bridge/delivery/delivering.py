@@ -16,6 +16,7 @@ from otel_bridge.delivery.absent import Absent
 from otel_bridge.delivery.cursor import Cursor, EntryCursor, PartCursor, Retention
 from otel_bridge.delivery.dead_letter import DeadLetters
 from otel_bridge.delivery.eviction import Eviction
+from otel_bridge.delivery.giving_up import GivingUp
 from otel_bridge.delivery.lane import Lane
 from otel_bridge.delivery.operator import Destination, Operator
 from otel_bridge.delivery.parts import Parts, Process, Translate
@@ -78,7 +79,16 @@ class Delivery:
             start=self._start_replay,
             tenants=tenants,
         )
-        self.operator = Operator(state, around, self._destinations, self._parts, self._replays)
+        giving_up = GivingUp(
+            *(journal, state, self._destinations, around.counters),
+            thread=thread,
+            changing=self._changing,
+            waiting=self.waiting,
+            tenants=tenants,
+        )
+        self.operator = Operator(
+            *(state, around, self._destinations, self._parts, self._replays, giving_up), tenants=tenants
+        )
         self._eviction = Eviction(journal, state, self._destinations, around.counters, thread)
 
     def _begin(self) -> tuple[int, Mapping[tuple[str, str, Signal], int]]:
@@ -287,13 +297,14 @@ class Delivery:
         for (pipeline, exporter), destination in self._destinations.items():
             for tenant, lane in destination.lanes.items():
                 exporters.get(f"{pipeline}/{exporter}", {}).get(tenant, {}).update(lane.status())
-            if not destination.gate.is_open:
-                for of_tenant in exporters.get(f"{pipeline}/{exporter}", {}).values():
+            for tenant, of_tenant in exporters.get(f"{pipeline}/{exporter}", {}).items():
+                if not destination.gates.is_open(tenant):
                     of_tenant["parked"] = "paused"
         return {
             "assembly": {pipeline: assembler.status() for pipeline, assembler in self._assemblers.items()},
             "exporters": exporters,
-            "paused": sorted(self._state.paused),
+            **self.operator.paused(),
+            "dead_letters": self._around.dead_letters.waiting(),
             **self.operator.replays(),
         }
 
@@ -316,7 +327,7 @@ class Delivery:
         max_batch_age_s: float,
     ) -> None:
         age_s = min(max_batch_age_s, self._around.config.max_batch_age)
-        destination = Destination(cursor, send, self.operator.gate(exporter), {}, age_s, tell_omitted)
+        destination = Destination(cursor, send, self.operator.gates(exporter), {}, age_s, tell_omitted)
         async with self._changing:
             is_new = (pipeline, exporter) not in self._state.exporters.registered
             start_seq, accepted = (self._begin_seq, self._begin_accepted) if is_new else self._journal.accepted()
@@ -327,8 +338,12 @@ class Delivery:
         await self._state.flush()
         serve = partial(self._serve, pipeline, exporter, destination)
         self._delivering.add(self._supervise(f"deliver:{exporter}", serve, self._tasks))
-        if not destination.gate.is_open:
+        if destination.gates.paused:
             logger(exporter).warning("paused since before this start: `otel-bridge resume` lets it go on")
+        for tenant in sorted(destination.gates.tenants):
+            logger(exporter).warning(
+                "paused for a tenant since before this start: `otel-bridge resume` lets it go on", tenant=tenant
+            )
         for replay in list(self._state.replays.values()):
             if (replay.pipeline, replay.exporter) == (pipeline, exporter):
                 self._start_replay(replay)
@@ -352,7 +367,7 @@ class Delivery:
                     if tenant not in destination.lanes:
                         lane = Lane(
                             *(pipeline, exporter, tenant, destination.cursor, destination.send),
-                            *(self._around, destination.gate, destination.max_batch_age_s),
+                            *(self._around, destination.gates.of(tenant), destination.max_batch_age_s),
                         )
                         destination.lanes[tenant] = lane
                         self._supervise(f"deliver:{exporter}", lane.run, tasks)

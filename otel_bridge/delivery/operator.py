@@ -1,8 +1,8 @@
-"""What people ask of a delivery that runs: look at dead letters and hand them out again, pause, resume, send again."""
+"""What people ask of a delivery that runs: dead letters, pause, resume, give up, send again."""
 
 import asyncio
 from collections import Counter, defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 from otel_bridge.batch import Signal
 from otel_bridge.component import Consume, Settle
 from otel_bridge.delivery.cursor import Cursor
-from otel_bridge.delivery.dead_letter import TRANSLATION, Chosen, DeadLetter
-from otel_bridge.delivery.gate import Gate, side_of
+from otel_bridge.delivery.dead_letter import TRANSLATION, Chosen, DeadLetter, check_chosen
+from otel_bridge.delivery.gate import Gates, side_of
+from otel_bridge.delivery.giving_up import GivingUp
 from otel_bridge.delivery.lane import Lane, account
 from otel_bridge.delivery.parts import Parts
 from otel_bridge.delivery.piece import Piece, count, cut, is_single, score_count, signal_of, split
@@ -35,7 +36,7 @@ class Destination:
 
     cursor: Cursor
     send: Consume | Settle
-    gate: Gate
+    gates: Gates
     lanes: dict[str, Lane]
     max_batch_age_s: float
     tell_omitted: bool = False
@@ -63,6 +64,9 @@ class Operator:
         destinations: Mapping[tuple[str, str], Destination],
         parts: Mapping[str, Parts],
         replays: Replays,
+        giving_up: GivingUp,
+        *,
+        tenants: Collection[str],
     ) -> None:
         self._state = state
         self._around = around
@@ -70,14 +74,16 @@ class Operator:
         self._destinations = destinations
         self._parts = parts
         self._replays = replays
-        self._gates: defaultdict[str, Gate] = defaultdict(Gate)
+        self._giving_up = giving_up
+        self._tenants = tenants
+        self._gates: defaultdict[str, Gates] = defaultdict(Gates)
         self._retrying = asyncio.Lock()
         self._ended = False
-        for exporter in state.paused:
-            self._gates[exporter].close()
+        for exporter, tenant in state.paused:
+            self._gates[exporter].pause(tenant or None, paused=True)
 
-    def gate(self, exporter: str) -> Gate:
-        """The gate before all lanes of an exporter; one for both its sides where it takes both kinds."""
+    def gates(self, exporter: str) -> Gates:
+        """Those before all lanes of an exporter; the same for both its sides where it takes both kinds."""
         return self._gates[side_of(exporter)]
 
     async def end(self) -> None:
@@ -88,26 +94,48 @@ class Operator:
 
     # Pause.
 
-    async def pause(self, exporter: str) -> dict[str, Any]:
-        """Send an exporter nothing more once what is in the air has been answered; its data is kept."""
-        self._known(exporter)
-        self._state.pause(exporter, paused=True)
-        self._gates[exporter].close()
-        logger(exporter).warning("paused: nothing is sent until it is resumed, everything is kept")
-        return await self._is(exporter, paused=True)
+    async def pause(self, exporter: str, tenant: str | None = None) -> dict[str, Any]:
+        """Send an exporter nothing more, for a tenant or for all, once what is in the air has been answered; its data
+        is kept."""
+        told = self._switch(exporter, tenant, paused=True)
+        logger(exporter).warning("paused: nothing is sent until it is resumed, everything is kept", **told)
+        return await self._is(exporter, tenant)
 
-    async def resume(self, exporter: str) -> dict[str, Any]:
-        """Go on where it was paused."""
-        self._known(exporter)
-        self._state.pause(exporter, paused=False)
-        self._gates[exporter].open()
-        logger(exporter).info("resumed")
-        return await self._is(exporter, paused=False)
+    async def resume(self, exporter: str, tenant: str | None = None) -> dict[str, Any]:
+        """Go on where it was paused; for all, but for tenants who are paused alone."""
+        logger(exporter).info("resumed", **self._switch(exporter, tenant, paused=False))
+        return await self._is(exporter, tenant)
 
-    async def _is(self, exporter: str, *, paused: bool) -> dict[str, Any]:
+    def paused(self) -> dict[str, Any]:
+        """The exporters that are paused for all, and for which tenants others are."""
+        return {
+            "paused": sorted(exporter for exporter, gates in self._gates.items() if gates.paused),
+            "paused_tenants": {
+                exporter: sorted(gates.tenants) for exporter, gates in sorted(self._gates.items()) if gates.tenants
+            },
+        }
+
+    def _switch(self, exporter: str, tenant: str | None, *, paused: bool) -> dict[str, str]:
+        """Returns what the log is told besides."""
+        self._known(exporter)
+        if tenant is not None:
+            self._known_tenant(exporter, tenant)
+        self._state.pause(exporter, tenant or "", paused=paused)
+        self._gates[exporter].pause(tenant, paused=paused)
+        return {} if tenant is None else {"tenant": tenant}
+
+    async def _is(self, exporter: str, tenant: str | None) -> dict[str, Any]:
         if not await self._state.flush(durable=True):
             raise ConsumeError("done, but it can not be written down now: a restart may forget it")
-        return {"exporter": exporter, "paused": paused}
+        gates = self._gates[exporter]
+        paused = gates.paused if tenant is None else not gates.is_open(tenant)
+        return {"exporter": exporter, "tenant": tenant, "paused": paused, "pausedTenants": sorted(gates.tenants)}
+
+    def _known_tenant(self, exporter: str, tenant: str) -> None:
+        lanes = (to.lanes for (_, name), to in self._destinations.items() if side_of(name) == exporter)
+        known = sorted({*self._tenants, *self._gates[exporter].tenants, *(of for some in lanes for of in some)})
+        if tenant not in known:
+            raise UsageError(f"there is no tenant {tenant[:50]!r}" + hint(tenant, known))
 
     def _known(self, exporter: str) -> None:
         names = sorted({side_of(name) for _, name in self._destinations})
@@ -116,13 +144,24 @@ class Operator:
                 f"no exporter {exporter[:50]!r} runs" + (hint(exporter, names) or f", {', '.join(names)} do")
             )
 
+    # Give up.
+
+    async def give_up(self, exporter: str, tenant: str | None = None) -> dict[str, Any]:
+        """Send an exporter nothing of what waits for it, of a tenant or of all, ever; it is counted as evicted."""
+        return await self._giving_up.give_up(exporter, tenant)
+
     # Dead letters.
 
     async def letters(
         self, *, exporter: str | None, tenant: str | None, reason: str | None, limit: int, cursor: str | None
     ) -> dict[str, Any]:
         """A page of letters, the newest first."""
-        return (await self._letters.page(Chosen(exporter, tenant, reason), limit, cursor)).to_dict()
+        page = await self._letters.page(Chosen(exporter, tenant, reason), limit, cursor)
+        if not page.letters:
+            check_chosen(
+                tenant, [*self._tenants, *(of for _, _, of in self._state.exporters.cursors)], self._letters.waiting()
+            )
+        return page.to_dict()
 
     async def letter(self, letter_id: str) -> dict[str, Any] | None:
         """A letter with what it holds; None where there is none."""
@@ -190,7 +229,7 @@ class Operator:
         destination = self._destinations.get((first.pipeline, first.exporter))
         if destination is None:
             raise _KeptError(f"{first.exporter} is not configured in the pipeline {first.pipeline}")
-        if not destination.gate.is_open:
+        if not destination.gates.is_open(first.tenant):
             raise _KeptError(f"{side_of(first.exporter)} is paused")
         items = sum(letter.items for letter in group)
         owner = Account(first.pipeline, first.exporter, first.tenant, first.signal)

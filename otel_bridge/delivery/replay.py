@@ -239,7 +239,8 @@ class Replays:
         else:
             again = _EntriesAgain(self._state, replay, counters, self._journal, self._thread)
         owner = (begun.pipeline, begun.exporter, begun.tenant)
-        lane = Lane(*owner, again, destination.send, self._apart, destination.gate, destination.max_batch_age_s)
+        gate = destination.gates.of(begun.tenant)
+        lane = Lane(*owner, again, destination.send, self._apart, gate, destination.max_batch_age_s)
         self._lanes[begun.id] = lane
         try:
             await first(self._around.stopping.wait(), lane.run())  # it goes on at the next start
@@ -278,7 +279,7 @@ class Replays:
     def _why(self, one: Replay) -> str | None:
         """Why it does not go on; None where it does."""
         destination = self._destinations.get((one.pipeline, one.exporter))
-        if destination is not None and not destination.gate.is_open:
+        if destination is not None and not destination.gates.is_open(one.tenant):
             return "paused"
         return self._lanes[one.id].trouble if one.id in self._lanes else None
 

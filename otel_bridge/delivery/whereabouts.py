@@ -1,7 +1,7 @@
 """Where a span is, for each exporter: told from the files alone, with what they can not tell said as well."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from otel_bridge.assemble import Gather, grouped
+from otel_bridge.assemble import Gather, Group, grouped
 from otel_bridge.batch import DEFAULT_TENANT, Signal
 from otel_bridge.delivery.accounts import DEAD_LETTERS_FILE, JOURNAL_DIR, STATE_FILE, Facts
 from otel_bridge.delivery.dead_letter import DeadLetter, iso, letters_in, read_letters
@@ -26,10 +26,8 @@ from otel_bridge.trace import Decision
 if TYPE_CHECKING:
     import apsw
 
-SPAN_ID_BYTES = 8
-TRACE_ID_DIGITS = 32
+SPAN_ID_DIGITS, TRACE_ID_DIGITS = 16, 32
 LEAST_DIGITS = 4  # of the beginning of one
-TRACE_ID = re.compile(rf"[0-9a-f]{{{LEAST_DIGITS},{TRACE_ID_DIGITS}}}")
 MOST_NAMED = 5
 POSTPONED = "postponed: it failed again and again while the rest was taken"
 
@@ -99,13 +97,12 @@ def locate(
 ) -> Whereabouts:
     """Look for a span, or all spans and log records of a trace, in the files of a bridge, running or not.
 
-    trace_id: or the beginning of one.
+    trace_id, span_id: or the beginning of one.
 
     Raises:
-        UsageError: an id is none, or several traces begin so.
+        UsageError: an id is none, or several traces or spans begin so.
         FilesError: the files are not there or can not be read.
     """
-    wanted_span = _span_id(span_id)
     if gather is None:
         from otel_bridge import translate
 
@@ -113,18 +110,20 @@ def locate(
     connection = open_reading(data_dir / STATE_FILE, VERSION)
     try:
         with connection:
-            search = _Search(connection, data_dir, gather, wanted_span)
+            search = _Search(connection, data_dir, gather)
     finally:
         connection.close()
-    if trace_id is not None and not search.means(trace_id.lower()):
-        return Whereabouts(
-            notes=[f"no trace begins with {trace_id}: never accepted, or all that is known of it is gone"]
-        )
+    unknown = "never accepted, or all that is known of it is gone"
+    if trace_id is not None and not search.means_trace(trace_id.lower()):
+        return Whereabouts(notes=[f"no trace begins with {trace_id}: {unknown}"])
+    if span_id is not None and not search.means_span(span_id.lower()):
+        within = "" if trace_id is None else " in this trace"
+        return Whereabouts(notes=[f"no span begins with {span_id}{within}: {unknown}"])
     return search.run()
 
 
 class _Search:
-    def __init__(self, connection: "apsw.Connection", data_dir: Path, gather: Gather, span_id: bytes | None) -> None:
+    def __init__(self, connection: "apsw.Connection", data_dir: Path, gather: Gather) -> None:
         self.letters: list[DeadLetter] = []
         self._letters_file = data_dir / DEAD_LETTERS_FILE
         self._facts = Facts(connection)
@@ -141,38 +140,53 @@ class _Search:
         self._journal = read_segments(data_dir / JOURNAL_DIR)
         self._gather = gather
         self._trace_id: str | None = None
-        self._span_id = span_id
+        self._span_id: bytes | None = None
 
-    def means(self, beginning: str) -> bool:
+    def means_trace(self, beginning: str) -> bool:
         """Look for the trace that begins so; whether there is one, or may be.
 
         Raises:
             UsageError: it is no beginning of an id, or of several.
         """
-        if not TRACE_ID.fullmatch(beginning):
-            raise UsageError(f"--trace: write the id, 32 hex digits, or at least the first {LEAST_DIGITS} of them")
-        if len(beginning) == TRACE_ID_DIGITS:
-            self._trace_id = beginning
-            return True
-        found = sorted({key for key in self._keys(beginning) if key.startswith(beginning) and TRACE_ID.fullmatch(key)})
-        if len(found) > 1:
-            more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
-            raise UsageError(f"--trace: several begin with {beginning}: {', '.join(found[:MOST_NAMED])}{more}")
-        self._trace_id = found[0] if found else None
-        return bool(found)
+        self._trace_id = _whole("--trace", TRACE_ID_DIGITS, beginning, self._traces(beginning))
+        return self._trace_id is not None
 
-    def _keys(self, beginning: str) -> Iterator[str]:
+    def means_span(self, beginning: str) -> bool:
+        """The same of a span; where a trace is looked for, of one of its spans."""
+        found = _whole("--span", SPAN_ID_DIGITS, beginning, self._spans(beginning))
+        self._span_id = None if found is None else bytes.fromhex(found)
+        return found is not None
+
+    def _traces(self, beginning: str) -> Iterator[str]:
         """What the files know traces by; of those in the journal, such as may begin so."""
         yield from (key for _, _, key in self._remembered)
         yield from (key for _, _, _, key, _ in self._facts.parts)
+        letters, groups = self._naming(beginning)
+        yield from (trace_id for letter in letters for trace_id, _ in _ids(letter))
+        yield from (key for key, _ in groups)
+
+    def _spans(self, beginning: str) -> Iterator[str]:
+        """The ids of spans, such as may begin so, in letters and in the journal."""
+        letters, groups = self._naming(beginning)
+        wanted = self._trace_id
+        yield from (own for letter in letters for trace_id, own in _ids(letter) if wanted in (None, trace_id))
+        for key, group in groups:
+            if wanted in (None, key):
+                yield from (record.span.span_id.hex() for record in group.spans)
+                yield from (log.record.span_id.hex() for log in group.logs)
+
+    def _naming(self, beginning: str) -> tuple[Sequence[DeadLetter], Iterator[tuple[str, Group]]]:
+        """Letters, and what entries hold of each trace, that may have an id that begins so."""
         raw = bytes.fromhex(beginning[: len(beginning) // 2 * 2])
-        for letter in self._letters(lambda one: raw in one.content or beginning.encode() in one.content):
-            yield from (trace_id for trace_id, _ in _ids(letter))
-        for pipeline in {pipeline for pipeline, _ in self._facts.exporters}:
-            for entry in self._entries(pipeline):
-                if raw in entry.batch.wire:
-                    with suppress(MalformedError):
-                        yield from grouped(entry.batch, self._gather)
+
+        def groups() -> Iterator[tuple[str, Group]]:
+            for pipeline in {pipeline for pipeline, _ in self._facts.exporters}:
+                for entry in self._entries(pipeline):
+                    if raw in entry.batch.wire:
+                        with suppress(MalformedError):
+                            yield from grouped(entry.batch, self._gather).items()
+
+        return self._letters(lambda one: raw in one.content or beginning.encode() in one.content), groups()
 
     def _letters(self, named: Callable[[DeadLetter], bool]) -> list[DeadLetter]:
         with suppress(FilesError):  # there may never have been one
@@ -312,10 +326,19 @@ def _ids(letter: DeadLetter) -> set[tuple[str, str]]:
     }
 
 
-def _span_id(given: str | None) -> bytes | None:
-    if given is None:
-        return None
-    with suppress(ValueError):
-        if len(raw := bytes.fromhex(given)) == SPAN_ID_BYTES:
-            return raw
-    raise UsageError(f"--span: write the whole id, {2 * SPAN_ID_BYTES} hex digits")
+def _whole(option: str, digits: int, beginning: str, known: Iterable[str]) -> str | None:
+    """The one of these ids that begins so, or the whole one that was said; None where there is none.
+
+    Raises:
+        UsageError: it is no beginning of an id, or of several.
+    """
+    is_one = re.compile(rf"[0-9a-f]{{{LEAST_DIGITS},{digits}}}").fullmatch
+    if not is_one(beginning):
+        raise UsageError(f"{option}: write the id, {digits} hex digits, or at least the first {LEAST_DIGITS} of them")
+    if len(beginning) == digits:
+        return beginning
+    found = sorted({key for key in known if key.startswith(beginning) and is_one(key)})
+    if len(found) > 1:
+        more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+        raise UsageError(f"{option}: several begin with {beginning}: {', '.join(found[:MOST_NAMED])}{more}")
+    return found[0] if found else None

@@ -286,7 +286,8 @@ def _data_dir(plan: "Plan | Path") -> Path:
     from otel_bridge.written import DATA_DIR, read_text, read_yaml, text_at
 
     written = read_yaml(read_text(plan), plan.name)
-    return Path(text_at(written, ("service", "data_dir"), DATA_DIR, plan, os.environ)).expanduser().absolute()
+    said = text_at(written, ("service", "data_dir"), DATA_DIR, plan, os.environ)
+    return (plan.parent / Path(said).expanduser()).absolute()
 
 
 def _receiver(plan: "Plan") -> str:

@@ -9,7 +9,7 @@ from typing import BinaryIO, Literal
 
 from otel_bridge.batch import Batch, Signal
 from otel_bridge.component import Consume, Host, exporter
-from otel_bridge.config import Config
+from otel_bridge.config import Config, LocalPath
 from otel_bridge.errors import FilesError, RetryableError
 from otel_bridge.otlp_json import dump
 
@@ -19,7 +19,7 @@ class FileConfig(Config):
     signal (`out.pb` → `out.traces.pb`, `out.logs.pb` …), each request after its length as four big-endian bytes.
     """
 
-    path: Path
+    path: LocalPath
     format: Literal["json", "proto"] = "json"
     fsync: bool = False
 

@@ -4,19 +4,18 @@ import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
 from otel_bridge.batch import Batch
 from otel_bridge.clock import Clock
 from otel_bridge.component import Host, Sinks, Takes, exporter
-from otel_bridge.config import Bytes, Config, Seconds
+from otel_bridge.config import Bytes, Config, LocalPath, Seconds
 from otel_bridge.model import Translation
 
 
 class StoreConfig(Config):
     """path: the file; `store.db` in the data folder unless said otherwise. Past the limits, the oldest traces go."""
 
-    path: Path | None = None
+    path: LocalPath | None = None
     max_age: Seconds = 30 * 24 * 3600
     max_bytes: Bytes = 4 << 30
 
@@ -27,7 +26,7 @@ async def store(config: StoreConfig, host: Host) -> AsyncIterator[Sinks]:
     from otel_bridge.store.writer import Writer
 
     loop = asyncio.get_running_loop()
-    path = config.path.expanduser() if config.path else host.data_dir / "store.db"
+    path = config.path or host.data_dir / "store.db"
     with ThreadPoolExecutor(1, thread_name_prefix="store") as thread:
         opened = partial(
             Writer,

@@ -5,13 +5,12 @@ import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
 from otel_bridge.component import Host, extension
-from otel_bridge.config import SecretStr
+from otel_bridge.config import LocalPath, SecretStr
 from otel_bridge.listening import ListeningConfig, is_local
 
 
@@ -25,7 +24,7 @@ class ViewerConfig(ListeningConfig):
     """
 
     endpoint: str = "127.0.0.1:4319"
-    store: Path | None = None
+    store: LocalPath | None = None
     allowed_hosts: tuple[str, ...] = ()
     password: Annotated[SecretStr, Field(min_length=8)] | None = None
 
@@ -58,13 +57,13 @@ async def viewer(config: ViewerConfig, host: Host) -> AsyncIterator[None]:
             or not (config.insecure or is_local(config.endpoint) or config.asks_who(tenants=False))
         )
 
-    store = config.store.expanduser() if config.store else host.data_dir / "store.db"
+    store = config.store or host.data_dir / "store.db"
     certificates = Certificates(config.tls, host) if config.tls is not None else None
     token = secrets.token_urlsafe(32)
     password = None if config.password is None else config.password.get_secret_value()
     login = Login(password, token, needed, secure=config.tls is not None)
     with ThreadPoolExecutor(4, thread_name_prefix="viewer") as thread:
-        app = application(store, host.bridge, thread, login, config.allowed_hosts)
+        app = application(store, host.bridge, thread, login, config.allowed_hosts, host.tenants)
         async with serving(app, config.endpoint, host.id, certificates) as url:
             with _left_for_commands(host, url, token, config):
                 host.endpoints["viewer"] = url
@@ -75,7 +74,7 @@ async def viewer(config: ViewerConfig, host: Host) -> AsyncIterator[None]:
 def _left_for_commands(host: Host, url: str, token: str, config: ViewerConfig) -> Iterator[None]:
     """The commands of whoever owns the data dir get in by what is written there, for as long as this lasts."""
     path = host.data_dir / f"{host.id.replace('/', '-')}.json"
-    certificate = None if config.tls is None else str(config.tls.cert_file.expanduser().absolute())
+    certificate = None if config.tls is None else str(config.tls.cert_file.absolute())
     draft = path.with_suffix(".new")
     draft.unlink(missing_ok=True)
     draft.touch(mode=0o600, exist_ok=False)

@@ -22,7 +22,7 @@ from otel_bridge.tasks import owned_tasks
 from otel_bridge.telemetry import Counters, Outcome
 from otel_bridge.trace import Answer
 
-VERSION = 5
+VERSION = 6
 
 
 class Replay(NamedTuple):
@@ -50,7 +50,7 @@ class State:
         self.exporters = Exporters(changes)
         self.parts = RecordedParts(changes, self.exporters)
         self.memory = Memory(changes)
-        self.paused: set[str] = set()
+        self.paused: set[tuple[str, str]] = set()
         self.redeemed: dict[str, int] = {}
         self.replays: dict[int, Replay] = {}
         self.replayed: Counter[tuple[Account, Outcome, str]] = Counter()
@@ -84,12 +84,13 @@ class State:
 
     # What people ask for.
 
-    def pause(self, exporter: str, *, paused: bool) -> None:
-        """Send an exporter nothing until it is resumed, also after a restart; or resume it."""
-        (self.paused.add if paused else self.paused.discard)(exporter)
-        self._write("DELETE FROM paused WHERE exporter = ?", exporter)
+    def pause(self, exporter: str, tenant: str, *, paused: bool) -> None:
+        """Send an exporter nothing of a tenant (empty: of all) until it is resumed, also after a restart; or resume
+        it."""
+        (self.paused.add if paused else self.paused.discard)((exporter, tenant))
+        self._write("DELETE FROM paused WHERE exporter = ? AND tenant = ?", exporter, tenant)
         if paused:
-            self._write("INSERT INTO paused VALUES (?)", exporter)
+            self._write("INSERT INTO paused VALUES (?, ?)", exporter, tenant)
 
     def redeem(
         self, letter: str, at_ns: int, account: Account, reason: str, became: Mapping[tuple[Outcome, str], int]
@@ -149,7 +150,7 @@ class State:
         await self.memory.load()
         for pipeline, exporter, tenant, signal, outcome, reason, items in await rows("replayed"):
             self.replayed[Account(pipeline, exporter, tenant, Signal(signal)), Outcome(outcome), reason] = items
-        self.paused = {exporter for (exporter,) in await rows("paused")}
+        self.paused = {(exporter, tenant) for exporter, tenant in await rows("paused")}
         self.redeemed = dict(await rows("redeemed"))
         self.replays = {row[0]: Replay(*row) for row in await rows("replay")}
         self._last_replay = max(self.replays, default=0)

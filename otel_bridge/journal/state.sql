@@ -122,7 +122,9 @@ CREATE TABLE spent (                 -- what of its budgets a tenant has spent; 
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE paused (                -- exporters that nothing is sent to until somebody says so
-    exporter TEXT PRIMARY KEY
+    exporter TEXT NOT NULL,
+    tenant   TEXT NOT NULL,          -- of whom; empty: of all
+    PRIMARY KEY (exporter, tenant)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE redeemed (              -- dead letters that another outcome has been counted for, and that may still lie there

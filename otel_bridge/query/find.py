@@ -1,8 +1,11 @@
 """Which trace, and which observation of it, is meant by what somebody typed."""
 
 import re
+from collections.abc import Collection
 
+from otel_bridge.batch import DEFAULT_TENANT
 from otel_bridge.errors import BridgeError, UsageError
+from otel_bridge.mistakes import hint
 from otel_bridge.store.reader import Reader
 from otel_bridge.store.statements import statements
 
@@ -13,6 +16,22 @@ HEX = re.compile(r"[0-9a-f]{1,64}")
 
 class NotFoundError(BridgeError):
     """The store holds nothing under this id."""
+
+
+def tenants_in(reader: Reader) -> list[str]:
+    """Those of whom the store holds a trace."""
+    return [row["tenant"] for row in reader.rows(SQL["tenants"], {})]
+
+
+def check_tenant(reader: Reader, tenant: str | None, configured: Collection[str]) -> None:
+    """Where nothing was found of a tenant: whether there is one of that name.
+
+    Raises:
+        UsageError: none is configured, and the store holds nothing of it.
+    """
+    known = sorted({*(configured or (DEFAULT_TENANT,)), *tenants_in(reader)})
+    if tenant is not None and tenant not in known:
+        raise UsageError(f"there is no tenant {tenant[:50]!r}" + hint(tenant, known))
 
 
 def find_trace(reader: Reader, trace_id: str, tenant: str | None = None, *, to_read: bool = True) -> tuple[str, str]:
@@ -27,20 +46,32 @@ def find_trace(reader: Reader, trace_id: str, tenant: str | None = None, *, to_r
     if trace_id == "last":
         row = reader.row(SQL["last"], {"tenant": tenant})
         if row is None:
-            of = f" of the tenant {tenant!r}" if tenant is not None else ""
-            raise NotFoundError(f"the store holds no trace{of} yet: send one, or try `otel-bridge demo`")
+            if tenant is not None:
+                whose = ", ".join(tenants_in(reader)) or "nobody"
+                raise NotFoundError(
+                    f"the store holds no trace of the tenant {tenant[:50]!r} yet, it holds those of {whose}"
+                )
+            raise NotFoundError("the store holds no trace yet: send one, or try `otel-bridge demo`")
         return row["trace_id"], row["tenant"]
     beginning = trace_id.lower()
     rows = reader.rows(SQL["trace"], {"id": beginning, "tenant": tenant}) if HEX.fullmatch(beginning) else []
     if not rows:
         of = "" if tenant is None else f" of the tenant {tenant[:50]!r}"
-        raise NotFoundError(f"the store holds no trace {trace_id!r}{of}: `otel-bridge traces` lists those it holds")
+        whose = "" if tenant is None else f", of {', '.join(tenants_in(reader)) or 'nobody'}"
+        raise NotFoundError(
+            f"the store holds no trace {trace_id!r}{of}: `otel-bridge traces` lists those it holds{whose}"
+        )
     if len(rows) > 1:
         raise UsageError(f"several traces begin with {trace_id!r}: give more of the id")
     [row] = rows
     if row["of_tenants"] > 1 and not to_read:
         raise UsageError(f"several tenants have a trace {trace_id}: say by `tenant` which of {row['tenants']} is meant")
     return row["trace_id"], row["tenant"]
+
+
+def other_tenants(reader: Reader, trace_id: str, tenant: str) -> list[str]:
+    """Who else has a trace of this id."""
+    return [row["tenant"] for row in reader.rows(SQL["others"], {"trace_id": trace_id, "tenant": tenant})]
 
 
 def left_out(reader: Reader, trace_id: str, tenant: str) -> str | None:

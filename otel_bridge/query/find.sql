@@ -1,11 +1,19 @@
 -- name: last
 SELECT trace_id, tenant FROM traces WHERE :tenant IS NULL OR tenant = :tenant ORDER BY seen_ns DESC, start_ns DESC LIMIT 1;
 
+-- name: tenants
+SELECT DISTINCT tenant FROM traces ORDER BY tenant;
+
 -- By its id or the beginning of it.
 -- name: trace
-SELECT trace_id, min(tenant) AS tenant, group_concat(tenant, ', ') AS tenants, count(*) AS of_tenants
+SELECT
+    trace_id, coalesce(max(CASE tenant WHEN 'default' THEN tenant END), min(tenant)) AS tenant,
+    group_concat(tenant, ', ') AS tenants, count(*) AS of_tenants
 FROM traces WHERE trace_id >= :id AND trace_id < :id || 'g' AND (:tenant IS NULL OR tenant = :tenant)
 GROUP BY trace_id ORDER BY trace_id LIMIT 2;
+
+-- name: others
+SELECT tenant FROM traces WHERE trace_id = :trace_id AND tenant <> :tenant ORDER BY tenant;
 
 -- By its id, else by the beginning of it or its name, else by a part of its name: closeness 0, 1, 2.
 -- name: observation

@@ -8,7 +8,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from otel_bridge.query.answer import Answer, cut, iso, milliseconds, name, usd
-from otel_bridge.query.find import find_observation, find_trace
+from otel_bridge.query.find import find_observation, find_trace, other_tenants
 from otel_bridge.store.reader import Reader, Row
 from otel_bridge.store.statements import statements
 from otel_bridge.translate.span import attributes, plain
@@ -26,14 +26,15 @@ def one_observation(reader: Reader, trace_id: str, observation: str, *, tenant: 
     """One observation, as `find_observation` finds it, with all it holds; long content is cut.
 
     `events` and `logs` are those of its span that became nothing else; `eventCount` and `logCount` count all of them,
-    where only the first are shown.
+    where only the first are shown. `otherTenants` have a trace of the same id.
 
     Raises:
         NotFoundError: there is none.
         UsageError: several traces begin so, or several observations are meant.
     """
     whole_id, its_tenant = find_trace(reader, trace_id, tenant)
-    return whole(reader, whole_id, its_tenant, find_observation(reader, whole_id, its_tenant, observation))
+    found = whole(reader, whole_id, its_tenant, find_observation(reader, whole_id, its_tenant, observation))
+    return {**found, "tenant": its_tenant, "otherTenants": other_tenants(reader, whole_id, its_tenant)}
 
 
 def whole(reader: Reader, trace_id: str, tenant: str, observation_id: str) -> Answer:

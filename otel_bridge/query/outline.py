@@ -85,7 +85,7 @@ def scores_by_observation(trace: Answer) -> dict[str | None, list[Answer]]:
 def heading(trace: Answer) -> list[tuple[str, str]]:
     """What to say above a tree, (label, text): tenant, session, user, tags, input and output, where they are known."""
     said = [
-        ("tenant", trace["tenant"] if trace["tenant"] != DEFAULT_TENANT else ""),
+        *whose(trace),
         ("session", trace["sessionId"]),
         ("user", trace["userId"]),
         ("tags", ", ".join(map(str, trace["tags"]))),
@@ -93,6 +93,15 @@ def heading(trace: Answer) -> list[tuple[str, str]]:
         ("output", brief(trace["output"])),
     ]
     return [(label, printable(text)) for label, text in said if text]
+
+
+def whose(found: Answer) -> list[tuple[str, str]]:
+    """Whose a trace is, (label, text), where there are tenants, and who else has one of its id."""
+    others = found["otherTenants"]
+    return [
+        ("tenant", found["tenant"] if others or found["tenant"] != DEFAULT_TENANT else ""),
+        ("same id", f"{', '.join(others)} (`--tenant`, or `tenant=` in the API, says whose)" if others else ""),
+    ]
 
 
 def brief(value: Any) -> str:

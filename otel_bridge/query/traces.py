@@ -1,12 +1,14 @@
 """Traces: a list to page through, and one as a tree."""
 
+from collections.abc import Collection
+
 import orjson
 
 from otel_bridge.errors import UsageError
 from otel_bridge.query.answer import ID_CHARACTERS, Answer, iso, loaded, milliseconds, name, usd
 from otel_bridge.query.cursor import read_cursor, write_cursor
 from otel_bridge.query.filter import ALL, Condition, compile_filter
-from otel_bridge.query.find import find_trace
+from otel_bridge.query.find import check_tenant, find_trace, other_tenants
 from otel_bridge.query.observations import light, whole
 from otel_bridge.query.scores import scores_of_trace
 from otel_bridge.query.tree import in_tree_order
@@ -39,20 +41,24 @@ def list_traces(
     cursor: str | None = None,
     *,
     tenant: str | None = None,
+    tenants: Collection[str] = (),
 ) -> Answer:
     """`{"traces": [...], "nextCursor": ...}`: summaries of the traces that a filter holds for.
 
     sort: start, duration, tokens, cost or errors, descending with a `-` before it.
-    tenant: whose, letter for letter; None is everybody's.
+    tenant: whose, letter for letter; None is everybody's. tenants: those that are configured.
     cursor: the `nextCursor` of the page before, asked with the same sort; None on the last page.
 
     Raises:
-        UsageError: the filter, sort, limit or cursor can not be used.
+        UsageError: the filter, sort, limit or cursor can not be used, or there is no such tenant.
     """
     condition = compile_filter(filter_text)
     if tenant is not None:
         condition = Condition(f"({condition.sql}) AND t.tenant = ?", (*condition.values, tenant))
-    return page(reader, condition, sort, limit, cursor)
+    found = page(reader, condition, sort, limit, cursor)
+    if not found["traces"]:
+        check_tenant(reader, tenant, tenants)
+    return found
 
 
 def page(reader: Reader, condition: Condition, sort: str, limit: int, cursor: str | None) -> Answer:
@@ -113,6 +119,8 @@ def one_trace(
 ) -> Answer:
     """One trace: its summary, input, output, metadata and scores, and its observations.
 
+    tenant: whose; where it is not said and several have one of this id, it is that of `default`, else of the first by
+        name. `otherTenants` has the others.
     full: observations come with all they hold, as `one_observation` answers, and not without their content.
 
     Observations come in tree order with their `depth`; a span that has not settled, or that no observation stands
@@ -144,6 +152,7 @@ def one_trace(
     end = offset + len(observations)
     return {
         **summary,
+        "otherTenants": other_tenants(reader, whole_id, its_tenant),
         "public": None if content.get("public") is None else bool(content["public"]),
         "metadata": loaded(content.get("metadata")) or {},
         "input": loaded(content.get("input")),

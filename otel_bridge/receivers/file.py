@@ -9,7 +9,7 @@ import orjson
 
 from otel_bridge.batch import Batch
 from otel_bridge.component import Consume, Host, receiver
-from otel_bridge.config import Config
+from otel_bridge.config import Config, LocalPattern
 from otel_bridge.errors import ConsumeError, FilesError, MalformedError, ParkedError, RetryableError
 from otel_bridge.model import Omitted
 from otel_bridge.otlp_files import read_batches
@@ -22,7 +22,7 @@ RETRY_S = 5.0
 class FileConfig(Config):
     """Which files."""
 
-    path: str  # one file, or a pattern as `exports/**/*.traces.pb`
+    path: LocalPattern  # one file, or a pattern as `exports/**/*.traces.pb`
 
 
 @receiver(FileConfig)
@@ -38,7 +38,7 @@ async def file(config: FileConfig, consume: Consume, host: Host) -> AsyncIterato
 
 
 def _matching(pattern: str) -> list[Path]:
-    path = Path(pattern).expanduser().absolute()
+    path = Path(pattern).absolute()
     return sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
 
 

@@ -16,9 +16,9 @@ import zlib
 from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from aiohttp import web
 from google.protobuf.message import DecodeError
@@ -451,12 +451,16 @@ class FakeLangfuse:
         return "".join(f"{printable(line)}\n" for line in lines)
 
     async def _take_script(self, request: web.Request) -> web.Response:
-        told = await request.json()
-        faults = [Fault(**fault) for fault in told.get("faults", ())]
-        if told.get("always"):
-            self.always(told["route"], faults[0] if faults else None)
+        try:
+            route, faults, always = _script(await request.read())
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            keys = ", ".join(one.name for one in fields(Fault))
+            expected = f"{{route: one of {', '.join(get_args(Route))}; faults: each of {keys}; always: true or false}}"
+            return _refusal(400, f"{type(error).__name__} {error}: write {expected}")
+        if always:
+            self.always(route, faults[0] if faults else None)
         else:
-            self.script(told["route"], *faults)
+            self.script(route, *faults)
         return _json({})
 
     def _arrived(self, kind: str, key: str) -> None:
@@ -472,6 +476,15 @@ class FakeLangfuse:
         if self._record is not None:
             with self._record.open("a") as out:
                 out.write(json.dumps(shelf[key], default=str) + "\n")
+
+
+def _script(body: bytes) -> tuple[Route, list[Fault], bool]:
+    """The route, the faults, and whether they are for always; what it raises says what is wrong."""
+    told = json.loads(body)
+    route = told["route"]
+    if route not in get_args(Route):
+        raise ValueError(f"no route {route!r}")
+    return route, [Fault(**fault) for fault in told.get("faults", ())], bool(told.get("always"))
 
 
 def _score_problem(score: Any) -> str | None:

@@ -24,6 +24,7 @@ from otel_bridge.query.scores import list_scores
 from otel_bridge.query.sessions import list_sessions, one_session
 from otel_bridge.query.traces import MAX_OBSERVATIONS, list_traces, one_trace
 from otel_bridge.store.reader import Reader, SlowQuestionError, reading
+from otel_bridge.tenants import ONLY, Tenants
 from otel_bridge.viewer.guard import Guard
 from otel_bridge.viewer.login import Entry, Login
 from otel_bridge.viewer.operating import operating
@@ -49,7 +50,12 @@ STATUSES: dict[type[BridgeError], int] = {
 
 
 def application(
-    store: Path, bridge: Bridge | None, thread: Executor, login: Login, hosts: Iterable[str] = ()
+    store: Path,
+    bridge: Bridge | None,
+    thread: Executor,
+    login: Login,
+    hosts: Iterable[str] = (),
+    tenants: Tenants = ONLY,
 ) -> ASGIApp:
     """The application over the store at `store`.
 
@@ -57,19 +63,20 @@ def application(
     thread: runs the questions, so that none is ever asked on the event loop.
     login: knows who may ask.
     hosts: names besides those of the loopback by which it may be asked for.
+    tenants: those of the newest configuration.
     """
     app = Starlette(
-        routes=routes(store, bridge, thread, login),
+        routes=routes(store, bridge, thread, login, tenants),
         exception_handlers={BridgeError: _refused, HTTPException: _refused},
     )
     return Guard(Entry(app, login), hosts)
 
 
-def routes(store: Path, bridge: Bridge | None, thread: Executor, login: Login) -> list[Route]:
+def routes(store: Path, bridge: Bridge | None, thread: Executor, login: Login, tenants: Tenants = ONLY) -> list[Route]:
     """All that can be asked for."""
     asking = _Store(store, thread)
     told = probes(bridge, login.knows)
-    return [*_api(asking), *_bridge(bridge, asking), *told, *operating(bridge), *_page()]
+    return [*_api(asking, tenants), *_bridge(bridge, asking), *told, *operating(bridge), *_page()]
 
 
 class _Store:
@@ -87,13 +94,17 @@ class _Store:
         return await asyncio.get_running_loop().run_in_executor(self._thread, answer)
 
 
-def _api(store: _Store) -> list[Route]:
+def _api(store: _Store, tenants: Tenants) -> list[Route]:
     async def traces(request: Request) -> Response:
         said = asked(request, "filter", "sort", "limit", "cursor", "tenant")
         filter_text, sort, cursor = said.get("filter", ""), said.get("sort", "-start"), said.get("cursor")
         limit, tenant = limit_of(said, 50), said.get("tenant")
         return answer_json(
-            await store.ask(lambda reader: list_traces(reader, filter_text, sort, limit, cursor, tenant=tenant))
+            await store.ask(
+                lambda reader: list_traces(
+                    reader, filter_text, sort, limit, cursor, tenant=tenant, tenants=tenants.configs
+                )
+            )
         )
 
     async def trace(request: Request) -> Response:
@@ -119,15 +130,19 @@ def _api(store: _Store) -> list[Route]:
         )
 
     async def sessions(request: Request) -> Response:
-        said = asked(request, "limit", "cursor")
-        limit, cursor = limit_of(said, 50), said.get("cursor")
-        return answer_json(await store.ask(lambda reader: list_sessions(reader, limit, cursor)))
+        said = asked(request, "limit", "cursor", "tenant")
+        limit, cursor, tenant = limit_of(said, 50), said.get("cursor"), said.get("tenant")
+        return answer_json(
+            await store.ask(lambda reader: list_sessions(reader, limit, cursor, tenant=tenant, tenants=tenants.configs))
+        )
 
     async def session(request: Request) -> Response:
-        said = asked(request, "limit", "cursor")
-        limit, cursor = limit_of(said, 50), said.get("cursor")
+        said = asked(request, "limit", "cursor", "tenant")
+        limit, cursor, tenant = limit_of(said, 50), said.get("cursor"), said.get("tenant")
         session_id = request.path_params["session_id"]
-        return answer_json(await store.ask(lambda reader: one_session(reader, session_id, limit, cursor)))
+        return answer_json(
+            await store.ask(lambda reader: one_session(reader, session_id, limit, cursor, tenant=tenant))
+        )
 
     async def scores(request: Request) -> Response:
         limit = limit_of(asked(request, "limit"), 50)

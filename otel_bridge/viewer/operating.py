@@ -1,4 +1,4 @@
-"""What an operator asks of a running bridge: dead letters, pause and resume, replay.
+"""What an operator asks of a running bridge: dead letters, pause and resume, give up, replay.
 
 It is the bridge that does it; here is only how it is asked.
 """
@@ -36,10 +36,11 @@ class LetterIds(_Asked):
     ]
 
 
-class ExporterName(_Asked):
-    """Which exporter, as the configuration calls it."""
+class Lane(_Asked):
+    """Which exporter, as the configuration calls it, and for whom; for all where no tenant is named."""
 
     exporter: Name
+    tenant: Name | None = None
 
 
 class NewReplay(_Asked):
@@ -105,8 +106,9 @@ def operating(bridge: Bridge | None) -> list[Route]:
         changing("/api/v1/dead-letters/retry", LetterIds, lambda to, wanted: to.retry(wanted.ids)),
         changing("/api/v1/dead-letters/drop", LetterIds, lambda to, wanted: to.drop(wanted.ids)),
         Route("/api/v1/dead-letters/{letter_id}", letter),
-        changing("/api/v1/exporters/pause", ExporterName, lambda to, wanted: to.pause(wanted.exporter)),
-        changing("/api/v1/exporters/resume", ExporterName, lambda to, wanted: to.resume(wanted.exporter)),
+        changing("/api/v1/exporters/pause", Lane, lambda to, wanted: to.pause(wanted.exporter, wanted.tenant)),
+        changing("/api/v1/exporters/resume", Lane, lambda to, wanted: to.resume(wanted.exporter, wanted.tenant)),
+        changing("/api/v1/exporters/give-up", Lane, lambda to, wanted: to.give_up(wanted.exporter, wanted.tenant)),
         Route("/api/v1/replays", replays),
         changing("/api/v1/replays", NewReplay, replay),
     ]

@@ -14,8 +14,8 @@ def probes(bridge: Bridge | None, knows: Callable[[Request], bool]) -> list[Rout
 
     knows: whether the one who asks may be told more than that.
 
-    A configuration that was rejected and destinations that are parked or paused are told of, and change nothing: what
-    is kept here is safe, and more can be taken.
+    A configuration that was rejected, destinations that are parked or paused, and dead letters are told of, and change
+    nothing: what is kept here is safe, and more can be taken.
     """
 
     async def healthz(_: Request) -> Response:
@@ -27,7 +27,11 @@ def probes(bridge: Bridge | None, knows: Callable[[Request], bool]) -> list[Rout
         said = ["ready" if ready else "not ready"]
         if knows(request):
             said += ["configuration rejected"] if status.get("configuration_rejected") else []
-            counted = {"parked": status.get("parked", 0), "paused": len(status.get("paused", ()))}
+            counted = {
+                "parked": status.get("parked", 0),
+                "paused": len({*status.get("paused", ()), *status.get("paused_tenants", ())}),
+            }
+            counted["dead letters"] = sum(one["letters"] for one in status.get("dead_letters", ()))
             said += [f"{count} {what}" for what, count in counted.items() if count]
         return PlainTextResponse(f"{', '.join(said)}\n", 200 if ready else 503)
 

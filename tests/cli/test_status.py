@@ -13,6 +13,7 @@ from otel_bridge.cli.findings import faults, findings
 from otel_bridge.cli.found import announced
 from otel_bridge.cli.healthcheck import check
 from otel_bridge.cli.status import status
+from otel_bridge.errors import PlanError, UnreachableError
 from otel_bridge.pipeline import running
 from tests.test_reload import batch, until
 
@@ -28,7 +29,14 @@ service:
   pipelines:
     main: {receivers: [otlp], processors: [filter], exporters: [store, otlp]}
 """
-WELL: dict[str, Any] = {"ready": True, "configuration_rejected": None, "paused": [], "exporters": {}}
+WELL: dict[str, Any] = {
+    "ready": True,
+    "configuration_rejected": None,
+    "paused": [],
+    "paused_tenants": {},
+    "dead_letters": [],
+    "exporters": {},
+}
 
 
 async def told(data_dir: Path, *, json: bool = False) -> int:
@@ -77,6 +85,36 @@ async def test_who_is_parked_paused_and_rejected_is_told_by_name(
     ]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("tenants", [True, False])
+async def test_a_data_dir_that_was_changed_while_it_runs_needs_a_restart_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tenants: bool
+) -> None:
+    """The configuration names a data dir on which no bridge runs yet; whoever looks there is told."""
+    text = CONFIG if tenants else CONFIG.replace("  tenants:\n    acme: {keys: [acme-key-0123456789]}\n", "")
+    old, new, file = tmp_path / "old", tmp_path / "new", tmp_path / "bridge.yaml"
+    read = plan.parse(text.replace("DIR", str(old)), "bridge.yaml", environ={})
+    async with running(read, drain_s=lambda: 0.0) as bridge:
+        with announced(old, bridge.endpoints):
+            moved = text.replace("DIR", "new").replace('viewer: {endpoint: "127.0.0.1:0"', 'viewer: {endpoint: "HERE"')
+            address = bridge.endpoints["viewer"]["viewer"].removeprefix("http://")
+            await asyncio.to_thread(file.write_text, moved.replace("HERE", address))
+            with pytest.raises(UnreachableError, match=f"no bridge runs on {new}"):
+                await asyncio.to_thread(status, config=file)  # of which it does not know yet
+            with pytest.raises(PlanError):
+                await bridge.reload(plan.load(file, environ={}))
+            if tenants:
+                with pytest.raises(UnreachableError, match="needs a restart; --data-dir names the old one"):
+                    await asyncio.to_thread(status, config=file)
+                return
+            with pytest.raises(typer.Exit):
+                await asyncio.to_thread(status, config=file)
+
+    said = capsys.readouterr().out
+    assert f"service::data_dir: {new} needs a restart, until then it is {old}" in said
+    assert f"data       {old}" in said
+
+
 def test_nothing_is_found_where_all_is_well() -> None:
     assert findings(WELL) == []
 
@@ -85,15 +123,37 @@ def test_what_is_paused_is_meant_to_be() -> None:
     paused = {**WELL, "paused": ["langfuse"], "exporters": {"main/langfuse": {"acme": {"parked": "paused"}}}}
 
     assert findings(paused) == ["langfuse is paused, its data is kept"]
-    assert faults(paused) == []
+    alone = {**WELL, "paused_tenants": {"langfuse": ["acme", "beta"]}}
+    assert findings(alone) == ["langfuse is paused for acme, beta, whose data is kept"]
+    assert faults(paused) == faults(alone) == []
 
 
 def test_what_is_not_configured_any_more_is_told_once_for_both_its_sides() -> None:
     lane = {"acme": {"parked": "not_configured", "waiting": 3, "why": None}}
 
-    assert faults({**WELL, "exporters": {"main/store": lane, "main/store.settled": lane}}) == [
-        "store is not configured any more, and 3 items of acme wait for it"
+    [told] = faults({**WELL, "exporters": {"main/store": lane, "main/store.settled": lane}})
+
+    assert told.startswith("store is not configured any more, and 3 items of acme wait for it; ")
+    assert "`otel-bridge give-up store --tenant acme`" in told
+
+
+def test_dead_letters_are_told_of_by_exporter_and_reason_and_are_no_fault() -> None:
+    def letters(exporter: str, tenant: str, reason: str, count: int) -> dict[str, Any]:
+        return {"exporter": exporter, "tenant": tenant, "reason": reason, "letters": count}
+
+    left = [
+        letters("langfuse", "acme", "refused", 2),
+        letters("langfuse", "beta", "refused", 1),
+        letters("langfuse", "beta", "too_large", 4),
+        letters("store", "acme", "failing", 1),
     ]
+
+    langfuse, store = findings({**WELL, "dead_letters": left})
+
+    assert langfuse.startswith("7 dead letters of langfuse (3 refused, 4 too_large): ")
+    assert "`otel-bridge dead-letter list --exporter langfuse`" in langfuse
+    assert store.startswith("1 dead letter of store (1 failing): ")
+    assert faults({**WELL, "dead_letters": left}) == []
 
 
 def test_a_bridge_that_is_not_ready_says_so() -> None:

@@ -180,15 +180,15 @@ class House:
         await self.stop(drain=False)
         self.directory = left
 
-    async def append(self, *names: str, trace: int = 1, tenant: str = "t") -> None:
-        """Accept spans: the first is a root, the others its children."""
+    async def append(self, *names: str, trace: int = 1, tenant: str = "t", ids: int = 0) -> None:
+        """Accept spans: the first is a root, the others its children; their ids follow `ids`."""
         request = ExportTraceServiceRequest()
         scoped = request.resource_spans.add().scope_spans.add()
         for number, name in enumerate(names, start=1):
             scoped.spans.add(
                 trace_id=trace.to_bytes(16),
-                span_id=number.to_bytes(8),
-                parent_span_id=b"" if number == 1 else (1).to_bytes(8),
+                span_id=(ids + number).to_bytes(8),
+                parent_span_id=b"" if number == 1 else (ids + 1).to_bytes(8),
                 name=name,
                 start_time_unix_nano=10**18,
                 end_time_unix_nano=10**18 + 5,

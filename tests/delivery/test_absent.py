@@ -142,6 +142,29 @@ async def test_what_an_absent_exporter_lacks_gets_too_old_in_the_end(
     assert house.outcomes("old") == house.outcomes("langfuse") == {"expired": 3}
 
 
+async def test_what_an_absent_exporter_lacks_can_be_given_up(house: "House", sinks: "type[Sink]") -> None:
+    """An entry and a settled part; of a trace that is open nothing is given up before it has settled."""
+    old, new = sinks(), sinks()
+    old.trouble = down
+    await house.start(batches={"old": old}, settled={"langfuse": old, "new": new})
+    await house.append("a", "b", trace=1)
+    await house.settle()
+    await house.append("open", trace=2)
+    await house.stop()
+    await house.start(settled={"new": new})
+    await house.delivery.tidy()
+    give_up = house.delivery.operator.give_up
+    assert (await give_up("old"))["givenUp"][0]["items"] == 3
+    first = await give_up("langfuse", "t")
+    assert (first["givenUp"][0]["items"], first["waiting"]) == (2, 1)
+    await house.settle()
+    await new.has(3)
+    assert (await give_up("langfuse", "t"))["waiting"] == 0
+    assert house.delivery.status()["exporters"].keys() == {"main/new"}
+    await house.stop()
+    assert house.outcomes("old") == house.outcomes("langfuse") == {"evicted": 3}
+
+
 async def test_a_lost_state_costs_duplicates_and_no_data(house: "House", sinks: "type[Sink]") -> None:
     """Who moves a damaged state away, as the message says, gets everything again that the journal still has."""
     store, langfuse = sinks(), sinks()

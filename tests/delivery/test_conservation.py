@@ -3,6 +3,7 @@
 import asyncio
 import os
 import tempfile
+from contextlib import suppress
 from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from otel_bridge.errors import JournalFullError, ParkedError, RefusedError, RetryableError
+from otel_bridge.errors import JournalFullError, ParkedError, RefusedError, RetryableError, UsageError
 from otel_bridge.telemetry import Outcome
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Step(Enum):
     DROP = auto()  # the newest dead letter
     REPLAY = auto()
     PAUSE_OR_RESUME = auto()
+    GIVE_UP = auto()  # what waits
 
 
 COMMON = (Step.APPEND, Step.APPEND, Step.APPEND, Step.SETTLE)
@@ -112,6 +114,8 @@ class Run:
             await self.start()
             for exporter in self.sinks:
                 await self.house.delivery.operator.resume(exporter)
+            for exporter, tenant in list(self.house.state.paused):
+                await self.house.delivery.operator.resume(exporter, tenant)
             await arrive(self.house)
         await self.stop()
         assert all(line.waiting == 0 for line in self.house.audit().lines), self.house.audit().to_dict()
@@ -156,12 +160,13 @@ class Run:
                 self.house.damage(names[0])  # unless it has been trimmed
                 assert self.house.audit().balanced, self.house.audit().to_dict()
                 await self.start()
-            case Step.RETRY | Step.DROP | Step.REPLAY | Step.PAUSE_OR_RESUME if not self.disk_is_full:
+            case Step.RETRY | Step.DROP | Step.REPLAY | Step.PAUSE_OR_RESUME | Step.GIVE_UP if not self.disk_is_full:
                 await self.operate(step, number)
 
     async def operate(self, step: Step, number: int) -> None:
         operator = self.house.delivery.operator
         exporter = ("store", "langfuse")[number % 2]
+        tenant = (None, "tenant 0", "tenant 1")[number % 3]
         match step:
             case Step.RETRY:
                 self.healed = number == 3
@@ -171,9 +176,13 @@ class Run:
                 await operator.drop([letter.id for letter in await self.house.dead_letters.list()][:1])
             case Step.REPLAY if exporter in self.there:
                 await operator.replay(exporter, since_ns=0)
+            case Step.GIVE_UP:
+                with suppress(UsageError):  # nothing has come of that tenant, or for that exporter
+                    await operator.give_up(exporter, tenant)
             case Step.PAUSE_OR_RESUME if exporter in self.there:
-                paused = exporter in self.house.state.paused
-                await (operator.resume if paused else operator.pause)(exporter)
+                paused = (exporter, tenant or "") in self.house.state.paused
+                with suppress(UsageError):  # nothing has come of that tenant
+                    await (operator.resume if paused else operator.pause)(exporter, tenant)
 
     async def let_pass(self, steps: int) -> None:
         for _ in range(steps):

@@ -1,6 +1,7 @@
 """The file of dead letters, damaged or on a full disk: delivery goes on, and what can be read is."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import apsw
@@ -66,6 +67,36 @@ async def test_a_letter_that_meets_damage_begins_a_new_file_with_what_can_be_rea
         assert await letters.list() == [letter(99), *readable]
     assert moved_aside(tmp_path)
     assert counters.value("dead_letters_damaged") == 20 - len(readable)
+
+
+async def test_it_is_known_how_many_there_are_whatever_becomes_of_them(tmp_path: Path) -> None:
+    """Those from before, of both sides of an exporter; what comes, is dropped, answered anew, or goes as there are too
+    many; and where what a replay sets aside is among them."""
+    path = tmp_path / "dead_letters.db"
+
+    def told(letters: DeadLetters) -> dict[tuple[str, str, str], int]:
+        return {(one["exporter"], one["tenant"], one["reason"]): one["letters"] for one in letters.waiting()}
+
+    async with open_dead_letters(path, Counters()) as letters:
+        assert letters.waiting() == []
+        for number in range(3):
+            await letters.add(letter(number, b"x" * 1000))
+        await letters.add(replace(letter(3), exporter="store.settled"))
+    counters = Counters()
+    async with open_dead_letters(path, counters, max_bytes=3000) as letters:
+        assert told(letters) == {("store", "t", "refused"): 4}
+        await letters.answered(letter(3).id, "too_large", "no")
+        assert told(letters) == {("store", "t", "refused"): 2, ("store", "t", "too_large"): 1}  # the oldest went
+        assert counters.value("dead_letters_removed") == 1
+        await letters.drop(letter(3).id)
+        await letters.unaccounted().add(letter(1, b"x" * 1000))
+        await letters.unaccounted().add(replace(letter(4), tenant="u"))
+        assert told(letters) == {("store", "t", "refused"): 2, ("store", "u", "refused"): 1}
+    await filled(path, 20)
+    damage(path, bytes([7]) * 1000)
+    async with open_dead_letters(path, Counters()) as letters:
+        assert sum(told(letters).values()) == len(await letters.list())
+        assert told(letters)["", "", "damaged"] >= 1
 
 
 async def test_a_letter_waits_for_a_disk_that_is_full(tmp_path: Path) -> None:

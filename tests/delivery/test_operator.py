@@ -10,7 +10,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from otel_bridge.delivery import DEAD_LETTERS_FILE, JOURNAL_DIR, DeadLetter, locate
 from otel_bridge.delivery.dead_letter import Chosen, page_of, read_letters
-from otel_bridge.errors import RefusedError, RetryableError, TooLargeError, UsageError
+from otel_bridge.errors import ParkedError, RefusedError, RetryableError, TooLargeError, UsageError
 from otel_bridge.model import Omitted
 from otel_bridge.trace import Decision, Ruling, Settled
 from tests.delivery.conftest import gather, translate
@@ -266,6 +266,9 @@ async def test_letters_are_listed_by_exporter_tenant_and_reason_a_page_at_a_time
     assert {one["exporter"] for one in page["letters"] + rest["letters"]} == {"otlp"}
     assert len((await asked(tenant="b"))["letters"]) == 2
     assert (await asked(reason="too_large"))["letters"] == []
+    assert (await asked(tenant="default"))["letters"] == []
+    with pytest.raises(UsageError, match="no tenant 'c', there are: a, b, default"):
+        await asked(tenant="c")
     shown = await house.delivery.operator.letter(page["letters"][0]["id"][:8])
     assert shown is not None
     assert "poison" in str(shown["content"])
@@ -343,6 +346,44 @@ async def test_a_paused_exporter_keeps_its_data_over_a_restart(house: "House", s
     assert house.outcomes("langfuse") == {"delivered": 2}
 
 
+async def test_one_tenant_is_paused_alone_over_a_restart(house: "House", sinks: "type[Sink]") -> None:
+    """Drains and replays leave it alone too; it is resumed alone, and not before the exporter is."""
+    store, langfuse = sinks(), sinks()
+    await house.start(batches={"store": store}, settled={"langfuse": langfuse})
+    await house.append("acme's first", tenant="acme", trace=1)
+    await house.append("beta's first", tenant="beta", trace=2)
+    await house.settle()
+    await langfuse.has(2)
+    operator = house.delivery.operator
+    with pytest.raises(UsageError, match="no tenant 'acmee', did you mean acme"):
+        await operator.pause("langfuse", "acmee")
+    told = await operator.pause("langfuse", "acme")
+    assert told == {"exporter": "langfuse", "tenant": "acme", "paused": True, "pausedTenants": ["acme"]}
+    await operator.replay("langfuse", since_ns=0)
+    await house.append("acme's", tenant="acme", trace=3)
+    await house.append("beta's", tenant="beta", trace=4)
+    await house.settle()
+    await langfuse.has(4)
+    while len(operator.replays()["replays"]) > 1:  # noqa: ASYNC110 - no event tells
+        await asyncio.sleep(0.001)
+    assert [(one["tenant"], one["why"]) for one in operator.replays()["replays"]] == [("acme", "paused")]
+    await house.stop()
+    assert sorted(langfuse.names[2:]) == ["beta's", "beta's first"]
+    assert house.outcomes("langfuse") == {"delivered": 3, "waiting": 1}
+
+    await house.start(batches={"store": store}, settled={"langfuse": langfuse})
+    operator, status = house.delivery.operator, house.delivery.status()
+    assert (status["paused"], status["paused_tenants"]) == ([], {"langfuse": ["acme"]})
+    lanes = status["exporters"]["main/langfuse"]
+    assert {tenant: lane["parked"] for tenant, lane in lanes.items()} == {"acme": "paused", "beta": None}
+    await operator.pause("langfuse")
+    assert (await operator.resume("langfuse", "acme"))["paused"] is True
+    assert (await operator.resume("langfuse"))["paused"] is False
+    assert sorted((await langfuse.has(6))[4:]) == ["acme's", "acme's first"]
+    await house.stop()
+    assert house.outcomes("langfuse") == {"delivered": 4}
+
+
 async def test_a_pause_takes_hold_while_a_destination_is_down(house: "House", sink: "Sink") -> None:
     sink.trouble = lambda _names: RetryableError("down")
     await house.start(batches={"store": sink})
@@ -356,6 +397,66 @@ async def test_a_pause_takes_hold_while_a_destination_is_down(house: "House", si
     await sink.has(1)
     await house.stop()
     assert house.outcomes("store") == {"delivered": 1}
+
+
+async def test_what_waits_is_given_up_for_one_tenant_and_counted(house: "House", sinks: "type[Sink]") -> None:
+    """As it came and settled, for an exporter that is there; the others' goes, and so does what comes after it."""
+    store, langfuse = sinks(), sinks()
+    store.trouble = langfuse.trouble = lambda _names: ParkedError("no keys", "no_keys")
+    await house.start(batches={"store": store}, settled={"langfuse": langfuse})
+    await house.append("gone's", "too", tenant="gone", trace=1)
+    await house.append("acme's", tenant="acme", trace=2)
+    await house.settle()
+    await store.called(2)
+    await langfuse.called(2)
+    give_up = house.delivery.operator.give_up
+    with pytest.raises(UsageError, match="no exporter 'langfus', did you mean langfuse"):
+        await give_up("langfus", "gone")
+    with pytest.raises(UsageError, match="no tenant 'gome', did you mean gone"):
+        await give_up("langfuse", "gome")
+
+    for exporter in ("store", "langfuse"):
+        row = {"pipeline": "main", "exporter": exporter, "tenant": "gone", "items": 2}
+        assert await give_up(exporter, "gone") == {"exporter": exporter, "givenUp": [row], "waiting": 0}
+        assert (await give_up(exporter, "gone"))["givenUp"] == []
+
+    await house.kill()
+    for exporter in ("store", "langfuse"):
+        assert house.outcomes(exporter) == {"evicted": 2, "waiting": 1}
+    store.trouble = langfuse.trouble = lambda _names: None
+    await house.start(batches={"store": store}, settled={"langfuse": langfuse})
+    await house.append("new", tenant="gone", trace=3)
+    await house.settle()
+    assert sorted(await store.has(2)) == sorted(await langfuse.has(2)) == ["acme's", "new"]
+    await house.stop()
+    for exporter in ("store", "langfuse"):
+        assert house.outcomes(exporter) == {"evicted": 2, "delivered": 2}
+
+
+async def test_what_is_postponed_and_what_is_being_tried_is_given_up_too(
+    house: "House", sink: "Sink", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("otel_bridge.delivery.giving_up.READ_BYTES", 1)  # an entry at a time
+    sink.trouble = lambda names: RetryableError("500") if "cursed" in names else None
+    await house.start(batches={"store": sink})
+    await house.append("cursed")
+    for number in range(3):
+        await house.clock.asleep(BACKOFF_S)
+        await house.append(f"well {number}")
+        await house.clock.advance(10 * BACKOFF_S)
+    await sink.has(3)
+    assert house.delivery.status()["exporters"]["main/store"]["t"]["postponed"] == 1
+    sink.trouble = lambda _names: RetryableError("down")
+    await house.append("being tried")
+
+    assert (await house.delivery.operator.give_up("store"))["givenUp"][0]["items"] == 2
+
+    sink.trouble = lambda _names: None
+    await house.append("after")
+    await sink.has(4)
+    assert "cursed" not in sink.names
+    await house.stop()
+    assert house.outcomes("store") == {"evicted": 2, "delivered": 4}
 
 
 async def test_nobody_is_paused_by_a_wrong_name(house: "House", sink: "Sink") -> None:
@@ -396,6 +497,38 @@ async def test_a_span_is_found_wherever_it_is(house: "House", sinks: "type[Sink]
     for wrong in ("abc", "", "00000000000000g1", "0" * 33):
         with pytest.raises(UsageError, match="32 hex digits, or at least the first 4"):
             places(trace_id=wrong)
+
+
+async def test_a_span_is_found_by_the_beginning_of_its_id(house: "House", sink: "Sink") -> None:
+    """In the journal or only in a dead letter; where several begin so, their trace may tell which."""
+    sink.trouble = lambda names: RefusedError("no") if "poison" in names else None
+    await house.start(batches={"store": sink})
+    for trace, names in ((1, ("poison", "llm")), (2, ("agent",))):
+        await house.append(*names, trace=trace)
+    await set_aside(house, 1)
+    await sink.has(2)
+    await house.append("other", trace=3, ids=0xABCD << 48)
+    await sink.has(3)
+    await house.state.flush()
+
+    def names(**wanted: str) -> list[str]:
+        return [item.name for item in locate(house.directory, gather=gather, **wanted).items]
+
+    assert names(span_id="ABCD") == names(span_id="abcd0000000") == ["other"]
+    assert names(span_id="abcd", trace_id=f"{3:032x}") == ["other"]
+    assert names(span_id="0000", trace_id=f"{2:032x}") == ["agent"]
+    with pytest.raises(UsageError, match=f"--span: several begin with 0000: {1:016x}, {2:016x}$"):
+        names(span_id="0000")
+    for wrong in ("abc", "", "00000000000000g1", "0" * 17):
+        with pytest.raises(UsageError, match="--span: write the id, 16 hex digits, or at least the first 4"):
+            names(span_id=wrong)
+    elsewhere = {"span_id": "abcd", "trace_id": f"{1:032x}"}
+    for wanted, said in (({"span_id": "abce"}, "no span begins with abce: "), (elsewhere, "abcd in this trace: ")):
+        found = locate(house.directory, gather=gather, **wanted)
+        assert (found.items, said in found.notes[0]) == ([], True)
+    for segment in (house.directory / JOURNAL_DIR).iterdir():
+        segment.unlink()  # letters are kept for longer
+    assert "names it" in locate(house.directory, span_id="0000", gather=gather).notes[0]
 
 
 async def test_a_trace_is_found_by_the_beginning_of_its_id_and_each_tenant_s_for_itself(

@@ -137,10 +137,20 @@ def test_whose_a_trace_is_is_shown_where_there_are_tenants(settled: Callable[...
     listed = [line.split()[1:2] for line in printed(render_list(load_traces(store, sort="start"))).splitlines()[1:]]
     assert sorted(listed) == [["ACME"], ["acme"], ["default"]]
     assert [one["tenant"] for one in load_traces(store, tenant="acme")["traces"]] == ["acme"]
-    assert load_traces(store, "name:trace* OR name:x", tenant="beta")["traces"] == []
+    assert load_traces(store, "name:trace* OR name:x", tenant="beta", tenants=["beta"])["traces"] == []
+    assert load_traces(store, "name:nobody", tenant="acme", tenants=["beta"])["traces"] == []
+    with pytest.raises(UsageError, match="no tenant 'betta', did you mean beta"):
+        load_traces(store, tenant="betta", tenants=["beta"])
+    with pytest.raises(UsageError, match="no tenant 'x', there are: ACME, acme, default"):
+        load_traces(store, tenant="x")
     assert "tenant: ACME\n" in printed(render_tree(load_trace(store, "last", tenant="ACME")))
     assert load_trace(store, f"{1:032x}", tenant="acme")["tenant"] == "acme"
-    with pytest.raises(NotFoundError, match="no trace of the tenant 'beta' yet"):
+    twins = "tenant: default\nsame id: acme (`--tenant`, or `tenant=` in the API, says whose)\n"
+    assert twins in printed(render_tree(load_trace(store, f"{1:032x}")))
+    assert twins in outline(load_trace(store, f"{1:032x}"))
+    assert twins in printed(render_observation(load_observation(store, f"{1:032x}", "observation 1")))
+    assert "same id" not in printed(render_tree(load_trace(store, f"{2:032x}")))
+    with pytest.raises(NotFoundError, match="no trace of the tenant 'beta' yet, it holds those of ACME, acme"):
         load_trace(store, tenant="beta")
 
 

@@ -212,7 +212,7 @@ def test_a_full_trace_holds_what_its_observations_hold(
     assert [int(row["id"], 16) for row in rows] == list(range(1, 10))
     for row in rows:
         depth = row.pop("depth")
-        assert row == one_observation(reader(), ONE, row["id"])
+        assert {**row, "tenant": "default", "otherTenants": []} == one_observation(reader(), ONE, row["id"])
         assert depth == (row["id"] != f"{1:016x}")
 
 
@@ -298,6 +298,32 @@ def test_sessions_gather_their_traces(settled: Settled, reader: Opened) -> None:
     assert [int(trace["id"], 16) for trace in one["traces"]] == [6, 3]
     with pytest.raises(NotFoundError):
         one_session(reader(), "s")
+
+
+def test_who_else_has_a_trace_or_a_session_of_one_id_is_told_and_can_be_chosen(
+    settled: Settled, reader: Opened
+) -> None:
+    for seconds, tenant in enumerate(("default", "beta", "acme")):
+        settled(1, tenant=tenant, name=f"of {tenant}", session_id="s", start_s=seconds)
+    settled(2, tenant="beta", session_id="mine")
+
+    for said, is_of, others in ((None, "default", ["acme", "beta"]), ("beta", "beta", ["acme", "default"])):
+        found = one_trace(reader(), ONE, tenant=said)
+        assert (found["name"], found["otherTenants"]) == (f"of {is_of}", others)
+        one = one_observation(reader(), ONE, "observation 1", tenant=said)
+        assert (one["tenant"], one["otherTenants"]) == (is_of, others)
+    assert one_trace(reader(), f"{2:032x}")["otherTenants"] == []
+
+    assert [one["tenants"] for one in list_sessions(reader())["sessions"]] == [["acme", "beta", "default"], ["beta"]]
+    assert [one["id"] for one in list_sessions(reader(), tenant="acme")["sessions"]] == ["s"]
+    assert list_sessions(reader(), tenant="new", tenants=["new"])["sessions"] == []
+    with pytest.raises(UsageError, match="no tenant 'bet', did you mean beta"):
+        list_sessions(reader(), tenant="bet")
+    assert one_session(reader(), "s")["traceCount"] == 3
+    mine = one_session(reader(), "s", tenant="acme")
+    assert (mine["tenants"], [trace["name"] for trace in mine["traces"]]) == (["acme"], ["of acme"])
+    with pytest.raises(NotFoundError, match="no session 'mine' of the tenant 'acme'"):
+        one_session(reader(), "mine", tenant="acme")
 
 
 def test_scores_come_with_their_trace(settled: Settled, reader: Opened) -> None:

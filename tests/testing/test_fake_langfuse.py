@@ -150,6 +150,24 @@ async def test_it_says_what_it_is_told_and_then_is_itself_again() -> None:
         assert (await post(fake, OTLP, request(), PROTOBUF))[0] == 200
 
 
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("{", "JSONDecodeError"),
+        ("[]", "TypeError"),
+        ('{"faults": []}', "KeyError 'route'"),
+        ('{"route": "traces"}', "no route 'traces': write {route: one of health, projects, otlp,"),
+        ('{"route": "otlp", "faults": [{"code": 500}]}', "'code': write {"),
+    ],
+)
+async def test_a_script_that_can_not_be_read_is_refused_with_what_it_should_be(script: str, said: str) -> None:
+    async with FakeLangfuse().running() as fake, aiohttp.ClientSession() as session:
+        async with session.post(f"{fake.url}/fake/script", data=script) as answer:
+            assert answer.status == 400
+            assert said in await answer.text()
+        assert fake._scripts == {}
+
+
 async def test_observations_can_be_read_back_from_server_4_only() -> None:
     for version, status in (("4.61.0", 200), ("3.120.0", 404)):
         async with FakeLangfuse(version).running() as fake, aiohttp.ClientSession(headers=basic(fake)) as session:

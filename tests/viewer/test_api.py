@@ -40,7 +40,10 @@ async def got(http: aiohttp.ClientSession, path: str, status: int = 200) -> Any:
 
 async def test_traces_are_listed_and_filtered(http: aiohttp.ClientSession) -> None:
     assert [trace["status"] for trace in (await got(http, "/api/v1/traces"))["traces"]] == ["open", "error"]
-    assert (await got(http, "/api/v1/traces?tenant=acme"))["traces"] == []
+    assert (await got(http, "/api/v1/traces?tenant=default&filter=name:nobody"))["traces"] == []
+    assert (await got(http, "/api/v1/traces?tenant=defaults", 400))["error"] == (
+        "there is no tenant 'defaults', did you mean default?"
+    )
     found = await got(http, "/api/v1/traces?filter=errors:>0&sort=-duration&limit=1")
     assert [trace["id"] for trace in found["traces"]] == [TRACE]
 
@@ -78,6 +81,11 @@ async def test_a_session_of_any_name_is_found(http: aiohttp.ClientSession) -> No
     name = (await got(http, "/api/v1/sessions"))["sessions"][0]["id"]
     assert "/" in name
     assert [trace["id"] for trace in (await got(http, f"/api/v1/sessions/{quote(name, safe='')}"))["traces"]] == [TRACE]
+    assert (
+        "of the tenant 'acme'"
+        in (await got(http, f"/api/v1/sessions/{quote(name, safe='')}?tenant=acme", 404))["error"]
+    )
+    assert "no tenant 'acme'" in (await got(http, "/api/v1/sessions?tenant=acme", 400))["error"]
 
 
 @pytest.mark.parametrize("form", ["text", "md"])

@@ -194,11 +194,16 @@ async def test_five_wrong_passwords_a_minute_and_no_more_are_listened_to(
         assert await status(url, headers=bearer(PASSWORD)) == 200
 
 
-TOLD = "ready, configuration rejected, 2 parked, 1 paused\n"
+TOLD = "ready, configuration rejected, 2 parked, 2 paused, 3 dead letters\n"
 
 
 async def test_a_probe_is_told_that_it_is_ready_and_nothing_else(opened: Opened, bridge: Any) -> None:
-    bridge.status = lambda: {"ready": True, "parked": 2, "paused": ["store"], "configuration_rejected": {"at": ""}}
+    paused = {
+        "paused": ["store"],
+        "paused_tenants": {"store": ["acme"], "file": ["acme"]},
+        "dead_letters": [{"letters": 3}],
+    }
+    bridge.status = lambda: {"ready": True, "parked": 2, **paused, "configuration_rejected": {"at": ""}}
     async with opened(password=PASSWORD) as (url, _), aiohttp.ClientSession() as http:
         for headers, said in (({}, "ready\n"), (bearer(PASSWORD), TOLD)):
             async with http.get(f"{url}/readyz", headers=headers) as response:

@@ -19,7 +19,8 @@ CHANGES = [
     ("/api/v1/dead-letters/retry", {"ids": [LETTER]}),
     ("/api/v1/dead-letters/drop", {"ids": [LETTER]}),
     ("/api/v1/exporters/pause", {"exporter": "langfuse"}),
-    ("/api/v1/exporters/resume", {"exporter": "langfuse"}),
+    ("/api/v1/exporters/resume", {"exporter": "langfuse", "tenant": "acme"}),
+    ("/api/v1/exporters/give-up", {"exporter": "langfuse", "tenant": "acme"}),
     ("/api/v1/replays", {"exporter": "langfuse", "since": "2026-01-31T12:00:00Z"}),
 ]
 
@@ -46,13 +47,16 @@ class FakeOperator:
     async def drop(self, ids: Sequence[str]) -> dict[str, Any]:
         return self._note("drop", ids)
 
-    async def pause(self, exporter: str) -> dict[str, Any]:
+    async def pause(self, exporter: str, tenant: str | None = None) -> dict[str, Any]:
         if exporter != "langfuse":
             raise UsageError("no such exporter")
-        return self._note("pause", exporter)
+        return self._note("pause", exporter, tenant)
 
-    async def resume(self, exporter: str) -> dict[str, Any]:
-        return self._note("resume", exporter)
+    async def resume(self, exporter: str, tenant: str | None = None) -> dict[str, Any]:
+        return self._note("resume", exporter, tenant)
+
+    async def give_up(self, exporter: str, tenant: str | None = None) -> dict[str, Any]:
+        return self._note("give_up", exporter, tenant)
 
     async def replay(self, exporter: str, **wanted: Any) -> dict[str, Any]:
         return self._note("replay", exporter, wanted)
@@ -97,6 +101,7 @@ async def test_a_change_reaches_the_bridge_and_only_with_the_header_and_from_her
     async with http.post(path, json=body, headers=CHANGE) as answer:
         assert answer.status == 200, await answer.text()
         assert await answer.json() == {"done": operator.asked[0][0]}
+    assert "tenant" not in body or operator.asked[0][-1] == body["tenant"]
 
 
 async def test_times_are_read_with_their_zone(http: aiohttp.ClientSession, operator: FakeOperator) -> None:

@@ -2,12 +2,17 @@
 
 import shutil
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright, expect
+
+from otel_bridge.store.writer import Writer
+from otel_bridge.telemetry import Counters
+from tests.viewer.conftest import harmful
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "/usr/bin/chromium")
@@ -105,6 +110,27 @@ async def test_what_a_trace_holds_is_inert(page: Page, url: str) -> None:
     assert seen.harm == []
     tags = await page.evaluate("[...document.querySelectorAll('main *')].map((node) => node.localName)")
     assert not {"script", "img", "svg", "iframe", "style", "link", "object", "math"} & set(tags)
+
+
+async def test_of_two_traces_with_one_id_each_is_shown_and_leads_to_the_other(
+    page: Page, url: str, data_dir: Path
+) -> None:
+    writer = Writer(data_dir / "store.db", max_age_s=1e9, max_bytes=1 << 30, counters=Counters())
+    writer.settled(replace(harmful(), tenant="<b>acme&"))
+    writer.close()
+    await page.goto(url)
+    rows = page.locator("table.traces tbody tr")
+    await expect(rows).to_have_count(3)
+    await rows.filter(has_text="<b>acme&").locator("td.name a").click()
+    facts = page.locator(".facts")
+    await expect(facts.first).to_contain_text("tenant <b>acme&the same id: default")
+    await page.reload()
+    await facts.first.get_by_role("link", name="default").click()
+    await expect(facts.first).to_contain_text("tenant defaultthe same id: <b>acme&")
+    await page.locator(".tree .row").nth(1).click()
+    assert page.url.endswith(f"#/t/{TRACE}/{2:016x}?tenant=default")
+    await facts.first.get_by_role("link").first.click()
+    await expect(rows).to_have_count(1)
 
 
 async def test_a_mistake_in_the_filter_is_said(page: Page, url: str) -> None:

@@ -6,6 +6,7 @@ const OPEN_EVERY_MS = 2000;
 const SETTLED_EVERY_MS = 10000;
 const MAX_ROWS = 20000;
 const MAX_INDENT = 24;
+const DEFAULT_TENANT = "default";
 
 const view = document.getElementById("view");
 const filter = document.getElementById("filter");
@@ -20,7 +21,7 @@ function el(tag, properties = {}, ...children) {
   const node = Object.assign(document.createElement(tag), rest);
   Object.assign(node.dataset, data);
   Object.assign(node.style, style);
-  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== ""));
+  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false && child !== ""));
   return node;
 }
 
@@ -127,7 +128,18 @@ const COLUMNS = [
 ];
 
 const listHash = (parameters) => `#/?${new URLSearchParams(parameters)}`;
-const sessionHash = (id) => listHash({ filter: `session:"${id.replace(/[\\"]/g, "\\$&")}"` });
+const quoted = (value) => `"${value.replace(/[\\"]/g, "\\$&")}"`;
+const ofTenant = (trace) => trace.tenant !== DEFAULT_TENANT || trace.otherTenants?.length > 0;
+
+/** The session of a trace; others may use its id as well. */
+const sessionHash = (trace) =>
+  listHash({ filter: `session:${quoted(trace.sessionId)}${ofTenant(trace) ? ` tenant:${quoted(trace.tenant)}` : ""}` });
+
+/** Whose a trace is stands in its address where there are tenants: several may have one of its id. */
+function traceHash(trace, chosen) {
+  const query = ofTenant(trace) ? `?${new URLSearchParams({ tenant: trace.tenant })}` : "";
+  return `#/t/${trace.id}${chosen ? `/${chosen}` : ""}${query}`;
+}
 
 function showList(parameters) {
   const asked = { filter: parameters.get("filter") ?? "", sort: parameters.get("sort") ?? "-start" };
@@ -185,12 +197,13 @@ function heading([label, sort, className], asked) {
 
 function traceRow(trace) {
   const dot = el("span", { className: "dot", title: trace.status, data: { status: trace.status } });
-  const link = el("a", { href: `#/t/${trace.id}` }, trace.name || trace.id);
-  const session = trace.sessionId && el("a", { href: sessionHash(trace.sessionId) }, trace.sessionId);
+  const link = el("a", { href: traceHash(trace) }, trace.name || trace.id);
+  const whose = ofTenant(trace) && el("span", { className: "tag", title: "tenant" }, trace.tenant);
+  const session = trace.sessionId && el("a", { href: sessionHash(trace) }, trace.sessionId);
   return el(
     "tr",
     {},
-    el("td", { className: "name", title: trace.name ?? "" }, dot, link),
+    el("td", { className: "name", title: trace.name ?? "" }, dot, link, whose && [" ", whose]),
     el("td", { title: trace.startTime }, ago(trace.startTime)),
     el("td", { className: "number" }, duration(trace.durationMs)),
     el("td", { className: "number" }, count(trace.totalTokens)),
@@ -213,7 +226,7 @@ const noTraces = () => [
 
 // ---- one trace
 
-function showTrace(id, chosen) {
+function showTrace(id, chosen, tenant) {
   filter.value = "";
   const summary = el("section", { className: "summary" });
   const tree = el("section", { className: "tree", tabIndex: 0, role: "tree", ariaLabel: "Observations" });
@@ -246,7 +259,7 @@ function showTrace(id, chosen) {
     detail.scrollTop = 0;
     rows.get(chosen).classList.add("chosen");
     rows.get(chosen).scrollIntoView({ block: "nearest" });
-    history.replaceState(null, "", `#/t/${trace.id}/${chosen}`);
+    history.replaceState(null, "", traceHash(trace, chosen));
     showDetail().catch((error) => error.name === "AbortError" || report(error));
   };
 
@@ -271,10 +284,10 @@ function showTrace(id, chosen) {
 
   repeat(async () => {
     try {
-      trace = await wholeTrace(id);
+      trace = await wholeTrace(id, tenant);
     } catch (error) {
       if (error.status !== 404) throw error;
-      view.replaceChildren(notFound("There is no such trace", `Nothing is stored under ${id}. If it is on its way, it will show here.`));
+      view.replaceChildren(notFound("There is no such trace", `Nothing is stored under ${id}${tenant ? ` of the tenant ${tenant}` : ""}. If it is on its way, it will show here.`));
       return LIST_EVERY_MS;
     }
     if (!article.isConnected) view.replaceChildren(article);
@@ -296,8 +309,9 @@ function showTrace(id, chosen) {
   });
 }
 
-async function wholeTrace(id) {
-  const trace = await ask(`api/v1/traces/${encodeURIComponent(id)}`);
+async function wholeTrace(id, tenant) {
+  const whose = tenant ? `?${new URLSearchParams({ tenant })}` : "";
+  const trace = await ask(`api/v1/traces/${encodeURIComponent(id)}${whose}`);
   while (trace.nextCursor && trace.observations.length < MAX_ROWS) {
     const query = new URLSearchParams({ cursor: trace.nextCursor, tenant: trace.tenant });
     const page = await ask(`api/v1/traces/${trace.id}?${query}`);
@@ -321,7 +335,9 @@ function traceSummary(trace) {
       fact(count(trace.totalTokens), "tokens"),
       fact(cost(trace.totalCost), ""),
       trace.errorCount ? el("span", { className: "error" }, `${trace.errorCount} error${trace.errorCount > 1 ? "s" : ""}`) : "",
-      trace.sessionId && el("span", {}, "session ", el("a", { href: sessionHash(trace.sessionId) }, trace.sessionId)),
+      trace.sessionId && el("span", {}, "session ", el("a", { href: sessionHash(trace) }, trace.sessionId)),
+      ofTenant(trace) && el("span", {}, `tenant ${trace.tenant}`),
+      trace.otherTenants.length > 0 && el("span", { className: "others" }, "the same id: ", trace.otherTenants.map((other) => [el("a", { href: traceHash({ ...trace, tenant: other }) }, other), " "])),
       trace.userId && el("span", {}, `user ${trace.userId}`),
       el("span", { title: trace.startTime }, new Date(trace.startTime).toLocaleString()),
       trace.tags.map((tag) => el("span", { className: "tag" }, String(tag))),
@@ -508,8 +524,8 @@ function called(words, value) {
 
 function route() {
   const hash = location.hash || "#/";
-  const [, id, chosen] = hash.match(/^#\/t\/([0-9a-f]{1,64}|last)(?:\/([0-9a-f]{1,64}))?$/i) ?? [];
-  if (id) showTrace(id.toLowerCase(), chosen?.toLowerCase());
+  const [, id, chosen, query] = hash.match(/^#\/t\/([0-9a-f]{1,64}|last)(?:\/([0-9a-f]{1,64}))?(\?.*)?$/i) ?? [];
+  if (id) showTrace(id.toLowerCase(), chosen?.toLowerCase(), new URLSearchParams(query ?? "").get("tenant"));
   else if (/^#\/?(\?|$)/.test(hash)) showList(new URLSearchParams(hash.split("?")[1] ?? ""));
   else {
     stop();

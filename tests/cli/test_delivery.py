@@ -1,0 +1,96 @@
+"""What an operator is asked and told on the command line; what the bridge does then is shown where it does it."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from otel_bridge.cli import delivery
+from otel_bridge.cli.app import app
+from otel_bridge.cli.found import Viewer
+from otel_bridge.delivery.dead_letter import DeadLetter, open_dead_letters
+from otel_bridge.errors import UsageError
+from otel_bridge.telemetry import Counters
+
+STATUS = {
+    "exporters": {
+        "main/langfuse": {"gone": {"waiting": 12}, "acme": {"waiting": 0}},
+        "main/store": {"gone": {"waiting": 5}},
+    }
+}
+GIVEN_UP = {
+    "exporter": "langfuse",
+    "givenUp": [{"pipeline": "main", "exporter": "langfuse", "tenant": "gone", "items": 12}],
+    "waiting": 2,
+}
+GIVE_UP = ("give-up", "langfuse", "--tenant", "gone", "--url", "http://127.0.0.1:1")
+
+
+@pytest.fixture
+def changes(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What the bridge is asked to change."""
+    asked: list[dict[str, Any]] = []
+
+    def ask(_viewer: Viewer, path: str, *_: Any, change: dict[str, Any] | None = None, **__: Any) -> dict[str, Any]:
+        if change is None:
+            return STATUS
+        asked.append({"path": path, **change})
+        return GIVEN_UP
+
+    monkeypatch.setattr(delivery, "ask", ask)
+    return asked
+
+
+@pytest.fixture
+def on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], int]:
+    """The exit code of a command that a person gives up a backlog with, and answers this."""
+
+    def run(answer: str) -> int:
+        with monkeypatch.context() as patched:
+            patched.setattr(delivery, "_is_asked", lambda: True)
+            return CliRunner().invoke(app, GIVE_UP, input=answer).exit_code
+
+    return run
+
+
+async def test_a_tenant_who_is_not_there_is_told_of_in_a_list_of_letters_that_is_empty(tmp_path: Path) -> None:
+    """From the file, where no bridge runs; the configuration knows who is there, and so do the letters."""
+    config = tmp_path / "bridge.yaml"
+    await asyncio.to_thread(config.write_text, f"service: {{data_dir: {tmp_path}, tenants: {{acme: {{keys: [x]}}}}}}\n")
+    async with open_dead_letters(tmp_path / "dead_letters.db", Counters()) as letters:
+        await letters.add(DeadLetter("0" * 16, "main", "store", "gone", "traces", "refused", "no", 1, 1, b"x"))
+
+    def listed(tenant: str) -> str:
+        result = CliRunner().invoke(app, ["dead-letter", "list", "--tenant", tenant, "--config", str(config)])
+        return str(result.exception or result.stdout)
+
+    assert await asyncio.to_thread(listed, "acme") == "no dead letters\n"
+    assert "store     gone" in await asyncio.to_thread(listed, "gone")
+    assert await asyncio.to_thread(listed, "acne") == "there is no tenant 'acne', did you mean acme?"
+
+
+def test_without_a_person_nothing_is_given_up_unless_it_is_said(changes: list[dict[str, Any]]) -> None:
+    result = CliRunner().invoke(app, GIVE_UP)
+
+    assert isinstance(result.exception, UsageError)
+    assert str(result.exception) == (
+        "12 items of gone wait for langfuse, and would never be sent: say --yes if that is meant"
+    )
+    assert changes == []
+
+    said = CliRunner().invoke(app, (*GIVE_UP, "--yes")).stdout
+
+    assert "12 items of gone for langfuse are given up" in said
+    assert "2 items wait on" in said
+    assert changes == [{"path": "/api/v1/exporters/give-up", "exporter": "langfuse", "tenant": "gone"}]
+
+
+@pytest.mark.parametrize(("answer", "code", "count"), [("y\n", 0, 1), ("n\n", 1, 0), ("\n", 1, 0), ("", 1, 0)])
+def test_a_person_decides(
+    on_a_terminal: Callable[[str], int], changes: list[dict[str, Any]], answer: str, code: int, count: int
+) -> None:
+    assert on_a_terminal(answer) == code
+    assert len(changes) == count
