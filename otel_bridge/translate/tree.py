@@ -206,7 +206,11 @@ def _settle_wrapper(outer: Node, calls: list[Node]) -> None:
             outer.observation.type = ObservationType.SPAN
         return
     inner = _same(outer, calls)
-    if inner is not None:
+    if inner is None:
+        return
+    if any(call is not inner and call.observation.usage for call in calls):
+        _keep(inner, outer)  # others count beside it
+    else:
         _keep_richer(outer, inner)
 
 
@@ -288,6 +292,7 @@ def _richness(node: Node) -> tuple[int, ...]:
     return (
         node.fixed,
         (seen.output is not None) + (seen.input is not None),
+        seen.model is not None,
         len(seen.usage or ()),
         seen.completion_start_ns is not None,
     )
@@ -295,9 +300,12 @@ def _richness(node: Node) -> tuple[int, ...]:
 
 def _keep_richer(one: Node, other: Node) -> None:
     """The poorer of two that report one call becomes a SPAN; what only it knows goes to the richer."""
-    if one.fixed and other.fixed:
+    _keep(*(one, other) if _richness(one) >= _richness(other) else (other, one))
+
+
+def _keep(rich: Node, poor: Node) -> None:
+    if poor.fixed:
         return
-    rich, poor = (one, other) if _richness(one) >= _richness(other) else (other, one)
     kept, left = rich.observation, poor.observation
     for name in INHERITED:
         if getattr(kept, name) is None:

@@ -97,6 +97,33 @@ def test_after_a_retry_the_failed_call_stays_a_failed_call(otlp: Any) -> None:
     assert seen[2].level == "ERROR"
 
 
+def test_a_call_that_repeats_what_the_last_of_several_counted_is_told_by_that(otlp: Any) -> None:
+    """Automatic function calling again: Google's SDK hands on the last response, and its spans nest."""
+    translation = translate(
+        otlp.trace(
+            otlp.span(1, attrs=CHAT | used(7, 7) | SAID),
+            otlp.span(2, 1, attrs=CHAT | used(5, 5) | SAID),
+            otlp.span(3, 1, attrs=CHAT | used(7, 7) | SAID),
+        )
+    )
+
+    seen = by_number(translation)
+    assert seen[1].type is ObservationType.SPAN
+    assert (seen[2].usage["total"], seen[3].usage["total"]) == (10, 14)
+
+
+def test_the_call_that_names_its_model_counts_what_a_step_around_it_knows(otlp: Any) -> None:
+    around = {"gen_ai.operation.name": "chat", "gen_ai.input.messages": '[{"role": "user", "parts": []}]'}
+    model = CHAT | SAID | {"gen_ai.input.messages": '[{"role": "user", "parts": []}]'}
+    translation = translate(
+        otlp.trace(otlp.span(1, attrs=around | used(5, 5) | SAID), otlp.span(2, 1, attrs=model)),
+    )
+
+    seen = by_number(translation)
+    assert seen[1].type is ObservationType.SPAN
+    assert (seen[2].model, seen[2].usage["total"]) == ("m", 10)
+
+
 def test_a_reused_response_id_does_not_make_two_calls_one(otlp: Any) -> None:
     """Hand-made spans name every response alike; side by side in one instrumentation they are different calls."""
     call = CHAT | used(5, 5) | {"gen_ai.response.id": "r1"}
