@@ -85,7 +85,7 @@ def _searches(attrs: dict[str, Any]) -> bool:
 def _embeds(span: SpanView) -> bool:
     """Every model that Bedrock runs and that is no chat is called a completion; which ones embed their names say."""
     model = span.attrs.get("gen_ai.request.model")
-    operation = span.attrs.get("gen_ai.operation.name")
+    operation = span.attrs.get("gen_ai.operation.name", span.attrs.get("llm.request.type"))
     return span.scope_name == BEDROCK and operation in COMPLETIONS and isinstance(model, str) and "embed" in model
 
 
@@ -98,12 +98,14 @@ def _documents(span: SpanView) -> Json:
 
 
 def _parsed(spoken: Json) -> Json:
-    """Content of several parts is JSON in a string."""
+    """Content of several parts is JSON in a string; Bedrock's texts say who speaks in place of that it is content."""
     if not isinstance(spoken, list):
         return spoken
     return [
         {**item, "content": from_json(item["content"])}
         if isinstance(item, dict) and str(item.get("content", ""))[:2] in ("[{", "[ ")
+        else {"role": "user", "content": item["user"]}
+        if isinstance(item, dict) and item.keys() == {"user"}
         else item
         for item in spoken
     ]
