@@ -8,13 +8,23 @@ Checked against recordings of langsmith 0.14 with LangChain 1.4, and the exporte
 and 0.10 (JavaScript).
 """
 
-import ast
 import re
 from typing import Any
 
 from otel_bridge.model import CALLS, Json, ObservationType, Usage
 from otel_bridge.translate import table
-from otel_bridge.translate.dialect import Dialect, Reading, count, from_json, nested, strings, text, value, whole
+from otel_bridge.translate.dialect import (
+    Dialect,
+    Reading,
+    count,
+    from_json,
+    from_printed,
+    nested,
+    strings,
+    text,
+    value,
+    whole,
+)
 from otel_bridge.translate.messages import messages, with_tools
 from otel_bridge.translate.span import ERROR_CODE, OK_CODE, Event, SpanView
 
@@ -51,7 +61,6 @@ THROWN = re.compile(r"""([A-Za-z_][\w.]*)\((['"]?)(.*)\2\)\s*""", re.DOTALL)
 WRAPPERS = ("messages", "message", "input", "inputs", "output", "outputs", "query", "documents")
 MAX_WRAPPERS = 4
 NOTHING: tuple[Json, ...] = (None, [], {})
-MAX_PRINTED = 10_000
 
 
 def read(span: SpanView) -> Reading:
@@ -125,12 +134,7 @@ def _usage(attrs: dict[str, Any], metadata: dict[str, Any]) -> Usage | None:
 
 def _object(raw: Json) -> dict[str, Any] | None:
     """An object, from JSON or from what Python prints of one."""
-    found: Any = from_json(raw)
-    if isinstance(found, str) and found[:1] == "{" and len(found) < MAX_PRINTED:
-        try:
-            found = ast.literal_eval(found)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            return None
+    found = from_printed(raw)
     return found if isinstance(found, dict) else None
 
 
