@@ -30,6 +30,7 @@ CALL_IDS = ("id", "tool_use_id", "tool_call_id", "toolCallId", "toolUseId", "cal
 ARGUMENTS = ("arguments", "args", "input", "parameters", "tool_kwargs")
 ANSWERS = ("response", "result", "content", "output")
 SPEECH = frozenset({"role", "content"})
+IN_PARTS = frozenset({"role", "parts"})
 NOT_SPOKEN = ("event.name", "gen_ai.message.index", "gen_ai.system", "gen_ai.provider.name")
 
 
@@ -67,6 +68,8 @@ def message(raw: dict[str, Any], role: str = "user") -> list[Json]:
     if "parts" in said and isinstance(said["parts"], list):
         parts = said.pop("parts")
         content = parts if content in (None, "") else [*_list(content), *parts]
+    elif isinstance(content, dict) and isinstance(content.get("parts"), list) and content.keys() <= IN_PARTS:
+        content = content["parts"]  # of Google's SDK
     if isinstance(content, list):
         kept: list[Json] = []
         for part in content:
@@ -125,7 +128,8 @@ def call(raw: Json) -> Json:
         del said["type"]
     text = given if isinstance(given, str) else "" if given is None else orjson.dumps(given, default=str).decode()
     made: dict[str, Any] = {"type": "function", "function": {"name": name, "arguments": text}}
-    return ({"id": called} if called is not None else {}) | made | said
+    rest = {key: item for key, item in said.items() if item is not None} if said else said
+    return ({"id": called} if called is not None else {}) | made | rest
 
 
 def _sort(part: Json, kept: list[Json], calls: list[Json], results: list[Json], thoughts: list[str]) -> None:
