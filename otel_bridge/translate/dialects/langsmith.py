@@ -26,7 +26,7 @@ from otel_bridge.translate.dialect import (
     whole,
 )
 from otel_bridge.translate.messages import messages, with_tools
-from otel_bridge.translate.span import ERROR_CODE, OK_CODE, Event, SpanView
+from otel_bridge.translate.span import ERROR_CODE, OK_CODE, SpanView
 
 KINDS = {
     "llm": ObservationType.GENERATION,
@@ -117,8 +117,9 @@ def _usage(attrs: dict[str, Any], metadata: dict[str, Any]) -> Usage | None:
         named = f"{side}_token_details"
         parts[side] = _object(attrs.get(f"gen_ai.usage.{named}")) or _object(details.get(named)) or {}
     for side in ("input", "output", "total"):
-        found = count(attrs, f"gen_ai.usage.{side}_tokens")
-        counted[side] = whole(details.get(f"{side}_tokens")) if found is None else found
+        found, told = count(attrs, f"gen_ai.usage.{side}_tokens"), whole(details.get(f"{side}_tokens"))
+        # of Gemini's total the attribute leaves out the thoughts
+        counted[side] = told if found is None or (side == "total" and told is not None) else found
     into, out = parts["input"], parts["output"]
     return Usage.inclusive(
         counted["input"],
@@ -260,23 +261,16 @@ def _response_id(attrs: dict[str, Any], answered: Json) -> str | None:
     return found if isinstance(found, str) and found else None
 
 
-def _ended_it(span: SpanView, event: Event) -> bool:
-    return span.scope_name == DIALECT.scopes[0] and event.attrs.get("exception.escaped") not in (
-        False,
-        "False",
-        "false",
-    )
-
-
 def _error(span: SpanView) -> None:
     """Errors come as the repr of the exception with the stack trace glued to it, all in the exception's message.
 
-    Only what ended the run is told of, also where newer releases give it the status OK; spans of others may have
-    recorded what they got over.
+    LangSmith's own spans tell of what ended the run alone, also where newer releases give it the status OK; those of
+    others may have recorded what they got over.
     """
+    own = span.scope_name == DIALECT.scopes[0]
     for event in span.events:
         said = event.attrs.get("exception.message")
-        if event.name == "exception" and span.status_code == OK_CODE and _ended_it(span, event):
+        if event.name == "exception" and span.status_code == OK_CODE and own:
             span.status_code = ERROR_CODE
         if event.name != "exception" or not isinstance(said, str) or TRACEBACK not in said:
             continue
