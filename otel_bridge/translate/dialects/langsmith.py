@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 from otel_bridge.model import CALLS, Json, ObservationType, Usage
-from otel_bridge.translate import table
+from otel_bridge.translate import provider, table
 from otel_bridge.translate.dialect import (
     Dialect,
     Reading,
@@ -153,9 +153,9 @@ def _content(attrs: dict[str, Any], reading: Reading) -> None:
     asked, answered = value(attrs, "gen_ai.prompt"), value(attrs, "gen_ai.completion")
     classes: set[str] = set()
     if reading.type is ObservationType.GENERATION:
-        asked, rest_in = _split(asked)
-        tools = rest_in.pop("tools", None) or value(attrs, "gen_ai.tool.definitions")
-        answered, rest_out = _split(_chosen(answered, classes))
+        asked, tools, rest_in = _asked(asked)
+        tools = tools or value(attrs, "gen_ai.tool.definitions")
+        answered, rest_out = _answered(answered, classes)
         reading.metadata |= {
             key: rest for key, rest in (("gen_ai.prompt", rest_in), ("gen_ai.completion", rest_out)) if rest
         }
@@ -168,6 +168,21 @@ def _content(attrs: dict[str, Any], reading: Reading) -> None:
         reading.output = None
     if classes:
         reading.metadata["langchain.classes"] = sorted(classes)
+
+
+def _asked(raw: Json) -> tuple[Json, Json, dict[str, Any]]:
+    """The messages, the tools, and what stands beside them; a request to OpenAI's Responses API has them as its own."""
+    if isinstance(raw, dict) and "messages" not in raw and "input" in raw and "model" in raw:
+        return provider.request(raw)
+    spoken, rest = _split(raw)
+    return spoken, rest.pop("tools", None), rest
+
+
+def _answered(raw: Json, classes: set[str]) -> tuple[Json, dict[str, Any]]:
+    if isinstance(raw, dict) and raw.get("object") == "response":
+        spoken, rest = provider.response(raw)
+        return spoken, {key: item for key, item in rest.items() if item not in NOTHING}
+    return _split(_chosen(raw, classes))
 
 
 def _split(raw: Json) -> tuple[Json, dict[str, Any]]:
