@@ -30,6 +30,7 @@ CALL_IDS = ("id", "tool_use_id", "tool_call_id", "toolCallId", "toolUseId", "cal
 ARGUMENTS = ("arguments", "args", "input", "parameters", "tool_kwargs")
 ANSWERS = ("response", "result", "content", "output")
 SPEECH = frozenset({"role", "content"})
+NOTHING: tuple[Json, ...] = (None, [], {})  # as the annotations that a text has not
 IN_PARTS = frozenset({"role", "parts"})
 NOT_SPOKEN = ("event.name", "gen_ai.message.index", "gen_ai.system", "gen_ai.provider.name")
 
@@ -162,7 +163,8 @@ def _sort(part: Json, kept: list[Json], calls: list[Json], results: list[Json], 
     elif kind in THOUGHT_KINDS and key and len(part) == 2:
         thoughts.append(part[key])
     elif kind in TEXT_KINDS and key and (key == "text" or "text" not in part):
-        kept.append({name: item for name, item in part.items() if name != key} | {"type": "text", "text": part[key]})
+        rest = {name: item for name, item in part.items() if name != key and item not in NOTHING}
+        kept.append(rest | {"type": "text", "text": part[key]})
     else:
         kept.append(_blob(part))
 
