@@ -184,6 +184,7 @@ def _one_for_each_call(order: Sequence[Node]) -> None:
             if len(told) == 1:
                 _hand_down(node.observation, told[0].observation)
     _settle_siblings(order)
+    _settle_beside(order)
     _leave_called(order)
 
 
@@ -268,6 +269,26 @@ def _settle_siblings(order: Sequence[Node]) -> None:
                 break
         else:
             seen.setdefault(key, []).append(node)
+
+
+def _settle_beside(order: Sequence[Node]) -> None:
+    """The same where one side names no response: below one parent, one within the time of the other, one count."""
+    calls = [node for node in order if node.parent and node.observation.type in CALLS and node.observation.usage]
+    if len({node.span.scope_name for node in calls}) < 2:
+        return
+    seen: dict[tuple[str, ObservationType, int], list[Node]] = {}
+    for node in sorted(calls, key=lambda call: (call.span.start_ns, -call.span.end_ns)):
+        above, counted = node.parent, node.observation.usage
+        if above is None or not counted or not (total := counted.get("total", 0)):
+            continue
+        told = seen.setdefault((above.span.id, node.observation.type, total), [])
+        for place, other in enumerate(told[:MAX_TOLD]):
+            if _together(other, node) and _one_call(other, node) is None:
+                del told[place]
+                _keep_richer(other, node)
+                break
+        else:
+            told.append(node)
 
 
 def _leave_called(order: Sequence[Node]) -> None:

@@ -147,6 +147,25 @@ def test_a_call_told_by_two_instrumentations_side_by_side_counts_once(otlp: Any)
     assert tokens(translation) == 10
 
 
+def test_a_wrapper_and_an_instrumentation_side_by_side_count_once_where_one_names_no_response(otlp: Any) -> None:
+    wrapped = {"langfuse.observation.type": "generation", "langfuse.observation.model.name": "m"}
+    usage = {"langfuse.observation.usage_details": '{"prompt_tokens": 5, "completion_tokens": 5}'}
+    named = CHAT | used(5, 5) | {"gen_ai.response.id": "r1"}
+    translation = translate(
+        otlp.trace(
+            otlp.span(1, attrs={}),
+            otlp.span(2, 1, scope="langfuse-sdk", attrs=wrapped | usage, at_ms=(0, 50)),
+            otlp.span(3, 1, scope="instrumentation", attrs=named, at_ms=(10, 40)),
+            otlp.span(4, 1, scope="instrumentation", attrs=named | {"gen_ai.response.id": "r2"}, at_ms=(60, 90)),
+            otlp.span(5, 1, scope="instrumentation", attrs=named | {"gen_ai.response.id": "r3"}, at_ms=(12, 38)),
+        )
+    )
+
+    seen = by_number(translation)
+    assert [seen[number].type for number in (2, 3)] == [ObservationType.GENERATION, ObservationType.SPAN]
+    assert tokens(translation) == 30
+
+
 def test_a_parent_that_never_came_leaves_a_root(otlp: Any) -> None:
     [seen] = translate(otlp.trace(otlp.span(2, 1))).observations
 
