@@ -39,6 +39,7 @@ BESIDE = ("anthropic", "bedrock")
 STREAMED = ("gen_ai.request.stream", "gen_ai.request.is_stream")
 MADE_UP = ("", -1, "-1", "[]")
 TOTAL = ("gen_ai.usage.total_tokens", "gen_ai.client.token.usage")  # the one or, named like a metric, the other
+ARGUMENTS = "gen_ai.tool.call.arguments"
 COMPLETION = "gen_ai.completion"
 NO_WORDS = (None, "", "None")
 FIRST_ANSWER = "gen_ai.server.time_to_first_token"
@@ -72,9 +73,17 @@ def read(span: SpanView) -> Reading:
             _called(span, reading)
         if from_json(attrs.get("gen_ai.tool.args")) is not None:
             attrs["gen_ai.tool.args"] = from_json(attrs["gen_ai.tool.args"])
-    elif "gen_ai.tool.args" in attrs and "gen_ai.tool.call.arguments" not in attrs:
-        attrs["gen_ai.tool.call.arguments"] = attrs.pop("gen_ai.tool.args")
+    else:
+        _arguments(attrs)
     return reading
+
+
+def _arguments(attrs: dict[str, Any]) -> None:
+    """What a tool was given, under the conventions' name."""
+    if "gen_ai.tool.args" in attrs and ARGUMENTS not in attrs:
+        attrs[ARGUMENTS] = attrs.pop("gen_ai.tool.args")
+    if ARGUMENTS in attrs:
+        attrs[ARGUMENTS] = from_printed(attrs[ARGUMENTS])
 
 
 def _called(span: SpanView, reading: Reading) -> None:
