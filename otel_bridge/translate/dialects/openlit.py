@@ -35,7 +35,9 @@ CALLS = {
     "embeddings": ObservationType.EMBEDDING,
 }
 READS = ("query", "search", "get", "fetch", "peek", "SEARCH", "GET", "QUERY")
+ONE_SCOPE = "openlit.otel.tracing"
 BESIDE = ("anthropic", "bedrock")
+BESIDE_PROVIDERS = ("anthropic", "aws.bedrock")
 STREAMED = ("gen_ai.request.stream", "gen_ai.request.is_stream")
 MADE_UP = ("", -1, "-1", "[]")
 TOTAL = ("gen_ai.usage.total_tokens", "gen_ai.client.token.usage")  # the one or, named like a metric, the other
@@ -121,8 +123,15 @@ def _failed(span: SpanView, reading: Reading) -> None:
 
 
 def _beside(span: SpanView) -> bool:
-    """Of Anthropic and Bedrock it hands on what they count; of frameworks it takes what includes the cached tokens."""
-    return span.scope_name.rsplit(".", 1)[-1].removeprefix("async_") in BESIDE
+    """Of Anthropic and Bedrock it hands on what they count; of frameworks it takes what includes the cached tokens.
+
+    In older releases all its spans have one scope: there those of LangChain alone say their environment so.
+    """
+    if span.scope_name != ONE_SCOPE:
+        return span.scope_name.rsplit(".", 1)[-1].removeprefix("async_") in BESIDE
+    if "gen_ai.environment" in span.attrs:
+        return False
+    return span.attrs.get("gen_ai.provider.name", span.attrs.get("gen_ai.system")) in BESIDE_PROVIDERS
 
 
 def _database(attrs: dict[str, Any], reading: Reading) -> ObservationType | None:
@@ -140,5 +149,5 @@ DIALECT = Dialect(
     marks=("openlit.*",),
     rank=15,
     read=read,
-    checked="openlit 1.33.20, 1.34.20, 1.45.0 (LangGraph, Anthropic, Groq, Gemini, Ollama and LiteLLM among others)",
+    checked="openlit 1.33.20, 1.34.20, 1.38.0, 1.45.0 (LangGraph, Anthropic, Gemini, Ollama, LiteLLM and others)",
 )
