@@ -3,6 +3,7 @@
 Readers pop what they understand and leave everything else where it is. None of them raises for what a span contains.
 """
 
+import ast
 import hashlib
 import math
 import re
@@ -26,6 +27,7 @@ MS = 1_000_000
 LONGEST_MS = 1e9  # more than anything takes
 SPAN_ID_BYTES = 8
 T = TypeVar("T")
+MAX_PRINTED = 10_000
 JSON_OPENERS = frozenset({"{", "[", '"'})
 
 
@@ -242,6 +244,18 @@ def from_json(raw: Json) -> Json:
     if raw.count("[") + raw.count("{") > MAX_JSON_DEPTH and _too_deep(found):
         return raw  # what cannot be written again stays the text it was
     return found
+
+
+def from_printed(raw: Json) -> Json:
+    """The same, also of an object or array as Python prints it."""
+    found = from_json(raw)
+    if not isinstance(found, str) or found[:1] not in ("{", "[") or len(found) > MAX_PRINTED:
+        return found
+    try:
+        read: Json = orjson.loads(orjson.dumps(ast.literal_eval(found)))
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return found
+    return read
 
 
 def _too_deep(found: Json) -> bool:

@@ -1,7 +1,7 @@
 """Chat messages of every shape as the ones that Langfuse renders: {role, content, tool_calls, tool_call_id ...}.
 
-Known shapes: parts of the OpenTelemetry conventions, OpenAI, Anthropic and Bedrock blocks, Gemini parts, LangChain's
-serialised messages. What is not known stays in the message as it came.
+Known shapes: parts of the OpenTelemetry conventions, OpenAI, Anthropic, Bedrock and LlamaIndex blocks, Gemini parts,
+LangChain's serialised messages. What is not known stays in the message as it came.
 """
 
 from collections.abc import Iterable
@@ -27,9 +27,11 @@ TEXT_KINDS = ("text", "output_text", "input_text")
 CALL_WRAPPERS = ("toolUse", "functionCall", "function_call")  # Bedrock, Gemini
 WRAPPERS = (*CALL_WRAPPERS, "toolResult", "functionResponse", "function_response")
 CALL_IDS = ("id", "tool_use_id", "tool_call_id", "toolCallId", "toolUseId", "call_id")
-ARGUMENTS = ("arguments", "args", "input", "parameters")
+ARGUMENTS = ("arguments", "args", "input", "parameters", "tool_kwargs")
 ANSWERS = ("response", "result", "content", "output")
 SPEECH = frozenset({"role", "content"})
+NOTHING: tuple[Json, ...] = (None, [], {})  # as the annotations that a text has not
+IN_PARTS = frozenset({"role", "parts"})
 NOT_SPOKEN = ("event.name", "gen_ai.message.index", "gen_ai.system", "gen_ai.provider.name")
 
 
@@ -59,12 +61,16 @@ def message(raw: dict[str, Any], role: str = "user") -> list[Json]:
     content = said.pop("content", None)
     if not said and isinstance(content, str):
         return [{"role": who, "content": content}]
+    if "blocks" in said:
+        content = _opened(said, content)
     calls = [call(item) for item in _list(said.pop("tool_calls"))] if "tool_calls" in said else []
     thoughts = [said.pop("reasoning_content")] if isinstance(said.get("reasoning_content"), str) else []
     results: list[Json] = []
     if "parts" in said and isinstance(said["parts"], list):
         parts = said.pop("parts")
         content = parts if content in (None, "") else [*_list(content), *parts]
+    elif isinstance(content, dict) and isinstance(content.get("parts"), list) and content.keys() <= IN_PARTS:
+        content = content["parts"]  # of Google's SDK
     if isinstance(content, list):
         kept: list[Json] = []
         for part in content:
@@ -84,6 +90,31 @@ def message(raw: dict[str, Any], role: str = "user") -> list[Json]:
     return [spoken, *results]
 
 
+def _opened(said: dict[str, Any], content: Json) -> Json:
+    """The content of LlamaIndex's messages is blocks; calls that are among these are not told again beside them."""
+    blocks = said["blocks"]
+    if content not in (None, "") or not isinstance(blocks, list):
+        return content
+    del said["blocks"]
+    beside = said.get("additional_kwargs")
+    if isinstance(beside, dict):
+        if "tool_call_id" in beside:
+            said["tool_call_id"] = beside["tool_call_id"]
+        ids = {item.get("tool_call_id") for item in blocks if isinstance(item, dict)}
+        told = [item for item in _list(beside.get("tool_calls")) if not isinstance(item, dict) or item.get("id") in ids]
+        said["additional_kwargs"] = {
+            name: item
+            for name, item in beside.items()
+            if name != "tool_call_id" and (name != "tool_calls" or item != told)
+        } or None
+    return [
+        {"type": item["block_type"]} | {name: more for name, more in item.items() if name != "block_type"}
+        if isinstance(item, dict) and "block_type" in item
+        else item
+        for item in blocks
+    ]
+
+
 def call(raw: Json) -> Json:
     """A tool call in OpenAI's form: {id, type: function, function: {name, arguments: JSON text}}."""
     if not isinstance(raw, dict) or isinstance(raw.get("function"), dict):
@@ -98,7 +129,8 @@ def call(raw: Json) -> Json:
         del said["type"]
     text = given if isinstance(given, str) else "" if given is None else orjson.dumps(given, default=str).decode()
     made: dict[str, Any] = {"type": "function", "function": {"name": name, "arguments": text}}
-    return ({"id": called} if called is not None else {}) | made | said
+    rest = {key: item for key, item in said.items() if item is not None} if said else said
+    return ({"id": called} if called is not None else {}) | made | rest
 
 
 def _sort(part: Json, kept: list[Json], calls: list[Json], results: list[Json], thoughts: list[str]) -> None:
@@ -121,14 +153,18 @@ def _sort(part: Json, kept: list[Json], calls: list[Json], results: list[Json], 
     if kind in TEXT_KINDS and key and len(part) == 2 and "type" in part:
         kept.append({"type": "text", "text": part[key]})
         return
-    if kind in CALL_KINDS and (part.get("name") or part.get("toolName")):
+    if None in part.values():  # objects of Google's SDK, written with all that they could hold
+        part = {name: item for name, item in part.items() if item is not None}
+        kind = part.get("type", "text")
+    if kind in CALL_KINDS and (part.get("name") or part.get("toolName") or part.get("tool_name")):
         calls.append(call(part))
     elif kind in RESULT_KINDS:
         results.append(_result(part))
     elif kind in THOUGHT_KINDS and key and len(part) == 2:
         thoughts.append(part[key])
     elif kind in TEXT_KINDS and key and (key == "text" or "text" not in part):
-        kept.append({name: item for name, item in part.items() if name != key} | {"type": "text", "text": part[key]})
+        rest = {name: item for name, item in part.items() if name != key and item not in NOTHING}
+        kept.append(rest | {"type": "text", "text": part[key]})
     else:
         kept.append(_blob(part))
 

@@ -52,6 +52,9 @@ def request(raw: Json) -> Opened:
     spoken = rest.pop(next(key for key in ASKED if raw.get(key) not in (None, "", [])))
     tools = rest.pop("tools", None)
     instructions = next((rest.pop(key) for key in SYSTEM if rest.get(key) not in (None, "", [])), None)
+    if isinstance(rest.get("config"), dict):  # of Google's SDK, written with all that it could hold
+        rest["config"] = {key: item for key, item in rest["config"].items() if item is not None}
+        instructions = instructions or rest["config"].pop("system_instruction", None)
     asked = _items(spoken, "user") if isinstance(spoken, list) else spoken
     if instructions is not None:
         told = [{"role": "user", "content": asked}] if isinstance(asked, str) else asked

@@ -184,6 +184,7 @@ def _one_for_each_call(order: Sequence[Node]) -> None:
             if len(told) == 1:
                 _hand_down(node.observation, told[0].observation)
     _settle_siblings(order)
+    _settle_beside(order)
     _leave_called(order)
 
 
@@ -206,7 +207,11 @@ def _settle_wrapper(outer: Node, calls: list[Node]) -> None:
             outer.observation.type = ObservationType.SPAN
         return
     inner = _same(outer, calls)
-    if inner is not None:
+    if inner is None:
+        return
+    if any(call is not inner and call.observation.usage for call in calls):
+        _keep(inner, outer)  # others count beside it
+    else:
         _keep_richer(outer, inner)
 
 
@@ -266,6 +271,26 @@ def _settle_siblings(order: Sequence[Node]) -> None:
             seen.setdefault(key, []).append(node)
 
 
+def _settle_beside(order: Sequence[Node]) -> None:
+    """The same where one side names no response: below one parent, one within the time of the other, one count."""
+    calls = [node for node in order if node.parent and node.observation.type in CALLS and node.observation.usage]
+    if len({node.span.scope_name for node in calls}) < 2:
+        return
+    seen: dict[tuple[str, ObservationType, int], list[Node]] = {}
+    for node in sorted(calls, key=lambda call: (call.span.start_ns, -call.span.end_ns)):
+        above, counted = node.parent, node.observation.usage
+        if above is None or not counted or not (total := counted.get("total", 0)):
+            continue
+        told = seen.setdefault((above.span.id, node.observation.type, total), [])
+        for place, other in enumerate(told[:MAX_TOLD]):
+            if _together(other, node) and _one_call(other, node) is None:
+                del told[place]
+                _keep_richer(other, node)
+                break
+        else:
+            told.append(node)
+
+
 def _leave_called(order: Sequence[Node]) -> None:
     """What a response took is counted at the call; an agent or step beside it that names the response repeats it."""
     called = {
@@ -288,6 +313,7 @@ def _richness(node: Node) -> tuple[int, ...]:
     return (
         node.fixed,
         (seen.output is not None) + (seen.input is not None),
+        seen.model is not None,
         len(seen.usage or ()),
         seen.completion_start_ns is not None,
     )
@@ -295,9 +321,12 @@ def _richness(node: Node) -> tuple[int, ...]:
 
 def _keep_richer(one: Node, other: Node) -> None:
     """The poorer of two that report one call becomes a SPAN; what only it knows goes to the richer."""
-    if one.fixed and other.fixed:
+    _keep(*(one, other) if _richness(one) >= _richness(other) else (other, one))
+
+
+def _keep(rich: Node, poor: Node) -> None:
+    if poor.fixed:
         return
-    rich, poor = (one, other) if _richness(one) >= _richness(other) else (other, one)
     kept, left = rich.observation, poor.observation
     for name in INHERITED:
         if getattr(kept, name) is None:

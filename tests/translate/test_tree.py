@@ -97,6 +97,33 @@ def test_after_a_retry_the_failed_call_stays_a_failed_call(otlp: Any) -> None:
     assert seen[2].level == "ERROR"
 
 
+def test_a_call_that_repeats_what_the_last_of_several_counted_is_told_by_that(otlp: Any) -> None:
+    """Automatic function calling again: Google's SDK hands on the last response, and its spans nest."""
+    translation = translate(
+        otlp.trace(
+            otlp.span(1, attrs=CHAT | used(7, 7) | SAID),
+            otlp.span(2, 1, attrs=CHAT | used(5, 5) | SAID),
+            otlp.span(3, 1, attrs=CHAT | used(7, 7) | SAID),
+        )
+    )
+
+    seen = by_number(translation)
+    assert seen[1].type is ObservationType.SPAN
+    assert (seen[2].usage["total"], seen[3].usage["total"]) == (10, 14)
+
+
+def test_the_call_that_names_its_model_counts_what_a_step_around_it_knows(otlp: Any) -> None:
+    around = {"gen_ai.operation.name": "chat", "gen_ai.input.messages": '[{"role": "user", "parts": []}]'}
+    model = CHAT | SAID | {"gen_ai.input.messages": '[{"role": "user", "parts": []}]'}
+    translation = translate(
+        otlp.trace(otlp.span(1, attrs=around | used(5, 5) | SAID), otlp.span(2, 1, attrs=model)),
+    )
+
+    seen = by_number(translation)
+    assert seen[1].type is ObservationType.SPAN
+    assert (seen[2].model, seen[2].usage["total"]) == ("m", 10)
+
+
 def test_a_reused_response_id_does_not_make_two_calls_one(otlp: Any) -> None:
     """Hand-made spans name every response alike; side by side in one instrumentation they are different calls."""
     call = CHAT | used(5, 5) | {"gen_ai.response.id": "r1"}
@@ -118,6 +145,25 @@ def test_a_call_told_by_two_instrumentations_side_by_side_counts_once(otlp: Any)
     )
 
     assert tokens(translation) == 10
+
+
+def test_a_wrapper_and_an_instrumentation_side_by_side_count_once_where_one_names_no_response(otlp: Any) -> None:
+    wrapped = {"langfuse.observation.type": "generation", "langfuse.observation.model.name": "m"}
+    usage = {"langfuse.observation.usage_details": '{"prompt_tokens": 5, "completion_tokens": 5}'}
+    named = CHAT | used(5, 5) | {"gen_ai.response.id": "r1"}
+    translation = translate(
+        otlp.trace(
+            otlp.span(1, attrs={}),
+            otlp.span(2, 1, scope="langfuse-sdk", attrs=wrapped | usage, at_ms=(0, 50)),
+            otlp.span(3, 1, scope="instrumentation", attrs=named, at_ms=(10, 40)),
+            otlp.span(4, 1, scope="instrumentation", attrs=named | {"gen_ai.response.id": "r2"}, at_ms=(60, 90)),
+            otlp.span(5, 1, scope="instrumentation", attrs=named | {"gen_ai.response.id": "r3"}, at_ms=(12, 38)),
+        )
+    )
+
+    seen = by_number(translation)
+    assert [seen[number].type for number in (2, 3)] == [ObservationType.GENERATION, ObservationType.SPAN]
+    assert tokens(translation) == 30
 
 
 def test_a_parent_that_never_came_leaves_a_root(otlp: Any) -> None:

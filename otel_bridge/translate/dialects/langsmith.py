@@ -8,15 +8,25 @@ Checked against recordings of langsmith 0.14 with LangChain 1.4, and the exporte
 and 0.10 (JavaScript).
 """
 
-import ast
 import re
 from typing import Any
 
 from otel_bridge.model import CALLS, Json, ObservationType, Usage
-from otel_bridge.translate import table
-from otel_bridge.translate.dialect import Dialect, Reading, count, from_json, nested, strings, text, value, whole
+from otel_bridge.translate import provider, table
+from otel_bridge.translate.dialect import (
+    Dialect,
+    Reading,
+    count,
+    from_json,
+    from_printed,
+    nested,
+    strings,
+    text,
+    value,
+    whole,
+)
 from otel_bridge.translate.messages import messages, with_tools
-from otel_bridge.translate.span import ERROR_CODE, OK_CODE, Event, SpanView
+from otel_bridge.translate.span import ERROR_CODE, OK_CODE, SpanView
 
 KINDS = {
     "llm": ObservationType.GENERATION,
@@ -51,7 +61,6 @@ THROWN = re.compile(r"""([A-Za-z_][\w.]*)\((['"]?)(.*)\2\)\s*""", re.DOTALL)
 WRAPPERS = ("messages", "message", "input", "inputs", "output", "outputs", "query", "documents")
 MAX_WRAPPERS = 4
 NOTHING: tuple[Json, ...] = (None, [], {})
-MAX_PRINTED = 10_000
 
 
 def read(span: SpanView) -> Reading:
@@ -108,8 +117,9 @@ def _usage(attrs: dict[str, Any], metadata: dict[str, Any]) -> Usage | None:
         named = f"{side}_token_details"
         parts[side] = _object(attrs.get(f"gen_ai.usage.{named}")) or _object(details.get(named)) or {}
     for side in ("input", "output", "total"):
-        found = count(attrs, f"gen_ai.usage.{side}_tokens")
-        counted[side] = whole(details.get(f"{side}_tokens")) if found is None else found
+        found, told = count(attrs, f"gen_ai.usage.{side}_tokens"), whole(details.get(f"{side}_tokens"))
+        # of Gemini's total the attribute leaves out the thoughts
+        counted[side] = told if found is None or (side == "total" and told is not None) else found
     into, out = parts["input"], parts["output"]
     return Usage.inclusive(
         counted["input"],
@@ -125,12 +135,7 @@ def _usage(attrs: dict[str, Any], metadata: dict[str, Any]) -> Usage | None:
 
 def _object(raw: Json) -> dict[str, Any] | None:
     """An object, from JSON or from what Python prints of one."""
-    found: Any = from_json(raw)
-    if isinstance(found, str) and found[:1] == "{" and len(found) < MAX_PRINTED:
-        try:
-            found = ast.literal_eval(found)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            return None
+    found = from_printed(raw)
     return found if isinstance(found, dict) else None
 
 
@@ -148,9 +153,9 @@ def _content(attrs: dict[str, Any], reading: Reading) -> None:
     asked, answered = value(attrs, "gen_ai.prompt"), value(attrs, "gen_ai.completion")
     classes: set[str] = set()
     if reading.type is ObservationType.GENERATION:
-        asked, rest_in = _split(asked)
-        tools = rest_in.pop("tools", None) or value(attrs, "gen_ai.tool.definitions")
-        answered, rest_out = _split(_chosen(answered, classes))
+        asked, tools, rest_in = _asked(asked)
+        tools = tools or value(attrs, "gen_ai.tool.definitions")
+        answered, rest_out = _answered(answered, classes)
         reading.metadata |= {
             key: rest for key, rest in (("gen_ai.prompt", rest_in), ("gen_ai.completion", rest_out)) if rest
         }
@@ -163,6 +168,21 @@ def _content(attrs: dict[str, Any], reading: Reading) -> None:
         reading.output = None
     if classes:
         reading.metadata["langchain.classes"] = sorted(classes)
+
+
+def _asked(raw: Json) -> tuple[Json, Json, dict[str, Any]]:
+    """The messages, the tools, and what stands beside them; a request to OpenAI's Responses API has them as its own."""
+    if isinstance(raw, dict) and "messages" not in raw and "input" in raw and "model" in raw:
+        return provider.request(raw)
+    spoken, rest = _split(raw)
+    return spoken, rest.pop("tools", None), rest
+
+
+def _answered(raw: Json, classes: set[str]) -> tuple[Json, dict[str, Any]]:
+    if isinstance(raw, dict) and raw.get("object") == "response":
+        spoken, rest = provider.response(raw)
+        return spoken, {key: item for key, item in rest.items() if item not in NOTHING}
+    return _split(_chosen(raw, classes))
 
 
 def _split(raw: Json) -> tuple[Json, dict[str, Any]]:
@@ -256,23 +276,16 @@ def _response_id(attrs: dict[str, Any], answered: Json) -> str | None:
     return found if isinstance(found, str) and found else None
 
 
-def _ended_it(span: SpanView, event: Event) -> bool:
-    return span.scope_name == DIALECT.scopes[0] and event.attrs.get("exception.escaped") not in (
-        False,
-        "False",
-        "false",
-    )
-
-
 def _error(span: SpanView) -> None:
     """Errors come as the repr of the exception with the stack trace glued to it, all in the exception's message.
 
-    Only what ended the run is told of, also where newer releases give it the status OK; spans of others may have
-    recorded what they got over.
+    LangSmith's own spans tell of what ended the run alone, also where newer releases give it the status OK; those of
+    others may have recorded what they got over.
     """
+    own = span.scope_name == DIALECT.scopes[0]
     for event in span.events:
         said = event.attrs.get("exception.message")
-        if event.name == "exception" and span.status_code == OK_CODE and _ended_it(span, event):
+        if event.name == "exception" and span.status_code == OK_CODE and own:
             span.status_code = ERROR_CODE
         if event.name != "exception" or not isinstance(said, str) or TRACEBACK not in said:
             continue

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from otel_bridge.model import CALLS, Json, ObservationType
 from otel_bridge.translate import provider
 from otel_bridge.translate.dialect import Dialect, Reading, from_json, leave, nested, take, text, unflatten, value
-from otel_bridge.translate.messages import message
+from otel_bridge.translate.messages import messages
 from otel_bridge.translate.span import Event, SpanView
 
 
@@ -115,32 +115,17 @@ def _object(attrs: dict[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def _spoken(raw: Json) -> Json:
-    """Messages of LlamaIndex, whose content is blocks."""
+    """Messages of LlamaIndex, whose content is blocks, as JSON in a string where they were flattened."""
     if not isinstance(raw, list):
         return raw
-    spoken: list[Json] = []
-    for item in raw:
-        said = dict(item) if isinstance(item, dict) else None
-        blocks = from_json(said.pop("blocks", None)) if said else None
-        if said is None or not isinstance(blocks, list):
-            spoken.append(item)
-            continue
-        said["content"] = [_block(block) for block in blocks]
-        spoken += message({key: more for key, more in said.items() if more not in (None, {})}, "user")
-    return spoken
-
-
-def _block(raw: Json) -> Json:
-    if not isinstance(raw, dict) or "block_type" not in raw:
-        return raw
-    if raw["block_type"] == "tool_call" and raw.get("tool_name"):
-        return {
-            "type": "tool_call",
-            "id": raw.get("tool_call_id"),
-            "name": raw["tool_name"],
-            "arguments": raw.get("tool_kwargs"),
-        }
-    return {"type": raw["block_type"]} | {key: item for key, item in raw.items() if key != "block_type"}
+    return messages(
+        [
+            {key: from_json(more) if key == "blocks" else more for key, more in item.items() if more not in (None, {})}
+            if isinstance(item, dict)
+            else item
+            for item in raw
+        ]
+    )
 
 
 DIALECT = Dialect(

@@ -1,9 +1,10 @@
 """MLflow tracing: `mlflow.*`, where every value is JSON once more.
 
 https://mlflow.org/docs/latest/genai/tracing/opentelemetry/
-Its OpenAI, Anthropic and Gemini autologging was run; LangChain, Bedrock ... are read off the package's source.
+Its autologging of providers and frameworks was run, where `checked` names them.
 """
 
+import re
 from typing import Any
 
 from otel_bridge.model import Json, Level, ObservationType, Usage
@@ -20,7 +21,7 @@ from otel_bridge.translate.dialect import (
     whole,
     within,
 )
-from otel_bridge.translate.messages import with_tools
+from otel_bridge.translate.messages import messages, with_tools
 from otel_bridge.translate.span import ERROR_CODE, SpanView
 
 TYPES = {
@@ -38,6 +39,7 @@ TYPES = {
     "EVALUATOR": ObservationType.EVALUATOR,
 }
 CHUNK = "mlflow.chunk.item."
+PREPARES = re.compile(r"\b_prepare_")  # LlamaIndex calls an LLM span what only puts a request together
 DEBUG, WARNING, ERROR = 10, 30, 40
 
 
@@ -48,6 +50,8 @@ def read(span: SpanView) -> Reading:
         attrs[key] = from_json(raw)
     kind = attrs.get("mlflow.spanType", attrs.get("gen_ai.operation.name"))  # the one or, if asked to, the other
     reading = Reading(type=TYPES.get(kind) if isinstance(kind, str) else None)
+    if reading.type is ObservationType.GENERATION and PREPARES.search(span.name):
+        reading.type = ObservationType.CHAIN
     reading.model = text(attrs, "mlflow.llm.model")
     reading.session_id = identifier(attrs, "mlflow.trace.session")
     reading.user_id = identifier(attrs, "mlflow.trace.user")
@@ -61,6 +65,9 @@ def read(span: SpanView) -> Reading:
             _embedding(attrs, reading)
         case _:
             reading.input, reading.output = value(attrs, "mlflow.spanInputs"), value(attrs, "mlflow.spanOutputs")
+    if reading.type is ObservationType.TOOL:
+        name = attrs.get("name")  # LlamaIndex's tools: the span has the name of the class
+        reading.name = name if isinstance(name, str) and name and name not in span.name else None
     _metadata(attrs, reading)
     if not span.parent_id:
         reading.trace_metadata = nested(attrs, "mlflow.traceTag.")
@@ -74,20 +81,25 @@ def read(span: SpanView) -> Reading:
 def _usage(attrs: dict[str, Any], answer: Json) -> Usage | None:
     """MLflow counts cached tokens inside the input, of whatever provider; thoughts only the response tells.
 
-    Of embeddings it counts nothing, but the response does.
+    Of some providers it doesn't count the cached ones; then the response tells of them as well. Of embeddings it counts
+    nothing, but the response does.
     """
-    said = attrs.get("mlflow.chat.tokenUsage")
+    said, raw = attrs.get("mlflow.chat.tokenUsage"), _counted(attrs, answer)
     if not isinstance(said, dict):
-        counted = answer.get("usage") if isinstance(answer, dict) else None
-        if isinstance(counted, dict) and attrs.get("mlflow.spanType") == "EMBEDDING":
-            return Usage.inclusive(whole(counted.get("prompt_tokens")), None)
+        if raw and attrs.get("mlflow.spanType") == "EMBEDDING":
+            return Usage.inclusive(whole(raw.get("prompt_tokens")), None)
         return None
+    counted = whole(said.get("input_tokens"))
+    told = provider.parts(raw) if raw else {}
+    read, written = whole(said.get("cache_read_input_tokens")), whole(said.get("cache_creation_input_tokens"))
+    if read is None and written is None and whole(raw.get("prompt_tokens")) == counted:
+        read, written = told.get("cache_read"), told.get("cache_write")
     usage = Usage.inclusive(
-        whole(said.get("input_tokens")),
+        counted,
         whole(said.get("output_tokens")),
-        cache_read=whole(said.get("cache_read_input_tokens")),
-        cache_write=whole(said.get("cache_creation_input_tokens")),
-        reasoning=_thoughts(answer),
+        cache_read=read,
+        cache_write=written,
+        reasoning=told.get("reasoning"),
         total=whole(said.get("total_tokens")),
     )
     if usage is not None:
@@ -97,14 +109,11 @@ def _usage(attrs: dict[str, Any], answer: Json) -> Usage | None:
     return usage
 
 
-def _thoughts(answer: Json) -> int | None:
-    counted = (answer.get("usage") or answer.get("usage_metadata")) if isinstance(answer, dict) else None
-    if not isinstance(counted, dict):
-        return None
-    for key in ("completion_tokens_details", "output_tokens_details"):
-        if isinstance(counted.get(key), dict):
-            return whole(counted[key].get("reasoning_tokens"))
-    return whole(counted.get("thoughts_token_count"))
+def _counted(attrs: dict[str, Any], answer: Json) -> dict[str, Any]:
+    """The provider's own counts: in its response, or where LlamaIndex's has them."""
+    found = (answer.get("usage") or answer.get("usage_metadata")) if isinstance(answer, dict) else None
+    found = attrs.get("usage") if found is None else found
+    return found if isinstance(found, dict) else {}
 
 
 def _cost(attrs: dict[str, Any]) -> dict[str, float] | None:
@@ -123,12 +132,7 @@ def _cost(attrs: dict[str, Any]) -> dict[str, float] | None:
 def _call(attrs: dict[str, Any], reading: Reading) -> None:
     """Request and response of a provider, as they were; the request's parameters come as attributes once more."""
     asked, tools, rest = provider.request(value(attrs, "mlflow.spanInputs"))
-    raw = value(attrs, "mlflow.spanOutputs")
-    reading.output, about = provider.response(raw)
-    if isinstance(raw, dict) and isinstance(raw.get("id"), str):
-        reading.response_id = raw["id"]
-    if about:
-        reading.metadata["response"] = about
+    _answer(value(attrs, "mlflow.spanOutputs"), reading)
     known = attrs.pop("mlflow.chat.tools", None)
     if tools is not None and known is not None and known != tools:
         reading.metadata["mlflow.chat.tools"] = known
@@ -153,6 +157,17 @@ def _call(attrs: dict[str, Any], reading: Reading) -> None:
         said = {"model": reading.model, "model_name": reading.model, "tools": tools and invoked.get("tools")}
         rest = {key: item for key, item in invoked.items() if item is not None and item != said.get(key)}
     reading.model_parameters = rest or None
+
+
+def _answer(raw: Json, reading: Reading) -> None:
+    reading.output, about = provider.response(raw)
+    if isinstance(raw, list):  # DSPy's: a text for each choice
+        reading.output = messages(raw, "assistant")
+    answered = raw.get("raw", raw) if isinstance(raw, dict) else None  # LlamaIndex keeps the provider's
+    if isinstance(answered, dict) and isinstance(answered.get("id"), str):
+        reading.response_id = answered["id"]
+    if about:
+        reading.metadata["response"] = about
 
 
 def _embedding(attrs: dict[str, Any], reading: Reading) -> None:
@@ -209,5 +224,5 @@ DIALECT = Dialect(
     marks=("mlflow.*",),
     rank=10,
     read=read,
-    checked="mlflow 3.17.2 (OpenAI, Anthropic, Gemini and LangChain run, the others from their source)",
+    checked="mlflow 3.17.2 (OpenAI, Anthropic, Gemini, Groq, Mistral, Bedrock, LangChain, LlamaIndex and DSPy)",
 )

@@ -97,6 +97,8 @@ def _type(span: SpanView) -> ObservationType | None:
     kind = span.attrs.get("openinference.span.kind")
     if kind == "LLM" and PREPARES.search(span.name):
         return ObservationType.CHAIN
+    if kind is None and "validator_name" in span.attrs:
+        return ObservationType.GUARDRAIL  # of Guardrails
     if span.name == CHUNK and str(span.attrs.get("metadata.path")).endswith(f".{CHUNK}"):
         return ObservationType.SPAN
     return KINDS.get(kind.upper()) if isinstance(kind, str) else None

@@ -6,9 +6,10 @@ Its other instrumentations (about 60) are read off the package's source.
 
 from typing import Any
 
-from otel_bridge.model import ObservationType
+from otel_bridge.model import Json, ObservationType
 from otel_bridge.translate import table
-from otel_bridge.translate.dialect import Dialect, Reading, from_json, nested, text, value
+from otel_bridge.translate.dialect import Dialect, Reading, from_json, from_printed, nested, text, value
+from otel_bridge.translate.messages import messages
 from otel_bridge.translate.span import ERROR_CODE, SpanView
 
 TYPES = {
@@ -34,9 +35,15 @@ CALLS = {
     "embeddings": ObservationType.EMBEDDING,
 }
 READS = ("query", "search", "get", "fetch", "peek", "SEARCH", "GET", "QUERY")
+ONE_SCOPE = "openlit.otel.tracing"
 BESIDE = ("anthropic", "bedrock")
+BESIDE_PROVIDERS = ("anthropic", "aws.bedrock")
 STREAMED = ("gen_ai.request.stream", "gen_ai.request.is_stream")
-MADE_UP = ("", -1)
+MADE_UP = ("", -1, "-1", "[]")
+TOTAL = ("gen_ai.usage.total_tokens", "gen_ai.client.token.usage")  # the one or, named like a metric, the other
+ARGUMENTS = "gen_ai.tool.call.arguments"
+COMPLETION = "gen_ai.completion"
+NO_WORDS = (None, "", "None")
 FIRST_ANSWER = "gen_ai.server.time_to_first_token"
 
 
@@ -53,6 +60,8 @@ def read(span: SpanView) -> Reading:
     if attrs.get("gen_ai.request.user") == "":
         del attrs["gen_ai.request.user"]
     if any(key.startswith("gen_ai.usage.") for key in attrs):
+        if TOTAL[1] in attrs:
+            attrs.setdefault(TOTAL[0], attrs.pop(TOTAL[1]))
         reading.usage = table.usage(attrs, beside=_beside(span))
     if any(attrs.get(key) is False for key in STREAMED) and FIRST_ANSWER in attrs:
         reading.metadata[FIRST_ANSWER] = attrs.pop(FIRST_ANSWER)  # of an answer in one piece: the whole duration
@@ -62,11 +71,47 @@ def read(span: SpanView) -> Reading:
         attrs["gen_ai.request.model"] = model
     reading.model_parameters = {key: item for key, item in parameters.items() if item not in MADE_UP} or None
     if operation in ("chat", "text_completion", "generate_content"):
+        if "gen_ai.output.messages" not in attrs:
+            _called(span, reading)
         if from_json(attrs.get("gen_ai.tool.args")) is not None:
             attrs["gen_ai.tool.args"] = from_json(attrs["gen_ai.tool.args"])
-    elif "gen_ai.tool.args" in attrs and "gen_ai.tool.call.arguments" not in attrs:
-        attrs["gen_ai.tool.call.arguments"] = attrs.pop("gen_ai.tool.args")
+    else:
+        _arguments(attrs)
     return reading
+
+
+def _arguments(attrs: dict[str, Any]) -> None:
+    """What a tool was given, under the conventions' name."""
+    if "gen_ai.tool.args" in attrs and ARGUMENTS not in attrs:
+        attrs[ARGUMENTS] = attrs.pop("gen_ai.tool.args")
+    if ARGUMENTS in attrs:
+        attrs[ARGUMENTS] = from_printed(attrs[ARGUMENTS])
+
+
+def _called(span: SpanView, reading: Reading) -> None:
+    """Before 1.35 a completion is text, and the calls stand beside it: as Python prints them, or one in parts."""
+    calls = _calls(span.attrs)
+    if not calls:
+        return
+    said = [event.attrs.pop(COMPLETION, None) for event in span.events if event.name == "gen_ai.content.completion"]
+    content = next((words for words in (span.attrs.pop(COMPLETION, None), *said) if words not in NO_WORDS), None)
+    reading.output = messages({"content": content, "tool_calls": calls}, "assistant")
+
+
+def _calls(attrs: dict[str, Any]) -> list[Json]:
+    printed = from_printed(attrs.get("gen_ai.response.tool_calls"))
+    if isinstance(printed, list):
+        if all(isinstance(item, dict) and "arguments" in (item.get("function") or item) for item in printed):
+            del attrs["gen_ai.response.tool_calls"]
+            return printed
+    elif printed == "None":
+        del attrs["gen_ai.response.tool_calls"]
+    name, given = attrs.get("gen_ai.tool.name"), attrs.get("gen_ai.tool.args")
+    if not isinstance(name, str) or not name or not isinstance(from_json(given), dict):
+        return []
+    for key in ("gen_ai.tool.name", "gen_ai.tool.args"):
+        del attrs[key]
+    return [{"id": attrs.pop("gen_ai.tool.call.id", None), "name": name, "arguments": given}]
 
 
 def _failed(span: SpanView, reading: Reading) -> None:
@@ -78,8 +123,15 @@ def _failed(span: SpanView, reading: Reading) -> None:
 
 
 def _beside(span: SpanView) -> bool:
-    """Of Anthropic and Bedrock it hands on what they count; of frameworks it takes what includes the cached tokens."""
-    return span.scope_name.rsplit(".", 1)[-1].removeprefix("async_") in BESIDE
+    """Of Anthropic and Bedrock it hands on what they count; of frameworks it takes what includes the cached tokens.
+
+    In older releases all its spans have one scope: there those of LangChain alone say their environment so.
+    """
+    if span.scope_name != ONE_SCOPE:
+        return span.scope_name.rsplit(".", 1)[-1].removeprefix("async_") in BESIDE
+    if "gen_ai.environment" in span.attrs:
+        return False
+    return span.attrs.get("gen_ai.provider.name", span.attrs.get("gen_ai.system")) in BESIDE_PROVIDERS
 
 
 def _database(attrs: dict[str, Any], reading: Reading) -> ObservationType | None:
@@ -97,5 +149,5 @@ DIALECT = Dialect(
     marks=("openlit.*",),
     rank=15,
     read=read,
-    checked="openlit 1.33.20, 1.45.0 (LangGraph, Anthropic, Groq, Gemini, Ollama and LiteLLM among others)",
+    checked="openlit 1.33.20, 1.34.20, 1.38.0, 1.45.0 (LangGraph, Anthropic, Gemini, Ollama, LiteLLM and others)",
 )

@@ -4,7 +4,7 @@ from typing import Any
 
 from otel_bridge.model import Level
 from otel_bridge.translate import table
-from otel_bridge.translate.dialect import Dialect, Reading, leave, take, text, value
+from otel_bridge.translate.dialect import Dialect, Reading, leave, take, text, value, whole
 from otel_bridge.translate.span import ERROR_CODE, OK_CODE, LogView, SpanView
 
 INPUT = ("input", "agent.input", "tool.input", "request.input")
@@ -13,6 +13,7 @@ EXCEPTIONS = ("exception", "gen_ai.client.operation.exception")
 THROWN = ("exception.type", "exception.message", "exception.stacktrace", "exception.escaped")
 NAMELESS = ("", "_OTHER")
 NOISE = ("asgi.event.type",)
+HTTP_STATUS = ("http.response.status_code", "http.status_code")
 READ = {
     **dict.fromkeys(INPUT, "input"),
     **dict.fromkeys(OUTPUT, "output"),
@@ -56,7 +57,13 @@ def _error(span: SpanView, reading: Reading) -> None:
         return
     reading.level = Level.ERROR
     said = str(span.status_message or thrown.get("exception.message") or _said(span.attrs) or "")
-    reading.status_message = _named(said, str(kind or "")) or None
+    reading.status_message = _named(said, str(kind or "")) or _answered(span.attrs)
+
+
+def _answered(attrs: dict[str, Any]) -> str | None:
+    """Of a request that failed HTTP's instrumentations often say no more than the number."""
+    number = next((found for key in HTTP_STATUS if (found := whole(attrs.get(key))) is not None), None)
+    return None if number is None else f"HTTP {number}"
 
 
 def _named(said: str, kind: str) -> str:

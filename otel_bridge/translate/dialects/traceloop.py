@@ -3,8 +3,6 @@
 https://github.com/traceloop/openllmetry
 """
 
-from typing import Any
-
 from otel_bridge.model import Json, ObservationType
 from otel_bridge.translate import table
 from otel_bridge.translate.dialect import Dialect, Reading, from_json, nested, take, unflatten, value
@@ -26,8 +24,12 @@ REQUESTS = {
 CHUNKS = frozenset({"gen_ai.content.completion.chunk", "llm.content.completion.chunk"})
 BEDROCK = "opentelemetry.instrumentation.bedrock"
 COMPLETIONS = ("text_completion", "completion")
+STORE_SCOPES = tuple(
+    f"opentelemetry.instrumentation.{store}"
+    for store in ("chromadb", "lancedb", "marqo", "milvus", "pinecone", "qdrant", "weaviate")
+)
 STORES = ("chroma", "lancedb", "marqo", "milvus", "pinecone", "qdrant", "weaviate")
-SEARCHES = ("query", "search", "hybrid_search")
+SEARCHES = ("query", "search", "hybrid_search", "discover", "recommend", "fetch_objects")
 FOUND = "db.query.result"
 PROPERTIES = "traceloop.association.properties."
 
@@ -66,7 +68,7 @@ def _type(span: SpanView) -> ObservationType | None:
     if kind == "task" and attrs.get("gen_ai.operation.name") not in (None, "", "execute_task"):
         return None  # a task that says what it does
     found = KINDS.get(kind.lower()) if isinstance(kind, str) else None
-    if _searches(attrs):
+    if _searches(span):
         return ObservationType.RETRIEVER
     if _embeds(span):
         return ObservationType.EMBEDDING
@@ -74,9 +76,13 @@ def _type(span: SpanView) -> ObservationType | None:
     return found or (REQUESTS.get(request.lower()) if isinstance(request, str) else None)
 
 
-def _searches(attrs: dict[str, Any]) -> bool:
-    """A vector store was asked for what is near, as opposed to told to keep something."""
-    store, operation = attrs.get("db.system"), attrs.get("db.operation")
+def _searches(span: SpanView) -> bool:
+    """A vector store was asked for what is near, as opposed to told to keep something.
+
+    Of Qdrant and Pinecone only the span's name says which.
+    """
+    store = span.attrs.get("db.system")
+    operation = span.attrs.get("db.operation", span.name.rpartition(".")[2]) if store else None
     if not isinstance(store, str) or not isinstance(operation, str) or store.lower() not in STORES:
         return False
     return operation.lower().startswith(SEARCHES)
@@ -85,7 +91,7 @@ def _searches(attrs: dict[str, Any]) -> bool:
 def _embeds(span: SpanView) -> bool:
     """Every model that Bedrock runs and that is no chat is called a completion; which ones embed their names say."""
     model = span.attrs.get("gen_ai.request.model")
-    operation = span.attrs.get("gen_ai.operation.name")
+    operation = span.attrs.get("gen_ai.operation.name", span.attrs.get("llm.request.type"))
     return span.scope_name == BEDROCK and operation in COMPLETIONS and isinstance(model, str) and "embed" in model
 
 
@@ -98,12 +104,14 @@ def _documents(span: SpanView) -> Json:
 
 
 def _parsed(spoken: Json) -> Json:
-    """Content of several parts is JSON in a string."""
+    """Content of several parts is JSON in a string; Bedrock's texts say who speaks in place of that it is content."""
     if not isinstance(spoken, list):
         return spoken
     return [
         {**item, "content": from_json(item["content"])}
         if isinstance(item, dict) and str(item.get("content", ""))[:2] in ("[{", "[ ")
+        else {"role": "user", "content": item["user"]}
+        if isinstance(item, dict) and item.keys() == {"user"}
         else item
         for item in spoken
     ]
@@ -126,8 +134,9 @@ def _chunks(span: SpanView, reading: Reading) -> None:
 
 DIALECT = Dialect(
     name="traceloop",
+    scopes=STORE_SCOPES,
     marks=("traceloop.*", "gen_ai.prompt.0.*", "gen_ai.completion.0.*", "llm.request.type", FOUND, *sorted(CHUNKS)),
     rank=40,
     read=read,
-    checked="traceloop-sdk 0.38.12 and 0.62.4, instrumentations 0.30.0 to 0.52.6 (Python), 0.27.0 (JavaScript)",
+    checked="traceloop-sdk 0.33.12 to 0.62.4, instrumentations 0.30.0 to 0.52.6 (Python), 0.27.0 (JavaScript)",
 )
