@@ -122,7 +122,7 @@ def _heard(field: str, speakers: Sequence[Node]) -> tuple[Any, int] | None:
     found: tuple[Any, int] | None = None
     for node in speakers:
         heard = getattr(node.reading, field)
-        if heard is None:
+        if heard is None or (found is not None and found[1] == SAID and field not in node.reading.by_hand):
             continue
         rank = _rank(node, field)
         if found is None or rank < found[1]:
