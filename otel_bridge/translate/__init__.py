@@ -69,7 +69,8 @@ def translate(trace: Trace, prices: Prices | None = None) -> Translation:
             judgements.append(log)
         else:
             _event(trace, log, nodes, said, before)
-    tree, hidden = _without_noise(arrange(nodes, trace, before), trace, nodes, said, before)
+    arranged = arrange(nodes, trace, trace.known or translation.known, before)
+    tree, hidden = _without_noise(arranged, trace, nodes, said, before)
     attributes, unsure = propagate.tell(said, tree, trace.attributes)
     if prices is not None:
         prices.tell(tree.order)

@@ -28,7 +28,8 @@ LONGEST_MS = 1e9  # more than anything takes
 SPAN_ID_BYTES = 8
 T = TypeVar("T")
 MAX_PRINTED = 10_000
-JSON_OPENERS = frozenset({"{", "[", '"'})
+JSON_OPENERS = frozenset('{["')
+BLANKS = frozenset(" \t\n\r")
 
 
 @dataclass(slots=True)
@@ -201,6 +202,8 @@ def number(attrs: dict[str, Any], *keys: str) -> float | None:
 
 def _drop_equal(attrs: dict[str, Any], keys: tuple[str, ...], raw: Any) -> None:
     """Other spellings that say the same need not be shown; those that say something else stay."""
+    if attrs.keys().isdisjoint(keys):  # nearly always
+        return
     for key in keys:
         if key in attrs and attrs[key] == raw:
             del attrs[key]
@@ -233,7 +236,7 @@ def from_json(raw: Json) -> Json:
     if not isinstance(raw, str):
         return raw
     first = raw[:1]
-    if first not in JSON_OPENERS and not (first.isspace() and raw.lstrip()[:1] in JSON_OPENERS):
+    if first not in JSON_OPENERS and (first not in BLANKS or raw.lstrip()[:1] not in JSON_OPENERS):
         return raw
     try:
         found: Json = orjson.loads(raw)
@@ -241,7 +244,7 @@ def from_json(raw: Json) -> Json:
         return raw
     if isinstance(found, str):
         return from_json(found) if found[:1] in ("{", "[") else found
-    if raw.count("[") + raw.count("{") > MAX_JSON_DEPTH and _too_deep(found):
+    if len(raw) > MAX_JSON_DEPTH < raw.count("[") + raw.count("{") and _too_deep(found):
         return raw  # what cannot be written again stays the text it was
     return found
 

@@ -77,7 +77,7 @@ def read(span: SpanView) -> Reading:
     if speaks_of(attrs, "langfuse_"):
         _read_baggage(attrs)
     reading = Reading()
-    for field in {FIELD_OF[key] for key in attrs if key in FIELD_OF}:
+    for field in {FIELD_OF[key] for key in attrs.keys() & FIELD_OF.keys()}:
         reader, keys = READERS[field]
         setattr(reading, field, reader(attrs, *keys))
     reading.completion_start_ns = _first_token(span)

@@ -29,12 +29,18 @@ SHOWN = {
     "environment": "environment",
     "release": "release",
     "version": "version",
+    "name": "trace_name",
 }
-shown_of = attrgetter(*SHOWN)
-TOLD = (*SHOWN, "public", "trace_name", "tags", "trace_input", "trace_output", "trace_metadata")
+"""What a span that says otherwise than its trace keeps of it, and under which key."""
+
+FIELDS = {**{name: name for name in (*RESOURCE, "public")}, "name": "trace_name"}
+"""What is said once for the whole trace, by its name there, and how readings call it."""
+
+TOLD = (*FIELDS.values(), "tags", "trace_input", "trace_output", "trace_metadata")
 told_of = attrgetter(*TOLD)
 NOTHING = told_of(Reading())
-FIELD = {"name": "trace_name"}  # of a reading, where it is not called as the trace's
+OF_RESOURCE_KEYS = [key for keys in RESOURCE.values() for key in keys]
+UNSAID: tuple[Any, ...] = (None, [], {})
 OF_ITEM = tuple(f"{EXPERIMENT}{name}" for name in ("description", "item.version", "item.expected_output"))
 """What Langfuse's SDK says of an experiment where an item begins, and not below it."""
 
@@ -58,13 +64,14 @@ def tell(said: TraceAttributes, tree: Arranged, configured: Mapping[str, Any]) -
     root, first = tree.root, tree.former or tree.root
     order = sorted(tree.order, key=lambda node: (node is not first, node.span.start_ns, node.span.id))
     speakers, told = _speakers(order)
-    for name in (*RESOURCE, "public", "name"):
-        heard = _configured(name, configured) or _heard(name, speakers, told)
-        if heard is None:
-            heard = _named(first) if name == "name" else _resource_says(name, order)
-        if heard is not None and (getattr(said, name) is None or heard[1] < unsure.get(name, BY_HAND)):
-            setattr(said, name, heard[0])
-            unsure[name] = heard[1]
+    words = _resource_says(order) | _named(first)
+    words |= {name: heard for name, field in FIELDS.items() if field in told and (heard := _heard(field, speakers))}
+    if configured:
+        words |= {name: heard for name in FIELDS if (heard := _configured(name, configured))}
+    for name, (word, rank) in words.items():
+        if getattr(said, name) is None or rank < unsure.get(name, BY_HAND):
+            setattr(said, name, word)
+            unsure[name] = rank
     tags = [*said.tags, *configured.get("tags", ())]
     for node in speakers:
         if node.reading.tags:
@@ -73,13 +80,13 @@ def tell(said: TraceAttributes, tree: Arranged, configured: Mapping[str, Any]) -
     by_spans = {key: item for node in reversed(speakers) for key, item in node.reading.trace_metadata.items()}
     said.metadata = by_spans | dict(configured.get("metadata", {})) | said.metadata
     if root is not None:
-        _tell_root(said, speakers, root)
-    for node in speakers:
-        _keep_different(node, said)
+        _tell_root(said, speakers, told, root)
+    if told:
+        _keep_different(speakers, told, said)
     if unsure.get("version") == OF_RESOURCE:
         _tell_versions(order)
     known = zip(REMEMBERED, remembered_of(said), strict=True)
-    attributes = {name: got for name, got in known if got is not None and got != [] and got != {}}
+    attributes = {name: got for name, got in known if got not in UNSAID}
     if experiment := _hand_down_experiments(tree):
         attributes["experiment"] = experiment
     return attributes, {name: rank for name, rank in unsure.items() if rank != BY_HAND}
@@ -87,41 +94,39 @@ def tell(said: TraceAttributes, tree: Arranged, configured: Mapping[str, Any]) -
 
 def _speakers(order: Sequence[Node]) -> tuple[list[Node], set[str]]:
     """Who says anything of the trace, and which fields of a reading anybody says."""
-    words = [told_of(node.reading) for node in order]
+    words = [(node, said) for node in order if (said := told_of(node.reading)) != NOTHING]
     silent = (None,) * len(words)
+    columns = zip(*[said for _, said in words], strict=True)
     return (
-        [node for node, said in zip(order, words, strict=True) if said != NOTHING],
-        {field for field, column in zip(TOLD, zip(*words, strict=True), strict=False) if column != silent},
+        [node for node, _ in words],
+        {field for field, column in zip(TOLD, columns, strict=False) if column != silent},
     )
 
 
 def _configured(name: str, configured: Mapping[str, Any]) -> tuple[Any, int] | None:
-    if not configured:
-        return None
     found = configured.get(name)
     if name == "environment":
         found = as_environment(found)
     return None if found is None else (found, CONFIGURED)
 
 
-def _first(field: str, speakers: Sequence[Node]) -> Any:
+def _first(field: str, speakers: Sequence[Node], told: Container[str]) -> Any:
     """What the first says who says anything."""
-    return next((heard for node in speakers if (heard := getattr(node.reading, field)) is not None), None)
-
-
-def _heard(name: str, speakers: Sequence[Node], told: Container[str]) -> tuple[Any, int] | None:
-    """What the first of the surest says that is still something when cleaned."""
-    field = FIELD.get(name, name)
     if field not in told:
         return None
+    return next(heard for node in speakers if (heard := getattr(node.reading, field)) is not None)
+
+
+def _heard(field: str, speakers: Sequence[Node]) -> tuple[Any, int] | None:
+    """What the first of the surest says that is still something when cleaned."""
     found: tuple[Any, int] | None = None
     for node in speakers:
         heard = getattr(node.reading, field)
-        if heard is None:
+        if heard is None or (found is not None and found[1] == SAID and field not in node.reading.by_hand):
             continue
         rank = _rank(node, field)
         if found is None or rank < found[1]:
-            heard = as_environment(heard) if name == "environment" else heard
+            heard = as_environment(heard) if field == "environment" else heard
             found = found if heard is None else (heard, rank)
     return found
 
@@ -132,10 +137,12 @@ def _rank(node: Node, field: str) -> int:
     return IN_PASSING if node.span.kind and node.reading.type is None else SAID
 
 
-def _resource_says(name: str, order: Sequence[Node]) -> tuple[str, int] | None:
+def _resource_says(order: Sequence[Node]) -> dict[str, tuple[str, int]]:
     """What the resource of the first says."""
-    heard = _of_resource(name, order[0].span.resource) if order else None
-    return None if heard is None else (heard, OF_RESOURCE)
+    if not order or order[0].span.resource.keys().isdisjoint(OF_RESOURCE_KEYS):
+        return {}
+    told = {name: _of_resource(name, order[0].span.resource) for name in RESOURCE}
+    return {name: (heard, OF_RESOURCE) for name, heard in told.items() if heard is not None}
 
 
 def _tell_versions(order: Sequence[Node]) -> None:
@@ -150,7 +157,7 @@ def _tell_versions(order: Sequence[Node]) -> None:
 
 
 def _of_resource(name: str, resource: Mapping[str, Any]) -> str | None:
-    for key in RESOURCE.get(name, ()):
+    for key in RESOURCE[name]:
         text = resource.get(key)
         if text is None:
             continue
@@ -161,19 +168,19 @@ def _of_resource(name: str, resource: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _named(root: Node | None) -> tuple[str, int] | None:
+def _named(root: Node | None) -> dict[str, tuple[str, int]]:
     """Langfuse calls a trace by its root's name."""
     if root is None or not root.observation.name:
-        return None
+        return {}
     seen = root.observation
-    return seen.name, OF_TOP if seen.parent_id else OF_ROOT
+    return {"name": (seen.name, OF_TOP if seen.parent_id else OF_ROOT)}
 
 
-def _tell_root(said: TraceAttributes, speakers: Sequence[Node], root: Node) -> None:
+def _tell_root(said: TraceAttributes, speakers: Sequence[Node], told: Container[str], root: Node) -> None:
     """Langfuse reads a trace's input and output off its root."""
     seen = root.observation
-    said.input = _first("trace_input", speakers)
-    said.output = _first("trace_output", speakers)
+    said.input = _first("trace_input", speakers, told)
+    said.output = _first("trace_output", speakers, told)
     if seen.input is None:
         seen.input = said.input
     if seen.output is None:
@@ -202,10 +209,12 @@ def _hand_down_experiments(tree: Arranged) -> dict[str, Any]:
     return known or told.get(id(tree.root), {})
 
 
-def _keep_different(node: Node, said: TraceAttributes) -> None:
+def _keep_different(speakers: Sequence[Node], told: Container[str], said: TraceAttributes) -> None:
     """A span that names another session, user ... than its trace keeps that in its metadata."""
-    for (name, key), own in zip(SHOWN.items(), shown_of(node.reading), strict=True):
-        if own is not None and own != getattr(said, name):
-            node.observation.metadata.setdefault(key, own)
-    if node.reading.trace_name is not None and node.reading.trace_name != said.name:
-        node.observation.metadata.setdefault("trace_name", node.reading.trace_name)
+    for name, key in SHOWN.items():
+        if (field := FIELDS[name]) in told:
+            whole = getattr(said, name)
+            for node in speakers:
+                own = getattr(node.reading, field)
+                if own is not None and own != whole:
+                    node.observation.metadata.setdefault(key, own)

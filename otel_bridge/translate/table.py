@@ -248,7 +248,7 @@ def user(said: dict[str, Any]) -> str | None:
 
 def identity(attrs: dict[str, Any], reading: Reading) -> None:
     """Pop who and where from the spellings that any span may use, for what the reading does not say yet."""
-    told = {WHO[key] for key in attrs if key in WHO}
+    told = {WHO[key] for key in attrs.keys() & WHO.keys()}
     if reading.session_id is None and ("session_id" in told or THREAD in attrs):
         reading.session_id = session(attrs)
     if "user_id" in told and reading.user_id is None:

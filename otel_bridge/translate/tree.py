@@ -58,13 +58,12 @@ class Arranged:
     former: Node | None = None
 
 
-def arrange(nodes: dict[str, Node], trace: Trace, before: dict[str, Sent]) -> Arranged:
+def arrange(nodes: dict[str, Node], trace: Trace, known: Known, before: dict[str, Sent]) -> Arranged:
     """Link the nodes, and settle calls, usage and roots. The nodes' observations are changed in place.
 
     before: what earlier parts sent.
     """
     order = _linked(nodes)
-    known = trace.known or Known()
     if [node for node in order if node.reading.tool]:
         _one_for_each_tool(order)
     if [node for node in order if node.observation.type in CALLS]:
@@ -125,20 +124,32 @@ def _linked(nodes: dict[str, Node]) -> list[Node]:
             node.parent = parent
             parent.children.append(node)
     order: list[Node] = []
-    placed: set[str] = set()
-    for start in (*[node for node in nodes.values() if node.parent is None], *nodes.values()):
-        if start.span.id in placed:
-            continue
-        if start.parent is not None:  # in a circle, or below one: nobody above it was reached
+    for top in [node for node in nodes.values() if node.parent is None]:
+        order += _with_all_below(top)
+    return order if len(order) == len(nodes) else order + _cut(nodes, set(map(id, order)))
+
+
+def _cut(nodes: dict[str, Node], placed: set[int]) -> list[Node]:
+    """Those in circles, and below them: nobody above them was reached."""
+    order: list[Node] = []
+    for start in nodes.values():
+        if id(start) not in placed and start.parent is not None:
             start.parent.children.remove(start)
             start.parent = None
-        queue = [start]
-        while queue:
-            node = queue.pop()
-            placed.add(node.span.id)
-            order.append(node)
-            if node.children:
-                queue += [child for child in node.children if child.span.id not in placed]
+            found = _with_all_below(start)
+            placed.update(map(id, found))
+            order += found
+    return order
+
+
+def _with_all_below(top: Node) -> list[Node]:
+    order: list[Node] = []
+    queue = [top]
+    while queue:
+        node = queue.pop()
+        order.append(node)
+        if node.children:
+            queue += node.children
     return order
 
 
@@ -412,7 +423,8 @@ def _count_once(order: Sequence[Node], nodes: Mapping[str, Node], before: dict[s
 
     What a call counts stands beside what is counted below tools and agents; any other's is a sum of all below it.
     """
-    if not before and not [node for node in order if node.observation.usage or node.observation.cost]:
+    used = [node for node in order if node.observation.usage]
+    if not before and len(used) < 2 and not [node for node in order if node.observation.cost]:
         return
     here = {node.span.id: Sent.of(node.span.id, _parent_id(node, nodes), _flags(node)) for node in order}
     both = _parents_first({**before, **here}) if before else list(here.values())
@@ -427,6 +439,8 @@ def _twice(both: Sequence[Sent], before: Mapping[str, Sent], kind: Literal["usag
     """Those of this part that would count what is counted above them, in an earlier part, or below them."""
     found = _below_counted(both, before, kind) if before else set()
     counted = {one.id for one in both if getattr(one, kind)} - found
+    if not counted:
+        return sorted(found)
     below: set[str] = set()
     near: set[str] = set()
     for one in reversed(both):

@@ -28,7 +28,7 @@ READ = {
 def read(span: SpanView) -> Reading | None:
     """Read the general attributes and events of OpenTelemetry."""
     attrs = span.attrs
-    told = {READ[key] for key in attrs if key in READ}
+    told = {READ[key] for key in attrs.keys() & READ.keys()}
     if type(attrs.get(table.THREAD)) is str:
         told.add("who")
     if not told and not (span.events or span.logs or span.status_code or span.status_message):
