@@ -242,6 +242,8 @@ class Delivery:
             end_seq = self._journal.oldest(size)
             if end_seq is None:
                 return  # somebody else's eviction made room meanwhile, or all that is left is being written
+            if not await self._state.flush():
+                return  # nor could what goes be written down: new data is refused, and does not wait for that
             stopped = [
                 pipeline
                 for pipeline, (low_seq, _) in self._state.parts.assembly.items()

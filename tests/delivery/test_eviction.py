@@ -118,3 +118,21 @@ async def test_what_is_kept_to_be_sent_again_goes_before_anything_is_refused(hou
     first_seq, _ = house.journal.held()
     assert 1 < first_seq < 35, "it is kept, as long as there is room"
     assert house.journal.used_bytes <= house.max_bytes
+
+
+async def test_who_sends_does_not_wait_for_a_state_that_can_not_be_written(house: "House", sink: "Sink") -> None:
+    """Changes wait for room on its disk, and what asks for parts of traces waits for these changes."""
+    small(house)
+    sink.trouble = down
+    await house.start(settled={"langfuse": sink})
+    await fill(house, 12)
+    await house.clock.advance(6)  # parts are recorded
+    await sink.called(1)
+    executed, house.state._changes._execute = house.state._changes._execute, full  # type: ignore[method-assign]
+    house.state.pause("langfuse", "", paused=True)
+    with pytest.raises(JournalFullError):
+        async with asyncio.timeout(20):
+            await fill(house, 40, 12)
+    house.state._changes._execute = executed  # type: ignore[method-assign]
+    await fill(house, 1, 60)
+    assert house.audit().balanced, house.audit().to_dict()
