@@ -82,7 +82,8 @@ async def _prepare(plan: "Plan", told: "Told") -> None:
     from otel_bridge.translate import prepare
 
     if any(planned.component.takes is not Takes.BATCHES for planned in plan.exporters.values()):
-        await first(told.stopped.wait(), asyncio.to_thread(prepare))
+        with suppress(OSError, ImportError):  # as without descriptors: then the first trace does it
+            await first(told.stopped.wait(), asyncio.to_thread(prepare))
 
 
 async def _reload_when_told(bridge: "RunningBridge", again: "Callable[[], Plan]", told: "Told") -> None:

@@ -58,7 +58,9 @@ def _unnamed(span: SpanView, reading: Reading) -> None:
     if "tool.name" in attrs and "tool.id" in attrs:
         reading.input = value(attrs, "tool.parameters")
         answer = value(attrs, "tool.result", "gen_ai.completion")
-        attrs.pop("gen_ai.prompt", None)
+        asked = from_json(attrs.get("gen_ai.prompt"))
+        if isinstance(asked, dict) and asked.get("input") == reading.input:
+            del attrs["gen_ai.prompt"]
         reading.output = _one_text(answer)
         _tool(span, reading)
     elif "event_loop.cycle_id" in attrs or span.name == "Model invoke":
