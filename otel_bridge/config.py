@@ -40,7 +40,10 @@ def written_in(folder: Path) -> dict[str, Any]:
 
 
 def _from_folder(path: Path, info: ValidationInfo) -> Path:
-    return Path((info.context or {}).get("folder", "")) / path.expanduser()
+    try:
+        return Path((info.context or {}).get("folder", "")) / path.expanduser()
+    except RuntimeError as error:
+        raise ValueError("begins with ~ and the name of nobody here: write the whole path") from error
 
 
 def _pattern_from_folder(pattern: str, info: ValidationInfo) -> str:

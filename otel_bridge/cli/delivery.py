@@ -332,7 +332,7 @@ def _confirm(what: list[str]) -> None:
 
 def _is_asked() -> bool:
     """Whether somebody is there who can answer."""
-    return sys.stdin.isatty()
+    return sys.stdin is not None and sys.stdin.isatty()  # None: it was closed
 
 
 def replay(

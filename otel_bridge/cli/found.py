@@ -111,11 +111,14 @@ def place(config: Path | None, data_dir: Path | None = None) -> Place:
     Raises:
         PlanError: the configuration cannot be read, or what is read of it cannot be used.
     """
+    written = {} if config is None else read_yaml(read_text(config), config.name)
+    service = written.get("service")
+    tenants = service.get("tenants") if isinstance(service, dict) else None
+    tenants = tuple(map(str, tenants)) if isinstance(tenants, dict) else ()
     if config is None or data_dir is not None:
         folder = data_dir or Path(expand(DEFAULT_DATA_DIR, os.environ, Files()).text)
         viewer = expand(DEFAULT_VIEWER, os.environ, Files()).text
-        return Place(folder.expanduser(), folder.expanduser() / "store.db", from_here(f"http://{viewer}"))
-    written = read_yaml(read_text(config), config.name)
+        return Place(folder.expanduser(), folder.expanduser() / "store.db", from_here(f"http://{viewer}"), tenants)
 
     def text(default: str, *path: str) -> str:
         return text_at(written, path, default, config, os.environ)
@@ -123,9 +126,6 @@ def place(config: Path | None, data_dir: Path | None = None) -> Place:
     folder = config.parent / Path(text(DATA_DIR, "service", "data_dir")).expanduser()
     at_store = text("", *_first(written, "exporters", "store"), "path")
     store = config.parent / Path(at_store).expanduser() if at_store else folder / "store.db"
-    service = written.get("service")
-    tenants = service.get("tenants") if isinstance(service, dict) else None
-    tenants = tuple(map(str, tenants)) if isinstance(tenants, dict) else ()
     for name, default in (("viewer", "127.0.0.1:4319"), ("health", "127.0.0.1:13133")):
         if at := _first(written, "extensions", name):
             scheme = "https" if _has(written, (*at, "tls")) else "http"

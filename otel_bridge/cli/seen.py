@@ -64,7 +64,8 @@ def told(seen: Mapping[str, Any]) -> str:
     if "error" in seen:
         return str(seen["error"])
     if not seen["traces"] and seen["refused"]:
-        return f"no spans came, and the bridge has refused some: {', '.join(seen['refused'])}; docs/access.md says more"
+        reasons = ", ".join(seen["refused"])
+        return f"no spans came, and the bridge has refused some since it began: {reasons}; docs/access.md says more"
     if not seen["traces"]:
         return "no spans came; is the program instrumented? opentelemetry-bootstrap -a requirements says what it lacks"
     more = "" if seen["all"] else "more than "

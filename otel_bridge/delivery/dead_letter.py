@@ -331,18 +331,16 @@ class DeadLetters:
             self._counters.add("dead_letters_removed", len(gone))
 
     def _capped(self, connection: "apsw.Connection") -> Waiting:
-        """Let the oldest go where there is too much; returns how many letters are left."""
-        rows = list(connection.execute(COUNT))
-        waiting, total = _waiting(rows), sum(size for *_, size in rows)
+        """Let the oldest go where there is too much, by their lengths alone; returns how many letters are left."""
+        [(total,)] = connection.execute("SELECT coalesce(sum(length(content)), 0) FROM letter")
         while total > self._max_bytes:
-            [(*owner, size)] = connection.execute(
+            [(size,)] = connection.execute(
                 "DELETE FROM letter WHERE id = (SELECT id FROM letter ORDER BY at_ns, rowid LIMIT 1)"
-                " RETURNING exporter, tenant, reason, 1, length(content)"
+                " RETURNING length(content)"
             )
             total -= size
-            waiting.subtract(_waiting([(*owner, size)]))
             self._counters.add("dead_letters_removed")
-        return waiting
+        return _counted_in(connection)
 
 
 def _waiting(rows: Iterable[Sequence[Any]]) -> Waiting:

@@ -238,12 +238,12 @@ class Delivery:
 
     async def make_room(self, size: int) -> None:
         """Let the oldest entries go where the journal has no room for `size` bytes more, delivered or not."""
+        if not await self._state.flush():
+            return  # what goes could not be written down: new data is refused, and does not wait until it can
         async with self._changing:
             end_seq = self._journal.oldest(size)
             if end_seq is None:
                 return  # somebody else's eviction made room meanwhile, or all that is left is being written
-            if not await self._state.flush():
-                return  # nor could what goes be written down: new data is refused, and does not wait for that
             stopped = [
                 pipeline
                 for pipeline, (low_seq, _) in self._state.parts.assembly.items()

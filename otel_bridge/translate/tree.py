@@ -293,13 +293,29 @@ def _settle_beside(order: Sequence[Node]) -> None:
         if above is None or not counted or not (total := counted.get("total", 0)):
             continue
         told = seen.setdefault((above.span.id, node.observation.type, total), [])
-        for place, other in enumerate(told[:MAX_TOLD]):
-            if _together(other, node) and _one_call(other, node) is None:
+        for place in range(len(told) - 1, max(-1, len(told) - 1 - MAX_TOLD), -1):
+            other = told[place]
+            if (
+                _together(other, node)
+                and _one_call(other, node) is None
+                and _alike(other.observation, node.observation)
+            ):
                 del told[place]
                 _keep_richer(other, node)
                 break
         else:
             told.append(node)
+
+
+def _alike(one: Observation, other: Observation) -> bool:
+    """Whether input and output count the same, and the model is one, with its date or provider or without."""
+    sides = [
+        [sum(count for bucket, count in (seen.usage or {}).items() if bucket.startswith(side)) for seen in (one, other)]
+        for side in ("input", "output")
+    ]
+    if any(here != there for here, there in sides):
+        return False
+    return not one.model or not other.model or one.model in other.model or other.model in one.model
 
 
 def _leave_called(order: Sequence[Node]) -> None:

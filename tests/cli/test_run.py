@@ -146,7 +146,7 @@ def test_what_is_refused_at_the_viewers_door_is_not_the_programs(monkeypatch: py
 def test_who_lacks_a_key_is_told_so_and_not_that_nothing_is_instrumented() -> None:
     seen = {"traces": [], "refused": {"unauthenticated": 2}}
 
-    assert told(seen).startswith("no spans came, and the bridge has refused some: unauthenticated;")
+    assert told(seen).startswith("no spans came, and the bridge has refused some since it began: unauthenticated;")
 
 
 @pytest.mark.slow

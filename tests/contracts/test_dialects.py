@@ -35,7 +35,12 @@ TRACE_ID = bytes.fromhex("0af7651916cd43dd8448eb211c80319c")
 TESTS = Path(__file__).parents[1]
 CASES = TESTS / "translate" / "cases"
 DIALECTS = dialects()
-ODD = ([], {}, [[{}]], {"a": [None]}, None, True, -1, 2**62, 1e308, float("nan"), "", "{", "[1]", '{"a": 1}', "-1")
+ODD = (
+    *([], {}, [[{}]], {"a": [None]}, None, True, -1, 2**62, 1e308, float("nan"), "", "{", "[1]", '{"a": 1}', "-1"),
+    '[{"function": 5, "blocks": [{"tool_call_id": {}}], "additional_kwargs": {"tool_calls": [{"id": []}]}}]',
+    "ToolCall(tool_name='a', tool_kwargs={{}: 1}, tool_id='b')",
+    "ToolCall(tool_name='a', tool_kwargs={'a': b'x', (1, 2): {3}}, tool_id='b')",
+)
 BROKEN = ("[1, 2", "{", '"', '{"a": {"b": [1, {"c": null}]}}', "NaN", "1e999", "-1", "9" * 40, "[" * 300, "true", "")
 
 

@@ -69,6 +69,17 @@ async def test_a_letter_that_meets_damage_begins_a_new_file_with_what_can_be_rea
     assert counters.value("dead_letters_damaged") == 20 - len(readable)
 
 
+async def test_a_letter_whose_owner_can_not_be_read_stops_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "dead_letters.db"
+    await filled(path, 2)
+    connection = apsw.Connection(str(path))
+    connection.execute("UPDATE letter SET exporter = CAST(x'6c61ff' AS TEXT) WHERE rowid = 1")
+    connection.close()
+    async with open_dead_letters(path, Counters()) as letters:
+        await letters.add(letter(99))
+        assert letter(99) in await letters.list()
+
+
 async def test_it_is_known_how_many_there_are_whatever_becomes_of_them(tmp_path: Path) -> None:
     """Those from before, of both sides of an exporter; what comes, is dropped, answered anew, or goes as there are too
     many; and where what a replay sets aside is among them."""

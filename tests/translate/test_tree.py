@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from otel_bridge.model import ObservationType, Translation
 from otel_bridge.trace import Settled, Trace
 from otel_bridge.translate import choose, translate
@@ -345,3 +347,23 @@ class TestLateParts:
         [seen] = translate(later(otlp.trace(otlp.span(2, 9, scope="sdk", attrs=call)), before)).observations
 
         assert (seen.type, seen.usage) == (ObservationType.SPAN, None)
+
+
+@pytest.mark.parametrize(
+    ("model", "sides", "counted"),
+    [("gpt-4o-2024-08-06", (100, 10), 110), ("claude-3", (100, 10), 220), ("gpt-4o", (90, 20), 220)],
+    ids=["one call, by two instrumentations", "another model", "other sides of the same total"],
+)
+def test_calls_side_by_side_are_one_only_if_they_count_alike(
+    otlp: Any, model: str, sides: tuple[int, int], counted: int
+) -> None:
+    told = translate(
+        otlp.trace(
+            otlp.span(1, attrs=AGENT, at_ms=(0, 300)),
+            otlp.span(
+                2, 1, scope="one", attrs=CHAT | {"gen_ai.request.model": "gpt-4o"} | used(100, 10), at_ms=(10, 200)
+            ),
+            otlp.span(3, 1, scope="two", attrs=CHAT | {"gen_ai.request.model": model} | used(*sides), at_ms=(20, 190)),
+        )
+    )
+    assert tokens(told) == counted

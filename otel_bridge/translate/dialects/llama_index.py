@@ -5,13 +5,23 @@ Read off recorded payloads of llama-index-core 0.14.25.
 <https://developers.llamaindex.ai/python/framework/module_guides/observability/>
 """
 
-import ast
 import re
 from typing import Any, NamedTuple
 
 from otel_bridge.model import CALLS, Json, ObservationType
 from otel_bridge.translate import provider
-from otel_bridge.translate.dialect import Dialect, Reading, from_json, leave, nested, take, text, unflatten, value
+from otel_bridge.translate.dialect import (
+    Dialect,
+    Reading,
+    from_json,
+    from_printed,
+    leave,
+    nested,
+    take,
+    text,
+    unflatten,
+    value,
+)
 from otel_bridge.translate.messages import messages
 from otel_bridge.translate.span import Event, SpanView
 
@@ -68,10 +78,9 @@ def _step(span: SpanView, reading: Reading) -> None:
         reading.type = ObservationType.TOOL
         if called := TOOL_CALL.match(str(span.attrs.get(SUMMARY))):
             reading.name = reading.tool = called[1]
-            try:
-                reading.input = ast.literal_eval(called[2])
-            except (ValueError, SyntaxError, MemoryError, RecursionError):
-                return  # cut off, or of no plain values: the summary shows it
+            given = from_printed(called[2])
+            if isinstance(given, dict):  # else cut off, or of no plain values: the summary shows it
+                reading.input = given
 
 
 def _hear(event: Event, reading: Reading) -> None:

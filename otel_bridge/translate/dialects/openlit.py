@@ -101,7 +101,7 @@ def _called(span: SpanView, reading: Reading) -> None:
 def _calls(attrs: dict[str, Any]) -> list[Json]:
     printed = from_printed(attrs.get("gen_ai.response.tool_calls"))
     if isinstance(printed, list):
-        if all(isinstance(item, dict) and "arguments" in (item.get("function") or item) for item in printed):
+        if all(isinstance(item, dict) and "arguments" in _function(item) for item in printed):
             del attrs["gen_ai.response.tool_calls"]
             return printed
     elif printed == "None":
@@ -112,6 +112,11 @@ def _calls(attrs: dict[str, Any]) -> list[Json]:
     for key in ("gen_ai.tool.name", "gen_ai.tool.args"):
         del attrs[key]
     return [{"id": attrs.pop("gen_ai.tool.call.id", None), "name": name, "arguments": given}]
+
+
+def _function(call: dict[str, Json]) -> dict[str, Json]:
+    called = call.get("function")
+    return called if isinstance(called, dict) else call
 
 
 def _failed(span: SpanView, reading: Reading) -> None:
