@@ -4,6 +4,7 @@ https://logfire.pydantic.dev/docs/reference/
 Feedback and version 1 of the LLM integrations are read off the package's source.
 """
 
+import re
 from typing import Any
 
 from otel_bridge.model import Json, Level, ObservationType, Usage
@@ -23,6 +24,8 @@ from otel_bridge.translate.dialect import (
 from otel_bridge.translate.messages import events, messages, with_tools
 from otel_bridge.translate.span import ERROR_CODE, SpanView
 
+OWN_SCOPE = "logfire"
+NAMED = re.compile(r"\{([A-Za-z_]\w*)")
 LLM_SCOPES = ("logfire.openai", "logfire.anthropic")
 AGENTS_SCOPE = "logfire.openai_agents"
 EVALS_SCOPE = "pydantic-evals"
@@ -70,6 +73,8 @@ def read(span: SpanView) -> Reading:
         _agents(span, reading)
     elif span.scope_name == EVALS_SCOPE:
         _evals(span, reading)
+    elif span.scope_name == OWN_SCOPE and attrs.get("logfire.span_type") == "span":
+        reading.input = _arguments(attrs)
     if attrs.get("logfire.span_type") == "pending_span":
         reading.type, reading.noise, reading.call = ObservationType.SPAN, True, None
     return reading
@@ -107,6 +112,13 @@ def _common(span: SpanView, reading: Reading) -> None:
     if "return" in attrs:
         reading.output = value(attrs, "return")
     _level(span, reading, said)
+
+
+def _arguments(attrs: dict[str, Any]) -> dict[str, Any] | None:
+    """What a program gave its span to be named after, as `@instrument` does with a function's arguments."""
+    named = NAMED.findall(str(attrs.get("logfire.msg_template", "")))
+    given = {key: attrs.pop(key) for key in named if key in attrs and key not in WHO}
+    return given or None
 
 
 def _level(span: SpanView, reading: Reading, said: Json) -> None:
