@@ -9,7 +9,7 @@ from functools import lru_cache
 
 SAID = """
     prompt prompts completion completions input inputs output outputs messages message content contents body arguments
-    args kwargs result results response request document documents query question answer text texts transcript
+    args kwargs result results return response request document documents query question answer text texts transcript
     instructions thinking reasoning thought thoughts parameters variables template value values events definitions
     embedding embeddings vector history context ctx chat object data choices statement snippet summary description
     payload params memory plan todos diff command commands task tasks node nodes stacktrace exception item items path
