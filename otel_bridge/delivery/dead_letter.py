@@ -45,7 +45,7 @@ TRANSLATION = "translation"
 MOST_LISTED = 200
 TRY_AGAIN_S = 1.0
 INSERT = "INSERT INTO letter VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-COUNT = "SELECT exporter, tenant, reason, count(*), sum(length(content)) FROM letter GROUP BY exporter, tenant, reason"
+COUNT = "SELECT exporter, tenant, reason, count(*) FROM letter GROUP BY exporter, tenant, reason"
 
 Waiting: TypeAlias = Counter[tuple[str, str, str]]
 """Letters by exporter as it is configured, tenant and reason."""
@@ -345,7 +345,7 @@ class DeadLetters:
 
 def _waiting(rows: Iterable[Sequence[Any]]) -> Waiting:
     waiting: Waiting = Counter()
-    for exporter, tenant, reason, letters, _ in rows:
+    for exporter, tenant, reason, letters in rows:
         waiting[side_of(exporter), tenant, reason] += letters
     return waiting
 
@@ -380,7 +380,7 @@ def _counted_in(connection: "apsw.Connection") -> Waiting:
     try:
         return _waiting(connection.execute(COUNT))
     except (apsw.Error, UnicodeDecodeError):
-        return _waiting((letter.exporter, letter.tenant, letter.reason, 1, 0) for letter in letters_in(connection))
+        return _waiting((letter.exporter, letter.tenant, letter.reason, 1) for letter in letters_in(connection))
 
 
 def letters_in(connection: "apsw.Connection") -> "Iterator[DeadLetter]":
