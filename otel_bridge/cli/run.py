@@ -56,15 +56,17 @@ def run(words: list[str]) -> int:
         program = _start(command, environment(os.environ, otlp, bridge.address("otlp", name="grpc")))
         with signals.to(program):
             code = _wait(program, reads_store=own is not None)
+        from otel_bridge.cli.seen import seen_by_bridge, seen_in_store, told
+
         if viewer and own is None:
-            seen = _seen_by_bridge(viewer, began, signals)
+            seen = seen_by_bridge(viewer, began, stopped=lambda: signals.asked is not None)
         refusals = _refused(viewer) if viewer and own else {}
     if viewer and own and own.returncode == 0:  # its end makes traces whole, and is quicker than to wait for that
-        seen = _seen_in_store(at.store, began, refusals)
+        seen = seen_in_store(at.store, began, refusals)
     elif own and own.returncode not in (0, -signal.SIGTERM):  # by which somebody was in a hurry
         seen = {"error": f"the bridge has failed ({own.returncode}); what it had taken is in {at.data_dir}"}
     if seen is not None:
-        _tell(seen, as_json=as_json)
+        _say(json.dumps(seen) if as_json else f"otel-bridge: {told(seen)}")
     gc.freeze()  # Python then ends without going over all that was imported
     return code if code >= 0 else 128 - code
 
@@ -80,20 +82,6 @@ def _wait(program: "subprocess.Popen[bytes]", *, reads_store: bool) -> int:
     finally:
         code = program.wait()
     return code
-
-
-def _seen_by_bridge(viewer: Viewer, began: datetime, signals: "_Signals") -> dict[str, Any] | None:
-    """None where a signal came: nobody wants to know any more."""
-    from otel_bridge.cli.seen import seen_by_bridge
-
-    seen = seen_by_bridge(viewer, began, stopped=lambda: signals.asked is not None)
-    return seen if signals.asked is None else None
-
-
-def _seen_in_store(store: Path, began: datetime, refusals: Mapping[str, int]) -> dict[str, Any]:
-    from otel_bridge.cli.seen import seen_in_store
-
-    return seen_in_store(store, began, refusals)
 
 
 def _refused(viewer: Viewer) -> dict[str, int]:
@@ -266,12 +254,6 @@ def _start(command: list[str], variables: Mapping[str, str]) -> "subprocess.Pope
         return subprocess.Popen(command, env=dict(variables))  # noqa: S603 - what the user typed
     except OSError as error:
         raise UsageError(f"{command[0]} can not be run: {error.strerror}") from error
-
-
-def _tell(seen: Mapping[str, Any], *, as_json: bool) -> None:
-    from otel_bridge.cli.seen import told
-
-    _say(json.dumps(seen) if as_json else f"otel-bridge: {told(seen)}")
 
 
 def _say(line: str) -> None:

@@ -16,22 +16,23 @@ WAIT_S, LOOK_EVERY_S = 1.0, 0.02
 PAGES = 50  # of 200 traces; more are not counted
 
 
-def seen_by_bridge(viewer: Viewer, began: datetime, stopped: Callable[[], bool]) -> dict[str, Any]:
+def seen_by_bridge(viewer: Viewer, began: datetime, stopped: Callable[[], bool]) -> dict[str, Any] | None:
     """What a bridge that goes on has seen since, as `_sums` says, or `{"error": sentence}`.
 
     What it has acknowledged comes to its store a tenth of a second later; a bridge that many send to always has
     something on the way, so that is not waited for longer than a second.
 
-    stopped: whether nobody wants to know any more.
+    stopped: whether nobody wants to know any more; then it is None.
     """
     until_s = time.monotonic() + WAIT_S
     try:
         while _on_the_way(viewer) and time.monotonic() < until_s and not stopped():
             time.sleep(LOOK_EVERY_S)
         traces, is_all = _since(viewer, began)
-        return _sums(traces, {} if traces else refused(viewer), is_all=is_all)
+        seen = _sums(traces, {} if traces else refused(viewer), is_all=is_all)
     except BridgeError as error:
-        return {"error": str(error)}
+        seen = {"error": str(error)}
+    return None if stopped() else seen
 
 
 def seen_in_store(store: Path, began: datetime, refusals: Mapping[str, int]) -> dict[str, Any]:

@@ -127,6 +127,7 @@ def test_of_a_bridge_that_goes_on_it_is_asked_when_nothing_is_on_the_way(monkeyp
     monkeypatch.setattr("otel_bridge.cli.seen.ask", answer)
     monkeypatch.setattr("otel_bridge.cli.questions.ask", answer)
     seen = seen_by_bridge(Viewer.at("http://127.0.0.1:1"), datetime.now(UTC), stopped=lambda: False)
+    assert seen is not None
     assert asked == ["/api/v1/status"] * 3 + ["/api/v1/traces"] * 2
     assert (seen["largest"], seen["spans"], seen["tokens"], seen["all"]) == ("large", 10, None, True)
     assert told(seen) == "2 traces · 10 spans · open for some seconds more · otel-bridge trace large"
