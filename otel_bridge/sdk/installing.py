@@ -244,7 +244,7 @@ def prepare(
         from otel_bridge.sdk.ending import before_threads_end
 
         before_threads_end(end)
-    on_sigterm(lambda: found.shutdown("SIGTERM"))
+    on_sigterm(lambda: found.shutdown("SIGTERM"), exit_seconds())
     return found
 
 

@@ -370,7 +370,7 @@ def test_providers_that_a_file_set_up_are_flushed_shut_down_and_told_what_is_ope
     provider.add_span_processor(BatchSpanProcessor(kept))
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
     monkeypatch.setattr(_logs._internal, "_LOGGER_PROVIDER", LoggerProvider(shutdown_on_exit=False))  # type: ignore[attr-defined]
-    monkeypatch.setattr(installing, "on_sigterm", lambda _: None)
+    monkeypatch.setattr(installing, "on_sigterm", lambda *_: None)
     monkeypatch.setattr("atexit.register", lambda _: None)
 
     found = installing.prepare_by_file()
