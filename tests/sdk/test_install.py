@@ -363,8 +363,9 @@ def test_a_configuration_file_that_can_not_be_read_stops_nothing(arrived: Sink) 
 
 
 def test_providers_that_a_file_set_up_are_flushed_shut_down_and_told_what_is_open(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """By processors that know no spool, which is said."""
     kept = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(kept))
@@ -373,7 +374,9 @@ def test_providers_that_a_file_set_up_are_flushed_shut_down_and_told_what_is_ope
     monkeypatch.setattr(installing, "on_sigterm", lambda *_: None)
     monkeypatch.setattr("atexit.register", lambda _: None)
 
+    monkeypatch.setenv("OTEL_BRIDGE_SPOOL", "/spool")
     found = installing.prepare_by_file()
+    assert "everything goes without the spool in /spool" in caplog.text
     provider.get_tracer("agent").start_span("a").end()
     assert found.flush(5)
     assert [span.name for span in kept.get_finished_spans()] == ["a"]
