@@ -220,6 +220,22 @@ threading.Event().wait()
 
 
 @pytest.mark.slow
+def test_a_handler_that_raises_it_again_is_held_up_by_no_lock_for_longer_than_the_end_may_take(arrived: Sink) -> None:
+    then = """
+def handler(number, _):
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
+    print("not reached", flush=True)
+signal.signal(signal.SIGTERM, handler)
+with still._lock:
+    os.kill(os.getpid(), signal.SIGTERM)
+    threading.Event().wait()
+"""
+    done, _ = run(then, arrived.url, OTEL_BRIDGE_EXIT_SECONDS="0.5")
+    assert (done.returncode, done.stdout) == (-signal.SIGTERM, "ready\n")
+
+
+@pytest.mark.slow
 def test_who_ends_in_an_orderly_way_is_let(arrived: Sink) -> None:
     """Spans that go on after SIGTERM are whole, and those after them are sent."""
     first = f"import signal, threading; stop = threading.Event(); signal.signal(15, lambda *_: stop.set())\n{INSTALL}"
