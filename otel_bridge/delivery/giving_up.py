@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from otel_bridge.batch import Signal
 from otel_bridge.delivery.gate import side_of
-from otel_bridge.errors import ConsumeError, UsageError
+from otel_bridge.delivery.surroundings import Surroundings
+from otel_bridge.errors import ConsumeError, RetryableError, UsageError
 from otel_bridge.journal import Journal
+from otel_bridge.journal.changes import at_once
 from otel_bridge.journal.exporters import Account, Outcomes, Registered
 from otel_bridge.journal.state import State
 from otel_bridge.mistakes import hint
-from otel_bridge.telemetry import Counters, Outcome, logger
+from otel_bridge.telemetry import Outcome, logger
 
 if TYPE_CHECKING:
     from otel_bridge.delivery.operator import Destination
@@ -28,7 +30,9 @@ READ_BYTES = 1 << 20
 class GivingUp:
     """Passes over what waits, for exporters that are configured and for those that are not any more.
 
-    waiting: as `Delivery.waiting`; changing: held by whoever moves places that are nobody's lane.
+    waiting: as `Delivery.waiting`.
+    changing: as of a Delivery; held for a piece at a time, as there may be very much, and never while the state can not
+        be written.
     tenants: those that are configured.
     """
 
@@ -36,8 +40,8 @@ class GivingUp:
         self,
         journal: Journal,
         state: State,
+        around: Surroundings,
         destinations: "Mapping[tuple[str, str], Destination]",
-        counters: Counters,
         *,
         thread: ThreadPoolExecutor,
         changing: asyncio.Lock,
@@ -46,8 +50,8 @@ class GivingUp:
     ) -> None:
         self._journal = journal
         self._state = state
+        self._around = around
         self._destinations = destinations
-        self._counters = counters
         self._thread = thread
         self._changing = changing
         self._waiting = waiting
@@ -60,24 +64,18 @@ class GivingUp:
 
         Raises:
             UsageError: there is no such exporter, nor was there ever one, or no such tenant.
+            RetryableError: some of it may be done; the state can not be written now, or delivery is ending.
             ConsumeError: it is done, and can not be written down now.
         """
         self._known(exporter, tenant)
-        given_up: Counter[tuple[str, str, str]] = Counter()
-        async with self._changing:
-            for (pipeline, name), known in list(self._state.exporters.registered.items()):
-                if side_of(name) == exporter:
-                    for of, head in (await self._heads(pipeline, known)).items():
-                        if tenant in (None, of):
-                            given_up[pipeline, name, of] += await self._pass_over(pipeline, name, of, known, head)
+        rows: list[dict[str, Any]] = []
+        for pipeline, name in sorted(self._state.exporters.registered):
+            if side_of(name) == exporter:
+                for of, head in sorted((await self._heads(pipeline, name)).items()):
+                    if tenant in (None, of) and (items := await self._pass_over(pipeline, name, of, head)):
+                        rows.append({"pipeline": pipeline, "exporter": name, "tenant": of, "items": items})
         if not await self._state.flush(durable=True):
             raise ConsumeError("done, but it can not be written down now: a restart may forget it")
-        rows = [
-            {"pipeline": pipeline, "exporter": name, "tenant": of, "items": items}
-            for (pipeline, name, of), items in sorted((+given_up).items())
-        ]
-        for row in rows:
-            logger(exporter).warning("what waited is given up, as somebody said so", **row)
         return {"exporter": exporter, "givenUp": rows, "waiting": self._left(exporter, tenant)}
 
     def _known(self, exporter: str, tenant: str | None) -> None:
@@ -95,17 +93,36 @@ class GivingUp:
             if side_of(account.exporter) == exporter and tenant in (None, account.tenant)
         )
 
-    async def _heads(self, pipeline: str, known: Registered) -> Mapping[str, int]:
+    async def _heads(self, pipeline: str, exporter: str) -> Mapping[str, int]:
         """The tenants of which something is here, with the newest of each."""
+        known = self._state.exporters.registered[pipeline, exporter]
         if known.settled:
-            return await self._state.parts.heads(pipeline)
+            with at_once():
+                return await self._state.parts.heads(pipeline)
         return self._journal.tenants(pipeline, known.end_seq)
 
-    async def _pass_over(self, pipeline: str, exporter: str, tenant: str, known: Registered, head: int) -> int:
-        """Up to and with `head`, a piece at a time, as a backlog may be larger than the memory."""
-        total, position = 0, self._state.exporters.floor(pipeline, exporter, tenant)
-        reading = self._parts if known.settled else self._entries
-        while position < head:
+    async def _pass_over(self, pipeline: str, exporter: str, tenant: str, head: int) -> int:
+        """Up to and with `head`; returns how many items that were, which is told."""
+        items, position = 0, self._state.exporters.floor(pipeline, exporter, tenant)
+        try:
+            while position < head:
+                position, more = await self._pass_over_next(pipeline, exporter, tenant, position, head)
+                items += more
+        finally:
+            if items:
+                told = {"pipeline": pipeline, "exporter": exporter, "tenant": tenant, "items": items}
+                logger(side_of(exporter)).warning("what waited is given up, as somebody said so", **told)
+        return items
+
+    async def _pass_over_next(
+        self, pipeline: str, exporter: str, tenant: str, position: int, head: int
+    ) -> tuple[int, int]:
+        """What follows a position, as much as is read at once; returns how far that was, and how many items."""
+        async with self._changing:
+            if self._around.stopping.is_set():
+                raise RetryableError("delivery is ending: ask again in a moment", retry_after_s=1)
+            known = self._state.exporters.registered[pipeline, exporter]
+            reading = self._parts if known.settled else self._entries
             found = await reading(pipeline, tenant, known, position)
             within = [(number, items) for number, items in found if number <= head]
             position = within[-1][0] if within else head
@@ -116,12 +133,12 @@ class GivingUp:
                     for signal, count in items.items():
                         outcomes[signal, Outcome.EVICTED, REASON] += count
             self._state.exporters.pass_over(pipeline, exporter, tenant, position, outcomes)
-            self._counters.add(Outcome.EVICTED, outcomes.total(), pipeline=pipeline, exporter=exporter, reason=REASON)
-            total += outcomes.total()
+            evicted = outcomes.total()
+            self._around.counters.add(Outcome.EVICTED, evicted, pipeline=pipeline, exporter=exporter, reason=REASON)
             destination = self._destinations.get((pipeline, exporter))
             if destination is not None and tenant in destination.lanes:
                 destination.lanes[tenant].revoke()
-        return total
+            return position, evicted
 
     async def _entries(
         self, pipeline: str, tenant: str, known: Registered, position: int
@@ -137,5 +154,6 @@ class GivingUp:
         self, pipeline: str, tenant: str, known: Registered, position: int
     ) -> list[tuple[int, Counter[Signal]]]:
         """The same of settled parts."""
-        parts = await self._state.parts.after(pipeline, tenant, position)
+        with at_once():
+            parts = await self._state.parts.after(pipeline, tenant, position)
         return [(part.id, known.items(part.shares)) for part in parts]

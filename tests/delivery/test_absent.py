@@ -4,6 +4,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+import apsw
 import pytest
 
 from otel_bridge.errors import RetryableError
@@ -110,6 +111,25 @@ async def test_an_absent_exporter_that_lacks_nothing_holds_nothing(
     assert "main/old" not in house.delivery.status()["exporters"]
     await house.stop()
     assert house.outcomes("old") == {"delivered": 1}
+
+
+async def test_a_bridge_ends_that_is_tidying_while_the_state_can_not_be_written(
+    house: "House", sinks: "type[Sink]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await house.start(settled={"old": sinks()})
+    await house.stop()
+    await house.start(settled={"new": sinks()})
+
+    def full(_connection: apsw.Connection) -> None:
+        raise apsw.FullError("database or disk is full")
+
+    monkeypatch.setattr(house.state._changes, "_execute", full)
+    house.state.pause("new", "", paused=True)
+    tidying = asyncio.create_task(house.delivery.tidy())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(20):
+        await house.delivery.drain(0)
+    tidying.cancel()
 
 
 @pytest.mark.parametrize("pipeline", ["main", "renamed"])
