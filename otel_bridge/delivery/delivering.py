@@ -93,6 +93,7 @@ class Delivery:
             changing=self._changing,
             waiting=self.waiting,
             tenants=tenants,
+            assembled=self._assemblers.keys(),
         )
         self.operator = Operator(
             *(state, around, self._destinations, self._parts, self._replays, giving_up), tenants=tenants

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from otel_bridge.assemble import AssembleConfig, Conclusion, assembling
 from otel_bridge.batch import Signal
 from otel_bridge.delivery.gate import side_of
 from otel_bridge.delivery.surroundings import Surroundings
@@ -16,9 +17,11 @@ from otel_bridge.errors import ConsumeError, RetryableError, UsageError
 from otel_bridge.journal import Journal
 from otel_bridge.journal.changes import at_once
 from otel_bridge.journal.exporters import Account, Outcomes, Registered
+from otel_bridge.journal.parts import Part
 from otel_bridge.journal.state import State
 from otel_bridge.mistakes import hint
 from otel_bridge.telemetry import Outcome, logger
+from otel_bridge.trace import Known
 
 if TYPE_CHECKING:
     from otel_bridge.delivery.operator import Destination
@@ -33,7 +36,7 @@ class GivingUp:
     waiting: as `Delivery.waiting`.
     changing: as of a Delivery; held for a piece at a time, as there may be very much, and never while the state can not
         be written.
-    tenants: those that are configured.
+    tenants: those that are configured; assembled: the pipelines that are.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class GivingUp:
         changing: asyncio.Lock,
         waiting: Callable[[], Mapping[Account, int]],
         tenants: Collection[str],
+        assembled: Collection[str],
     ) -> None:
         self._journal = journal
         self._state = state
@@ -56,9 +60,10 @@ class GivingUp:
         self._changing = changing
         self._waiting = waiting
         self._tenants = tenants
+        self._assembled = assembled
 
     async def give_up(self, exporter: str, tenant: str | None) -> dict[str, Any]:
-        """Count as evicted what waits for an exporter, of a tenant or of all, but for traces that are still open.
+        """Count as evicted what waits for an exporter, of a tenant or of all, but for traces that may still settle.
 
         What is in the air at this moment may arrive all the same.
 
@@ -68,12 +73,17 @@ class GivingUp:
             ConsumeError: it is done, and can not be written down now.
         """
         self._known(exporter, tenant)
-        rows: list[dict[str, Any]] = []
+        given_up: Counter[tuple[str, str, str]] = Counter()
         for pipeline, name in sorted(self._state.exporters.registered):
             if side_of(name) == exporter:
-                for of, head in sorted((await self._heads(pipeline, name)).items()):
-                    if tenant in (None, of) and (items := await self._pass_over(pipeline, name, of, head)):
-                        rows.append({"pipeline": pipeline, "exporter": name, "tenant": of, "items": items})
+                await self._pass_over_all(pipeline, name, tenant, given_up)
+                if self._has_open(pipeline, name, tenant):
+                    await self._settle(pipeline)
+                    await self._pass_over_all(pipeline, name, tenant, given_up)
+        rows = [
+            {"pipeline": pipeline, "exporter": name, "tenant": of, "items": items}
+            for (pipeline, name, of), items in sorted(given_up.items())
+        ]
         if not await self._state.flush(durable=True):
             raise ConsumeError("done, but it can not be written down now: a restart may forget it")
         return {"exporter": exporter, "givenUp": rows, "waiting": self._left(exporter, tenant)}
@@ -92,6 +102,38 @@ class GivingUp:
             for account, items in self._waiting().items()
             if side_of(account.exporter) == exporter and tenant in (None, account.tenant)
         )
+
+    def _has_open(self, pipeline: str, exporter: str, tenant: str | None) -> bool:
+        """Whether what an exporter lacks lies in traces that nobody settles any more."""
+        if pipeline in self._assembled or pipeline not in self._state.parts.assembly:
+            return False
+        owner = (pipeline, exporter)
+        left = ((account.tenant, items) for account, items in self._waiting().items() if account[:2] == owner)
+        return any(items > 0 and tenant in (None, of) for of, items in left)
+
+    async def _settle(self, pipeline: str) -> None:
+        """Make parts of the open traces of a pipeline that is gone, as each exporter has its own account of a part."""
+        async with self._changing:
+            self._go_on()
+            if pipeline in self._assembled:
+                return
+            config, counters, clock = AssembleConfig(), self._around.counters, self._around.clock
+            async with assembling(
+                pipeline, self._journal, self._state, config, counters=counters, clock=clock
+            ) as assembler:
+                with at_once():
+                    await assembler.finish(_as_it_is)
+
+    def _go_on(self) -> None:
+        if self._around.stopping.is_set():
+            raise RetryableError("delivery is ending: ask again in a moment", retry_after_s=1)
+
+    async def _pass_over_all(
+        self, pipeline: str, exporter: str, tenant: str | None, given_up: Counter[tuple[str, str, str]]
+    ) -> None:
+        for of, head in sorted((await self._heads(pipeline, exporter)).items()):
+            if tenant in (None, of) and (items := await self._pass_over(pipeline, exporter, of, head)):
+                given_up[pipeline, exporter, of] += items
 
     async def _heads(self, pipeline: str, exporter: str) -> Mapping[str, int]:
         """The tenants of which something is here, with the newest of each."""
@@ -119,8 +161,7 @@ class GivingUp:
     ) -> tuple[int, int]:
         """What follows a position, as much as is read at once; returns how far that was, and how many items."""
         async with self._changing:
-            if self._around.stopping.is_set():
-                raise RetryableError("delivery is ending: ask again in a moment", retry_after_s=1)
+            self._go_on()
             known = self._state.exporters.registered[pipeline, exporter]
             reading = self._parts if known.settled else self._entries
             found = await reading(pipeline, tenant, known, position)
@@ -157,3 +198,8 @@ class GivingUp:
         with at_once():
             parts = await self._state.parts.after(pipeline, tenant, position)
         return [(part.id, known.items(part.shares)) for part in parts]
+
+
+async def _as_it_is(part: Part) -> Conclusion:
+    """Who takes it after all, as its pipeline is back, has it made then."""
+    return Conclusion(part, part.known or Known())
