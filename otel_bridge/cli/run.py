@@ -6,6 +6,7 @@ It stands in the program's way, so nothing heavy is imported before the program 
 import gc
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any, Self
+from typing import IO, Any, NamedTuple, Self
 
 from otel_bridge.cli.found import Found, Viewer, find, place, viewer_of
 from otel_bridge.errors import BridgeError, FilesError, PlanError, UnreachableError, UsageError
@@ -42,10 +43,10 @@ def run(words: list[str]) -> int:
     Raises:
         UsageError: there is none. UnreachableError: the bridge can not be started, or has no OTLP/HTTP receiver.
     """
-    config, as_json, command = _parse(words)
-    at = place(config)
+    asked = _parse(words)
+    at = place(asked.config)
     seen: dict[str, Any] | None = None
-    with _Signals() as signals, _bridge(at.data_dir, config, signals) as (bridge, own):
+    with _Signals() as signals, _bridge(at.data_dir, asked.config, signals) as (bridge, own):
         if signals.asked is not None:
             return 128 + signals.asked
         otlp = bridge.address("otlp", name="http")
@@ -53,7 +54,7 @@ def run(words: list[str]) -> int:
             raise UnreachableError("the bridge that runs has no OTLP/HTTP receiver; stop it, then try again")
         viewer = viewer_of(at.data_dir, address) if (address := bridge.address("viewer")) else None
         began = datetime.now(UTC)
-        program = _start(command, environment(os.environ, otlp, bridge.address("otlp", name="grpc")))
+        program = _start(asked.command, environment(os.environ, otlp, bridge.address("otlp", name="grpc")))
         with signals.to(program):
             code = _wait(program, reads_store=own is not None)
         from otel_bridge.cli.seen import seen_by_bridge, seen_in_store, told
@@ -66,7 +67,7 @@ def run(words: list[str]) -> int:
     elif own and own.returncode not in (0, -signal.SIGTERM):  # by which somebody was in a hurry
         seen = {"error": f"the bridge has failed ({own.returncode}); what it had taken is in {at.data_dir}"}
     if seen is not None:
-        _say(json.dumps(seen) if as_json else f"otel-bridge: {told(seen)}")
+        _say(json.dumps(seen) if asked.as_json else f"otel-bridge: {told(seen, asked.again)}")
     gc.freeze()  # Python then ends without going over all that was imported
     return code if code >= 0 else 128 - code
 
@@ -91,6 +92,15 @@ def _refused(viewer: Viewer) -> dict[str, int]:
     with suppress(UnreachableError):  # what becomes of it is told by its end
         return refused(viewer)
     return {}
+
+
+class _Asked(NamedTuple):
+    """What somebody typed; again: what names the configuration to another command."""
+
+    config: Path | None
+    again: str
+    as_json: bool
+    command: list[str]
 
 
 class _Signals:
@@ -186,21 +196,21 @@ def _uninstrumented(given: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "PYTHONPATH": os.pathsep.join(_python_path(given))}
 
 
-def _parse(words: list[str]) -> tuple[Path | None, bool, list[str]]:
+def _parse(words: list[str]) -> _Asked:
     ours, command = [], words
     if "--" in words:
         at = words.index("--")
         ours, command = words[:at], words[at + 1 :]
-    named = os.environ.get("OTEL_BRIDGE_CONFIG")
+    named, again = os.environ.get("OTEL_BRIDGE_CONFIG"), ""
     as_json = "--json" in ours
     ours = [word for word in ours if word != "--json"]
     if len(ours) == 2 and ours[0] in ("--config", "-c"):
-        named = ours[1]
+        named, again = ours[1], f" --config {shlex.quote(ours[1])}"
     elif ours:
         raise UsageError(f"{' '.join(ours)} is not understood: {USAGE}")
     if not command or command[0].startswith("-"):
         raise UsageError(f"no command to run: {USAGE}")
-    return (Path(named) if named else None), as_json, command
+    return _Asked(Path(named) if named else None, again, as_json, command)
 
 
 @contextmanager

@@ -60,8 +60,11 @@ def refused(viewer: Viewer) -> dict[str, int]:
     return dict(found)
 
 
-def told(seen: Mapping[str, Any]) -> str:
-    """What was seen, in a line; of several traces, the largest is the one to look at."""
+def told(seen: Mapping[str, Any], again: str = "") -> str:
+    """What was seen, in a line; of several traces, the largest is the one to look at.
+
+    again: what a command has to be told to find the same bridge.
+    """
     if "error" in seen:
         return str(seen["error"])
     if not seen["traces"] and seen["refused"]:
@@ -75,7 +78,7 @@ def told(seen: Mapping[str, Any]) -> str:
     parts += [f"${seen['cost']:.2g}"] if seen["cost"] else []
     parts += [_count(seen["errors"], "error")] if seen["errors"] else []
     parts += [] if seen["settled"] else ["open for some seconds more"]
-    return f"{' · '.join(parts)} · otel-bridge trace {seen['largest'][:8]}"
+    return f"{' · '.join(parts)} · otel-bridge trace {seen['largest'][:8]}{again}"
 
 
 def _on_the_way(viewer: Viewer) -> bool:

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from otel_bridge.cli.app import app
 from otel_bridge.cli.found import Viewer, find
 from otel_bridge.cli.questions import load_traces
-from otel_bridge.cli.run import environment
+from otel_bridge.cli.run import _parse, environment
 from otel_bridge.cli.seen import refused, seen_by_bridge, told
 from otel_bridge.errors import UnreachableError
 
@@ -131,6 +133,24 @@ def test_of_a_bridge_that_goes_on_it_is_asked_when_nothing_is_on_the_way(monkeyp
     assert asked == ["/api/v1/status"] * 3 + ["/api/v1/traces"] * 2
     assert (seen["largest"], seen["spans"], seen["tokens"], seen["all"]) == ("large", 10, None, True)
     assert told(seen) == "2 traces · 10 spans · open for some seconds more · otel-bridge trace large"
+
+
+def test_the_command_that_is_named_looks_where_the_program_was_seen(tmp_path: Path) -> None:
+    """A configuration that was named is named there, too; one in a variable is there already."""
+    seen = {"traces": ["abc"], "spans": 1, "tokens": 0, "cost": 0, "errors": 0, "all": True, "settled": True}
+    for words, again in (
+        (["--config", "my bridge.yaml", "--", "true"], " --config 'my bridge.yaml'"),
+        (["--json", "-c", "bridge.yaml", "--", "true"], " --config bridge.yaml"),
+        (["true"], ""),
+    ):
+        assert told({**seen, "largest": "abc"}, _parse(words).again).endswith(f"otel-bridge trace abc{again}")
+
+
+@pytest.mark.parametrize("words", [["run", "--help"], ["-c", "bridge.yaml", "run", "--help"]])
+def test_its_options_are_listed(words: list[str]) -> None:
+    done = CliRunner().invoke(app, words)
+    assert "--config" in done.stdout
+    assert "--json" in done.stdout
 
 
 def test_what_is_refused_at_the_viewers_door_is_not_the_programs(monkeypatch: pytest.MonkeyPatch) -> None:
