@@ -81,6 +81,19 @@ def told(seen: Mapping[str, Any], again: str = "") -> str:
     return f"{' · '.join(parts)} · otel-bridge trace {seen['largest'][:8]}{again}"
 
 
+def waiting(left: Mapping[str, Mapping[str, int]], again: str = "") -> str:
+    """What is still to be delivered, by exporter and signal, in a line; again: as of `told`."""
+    of = {"traces": "span", "logs": "log record", "metrics": "data point"}
+    said = [
+        f"{' and '.join(_count(items, of[signal]) for signal, items in sorted(signals.items(), reverse=True))} to {to}"
+        for to, signals in left.items()
+    ]
+    return (
+        f"still to be delivered: {', '.join(said)}; the next bridge with these files does that,"
+        f" `otel-bridge audit{again}` counts it"
+    )
+
+
 def _on_the_way(viewer: Viewer) -> bool:
     """Whether something is in the journal, and not yet in the store."""
     exporters = ask(viewer, "/api/v1/status")["exporters"]

@@ -18,7 +18,7 @@ from otel_bridge import __version__
 from otel_bridge.cli.found import Endpoints, announce, announced, from_here
 from otel_bridge.cli.output import ConfigOption, JsonOption, print_json, row
 from otel_bridge.files import as_now
-from otel_bridge.tasks import first
+from otel_bridge.tasks import first, owned_tasks
 from otel_bridge.telemetry import logger, printable
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from otel_bridge.plan import Plan
 
 LOOK_EVERY_S = 1.0  # whether a file has changed
+UNUSED_EVERY_S = 0.2  # whether anybody still uses it
+STDIN = 0
 SWITCH_S = 0.0005  # threads translate, write and read beside the loop: with Python's 5 ms each waits long for its turn
 
 
@@ -39,6 +41,10 @@ def serve(
     ] = False,
     settle_at_end: Annotated[
         bool, typer.Option("--settle-at-end", help="Deliver open traces too when it stops: nobody sends any more then.")
+    ] = False,
+    while_used: Annotated[
+        bool,
+        typer.Option("--while-used", help="Stop, too, when standard input has ended and no `otel-bridge run` uses it."),
     ] = False,
 ) -> None:
     """Run the bridge; also what happens without a command.
@@ -56,16 +62,22 @@ def serve(
         print(printable(f"warning: {warning}"), file=sys.stderr)
     sys.setswitchinterval(SWITCH_S)
     again = partial(load, config, environ=os.environ, allow_public=insecure_allow_public)
-    asyncio.run(_serve(plan, None if config is None else again, as_json=json, settle=settle_at_end))
+    asyncio.run(
+        _serve(plan, None if config is None else again, as_json=json, settle=settle_at_end, while_used=while_used)
+    )
     gc.freeze()  # all is closed: Python then ends without going over what was imported
 
 
-async def _serve(plan: "Plan", again: "Callable[[], Plan] | None", *, as_json: bool, settle: bool) -> None:
+async def _serve(
+    plan: "Plan", again: "Callable[[], Plan] | None", *, as_json: bool, settle: bool, while_used: bool
+) -> None:
     from otel_bridge.pipeline import running
 
     with signals(reloads=again is not None) as told:
-        async with running(plan, settle=settle, hurry=told.stopped) as bridge:
+        async with running(plan, settle=settle, hurry=told.stopped) as bridge, owned_tasks() as tasks:
             with announced(plan.data_dir, bridge.endpoints):
+                if while_used:
+                    tasks.create_task(_stop_when_unused(plan.data_dir, told))
                 if as_json:
                     print_json(facts(plan, bridge.endpoints))
                 else:
@@ -74,6 +86,39 @@ async def _serve(plan: "Plan", again: "Callable[[], Plan] | None", *, as_json: b
                 if again is not None:
                     await _reload_when_told(bridge, again, told)
                 await told.stopped.wait()
+    left = bridge.left()
+    if as_json:
+        print_json({"waiting": left})
+    elif left:
+        from otel_bridge.cli.seen import waiting
+
+        print(printable(waiting(left)))
+
+
+async def _stop_when_unused(data_dir: Path, told: "Told") -> None:
+    from otel_bridge.cli.own import seized
+
+    await _stdin_ended()
+    while not seized(data_dir):  # noqa: ASYNC110 - who holds a lock tells nobody
+        await asyncio.sleep(UNUSED_EVERY_S)
+    told.stopped.set()
+
+
+async def _stdin_ended() -> None:
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+
+    def look() -> None:
+        if not os.read(STDIN, 4096):
+            ended.set()
+
+    try:
+        loop.add_reader(STDIN, look)
+    except OSError:  # a file, or nothing: there is no more to come
+        return
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(STDIN)
 
 
 async def _prepare(plan: "Plan", told: "Told") -> None:

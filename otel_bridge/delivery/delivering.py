@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -16,6 +17,7 @@ from otel_bridge.delivery.absent import Absent
 from otel_bridge.delivery.cursor import Cursor, EntryCursor, PartCursor, Retention
 from otel_bridge.delivery.dead_letter import DeadLetters
 from otel_bridge.delivery.eviction import Eviction
+from otel_bridge.delivery.gate import side_of
 from otel_bridge.delivery.giving_up import GivingUp
 from otel_bridge.delivery.lane import Lane
 from otel_bridge.delivery.operator import Destination, Operator
@@ -283,6 +285,14 @@ class Delivery:
         for (account, _, _), items in self._state.exporters.ledger.items():
             waiting[account] = waiting.get(account, 0) - items
         return waiting
+
+    def left(self) -> dict[str, Counter[Signal]]:
+        """Of these, what is still to be delivered to each exporter that is configured."""
+        left: dict[str, Counter[Signal]] = {}
+        for account, items in self.waiting().items():
+            if items > 0 and account[:2] in self._destinations:
+                left.setdefault(side_of(account.exporter), Counter())[account.signal] += items
+        return left
 
     @property
     def well(self) -> bool:

@@ -61,8 +61,9 @@ def test_it_says_where_it_is_and_stops_when_told(environ: dict[str, str], run: R
         written = json.loads((tmp_path / "data" / "bridge.json").read_text())
         health = run("healthcheck")
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=30)
 
+    assert json.loads(out) == {"waiting": {}}
     assert written["endpoints"] == said["endpoints"]
     assert said["endpoints"]["otlp"]["http"].startswith("http://127.0.0.1:")
     assert health.returncode == 0, health.stdout

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import apsw
 import pytest
 
+from otel_bridge.batch import Signal
 from otel_bridge.errors import RetryableError
 
 if TYPE_CHECKING:
@@ -37,8 +38,10 @@ async def test_what_an_absent_exporter_lacks_is_delivered_when_it_is_back(
     await house.append("before")
     await house.clock.asleep(BACKOFF_S)
     await house.stop()
+    assert house.delivery.left() == {"old": {Signal.TRACES: 1}}
     await house.start(batches={"new": new})
     await house.delivery.tidy()
+    assert house.delivery.left() == {}, "nobody delivers that"
     await house.append("meanwhile")
     await new.has(1)
     await house.delivery.tidy()
