@@ -124,7 +124,7 @@ class _Signals:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT):
             if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup: the command inherits that
                 self._before[number] = signal.signal(number, self._came)
         return self

@@ -49,8 +49,8 @@ def serve(
 ) -> None:
     """Run the bridge; also what happens without a command.
 
-    Ctrl-C or SIGTERM stops it within seconds, a second one at once. Nothing that was acknowledged is lost by either.
-    When the configuration file changes, or a file that it reads, or on SIGHUP, it goes over to what that says now.
+    Ctrl-C, SIGTERM or SIGQUIT stops it within seconds, a second one at once. Nothing that was acknowledged is lost by
+    either. When the configuration file changes, or a file that it reads, or on SIGHUP, it goes over to what that says.
     """
     from otel_bridge.plan import load
     from otel_bridge.telemetry import configure_logs
@@ -160,7 +160,7 @@ async def _reload_when_told(bridge: "RunningBridge", again: "Callable[[], Plan]"
 class Told:
     """What this process was told by signals.
 
-    stopped: set by SIGINT and SIGTERM.
+    stopped: set by what says so.
     """
 
     def __init__(self) -> None:
@@ -186,7 +186,8 @@ class Told:
 
 @contextmanager
 def signals(*, reloads: bool) -> Iterator[Told]:
-    """What SIGINT, SIGTERM and SIGHUP say. The second to stop has its usual effect, and ends the process at once.
+    """What SIGINT, SIGTERM, SIGQUIT and SIGHUP say. The second to stop has its usual effect, and ends the process at
+    once.
 
     Nothing is lost by that: what was accepted is on disk.
 
@@ -194,7 +195,7 @@ def signals(*, reloads: bool) -> Iterator[Told]:
     """
     loop = asyncio.get_running_loop()
     told = Told()
-    stopping = (signal.SIGINT, signal.SIGTERM)
+    stopping = [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, *(() if reloads else (signal.SIGHUP,))]
 
     def stop() -> None:
         told.stopped.set()
@@ -204,11 +205,12 @@ def signals(*, reloads: bool) -> Iterator[Told]:
 
     for number in stopping:
         loop.add_signal_handler(number, stop)
-    loop.add_signal_handler(signal.SIGHUP, told.hung_up.set if reloads else stop)
+    if reloads:
+        loop.add_signal_handler(signal.SIGHUP, told.hung_up.set)
     try:
         yield told
     finally:
-        for number in (*stopping, signal.SIGHUP):
+        for number in {*stopping, signal.SIGHUP}:
             loop.remove_signal_handler(number)
 
 

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from otel_bridge.cli.app import app
 from otel_bridge.cli.found import Viewer, find
 from otel_bridge.cli.questions import load_traces
-from otel_bridge.cli.run import _parse, environment
+from otel_bridge.cli.run import _parse, _Signals, environment
 from otel_bridge.cli.seen import refused, seen_by_bridge, told, waiting
 from otel_bridge.errors import UnreachableError
 
@@ -170,6 +170,23 @@ def test_who_lacks_a_key_is_told_so_and_not_that_nothing_is_instrumented() -> No
     seen = {"traces": [], "refused": {"unauthenticated": 2}}
 
     assert told(seen).startswith("no spans came, and the bridge has refused some since it began: unauthenticated;")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_who_asks_run_to_stop_asks_the_program_that_runs(number: int) -> None:
+    """Each time; and after it the bridge that ends, for which it is always the signal to hurry."""
+    program = "import signal; print('up', flush=True); print(signal.sigwait({1, 3, 15}), flush=True)"
+    blocked = f"import signal; signal.pthread_sigmask(signal.SIG_BLOCK, {{1, 3, 15}}); {program}; {program}"
+    before = signal.getsignal(number)
+    with subprocess.Popen([sys.executable, "-S", "-c", blocked], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        with _Signals() as signals:
+            for always in (None, signal.SIGTERM):
+                assert process.stdout.readline() == b"up\n"
+                with signals.to(process, always=always):
+                    os.kill(os.getpid(), number)
+                    assert int(process.stdout.readline()) == (always or number)
+    assert signal.getsignal(number) == before
 
 
 @pytest.mark.slow

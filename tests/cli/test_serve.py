@@ -25,7 +25,10 @@ pytestmark = pytest.mark.slow  # every test starts a bridge
 
 STUBBORN = """
 import asyncio
+import resource
 from otel_bridge.cli.serve import signals
+
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 async def main():
     with signals(reloads=True) as told:
@@ -116,17 +119,19 @@ def test_a_port_that_is_taken_is_named(run: Run, door: str) -> None:
     assert "Traceback" not in result.stderr
 
 
-def test_a_second_signal_ends_it_at_once() -> None:
-    """However long the first one takes."""
-    with subprocess.Popen([sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE, text=True) as process:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP])
+def test_a_second_signal_ends_it_at_once(number: int) -> None:
+    """However long the first one takes; SIGHUP where there is nothing to reload."""
+    program = STUBBORN.replace("reloads=True", f"reloads={number != signal.SIGHUP}")
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         assert process.stdout.readline() == "stopping\n"
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         process.wait(timeout=10)
 
-    assert process.returncode == -signal.SIGTERM
+    assert process.returncode == -number
 
 
 async def test_a_hangup_reloads_where_there_is_something_to_reload() -> None:
