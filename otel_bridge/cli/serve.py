@@ -86,13 +86,20 @@ async def _serve(
                 if again is not None:
                     await _reload_when_told(bridge, again, told)
                 await told.stopped.wait()
-    left = bridge.left()
+    try:
+        _tell(bridge.left(), as_json=as_json)
+    except BrokenPipeError:  # whoever read the rest has gone, which is no failure of ours
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _tell(left: Mapping[str, Mapping[str, int]], *, as_json: bool) -> None:
+    """What is still to be delivered."""
     if as_json:
         print_json({"waiting": left})
     elif left:
         from otel_bridge.cli.seen import waiting
 
-        print(printable(waiting(left)))
+        print(printable(waiting(left)), flush=True)
 
 
 async def _stop_when_unused(data_dir: Path, told: "Told") -> None:

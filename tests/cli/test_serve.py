@@ -98,9 +98,14 @@ def test_without_a_command_it_serves_and_shows_what_to_type(environ: dict[str, s
 
 
 def test_a_second_bridge_on_the_same_files_is_refused(environ: dict[str, str], run: Run) -> None:
+    """And the first one ends well, though nobody reads what it says last."""
     with serving(environ) as (process, _):
         second = run("serve")
         still_there = process.poll() is None
+        assert process.stdout is not None
+        process.stdout.close()
+        process.terminate()
+        assert process.wait(timeout=30) == 0
 
     assert second.returncode == 73
     assert str(process.pid) in second.stderr
