@@ -149,7 +149,8 @@ def test_the_command_that_is_named_looks_where_the_program_was_seen(tmp_path: Pa
 
 
 @pytest.mark.parametrize("words", [["run", "--help"], ["-c", "bridge.yaml", "run", "--help"]])
-def test_its_options_are_listed(words: list[str]) -> None:
+def test_its_options_are_listed(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_BRIDGE_CONFIG", "")  # which -c sets: it is as it was afterwards
     done = CliRunner().invoke(app, words)
     assert "--config" in done.stdout
     assert "--json" in done.stdout
