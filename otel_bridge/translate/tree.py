@@ -157,8 +157,9 @@ def _with_all_below(top: Node) -> list[Node]:
 
 
 def _one_for_each_tool(order: Sequence[Node]) -> None:
-    """A call of a tool told again from inside, as by a protocol's client and server, is a SPAN."""
+    """A call of a tool told again, from inside as by a protocol's client and server or under one key, is a SPAN."""
     actors: dict[str, Node] = {}
+    keyed: dict[str, Node] = {}
     for node in order:
         seen, told = node.observation, node.reading.tool
         above = actors.get(node.parent.span.id) if node.parent else None
@@ -169,6 +170,13 @@ def _one_for_each_tool(order: Sequence[Node]) -> None:
                 seen.metadata["same_call_as"] = outer.id
                 outer.input = seen.input if outer.input is None else outer.input
                 outer.output = seen.output if outer.output is None else outer.output
+        if node.reading.call and seen.type is ObservationType.TOOL and not node.fixed:
+            other = keyed.setdefault(node.reading.call, node)
+            if other is not node:
+                rich, poor = (node, other) if other.observation.input is None else (other, node)
+                poor.observation.type = ObservationType.SPAN
+                poor.observation.metadata["same_call_as"] = rich.span.id
+                keyed[node.reading.call] = rich
         if seen.type in ACTORS:
             actors[node.span.id] = node
         elif above:
