@@ -1,6 +1,6 @@
 """Alibaba's conventions for generative AI (LoongSuite, ARMS), which Dify speaks too: `gen_ai.span.kind`, delays in ns.
 
-There was no recorded payload: read off Dify 1.12 (api/extensions/otel) and LoongSuite's documentation.
+Read off Dify 1.12 (api/extensions/otel) and LoongSuite's documentation; recorded payloads of its LangChain.
 <https://github.com/alibaba/loongsuite-python-agent>
 """
 
@@ -70,5 +70,5 @@ DIALECT = Dialect(
     marks=(KIND,),
     rank=25,
     read=read,
-    checked="Dify 1.12 and LoongSuite's documentation of 2026, from their source",
+    checked="loongsuite-instrumentation-langchain 0.9.0; Dify 1.12, from its source",
 )
