@@ -84,6 +84,64 @@ class TestClaudeCode:
         ]
         assert (agent.input, agent.level, agent.trace.session_id) == ("Look", "DEFAULT", "s1")
 
+    def test_what_a_subagent_asked_and_called_is_below_the_tool_that_it_is(self, claude: Say) -> None:
+        def asked(at_ms: float, took_ms: int, source: str) -> LogEntry:
+            return claude("api_request", at_ms, model="m", query_source=source, duration_ms=took_ms, output_tokens=1)
+
+        def called(name: str, at_ms: float, until_ms: float, kind: str = "") -> list[LogEntry]:
+            said = {"tool_name": name, "tool_use_id": f"{name}-{at_ms}"}
+            given = {"tool_parameters": f'{{"subagent_type": "{kind}"}}'} if kind else {}
+            return [
+                claude("tool_decision", at_ms, **said, decision="accept", source="config"),
+                claude("tool_result", until_ms, **said, **given, success="true", duration_ms=until_ms - at_ms - 1),
+            ]
+
+        finder, writer = "agent:builtin:finder", "agent:builtin:writer"
+        entries = [
+            claude("user_prompt", 0, prompt="Look"),
+            asked(100, 90, "sdk"),
+            *called("Agent", 101, 500, "finder"),
+            asked(200, 90, finder),
+            *called("Bash", 201, 210),
+            *called("Task", 202, 400, "writer"),
+            asked(300, 90, writer),
+            *called("Read", 301, 310),
+            asked(390, 70, writer),
+            asked(490, 70, finder),
+            asked(600, 90, "sdk"),
+            *called("Write", 601, 610),
+        ]
+
+        [trace] = traces_of([batch(*entries)])
+        found = seen(trace)
+        names = {node.id: node.name for node in found}
+        below = [(node.start_ns // 1_000_000 % 1000, names.get(node.parent_id or "")) for node in found[1:]]
+
+        turn = "claude_code.interaction"
+        assert sorted(below) == [
+            *((10, turn), (102, turn), (110, "Agent"), (202, "Agent"), (203, "Agent"), (210, "Task"), (302, "Task")),
+            *((320, "Task"), (420, "Agent"), (510, turn), (602, turn)),
+        ]
+
+    def test_of_two_subagents_of_one_kind_at_one_time_nothing_is_guessed(self, claude: Say) -> None:
+        two = [{"tool_name": "Task", "tool_use_id": f"t{place}"} for place in range(2)]
+        source = {"model": "m", "query_source": "agent:builtin:finder", "duration_ms": 90}
+        entries = [
+            claude("api_request", 100, model="m", query_source="sdk", duration_ms=90),
+            *(claude("tool_decision", 101, **said, decision="accept") for said in two),
+            claude("api_request", 200, **source),
+            claude("tool_result", 250, **two[0], success="true", duration_ms=148),
+            claude("api_request", 400, **source),
+            claude("tool_result", 450, **two[1], success="true", duration_ms=348),
+        ]
+
+        [trace] = traces_of([batch(*entries)])
+        agent, *found = seen(trace)
+
+        last = max(of_type(found, "GENERATION"), key=lambda call: call.end_ns)
+        assert [node.parent_id for node in found if node is not last] == [agent.id] * 4
+        assert last.parent_id == max(of_type(found, "TOOL"), key=lambda tool: tool.end_ns).id
+
     def test_a_turn_is_an_agent_with_its_requests_and_tools(self, turn: list[LogEntry]) -> None:
         [trace] = traces_of([batch(*turn)])
 
