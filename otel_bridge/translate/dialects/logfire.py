@@ -130,7 +130,9 @@ def _level(span: SpanView, reading: Reading, said: Json) -> None:
     reason = failure.get("message") if isinstance(failure, dict) else None
     message = next((item for item in (span.status_message, reason, said) if isinstance(item, str) and item), None)
     if severity >= ERROR:
-        reading.level, reading.status_message = Level.ERROR, message
+        reading.level = Level.ERROR
+        if message != said or "error.type" not in span.attrs:  # the name of the span is no reason where there is one
+            reading.status_message = message
     elif span.status_code == ERROR_CODE:
         return
     elif severity >= WARNING:
