@@ -20,7 +20,8 @@ LANGCHAIN = {
     "ToolMessage": "tool",
     "FunctionMessage": "tool",
 }
-CALL_KINDS = ("tool_call", "tool_use", "tool-call", "toolUse", "server_tool_call")
+SERVER_CALL = "server_tool_call"  # of a tool that the provider runs itself
+CALL_KINDS = ("tool_call", "tool_use", "tool-call", "toolUse", SERVER_CALL)
 RESULT_KINDS = ("tool_call_response", "tool_result", "tool-result", "server_tool_call_response")
 THOUGHT_KINDS = ("reasoning", "thinking")
 TEXT_KINDS = ("text", "output_text", "input_text")
@@ -125,7 +126,9 @@ def call(raw: Json) -> Json:
         return raw
     given = _pop(said, ARGUMENTS)
     called = _pop(said, CALL_IDS)
-    if said.get("type") in (*CALL_KINDS, "function"):
+    if said.get("type") == SERVER_CALL:
+        said["kind"] = said.pop("type")
+    elif said.get("type") in (*CALL_KINDS, "function"):
         del said["type"]
     text = given if isinstance(given, str) else "" if given is None else orjson.dumps(given, default=str).decode()
     made: dict[str, Any] = {"type": "function", "function": {"name": name, "arguments": text}}

@@ -156,6 +156,8 @@ def _call(attrs: dict[str, Any], reading: Reading) -> None:
         del attrs["invocation_params"]
         said = {"model": reading.model, "model_name": reading.model, "tools": tools and invoked.get("tools")}
         rest = {key: item for key, item in invoked.items() if item is not None and item != said.get(key)}
+    if isinstance(user := rest.get("user"), str) and user and reading.user_id is None:
+        reading.user_id = user  # whom OpenAI's request names as its user
     reading.model_parameters = rest or None
 
 

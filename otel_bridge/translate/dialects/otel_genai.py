@@ -240,7 +240,7 @@ def _chat(raw: Json) -> bool:
 
 
 def _finish(span: SpanView, reading: Reading) -> None:
-    """An answer that ended in an error: what an agent answers then is the error, what a model does is what came before it."""
+    """Of an answer that ended in an error: an agent's may be the error, a model's is what came before it."""
     attrs, reasons = span.attrs, None
     if "gen_ai.response.finish_reasons" in attrs and (reasons := strings(attrs["gen_ai.response.finish_reasons"])):
         attrs["gen_ai.response.finish_reasons"] = reasons
