@@ -31,6 +31,7 @@ CALL_IDS = ("id", "tool_use_id", "tool_call_id", "toolCallId", "toolUseId", "cal
 ARGUMENTS = ("arguments", "args", "input", "parameters", "tool_kwargs", "server_tool_call")
 ANSWERS = ("response", "result", "content", "output", "server_tool_call_response")
 SPEECH = frozenset({"role", "content"})
+THOUGHT = frozenset({"type", "text", "thought"})
 NOTHING: tuple[Json, ...] = (None, [], {})  # as the annotations that a text has not
 IN_PARTS = frozenset({"role", "parts"})
 NOT_SPOKEN = ("event.name", "gen_ai.message.index", "gen_ai.system", "gen_ai.provider.name")
@@ -163,13 +164,23 @@ def _sort(part: Json, kept: list[Json], calls: list[Json], results: list[Json], 
         calls.append(call(part))
     elif kind in RESULT_KINDS:
         results.append(_result(part))
-    elif kind in THOUGHT_KINDS and key and len(part) == 2:
-        thoughts.append(part[key])
+    elif (thought := _thought(part, key)) is not None:
+        thoughts.append(thought)
     elif kind in TEXT_KINDS and key and (key == "text" or "text" not in part):
         rest = {name: item for name, item in part.items() if name != key and item not in NOTHING}
         kept.append(rest | {"type": "text", "text": part[key]})
     else:
         kept.append(_blob(part))
+
+
+def _thought(part: dict[str, Any], key: str | None) -> str | None:
+    """The text of a thought; Gemini's are texts that say what they are."""
+    if key is None:
+        return None
+    said: str = part[key]
+    if part.get("type") in THOUGHT_KINDS and len(part) == 2:
+        return said
+    return said if part.get("thought") is True and part.keys() <= THOUGHT else None
 
 
 def _pop(said: dict[str, Any], keys: tuple[str, ...]) -> Json:

@@ -79,6 +79,9 @@ def read(span: SpanView) -> Reading:
     if reading.type in CALLS:
         reading.usage = counted
         reading.model_parameters = _parameters(attrs, metadata)
+        asked_for = (reading.model_parameters or {}).get("user")
+        if reading.user_id is None and isinstance(asked_for, str) and asked_for:
+            reading.user_id = asked_for  # whom OpenAI's request names as its user
     elif counted is not None:
         reading.metadata["uncounted_usage"] = dict(counted)
     reading.metadata |= {key: from_json(item) for key, item in metadata.items()}
