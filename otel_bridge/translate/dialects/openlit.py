@@ -103,13 +103,20 @@ def _arguments(attrs: dict[str, Any]) -> None:
 
 
 def _called(span: SpanView, reading: Reading) -> None:
-    """Before 1.35 a completion is text, and the calls stand beside it: as Python prints them, or one in parts."""
+    """Before 1.35 a completion is text, and the calls stand beside it: as Python prints them, or one in parts.
+
+    Of OpenAI's Responses API it tells in their place what tools there were: those are not shown as called.
+    """
     calls = _calls(span.attrs)
-    if not calls:
+    offered = None if calls else from_printed(span.attrs.get("gen_ai.response.tool_calls"))
+    if isinstance(offered, list) and all(isinstance(tool, dict) and "parameters" in tool for tool in offered):
+        del span.attrs["gen_ai.response.tool_calls"]
+    elif not calls:
         return
     said = [event.attrs.pop(COMPLETION, None) for event in span.events if event.name == "gen_ai.content.completion"]
     content = next((words for words in (span.attrs.pop(COMPLETION, None), *said) if words not in NO_WORDS), None)
-    reading.output = messages({"content": content, "tool_calls": calls}, "assistant")
+    told = {"tool_calls": calls} if calls else {"tools": offered}
+    reading.output = messages({"content": content, **told}, "assistant")
 
 
 def _calls(attrs: dict[str, Any]) -> list[Json]:
