@@ -115,6 +115,7 @@ def _usage(attrs: dict[str, Any], metadata: dict[str, Any]) -> Usage | None:
     """LangChain's counts, cache and audio included; the parts stand in any of three places."""
     details = _object(metadata.get("usage_metadata")) or _object(attrs.get("langsmith.usage_metadata")) or {}
     counted: dict[str, int | None] = {}
+    summed: dict[str, int] = {}
     parts: dict[str, dict[str, Any]] = {}
     for side in ("input", "output"):
         named = f"{side}_token_details"
@@ -123,6 +124,10 @@ def _usage(attrs: dict[str, Any], metadata: dict[str, Any]) -> Usage | None:
         found, told = count(attrs, f"gen_ai.usage.{side}_tokens"), whole(details.get(f"{side}_tokens"))
         # of Gemini's total the attribute leaves out the thoughts
         counted[side] = told if found is None or (side == "total" and told is not None) else found
+        summed[side] = told // found if found and told and told % found == 0 else 0
+    if summed["input"] > 1 and len(set(summed.values())) == 1:
+        counted["total"] = None  # LangChain adds up what each of several answers says of all
+        parts = {side: _shared(told, summed[side]) for side, told in parts.items()}
     into, out = parts["input"], parts["output"]
     return Usage.inclusive(
         counted["input"],
@@ -134,6 +139,10 @@ def _usage(attrs: dict[str, Any], metadata: dict[str, Any]) -> Usage | None:
         output_audio=whole(out.get("audio")),
         total=counted["total"],
     )
+
+
+def _shared(parts: dict[str, Any], answers: int) -> dict[str, Any]:
+    return {key: counted // answers for key, item in parts.items() if (counted := whole(item)) is not None}
 
 
 def _object(raw: Json) -> dict[str, Any] | None:

@@ -68,7 +68,7 @@ def read(span: SpanView) -> Reading:
             attrs[key] = from_json(attrs[key])
     answer = attrs.get("output.value")
     raw = answer if isinstance(answer, dict) else {}
-    reading = Reading(type=_type(span), response_id=_text(raw, "id") or _text(attrs, "llm.response.id"))
+    reading = Reading(type=_type(span), response_id=provider.response_id(raw) or _text(attrs, "llm.response.id"))
     reading.model = text(
         attrs,
         "llm.response.model_name",
