@@ -12,6 +12,7 @@ import orjson
 from otel_bridge.model import Json
 
 ROLES = {"model": "assistant", "ai": "assistant", "human": "user", "function": "tool", "tool-response": "tool"}
+NOBODY = (None, "", "unknown")  # OpenLLMetry says this of LangChain's chunks
 LANGCHAIN = {
     "HumanMessage": "user",
     "AIMessage": "assistant",
@@ -58,8 +59,8 @@ def messages(raw: Json, role: str = "user") -> Json:
 def message(raw: dict[str, Any], role: str = "user") -> list[Json]:
     """One message as the messages it holds: the results of tools become messages of their own."""
     said = (_langchain(raw) if "lc" in raw else None) or dict(raw)
-    who = said.pop("role", None) or role
-    who = ROLES.get(who, who) if isinstance(who, str) else who
+    who = said.pop("role", None)
+    who = role if who in NOBODY else ROLES.get(who, who) if isinstance(who, str) else who
     content = said.pop("content", None)
     if not said and isinstance(content, str):
         return [{"role": who, "content": content}]

@@ -284,15 +284,17 @@ def _settle_siblings(order: Sequence[Node]) -> None:
 
 def _settle_beside(order: Sequence[Node]) -> None:
     """The same where one side names no response: below one parent, one within the time of the other, one count."""
-    calls = [node for node in order if node.parent and node.observation.type in CALLS and node.observation.usage]
+    calls = [
+        node for node in order if node.observation.type in CALLS and node.span.parent_id and node.observation.usage
+    ]
     if len({node.span.scope_name for node in calls}) < 2:
         return
     seen: dict[tuple[str, ObservationType, int], list[Node]] = {}
     for node in sorted(calls, key=lambda call: (call.span.start_ns, -call.span.end_ns)):
-        above, counted = node.parent, node.observation.usage
-        if above is None or not counted or not (total := counted.get("total", 0)):
+        counted = node.observation.usage
+        if not counted or not (total := counted.get("total", 0)):
             continue
-        told = seen.setdefault((above.span.id, node.observation.type, total), [])
+        told = seen.setdefault((node.span.parent_id, node.observation.type, total), [])
         for place in range(len(told) - 1, max(-1, len(told) - 1 - MAX_TOLD), -1):
             other = told[place]
             if (

@@ -45,11 +45,12 @@ def read(span: SpanView) -> Reading:
     reading = Reading(type=_type(attrs))
     for key in [key for key, item in attrs.items() if item in ("", "[]") and key.startswith("metadata.")]:
         del attrs[key]
-    reading.user_id = identifier(attrs, *USERS) or _raw_user(attrs)
+    reading.user_id = identifier(attrs, *USERS)
+    _raw(attrs, reading)
     given = _literal(attrs.get("metadata.requester_metadata"))
     if isinstance(given, dict):
         attrs["metadata.requester_metadata"] = given
-        reading.session_id = table.session(dict(given))
+        reading.session_id = table.session(dict(given)) or reading.session_id
     if isinstance(hidden := from_json(attrs.get("hidden_params")), dict):
         attrs["hidden_params"] = hidden
     reading.cost = table.cost(attrs, *COST)
@@ -69,18 +70,17 @@ def _type(attrs: dict[str, Any]) -> ObservationType | None:
     return None
 
 
-def _raw_user(attrs: dict[str, Any]) -> str | None:
-    """Whom the raw request names, as OpenAI's `user` or Anthropic's `metadata`."""
+def _raw(attrs: dict[str, Any], reading: Reading) -> None:
+    """Whom the raw request names, as OpenAI's `user`, Anthropic's `metadata`, or what a program gave LiteLLM along."""
     for key, item in attrs.items():
         if not key.startswith("llm.") or key.count(".") != 2:
             continue
         said = item if key.endswith(".user") else None
-        if key.endswith(".metadata"):
-            given = _literal(item)
-            said = given.get("user_id") if isinstance(given, dict) else None
+        if key.endswith(".metadata") and isinstance(given := _literal(item), dict):
+            said = given.get("user_id") or given.get("trace_user_id")
+            reading.session_id = table.session(dict(given))
         if isinstance(said, str) and said:
-            return said
-    return None
+            reading.user_id = reading.user_id or said
 
 
 def _literal(raw: Json) -> Json:
