@@ -60,6 +60,7 @@ TRACEBACK = "Traceback (most recent call last)"
 THROWN = re.compile(r"""([A-Za-z_][\w.]*)\((['"]?)(.*)\2\)\s*""", re.DOTALL)
 WRAPPERS = ("messages", "message", "input", "inputs", "output", "outputs", "query", "documents")
 MAX_WRAPPERS = 4
+PAIRED = ("user", "human", "assistant", "ai", "system")
 NOTHING: tuple[Json, ...] = (None, [], {})
 
 
@@ -241,6 +242,8 @@ def _bare(raw: Json, role: str, classes: set[str]) -> Json:
     for _ in range(MAX_WRAPPERS):
         if isinstance(raw, dict) and len(raw) == 1 and next(iter(raw)) in WRAPPERS:
             raw = next(iter(raw.values()))
+    if isinstance(raw, list) and raw:
+        raw = [_paired(raw)] if _is_pair(raw) else [_paired(item) if _is_pair(item) else item for item in raw]
     if isinstance(raw, list) and len(raw) == 1 and isinstance(raw[0], list):
         raw = raw[0]
     if _is_message(raw):
@@ -248,6 +251,15 @@ def _bare(raw: Json, role: str, classes: set[str]) -> Json:
     if not isinstance(raw, list) or not raw or not all(_is_message(item) for item in raw):
         return raw
     return messages([_message(item, classes) for item in raw], role)
+
+
+def _is_pair(item: Json) -> bool:
+    """Who speaks and what is said, which LangChain takes for a message."""
+    return isinstance(item, list) and len(item) == 2 and item[0] in PAIRED and isinstance(item[1], str)
+
+
+def _paired(item: list[Json]) -> dict[str, Json]:
+    return {"role": item[0], "content": item[1]}
 
 
 def _is_message(item: Json) -> bool:
