@@ -102,15 +102,26 @@ PARTS = {
     "input_audio": table.INPUT_AUDIO,
     "output_audio": table.OUTPUT_AUDIO,
 }
+OF_OPENINFERENCE = {
+    "cache_read": ("llm.token_count.prompt_details.cache_read",),
+    "cache_write": ("llm.token_count.prompt_details.cache_write",),
+    "reasoning": ("llm.token_count.completion_details.reasoning",),
+    "input_audio": ("llm.token_count.prompt_details.audio",),
+    "output_audio": ("llm.token_count.completion_details.audio",),
+}
 
 
 def _counted(attrs: dict[str, Any]) -> None:
-    """How many tokens were cached, and how many thought: as if the conventions' attributes said it."""
+    """How many tokens were cached, and how many thought: as if the conventions' attributes said it, or OpenInference's
+    where the rest is in these."""
     usage = _literal(attrs.get("metadata.usage_object"))
+    if usage is None and isinstance(whole := from_json(attrs.get("metadata")), dict):
+        usage = whole.get("usage_object")
     if not isinstance(usage, dict):
         return
+    spelled = OF_OPENINFERENCE if "llm.token_count.prompt" in attrs else PARTS
     for name, said in provider.parts(usage).items():
-        keys = PARTS[name]
+        keys = spelled[name]
         if said is not None and not any(key in attrs for key in keys):
             attrs[keys[0]] = said
 
