@@ -81,8 +81,8 @@ def read(span: SpanView) -> Reading:
 def _usage(attrs: dict[str, Any], answer: Json) -> Usage | None:
     """MLflow counts cached tokens inside the input, of whatever provider; thoughts only the response tells.
 
-    Of some providers it doesn't count the cached ones; then the response tells of them as well. Of embeddings it counts
-    nothing, but the response does.
+    Of some providers, and in older releases of all, it doesn't count the cached ones; then the response tells of them
+    as well, and counts as its provider does. Of embeddings it counts nothing, but the response does.
     """
     said, raw = attrs.get("mlflow.chat.tokenUsage"), _counted(attrs, answer)
     if not isinstance(said, dict):
@@ -92,15 +92,17 @@ def _usage(attrs: dict[str, Any], answer: Json) -> Usage | None:
     counted = whole(said.get("input_tokens"))
     told = provider.parts(raw) if raw else {}
     read, written = whole(said.get("cache_read_input_tokens")), whole(said.get("cache_creation_input_tokens"))
-    if read is None and written is None and whole(raw.get("prompt_tokens")) == counted:
+    beside = False
+    if read is None and written is None and whole(raw.get("prompt_tokens", raw.get("input_tokens"))) == counted:
         read, written = told.get("cache_read"), told.get("cache_write")
-    usage = Usage.inclusive(
+        beside = provider.beside(raw)
+    usage = (Usage.exclusive if beside else Usage.inclusive)(
         counted,
         whole(said.get("output_tokens")),
         cache_read=read,
         cache_write=written,
         reasoning=told.get("reasoning"),
-        total=whole(said.get("total_tokens")),
+        total=None if beside else whole(said.get("total_tokens")),
     )
     if usage is not None:
         del attrs["mlflow.chat.tokenUsage"]
