@@ -135,9 +135,9 @@ def _content(span: SpanView, reading: Reading) -> None:
     heard = _heard(told, SAID[0], "user")
     replied = _heard(told, SAID[1], "assistant")
     if asked is None:
-        asked = heard or None
+        asked = heard or messages(unflatten(attrs, "gen_ai.prompt."))
     if answered is None:
-        answered = replied or None
+        answered = replied or _numbered(attrs)
     leave(span, [said for said in told if not _repeats(said, asked, answered)])
     instructions = value(attrs, "gen_ai.system_instructions")
     if instructions is not None:
@@ -175,6 +175,18 @@ def _with_calls(attrs: dict[str, Any], answered: Json) -> None:
     left = [item for item in called if not _is_call(item)] if isinstance(called, list) else called
     if left:
         attrs["gen_ai.completion"] = left
+
+
+def _numbered(attrs: dict[str, Any]) -> Json:
+    """The answer before the conventions had messages: where each call of a tool stands under a number of its own."""
+    said = unflatten(attrs, "gen_ai.completion.")
+    if not isinstance(said, list) or not all(isinstance(item, dict) for item in said):
+        return said
+    calls = [item.pop("function_call") for item in said if isinstance(item.get("function_call"), dict)]
+    spoken = [item for item in said if item] or [{}]
+    if calls:
+        spoken[0]["tool_calls"] = [{"type": "function", "function": call} for call in calls]
+    return messages(spoken, "assistant")
 
 
 def _is_call(item: Json) -> bool:
