@@ -93,6 +93,8 @@ def _usage(attrs: dict[str, Any], answer: Json) -> Usage | None:
     told = provider.parts(raw) if raw else {}
     read, written = whole(said.get("cache_read_input_tokens")), whole(said.get("cache_creation_input_tokens"))
     beside = False
+    if read is None and written is None and (usage := provider.usage(_of_langchain(answer))[0]) is not None:
+        return usage  # MLflow adds up what each of several answers says of all
     if read is None and written is None and whole(raw.get("prompt_tokens", raw.get("input_tokens"))) == counted:
         read, written = told.get("cache_read"), told.get("cache_write")
         beside = provider.beside(raw)
@@ -109,6 +111,12 @@ def _usage(attrs: dict[str, Any], answer: Json) -> Usage | None:
         if whole(said.get("cache_creation_input_tokens_above_1hr")):
             attrs["mlflow.chat.tokenUsage"] = said
     return usage
+
+
+def _of_langchain(answer: Json) -> Json:
+    """The provider's counts as LangChain keeps them."""
+    about = answer.get("llm_output") if isinstance(answer, dict) else None
+    return (about.get("token_usage") or about.get("usage")) if isinstance(about, dict) else None
 
 
 def _counted(attrs: dict[str, Any], answer: Json) -> dict[str, Any]:
