@@ -76,7 +76,7 @@ def read(span: SpanView) -> Reading:
         reading.type = ObservationType.AGENT
     _tags(attrs, reading)
     _content(attrs, reading)
-    counted = _usage(attrs, metadata)
+    counted = _usage(attrs, metadata, reading.output)
     if reading.type in CALLS:
         reading.usage = counted
         reading.model_parameters = _parameters(attrs, metadata)
@@ -112,9 +112,15 @@ def _parameters(attrs: dict[str, Any], metadata: dict[str, Any]) -> dict[str, An
     return found or None
 
 
-def _usage(attrs: dict[str, Any], metadata: dict[str, Any]) -> Usage | None:
-    """LangChain's counts, cache and audio included; the parts stand in any of three places."""
-    details = _object(metadata.get("usage_metadata")) or _object(attrs.get("langsmith.usage_metadata")) or {}
+def _usage(attrs: dict[str, Any], metadata: dict[str, Any], answered: Json) -> Usage | None:
+    """LangChain's counts, cache and audio included; the parts stand in any of four places, the answer the last."""
+    last = answered[0] if isinstance(answered, list) and answered and isinstance(answered[0], dict) else {}
+    details = (
+        _object(metadata.get("usage_metadata"))
+        or _object(attrs.get("langsmith.usage_metadata"))
+        or _object(last.get("usage_metadata"))
+        or {}
+    )
     counted: dict[str, int | None] = {}
     summed: dict[str, int] = {}
     parts: dict[str, dict[str, Any]] = {}

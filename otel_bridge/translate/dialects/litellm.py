@@ -36,6 +36,10 @@ CALL_TYPES = {
 USERS = ("llm.user", "litellm.end_user.id", "metadata.user_api_key_end_user_id", "metadata.user_api_key_user_id")
 SAID = ("gen_ai.content.prompt", "gen_ai.content.completion")
 MAX_LITERAL = 10_000
+PROMPTS = ("gen_ai.prompt.", "SpanAttributes.LLM_PROMPTS.")
+COMPLETIONS = ("gen_ai.completion.", "SpanAttributes.LLM_COMPLETIONS.")
+FUNCTIONS = ("llm.request.functions.", "SpanAttributes.LLM_REQUEST_FUNCTIONS.")
+"""How they are called, and how releases about 1.65 call them under Python 3.11 and later."""
 COST = ("litellm.cost.total",), ("litellm.cost.input",), ("litellm.cost.output",)
 
 
@@ -135,7 +139,7 @@ def _content(span: SpanView, reading: Reading) -> None:
     heard = _heard(told, SAID[0], "user")
     replied = _heard(told, SAID[1], "assistant")
     if asked is None:
-        asked = heard or messages(unflatten(attrs, "gen_ai.prompt."))
+        asked = heard or messages(_unflat(attrs, PROMPTS))
     if answered is None:
         answered = replied or _numbered(attrs)
     leave(span, [said for said in told if not _repeats(said, asked, answered)])
@@ -145,7 +149,7 @@ def _content(span: SpanView, reading: Reading) -> None:
             *_instructions(instructions),
             *(asked if isinstance(asked, list) else [] if asked is None else [asked]),
         ]
-    tools = unflatten(attrs, "llm.request.functions.")
+    tools = _unflat(attrs, FUNCTIONS)
     if isinstance(tools, list):
         tools = [_opened(tool) for tool in tools]
     reading.input, reading.output = with_tools(asked, tools), answered
@@ -177,9 +181,14 @@ def _with_calls(attrs: dict[str, Any], answered: Json) -> None:
         attrs["gen_ai.completion"] = left
 
 
+def _unflat(attrs: dict[str, Any], prefixes: tuple[str, str]) -> Json:
+    found = unflatten(attrs, prefixes[0])
+    return unflatten(attrs, prefixes[1]) if found is None else found
+
+
 def _numbered(attrs: dict[str, Any]) -> Json:
     """The answer before the conventions had messages: where each call of a tool stands under a number of its own."""
-    said = unflatten(attrs, "gen_ai.completion.")
+    said = _unflat(attrs, COMPLETIONS)
     if not isinstance(said, list) or not all(isinstance(item, dict) for item in said):
         return said
     calls = [item.pop("function_call") for item in said if isinstance(item.get("function_call"), dict)]
