@@ -1,7 +1,7 @@
 """Logfire: `logfire.*` on its own spans and on those of others, its OpenAI and Anthropic integrations, Pydantic Evals.
 
 https://logfire.pydantic.dev/docs/reference/
-Feedback and version 1 of the LLM integrations are read off the package's source.
+Feedback is read off the package's source.
 """
 
 import re
@@ -325,5 +325,5 @@ DIALECT = Dialect(
     marks=("logfire.*",),
     rank=8,
     read=read,
-    checked="logfire 5.2.0 and 6.0.0b8 (OpenAI, Anthropic, OpenAI Agents), pydantic-evals 2.62.0",
+    checked="logfire 3.14.0, 4.0.0, 5.2.0 and 6.0.0b8 (OpenAI, Anthropic, OpenAI Agents), pydantic-evals 2.62.0",
 )
