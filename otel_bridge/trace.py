@@ -92,7 +92,7 @@ def is_one_call(one: tuple[str, int, int], other: tuple[str, int, int]) -> bool:
     if scope == other_scope:
         return (start_ns, end_ns) == (other_start_ns, other_end_ns)
     shared_ns = min(end_ns, other_end_ns) - max(start_ns, other_start_ns)
-    return shared_ns >= 0 and 2 * shared_ns >= min(end_ns - start_ns, other_end_ns - other_start_ns)
+    return shared_ns >= 0 and 4 * shared_ns >= 3 * min(end_ns - start_ns, other_end_ns - other_start_ns)
 
 
 @dataclass(slots=True)
