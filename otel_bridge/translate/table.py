@@ -31,7 +31,16 @@ SESSION = (
     "chatId",
 )
 THREAD = "thread.id"  # as a text; a number is the operating system's thread
-USER = ("user.id", "enduser.id", "langfuse_user_id", "user_id", "userId", "enduser.pseudo.id")
+USER = (
+    "user.id",
+    "enduser.id",
+    "langfuse_user_id",
+    "user_id",
+    "userId",
+    "enduser.pseudo.id",
+    "gen_ai.user",  # these two: whom OpenAI's request names as its user
+    "llm.user",
+)
 TAGS = ("tag.tags", "langfuse.tags")
 ENVIRONMENT = ("deployment.environment.name", "deployment.environment")
 

@@ -292,7 +292,9 @@ def _settle_siblings(order: Sequence[Node]) -> None:
 
 def _settle_beside(order: Sequence[Node]) -> None:
     """The same where one side names no response: below one parent, one within the time of the other, one count."""
-    calls = [node for node in order if node.parent and node.observation.type in CALLS and node.observation.usage]
+    calls = [
+        node for node in order if node.observation.type in CALLS and node.span.parent_id and node.observation.usage
+    ]
     if len({node.span.scope_name for node in calls}) < 2:
         return
     seen: dict[tuple[str, ObservationType, int], list[Node]] = {}
@@ -311,12 +313,12 @@ def _settle_beside(order: Sequence[Node]) -> None:
 
 def _places(node: Node) -> list[tuple[str, ObservationType, int]]:
     """Where calls are that may be this one: below the same parent, with the same count, the cache in it or not."""
-    above, counted = node.parent, node.observation.usage or {}
-    total = counted.get("total", 0)
-    if above is None or not total:
+    counted = node.observation.usage or {}
+    if not (total := counted.get("total", 0)):
         return []
     return [
-        (above.span.id, node.observation.type, count) for count in dict.fromkeys((total, total - _of_cache(counted)))
+        (node.span.parent_id, node.observation.type, count)
+        for count in dict.fromkeys((total, total - _of_cache(counted)))
     ]
 
 

@@ -1,5 +1,6 @@
 """A call that two spans report in two traces, in a closed input: it counts once."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,6 +37,8 @@ def told(otlp: Any, number: int, scope: str, at_ms: tuple[float, float], attrs: 
     [
         pytest.param("litellm", (0, 100), 13, id="two exporters of one instrumentation"),
         pytest.param("sdk", (10, 90), 13, id="one instrumentation within the other"),
+        pytest.param("sdk", (-10, 99), 13, id="one instrumentation most of the time of the other"),
+        pytest.param("sdk", (50, 150), 26, id="one instrumentation half of the time of the other"),
         pytest.param("litellm", (200, 300), 26, id="one instrumentation at two times"),
     ],
 )
@@ -54,6 +57,24 @@ def test_it_counts_once(otlp: Any, scope: str, at_ms: tuple[float, float], count
 
     assert len(seen) == 2
     assert sum((observation.usage or {}).get("total", 0) for observation in seen) == counted
+
+
+def test_what_langchain_tells_and_the_sdk_below_it_is_one_call_wherever_they_stand(otlp: Any) -> None:
+    answered = {"message": {"lc": 1, "kwargs": {"response_metadata": {"id": "r1"}}}}
+    counts = {"llm.token_count.prompt": 11, "llm.token_count.completion": 2, "openinference.span.kind": "LLM"}
+    langchain = {**counts, "output.value": json.dumps({"generations": [[answered]]})}
+    sdk = {**counts, "output.value": json.dumps({"id": "r1", "object": "chat.completion"})}
+    trace = otlp.trace(
+        otlp.span(1),
+        otlp.span(2, 1, attrs={"openinference.span.kind": "CHAIN"}),
+        otlp.span(3, 2, scope="openinference.instrumentation.langchain", at_ms=(10, 90), attrs=langchain),
+        otlp.span(4, 1, scope="openinference.instrumentation.openai", at_ms=(20, 80), attrs=sdk),
+    )
+
+    seen = translate(trace).observations
+
+    assert [one.id[-1] for one in seen if one.type == "GENERATION"] == ["3"]
+    assert sum((one.usage or {}).get("total", 0) for one in seen) == 13
 
 
 def test_an_agent_beside_the_call_that_repeats_its_response_counts_nothing(otlp: Any) -> None:

@@ -10,7 +10,7 @@ from otel_bridge.translate import table
 from otel_bridge.translate.dialect import Dialect, Reading, from_json, leave, nested, strings, take, text, value
 from otel_bridge.translate.messages import message, messages, system, with_tools
 from otel_bridge.translate.provider import request, response
-from otel_bridge.translate.span import LogView, SpanView
+from otel_bridge.translate.span import ERROR_CODE, LogView, SpanView
 
 TYPES = {
     "chat": ObservationType.GENERATION,
@@ -95,7 +95,7 @@ def read(span: SpanView) -> Reading:
         reading.input = value(attrs, "gen_ai.retrieval.query.text", "gen_ai.retrieval.query")
         reading.output = value(attrs, "gen_ai.retrieval.documents")
     _content(span, reading)
-    _finish(attrs, reading)
+    _finish(span, reading)
     return reading
 
 
@@ -271,16 +271,18 @@ def _chat(raw: Json) -> bool:
     return isinstance(raw, list) and all(isinstance(item, dict) and ("role" in item or "parts" in item) for item in raw)
 
 
-def _finish(attrs: dict[str, Any], reading: Reading) -> None:
-    reasons = None
+def _finish(span: SpanView, reading: Reading) -> None:
+    """Of an answer that ended in an error: an agent's may be the error, a model's is what came before it."""
+    attrs, reasons = span.attrs, None
     if "gen_ai.response.finish_reasons" in attrs and (reasons := strings(attrs["gen_ai.response.finish_reasons"])):
         attrs["gen_ai.response.finish_reasons"] = reasons
     last = reading.output[-1] if isinstance(reading.output, list) and reading.output else None
     ended = last.get("finish_reason") if isinstance(last, dict) else None
     if ended == "error" or (reasons and "error" in reasons):
-        said = last.get("content") if isinstance(last, dict) else None
         reading.level = Level.ERROR
-        reading.status_message = said if isinstance(said, str) and said else "the model finished with an error"
+        if span.status_code != ERROR_CODE and "error.type" not in attrs:  # else that says why
+            said = last.get("content") if isinstance(last, dict) and reading.type not in CALLS else None
+            reading.status_message = said if isinstance(said, str) and said else "the model finished with an error"
 
 
 DIALECT = Dialect(
