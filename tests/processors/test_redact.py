@@ -23,7 +23,7 @@ from otel_bridge.processors.redact.texts import Ready
 from otel_bridge.telemetry import Counters
 from otel_bridge.translate import traces_of, translate
 from tests.processors.planted import core, hidden, iban, luhn, secrets_of
-from tests.processors.requests import SURFACES, pair, spans_of, trace_request
+from tests.processors.requests import SURFACES, pair, spans_of, trace_request, with_text_anywhere
 from tests.values import pairs
 
 CORPUS = Path(__file__).parents[1] / "corpus"
@@ -460,6 +460,23 @@ async def test_what_can_not_be_redacted_is_emptied_alone(monkeypatch: pytest.Mon
     assert (first.trace_id, first.start_time_unix_nano) == (bad.trace_id, bad.start_time_unix_nano)
     assert second == good
     assert through.counters.value("redacted", rule="failed") == 1
+
+
+SECRET = "sk-ant-" + "a1B2c3D4" * 4
+TOO_DEEP_TO_WRITE = '{"password": ' + "[" * 300 + f'"{SECRET}"' + "]" * 300 + "}"
+
+
+@pytest.mark.parametrize(("text", "failed"), [(f"my {SECRET}", 0), (TOO_DEEP_TO_WRITE, 1)], ids=["found", "failing"])
+async def test_wherever_otlp_knows_a_text_it_is_redacted_or_emptied(text: str, failed: int) -> None:
+    """Nothing is answered with an error, or its sender would repeat it for ever."""
+    given = dict(with_text_anywhere(text))
+    assert len(given) > 60
+    through = Through()
+
+    made = await through.all(*map(Batch.from_request, given.values()))
+
+    assert [path for path, one in zip(given, made, strict=True) if SECRET.encode() in one.wire] == []
+    assert through.counters.value("redacted", rule="failed") == failed * len(given)
 
 
 async def test_a_large_batch_in_parts_stays_in_parts() -> None:

@@ -55,10 +55,10 @@ class Walk:
         blocks, scopes, items = BLOCKS[signal]
         redact, empty = self._items[signal]
         for block in getattr(request, blocks):
-            self._texts_of(block, "schema_url")
+            self._or_empty(block, self._schema, _empty_schema)
             self._or_empty(block.resource, self._resource, _empty_resource)
             for scoped in getattr(block, scopes):
-                self._texts_of(scoped, "schema_url")
+                self._or_empty(scoped, self._schema, _empty_schema)
                 self._or_empty(scoped.scope, self._scope, InstrumentationScope.Clear)
                 for item in getattr(scoped, items):
                     self._or_empty(item, redact, empty)
@@ -71,8 +71,18 @@ class Walk:
             self.changed = True
             self.failed += 1
 
+    def _schema(self, block: Any) -> None:
+        self._texts_of(block, "schema_url")
+
     def _resource(self, resource: Resource) -> None:
         self._pairs(resource.attributes)
+        for entity in resource.entity_refs:
+            self._texts_of(entity, "schema_url", "type")
+            for names in (entity.id_keys, entity.description_keys):  # of attributes, which are redacted the same
+                for place, name in enumerate(names):
+                    if (made := self._texts.text(name)) is not name:
+                        names[place] = made
+                        self.changed = True
 
     def _scope(self, scope: InstrumentationScope) -> None:
         self._texts_of(scope, "name", "version")
@@ -185,8 +195,13 @@ class Walk:
         self.changed = True
 
 
+def _empty_schema(block: Any) -> None:
+    block.ClearField("schema_url")
+
+
 def _empty_resource(resource: Resource) -> None:
-    del resource.attributes[:]
+    for field in ("attributes", "entity_refs"):
+        resource.ClearField(field)
 
 
 def _empty_span(span: Span) -> None:
