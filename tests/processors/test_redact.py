@@ -296,6 +296,43 @@ async def test_paths_name_places_in_json_and_in_structured_values() -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "at"),
+    [
+        *(("mess*[*].content", 1), ("[*]content", 1), (".a", 1), ("a]", 1), ("['a']", 1), ("a..b", 2), ("a.*b", 2)),
+        *(("a[0]b", 2), ("a[*]*", 2), ("a[-1]", 2), ("a.", 2), ("a[b]", 2), ("a[*", 2), ("a[0:2]", 2)),
+    ],
+)
+def test_what_is_no_path_is_refused_with_where(path: str, at: int) -> None:
+    """What it meant would stay as it is, and nobody would know."""
+    with pytest.raises(ValidationError, match=f"no path from its character {at} on"):
+        RedactConfig.model_validate({"paths": {"x": [path]}})
+
+
+@pytest.mark.parametrize(
+    "path", ["a.b", "a.*", "*.b", "*[1].b", "a.1.b", "a[1].b", "a[*][0]", "[*].b", "*", "x y.b-c_d"]
+)
+def test_what_is_a_path_is_read(path: str) -> None:
+    assert [one.text for one in RedactConfig.model_validate({"paths": {"x": [path]}}).paths["x"]] == [path]
+
+
+@pytest.mark.parametrize("rules", [{"packs": ["secrets"]}, {"packs": [], "paths": {"note": ["password"]}}])
+async def test_numbers_beside_what_is_redacted_stay_as_they_are_written(rules: dict[str, Any]) -> None:
+    said = '{"n":[123456789012345678901234,18446744073709551616,-0,1.50,1E5,0.1234567890123456789,7],"password":"p4ss"}'
+
+    made = await Through(**rules).attribute("note", said)
+
+    assert made is not None
+    assert re.sub(r"\[REDACTED:[a-z]+\]", "p4ss", made) == said
+    assert "REDACTED" in made
+
+
+async def test_a_card_in_json_is_found_beside_numbers_of_any_kind() -> None:
+    made = await Through(packs=["pii"]).attribute("note", '{"a": 4111111111111111, "b": 1.50, "c": "ada@example.org"}')
+
+    assert made == '{"a":"[REDACTED:card]","b":1.50,"c":"[REDACTED:email]"}'
+
+
+@pytest.mark.parametrize(
     ("action", "said"),
     [("mask", "a [REDACTED:email] b"), ("drop", "a  b"), ("hash", "a [email#"), ("pseudonymise", "a [email#")],
 )
@@ -520,7 +557,7 @@ def test_a_tenant_may_say_what_becomes_of_what_a_pattern_of_all_finds() -> None:
             {"patterns": {"mine": "x"}, "tenants": {"acme": {"patterns": {}, "actions": {"mine": "drop"}}}},
             "tenants::acme::actions: there is no rule 'mine'",
         ),
-        ({"paths": {"x": ["a..b"]}}, "is no path"),
+        ({"paths": {"x": ["$.messages[*].content"]}}, r"without \$"),
         ({"packs": ["everything"]}, "secrets"),
     ],
 )
