@@ -54,6 +54,12 @@ BLOCKS: dict[Signal, tuple[str, str, str]] = {
 }
 """The repeated fields of a request, level by level: blocks of a resource, of a scope, and the items."""
 
+POINTS = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
+"""The fields of a metric that hold its points, of which it has one."""
+
+INT64 = range(-(2**63), 2**63)
+"""The integers that a value can be."""
+
 DEFAULT_TENANT = "default"
 INLINE_BYTES = 64 << 10  # of a part; more is changed in a thread, so that the loop goes on
 

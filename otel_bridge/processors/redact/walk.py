@@ -14,12 +14,11 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from otel_bridge.batch import BLOCKS, REQUESTS, Request, Signal
+from otel_bridge.batch import BLOCKS, POINTS, REQUESTS, Request, Signal
 from otel_bridge.processors.redact.texts import LEAST_CARD, MAX_DEPTH, TOO_DEEP, Texts
 
 FAILED = "redaction failed"
 CARD_WORDS = ("card", "pan", "cc_", "credit")
-METRIC_POINTS = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
 
 OnValue: TypeAlias = "Callable[[KeyValue, Walk], bool | None]"
 """What is done with an attribute before its texts are looked at: False takes it away, True leaves it at that. Who
@@ -119,7 +118,7 @@ class Walk:
         self._texts_of(metric, "name", "description", "unit")
         self._pairs(metric.metadata)
         kind = metric.WhichOneof("data")
-        for point in getattr(metric, kind).data_points if kind in METRIC_POINTS else ():
+        for point in getattr(metric, kind).data_points if kind in POINTS else ():
             self._pairs(point.attributes)
             for exemplar in getattr(point, "exemplars", ()):
                 self._pairs(exemplar.filtered_attributes)

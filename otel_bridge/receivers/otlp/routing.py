@@ -13,7 +13,7 @@ from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from pydantic import Field, StringConstraints, model_validator
 
-from otel_bridge.batch import BLOCKS, Batch, Signal, keep, keep_items
+from otel_bridge.batch import BLOCKS, POINTS, Batch, Signal, keep, keep_items
 from otel_bridge.config import Config
 from otel_bridge.model import Omitted
 from otel_bridge.receivers.otlp.senders import Sender
@@ -23,7 +23,6 @@ from otel_bridge.validate import Attributed, owners
 
 PUBLIC = frozenset(("langfuse.trace.public", "langfuse.public"))
 PUBLIC_ON_WIRE = tuple(key.encode() for key in PUBLIC)
-POINTS = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
 FOREIGN = "foreign_tenant"
 
 Owner: TypeAlias = Callable[[Iterable[KeyValue]], str | None]
