@@ -9,8 +9,8 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from otel_bridge.batch import Batch
-from otel_bridge.delivery.piece import BLOCKS, Piece, size
+from otel_bridge.batch import BLOCKS, Batch
+from otel_bridge.delivery.piece import Piece, size
 from otel_bridge.model import Observation, Translation
 from otel_bridge.validate import TRUNCATED
 
