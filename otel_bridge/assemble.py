@@ -22,7 +22,7 @@ from otel_bridge.config import Bytes, Config, Seconds
 from otel_bridge.errors import MalformedError
 from otel_bridge.journal import Entry, Journal, Lost
 from otel_bridge.journal.exporters import DAMAGED
-from otel_bridge.journal.memory import Remembered
+from otel_bridge.journal.memory import Remembered, cut
 from otel_bridge.journal.parts import Apart, Part, Share
 from otel_bridge.journal.state import State
 from otel_bridge.telemetry import Counters, Outcome
@@ -80,7 +80,7 @@ class AssembleConfig(Config):
     idle: Seconds = 120  # where the top is unknown
     max_hold: Seconds = 900  # in any case; and as long does a judgement wait for the response that it names
     max_held_bytes: Bytes = 1 << 30  # above this the oldest go early
-    remember: Seconds = 3600  # how long a late span finds its trace's attributes
+    remember: Seconds = 3600  # how long a late span finds its trace's attributes, of which 16 KiB are remembered
 
 
 @dataclass(slots=True)
@@ -429,6 +429,9 @@ class Assembler:
         part, known, answers, spends, later = await conclude(part)
         del self._open[trace.tenant, trace.key]
         self._held_bytes -= trace.size
+        known, left_out = cut(known)
+        if left_out:
+            self._counters.add("attributes_not_remembered", left_out, pipeline=self.pipeline)
         expires_ns = self._clock.steady_ns() + int(self._config.remember * 1e9)
         remembered = Remembered(part.number + 1, later or part.decision, known)
         self._state.record(part, remembered, expires_ns, answers, spends)

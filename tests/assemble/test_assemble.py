@@ -9,7 +9,7 @@ from otel_bridge.batch import Signal
 from otel_bridge.journal.exporters import Account
 from otel_bridge.journal.parts import Part
 from otel_bridge.telemetry import Outcome
-from otel_bridge.trace import Answer, Decision, Settled
+from otel_bridge.trace import Answer, Decision, Known, Settled
 
 if TYPE_CHECKING:
     from tests.assemble.conftest import Assembly
@@ -90,6 +90,22 @@ async def test_a_late_span_makes_a_further_part_that_knows_the_earlier_one(assem
     await assembly.spans(1, (2, 1))
     _, late = await assembly.after(6)
     assert (late.number, late.known, items(late)) == (1, assembly.known, 1)
+
+
+async def test_late_spans_cost_little_whatever_was_said_of_their_trace(assembly: "Assembly") -> None:
+    """What is large is sent once: all that a part knows is written again with the next."""
+    assembly.known = Known(attributes={"name": "run", "metadata": {"small": 1, "large": "x" * 900_000}}, root_id="aa")
+    await assembly.spans(1, (1, None))
+    await assembly.after(6)
+    for span in range(2, 12):
+        await assembly.spans(1, (span, 1))
+        await assembly.after(6)
+    assert [part.known.attributes for part in assembly.settled[1:] if part.known] == [
+        {"name": "run", "metadata": {"small": 1}}
+    ] * 10
+    assert assembly.counters.value("attributes_not_remembered") == 11
+    await assembly.stop()
+    assert (assembly.directory / "state.db").stat().st_size < 500_000
 
 
 async def test_a_late_span_follows_the_decision(assembly: "Assembly") -> None:
