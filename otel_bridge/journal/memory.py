@@ -33,11 +33,15 @@ WHERE excluded.counted
 @dataclass(slots=True, frozen=True)
 class Remembered:
     """What is remembered of a trace whose parts have settled: how many there were, what was decided for those that
-    follow, and what the next must know."""
+    follow, and what the next must know.
+
+    size: how long that was, when it was read.
+    """
 
     parts: int
     decision: Decision
     known: Known
+    size: int = 0
 
 
 def cut(known: Known) -> tuple[Known, int]:
@@ -122,7 +126,7 @@ class Memory:
             *(dump(keys), pipeline),
         )
         return {
-            (tenant, key): Remembered(parts, Decision(decision), Known.of(orjson.loads(known)))
+            (tenant, key): Remembered(parts, Decision(decision), Known.of(orjson.loads(known)), len(known))
             for tenant, key, parts, decision, known in rows
         }
 

@@ -75,13 +75,40 @@ async def test_a_trace_is_never_held_longer_than_max_hold(assembly: "Assembly") 
 
 
 async def test_above_max_held_bytes_the_oldest_goes_early(assembly: "Assembly") -> None:
-    assembly.config = AssembleConfig(max_held_bytes=150)
+    assembly.config = AssembleConfig(max_held_bytes=3000)
     await assembly.restart()
     for trace in (1, 2, 3):
         await assembly.spans(trace, (1, 9))
     assert assembly.settled
     assert {(part.key, part.settled) for part in assembly.settled} == {(f"{1:032x}", Settled.FLUSHED)}
     assert assembly.counters.value("flushed_early") == 1
+
+
+async def test_what_open_traces_take_in_memory_counts_however_small_they_are(assembly: "Assembly") -> None:
+    """A thousand bytes and more, where the wire has sixty."""
+    assembly.config = AssembleConfig(max_held_bytes=100_000)
+    await assembly.restart()
+    for trace in range(1, 151):
+        await assembly.spans(trace, (1, 9))
+    assert 60 < assembly.assembler.status()["open_traces"] <= 100
+    assert assembly.counters.value("flushed_early") == len(assembly.settled)
+
+
+async def test_what_a_trace_took_is_given_back_when_it_settles(assembly: "Assembly") -> None:
+    """Also what is compared only until its root is here, and what is remembered of earlier parts."""
+    assembly.known = Known(root_id="aa", spans="A" * 20_000)
+    await assembly.spans(1, *((span, span + 100) for span in range(2, 60)))
+    without_root = assembly.assembler.status()["held_bytes"]
+    await assembly.spans(1, (1, None))
+    with_root = assembly.assembler.status()["held_bytes"]
+    assert without_root - with_root > 10_000
+    await assembly.after(6)
+    assert assembly.assembler.status() == {"open_traces": 0, "held_bytes": 0}
+
+    await assembly.spans(1, (200, 1))
+    assert assembly.assembler.status()["held_bytes"] > 20_000
+    await assembly.after(6)
+    assert assembly.assembler.status() == {"open_traces": 0, "held_bytes": 0}
 
 
 async def test_a_late_span_makes_a_further_part_that_knows_the_earlier_one(assembly: "Assembly") -> None:
