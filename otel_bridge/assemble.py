@@ -22,7 +22,7 @@ from otel_bridge.config import Bytes, Config, Seconds
 from otel_bridge.errors import MalformedError
 from otel_bridge.journal import Entry, Journal, Lost
 from otel_bridge.journal.exporters import DAMAGED
-from otel_bridge.journal.memory import Remembered
+from otel_bridge.journal.memory import Remembered, cut
 from otel_bridge.journal.parts import Apart, Part, Share
 from otel_bridge.journal.state import State
 from otel_bridge.telemetry import Counters, Outcome
@@ -68,6 +68,7 @@ T = TypeVar("T")
 
 CHUNK_BYTES = 1 << 20
 KEPT_BYTES = 4 << 20  # on the wire, of entries that stay parsed; as objects they take several times as much
+TRACE_BYTES, SHARE_BYTES, ID_BYTES = 900, 90, 130  # of an open trace in memory: 816, 89 and 127 where 200,000 came
 OPEN_SPAN = "otel_bridge.span."  # event names of the records that tell of spans which have not ended
 HAS_IS_REMOTE, IS_REMOTE = 0x100, 0x200  # span flags
 
@@ -79,8 +80,8 @@ class AssembleConfig(Config):
     remote_grace: Seconds = 30  # where the topmost span has a parent in another service
     idle: Seconds = 120  # where the top is unknown
     max_hold: Seconds = 900  # in any case; and as long does a judgement wait for the response that it names
-    max_held_bytes: Bytes = 1 << 30  # above this the oldest go early
-    remember: Seconds = 3600  # how long a late span finds its trace's attributes
+    max_held_bytes: Bytes = 1 << 30  # of open traces, on the wire and in memory; above this the oldest go early
+    remember: Seconds = 3600  # how long a late span finds its trace's attributes, of which 16 KiB are remembered
 
 
 @dataclass(slots=True)
@@ -144,18 +145,23 @@ class _Open:
     answered: bool = False  # it judges a response, and what tells of that is known
     queued_s: float = math.inf  # when it is looked at next
 
-    def take(self, entry: Entry, group: Group, now_s: float) -> int:
-        """Add what an entry holds of it; returns by how many bytes it grew."""
+    @property
+    def held_bytes(self) -> int:
+        """What it takes of `max_held_bytes`."""
+        ids = len(self.span_ids) + len(self.missing)
+        earlier = self.earlier.size if self.earlier else 0
+        return TRACE_BYTES + self.size + SHARE_BYTES * len(self.shares) + ID_BYTES * ids + earlier
+
+    def take(self, entry: Entry, group: Group, now_s: float) -> None:
+        """Add what an entry holds of it."""
         self.last_s = now_s
         if not group.items:
-            return 0
-        grown = len(entry.batch.wire) * group.items // entry.batch.item_count
-        self.size += grown
+            return
+        self.size += len(entry.batch.wire) * group.items // entry.batch.item_count
         self.shares.append(Share(entry.seq, entry.batch.signal, group.items))
         self.received_ns = max(self.received_ns, entry.received_ns)
         if not self.has_root:
             self._look_for_top(group.spans)
-        return grown
 
     def _look_for_top(self, spans: Sequence[SpanRecord]) -> None:
         for record in spans:
@@ -348,7 +354,7 @@ class Assembler:
         return {key: remembered.known.rulings for (_, key), remembered in found.items()}
 
     def status(self) -> dict[str, int]:
-        """How many traces are open, and their bytes."""
+        """How many traces are open, and what they take of `max_held_bytes`."""
         return {"open_traces": len(self._open), "held_bytes": self._held_bytes}
 
     # Arrivals.
@@ -379,21 +385,30 @@ class Assembler:
                     if not group.items:
                         continue
                     self._open[owner] = _Open(*owner, entry.seq, now_s)
+                    self._held_bytes += TRACE_BYTES
                     opened.append(self._open[owner])
-                touched[owner] = self._open[owner]
-                self._held_bytes += touched[owner].take(entry, group, now_s)
+                trace = touched[owner] = self._open[owner]
+                before = trace.held_bytes
+                trace.take(entry, group, now_s)
+                self._held_bytes += trace.held_bytes - before
         if entries and entries[-1][0].seq >= self._accounted_until:
             self._recorded.clear()
             self._accounted.clear()
         if opened:
-            keys = [(trace.tenant, trace.key) for trace in opened]
-            earlier = await self._state.memory.remembered(self.pipeline, keys)
-            for trace in opened:
-                trace.earlier = earlier.get((trace.tenant, trace.key))
-            await self._find_answered([trace for trace in opened if trace.key.startswith(ANSWER)])
+            await self._find_earlier(opened)
         for trace in touched.values():
             self._enqueue(trace)
         return apart
+
+    async def _find_earlier(self, opened: Sequence[_Open]) -> None:
+        """What is remembered of traces that were just opened, and whether what they judge is known."""
+        keys = [(trace.tenant, trace.key) for trace in opened]
+        earlier = await self._state.memory.remembered(self.pipeline, keys)
+        for trace in opened:
+            if (found := earlier.get((trace.tenant, trace.key))) is not None:
+                trace.earlier = found
+                self._held_bytes += found.size
+        await self._find_answered([trace for trace in opened if trace.key.startswith(ANSWER)])
 
     async def _find_answered(self, judging: Sequence[_Open]) -> None:
         if not judging:
@@ -428,7 +443,10 @@ class Assembler:
         )
         part, known, answers, spends, later = await conclude(part)
         del self._open[trace.tenant, trace.key]
-        self._held_bytes -= trace.size
+        self._held_bytes -= trace.held_bytes
+        known, left_out = cut(known)
+        if left_out:
+            self._counters.add("attributes_not_remembered", left_out, pipeline=self.pipeline)
         expires_ns = self._clock.steady_ns() + int(self._config.remember * 1e9)
         remembered = Remembered(part.number + 1, later or part.decision, known)
         self._state.record(part, remembered, expires_ns, answers, spends)

@@ -127,7 +127,10 @@ class Batch:
 
     @classmethod
     def of_parts(cls, parts: Sequence["Batch"], like: "Batch") -> "Batch":
-        """A large batch that is held in parts, none of which is large; of the signal and the tenant of `like`."""
+        """A large batch that is held in parts, none of which is large; of the signal and the tenant of `like`.
+
+        Whoever asks for its `wire`, or first for its `request`, has the parts joined for that: ask the parts instead.
+        """
         whole = cls(like.signal, like.tenant, item_count=sum(part.item_count for part in parts))
         whole._parts = parts
         return whole
@@ -150,7 +153,7 @@ class Batch:
 
     @property
     def wire(self) -> bytes:
-        """The batch as the bytes of an OTLP export request."""
+        """The batch as the bytes of an OTLP export request; of one in parts they are joined each time."""
         if self._wire is None:
             if self._request is None:
                 return b"".join(part.wire for part in self._parts)  # not kept: that would be twice the memory
@@ -180,7 +183,10 @@ class Batch:
 
     @property
     def parts(self) -> Sequence["Batch"]:
-        """The same items in the batches that a large one was made of, in their order; of any other, itself alone."""
+        """The same items in the batches that a large one was made of, in their order; of any other, itself alone.
+
+        None of them is large, and the `wire` of each is kept, which that of the whole is not.
+        """
         return self._parts or (self,)
 
     def of_tenant(self, tenant: str) -> "Batch":

@@ -80,9 +80,8 @@ class RunningBridge:
         self._plan = plan
         self._ground = ground
         self._hurry = hurry
-        self._back: _Back | None = None
+        self._back: _Back | None = None  # None also while a reload changes it
         self._delivery: Delivery | None = None  # of the back half that was opened last
-        self._back_changes = asyncio.Lock()  # held while there is no back half
         self._front: _Front | None = None
         self._listening: dict[tuple[str, str], tuple[Planned, AsyncExitStack]] = {}
         self._started_s = time.monotonic()
@@ -197,10 +196,9 @@ class RunningBridge:
         """Go over to a plan from whatever runs."""
         front = await _open_front(plan, self._ground.journal, self._host)
         try:
-            async with self._back_changes:
-                await self._close_back(lambda: FINISH_S, leave=True, hurry=self._hurry)
-                self._back = await _open_back(plan, self._ground, self._host)
-                self._delivery = self._back.delivery
+            await self._close_back(lambda: FINISH_S, leave=True, hurry=self._hurry)
+            self._back = await _open_back(plan, self._ground, self._host)
+            self._delivery = self._back.delivery
             # What goes or changes ends before the tenants change: nobody passes a new door by old rules.
             await self._close_listeners(plan)
         except BaseException:
@@ -235,9 +233,10 @@ class RunningBridge:
             await back.delivery.drain(drain_s(), settle=settle, leave=leave, hurry=hurry)
 
     async def _make_room(self, size: int) -> None:
-        async with self._back_changes:
-            if self._back is not None:
-                await self._back.delivery.make_room(size)
+        """Nothing goes while a reload changes the back half, which takes as long as what is being sent: who sends is
+        refused then, and sends again."""
+        if self._back is not None:
+            await self._back.delivery.make_room(size)
 
     def _limit_journal(self, config: JournalConfig) -> None:
         journal = self._ground.journal

@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from otel_bridge.batch import Batch
 from otel_bridge.component import Component, Consume, Host, exporter, extension, receiver, span_processor
 from otel_bridge.config import Config, SecretStr
-from otel_bridge.errors import FilesError, ParkedError, PlanError, RetryableError
+from otel_bridge.errors import FilesError, JournalFullError, ParkedError, PlanError, RetryableError
 from otel_bridge.pipeline import RunningBridge, running
 from otel_bridge.plan import Plan, Planned, ServiceConfig, parse
 from otel_bridge.testing.fake_langfuse import FakeLangfuse
@@ -282,6 +282,29 @@ async def test_who_wants_to_stop_does_not_wait_for_what_is_being_sent(world: Wor
         asyncio.get_running_loop().call_later(0.05, hurry.set)
         async with asyncio.timeout(5):
             await bridge.reload(world.plan(tmp_path))
+
+
+@pytest.mark.slow
+async def test_while_the_slowest_is_waited_for_a_full_journal_refuses(world: World, tmp_path: Path) -> None:
+    """Also where its oldest may go, for whose account delivery is needed: who sends does not wait as long as that."""
+    dropping = {"journal": {"max_bytes": "1MiB", "when_full": "drop_oldest"}}
+    world.at_once = asyncio.Event()
+    async with running(world.plan(tmp_path, service=dropping)) as bridge:
+        for _ in range(20):
+            await world.knock["door"](batch("x" * 100_000))
+        await until(lambda: _leased(bridge))
+        reloading = asyncio.create_task(bridge.reload(world.plan(tmp_path, service=dropping)))
+        await until(lambda: bridge.operator is None)
+        async with asyncio.timeout(5):
+            with pytest.raises(JournalFullError, match="send again later"):  # noqa: PT012 - by the time it is full
+                for _ in range(20):
+                    await world.knock["door"](batch("x" * 100_000))
+        assert not reloading.done()
+
+        world.at_once.set()
+        await reloading
+        for _ in range(20):
+            await world.knock["door"](batch("x" * 100_000))
 
 
 async def test_a_corrected_key_is_tried_at_once(world: World, tmp_path: Path) -> None:

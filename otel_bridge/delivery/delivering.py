@@ -248,11 +248,18 @@ class Delivery:
             self._journal.trim(floor_seq)
 
     async def make_room(self, size: int) -> None:
-        """Let the oldest entries go where the journal has no room for `size` bytes more, delivered or not."""
+        """Let the oldest entries go where the journal has no room for `size` bytes more, delivered or not.
+
+        What was begun is done to its end, also where who asked goes away: assembly stands still meanwhile. Nothing goes
+        once `drain` was called.
+        """
+        await asyncio.wait([self._tasks.create_task(self._make_room(size))])
+
+    async def _make_room(self, size: int) -> None:
         if not await self._state.flush():
             return  # what goes could not be written down: new data is refused, and does not wait until it can
         async with self._changing:
-            end_seq = self._journal.oldest(size)
+            end_seq = None if self._around.stopping.is_set() else self._journal.oldest(size)
             if end_seq is None:
                 return  # somebody else's eviction made room meanwhile, or all that is left is being written
             stopped = [
@@ -261,22 +268,24 @@ class Delivery:
                 if low_seq < end_seq and pipeline in self._assembling
             ]
             ending = [self._assembling[pipeline] for pipeline in stopped]
-            for task in ending:
-                task.cancel()
-            try:
-                await asyncio.gather(*ending, return_exceptions=True)
-                with at_once():
-                    is_accounted = await self._eviction.account(end_seq)
-                if is_accounted:
-                    self._trimmed_seq = max(self._trimmed_seq, end_seq)
-                    self._journal.trim(end_seq)
-                for parts in self._parts.values():
-                    parts.forget()
-            except UnwrittenError:
-                return  # since a moment ago: new data is refused
-            finally:
-                for pipeline in stopped:
-                    self._start_assembly(pipeline)
+            for assembly in ending:
+                assembly.cancel()
+            await asyncio.gather(*ending, return_exceptions=True)
+            await self._around.supervision.once("make_room", partial(self._evict, end_seq))
+            for pipeline in stopped:
+                self._start_assembly(pipeline)
+
+    async def _evict(self, end_seq: int) -> None:
+        try:
+            with at_once():
+                is_accounted = await self._eviction.account(end_seq)
+        except UnwrittenError:
+            return  # since a moment ago: new data is refused
+        if is_accounted:
+            self._trimmed_seq = max(self._trimmed_seq, end_seq)
+            self._journal.trim(end_seq)
+        for parts in self._parts.values():
+            parts.forget()
 
     def waiting(self) -> dict[Account, int]:
         """Accepted items that have no outcome yet, by exporter, tenant and signal."""
@@ -296,8 +305,11 @@ class Delivery:
 
     @property
     def well(self) -> bool:
-        """Whether it does its work, whatever destinations say: false when its tasks fail again and again."""
-        return self._around.supervision.well
+        """Whether it does its work, whatever destinations say: false when its tasks fail again and again, and where
+        assembly has ended that nobody has ended or is about to begin again."""
+        at_work = self._around.stopping.is_set() or self._changing.locked()
+        ended = any(assembly.done() for assembly in self._assembling.values())
+        return self._around.supervision.well and (at_work or not ended)
 
     @property
     def parked(self) -> int:

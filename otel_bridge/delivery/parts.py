@@ -17,6 +17,7 @@ from otel_bridge.batch import Batch, Signal
 from otel_bridge.journal.exporters import Outcomes
 from otel_bridge.journal.parts import Part
 from otel_bridge.model import Omitted, Translation
+from otel_bridge.plain_json import dump
 from otel_bridge.telemetry import Counters, Outcome, logger
 from otel_bridge.trace import ANSWER, Answer, Decision, Known, LogEntry, Settled, SpanRecord, Trace
 
@@ -150,6 +151,8 @@ class Parts:
             trace, lost = await self._assembler.trace(part)
             made = await self._make(part, trace, lost)
             size = max(part.size, made.translation.size if made.translation else 0)
+            if part.known is not None:
+                size += 2 * len(dump(part.known))  # what the next is to know begins with what this one does
             self._kept[part.id] = (size, made)
             self._kept_bytes += size
             while self._kept_bytes > KEPT_BYTES:

@@ -47,15 +47,19 @@ class Supervision:
     async def run(self, task: str, work: Callable[[], Awaitable[None]]) -> None:
         """Run until it returns."""
         tries = 0
-        while True:
+        began_s = self._clock.monotonic()
+        while not await self.once(task, work):
+            tries = 0 if self._clock.monotonic() - began_s >= RESTARTS_IN_S else tries + 1
+            await self._clock.sleep(self._pace.backoff(tries))
             began_s = self._clock.monotonic()
-            try:
-                await work()
-            except Exception:  # noqa: BLE001 - a bug must not stop the flow
-                self._restarts_s.append(self._clock.monotonic())
-                self._counters.add("task_restarts", task=task)
-                logger("delivery").exception("a task failed and begins again", task=task)
-                tries = 0 if self._clock.monotonic() - began_s >= RESTARTS_IN_S else tries + 1
-                await self._clock.sleep(self._pace.backoff(tries))
-            else:
-                return
+
+    async def once(self, task: str, work: Callable[[], Awaitable[None]]) -> bool:
+        """Whether it returned; a bug in it is logged and counted."""
+        try:
+            await work()
+        except Exception:  # noqa: BLE001 - a bug must not stop the flow
+            self._restarts_s.append(self._clock.monotonic())
+            self._counters.add("task_restarts", task=task)
+            logger("delivery").exception("a task failed and begins again", task=task)
+            return False
+        return True

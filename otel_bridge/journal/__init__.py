@@ -61,6 +61,9 @@ class Journal(Protocol):
 
         Raises:
             JournalFullError: they would exceed `max_bytes`, or the disk is full or failing; nothing was written.
+            RetryableError: the journal is closing, or the disk did not answer in time: it may be stored or not.
+            MalformedError: a batch whose items nobody had counted yet can not be read.
+            ValueError: a pipeline or tenant has a name that can not be stored.
         """
 
     def read(self, seq: int) -> Entry | None:

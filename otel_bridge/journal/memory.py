@@ -3,7 +3,7 @@ the id of a response, and for budgets."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -13,6 +13,7 @@ from otel_bridge.journal.parts import Part
 from otel_bridge.plain_json import dump
 from otel_bridge.trace import Answer, Decision, Known
 
+MAX_ATTRIBUTES_BYTES = 16 << 10  # of a trace, as JSON: all of it is written again with each later part
 MAX_LATELY = 10_000  # answers that are kept in memory as well: five megabytes
 ANSWER_COLUMNS = (
     *("pipeline", "tenant", "response_id", "trace_id", "observation_id"),
@@ -32,11 +33,39 @@ WHERE excluded.counted
 @dataclass(slots=True, frozen=True)
 class Remembered:
     """What is remembered of a trace whose parts have settled: how many there were, what was decided for those that
-    follow, and what the next must know."""
+    follow, and what the next must know.
+
+    size: how long that was, when it was read.
+    """
 
     parts: int
     decision: Decision
     known: Known
+    size: int = field(default=0, compare=False)
+
+
+def cut(known: Known) -> tuple[Known, int]:
+    """What later parts get to know of it, and how many of its attributes they do not: the largest, metadata first.
+
+    Those are left out whole, as less of one would take the place of what was sent.
+    """
+    over = _size(known.attributes) - MAX_ATTRIBUTES_BYTES
+    if over <= 0:
+        return known, 0
+    attributes = dict(known.attributes)
+    metadata = attributes["metadata"] = dict(attributes.get("metadata", {}))
+    left_out = 0
+    for of in (metadata, attributes):
+        for size, key in sorted(((_size({key: said}), key) for key, said in of.items()), reverse=True):
+            if over > 0:
+                del of[key]
+                over -= size
+                left_out += 1
+    return replace(known, attributes=attributes), left_out
+
+
+def _size(said: Mapping[str, Any]) -> int:
+    return len(dump(said).encode())
 
 
 class Memory:
@@ -97,7 +126,7 @@ class Memory:
             *(dump(keys), pipeline),
         )
         return {
-            (tenant, key): Remembered(parts, Decision(decision), Known.of(orjson.loads(known)))
+            (tenant, key): Remembered(parts, Decision(decision), Known.of(orjson.loads(known)), len(known))
             for tenant, key, parts, decision, known in rows
         }
 

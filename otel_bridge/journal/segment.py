@@ -131,6 +131,15 @@ class Segment:
         counted = (record.pipeline, record.tenant, SIGNALS[record.kind])
         self.items[counted] = self.items.get(counted, 0) + record.items
 
+    def take_back(self, end_seq: int, size: int, items: ItemCounts) -> None:
+        """Be again as before the entry `end_seq` was added, and those after it, the last of them maybe half."""
+        end = end_seq - self.first_seq
+        for column in (self._offsets, self._lengths, self._item_counts, self._kinds):
+            del column[end:]
+        for positions in self._positions.values():
+            del positions[bisect_left(positions, end) :]
+        self.size, self.items = size, items
+
     def extend(self, end_seq: int) -> None:
         """The entries from its end up to this one were here once, and are lost."""
         self._extend(end_seq, 0)

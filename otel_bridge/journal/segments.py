@@ -346,18 +346,24 @@ class Segments(Reader):
                 seq += 1
         mark = pack_mark(segment.marker, [record for record, _ in records])
         parts.append(mark)
+        before = segment.size, dict(segment.items)
         try:
             self._disk.write(fd, parts)
             self._disk.sync(fd)
-        except OSError as error:
+            with self._showing:
+                for record, length in records:
+                    segment.add(record, segment.size, length)
+                    segment.size += length
+                segment.size += len(mark)
+                self._next_seq = seq
+        except BaseException as error:  # also for want of memory: what the file has now is not what is known of it
+            with self._showing:
+                segment.take_back(self._next_seq, *before)
             self._abandon(segment, fd)
-            return self._failed(error)
-        with self._showing:
-            for record, length in records:
-                segment.add(record, segment.size, length)
-                segment.size += length
-            segment.size += len(mark)
-            self._next_seq = seq
+            if isinstance(error, OSError):
+                return self._failed(error)
+            self._failures += 1
+            raise
         self._failures = 0
         return None
 
@@ -387,7 +393,8 @@ class Segments(Reader):
             self._disk.truncate(fd, segment.size)
         except OSError as error:
             self._log.warning("a failed segment could not be cut off", segment=segment.path.name, error=str(error))
-        self._seal()
+        finally:
+            self._seal()
 
     def _seal(self) -> None:
         """The last segment takes no more entries."""
@@ -433,7 +440,7 @@ class Segments(Reader):
             self._disk.sync(fd)
             self._disk.rename(temporary, path)
             self._disk.sync_directory(self._directory)
-        except OSError:
+        except BaseException:
             os.close(fd)
             raise
         return fd

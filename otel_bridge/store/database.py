@@ -2,7 +2,9 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from otel_bridge.errors import FilesError
 from otel_bridge.journal.database import log_pages, move_aside
@@ -29,12 +31,26 @@ def open_writing(path: Path) -> "apsw.Connection":
     except OSError as error:
         raise FilesError(f"the store {path} can not be written: {error.strerror}") from error
     try:
-        return _prepared(path)
+        return _merging(_prepared(path))
     except (apsw.CorruptError, apsw.NotADBError) as error:
         move_aside(path, str(error))
         return open_writing(path)
     except apsw.Error as error:
         raise FilesError(f"the store {path} can not be opened: {error}") from error
+
+
+def _merging(connection: "apsw.Connection") -> "apsw.Connection":
+    """With `merged` in its SQL."""
+    connection.create_scalar_function("merged", _merged, 2, deterministic=True)
+    return connection
+
+
+def _merged(*said: Any) -> str | None:
+    """A JSON object, and another one to be added to it; either may be missing."""
+    before, now = said
+    if before is None or now is None or before == now:
+        return before if now is None else now  # type: ignore[no-any-return]  # columns of text
+    return orjson.dumps(orjson.loads(before) | orjson.loads(now)).decode()
 
 
 def _prepared(path: Path) -> "apsw.Connection":

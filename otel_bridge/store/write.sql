@@ -88,7 +88,7 @@ ON CONFLICT (id, tenant) DO UPDATE SET
     metadata = excluded.metadata;
 
 -- Rolled up from all observations of the trace that are here, so a part that comes twice counts once.
--- What a later part does not know (coalesce) stays as an earlier part said it.
+-- What a later part does not know (coalesce, merged) stays as an earlier part said it.
 -- name: settled_trace
 INSERT INTO traces
     (tenant, trace_id, settled, seen_ns, start_ns, end_ns, error_count, observation_count, total_tokens, total_cost,
@@ -115,7 +115,7 @@ ON CONFLICT (trace_id, tenant) DO UPDATE SET
     version = coalesce(excluded.version, version),
     public = coalesce(excluded.public, public),
     tags = coalesce(excluded.tags, tags),
-    metadata = coalesce(excluded.metadata, metadata),
+    metadata = merged(metadata, excluded.metadata),
     input = coalesce(excluded.input, input),
     output = coalesce(excluded.output, output);
 

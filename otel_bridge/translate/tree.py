@@ -419,7 +419,9 @@ def _leave_known(order: Sequence[Node], calls: Sequence[str]) -> None:
 
 def _answered(order: Iterable[Node]) -> set[str]:
     return {
-        node.reading.response_id for node in order if node.reading.response_id and node.observation.usage is not None
+        id_
+        for node in order
+        if (id_ := node.reading.response_id) and len(id_) <= MAX_RESPONSE_ID and node.observation.usage is not None
     }
 
 

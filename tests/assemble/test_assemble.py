@@ -9,7 +9,7 @@ from otel_bridge.batch import Signal
 from otel_bridge.journal.exporters import Account
 from otel_bridge.journal.parts import Part
 from otel_bridge.telemetry import Outcome
-from otel_bridge.trace import Answer, Decision, Settled
+from otel_bridge.trace import Answer, Decision, Known, Settled
 
 if TYPE_CHECKING:
     from tests.assemble.conftest import Assembly
@@ -75,7 +75,7 @@ async def test_a_trace_is_never_held_longer_than_max_hold(assembly: "Assembly") 
 
 
 async def test_above_max_held_bytes_the_oldest_goes_early(assembly: "Assembly") -> None:
-    assembly.config = AssembleConfig(max_held_bytes=150)
+    assembly.config = AssembleConfig(max_held_bytes=3000)
     await assembly.restart()
     for trace in (1, 2, 3):
         await assembly.spans(trace, (1, 9))
@@ -84,12 +84,55 @@ async def test_above_max_held_bytes_the_oldest_goes_early(assembly: "Assembly") 
     assert assembly.counters.value("flushed_early") == 1
 
 
+async def test_what_open_traces_take_in_memory_counts_however_small_they_are(assembly: "Assembly") -> None:
+    """A thousand bytes and more, where the wire has sixty."""
+    assembly.config = AssembleConfig(max_held_bytes=100_000)
+    await assembly.restart()
+    for trace in range(1, 151):
+        await assembly.spans(trace, (1, 9))
+    assert 60 < assembly.assembler.status()["open_traces"] <= 100
+    assert assembly.counters.value("flushed_early") == len(assembly.settled)
+
+
+async def test_what_a_trace_took_is_given_back_when_it_settles(assembly: "Assembly") -> None:
+    """Also what is compared only until its root is here, and what is remembered of earlier parts."""
+    assembly.known = Known(root_id="aa", spans="A" * 20_000)
+    await assembly.spans(1, *((span, span + 100) for span in range(2, 60)))
+    without_root = assembly.assembler.status()["held_bytes"]
+    await assembly.spans(1, (1, None))
+    with_root = assembly.assembler.status()["held_bytes"]
+    assert without_root - with_root > 10_000
+    await assembly.after(6)
+    assert assembly.assembler.status() == {"open_traces": 0, "held_bytes": 0}
+
+    await assembly.spans(1, (200, 1))
+    assert assembly.assembler.status()["held_bytes"] > 20_000
+    await assembly.after(6)
+    assert assembly.assembler.status() == {"open_traces": 0, "held_bytes": 0}
+
+
 async def test_a_late_span_makes_a_further_part_that_knows_the_earlier_one(assembly: "Assembly") -> None:
     await assembly.spans(1, (1, None))
     await assembly.after(6)
     await assembly.spans(1, (2, 1))
     _, late = await assembly.after(6)
     assert (late.number, late.known, items(late)) == (1, assembly.known, 1)
+
+
+async def test_late_spans_cost_little_whatever_was_said_of_their_trace(assembly: "Assembly") -> None:
+    """What is large is sent once: all that a part knows is written again with the next."""
+    assembly.known = Known(attributes={"name": "run", "metadata": {"small": 1, "large": "x" * 900_000}}, root_id="aa")
+    await assembly.spans(1, (1, None))
+    await assembly.after(6)
+    for span in range(2, 12):
+        await assembly.spans(1, (span, 1))
+        await assembly.after(6)
+    assert [part.known.attributes for part in assembly.settled[1:] if part.known] == [
+        {"name": "run", "metadata": {"small": 1}}
+    ] * 10
+    assert assembly.counters.value("attributes_not_remembered") == 11
+    await assembly.stop()
+    assert (assembly.directory / "state.db").stat().st_size < 500_000
 
 
 async def test_a_late_span_follows_the_decision(assembly: "Assembly") -> None:

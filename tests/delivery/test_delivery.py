@@ -5,7 +5,9 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from otel_bridge.batch import Batch
 from otel_bridge.delivery import DeliverConfig
 from otel_bridge.errors import ParkedError, RefusedError, RetryableError, TooLargeError
 
@@ -238,6 +240,21 @@ async def test_late_spans_arrive_as_a_further_part(house: "House", sink: "Sink")
     assert sink.names == ["agent", "late"]
     await house.stop()
     assert house.outcomes("langfuse") == {"delivered": 2}
+
+
+async def test_what_is_kept_made_is_counted_with_what_it_knows(house: "House", sink: "Sink") -> None:
+    """A small late part may know a lot: what was said of its trace, and of each span that was sent."""
+    await house.start(settled={"langfuse": sink}, built_in=True)
+    for number, said in enumerate(("x" * 10_000, ""), start=1):
+        request = ExportTraceServiceRequest()
+        span = request.resource_spans.add().scope_spans.add().spans.add(trace_id=b"t" * 16, name=f"{number}")
+        span.span_id, span.start_time_unix_nano, span.end_time_unix_nano = number.to_bytes(8), 1, 2
+        span.attributes.add(key="langfuse.trace.metadata.said").value.string_value = said
+        await house.journal.append([(house.pipeline, Batch.from_request(request, tenant="t"))])
+        await house.settle()
+        await sink.has(number)
+    parts = house.delivery._parts[house.pipeline]
+    assert sum(size for size, _ in parts._kept.values()) > 30_000
 
 
 async def test_a_clean_restart_sends_nothing_twice(house: "House", sink: "Sink") -> None:

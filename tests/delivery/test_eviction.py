@@ -92,6 +92,65 @@ async def test_a_lease_that_was_evicted_is_not_counted_as_delivered_as_well(hous
     assert counted["delivered"] + counted["evicted"] == 41
 
 
+async def test_who_goes_away_while_room_is_made_stops_no_assembly(house: "House", sink: "Sink") -> None:
+    """As a sender does whose deadline passes just then."""
+    small(house)
+    await house.start(settled={"langfuse": sink})
+    assembly = house.delivery._assembling[house.pipeline]
+    number = 0
+    while not assembly.cancelling():
+        sender = asyncio.create_task(fill(house, 1, number))
+        while not sender.done() and not assembly.cancelling():  # noqa: ASYNC110 - no event tells
+            await asyncio.sleep(0)
+        number += 1
+    assert house.delivery.well, "it is only held up"
+    sender.cancel()
+    await asyncio.wait([sender])
+    assert sender.cancelled()
+
+    sink.names.clear()
+    house.journal.limit(max_bytes=1 << 20, keep_bytes=0, segment_bytes=4096)  # no other eviction begins it again
+    await fill(house, 1, number)
+    await house.settle()
+    await sink.has(1)
+    assert house.delivery.well
+    await house.stop()
+    counted = house.outcomes("langfuse")
+    assert counted["evicted"] > 0
+    assert counted["delivered"] + counted["evicted"] == number
+
+
+async def test_a_bug_while_room_is_made_refuses_what_comes_and_stops_nothing(
+    house: "House", sink: "Sink", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small(house)
+    await house.start(settled={"langfuse": sink})
+
+    async def bug(_end_seq: int) -> bool:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(house.delivery._eviction, "account", bug)
+    with pytest.raises(JournalFullError):
+        await fill(house, 40)
+    assert house.counters.value("task_restarts", task="make_room") == 1
+    await house.settle()
+    await sink.has(10)
+
+    monkeypatch.undo()
+    await fill(house, 1, 40)
+    await house.stop()
+
+
+async def test_assembly_that_has_ended_is_not_well(house: "House", sink: "Sink") -> None:
+    """Whatever ended it."""
+    await house.start(settled={"langfuse": sink})
+    assert house.delivery.well
+    assembly = house.delivery._assembling[house.pipeline]
+    assembly.cancel()
+    await asyncio.wait([assembly])
+    assert not house.delivery.well
+
+
 async def test_nothing_goes_where_the_count_can_not_be_written(house: "House", sink: "Sink") -> None:
     small(house)
     sink.trouble = down

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from otel_bridge.batch import Signal
 from otel_bridge.errors import JournalFullError, RetryableError
 from otel_bridge.journal.disk import UnsyncedDisk
+from otel_bridge.journal.record import SIGNALS
 from otel_bridge.journal.segments import open_segments
 from otel_bridge.telemetry import Counters
 from tests.journal.journals import FailingDisk, Make, wires, without_index
@@ -38,6 +40,59 @@ async def test_a_failed_commit_is_refused_and_its_segment_left(journal_dir: Path
     async with open_segments(journal_dir, counters=counters) as journal:
         assert wires(journal) == [b"before", b"after"]
         assert counters.value("journal_corrupt_records") == 0
+
+
+@pytest.mark.parametrize("full", ["write", "sync", "show"])
+async def test_what_comes_after_a_commit_that_memory_failed_for_is_kept(
+    journal_dir: Path, batch: Make, monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
+    """Nothing that is acknowledged lies behind what such a commit has left, whatever it did not come to."""
+    disk, counters = FailingDisk(), Counters()
+
+    def out_of_memory(*_: object) -> None:
+        monkeypatch.undo()
+        raise MemoryError
+
+    async with open_segments(journal_dir, disk=disk, counters=counters) as journal:
+        await journal.append([("main", batch(b"before"))])
+        if full == "write":
+            write = disk.write
+            monkeypatch.setattr(disk, "write", lambda fd, parts: out_of_memory(write(fd, [b"".join(parts)[:70]])))
+        elif full == "sync":
+            monkeypatch.setattr(disk, "sync", out_of_memory)
+        else:  # the second of two is taken in half
+            monkeypatch.setattr("otel_bridge.journal.segment.SIGNALS", OutOfMemory(monkeypatch, at=2))
+        with pytest.raises(MemoryError):
+            await journal.append([("main", batch(b"failed")), ("other", batch(b"failed"))])
+        await journal.append([("main", batch(b"after"))])
+
+        assert wires(journal) == [b"before", b"after"]
+        assert wires(journal, "other") == []
+        assert journal.next_seq == 3
+        assert sum(journal.accepted()[1].values()) == 2
+        assert journal.healthy
+    for _ in range(2):
+        async with open_segments(journal_dir, counters=counters) as journal:
+            assert wires(journal) == [b"before", b"after"]
+            assert sum(journal.accepted()[1].values()) == 2
+        without_index(journal_dir)
+    assert counters.value("journal_corrupt_records") + counters.value("journal_missing_records") == 0
+
+
+class OutOfMemory(dict[int, Signal]):
+    """What kinds of entries are called, and no memory for the answer when it is asked for the nth time."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, at: int) -> None:
+        super().__init__(SIGNALS)
+        self._monkeypatch = monkeypatch
+        self._left = at
+
+    def __getitem__(self, kind: int) -> Signal:
+        self._left -= 1
+        if not self._left:
+            self._monkeypatch.undo()
+            raise MemoryError
+        return super().__getitem__(kind)
 
 
 async def test_a_failed_commit_that_cannot_be_cut_off_is_ignored_for_ever(journal_dir: Path, batch: Make) -> None:

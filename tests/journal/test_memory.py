@@ -6,6 +6,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from otel_bridge.journal.memory import cut
 from otel_bridge.journal.state import open_state
 from otel_bridge.telemetry import Counters
 from otel_bridge.trace import Known
@@ -41,6 +42,18 @@ async def test_a_later_answer_takes_the_place_of_an_earlier_one_if_it_counts(tmp
             found = await state.memory.answers("main", [("t", "r1")])
             assert found["t", "r1"].trace_id == stays
             assert state.memory.lately("main", "t", "r1") == found["t", "r1"]
+
+
+def test_the_largest_is_not_remembered_and_the_rest_as_it_was() -> None:
+    """Left out whole: a later part would put less of it in the place of what was sent."""
+    said = {"name": "run", "session_id": "s", "tags": ["a"], "metadata": {"a": "x" * 9000, "b": "y" * 9000, "c": 1}}
+    known, left_out = cut(Known(attributes=said, spans="aa"))
+    assert known.attributes == said | {"metadata": {"a": "x" * 9000, "c": 1}}
+    assert (left_out, known.spans, len(said["metadata"])) == (1, "aa", 3)
+
+    known, left_out = cut(Known(attributes=said | {"tags": ["t"] * 5000, "release": "r" * 10_000}))
+    assert known.attributes == {"name": "run", "session_id": "s", "release": "r" * 10_000, "metadata": {}}
+    assert left_out == 4
 
 
 async def test_what_the_file_can_not_hold_is_kept_as_near_as_may_be(tmp_path: Path) -> None:

@@ -200,6 +200,16 @@ def test_a_late_part_adds_to_its_trace(writer: Writer, path: Path) -> None:
     assert (row["observation_count"], row["total_tokens"]) == (3, 84)
 
 
+def test_a_late_part_says_more_of_its_trace_and_takes_nothing_back(writer: Writer, path: Path) -> None:
+    """It may not know all that was said before, where that was large."""
+    for said in ({"large": "x" * 20_000, "a": 1}, {}, {"a": 2, "b": None}, {}):
+        writer.settled(translation("agent", metadata=said))
+    with reading(path) as reader:
+        row = reader.row("SELECT metadata FROM traces")
+    assert row is not None
+    assert orjson.loads(row["metadata"]) == {"large": "x" * 20_000, "a": 2, "b": None}
+
+
 def test_a_piece_of_a_translation_is_enough(writer: Writer, path: Path) -> None:
     """Delivery splits and bisects: an observation without the list of traces still has its trace's attributes."""
     piece = translation("a", "b")

@@ -47,6 +47,11 @@ def test_an_agents_sum_gives_way_to_the_calls_below_it(otlp: Any) -> None:
     assert (seen[2].usage["total"], seen[3].usage["total"]) == (110, 220)
 
 
+def test_what_is_too_long_for_a_response_id_is_not_remembered_as_one(otlp: Any) -> None:
+    calls = [otlp.span(n, attrs=CHAT | used(1, 1) | {"gen_ai.response.id": "r" * n}) for n in (200, 201)]
+    assert translate(otlp.trace(*calls)).known.calls == ["r" * 200]
+
+
 def test_an_agents_sum_counts_where_no_call_below_says_anything(otlp: Any) -> None:
     seen = by_number(translate(otlp.trace(otlp.span(1, attrs=AGENT | used(300, 30)), otlp.span(2, 1, attrs=CHAT))))
 
