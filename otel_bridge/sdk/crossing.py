@@ -137,7 +137,7 @@ def run_sync(function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwa
         elif task.cancelled():
             done.cancel()
             done.set_running_or_notify_cancel()
-        elif error := task.exception():
+        elif (error := task.exception()) is not None:
             done.set_exception(error)
         else:
             done.set_result(cast("T", task.result()))
@@ -146,6 +146,8 @@ def run_sync(function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwa
     running: list[asyncio.Task[T | None]] = []
     private.loop.call_soon_threadsafe(begin)
     try:
+        if (raised := done.exception()) is not None:  # `result` takes one that is falsy, as an empty group, for none
+            raise raised
         return done.result()
     except KeyboardInterrupt:
         private.loop.call_soon_threadsafe(lambda: [task.cancel() for task in running])

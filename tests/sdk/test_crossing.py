@@ -137,6 +137,34 @@ def test_what_is_raised_comes_out(spans: Spans) -> None:
         run_sync(fails)
 
 
+class NothingWrongError(Exception):
+    def __len__(self) -> int:
+        return 0
+
+
+class LeftEmpty(SystemExit):
+    def __len__(self) -> int:
+        return 0
+
+
+@pytest.mark.parametrize("error", [NothingWrongError(), LeftEmpty()])
+def test_an_exception_that_is_falsy_comes_out_too(error: BaseException) -> None:
+    async def fails() -> None:
+        raise error
+
+    def call() -> None:
+        try:
+            run_sync(fails)
+        except BaseException as came:  # noqa: BLE001 - an exit among them
+            raised.append(came)
+
+    raised: list[BaseException] = []
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert raised == [error]
+
+
 def test_a_cancelled_function_says_so() -> None:
     async def cancelled() -> None:
         raise asyncio.CancelledError
