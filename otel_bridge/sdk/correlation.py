@@ -1,7 +1,7 @@
 """`correlation()`: who and what a piece of work belongs to, on every span, event and score made in it, and downstream.
 
 Ids travel as W3C baggage with every instrumented HTTP call; tags, and what is said with `local=True`, stay in this
-process. `processors.ContextProcessor` writes both on the spans.
+process. `context.ContextProcessor` writes both on the spans.
 """
 
 from collections.abc import Mapping, Sequence
