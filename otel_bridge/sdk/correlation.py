@@ -12,6 +12,8 @@ from opentelemetry import baggage
 from opentelemetry import context as otel
 from opentelemetry.context import Context
 
+from otel_bridge.sdk.values import words
+
 _LOCAL = otel.create_key("otel-bridge-correlation")
 KNOWN = {"session": "session.id", "user": "user.id", "tags": "langfuse.trace.tags", "name": "langfuse.trace.name"}
 STAYS = (KNOWN["tags"], KNOWN["name"])
@@ -56,7 +58,7 @@ class correlation:  # noqa: N801 - used like a function, as contextlib's own
             if key == KNOWN["tags"]:
                 value = [*dict.fromkeys([*local.get(key, ()), *value])]  # noqa: PLW2901 - those around, and these
             if isinstance(value, str) and not self._local and key not in STAYS:
-                made = baggage.set_baggage(key, value, made)
+                made = baggage.set_baggage(words(key), words(value), made)
             local[key] = value
         return otel.set_value(_LOCAL, local, made)
 

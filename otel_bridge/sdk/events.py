@@ -13,7 +13,7 @@ from opentelemetry.trace import SpanContext
 
 from otel_bridge.sdk.correlation import DOWNSTREAM, correlated
 from otel_bridge.sdk.spans import SCOPE, Parent, context_of, span_context_of
-from otel_bridge.sdk.values import attributes_of
+from otel_bridge.sdk.values import attributes_of, words
 
 log = logging.getLogger("otel_bridge.sdk")
 
@@ -97,7 +97,7 @@ def _emit(name: str, given: Mapping[str, Any], context: Context) -> None:
             timestamp=time.time_ns(),
             context=context,
             severity_number=SeverityNumber.INFO,
-            event_name=name,
+            event_name=words(name),
             attributes=attributes_of(attributes),
         )
     )

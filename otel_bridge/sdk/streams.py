@@ -31,6 +31,7 @@ from opentelemetry.trace import SpanKind
 
 from otel_bridge.sdk import leaving
 from otel_bridge.sdk.spans import Parent, SpanBlock
+from otel_bridge.sdk.values import clean
 
 T = TypeVar("T")
 
@@ -261,7 +262,7 @@ class _Watched:
         span = self._span.otel
         span.set_attribute(CHUNKS, self._count)
         if self._parts:
-            span.set_attribute(OUTPUT, "".join(self._parts))
+            span.set_attribute(OUTPUT, clean("".join(self._parts)))
         leaving.tell(span, error)
         span.end(ended_ns)
 
