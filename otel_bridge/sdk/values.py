@@ -1,7 +1,7 @@
 """Anything as a value of an attribute: what OTLP takes as it is, the rest in words."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import islice
 from types import NoneType
@@ -18,7 +18,8 @@ def attribute(value: Any) -> Any:
     """Text, numbers, truth, bytes, and lists and mappings of them; models and dataclasses as mappings.
 
     None where there is nothing to say. What holds itself, what is too deep or too much, and numbers of more than 64
-    bits are put into words. Never raises, whatever the object does.
+    bits are put into words. It takes bounded time, also for a range of millions, and nothing out of an iterator. Never
+    raises, whatever the object does.
     """
     try:
         return _scalar(value) if issubclass(type(value), SCALARS) else _Telling().tell(value)
@@ -53,13 +54,13 @@ class _Telling:
         if isinstance(value, SCALARS):  # it only says so, as a proxy does
             return words(value)
         if isinstance(value, Mapping):
-            return {words(key): self.tell(item) for key, item in islice(list(value.items()), most)}
+            return {words(key): self.tell(item) for key, item in list(islice(value.items(), most))}
         if isinstance(value, Sequence | AbstractSet):
-            return [self.tell(item) for item in islice(list(value), most)]
+            return [self.tell(item) for item in list(islice(value, most))]
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             return {field.name: self.tell(getattr(value, field.name, None)) for field in dataclasses.fields(value)}
         if not isinstance(value, type) and callable(dump := getattr(value, "model_dump", None)):
-            return self.tell(dump(mode="json"))
+            return self.tell(dump(mode="json") if _can_be_dumped(value) else _fields(value))
         return words(value)
 
 
@@ -67,6 +68,38 @@ def _scalar(value: Any) -> Any:
     if isinstance(value, str):
         return clean(value)
     return words(value) if isinstance(value, int) and not LEAST_INT <= value <= MOST_INT else value
+
+
+def _can_be_dumped(model: Any) -> bool:
+    """Not what is too much, as that takes all of it, nor what holds an iterator, as that takes what others wait for."""
+    waiting, left = [model], MOST_NODES
+    while waiting:
+        held = waiting.pop()
+        if isinstance(held, Iterator):
+            return False
+        inside: Any = ()
+        if isinstance(held, Mapping):
+            inside = held.values()
+        elif isinstance(held, Sequence | AbstractSet) and not isinstance(held, str | bytes):
+            inside = held
+        elif hasattr(held, "model_dump") or dataclasses.is_dataclass(held):
+            inside = vars(held).values()
+        found = list(islice(inside, left + 1))
+        left -= len(found)
+        if left < 0:
+            return False
+        waiting += found
+    return True
+
+
+def _fields(model: Any) -> dict[str, Any]:
+    """But for those that are never to be said."""
+    named = getattr(type(model), "model_fields", {})
+    return {name: item for name, item in islice(vars(model).items(), MOST_NODES) if not _is_excluded(named.get(name))}
+
+
+def _is_excluded(field: Any) -> bool:
+    return bool(getattr(field, "exclude", False))
 
 
 def attributes_of(given: Mapping[str, Any]) -> dict[str, Any]:

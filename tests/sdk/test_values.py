@@ -2,7 +2,8 @@
 
 import logging
 import uuid
-from collections.abc import ItemsView
+from collections.abc import ItemsView, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from opentelemetry import baggage
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.propagate import inject
+from pydantic import BaseModel, Field
 
 from otel_bridge.sdk import correlation, event, span, stream
 from otel_bridge.sdk.values import MOST_NODES, attribute, attributes_of
@@ -156,3 +158,59 @@ def test_what_only_says_what_it_is_is_put_into_words() -> None:
     assert attributes_of({"user": Proxy("ada"), "count": Proxy(3)}) == {"user": "ada", "count": "3"}
     assert attribute([Proxy("ada")]) == ["ada"]
     assert attributes_of({"user": Unbound("ada"), "n": [Unbound("b")]}) == {"user": "ada", "n": ["b"]}
+
+
+def first_of_many() -> Iterator[int]:
+    yield from range(2 * MOST_NODES)
+    raise AssertionError("more than can be told")
+
+
+class Long(Sequence[int], AbstractSet[int]):
+    def __len__(self) -> int:
+        return 1 << 40
+
+    def __getitem__(self, _at: Any) -> Any:
+        raise AssertionError("nobody asks for one")
+
+    def __iter__(self) -> Iterator[int]:
+        return first_of_many()
+
+    def __contains__(self, _item: object) -> bool:
+        return True
+
+
+class LongMapping(Mapping[int, int]):
+    def __len__(self) -> int:
+        return 1 << 40
+
+    def __getitem__(self, key: int) -> int:
+        return key
+
+    def __iter__(self) -> Iterator[int]:
+        return first_of_many()
+
+
+class Request(BaseModel):
+    prompt: str
+    stream: Any = None
+    key: str = Field(default="secret", exclude=True)
+    inner: "Request | None" = None
+
+
+def test_of_what_is_long_no_more_is_read_than_is_told() -> None:
+    assert attribute(Long())[:3] == [0, 1, 2]
+    assert attribute({"within": Long()})["within"][:2] == [0, 1]
+    assert attribute(LongMapping())["1"] == 1
+    told = attribute(Request(prompt="a", stream=range(1 << 40)))
+    assert (told["prompt"], told["stream"][:2], set(told)) == ("a", [0, 1], {"prompt", "stream", "inner"})
+
+
+def test_nothing_is_taken_out_of_an_iterator() -> None:
+    answer = iter(["a", "b"])
+    assert attribute(answer).startswith("<list_iterator")
+    assert attribute([answer, {"of": answer}])[0].startswith("<list_iterator")
+    told = attribute(Request(prompt="a", inner=Request(prompt="b", stream={"chunks": [answer]})))
+    assert told["inner"]["stream"]["chunks"][0].startswith("<list_iterator")
+    assert set(told["inner"]) == {"prompt", "stream", "inner"}
+    assert list(answer) == ["a", "b"]
+    assert attribute(Request(prompt="a", stream=[1])) == {"prompt": "a", "stream": [1], "inner": None}
