@@ -2,7 +2,6 @@
 
 import asyncio
 import contextvars
-import logging
 import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
@@ -14,7 +13,7 @@ from opentelemetry import context as otel
 from opentelemetry import trace
 from opentelemetry.context import Context
 
-log = logging.getLogger("otel_bridge.sdk")
+from otel_bridge.sdk.saying import log
 
 T = TypeVar("T")
 P = ParamSpec("P")

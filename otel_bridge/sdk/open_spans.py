@@ -1,6 +1,5 @@
 """What has not ended yet: known, told of by heartbeats as OTLP log records, and ended when the process is."""
 
-import logging
 import os
 import threading
 import time
@@ -14,9 +13,8 @@ from opentelemetry.sdk.trace import Span, SpanProcessor
 from opentelemetry.trace import Status, StatusCode
 
 from otel_bridge.sdk.leaving import INTERRUPTED, OUTCOME
+from otel_bridge.sdk.saying import log
 from otel_bridge.sdk.spans import SCOPE
-
-log = logging.getLogger("otel_bridge.sdk")
 
 STARTED, HEARTBEAT = "otel_bridge.span.started", "otel_bridge.span.heartbeat"
 BEAT_S = 10.0

@@ -23,9 +23,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from opentelemetry import context as otel
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context
 
+from otel_bridge.sdk.saying import log
 from otel_bridge.sdk.values import words
-
-log = logging.getLogger("otel_bridge.sdk")
 
 T = TypeVar("T")
 
@@ -71,7 +70,10 @@ class Heard(logging.Filter):
         self._of: dict[int | None, str] = {}  # what sends logs in its own thread
 
     def filter(self, record: logging.LogRecord) -> bool:
-        said = record.getMessage()
+        try:
+            said = record.getMessage()
+        except Exception:  # noqa: BLE001 - what is logged is broken, which is no failure of what sends
+            said = words(record.msg)
         if found := next(filter(None, (reason.search(said) for reason in REASONS)), None):
             self._of[threading.get_ident()] = found[0]
         return False

@@ -1,13 +1,12 @@
 """SIGTERM ends a program without telling Python: spans are sent first, then it ends as it would have."""
 
-import logging
 import os
 import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
 
-log = logging.getLogger("otel_bridge.sdk")
+from otel_bridge.sdk.saying import log
 
 _came = threading.Event()
 

@@ -12,7 +12,6 @@ should not.
 
 import contextlib
 import fcntl
-import logging
 import os
 import secrets
 import stat
@@ -29,9 +28,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
+from otel_bridge.sdk.saying import log
 from otel_bridge.sdk.sending import Sender, UnsendableError, is_time_to_say
-
-log = logging.getLogger("otel_bridge.sdk")
 
 T = TypeVar("T")
 
