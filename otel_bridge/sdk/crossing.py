@@ -104,8 +104,17 @@ class _Loop:
                 log.warning("otel-bridge: %r in a task of run_sync's loop, which goes on", error)
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # re-entrant: a signal's handler may come while it is held
 _loops: dict[int, _Loop] = {}  # how deep → the loop: code that one of them runs may call run_sync again
+
+
+def _let_go() -> None:
+    """In a forked child: who held the lock is not there."""
+    global _lock  # noqa: PLW0603 - a process has one
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def run_sync(function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:

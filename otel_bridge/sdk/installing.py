@@ -164,6 +164,15 @@ _installed: Installed | None = None
 _installing = threading.Lock()
 
 
+def _let_go() -> None:
+    """In a forked child: who held the lock is not there."""
+    global _installing  # noqa: PLW0603 - a process has one
+    _installing = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
 def install(endpoint: Destination | None = None, *, service: str | None = None, spool: Path | None = None) -> Installed:
     """Send this process's spans and log records to a bridge; the second call changes nothing.
 
