@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError, create_model
+from pydantic import BaseModel, Field, SecretStr, ValidationError, create_model, field_validator
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from otel_bridge import langfuse_names as names
@@ -19,9 +19,10 @@ from otel_bridge.component import Component, Kind
 from otel_bridge.config import Bytes, BytesOrNone, Config, OfTenants, Seconds, written_in
 from otel_bridge.delivery import DeliverConfig
 from otel_bridge.errors import PlanError
-from otel_bridge.files import Files, Stamp, stamp
+from otel_bridge.files import Files, Stamp, local, stamp
 from otel_bridge.listening import ListeningConfig
 from otel_bridge.mistakes import hint, said
+from otel_bridge.sides import SETTLED, side_of
 from otel_bridge.tenants import DEFAULT_TENANT, TenantConfig, TenantName, contradictions
 from otel_bridge.tls import TlsConfig, is_readable_by_all
 from otel_bridge.written import DATA_DIR, default_text, expand, read_text, read_yaml
@@ -79,6 +80,12 @@ class ServiceConfig(Config):
     strict_permissions: bool = False  # a key file that every user of the machine can read is a mistake, and no warning
     pipelines: dict[str, PipelineConfig] = Field(min_length=1)
 
+    @field_validator("data_dir")
+    @classmethod
+    def _leads_somewhere(cls, name: str) -> str:
+        local(name)
+        return name
+
 
 @dataclass(slots=True, frozen=True)
 class Planned:
@@ -131,7 +138,7 @@ class Plan:
     @property
     def data_dir(self) -> Path:
         """Where the bridge keeps its files, absolute."""
-        return (self.folder / Path(self.service.data_dir).expanduser()).absolute()
+        return local(self.service.data_dir, self.folder).absolute()
 
     def to_dict(self, *, show_secrets: bool = False) -> dict[str, Any]:
         """The whole configuration with every default filled in, as plain values; secrets are `***` unless asked for."""
@@ -340,6 +347,9 @@ class _Reading:
             return out
         for key, given in entries.items():
             name = key.partition("/")[0]
+            if section == "exporters" and side_of(key) != key:
+                self.wrong((section, key), f"an id that ends in '{SETTLED}' is the bridge's own: choose another")
+                continue
             found = registry.find(section, name)
             if found is None:
                 self.wrong((section, key), f"no such {section[:-1]}" + hint(name, registry.names(section)))
@@ -437,7 +447,7 @@ class _Reading:
         for at, what in contradictions(service.tenants):
             self.wrong(("service", "tenants", *at), what)
         private = [
-            (path, self.files.folder / Path(one.removeprefix("file ")).expanduser())
+            (path, local(one.removeprefix("file "), self.files.folder))
             for path, used in self.used.items()
             for one in used
             if one.startswith("file ")

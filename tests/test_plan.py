@@ -62,6 +62,10 @@ def test_every_mistake_is_said_with_its_line_and_the_likely_word() -> None:
     ("change", "message"),
     [
         (("file: {path", "fle: {path"), "bridge.yaml:4 exporters::fle: no such exporter, did you mean file?"),
+        (
+            ("file: {path", "file/a.settled: {path"),
+            "bridge.yaml:4 exporters::file/a.settled: an id that ends in '.settled' is the bridge's own",
+        ),
         (("64MiB", "64 potatoes"), "bridge.yaml:8 service::journal::max_bytes: write it as 64KiB, 20MiB or 8GiB"),
         (("2h", "soon"), "bridge.yaml:8 service::journal::max_age: write it as 500ms, 6s, 2m, 12h or 7d"),
         (
@@ -410,6 +414,23 @@ def test_every_file_that_is_named_begins_where_the_configuration_is(
         found = place(said)
         assert (found.data_dir.absolute(), found.store.absolute()) == (folder / "data", folder / "store.db")
         assert _data_dir(said) == folder / "data"
+
+
+def test_the_home_of_nobody_is_a_mistake_for_whoever_looks_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bridge, the commands that look for it, and one in a program."""
+    said = tmp_path / "bridge.yaml"
+    said.write_text(GOOD.replace("/tmp/somewhere", "~no-such-user/x"))
+    why = "service::data_dir: begins with ~ and the name of nobody here: write the whole path"
+    for look in (lambda: plan.load(said, environ={}), lambda: place(said), lambda: _data_dir(said)):
+        with pytest.raises(PlanError, match=why):
+            look()
+    with pytest.raises(PlanError, match="--data-dir: begins with ~ and the name of nobody here"):
+        place(said, Path("~no-such-user/x"))
+    monkeypatch.setenv("OTEL_BRIDGE_DATA_DIR", "~no-such-user/x")
+    with pytest.raises(PlanError, match="OTEL_BRIDGE_DATA_DIR: begins with ~ and the name of nobody here"):
+        place(None)
 
 
 def test_a_value_can_stand_in_a_file(tmp_path: Path) -> None:

@@ -4,12 +4,13 @@ What is handed over without a pause in between is committed together, at most 20
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-import orjson
-
+from otel_bridge.errors import UnwrittenError
 from otel_bridge.journal.database import DamagedError, Database, damaged, transaction
 from otel_bridge.telemetry import Counters, logger
 
@@ -17,12 +18,28 @@ if TYPE_CHECKING:
     import apsw
 
 COMMIT_EVERY_S = 0.2
+LEAST, GREATEST = -(1 << 63), (1 << 63) - 1  # of SQLite's integers
 WITHOUT = "all that is still in the journal is delivered again then, some of it twice, and nothing is lost"
 
 Value: TypeAlias = str | int | bytes | None
 Change: TypeAlias = tuple[str, tuple[Value, ...]]
 Row: TypeAlias = tuple[Any, ...]
 T = TypeVar("T")
+
+_at_once: ContextVar[bool] = ContextVar("_at_once", default=False)
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """Who asks the state within this does not wait until it can be written: for who holds what others wait for.
+
+    No task is started within: it would not wait either, ever.
+    """
+    before = _at_once.set(True)
+    try:
+        yield
+    finally:
+        _at_once.reset(before)
 
 
 class Changes:
@@ -39,18 +56,27 @@ class Changes:
         self._changed = asyncio.Event()
 
     def write(self, statement: str, *values: Value) -> None:
-        """To be executed with what is next committed."""
-        self._pending.append((statement, values))
+        """To be executed with what is next committed: values that the file can not hold are made such here.
+
+        Nobody could do anything about them there, and the journal would bring them again at every start.
+        """
+        self._pending.append((statement, tuple(map(_storable, values))))
         self._changed.set()
 
     async def read(self, statement: str, *values: Value) -> list[Row]:
-        """What is found when all changes made before are committed, however long it takes until they can be."""
+        """What is found when all changes made before are committed, however long it takes until they can be.
+
+        Raises:
+            UnwrittenError: they can not be now, and it is asked `at_once`.
+        """
 
         def work(connection: "apsw.Connection") -> list[Row] | None:
             return list(connection.execute(statement, values)) if self._commit(connection, changes) else None
 
         changes = self._take()
         while (rows := await self._run(work)) is None:
+            if _at_once.get():
+                raise UnwrittenError("the state can not be written now, the log says why: try again later")
             changes = []
             await asyncio.sleep(COMMIT_EVERY_S)
         return rows
@@ -141,6 +167,10 @@ def _checkpoint(connection: "apsw.Connection") -> None:
         raise apsw.BusyError("somebody is reading it")
 
 
-def json_text(value: object) -> str:
-    """As it stands in a column."""
-    return orjson.dumps(value).decode()
+def _storable(value: Value) -> Value:
+    """Integers of 64 bits, and text without half surrogates."""
+    if isinstance(value, int):
+        return min(max(value, LEAST), GREATEST)
+    if isinstance(value, str) and not value.isascii():
+        return value.encode(errors="replace").decode()
+    return value

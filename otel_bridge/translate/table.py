@@ -56,6 +56,8 @@ CACHE_WRITE = (
     "gen_ai.usage.cache_creation.input_tokens",
     "gen_ai.usage.cache_creation_input_tokens",
     "gen_ai.usage.cache_write_input_tokens",
+    "gen_ai.usage.input_tokens.cache_write",
+    "gen_ai.usage.input_tokens.cache_creation",
     "gen_ai.usage.details.cache_creation_input_tokens",
     "gen_ai.usage.details.cache_write_input_tokens",
     "gen_ai.usage.details.cache_write_tokens",
@@ -70,8 +72,16 @@ REASONING = (
     "gen_ai.usage.thoughts_tokens",
     "llm.usage.reasoning_tokens",
 )
-INPUT_AUDIO = ("gen_ai.usage.audio.input_tokens", "gen_ai.usage.details.input_audio_tokens")
-OUTPUT_AUDIO = ("gen_ai.usage.audio.output_tokens", "gen_ai.usage.details.output_audio_tokens")
+INPUT_AUDIO = (
+    "gen_ai.usage.audio.input_tokens",
+    "gen_ai.usage.details.input_audio_tokens",
+    "gen_ai.usage.input_tokens.audio",
+)
+OUTPUT_AUDIO = (
+    "gen_ai.usage.audio.output_tokens",
+    "gen_ai.usage.details.output_audio_tokens",
+    "gen_ai.usage.output_tokens.audio",
+)
 
 CACHE_BESIDE = frozenset(
     {
@@ -106,6 +116,7 @@ FIRST_TOKEN_S = (
     "gen_ai.server.time_to_first_token",
     "gen_ai.time_to_first_token",
     "gen_ai.usage.time_to_first_token",
+    "gen_ai.latency.time_to_first_token",
     "llm.time_to_first_token",
     "time_to_first_token",
     "time_to_first_chunk",
@@ -116,6 +127,7 @@ FIRST_TOKEN_MS = (
     "gen_ai.time_to_first_token_ms",
     "llm.time_to_first_token_ms",
     "ttft_ms",
+    "copilot_chat.time_to_first_token",
 )
 FIRST_TOKEN_EVENTS = frozenset(
     {

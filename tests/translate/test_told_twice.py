@@ -67,3 +67,29 @@ def test_an_agent_beside_the_call_that_repeats_its_response_counts_nothing(otlp:
     seen = translate(trace).observations
 
     assert {one.type: (one.usage or {}).get("total") for one in seen} == {"SPAN": None, "GENERATION": 13, "AGENT": None}
+
+
+def test_a_call_beside_one_that_leaves_the_cache_out_of_its_count_is_the_same(otlp: Any) -> None:
+    answered = {"gen_ai.response.model": "claude-sonnet-4-5", "gen_ai.usage.output_tokens": 23}
+    cached = {"gen_ai.usage.cache_read.input_tokens": 40, "gen_ai.usage.cache_write.input_tokens": 7}
+    own = answered | cached | {"gen_ai.usage.input_tokens": 158, "gen_ai.response.id": "msg-1"}
+    spoken = {"gen_ai.input.messages": '[{"role": "user", "content": "Look"}]', "gen_ai.operation.name": "chat"}
+    outer = answered | spoken | {"gen_ai.usage.input_tokens": 111}
+    spans = [
+        otlp.span(1),
+        otlp.span(2, 1, scope="com.anthropic.sdk.python", attrs=own, at_ms=(2, 8)),
+        otlp.span(3, 1, scope="another", attrs=outer, at_ms=(1, 9)),
+    ]
+
+    for order in (spans, spans[::-1]):
+        seen = {node.id[-1]: node for node in translate(otlp.trace(*order)).observations}
+
+        assert {place: str(node.type) for place, node in seen.items()} == {"1": "SPAN", "2": "SPAN", "3": "GENERATION"}
+        assert seen["3"].usage == {
+            "input": 111,
+            "input_cached_tokens": 40,
+            "input_cache_creation": 7,
+            "output": 23,
+            "total": 181,
+        }
+        assert seen["2"].usage is None
