@@ -23,12 +23,13 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_bridge.embedded import handed
+from otel_bridge.sdk.saying import Log
 
 if TYPE_CHECKING:
     from otel_bridge.plan import Plan
     from otel_bridge.receivers.in_process import InProcess
 
-log = logging.getLogger("otel_bridge.embedded")
+log = Log(logging.getLogger("otel_bridge.embedded"))
 
 START_S = 20.0
 FORK_WAITS_S = 10.0  # for an engine that is starting, which takes it a second or two

@@ -14,10 +14,12 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from otel_bridge.sdk.saying import Log
+
 if TYPE_CHECKING:
     from otel_bridge.receivers.in_process import InProcess
 
-log = logging.getLogger("otel_bridge.embedded")
+log = Log(logging.getLogger("otel_bridge.embedded"))
 
 SIGNALS = ("traces", "logs")
 MAX_BYTES = 256 << 20  # of what waits in the folder

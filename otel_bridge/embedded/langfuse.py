@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_bridge import langfuse_names as names
+from otel_bridge.sdk.saying import Log
 
 if TYPE_CHECKING:
     from otel_bridge.exporters.langfuse.versions import Version
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from otel_bridge.trace import Known, Trace
     from otel_bridge.translate import Prices
 
-log = logging.getLogger("otel_bridge.embedded")
+log = Log(logging.getLogger("otel_bridge.embedded"))
 
 TIMEOUT_S = 10.0
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.25, 4.0

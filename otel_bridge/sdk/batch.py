@@ -1,7 +1,6 @@
 """Processors of spans and of log records that send in batches, for OpenTelemetry's exporters."""
 
 import contextlib
-import logging
 import math
 import os
 import sys
@@ -17,12 +16,11 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import StatusCode, TraceFlags
 
+from otel_bridge.sdk.saying import log
 from otel_bridge.sdk.sending import EXIT_S, MAX_QUEUE_BYTES, Sender
 
 if TYPE_CHECKING:
     from otel_bridge.sdk.spool import Spool
-
-log = logging.getLogger("otel_bridge.sdk")
 
 T = TypeVar("T")
 

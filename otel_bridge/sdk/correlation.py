@@ -1,7 +1,7 @@
 """`correlation()`: who and what a piece of work belongs to, on every span, event and score made in it, and downstream.
 
 Ids travel as W3C baggage with every instrumented HTTP call; tags, and what is said with `local=True`, stay in this
-process. `processors.ContextProcessor` writes both on the spans.
+process. `context.ContextProcessor` writes both on the spans.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,8 @@ from typing import Any
 from opentelemetry import baggage
 from opentelemetry import context as otel
 from opentelemetry.context import Context
+
+from otel_bridge.sdk.values import words
 
 _LOCAL = otel.create_key("otel-bridge-correlation")
 KNOWN = {"session": "session.id", "user": "user.id", "tags": "langfuse.trace.tags", "name": "langfuse.trace.name"}
@@ -56,7 +58,7 @@ class correlation:  # noqa: N801 - used like a function, as contextlib's own
             if key == KNOWN["tags"]:
                 value = [*dict.fromkeys([*local.get(key, ()), *value])]  # noqa: PLW2901 - those around, and these
             if isinstance(value, str) and not self._local and key not in STAYS:
-                made = baggage.set_baggage(key, value, made)
+                made = baggage.set_baggage(words(key), words(value), made)
             local[key] = value
         return otel.set_value(_LOCAL, local, made)
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextvars
-import logging
 import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
@@ -14,7 +13,7 @@ from opentelemetry import context as otel
 from opentelemetry import trace
 from opentelemetry.context import Context
 
-log = logging.getLogger("otel_bridge.sdk")
+from otel_bridge.sdk.saying import log
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -105,8 +104,17 @@ class _Loop:
                 log.warning("otel-bridge: %r in a task of run_sync's loop, which goes on", error)
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # re-entrant: a signal's handler may come while it is held
 _loops: dict[int, _Loop] = {}  # how deep → the loop: code that one of them runs may call run_sync again
+
+
+def _let_go() -> None:
+    """In a forked child: who held the lock is not there."""
+    global _lock  # noqa: PLW0603 - a process has one
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def run_sync(function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -137,7 +145,7 @@ def run_sync(function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwa
         elif task.cancelled():
             done.cancel()
             done.set_running_or_notify_cancel()
-        elif error := task.exception():
+        elif (error := task.exception()) is not None:
             done.set_exception(error)
         else:
             done.set_result(cast("T", task.result()))
@@ -146,6 +154,8 @@ def run_sync(function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwa
     running: list[asyncio.Task[T | None]] = []
     private.loop.call_soon_threadsafe(begin)
     try:
+        if (raised := done.exception()) is not None:  # `result` takes one that is falsy, as an empty group, for none
+            raise raised
         return done.result()
     except KeyboardInterrupt:
         private.loop.call_soon_threadsafe(lambda: [task.cancel() for task in running])

@@ -1,6 +1,5 @@
 """Scores, feedback and events as plain OpenTelemetry log records, which any backend takes."""
 
-import logging
 import time
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -12,10 +11,9 @@ from opentelemetry.context import Context
 from opentelemetry.trace import SpanContext
 
 from otel_bridge.sdk.correlation import DOWNSTREAM, correlated
+from otel_bridge.sdk.saying import log
 from otel_bridge.sdk.spans import SCOPE, Parent, context_of, span_context_of
-from otel_bridge.sdk.values import attributes_of
-
-log = logging.getLogger("otel_bridge.sdk")
+from otel_bridge.sdk.values import attributes_of, words
 
 EVALUATION = "gen_ai.evaluation.result"
 
@@ -97,7 +95,7 @@ def _emit(name: str, given: Mapping[str, Any], context: Context) -> None:
             timestamp=time.time_ns(),
             context=context,
             severity_number=SeverityNumber.INFO,
-            event_name=name,
+            event_name=words(name),
             attributes=attributes_of(attributes),
         )
     )

@@ -4,7 +4,6 @@ Over `otlp` it has this: the protocol and the address are the bridge's where nob
 and said in a line a minute, and nothing is raised. Under the processors of `otel_bridge.sdk` that is their part.
 """
 
-import logging
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -13,10 +12,9 @@ from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportRes
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_bridge.sdk.installing import Logs, Spans, otlp, quiet
+from otel_bridge.sdk.saying import log
 from otel_bridge.sdk.sending import is_time_to_say
 from otel_bridge.sdk.values import words
-
-log = logging.getLogger("otel_bridge.sdk")
 
 
 class _ToBridge:

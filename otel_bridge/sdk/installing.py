@@ -28,10 +28,9 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from otel_bridge.sdk.batch import BatchLogRecordProcessor, BatchSpanProcessor, environ, exit_seconds, shut_down
 from otel_bridge.sdk.context import ContextProcessor
 from otel_bridge.sdk.open_spans import BEAT_S, OpenSpans
+from otel_bridge.sdk.saying import log
 from otel_bridge.sdk.sending import HEARD, in_trio
 from otel_bridge.sdk.signals import has_come, on_sigterm
-
-log = logging.getLogger("otel_bridge.sdk")
 
 ENDPOINT, GRPC_ENDPOINT = "http://127.0.0.1:4318", "http://127.0.0.1:4317"
 ENGINE = ("otel_bridge.embedded.engine", "Engine")  # found by its name: the agent's side imports nothing of the server
@@ -163,6 +162,15 @@ class Installed:
 
 _installed: Installed | None = None
 _installing = threading.Lock()
+
+
+def _let_go() -> None:
+    """In a forked child: who held the lock is not there."""
+    global _installing  # noqa: PLW0603 - a process has one
+    _installing = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def install(endpoint: Destination | None = None, *, service: str | None = None, spool: Path | None = None) -> Installed:

@@ -2,7 +2,6 @@
 
 import atexit
 import functools
-import logging
 import os
 import re
 import sys
@@ -12,10 +11,9 @@ from types import FunctionType, ModuleType
 from typing import Any, TypeVar
 
 from otel_bridge.sdk.kinds import agent_run, reasoning, retrieval, task, tool, workflow
+from otel_bridge.sdk.saying import log
 from otel_bridge.sdk.spans import WRAPPED, SpanBlock, span
 from otel_bridge.sdk.streams import GeneratorFunction
-
-log = logging.getLogger("otel_bridge.sdk")
 
 T = TypeVar("T")
 

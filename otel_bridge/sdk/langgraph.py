@@ -4,7 +4,6 @@ LangGraph keeps the metadata of a run's config with every checkpoint that the ru
 wait until the thread goes on. Nothing of LangGraph is imported.
 """
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,9 +16,8 @@ from opentelemetry.context import Context
 
 from otel_bridge.sdk.correlation import DOWNSTREAM, correlated, correlation
 from otel_bridge.sdk.leaving import INTERRUPTED, OUTCOME
+from otel_bridge.sdk.saying import log
 from otel_bridge.sdk.spans import ActiveSpan, Entered, Parent, span, span_context_of
-
-log = logging.getLogger("otel_bridge.sdk")
 
 SAME_TRACE_S = 3600.0  # as long as a bridge remembers a trace whose spans come late
 UNREAD = "otel-bridge: where the thread of a graph stands can not be read, its run stands for itself: %r"

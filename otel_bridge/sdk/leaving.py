@@ -79,7 +79,7 @@ def _record(span: Span, error: BaseException) -> None:
     try:
         said["exception.stacktrace"] = clean("".join(traceback.format_exception(error)))
     except Exception:  # noqa: BLE001 - its text can not be made
-        said["exception.stacktrace"] = "".join(traceback.format_tb(error.__traceback__))
+        said["exception.stacktrace"] = clean("".join(traceback.format_tb(error.__traceback__)))
     span.add_event("exception", said)
 
 
@@ -136,4 +136,4 @@ def _summary(failed: list[BaseException]) -> str:
 
 
 def _text(error: BaseException) -> str:
-    return clean(words(error))
+    return words(error)

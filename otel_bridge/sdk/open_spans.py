@@ -1,6 +1,5 @@
 """What has not ended yet: known, told of by heartbeats as OTLP log records, and ended when the process is."""
 
-import logging
 import os
 import threading
 import time
@@ -14,9 +13,8 @@ from opentelemetry.sdk.trace import Span, SpanProcessor
 from opentelemetry.trace import Status, StatusCode
 
 from otel_bridge.sdk.leaving import INTERRUPTED, OUTCOME
+from otel_bridge.sdk.saying import log
 from otel_bridge.sdk.spans import SCOPE
-
-log = logging.getLogger("otel_bridge.sdk")
 
 STARTED, HEARTBEAT = "otel_bridge.span.started", "otel_bridge.span.heartbeat"
 BEAT_S = 10.0
@@ -45,6 +43,7 @@ class OpenSpans(SpanProcessor):
         self._most = MOST_REFERENCES
         self._told: dict[int, float] = {}  # when last, monotonic
         self._ended = threading.Event()
+        self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
 
     @property
@@ -58,11 +57,21 @@ class OpenSpans(SpanProcessor):
         if len(self._started) > self._most:
             self._forget_the_ended()
         if self._thread is None and self._beat_s is not None and not self._ended.is_set():
-            self._thread = threading.Thread(target=self._beat, name="otel-bridge-heartbeat", daemon=True)
+            self._begin_thread()
+
+    def _begin_thread(self) -> None:
+        if self._starting.acquire(
+            blocking=False
+        ):  # else another thread is at it, or this one, below a signal's handler
             try:
-                self._thread.start()
+                if self._thread is None:
+                    thread = threading.Thread(target=self._beat, name="otel-bridge-heartbeat", daemon=True)
+                    thread.start()
+                    self._thread = thread
             except RuntimeError:  # there are too many, or Python is ending: the next span tries again
-                self._thread = None
+                pass
+            finally:
+                self._starting.release()
 
     def _forget_the_ended(self) -> None:
         if self._forgetting.acquire(blocking=False):  # else another thread is at it

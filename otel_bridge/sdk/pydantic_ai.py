@@ -1,6 +1,5 @@
 """Pydantic AI has OpenTelemetry built in, and switched off: auto-instrumentation switches it on."""
 
-import logging
 import sys
 from collections.abc import Collection
 from types import ModuleType
@@ -8,9 +7,8 @@ from typing import Any
 
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]  # without types
 
+from otel_bridge.sdk.saying import log
 from otel_bridge.sdk.streams import captures
-
-log = logging.getLogger("otel_bridge.sdk")
 
 MODULE = "pydantic_ai"
 

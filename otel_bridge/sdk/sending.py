@@ -23,14 +23,14 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from opentelemetry import context as otel
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context
 
+from otel_bridge.sdk.saying import log
 from otel_bridge.sdk.values import words
-
-log = logging.getLogger("otel_bridge.sdk")
 
 T = TypeVar("T")
 
 EXIT_S = 1.7  # with Python's own end it is two seconds
 FORK_WAITS_S = 1.0  # where a destination does not answer the first request
+FORK_WAITS_FOR_IMPORTS_S = 10.0  # that take so long, or never end
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.5, 30.0
 WARN_EVERY_S = 60.0
 MAX_QUEUE_BYTES = 64 << 20
@@ -71,7 +71,10 @@ class Heard(logging.Filter):
         self._of: dict[int | None, str] = {}  # what sends logs in its own thread
 
     def filter(self, record: logging.LogRecord) -> bool:
-        said = record.getMessage()
+        try:
+            said = record.getMessage()
+        except Exception:  # noqa: BLE001 - what is logged is broken, which is no failure of what sends
+            said = words(record.msg)
         if found := next(filter(None, (reason.search(said) for reason in REASONS)), None):
             self._of[threading.get_ident()] = found[0]
         return False
@@ -154,8 +157,8 @@ class Sender(Generic[T]):
 
     def begin(self) -> None:
         """With nothing waiting and no thread: at the start, and in a forked child, whose parent sends what waits."""
-        # No fork while these are held: imports that a fork cuts off never end in the child.
-        self._preparing, self._trying_first = threading.Lock(), threading.Lock()
+        # No fork while these are held: imports that a fork cuts off never end in the child. What imports may fork.
+        self._preparing, self._trying_first = threading.RLock(), threading.RLock()
         self._lock = threading.RLock()  # re-entrant: a signal's handler may come while it is held
         self._changed = threading.Condition(self._lock)
         self._plain: deque[_Put[T]] = deque()
@@ -523,10 +526,17 @@ class Sender(Generic[T]):
         (self._precious if put.precious else self._plain).append(put._replace(number=self._taken))
 
 
+class _Held(threading.local):
+    """What a thread that forks holds over it: others may fork at the same time."""
+
+    def __init__(self) -> None:
+        self.locks: list[threading.RLock] = []
+
+
 def _forking(sender: Sender[Any], *, ends_alone: bool) -> None:
     """Have it ready for forks, as long as it is there."""
     there = weakref.ref(sender)
-    held: list[threading.Lock] = []
+    held = _Held()
     told: list[Any] = []
 
     def tell_multiprocessing(found: Sender[Any]) -> None:
@@ -536,19 +546,20 @@ def _forking(sender: Sender[Any], *, ends_alone: bool) -> None:
             util.register_after_fork(found, _ending_with)
 
     def before() -> None:
-        held.clear()
         if (found := there()) is None:
             return
         tell_multiprocessing(found)
-        for lock, timeout_s in ((found._preparing, -1), (found._trying_first, FORK_WAITS_S)):  # noqa: SLF001 - its own
+        waits = ((found._preparing, FORK_WAITS_FOR_IMPORTS_S), (found._trying_first, FORK_WAITS_S))  # noqa: SLF001 - its own
+        for lock, timeout_s in waits:
             if lock.acquire(timeout=timeout_s):
-                held.append(lock)
+                held.locks.append(lock)
 
     def in_parent() -> None:
-        while held:
-            held.pop().release()
+        while held.locks:
+            held.locks.pop().release()
 
     def in_child() -> None:
+        held.locks.clear()  # it has others
         if (found := there()) is not None:
             found.begin()
 

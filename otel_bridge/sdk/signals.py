@@ -2,14 +2,13 @@
 
 import contextlib
 import functools
-import logging
 import os
 import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
 
-log = logging.getLogger("otel_bridge.sdk")
+from otel_bridge.sdk.saying import log
 
 _came = threading.Event()
 

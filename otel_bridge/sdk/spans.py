@@ -19,7 +19,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind
 
 from otel_bridge.sdk import leaving
-from otel_bridge.sdk.values import attribute, attributes_of, clean
+from otel_bridge.sdk.values import attribute, attributes_of, clean_name, words
 
 F = TypeVar("F", bound=Callable[..., Any])
 Attributes: TypeAlias = Mapping[str, Any]
@@ -42,7 +42,7 @@ class Tags(MutableMapping[str, Any]):
     def __setitem__(self, key: str, value: Any) -> None:
         self._set[key] = value
         if (fit := attribute(value)) is not None:
-            self._span.set_attribute(key, fit)
+            self._span.set_attribute(clean_name(key), fit)
 
     def __getitem__(self, key: str) -> Any:
         return self._set[key]
@@ -132,7 +132,7 @@ class SpanBlock:
                 outer = trace.set_span_in_context(trace.INVALID_SPAN, outer)
         tracer = self._tracer or trace.get_tracer(SCOPE)
         span = tracer.start_span(
-            clean(self._name or "span"),
+            words(self._name or "span"),
             context=outer,
             kind=self._kind,
             attributes=attributes_of(given),

@@ -12,7 +12,6 @@ should not.
 
 import contextlib
 import fcntl
-import logging
 import os
 import secrets
 import stat
@@ -29,9 +28,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
+from otel_bridge.sdk.saying import log
 from otel_bridge.sdk.sending import Sender, UnsendableError, is_time_to_say
-
-log = logging.getLogger("otel_bridge.sdk")
 
 T = TypeVar("T")
 
@@ -42,6 +40,7 @@ MAX_BYTES = 256 << 20  # of all files in a folder
 FILE_BYTES = 8 << 20  # the next file begins; what was sent of one leaves the disk when all of it was
 MAX_FILES = 64  # of dead processes at once
 MAX_RECORDS = 256  # in one request
+TRIES = 3  # to make a file
 HEAD = struct.Struct(">III")
 SENT = 1 << 31
 HTTP_CLIENT = "opentelemetry.exporter.otlp.common.http"
@@ -215,11 +214,20 @@ class Spool(Generic[T]):
             return _Record(file, file.size - len(written), len(wire), items)
 
     def _new_file(self) -> "_File":
-        while True:
+        for _ in range(TRIES):
             path = self._folder / f"{time.time_ns()}-{os.getpid()}-{secrets.token_hex(4)}.{self._signal}.spool"
-            raw = _locked(path, os.O_CREAT | os.O_EXCL)
-            if raw is not None:  # else another process took it for a dead one's, between
-                return _File(path, raw, 0)
+            raw = _open(path, os.O_CREAT | os.O_EXCL)
+            try:
+                if _is_ours(raw):
+                    return _File(path, raw, 0)
+                owner = os.fstat(raw.fileno()).st_uid
+            except OSError:
+                _remove(path, raw)  # else each batch would leave one
+                raise
+            _remove(path, raw)
+            if owner != os.geteuid():  # as NFS, CIFS and FUSE have it; nobody would take over what stands in it
+                raise OSError(f"what user {os.geteuid()} writes there belongs to user {owner}")
+        raise OSError("others take each file that is made")  # for a dead process's, before it is locked
 
     def _warn(self, error: OSError) -> None:
         if is_time_to_say("spool"):
@@ -381,22 +389,37 @@ def can_spool(exporter: Any) -> bool:
     return module is not None and isinstance(getattr(exporter, "_client", None), module._OTLPHTTPClient)  # noqa: SLF001
 
 
-def _locked(path: Path, flags: int = 0) -> FileIO | None:
+def _locked(path: Path) -> FileIO | None:
     """A file that is ours alone from now on; None where another process has it, or has removed it."""
-    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | flags, 0o600)
-    raw = FileIO(fd, "r+")
+    raw = _open(path)
     try:
-        fcntl.flock(raw, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        found = os.fstat(fd)
-        if stat.S_ISREG(found.st_mode) and found.st_nlink and found.st_uid == os.geteuid():
+        if _is_ours(raw):
             return raw
-    except BlockingIOError:
-        pass
     except BaseException:
         raw.close()
         raise
     raw.close()
     return None
+
+
+def _open(path: Path, flags: int = 0) -> FileIO:
+    return FileIO(os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | flags, 0o600), "r+")
+
+
+def _is_ours(raw: FileIO) -> bool:
+    """Locked from now on, and a file of this user's that is still there."""
+    try:
+        fcntl.flock(raw, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    found = os.fstat(raw.fileno())
+    return stat.S_ISREG(found.st_mode) and found.st_nlink > 0 and found.st_uid == os.geteuid()
+
+
+def _remove(path: Path, raw: FileIO) -> None:
+    raw.close()
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def _size(folder: Path) -> int:

@@ -31,6 +31,7 @@ from opentelemetry.trace import SpanKind
 
 from otel_bridge.sdk import leaving
 from otel_bridge.sdk.spans import Parent, SpanBlock
+from otel_bridge.sdk.values import clean
 
 T = TypeVar("T")
 
@@ -42,7 +43,7 @@ CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 
 
 @dataclass(slots=True, frozen=True)
-class Reading:
+class Output:
     """What of a stream's items becomes its output: the text that `text` finds in each, up to so many characters."""
 
     text: Callable[[Any], str | None] | None = None
@@ -99,11 +100,11 @@ def stream(
     """
     named = name or getattr(source, "__qualname__", None) or type(source).__qualname__
     block = SpanBlock(named, attributes or {}, kind, parent, links, tracer)
-    reading = Reading(text, max_output_chars)
+    output = Output(text, max_output_chars)
     here = contextvars.copy_context()
     if hasattr(source, "__aiter__"):
-        return driving(lambda: source, block, reading, here)()
-    return driving_sync(lambda: source, block, reading, here)()
+        return driving(lambda: source, block, output, here)()
+    return driving_sync(lambda: source, block, output, here)()
 
 
 class GeneratorFunction:
@@ -118,13 +119,13 @@ class GeneratorFunction:
         self._block = block
         self._drive = drive
         functools.update_wrapper(self, function)
-        self.__code__ = drive(function, block, Reading()).__code__
+        self.__code__ = drive(function, block, Output()).__code__
         self.__defaults__ = self.__kwdefaults__ = None
         self.__annotations__ = getattr(function, "__annotations__", {})
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         function = self.__wrapped__  # type: ignore[attr-defined]  # `update_wrapper` sets it
-        return self._drive(function, self._block, Reading(), contextvars.copy_context())(*args, **kwargs)
+        return self._drive(function, self._block, Output(), contextvars.copy_context())(*args, **kwargs)
 
     def __get__(self, owner: Any, _kind: type | None = None) -> Any:
         return self if owner is None else MethodType(self, owner)
@@ -137,7 +138,7 @@ class GeneratorFunction:
 def driving(
     make: Callable[..., AsyncIterable[T]],
     block: SpanBlock,
-    reading: Reading,
+    output: Output,
     context: contextvars.Context | None = None,
 ) -> Callable[..., AsyncGenerator[T, Any]]:
     """An async generator function that gives what `make` makes, in a context of its own.
@@ -148,7 +149,7 @@ def driving(
     @functools.wraps(make)
     async def generator(*args: Any, **kwargs: Any) -> AsyncGenerator[T, Any]:
         own = context or contextvars.copy_context()
-        watched = own.run(_Watched, block, reading)
+        watched = own.run(_Watched, block, output)
         try:
             source: Any = own.run(lambda: aiter(make(*args, **kwargs)))
             watched.closes = functools.partial(_close_now, own, source)
@@ -188,7 +189,7 @@ def driving(
 def driving_sync(
     make: Callable[..., Iterable[T]],
     block: SpanBlock,
-    reading: Reading,
+    output: Output,
     context: contextvars.Context | None = None,
 ) -> Callable[..., Generator[T, Any, Any]]:
     """The same for generators that are not async."""
@@ -196,7 +197,7 @@ def driving_sync(
     @functools.wraps(make)
     def generator(*args: Any, **kwargs: Any) -> Generator[T, Any, Any]:
         own = context or contextvars.copy_context()
-        watched = own.run(_Watched, block, reading)
+        watched = own.run(_Watched, block, output)
         try:
             source: Any = own.run(lambda: iter(make(*args, **kwargs)))
             send = getattr(source, "send", None)
@@ -233,16 +234,16 @@ class _Watched:
 
     __slots__ = ("_chars", "_count", "_ended", "_parts", "_read", "_span", "closes")
 
-    def __init__(self, block: SpanBlock, reading: Reading) -> None:
+    def __init__(self, block: SpanBlock, output: Output) -> None:
         self._ended = True
         self.closes: Callable[[], None] | None = None  # what is left to Python otherwise, in nobody's context
         self._span, mine = block.start(link_ended=False)
         self._ended = False
         otel.attach(mine)
-        self._read = reading.text
+        self._read = output.text
         self._count = 0
         self._parts: list[str] = []
-        self._chars = reading.max_chars if captures() else 0
+        self._chars = output.max_chars if captures() else 0
 
     def saw(self, item: Any) -> None:
         self._count += 1
@@ -261,7 +262,7 @@ class _Watched:
         span = self._span.otel
         span.set_attribute(CHUNKS, self._count)
         if self._parts:
-            span.set_attribute(OUTPUT, "".join(self._parts))
+            span.set_attribute(OUTPUT, clean("".join(self._parts)))
         leaving.tell(span, error)
         span.end(ended_ns)
 

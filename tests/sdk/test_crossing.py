@@ -3,8 +3,10 @@
 import asyncio
 import concurrent.futures
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 import anyio.to_thread
@@ -12,7 +14,7 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.instrumentation.threading import ThreadingInstrumentor
 
-from otel_bridge.sdk import ContextQueue, installing, run_sync, span
+from otel_bridge.sdk import ContextQueue, crossing, install, installing, run_sync, span
 from tests.sdk.conftest import Main, Spans
 
 
@@ -116,6 +118,39 @@ def test_it_can_be_used_in_what_it_runs(spans: Spans) -> None:
     assert spans.parent("inner") == "middle"
 
 
+@pytest.mark.parametrize(
+    ("module", "lock", "call"),
+    [(crossing, "_lock", lambda: run_sync(inner, 7)), (installing, "_installing", install)],
+)
+def test_what_a_fork_cuts_off_is_locked_for_nobody_in_the_child(
+    monkeypatch: pytest.MonkeyPatch, module: ModuleType, lock: str, call: Callable[[], object]
+) -> None:
+    def hold() -> None:
+        with getattr(module, lock):
+            is_held.set()
+            is_over.wait(20)
+
+    def work() -> None:
+        call()
+        done.append(True)
+
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    monkeypatch.setattr(installing, "_installed", None)
+    done: list[bool] = []
+    is_held, is_over = threading.Event(), threading.Event()
+    other = threading.Thread(target=hold)
+    other.start()
+    assert is_held.wait(20)
+    if (child := os.fork()) == 0:
+        working = threading.Thread(target=work, daemon=True)
+        working.start()
+        working.join(10)
+        os._exit(0 if done else 1)
+    is_over.set()
+    other.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
 def test_many_threads_use_it_at_once() -> None:
     async def meet() -> None:
         await asyncio.get_running_loop().run_in_executor(None, barrier.wait, 10)
@@ -135,6 +170,34 @@ def test_what_is_raised_comes_out(spans: Spans) -> None:
 
     with pytest.raises(LookupError, match="gone"):
         run_sync(fails)
+
+
+class NothingWrongError(Exception):
+    def __len__(self) -> int:
+        return 0
+
+
+class LeftEmpty(SystemExit):
+    def __len__(self) -> int:
+        return 0
+
+
+@pytest.mark.parametrize("error", [NothingWrongError(), LeftEmpty()])
+def test_an_exception_that_is_falsy_comes_out_too(error: BaseException) -> None:
+    async def fails() -> None:
+        raise error
+
+    def call() -> None:
+        try:
+            run_sync(fails)
+        except BaseException as came:  # noqa: BLE001 - an exit among them
+            raised.append(came)
+
+    raised: list[BaseException] = []
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert raised == [error]
 
 
 def test_a_cancelled_function_says_so() -> None:

@@ -2,6 +2,7 @@
 
 import gc
 import threading
+from typing import Any
 
 import pytest
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
@@ -104,3 +105,29 @@ def test_a_thread_that_can_not_start_is_no_matter_of_the_agents(monkeypatch: pyt
     monkeypatch.setattr(threading.Thread, "start", no)
     provider.add_span_processor(OpenSpans())
     assert provider.get_tracer("test").start_span("a").is_recording()
+
+
+def test_spans_that_begin_at_once_have_one_thread_to_tell_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(threading.Thread):
+        """Others begin spans before it is there; or, as after a signal, the one that starts it."""
+
+        def __init__(self, **given: Any) -> None:
+            super().__init__(**given)
+            made.append(self)
+            if len(made) == 1:
+                provider.get_tracer("test").start_span("of a signal's handler")
+                other = Thread(target=provider.get_tracer("test").start_span, args=("of another thread",))
+                other.start()
+                other.join(20)
+
+    Thread = threading.Thread  # noqa: N806 - as it is
+    made: list[threading.Thread] = []
+    open_spans = OpenSpans()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(open_spans)
+    monkeypatch.setattr(threading, "Thread", Slow)
+    provider.get_tracer("test").start_span("first")
+    assert len(made) == 1
+    assert made[0].is_alive()
+    open_spans.shutdown()
+    made[0].join(20)

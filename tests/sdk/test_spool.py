@@ -1,13 +1,16 @@
 """With a spool nothing that ended is lost, by an outage, an exit or a kill, and nothing is sent twice."""
 
 import asyncio
+import errno
+import fcntl
 import os
+import re
 import stat
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -359,6 +362,51 @@ def test_a_folder_that_can_not_be_made_is_gone_without(tmp_path: Path, caplog: p
     assert agent.end("a", "b")
     assert agent.straight == ["a", "b"]
     assert caplog.text.count("go without the spool") == 1
+    agent.processor.shutdown()
+
+
+def as_another_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As NFS with root_squash has it, and CIFS with uid=."""
+    user = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: user + 1)
+
+
+def without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no(_file: object, _flags: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no)
+
+
+def taken_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no(_file: object, _flags: int) -> None:
+        raise BlockingIOError
+
+    monkeypatch.setattr(fcntl, "flock", no)
+
+
+@pytest.mark.parametrize(
+    ("makes", "why"),
+    [
+        (as_another_user, "what user .* writes there belongs to user"),
+        (without_locks, "No locks available"),
+        (taken_by_others, "others take each file"),
+    ],
+)
+def test_where_no_file_can_be_had_none_are_left_and_it_is_gone_without(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    makes: Callable[[pytest.MonkeyPatch], None],
+    why: str,
+) -> None:
+    makes(monkeypatch)
+    agent = Agent(folder)
+    assert agent.end("a")
+    assert agent.end("b")
+    assert (agent.straight, left(folder)) == (["a", "b"], [])
+    assert caplog.text.count("go without the spool") == 1
+    assert re.search(why, caplog.text)
     agent.processor.shutdown()
 
 

@@ -1,10 +1,21 @@
 """Anything is taken as an attribute, in bounded time, whatever it does."""
 
-from collections.abc import ItemsView
+import logging
+import uuid
+from collections.abc import ItemsView, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
-from otel_bridge.sdk.values import MOST_NODES, attribute
+import pytest
+from opentelemetry import baggage
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.propagate import inject
+from pydantic import BaseModel, Field
+
+from otel_bridge.sdk import correlation, event, span, stream
+from otel_bridge.sdk.values import MOST_NODES, attribute, attributes_of
+from tests.sdk.conftest import Spans
 
 
 @dataclass
@@ -68,3 +79,138 @@ def test_what_is_broken_is_put_into_words() -> None:
     assert attribute({BrokenKey(): 1}) == {"<BrokenKey>": 1}
     assert attribute(BrokenField()) == "broken"
     assert attribute([BrokenField(), 1]) == ["broken", 1]
+
+
+class Proxy:
+    """Says that it is of another class, as werkzeug's and wrapt's do."""
+
+    def __init__(self, held: Any) -> None:
+        self._held = held
+
+    @property
+    def __class__(self) -> type:
+        return type(self._held)
+
+    @__class__.setter
+    def __class__(self, _kind: type) -> None: ...
+
+    def __str__(self) -> str:
+        return str(self._held)
+
+
+class Unbound(Proxy):
+    @property
+    def __class__(self) -> type:
+        raise RuntimeError("outside of a request")
+
+    @__class__.setter
+    def __class__(self, _kind: type) -> None: ...
+
+
+HALF, HUGE = "whole answer \ud83d", uuid.UUID(int=(1 << 128) - 1).int
+
+
+def test_what_otlp_can_not_hold_is_sent_as_well_as_it_can_be(spans: Spans, caplog: pytest.LogCaptureFixture) -> None:
+    given = {
+        "half": HALF,
+        "answer": {"text": HALF, HALF: [HALF, 1]},
+        f"key {HALF}": "a",
+        "huge": HUGE,
+        "least": -(1 << 63) - 1,
+        "counts": [HUGE, 1 << 63, (1 << 63) - 1, True],
+        "endless": 1 << 100_000,
+    }
+    with caplog.at_level(logging.WARNING), span("given", given), span("set") as found:
+        found.tags.update(given)
+    encoded = encode_spans(spans.all).resource_spans[0].scope_spans[0].spans
+
+    assert not caplog.records
+    assert [{pair.key for pair in each.attributes} for each in encoded] == [
+        {"half", "answer", "key whole answer ?", "huge", "least", "counts", "endless"}
+    ] * 2
+    said = spans["set"].attributes or {}
+    assert said["half"] == "whole answer ?"
+    assert said["answer"] == {"text": "whole answer ?", "whole answer ?": ("whole answer ?", 1)}
+    assert (said["huge"], said["least"]) == (str(HUGE), str(-(1 << 63) - 1))
+    assert said["counts"] == (str(HUGE), str(1 << 63), (1 << 63) - 1, True)
+
+
+def test_a_stream_that_is_cut_within_a_character_has_it_whole(spans: Spans) -> None:
+    list(stream(iter(["well \ud83d", "\ude00 \ud83d"]), "answer"))
+    assert (spans["answer"].attributes or {})["output.value"] == "well \U0001f600 ?"
+
+
+def test_half_a_character_does_not_stop_the_requests_of_the_agent() -> None:
+    with correlation(session=HALF):
+        carrier: dict[str, str] = {}
+        inject(carrier)
+        assert baggage.get_baggage("session.id") == "whole answer ?"
+    assert carrier["baggage"] == "session.id=whole+answer+%3F"
+
+
+def test_half_a_character_in_the_name_of_an_event(logs: Any) -> None:
+    event(HALF, {HALF: 1})
+    [told] = [found.log_record for found in logs.get_finished_logs()]
+    assert (told.event_name, dict(told.attributes)) == ("whole answer ?", {"whole answer ?": 1})
+
+
+def test_what_only_says_what_it_is_is_put_into_words() -> None:
+    assert attributes_of({"user": Proxy("ada"), "count": Proxy(3)}) == {"user": "ada", "count": "3"}
+    assert attribute([Proxy("ada")]) == ["ada"]
+    assert attributes_of({"user": Unbound("ada"), "n": [Unbound("b")]}) == {"user": "ada", "n": ["b"]}
+
+
+def first_of_many() -> Iterator[int]:
+    yield from range(2 * MOST_NODES)
+    raise AssertionError("more than can be told")
+
+
+class Long(Sequence[int], AbstractSet[int]):
+    def __len__(self) -> int:
+        return 1 << 40
+
+    def __getitem__(self, _at: Any) -> Any:
+        raise AssertionError("nobody asks for one")
+
+    def __iter__(self) -> Iterator[int]:
+        return first_of_many()
+
+    def __contains__(self, _item: object) -> bool:
+        return True
+
+
+class LongMapping(Mapping[int, int]):
+    def __len__(self) -> int:
+        return 1 << 40
+
+    def __getitem__(self, key: int) -> int:
+        return key
+
+    def __iter__(self) -> Iterator[int]:
+        return first_of_many()
+
+
+class Request(BaseModel):
+    prompt: str
+    stream: Any = None
+    key: str = Field(default="secret", exclude=True)
+    inner: "Request | None" = None
+
+
+def test_of_what_is_long_no_more_is_read_than_is_told() -> None:
+    assert attribute(Long())[:3] == [0, 1, 2]
+    assert attribute({"within": Long()})["within"][:2] == [0, 1]
+    assert attribute(LongMapping())["1"] == 1
+    told = attribute(Request(prompt="a", stream=range(1 << 40)))
+    assert (told["prompt"], told["stream"][:2], set(told)) == ("a", [0, 1], {"prompt", "stream", "inner"})
+
+
+def test_nothing_is_taken_out_of_an_iterator() -> None:
+    answer = iter(["a", "b"])
+    assert attribute(answer).startswith("<list_iterator")
+    assert attribute([answer, {"of": answer}])[0].startswith("<list_iterator")
+    told = attribute(Request(prompt="a", inner=Request(prompt="b", stream={"chunks": [answer]})))
+    assert told["inner"]["stream"]["chunks"][0].startswith("<list_iterator")
+    assert set(told["inner"]) == {"prompt", "stream", "inner"}
+    assert list(answer) == ["a", "b"]
+    assert attribute(Request(prompt="a", stream=[1])) == {"prompt": "a", "stream": [1], "inner": None}

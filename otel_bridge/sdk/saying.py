@@ -1,0 +1,24 @@
+"""What the agent's side says in the program's log, where somebody's filters and handlers may do whatever they like."""
+
+import contextlib
+import logging
+import sys
+from typing import Any
+
+
+class Log(logging.LoggerAdapter[logging.Logger]):
+    """A logger that raises nothing, no exit either: what it could not say is on standard error.
+
+    It is called in the agent's code as well as on threads that send, which must not end by it.
+    """
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        try:
+            super().log(level, msg, *args, stacklevel=2, **kwargs)  # the line that is shown is not this one
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
+            with contextlib.suppress(Exception):
+                said = str(msg) % args if args else str(msg)
+                sys.stderr.write(f"{said} (the program's log raised {error!r})\n")
+
+
+log = Log(logging.getLogger("otel_bridge.sdk"))

@@ -1,0 +1,104 @@
+"""Whatever a handler of the program's logs does, the agent goes on, and so does what sends."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+from opentelemetry.sdk.trace import Span, SpanProcessor, TracerProvider
+
+from otel_bridge.sdk import feedback, instrument, score
+from otel_bridge.sdk.batch import environ
+from otel_bridge.sdk.open_spans import OpenSpans
+from otel_bridge.sdk.saying import log
+from otel_bridge.sdk.sending import HEARD
+from tests.sdk.test_sending import made
+
+
+class Raising(logging.Handler):
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise self.error
+
+
+@pytest.fixture(params=[RuntimeError("log shipping is down"), SystemExit(3)])
+def raising(request: pytest.FixtureRequest) -> Iterator[None]:
+    handler = Raising(request.param)
+    logging.getLogger("otel_bridge.sdk").addHandler(handler)
+    yield
+    logging.getLogger("otel_bridge.sdk").removeHandler(handler)
+
+
+@pytest.mark.usefixtures("raising")
+def test_what_sends_goes_on_and_the_agent_hears_nothing_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    is_up = threading.Event()
+    sent: list[str] = []
+
+    def send(items: Sequence[str]) -> bool:
+        sent.extend(items if is_up.is_set() else ())
+        return is_up.is_set()
+
+    sender = made(send, delay_s=0, max_queue=2)
+    sender.put("a", 1)
+    assert sender.flush(5) is False
+    is_up.set()
+    assert sender.flush(20) is True
+    sender.shutdown()
+    sender.put("late", 1)
+    assert (sent, sender.dropped) == (["a"], {"after_shutdown": 1})
+    told = capsys.readouterr().err
+    assert "nothing can be sent: the exporter says that it failed" in told
+    assert "the program's log raised" in told
+
+
+@pytest.mark.usefixtures("raising")
+@pytest.mark.parametrize(
+    "says",
+    [
+        lambda: score("helpful", object()),  # type: ignore[arg-type]
+        lambda: feedback("sideways"),  # type: ignore[arg-type]
+        lambda: instrument(object(), kind="no kind"),
+        lambda: environ("OTEL_BRIDGE_EXIT_SECONDS", 1.0, least=2**70),
+    ],
+)
+def test_nothing_that_is_said_comes_back(
+    says: Callable[[], object], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_BRIDGE_EXIT_SECONDS", "soon")
+    says()
+    assert "the program's log raised" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("raising")
+def test_a_span_that_can_not_be_ended_keeps_no_other_open() -> None:
+    class Stubborn(SpanProcessor):
+        def on_end(self, span: object) -> None:
+            raise RuntimeError("no")
+
+    open_spans = OpenSpans(beat_s=None)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(open_spans)
+    provider.add_span_processor(Stubborn())
+    spans = [provider.get_tracer("test").start_span(str(number)) for number in range(2)]
+    open_spans.interrupt("SIGTERM")
+    assert [isinstance(span, Span) and span.is_recording() for span in spans] == [False, False]
+
+
+def test_the_line_that_is_shown_is_that_of_who_says_it(caplog: pytest.LogCaptureFixture) -> None:
+    log.warning("otel-bridge: %s", "said")
+    try:
+        int("no")
+    except ValueError:
+        log.exception("otel-bridge: failed")
+    assert [(record.filename, record.funcName) for record in caplog.records] == [
+        ("test_saying.py", "test_the_line_that_is_shown_is_that_of_who_says_it")
+    ] * 2
+    assert "ValueError: invalid literal" in caplog.text
+
+
+def test_what_an_exporter_logs_wrongly_is_no_failure() -> None:
+    record = logging.LogRecord("exporter", logging.ERROR, "", 0, "%s: %d", ("too few",), None)
+    assert HEARD.filter(record) is False
