@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_bridge.trace import LogEntry, SpanRecord, Trace
+from otel_bridge.trace import LogEntry, Settled, SpanRecord, Trace
 from otel_bridge.translate import Prices, dialect, translate
 from otel_bridge.translate.dialect import nearest
 
@@ -48,6 +48,15 @@ def lines_of(trace: Trace) -> Counter[CodeType]:
     finally:
         sys.settrace(before)
     return counts
+
+
+def grown(few: Counter[CodeType], many: Counter[CodeType]) -> dict[str, tuple[int, int]]:
+    """The functions that had more to do than there is more of, with their lines."""
+    return {
+        code.co_qualname: (few[code], lines)
+        for code, lines in many.items()
+        if lines > 1.5 * TIMES * max(few[code], 10 * FEW)
+    }
 
 
 def claude(otlp: Any, name: str, at: int, *, under: int = 0, **said: Any) -> LogEntry:
@@ -162,6 +171,19 @@ def calls_around_many(otlp: Any, n: int) -> Parts:
     return [*chain(otlp, n, **said), *(otlp.span(n + 1 + at, n, attrs=said | COUNTED) for at in range(n))]
 
 
+def chain_below_a_cost(otlp: Any, n: int) -> Parts:
+    said = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o"} | COUNTED
+    calls = [otlp.span(n + 1 + at, 1 + at, attrs=said) for at in range(n)]
+    cost = {"langfuse.observation.cost_details": '{"total": 1.5}'}
+    return [*chain(otlp, n), *calls, otlp.span(2 * n + 1, 1, attrs=said | cost)]
+
+
+def records_of_a_span_that_is_not_here(otlp: Any, n: int) -> Parts:
+    """The root, below which they go, begins last."""
+    spans = [otlp.span(2 + at, 1) for at in range(n)]
+    return [*spans, otlp.span(1, at_ms=(50, 100)), *(otlp.log(n + 2, body=at) for at in range(n))]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "made",
@@ -182,6 +204,8 @@ def calls_around_many(otlp: Any, n: int) -> Parts:
         judgements_on_one_span,
         call_at_each_level,
         calls_around_many,
+        chain_below_a_cost,
+        records_of_a_span_that_is_not_here,
     ],
     ids=lambda made: made.__name__,
 )
@@ -189,11 +213,26 @@ def test_four_times_the_records_are_about_four_times_the_work(otlp: Any, made: C
     few, many = (lines_of(otlp.trace(*made(otlp, n))) for n in (FEW, TIMES * FEW))
 
     assert few.total() > FEW
-    assert {
-        code.co_qualname: (few[code], lines)
-        for code, lines in many.items()
-        if lines > 1.5 * TIMES * max(few[code], 10 * FEW)
-    } == {}
+    assert grown(few, many) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [False, True], ids=["here", "sent"])
+def test_noise_above_noise_is_passed_once(otlp: Any, id_of: Any, sent: bool) -> None:
+    """A chain of it, all with log records, and something that is shown below each; all of it here, or noise before."""
+
+    def lines(n: int) -> Counter[CodeType]:
+        noise = {id_of(1 + at): "web" for at in range(n)}
+        above = [otlp.span(1, 9 * n), *(otlp.span(1 + at, at) for at in range(1, n))]
+        shown = [otlp.span(n + 1 + at, 1 + at, attrs={"gen_ai.operation.name": "chat"}) for at in range(n)]
+        records = [otlp.log(1 + at, body=at) for at in range(n)]
+        if not sent:
+            return lines_of(otlp.trace(*above, *shown, *records, noise=noise))
+        known = translate(otlp.trace(*above, *shown, noise=noise, settled=Settled.HELD)).known
+        late = [otlp.span(2 * n + 1 + at, 1 + at) for at in range(n)]
+        return lines_of(otlp.trace(*late, part=1, known=known))
+
+    assert grown(lines(FEW), lines(TIMES * FEW)) == {}
 
 
 @given(st.lists(st.integers(0, 20)), st.integers(-1, 21))
