@@ -72,7 +72,6 @@ if question := st.chat_input("A city"):
     st.chat_message("user").write(question)
     with st.chat_message("assistant"):
         with correlation(session=state.thread_id):
-            # No block around it: a click runs the page again, and leaves blocks by an exception, but streams alone.
             said = st.write_stream(stream(answer(question), "question", {"input.value": question}))
         state.turns.append((question, said, state.answered_by))
         thumbs(state.answered_by)

@@ -38,6 +38,7 @@ from otel_bridge.journal.segments import Segments, open_segments
 from otel_bridge.journal.state import State, open_state
 from otel_bridge.model import Translation
 from otel_bridge.plan import JournalConfig, Plan, Planned
+from otel_bridge.sides import settled_side
 from otel_bridge.telemetry import Counters, logger
 from otel_bridge.tenants import Tenants
 from otel_bridge.trace import Trace
@@ -441,9 +442,10 @@ async def _deliver(
             case Takes.SETTLED:
                 await delivery.settled(pipeline, planned.id, sink, max_batch_age_s=age_s)
             case Takes.BOTH:
-                settled = f"{planned.id}.settled"
                 await delivery.batches(pipeline, planned.id, sink.batches, max_batch_age_s=age_s)
-                await delivery.settled(pipeline, settled, sink.settled, tell_omitted=True, max_batch_age_s=age_s)
+                await delivery.settled(
+                    pipeline, settled_side(planned.id), sink.settled, tell_omitted=True, max_batch_age_s=age_s
+                )
 
 
 async def _translated(translate: Translate, trace: Trace) -> Translation:

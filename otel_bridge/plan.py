@@ -22,6 +22,7 @@ from otel_bridge.errors import PlanError
 from otel_bridge.files import Files, Stamp, stamp
 from otel_bridge.listening import ListeningConfig
 from otel_bridge.mistakes import hint, said
+from otel_bridge.sides import SETTLED, side_of
 from otel_bridge.tenants import DEFAULT_TENANT, TenantConfig, TenantName, contradictions
 from otel_bridge.tls import TlsConfig, is_readable_by_all
 from otel_bridge.written import DATA_DIR, default_text, expand, read_text, read_yaml
@@ -340,6 +341,9 @@ class _Reading:
             return out
         for key, given in entries.items():
             name = key.partition("/")[0]
+            if section == "exporters" and side_of(key) != key:
+                self.wrong((section, key), f"an id that ends in '{SETTLED}' is the bridge's own: choose another")
+                continue
             found = registry.find(section, name)
             if found is None:
                 self.wrong((section, key), f"no such {section[:-1]}" + hint(name, registry.names(section)))

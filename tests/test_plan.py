@@ -62,6 +62,10 @@ def test_every_mistake_is_said_with_its_line_and_the_likely_word() -> None:
     ("change", "message"),
     [
         (("file: {path", "fle: {path"), "bridge.yaml:4 exporters::fle: no such exporter, did you mean file?"),
+        (
+            ("file: {path", "file/a.settled: {path"),
+            "bridge.yaml:4 exporters::file/a.settled: an id that ends in '.settled' is the bridge's own",
+        ),
         (("64MiB", "64 potatoes"), "bridge.yaml:8 service::journal::max_bytes: write it as 64KiB, 20MiB or 8GiB"),
         (("2h", "soon"), "bridge.yaml:8 service::journal::max_age: write it as 500ms, 6s, 2m, 12h or 7d"),
         (

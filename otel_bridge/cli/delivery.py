@@ -10,10 +10,11 @@ from urllib.parse import quote
 import typer
 
 from otel_bridge.cli.asking import UrlOption, ask, running
-from otel_bridge.cli.findings import side_of
+from otel_bridge.cli.findings import configured
 from otel_bridge.cli.found import Place, Viewer, find, place, viewer_of
 from otel_bridge.cli.output import ConfigOption, DataDirOption, JsonOption, print_json, print_table
 from otel_bridge.errors import UsageError
+from otel_bridge.sides import side_of
 from otel_bridge.telemetry import printable
 
 if TYPE_CHECKING:
@@ -290,7 +291,7 @@ def give_up(
         (of.partition("/")[2], name, lane["waiting"])
         for of, tenants in ask(viewer, "/api/v1/status")["exporters"].items()
         for name, lane in tenants.items()
-        if side_of(of) == exporter and tenant in (None, name) and lane["waiting"] > 0
+        if configured(of) == exporter and tenant in (None, name) and lane["waiting"] > 0
     ]
     if waiting and not yes:
         _confirm([f"{items} items of {name} wait for {side}" for side, name, items in waiting])
@@ -383,7 +384,7 @@ def replay(
 def _replayed(status: dict[str, Any], exporter: str) -> dict[str, int]:
     counted: dict[str, int] = {}
     for row in status["replayed"]:
-        if row["exporter"].removesuffix(".settled") == exporter:
+        if side_of(row["exporter"]) == exporter:
             for outcome, items in row.items():
                 if isinstance(items, int):
                     counted[outcome] = counted.get(outcome, 0) + items
@@ -395,7 +396,8 @@ def _time(said: str, now: datetime) -> str:
     from otel_bridge.config import AMOUNT, SECONDS
 
     if (found := AMOUNT.fullmatch(said.strip())) and found[2] in SECONDS:
-        return datetime.fromtimestamp(now.timestamp() - float(found[1]) * SECONDS[found[2]], UTC).isoformat()
+        ago_s = min(float(found[1]) * SECONDS[found[2]], now.timestamp())  # there is nothing before 1970
+        return datetime.fromtimestamp(now.timestamp() - ago_s, UTC).isoformat()
     try:
         at = datetime.fromisoformat(said.strip())
     except ValueError:

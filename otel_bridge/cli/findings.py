@@ -1,7 +1,9 @@
-"""What somebody should know of a bridge's status, in sentences; imports nothing, as `healthcheck` is run often."""
+"""What somebody should know of a bridge's status, in sentences; light, as `healthcheck` is run often."""
 
 from collections.abc import Mapping
 from typing import Any
+
+from otel_bridge.sides import side_of
 
 PAUSED, NOT_CONFIGURED, NO_KEYS = "paused", "not_configured", "no_keys"
 
@@ -14,7 +16,7 @@ def faults(status: Mapping[str, Any]) -> list[str]:
         more = f" (and {len(others)} more)" if others else ""
         found.append(f"the configuration was rejected at {rejected['at']}, what ran before goes on: {first}{more}")
     parked = (
-        _parked(side_of(exporter), tenant, lane)
+        _parked(configured(exporter), tenant, lane)
         for exporter, tenants in status["exporters"].items()
         for tenant, lane in tenants.items()
         if lane["parked"] not in (None, PAUSED)
@@ -50,9 +52,9 @@ def _dead_letters(status: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def side_of(exporter: str) -> str:
+def configured(exporter: str) -> str:
     """`main/store.settled`, as the status has it, as the configuration calls it."""
-    return exporter.partition("/")[2].removesuffix(".settled")
+    return side_of(exporter.partition("/")[2])
 
 
 def _parked(exporter: str, tenant: str, lane: Mapping[str, Any]) -> str:

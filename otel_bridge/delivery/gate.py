@@ -72,8 +72,3 @@ class Gates:
     def _turn(self, tenant: str) -> None:
         gate = self._gates[tenant]
         (gate.open if self.is_open(tenant) else gate.close)()
-
-
-def side_of(exporter: str) -> str:
-    """The exporter as it is configured; one that takes both kinds has its settled side under an id of its own."""
-    return exporter.removesuffix(".settled")

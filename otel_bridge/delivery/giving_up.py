@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from otel_bridge.batch import Signal
-from otel_bridge.delivery.gate import side_of
 from otel_bridge.errors import ConsumeError, UsageError
 from otel_bridge.journal import Journal
 from otel_bridge.journal.exporters import Account, Outcomes, Registered
 from otel_bridge.journal.state import State
 from otel_bridge.mistakes import hint
+from otel_bridge.sides import side_of
 from otel_bridge.telemetry import Counters, Outcome, logger
 
 if TYPE_CHECKING:

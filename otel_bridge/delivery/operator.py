@@ -11,7 +11,7 @@ from otel_bridge.batch import Signal
 from otel_bridge.component import Consume, Settle
 from otel_bridge.delivery.cursor import Cursor
 from otel_bridge.delivery.dead_letter import TRANSLATION, Chosen, DeadLetter, check_chosen
-from otel_bridge.delivery.gate import Gates, side_of
+from otel_bridge.delivery.gate import Gates
 from otel_bridge.delivery.giving_up import GivingUp
 from otel_bridge.delivery.lane import Lane, account
 from otel_bridge.delivery.parts import Parts
@@ -22,6 +22,7 @@ from otel_bridge.errors import ConsumeError, RefusedError, RetryableError, TooLa
 from otel_bridge.journal.exporters import Account, Outcomes
 from otel_bridge.journal.state import State
 from otel_bridge.mistakes import hint
+from otel_bridge.sides import side_of
 from otel_bridge.telemetry import Outcome, logger, printable
 from otel_bridge.trace import Decision
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from otel_bridge.batch import Batch, Signal
 from otel_bridge.delivery.cursor import FOREVER_NS, PARTS_AT_ONCE, Lease, Stretch
 from otel_bridge.delivery.dead_letter import iso
-from otel_bridge.delivery.gate import side_of
 from otel_bridge.delivery.lane import Lane
 from otel_bridge.delivery.parts import Parts
 from otel_bridge.delivery.surroundings import Surroundings
@@ -24,6 +23,7 @@ from otel_bridge.journal.parts import Part
 from otel_bridge.journal.state import Replay, State
 from otel_bridge.mistakes import hint
 from otel_bridge.model import Translation
+from otel_bridge.sides import side_of
 from otel_bridge.tasks import first
 from otel_bridge.telemetry import Counters, logger
 from otel_bridge.trace import Decision

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-import orjson
-
 from otel_bridge.journal.database import DamagedError, Database, damaged, transaction
 from otel_bridge.telemetry import Counters, logger
 
@@ -17,6 +15,7 @@ if TYPE_CHECKING:
     import apsw
 
 COMMIT_EVERY_S = 0.2
+LEAST, GREATEST = -(1 << 63), (1 << 63) - 1  # of SQLite's integers
 WITHOUT = "all that is still in the journal is delivered again then, some of it twice, and nothing is lost"
 
 Value: TypeAlias = str | int | bytes | None
@@ -39,8 +38,11 @@ class Changes:
         self._changed = asyncio.Event()
 
     def write(self, statement: str, *values: Value) -> None:
-        """To be executed with what is next committed."""
-        self._pending.append((statement, values))
+        """To be executed with what is next committed: values that the file can not hold are made such here.
+
+        Nobody could do anything about them there, and the journal would bring them again at every start.
+        """
+        self._pending.append((statement, tuple(map(_storable, values))))
         self._changed.set()
 
     async def read(self, statement: str, *values: Value) -> list[Row]:
@@ -141,6 +143,10 @@ def _checkpoint(connection: "apsw.Connection") -> None:
         raise apsw.BusyError("somebody is reading it")
 
 
-def json_text(value: object) -> str:
-    """As it stands in a column."""
-    return orjson.dumps(value).decode()
+def _storable(value: Value) -> Value:
+    """Integers of 64 bits, and text without half surrogates."""
+    if isinstance(value, int):
+        return min(max(value, LEAST), GREATEST)
+    if isinstance(value, str) and not value.isascii():
+        return value.encode(errors="replace").decode()
+    return value

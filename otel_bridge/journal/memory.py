@@ -8,8 +8,9 @@ from typing import Any
 
 import orjson
 
-from otel_bridge.journal.changes import Changes, json_text
+from otel_bridge.journal.changes import Changes
 from otel_bridge.journal.parts import Part
+from otel_bridge.plain_json import dump
 from otel_bridge.trace import Answer, Decision, Known
 
 MAX_LATELY = 10_000  # answers that are kept in memory as well: five megabytes
@@ -67,7 +68,7 @@ class Memory:
         self._write(
             "INSERT OR REPLACE INTO remembered VALUES (?, ?, ?, ?, ?, ?, ?)",
             *(part.pipeline, part.tenant, part.key, remembered.parts, remembered.decision),
-            *(json_text(remembered.known), expires_ns),
+            *(dump(remembered.known), expires_ns),
         )
         for response_id, answer in answers.items():
             self._write(
@@ -93,7 +94,7 @@ class Memory:
         rows = await self._read(
             "SELECT r.tenant, r.key, parts, decision, known FROM json_each(?) k CROSS JOIN remembered r"
             " ON r.pipeline = ? AND r.tenant = k.value ->> 0 AND r.key = k.value ->> 1",
-            *(json_text(keys), pipeline),
+            *(dump(keys), pipeline),
         )
         return {
             (tenant, key): Remembered(parts, Decision(decision), Known.of(orjson.loads(known)))
@@ -105,7 +106,7 @@ class Memory:
         rows = await self._read(
             f"SELECT {', '.join(ANSWER_COLUMNS)} FROM json_each(?) k CROSS JOIN answer"  # noqa: S608 - the names above
             " ON pipeline = ? AND tenant = k.value ->> 0 AND response_id = k.value ->> 1",
-            *(json_text(list(asked)), pipeline),
+            *(dump(list(asked)), pipeline),
         )
         return {(tenant, response_id): _answer(said) for _, tenant, response_id, *said in rows}
 

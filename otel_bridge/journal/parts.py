@@ -8,8 +8,9 @@ from typing import NamedTuple
 import orjson
 
 from otel_bridge.batch import Signal
-from otel_bridge.journal.changes import Changes, Row, Value, json_text
+from otel_bridge.journal.changes import Changes, Row, Value
 from otel_bridge.journal.exporters import Exporters, Outcomes, Registered
+from otel_bridge.plain_json import dump
 from otel_bridge.telemetry import Outcome
 from otel_bridge.trace import Decision, Known, Settled
 
@@ -109,13 +110,13 @@ class RecordedParts:
         self._write(
             "INSERT INTO part VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             *(part.id, part.pipeline, part.tenant, part.key, part.number, min(seqs), max(seqs)),
-            json_text([list(share) for share in part.shares]),
+            dump([list(share) for share in part.shares]),
             *(
                 part.size,
                 part.received_ns,
                 part.settled,
                 part.decision,
-                None if part.known is None else json_text(part.known),
+                None if part.known is None else dump(part.known),
             ),
         )
 
@@ -168,7 +169,7 @@ class RecordedParts:
         if shares:
             self._write(
                 "UPDATE part SET entries = ?, first_seq = ? WHERE id = ?",
-                *(json_text([list(share) for share in shares]), min(share.seq for share in shares), part.id),
+                *(dump([list(share) for share in shares]), min(share.seq for share in shares), part.id),
             )
         else:
             self._write("DELETE FROM part WHERE id = ?", part.id)

@@ -160,7 +160,7 @@ def _sender(
         if can_spool(exporter):
             return Spool(folder, signal, what, where, exporter, export, **limits)
         log.warning(
-            "otel-bridge: %s%s go without the spool, which takes OTLP by http/protobuf",
+            "otel-bridge: %s%s go without the spool, which takes OTLP by http/protobuf (OTEL_EXPORTER_OTLP_PROTOCOL)",
             what,
             f" to {where}" if where else "",
         )

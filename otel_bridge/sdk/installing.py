@@ -201,10 +201,15 @@ def was_installed(found: Installed) -> None:
         _installed = found
 
 
-def prepare_by_file() -> Installed:
+def prepare_by_file(spool: Path | None = None) -> Installed:
     """The same where OpenTelemetry's own file has set up the providers, which are flushed and shut down then."""
     from opentelemetry.sdk._logs import LoggerProvider
 
+    if folder := spool or spool_folder():
+        log.warning(
+            "otel-bridge: everything goes without the spool in %s: OTEL_CONFIG_FILE alone says what sends, and how",
+            folder,
+        )
     tracers, loggers = trace.get_tracer_provider(), _logs.get_logger_provider()
     providers: list[Provider] = [
         each for each in (tracers, loggers) if isinstance(each, TracerProvider | LoggerProvider)
@@ -244,7 +249,7 @@ def prepare(
         from otel_bridge.sdk.ending import before_threads_end
 
         before_threads_end(end)
-    on_sigterm(lambda: found.shutdown("SIGTERM"))
+    on_sigterm(lambda: found.shutdown("SIGTERM"), exit_seconds())
     return found
 
 
@@ -296,7 +301,7 @@ def _set_up(endpoint: Destination | None, service: str | None, spool: Path | Non
     from opentelemetry.sdk._logs import LoggerProvider
 
     if endpoint is None and os.environ.get("OTEL_CONFIG_FILE"):
-        return _set_up_by_file()
+        return _set_up_by_file(spool)
     engine: Engine | None = None
     if endpoint is None or isinstance(endpoint, str):
         folder = spool or spool_folder()
@@ -329,7 +334,7 @@ def _set_up(endpoint: Destination | None, service: str | None, spool: Path | Non
     return found
 
 
-def _set_up_by_file() -> Installed:
+def _set_up_by_file(spool: Path | None) -> Installed:
     """As OpenTelemetry's own file says, which is then the sole source; with ids, heartbeats and SIGTERM beside it."""
     from opentelemetry.sdk._configuration import _OTelSDKConfigurator
 
@@ -339,7 +344,7 @@ def _set_up_by_file() -> Installed:
         log.warning("otel-bridge: OTEL_CONFIG_FILE can not be used, and nothing is exported: %s", error)
         return Installed()
     instrument_threads()
-    return prepare_by_file()
+    return prepare_by_file(spool)
 
 
 def instrument_threads() -> None:

@@ -17,6 +17,8 @@ CANCELLED, TIMEOUT, ABANDONED, INTERRUPTED = "cancelled", "timeout", "abandoned"
 CANCELLATIONS = (("asyncio", "CancelledError"), ("trio", "Cancelled"))
 CLIENT = otel.create_key("otel-bridge-client")
 LANGGRAPH = "langgraph.errors"
+STREAMLIT = "streamlit.runtime.scriptrunner"
+STREAMLITS_WISHES = "streamlit.commands.execution_control"  # st.rerun, st.stop, st.switch_page
 MOST_LEAVES = 8  # of a group that are told one by one
 
 
@@ -31,9 +33,10 @@ def tell(span: Span, error: BaseException | None) -> None:
     """Set the status, the events and the outcome of a span whose block was left by `error`.
 
     None, the end of an iteration and an exit with code 0 are no failures: they leave the span as it is. A generator
-    that was closed early is abandoned, as is what is cancelled because its client has gone, and a LangGraph interrupt
-    is interrupted: no failures either, but told apart. What hands over to a parent graph is as good as a return. Of a
-    group its leaves are told, as the group's own text names none of them.
+    that was closed early is abandoned, as is what is cancelled because its client has gone, or left because somebody
+    clicked on a page of Streamlit's meanwhile, and a LangGraph interrupt is interrupted: no failures either, but told
+    apart. What hands over to a parent graph, or has the page run again, is as good as a return. Of a group its leaves
+    are told, as the group's own text names none of them.
 
     Raises nothing: what the agent raised goes on, whatever that says of itself.
     """
@@ -58,7 +61,7 @@ def _tell(span: Span, error: BaseException | None) -> None:
         span.set_attribute(OUTCOME, CANCELLED)
         said = _text(cancelled[0])
         span.set_status(Status(StatusCode.ERROR, f"cancelled: {said}" if said else CANCELLED))
-    elif any(isinstance(leaf, GeneratorExit) for leaf in leaves):
+    elif any(isinstance(leaf, GeneratorExit) or _is_clicked_away(leaf) for leaf in leaves):
         span.set_attribute(OUTCOME, ABANDONED)
     elif any(_is_interrupt(leaf) for leaf in leaves):
         span.set_attribute(OUTCOME, INTERRUPTED)
@@ -95,7 +98,7 @@ def _is_no_failure(error: BaseException) -> bool:
         return not error.code
     if isinstance(error, StopIteration | StopAsyncIteration | GeneratorExit):
         return True
-    return isinstance(error, _loaded(LANGGRAPH, "GraphBubbleUp"))
+    return isinstance(error, _loaded(LANGGRAPH, "GraphBubbleUp")) or _is_of_streamlit(error)
 
 
 def _is_cancellation(error: BaseException) -> bool:
@@ -109,6 +112,16 @@ def _is_interrupt(error: BaseException) -> bool:
     if isinstance(error, _loaded(LANGGRAPH, "ParentCommand")):
         return False
     return isinstance(error, _loaded(LANGGRAPH, "GraphBubbleUp"))
+
+
+def _is_of_streamlit(error: BaseException) -> bool:
+    """A run of a page ends so before its last line: the page wants that itself, or somebody has clicked or gone."""
+    return any(isinstance(error, _loaded(STREAMLIT, name)) for name in ("RerunException", "StopException"))
+
+
+def _is_clicked_away(error: BaseException) -> bool:
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return _is_of_streamlit(error) and all(frame.f_globals.get("__name__") != STREAMLITS_WISHES for frame in frames)
 
 
 def _loaded(module: str, name: str) -> type[BaseException] | tuple[()]:

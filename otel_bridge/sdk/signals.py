@@ -1,5 +1,7 @@
 """SIGTERM ends a program without telling Python: spans are sent first, then it ends as it would have."""
 
+import contextlib
+import functools
 import logging
 import os
 import signal
@@ -17,11 +19,11 @@ def has_come() -> bool:
     return _came.is_set()
 
 
-def on_sigterm(last: Callable[[], None]) -> bool:
-    """Do `last`, which is short, when SIGTERM comes, and then end as without it.
+def on_sigterm(last: Callable[[], None], within_s: float) -> bool:
+    """Do `last`, which takes no longer than `within_s`, when SIGTERM comes, and then end as without it.
 
-    Who has a handler already, or sets one later (uvicorn, gunicorn), ends the program in an orderly way: that is done
-    alone, and everything is sent at exit. Returns False, and does nothing, where handlers can not be set: in a thread.
+    Who has a handler already, or sets one later (gunicorn), ends the program in an orderly way: that is done alone, and
+    everything is sent at exit. Returns False, and does nothing, where handlers can not be set: in a thread.
     """
     if threading.current_thread() is not threading.main_thread():
         return False
@@ -29,14 +31,16 @@ def on_sigterm(last: Callable[[], None]) -> bool:
     if before is signal.SIG_IGN:
         return False
 
-    def finish() -> None:
+    def do_last() -> None:
         try:
             last()
         except Exception:
             log.exception("otel-bridge: not all could be sent at SIGTERM")
-        finally:
-            over.set()
-            os.kill(os.getpid(), signal.SIGTERM)
+
+    def finish() -> None:
+        do_last()
+        over.set()
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def handler(number: int, frame: FrameType | None) -> None:
         _came.set()
@@ -61,4 +65,26 @@ def on_sigterm(last: Callable[[], None]) -> bool:
     begun: list[threading.Thread] = []
     over = threading.Event()
     signal.signal(signal.SIGTERM, handler)
+    _before_it_is_raised(do_last, within_s)
     return True
+
+
+def _before_it_is_raised(last: Callable[[], None], within_s: float) -> None:
+    """Do `last` before the program raises SIGTERM, with nothing there that catches it: that is its end.
+
+    As uvicorn does, after its own handler has ended it in an orderly way and given back what was there before: not our
+    handler, where gunicorn has put that away in its worker, or where uvicorn's was there first.
+    """
+    raised = signal.raise_signal
+
+    @functools.wraps(raised)
+    def raise_signal(number: int, /) -> None:
+        if number == signal.SIGTERM and signal.getsignal(number) is signal.SIG_DFL:
+            # Not here: it may be a handler that raises it, and the code that this stopped hold a lock.
+            thread = threading.Thread(target=last, name="otel-bridge-sigterm", daemon=True)
+            with contextlib.suppress(RuntimeError):  # no thread can be started any more: it ends as without us
+                thread.start()
+                thread.join(within_s)
+        raised(number)
+
+    signal.raise_signal = raise_signal

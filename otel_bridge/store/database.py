@@ -11,7 +11,7 @@ from otel_bridge.store.statements import text
 if TYPE_CHECKING:
     import apsw
 
-VERSION = 2
+VERSION = 3
 """Of the schema, in SQLite's user_version; a store of an older one is begun anew, as everything in it is derived."""
 
 

@@ -39,16 +39,16 @@ def came(request: Request, tenant: str, seen_ns: int) -> Rows:
     return _points(request, tenant, seen_ns)
 
 
-def _resource(resource: Resource) -> tuple[bytes, bytes]:
+def _resource(resource: Resource, seen_ns: int) -> tuple[bytes, int, bytes]:
     wire = resource.SerializeToString()
-    return blake2b(wire, digest_size=8).digest(), wire
+    return blake2b(wire, digest_size=8).digest(), seen_ns, wire
 
 
 def _spans(request: ExportTraceServiceRequest, tenant: str, seen_ns: int) -> Rows:
     resources, spans = [], []
     traces: dict[str, tuple[int, int, int, str | None]] = {}
     for block in request.resource_spans:
-        resources.append(_resource(block.resource))
+        resources.append(_resource(block.resource, seen_ns))
         resource_id = resources[-1][0]
         for scoped in block.scope_spans:
             scope = scoped.scope.name
@@ -81,7 +81,7 @@ def _spans(request: ExportTraceServiceRequest, tenant: str, seen_ns: int) -> Row
 def _logs(request: ExportLogsServiceRequest, tenant: str, seen_ns: int) -> Rows:
     resources, logs, open_spans, open_traces = [], [], [], []
     for block in request.resource_logs:
-        resources.append(_resource(block.resource))
+        resources.append(_resource(block.resource, seen_ns))
         resource_id = resources[-1][0]
         for scoped in block.scope_logs:
             for record in scoped.log_records:
@@ -136,7 +136,7 @@ def _open_span(record: LogRecord) -> Span:
 def _points(request: ExportMetricsServiceRequest, tenant: str, seen_ns: int) -> Rows:
     resources, points = [], []
     for block in request.resource_metrics:
-        resources.append(_resource(block.resource))
+        resources.append(_resource(block.resource, seen_ns))
         resource_id = resources[-1][0]
         for scoped in block.scope_metrics:
             scope = scoped.scope.name
@@ -179,7 +179,7 @@ def became(translation: Translation, seen_ns: int) -> Rows:
         "observation": [_observation(observation, tenant) for observation in translation.observations],
         "score": [_score(score, tenant, seen_ns) for score in translation.scores],
         "omitted": [
-            (tenant, left.trace_id, left.span_id, left.decision, left.reason)
+            (tenant, left.trace_id, left.span_id, left.decision, left.reason, seen_ns)
             for left in (*translation.rejected, *translation.dropped)
             if left.trace_id
         ],
@@ -256,6 +256,7 @@ def _total(buckets: dict[str, Any]) -> Any:
 
 def _score(score: Score, tenant: str, seen_ns: int) -> tuple[Any, ...]:
     is_label = isinstance(score.value, str)
+    label = score.value if is_label else score.metadata.get("label")
     return (
         tenant,
         score.id,
@@ -264,7 +265,7 @@ def _score(score: Score, tenant: str, seen_ns: int) -> tuple[Any, ...]:
         score.session_id,
         score.name,
         None if is_label else score.value,
-        score.value if is_label else score.metadata.get("label"),
+        label if isinstance(label, str | None) else to_json(label),
         score.data_type,
         min(score.timestamp_ns, MAX_INTEGER),
         seen_ns,

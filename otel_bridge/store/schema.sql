@@ -73,8 +73,10 @@ CREATE TABLE omitted (
     id TEXT NOT NULL,
     decision TEXT NOT NULL,
     reason TEXT NOT NULL,
+    seen_ns INTEGER NOT NULL,
     PRIMARY KEY (trace_id, id, tenant)
 ) WITHOUT ROWID;
+CREATE INDEX omitted_by_seen ON omitted (seen_ns);
 
 CREATE TABLE scores (
     tenant TEXT NOT NULL,
@@ -133,7 +135,10 @@ CREATE TABLE points (
 );
 CREATE INDEX points_by_seen ON points (seen_ns);
 
+-- seen_ns: when it was last seen.
 CREATE TABLE resources (
     id BLOB PRIMARY KEY,
+    seen_ns INTEGER NOT NULL,
     resource BLOB NOT NULL
 ) WITHOUT ROWID;
+CREATE INDEX resources_by_seen ON resources (seen_ns);

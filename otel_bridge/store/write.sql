@@ -1,5 +1,6 @@
 -- name: resource
-INSERT INTO resources (id, resource) VALUES (?, ?) ON CONFLICT DO NOTHING;
+INSERT INTO resources (id, seen_ns, resource) VALUES (?, ?, ?)
+ON CONFLICT DO UPDATE SET seen_ns = excluded.seen_ns;
 
 -- name: span
 INSERT INTO spans (tenant, trace_id, id, parent_id, name, start_ns, end_ns, status, scope, resource_id, span)
@@ -60,7 +61,7 @@ ON CONFLICT (trace_id, id, tenant) DO UPDATE SET
     detail = excluded.detail;
 
 -- name: omitted
-INSERT INTO omitted (tenant, trace_id, id, decision, reason) VALUES (?, ?, ?, ?, ?)
+INSERT INTO omitted (tenant, trace_id, id, decision, reason, seen_ns) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (trace_id, id, tenant) DO UPDATE SET decision = excluded.decision, reason = excluded.reason;
 
 -- name: score
@@ -131,8 +132,21 @@ DELETE FROM traces WHERE trace_id = :trace_id AND tenant = :tenant;
 DELETE FROM logs WHERE seen_ns < :before_ns;
 DELETE FROM points WHERE seen_ns < :before_ns;
 DELETE FROM scores WHERE seen_ns < :before_ns;
+DELETE FROM omitted WHERE seen_ns < :before_ns AND (trace_id, tenant) NOT IN (SELECT trace_id, tenant FROM traces);
 
--- The first tenth; rows are numbered as they come.
+-- The first tenth; rows are numbered as they come. What is told of a trace that is here goes with it.
 -- name: forget_oldest_loose
 DELETE FROM logs WHERE rowid <= (SELECT min(rowid) + (max(rowid) - min(rowid)) / 10 FROM logs);
 DELETE FROM points WHERE rowid <= (SELECT min(rowid) + (max(rowid) - min(rowid)) / 10 FROM points);
+DELETE FROM scores WHERE rowid <= (SELECT min(rowid) + (max(rowid) - min(rowid)) / 10 FROM scores)
+    AND (trace_id IS NULL OR (trace_id, tenant) NOT IN (SELECT trace_id, tenant FROM traces));
+DELETE FROM omitted WHERE seen_ns <= (SELECT min(seen_ns) + (max(seen_ns) - min(seen_ns)) / 10 FROM omitted)
+    AND (trace_id, tenant) NOT IN (SELECT trace_id, tenant FROM traces);
+
+-- What was last seen before anything that is still here came: nothing of that can be its.
+-- name: forget_unused_resources
+DELETE FROM resources WHERE seen_ns < min(
+    ifnull((SELECT min(seen_ns) FROM traces), :now_ns),
+    ifnull((SELECT min(seen_ns) FROM logs), :now_ns),
+    ifnull((SELECT min(seen_ns) FROM points), :now_ns)
+);

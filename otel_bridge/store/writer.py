@@ -132,6 +132,7 @@ class Writer:
         self._forget_traces("oldest_traces", reason)
         with transaction(self._connection):
             self._connection.execute(self._sql["forget_oldest_loose"])
+            self._forget_unused()
 
     def _trim_when_due(self) -> None:
         now_ns = self._now_ns()
@@ -146,6 +147,7 @@ class Writer:
             pass
         with transaction(self._connection):
             self._connection.execute(self._sql["forget_loose_before"], {"before_ns": before_ns})
+            self._forget_unused()
         while self._used_bytes() > self._max_bytes:
             changes = self._connection.total_changes()
             self._forget_oldest("max_bytes")
@@ -161,6 +163,9 @@ class Writer:
         if traces:
             self._counters.add("store_forgotten", len(traces), reason=reason)
         return len(traces)
+
+    def _forget_unused(self) -> None:
+        self._connection.execute(self._sql["forget_unused_resources"], {"now_ns": self._now_ns()})
 
     def _used_bytes(self) -> int:
         pragma = self._connection.pragma

@@ -62,7 +62,7 @@ class Guard:
         if _hostname(host) not in self._hosts:
             return _refuse(421, "this host name is not served: add it to the viewer's `allowed_hosts`")
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and origin.lower().partition("://")[2] != host.lower():
             return _refuse(403, "requests from other sites are refused")
         site = headers.get("sec-fetch-site", "none")
         if site not in ("none", "same-origin") and not _followed_link(scope, headers):

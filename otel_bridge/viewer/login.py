@@ -13,7 +13,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -180,7 +180,9 @@ class Entry:
             cookie = self._login.open_session(form.get("password", [""])[0], request.headers, address)
             if cookie is None:
                 return _refuse(request, 401, WRONG)
-            here = request.scope["path"].rpartition("/")[2] or "./"  # relative: a proxy may have put a prefix before it
+            here = "./" + quote(
+                request.scope["path"].rpartition("/")[2], safe=""
+            )  # a proxy may have a prefix before it
             return Response(status_code=303, headers={"Location": here, "Set-Cookie": cookie})
         if self._login.allows(request.headers, address):
             return None

@@ -20,6 +20,7 @@ from otel_bridge.viewer.requests import answer_json, asked, body_of, limit_of
 
 MAX_BODY_BYTES = 16 << 10
 MOST_IDS = 100
+MAX_NS = (1 << 63) - 1
 
 Name = Annotated[StrictStr, Field(min_length=1, max_length=500)]
 
@@ -125,4 +126,5 @@ async def _read(request: Request, model: type[M]) -> M:
 
 
 def _ns(at: datetime) -> int:
-    return int(at.timestamp() * 1e6) * 1000
+    """In the years that nanoseconds of 64 bits can tell, 1970 to 2262."""
+    return min(max(int(at.timestamp() * 1e6) * 1000, 0), MAX_NS)

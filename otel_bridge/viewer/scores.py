@@ -13,7 +13,8 @@ from otel_bridge.errors import UsageError
 MAX_BODY_BYTES = 64 << 10
 
 Text = Annotated[StrictStr, Field(min_length=1, max_length=500)]
-Value = StrictBool | StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=False)] | Text
+Whole = Annotated[StrictInt, Field(ge=-(1 << 63), lt=1 << 63)]
+Value = StrictBool | Whole | Annotated[StrictFloat, Field(allow_inf_nan=False)] | Text
 
 
 class NewScore(BaseModel):

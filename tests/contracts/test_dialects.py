@@ -40,6 +40,8 @@ ODD = (
     '[{"function": 5, "blocks": [{"tool_call_id": {}}], "additional_kwargs": {"tool_calls": [{"id": []}]}}]',
     "ToolCall(tool_name='a', tool_kwargs={{}: 1}, tool_id='b')",
     "ToolCall(tool_name='a', tool_kwargs={'a': b'x', (1, 2): {3}}, tool_id='b')",
+    "{'user_id': '\\ud800', 'session_id': '\\ud801'}",
+    "{'user_id': b'x', 1: {2}, 'session_id': 1j}",
 )
 BROKEN = ("[1, 2", "{", '"', '{"a": {"b": [1, {"c": null}]}}', "NaN", "1e999", "-1", "9" * 40, "[" * 300, "true", "")
 
@@ -148,7 +150,8 @@ def test_whatever_a_span_holds_it_becomes_one_sound_observation(trace: Trace) ->
 
 
 def sound(translation: Translation) -> None:
-    """Of the types that the model says, and within its bounds."""
+    """Of the types that the model says, and within its bounds; JSON has a word for all of it."""
+    assert printed(translation)
     ids = [seen.id for seen in translation.observations]
     assert len(set(ids)) == len(ids)
     for seen in translation.observations:

@@ -7,6 +7,7 @@ from pathlib import Path
 import apsw
 
 from otel_bridge.delivery.dead_letter import DeadLetter, DeadLetters, open_dead_letters
+from otel_bridge.model import Observation, ObservationType, TraceAttributes, Translation
 from otel_bridge.telemetry import Counters
 
 
@@ -131,3 +132,30 @@ async def pages(letters: DeadLetters, most: int) -> int:
         return before
 
     return await letters._database.run(limit)
+
+
+async def test_whatever_a_translation_holds_it_can_be_set_aside(tmp_path: Path) -> None:
+    """Else its lane would stand still, and send those beside it again and again."""
+    odd = Observation("01", "aa", None, ObservationType.SPAN, "a\ud800", 1, 2, TraceAttributes("aa"))
+    odd.metadata = {"half": "\ud800", "bytes": b"\xff", "nan": float("nan"), "huge": 2**70, "ok": "kept"}
+    piece = Translation(tenant="t", observations=[odd])
+    async with open_dead_letters(tmp_path / "dead_letters.db", Counters()) as letters:
+        for _ in range(2):
+            await letters.set_aside(
+                piece, pipeline="main", exporter="store", reason="refused", answer="no\ud800", at_ns=1
+            )
+        [letter] = await letters.list()
+        again = letter.piece()
+        assert letter.intact
+        assert isinstance(again, Translation)
+        [seen] = again.observations
+        assert (seen.name, seen.metadata["half"], seen.metadata["ok"]) == ("a?", "?", "kept")
+
+
+async def test_a_letter_that_is_set_aside_anew_is_not_gone_with_the_one_before(tmp_path: Path) -> None:
+    """That one was redeemed, and is to be dropped."""
+    async with open_dead_letters(tmp_path / "dead_letters.db", Counters()) as letters:
+        await letters.add(letter(1))
+        await letters.add(replace(letter(1), at_ns=7))
+        assert not await letters.drop(letter(1).id, 1)
+        assert await letters.show(letter(1).id) == replace(letter(1), at_ns=7)

@@ -1,5 +1,6 @@
 """What is remembered of traces is found by its key, and forgotten in time."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import apsw
@@ -7,6 +8,7 @@ import pytest
 
 from otel_bridge.journal.state import open_state
 from otel_bridge.telemetry import Counters
+from otel_bridge.trace import Known
 from tests.journal.states import a_part, an_answer, remember
 
 
@@ -39,6 +41,19 @@ async def test_a_later_answer_takes_the_place_of_an_earlier_one_if_it_counts(tmp
             found = await state.memory.answers("main", [("t", "r1")])
             assert found["t", "r1"].trace_id == stays
             assert state.memory.lately("main", "t", "r1") == found["t", "r1"]
+
+
+async def test_what_the_file_can_not_hold_is_kept_as_near_as_may_be(tmp_path: Path) -> None:
+    """A span that began in the year 2500, and half a surrogate: the journal would bring them again at every start."""
+    answer = replace(an_answer("\ud800"), start_ns=2**64 - 1, end_ns=2**64 - 1)
+    known = Known(attributes={"user_id": "\ud800", "metadata": {"n": 2**70, "b": b"x"}})
+    async with open_state(tmp_path / "state.db", Counters()) as state:
+        state.record(a_part(state, 1, known=known), remember(known), 1000, {"r1": answer})
+        assert await state.flush(durable=True)
+        kept = (await state.memory.answers("main", [("t", "r1")]))["t", "r1"]
+        assert (kept.trace_id, kept.start_ns, kept.end_ns) == ("?", 2**63 - 1, 2**63 - 1)
+        [found] = (await state.memory.remembered("main", [("t", "k")])).values()
+        assert found.known.attributes["user_id"] == "?"
 
 
 @pytest.mark.parametrize("question", ["remembered", "answers"])

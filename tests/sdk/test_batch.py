@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,10 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import Status, StatusCode, Tracer
 
 from otel_bridge.sdk.batch import BatchSpanProcessor
+from otel_bridge.sdk.context import ContextProcessor
+from otel_bridge.sdk.open_spans import OpenSpans
 from tests.sdk.conftest import Main
+from tests.sdk.sink import sink
 
 
 class Destination(SpanExporter):
@@ -119,6 +123,83 @@ def test_a_hung_destination_blocks_nobody(destination: Destination, run: Callabl
     destination.open.set()
     assert run(lambda: processor.aflush(5)) is True
     processor.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("status", [503, None], ids=["refused by status", "nobody there"])
+def test_opentelemetrys_own_exporter_holds_up_no_loop_and_is_not_believed(
+    status: int | None, run: Callable[[Main], Any]
+) -> None:
+    """Which tries for ten seconds, and by its own processor says True then."""
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+    with sink() as bridge:
+        bridge.status = status or 200
+        processor = BatchSpanProcessor(
+            OTLPSpanExporter(f"{bridge.url}/v1/traces" if status else "http://127.0.0.1:9"), delay_s=60, exit_s=0
+        )
+        tracing(processor).start_span("a").end()
+        turns = 0
+
+        async def turn() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await anyio.sleep(0.001)
+
+        async def main() -> bool:
+            async with anyio.create_task_group() as group:
+                group.start_soon(turn)
+                sent = await processor.aflush(0.2)
+                group.cancel_scope.cancel()
+            return sent
+
+        assert run(main) is False
+        assert turns > 10
+        processor.shutdown()
+    assert processor.dropped == {"exit": 1}
+
+
+def test_plain_spans_are_sent_with_all_that_is_around_them(destination: Destination) -> None:
+    """Nobody asks whether one is about a model, so none loses its parents."""
+    processor = BatchSpanProcessor(destination, delay_s=60)
+    tracer = tracing(processor)
+    with (
+        tracer.start_as_current_span("run", attributes={"agent.name": "planner"}),
+        tracer.start_as_current_span("tool"),
+        tracer.start_as_current_span("chat", attributes={"gen_ai.system": "x"}),
+    ):
+        pass
+    processor.shutdown()
+    assert sorted(destination.names) == ["chat", "run", "tool"]
+
+
+@pytest.mark.slow
+def test_of_spans_that_were_sent_nothing_stays_in_memory(destination: Destination) -> None:
+    """With all that `install` puts around what sends; a single object for each span would be seen."""
+    processor, open_spans = BatchSpanProcessor(destination, delay_s=0.01), OpenSpans(beat_s=None)
+    provider = TracerProvider(shutdown_on_exit=False)
+    for each in (ContextProcessor(), open_spans, processor):
+        provider.add_span_processor(each)
+    tracer = provider.get_tracer("test")
+
+    def blocks_after(spans: int) -> int:
+        for _ in range(spans // 4):
+            with tracer.start_as_current_span("run", attributes={"input.value": "x" * 100}):
+                for _ in range(3):
+                    tracer.start_span("call").end()
+        assert processor.force_flush(20_000)
+        tracer.start_span("last").end()
+        assert processor.force_flush(20_000)  # what was sent last is held until the next is
+        open_spans._forget_the_ended()  # as it does by itself, at some thousand
+        destination.names.clear()
+        gc.collect()
+        return sys.getallocatedblocks()
+
+    before = blocks_after(1_000)
+    assert blocks_after(4_000) - before < 500
+    processor.shutdown()
+    assert not processor.dropped
 
 
 def test_without_room_the_oldest_without_an_error_go(destination: Destination) -> None:

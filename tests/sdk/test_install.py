@@ -220,6 +220,22 @@ threading.Event().wait()
 
 
 @pytest.mark.slow
+def test_a_handler_that_raises_it_again_is_held_up_by_no_lock_for_longer_than_the_end_may_take(arrived: Sink) -> None:
+    then = """
+def handler(number, _):
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
+    print("not reached", flush=True)
+signal.signal(signal.SIGTERM, handler)
+with still._lock:
+    os.kill(os.getpid(), signal.SIGTERM)
+    threading.Event().wait()
+"""
+    done, _ = run(then, arrived.url, OTEL_BRIDGE_EXIT_SECONDS="0.5")
+    assert (done.returncode, done.stdout) == (-signal.SIGTERM, "ready\n")
+
+
+@pytest.mark.slow
 def test_who_ends_in_an_orderly_way_is_let(arrived: Sink) -> None:
     """Spans that go on after SIGTERM are whole, and those after them are sent."""
     first = f"import signal, threading; stop = threading.Event(); signal.signal(15, lambda *_: stop.set())\n{INSTALL}"
@@ -363,17 +379,20 @@ def test_a_configuration_file_that_can_not_be_read_stops_nothing(arrived: Sink) 
 
 
 def test_providers_that_a_file_set_up_are_flushed_shut_down_and_told_what_is_open(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """By processors that know no spool, which is said."""
     kept = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(kept))
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
     monkeypatch.setattr(_logs._internal, "_LOGGER_PROVIDER", LoggerProvider(shutdown_on_exit=False))  # type: ignore[attr-defined]
-    monkeypatch.setattr(installing, "on_sigterm", lambda _: None)
+    monkeypatch.setattr(installing, "on_sigterm", lambda *_: None)
     monkeypatch.setattr("atexit.register", lambda _: None)
 
+    monkeypatch.setenv("OTEL_BRIDGE_SPOOL", "/spool")
     found = installing.prepare_by_file()
+    assert "everything goes without the spool in /spool" in caplog.text
     provider.get_tracer("agent").start_span("a").end()
     assert found.flush(5)
     assert [span.name for span in kept.get_finished_spans()] == ["a"]

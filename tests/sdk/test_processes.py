@@ -56,26 +56,60 @@ def arrived() -> Iterator[Sink]:
         yield found
 
 
+UVICORNS = ["--worker-class", "uvicorn.workers.UvicornWorker"]
+
+
 @pytest.mark.parametrize(
     ("app", "options"),
-    [("wsgi", ["--preload"]), ("wsgi", []), ("asgi", ["--worker-class", "asgi", "--preload"])],
-    ids=["sync", "sync, loaded by each", "asgi"],
+    [
+        ("wsgi", ["--preload"]),
+        ("wsgi", []),
+        ("asgi", ["--worker-class", "asgi", "--preload"]),
+        ("asgi", [*UVICORNS, "--preload"]),
+    ],
+    ids=["sync", "sync, loaded by each", "asgi", "uvicorn's"],
 )
 def test_gunicorn(arrived: Sink, tmp_path: Path, app: str, options: list[str]) -> None:
     """Its workers are forked from a master that has it all set up, or set it up themselves."""
-    (tmp_path / "web.py").write_text(WEB)
+    command = ["gunicorn", f"web:{app}", "-w", "2", "-b", "127.0.0.1:PORT", "--no-control-socket", *options]
+    code, said = serve(command, "Booting worker", arrived, tmp_path)
+    assert code == 0, said
+    assert arrived.names == REQUESTS, said
+
+
+def test_workers_of_uvicorn(arrived: Sink, tmp_path: Path) -> None:
+    """They load the program when SIGTERM is theirs already, and raise it again when they have served all."""
+    patient = ["--timeout-worker-healthcheck", "60"]
+    command = ["uvicorn", "web:asgi", "--workers", "2", "--port", "PORT", "--lifespan", "off", *patient]
+    code, said = serve(command, "Started server process", arrived, tmp_path)
+    assert code == 0, said
+    assert arrived.names == REQUESTS, said
+
+
+REQUESTS = sorted(f"request {number}" for number in range(12))
+
+
+def serve(command: list[str], starts: str, arrived: Sink, folder: Path) -> tuple[int, str]:
+    """Have a server of two processes answer some requests, and end it: its exit code, and what it said.
+
+    starts: what it says of each process.
+    """
+    (folder / "web.py").write_text(WEB)
     port = free_port()
-    command = ["-m", "gunicorn", f"web:{app}", "-w", "2", "-b", f"127.0.0.1:{port}", "--no-control-socket", *options]
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     with subprocess.Popen(
-        [sys.executable, *command], cwd=tmp_path, env=environment(arrived.url, **LATER), text=True, **pipes
+        [sys.executable, "-m", *(word.replace("PORT", str(port)) for word in command)],
+        cwd=folder,
+        env=environment(arrived.url, **LATER),
+        text=True,
+        **pipes,
     ) as master:
         assert master.stderr is not None
         up = 0
         while up < 2:
             line = master.stderr.readline()
             assert line, "it ended"
-            up += "Booting worker" in line
+            up += starts in line
         for number in range(12):
             client = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
             client.request("GET", f"/?{number}")
@@ -83,8 +117,7 @@ def test_gunicorn(arrived: Sink, tmp_path: Path, app: str, options: list[str]) -
             client.close()
         master.send_signal(signal.SIGTERM)
         _, said = master.communicate(timeout=60)
-    assert master.returncode == 0, said
-    assert arrived.names == sorted(f"request {number}" for number in range(12)), said
+    return master.returncode, said
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ import contextlib
 import contextvars
 import copy
 import gc
+import sys
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -233,6 +235,26 @@ def test_a_good_exit_is_no_failure(spans: Spans, code: int | None) -> None:
         raise SystemExit(code)
 
     assert spans["main"].status.status_code == StatusCode.UNSET
+
+
+@pytest.mark.parametrize("name", ["RerunException", "StopException"])
+@pytest.mark.parametrize(
+    ("raised_in", "outcome"),
+    [("streamlit.runtime.scriptrunner.script_runner", "abandoned"), ("streamlit.commands.execution_control", None)],
+    ids=["by a click", "by the page itself"],
+)
+def test_a_page_of_streamlit_that_is_left_has_not_failed(
+    spans: Spans, monkeypatch: pytest.MonkeyPatch, name: str, raised_in: str, outcome: str | None
+) -> None:
+    kind = type(name, (BaseException,), {})
+    monkeypatch.setitem(sys.modules, "streamlit.runtime.scriptrunner", SimpleNamespace(**{name: kind}))
+    page: dict[str, Any] = {"__name__": raised_in, "kind": kind}
+    exec("def leave(): raise kind", page)
+    with pytest.raises(kind), span("turn"):
+        page["leave"]()
+    assert spans["turn"].status.status_code is StatusCode.UNSET
+    assert (spans["turn"].attributes or {}).get(OUTCOME) == outcome
+    assert not spans["turn"].events
 
 
 def test_a_generator_that_is_closed_was_abandoned(spans: Spans) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -12,7 +13,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from otel_bridge.batch import Batch, Signal
 from otel_bridge.errors import FilesError, RefusedError, RetryableError
-from otel_bridge.model import Level, Observation, ObservationType, Score, TraceAttributes, Translation
+from otel_bridge.model import Level, Observation, ObservationType, Omitted, Score, TraceAttributes, Translation
 from otel_bridge.store.database import VERSION, open_writing
 from otel_bridge.store.reader import Row, reading
 from otel_bridge.store.rows import OPEN
@@ -23,10 +24,12 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
 START = 1_700_000_000_000_000_000
 
 
-def spans(*names: str, trace_id: str = TRACE, tenant: str = "default", status: int = 0) -> Batch:
+def spans(
+    *names: str, trace_id: str = TRACE, tenant: str = "default", status: int = 0, service: str = "agents"
+) -> Batch:
     request = ExportTraceServiceRequest()
     block = request.resource_spans.add()
-    block.resource.attributes.add(key="service.name").value.string_value = "agents"
+    block.resource.attributes.add(key="service.name").value.string_value = service
     scoped = block.scope_spans.add()
     scoped.scope.name = "acme"
     for i, name in enumerate(names):
@@ -307,6 +310,55 @@ def test_too_much_makes_the_oldest_go(path: Path, clock: Any, counters: Counters
     assert left[-1] == f"{39:032x}"
     assert path.stat().st_size <= 500_000
     assert counters.value("store_forgotten", reason="max_bytes") == 40 - len(left)
+
+
+def test_resources_of_none_that_is_here_do_not_crowd_out_traces(path: Path, clock: Any, counters: Counters) -> None:
+    """Each process of a fleet says its own id; the oldest go with what they sent, those in use stay."""
+    writer = Writer(path, max_age_s=3600, max_bytes=400_000, counters=counters, now_ns=clock)
+    for i in range(40):
+        clock.step(1)
+        writer.batch(spans("a", trace_id=f"{i:032x}", service=f"{i}" + "x" * 20_000))
+        writer.batch(spans("b", trace_id=f"{i + 1000:032x}"))
+    writer.trim()
+    left = count(path, "traces")
+    assert 0 < left < 80
+    assert count(path, "resources") <= left / 2 + 2
+    assert not rows(path, "SELECT 1 FROM spans WHERE resource_id NOT IN (SELECT id FROM resources)")
+
+    clock.step(4000)
+    writer.batch(spans("c"))
+    writer.trim()
+    assert (count(path, "traces"), count(path, "resources")) == (1, 1)
+
+
+def test_scores_and_omissions_without_a_trace_go_too(path: Path, clock: Any, counters: Counters) -> None:
+    writer = Writer(path, max_age_s=3600, max_bytes=400_000, counters=counters, now_ns=clock)
+    writer.settled(translation("a"))
+    writer.settled(Translation(scores=[score("of it", trace_id=TRACE)], dropped=[Omitted("02", TRACE, "again")]))
+    for i in range(40):
+        clock.step(1)
+        alone = score(str(i), session_id="s", comment="x" * 20_000)
+        writer.settled(Translation(scores=[alone], dropped=[Omitted("01", f"{i:032x}", "again")]))
+    writer._forget_oldest("max_bytes")
+    assert count(path, "omitted") < 40
+    writer.trim()
+    assert path.stat().st_size <= 500_000
+    assert 0 < count(path, "scores") < 40
+
+    clock.step(4000)
+    writer.trim()
+    assert (count(path, "scores"), count(path, "omitted"), count(path, "traces")) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("label", ["good", ["a", "b"], {"a": 1}, 5, None])
+def test_any_label_of_a_score_is_kept(writer: Writer, path: Path, label: Any) -> None:
+    writer.settled(Translation(scores=[score("q", metadata={"label": label})]))
+    [row] = rows(path, "SELECT label FROM scores")
+    assert row["label"] == (label if isinstance(label, str | None) else orjson.dumps(label).decode())
+
+
+def score(score_id: str, **more: Any) -> Score:
+    return Score(id=score_id, name="q", value=1.0, data_type="NUMERIC", timestamp_ns=START, **more)
 
 
 def test_a_file_that_is_no_store_is_moved_aside(path: Path, counters: Counters) -> None:

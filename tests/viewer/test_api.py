@@ -173,6 +173,7 @@ async def test_a_score_goes_the_way_of_any_evaluation(
         (b'{"traceId": "%s", "name": "n", "value": 1, "more": 2}' % TRACE.encode(), {}, 400),
         (b'{"traceId": "short", "name": "n", "value": 1}', {}, 400),
         (b'{"traceId": "%s", "name": "n", "value": 1}' % (b"f" * 32), {}, 404),
+        (b'{"traceId": "%s", "name": "a", "value": 1%s}' % (TRACE.encode(), b"0" * 400), {}, 400),
         (b" " * 100_000, {}, 413),
         (b"{}", {"Content-Type": "text/plain"}, 415),
         (b"{}", {"X-Otel-Bridge": "0"}, 403),

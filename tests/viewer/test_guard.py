@@ -38,6 +38,7 @@ async def test_loopback_and_configured_names_are_served(url: str, host: str) -> 
     [
         {"Origin": "https://evil.com"},
         {"Origin": "null"},
+        {"Origin": "http://["},
         {"Origin": "http://127.0.0.1:1"},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import aiohttp
 import pytest
@@ -136,7 +137,7 @@ async def test_a_browser_logs_in_on_the_page_that_it_asked_for(opened: Opened) -
             assert "script-src" not in page.headers["Content-Security-Policy"]
 
         answer = await post_login(http, url, PASSWORD, "/t/last")
-        assert (answer.status, answer.headers["Location"]) == (303, "last")
+        assert (answer.status, answer.headers["Location"]) == (303, "./last")
         cookie = answer.headers["Set-Cookie"]
         assert "HttpOnly" in cookie
         assert "SameSite=Strict" in cookie
@@ -144,6 +145,9 @@ async def test_a_browser_logs_in_on_the_page_that_it_asked_for(opened: Opened) -
         async with http.get(f"{url}/api/v1/traces") as found:
             assert found.status == 200
         assert (await post_login(http, url, PASSWORD, "/")).headers["Location"] == "./"
+        for elsewhere in ("/t/%5C%5Cevil.example", "/t/https:evil.example", "/t/..%2F..%2Fx"):
+            there = (await post_login(http, url, PASSWORD, elsewhere)).headers["Location"]
+            assert urljoin(f"{url}{elsewhere}", there.replace("\\", "/")).startswith(f"{url}/t/")
 
 
 async def test_a_new_login_ends_the_session_before_it_and_takes_no_session_from_outside(opened: Opened) -> None:

@@ -119,6 +119,16 @@ async def test_times_are_read_with_their_zone(http: aiohttp.ClientSession, opera
             assert answer.status == 400
 
 
+async def test_times_far_away_are_the_first_and_the_last_that_can_be(
+    http: aiohttp.ClientSession, operator: FakeOperator
+) -> None:
+    wanted = {"exporter": "langfuse", "since": "0001-01-01T00:00:00Z", "until": "9999-12-31T23:59:59Z"}
+    async with http.post("/api/v1/replays", json=wanted, headers=CHANGE) as answer:
+        assert answer.status == 200
+    [(_, _, said)] = operator.asked
+    assert (said["since_ns"], said["until_ns"]) == (0, 2**63 - 1)
+
+
 async def test_letters_are_asked_for_as_they_are_chosen(http: aiohttp.ClientSession, operator: FakeOperator) -> None:
     async with http.get("/api/v1/dead-letters?exporter=langfuse&reason=refused&limit=3") as answer:
         assert answer.status == 200

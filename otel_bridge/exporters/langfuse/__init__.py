@@ -284,7 +284,7 @@ def fingerprint(item: Observation | Score) -> str:
     """The same for the same content."""
     from otel_bridge.exporters.langfuse.otlp import encode
     from otel_bridge.exporters.langfuse.scores import body
-    from otel_bridge.exporters.langfuse.values import dump
+    from otel_bridge.plain_json import dump
 
     if isinstance(item, Observation):
         content = encode(Translation(observations=[item])).SerializeToString()

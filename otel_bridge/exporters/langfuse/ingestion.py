@@ -12,6 +12,7 @@ from otel_bridge.exporters.langfuse import scores, values, versions
 from otel_bridge.exporters.langfuse.otlp import is_root, trace_io, typed
 from otel_bridge.exporters.langfuse.versions import Version
 from otel_bridge.model import Observation, ObservationType, Score, TraceAttributes, Translation
+from otel_bridge.plain_json import dump
 
 Event: TypeAlias = dict[str, Any]
 
@@ -39,7 +40,7 @@ def score_events(given: Iterable[Score], *, version: Version) -> list[Event]:
 
 def batch(given: Sequence[Event]) -> bytes:
     """The body of one request."""
-    return values.dump({"batch": list(given)}).encode()
+    return dump({"batch": list(given)}).encode()
 
 
 def outcome(sent: Sequence[Event], body: bytes) -> tuple[set[str], ConsumeError | None]:
@@ -77,7 +78,7 @@ def _item_error(event: Event, item: dict[str, Any] | None) -> ConsumeError:
 
 def _event(kind: str, timestamp_ns: int, body: dict[str, Any]) -> Event:
     said = {key: value for key, value in body.items() if value is not None}
-    identity = f"{kind} {values.dump(said)}"
+    identity = f"{kind} {dump(said)}"
     return {
         "id": str(uuid5(NAMESPACE, identity.encode(errors="replace").decode())),
         "timestamp": values.iso(timestamp_ns),

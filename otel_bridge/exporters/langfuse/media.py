@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, TypeAlias
 
-from otel_bridge.exporters.langfuse.values import MAX_DEPTH
 from otel_bridge.model import Json, Observation, TraceAttributes
+from otel_bridge.plain_json import MAX_DEPTH
 
 MAX_BYTES = 48 << 20  # of one medium
 MIN_UNSIGNED = 64  # characters of base64 that nothing but their place and type tells from a word

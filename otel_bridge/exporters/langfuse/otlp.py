@@ -25,6 +25,7 @@ from otel_bridge.model import (
     Translation,
     as_environment,
 )
+from otel_bridge.plain_json import dump
 
 if TYPE_CHECKING:
     from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
@@ -95,7 +96,7 @@ class _Scopes:
     def of(self, observation: Observation) -> ScopeSpans:
         resource = self._dumped.get(id(observation.resource))
         if resource is None:
-            resource = self._dumped[id(observation.resource)] = values.dump(observation.resource)
+            resource = self._dumped[id(observation.resource)] = dump(observation.resource)
         key = (resource, observation.scope_name, observation.scope_version)
         if key not in self._scopes:
             block = self._blocks.get(resource)
@@ -247,7 +248,7 @@ def _beside(
 
 
 def _object(given: dict[str, Any]) -> str | None:
-    return values.dump(given) if given else None
+    return dump(given) if given else None
 
 
 def _time(ns: int | None) -> str | None:
@@ -282,4 +283,4 @@ def _set(target: AnyValue, value: Any) -> None:
         for item in value:
             _set(target.array_value.values.add(), item)
     else:
-        target.string_value = values.dump(value)
+        target.string_value = dump(value)

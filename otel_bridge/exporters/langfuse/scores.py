@@ -10,6 +10,7 @@ from otel_bridge.answers import excerpt
 from otel_bridge.errors import ParkedError
 from otel_bridge.exporters.langfuse import values
 from otel_bridge.model import Score, as_environment
+from otel_bridge.plain_json import dump
 
 if TYPE_CHECKING:
     from langfuse.api import AsyncLangfuseAPI
@@ -53,7 +54,7 @@ def lists(given: Sequence[Score]) -> Iterator[list[Score]]:
     cut: list[Score] = []
     size = 0
     for score in given:
-        added = len(values.dump(body(score)))
+        added = len(dump(body(score)))
         if cut and (len(cut) == MAX_LIST or size + added > MAX_LIST_BYTES):
             yield cut
             cut, size = [], 0

@@ -1,46 +1,21 @@
 """How Langfuse wants values written: times, JSON, numbers, metadata keys."""
 
-import json
 import math
 import re
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
-
 from otel_bridge.model import renamed
+from otel_bridge.plain_json import MAX_DEPTH, dump
 
 MAX_NS = 2**64 - 1  # what OTLP's fixed64 holds
 MAX_COUNT = 2**63 - 1
-MAX_DEPTH = 64
 MAX_NAME = 1000  # a longer one makes server 3 drop the observation, or the trace's name
 RESERVED = frozenset({"attributes", "resourceAttributes", "scope", "tools"})  # the server's own metadata
 UNSAFE = frozenset({"__proto__", "constructor", "prototype"})  # as a path segment: Langfuse's remote code execution
 
 DIGITS = re.compile(r"[0-9]{5}")  # where there are none there is no huge index, and this is quicker to see
 HUGE_INDEX = re.compile(r"(?<![^.])[0-9]{5,}(?![^.])")  # as a segment: Langfuse drops those above 10,000
-
-
-def dump(value: Any) -> str:
-    """JSON; what JSON has no word for (a lone surrogate, a number beyond 64 bits) is written as near as may be."""
-    try:
-        return orjson.dumps(value).decode()
-    except TypeError:
-        return json.dumps(_plain(value, MAX_DEPTH), separators=(",", ":"))
-
-
-def _plain(value: Any, depth: int) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    if depth == 0:
-        return "[nested too deeply]"
-    if isinstance(value, dict):
-        return {str(key): _plain(item, depth - 1) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item, depth - 1) for item in value]
-    return str(value)
 
 
 def text(value: Any) -> str | None:

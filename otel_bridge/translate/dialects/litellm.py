@@ -4,12 +4,21 @@ https://docs.litellm.ai/docs/observability/opentelemetry_integration
 What it says in OpenInference's or Langfuse's words is left to their dialects.
 """
 
-import ast
 from typing import Any
 
 from otel_bridge.model import Json, ObservationType
 from otel_bridge.translate import provider, table
-from otel_bridge.translate.dialect import Dialect, Reading, from_json, identifier, leave, take, unflatten, value
+from otel_bridge.translate.dialect import (
+    Dialect,
+    Reading,
+    from_json,
+    from_printed,
+    identifier,
+    leave,
+    take,
+    unflatten,
+    value,
+)
 from otel_bridge.translate.messages import message, messages, system, with_tools
 from otel_bridge.translate.span import LogView, SpanView
 
@@ -35,7 +44,6 @@ CALL_TYPES = {
 }
 USERS = ("llm.user", "litellm.end_user.id", "metadata.user_api_key_end_user_id", "metadata.user_api_key_user_id")
 SAID = ("gen_ai.content.prompt", "gen_ai.content.completion")
-MAX_LITERAL = 10_000
 COST = ("litellm.cost.total",), ("litellm.cost.input",), ("litellm.cost.output",)
 
 
@@ -46,7 +54,7 @@ def read(span: SpanView) -> Reading:
     for key in [key for key, item in attrs.items() if item in ("", "[]") and key.startswith("metadata.")]:
         del attrs[key]
     reading.user_id = identifier(attrs, *USERS) or _raw_user(attrs)
-    given = _literal(attrs.get("metadata.requester_metadata"))
+    given = from_printed(attrs.get("metadata.requester_metadata"))
     if isinstance(given, dict):
         attrs["metadata.requester_metadata"] = given
         reading.session_id = table.session(dict(given))
@@ -76,23 +84,11 @@ def _raw_user(attrs: dict[str, Any]) -> str | None:
             continue
         said = item if key.endswith(".user") else None
         if key.endswith(".metadata"):
-            given = _literal(item)
+            given = from_printed(item)
             said = given.get("user_id") if isinstance(given, dict) else None
         if isinstance(said, str) and said:
             return said
     return None
-
-
-def _literal(raw: Json) -> Json:
-    """A Python literal in a string, which is how LiteLLM writes most objects; else the value as it is."""
-    raw = from_json(raw)
-    if not isinstance(raw, str) or raw[:1] not in ("{", "[") or len(raw) > MAX_LITERAL:
-        return raw
-    try:
-        found: Json = ast.literal_eval(raw)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return raw
-    return found if isinstance(found, dict | list) else raw
 
 
 PARTS = {
@@ -106,7 +102,7 @@ PARTS = {
 
 def _counted(attrs: dict[str, Any]) -> None:
     """How many tokens were cached, and how many thought: as if the conventions' attributes said it."""
-    usage = _literal(attrs.get("metadata.usage_object"))
+    usage = from_printed(attrs.get("metadata.usage_object"))
     if not isinstance(usage, dict):
         return
     for name, said in provider.parts(usage).items():
