@@ -18,6 +18,7 @@ from otel_bridge.translate.span import SpanView
 ACTORS = (ObservationType.TOOL, ObservationType.AGENT)  # calls below one are other calls than those above it
 MAX_SCOPE = 200  # characters of its name that tell it from another
 MAX_TOLD = 16  # how many spans are compared that may tell of one call: who sends it a thousand times gains nothing
+MAX_CALLS = 2_500  # responses that later parts know of, the newest: every part has them written again
 INHERITED = ("model", "model_parameters", "completion_start_ns", "input", "output", "cost", "status_message")
 
 
@@ -81,7 +82,7 @@ def remember(tree: Arranged, digests: Mapping[str, bytes]) -> Known:
     stands = root is not None and (root.observation.app_root or not root.observation.parent_id)
     return Known(
         attributes=before.attributes,
-        calls=sorted({*before.calls, *_answered(tree.order)}),
+        calls=list(dict.fromkeys([*before.calls, *_answered(tree.order)]))[-MAX_CALLS:],
         from_logs=before.from_logs,
         root_id=before.root_id or (root.observation.id if root and stands else None),
         spans=pack(sent, before.spans),
@@ -407,10 +408,14 @@ def _leave_known(order: Sequence[Node], calls: Sequence[str]) -> None:
             uncount(node.observation)
 
 
-def _answered(order: Iterable[Node]) -> set[str]:
-    return {
-        node.reading.response_id for node in order if node.reading.response_id and node.observation.usage is not None
-    }
+def _answered(order: Iterable[Node]) -> list[str]:
+    """The responses whose usage counts, in order of time."""
+    told = [
+        (node.span.start_ns, id_)
+        for node in order
+        if (id_ := node.reading.response_id) and len(id_) <= MAX_RESPONSE_ID and node.observation.usage is not None
+    ]
+    return [id_ for _, id_ in sorted(told)]
 
 
 # Usage
