@@ -215,7 +215,7 @@ class Observation:
     usage: exclusive buckets of non-negative integers and their `total`, MAX_COUNT at most; None where nothing was said.
     cost: US dollars by bucket and their `total`, all finite.
     app_root: the topmost observation that is sent, where its parent is not.
-    size: about how many bytes it is on the wire, for cutting batches.
+    size: about how many bytes it is on the wire, with what is said of its trace, for cutting batches.
     """
 
     id: str
