@@ -19,7 +19,7 @@ from otel_bridge.translate.tree import Arranged, Node
 
 MAX_WORD = 1_000  # characters of an id or a name
 MAX_TAGS, MAX_TAG = 200, 200  # of so many characters: Langfuse's SDKs drop longer ones
-MAX_TAGS_BYTES = 8 << 10
+MAX_TAGS_LENGTH = 8_000  # of all together
 MAX_METADATA_BYTES = 16 << 10
 LEFT_OUT = ("otel_bridge.tags_left_out", "otel_bridge.metadata_left_out")
 """How many tags of a trace, and keys of its metadata, do not stand on all its observations: there was no room."""
@@ -101,7 +101,7 @@ def _take(words: Mapping[str, tuple[Any, int]], said: TraceAttributes, unsure: d
     """What is surer than what is known."""
     for name, (word, rank) in words.items():
         if getattr(said, name) is None or rank < unsure.get(name, BY_HAND):
-            setattr(said, name, word[:MAX_WORD] if isinstance(word, str) else word)
+            setattr(said, name, word if name == "public" else word[:MAX_WORD])
             unsure[name] = rank
 
 
@@ -111,7 +111,7 @@ def _share_tags(said: TraceAttributes, configured: Mapping[str, Any], speakers: 
     for node in speakers:
         if node.reading.tags:
             tags += node.reading.tags
-    room, left = MAX_TAGS_BYTES, set()
+    room, left = MAX_TAGS_LENGTH, set()
     said.tags = []
     for tag in dict.fromkeys(tags):
         if (

@@ -178,16 +178,16 @@ def _one_for_each_tool(order: Sequence[Node]) -> None:
 
 
 def _one_for_each_call(order: Sequence[Node]) -> None:
-    near: dict[int, _Near] = {}
+    near: dict[str, _Near] = {}
     for node in reversed(order):
-        found = [near.pop(id(child)) for child in node.children if id(child) in near] if node.children else []
+        found = [near.pop(child.span.id) for child in node.children if child.span.id in near] if node.children else []
         below = found[0] if len(found) == 1 else _joined(found) if found else None
         if node.observation.type in CALLS and (below or node.reading.elsewhere):
             _settle_around(node, below or _Near([]))
         if node.observation.type in CALLS:
-            near[id(node)] = _Near([node])
+            near[node.span.id] = _Near([node])
         elif below and node.observation.type not in ACTORS:
-            near[id(node)] = below
+            near[node.span.id] = below
             if node.reading.tells_call and len(below.calls) == 1:
                 _hand_down(node.observation, below.calls[0].observation)
     _settle_siblings(order)
