@@ -10,8 +10,6 @@ from otel_bridge.translate.choose import by_scope
 from otel_bridge.translate.dialect import Dialect, whole
 from otel_bridge.translate.span import LogView, SpanView, attributes
 
-EVALUATION = "gen_ai.evaluation.result"
-
 
 def views(entries: Iterable[LogEntry]) -> list[LogView]:
     """Log records taken apart, in order of time (then of their sequence numbers); the same bytes twice count once."""

@@ -7,12 +7,12 @@ import orjson
 
 from otel_bridge.model import Json, Score
 from otel_bridge.translate.dialect import Judgement, finite
-from otel_bridge.translate.logs import EVALUATION
 from otel_bridge.translate.span import Event, LogView, SpanView
 
 NAMESPACE = uuid.UUID("6f0b7c1e-6f5c-5d6e-9c39-0d7a3d1f2b54")
 PREFIX = "gen_ai.evaluation."
 NAME = "gen_ai.evaluation.name"
+EVALUATION = "gen_ai.evaluation.result"
 PLAIN = "score"
 JUDGEMENTS = (EVALUATION, PLAIN)
 MAX_LABEL = 100  # characters; what is longer is no category

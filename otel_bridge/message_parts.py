@@ -1,0 +1,9 @@
+"""The kinds of parts in chat messages, and where they hold what: for who reads them out of spans and who shows them."""
+
+CALL_KINDS = ("tool_call", "tool_use", "tool-call", "toolUse", "server_tool_call")
+RESULT_KINDS = ("tool_call_response", "tool_result", "tool-result", "server_tool_call_response")
+THOUGHT_KINDS = ("reasoning", "thinking")
+TOOL_NAMES = ("name", "tool_name", "toolName")
+CALL_IDS = ("id", "tool_use_id", "tool_call_id", "toolCallId", "toolUseId", "call_id")
+ARGUMENTS = ("arguments", "args", "input", "parameters", "tool_kwargs")
+ANSWERS = ("response", "result", "content", "output")
