@@ -6,7 +6,8 @@ Each form is made from the other when first asked for, so bytes that only pass t
 import asyncio
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import TypeAlias
+from operator import attrgetter
+from typing import Any, TypeAlias
 
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
@@ -53,6 +54,12 @@ BLOCKS: dict[Signal, tuple[str, str, str]] = {
 }
 """The repeated fields of a request, level by level: blocks of a resource, of a scope, and the items."""
 
+POINTS = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
+"""The fields of a metric that hold its points, of which it has one."""
+
+INT64 = range(-(2**63), 2**63)
+"""The integers that a value can be."""
+
 DEFAULT_TENANT = "default"
 INLINE_BYTES = 64 << 10  # of a part; more is changed in a thread, so that the loop goes on
 
@@ -64,6 +71,24 @@ def count_items(request: Request) -> int:
     if isinstance(request, ExportLogsServiceRequest):
         return sum(len(scoped.log_records) for block in request.resource_logs for scoped in block.scope_logs)
     return sum(len(scoped.metrics) for block in request.resource_metrics for scoped in block.scope_metrics)
+
+
+def keep_items(signal: Signal, request: Request, is_kept: Callable[[Any], bool]) -> None:
+    """Take all other items out of a request, and each scope and resource that has none then; asked in their order."""
+    blocks, scopes, items = (attrgetter(name) for name in BLOCKS[signal])
+    for block in blocks(request):
+        for scoped in scopes(block):
+            keep(items(scoped), is_kept)
+        keep(scopes(block), items)
+    keep(blocks(request), scopes)
+
+
+def keep(held: Any, is_kept: Callable[[Any], object]) -> None:
+    """Take all others out of a repeated field; each is asked once, in order."""
+    kept = [one for one in held if is_kept(one)]
+    if len(kept) < len(held):
+        del held[:]
+        held.extend(kept)
 
 
 class Batch:

@@ -17,6 +17,8 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from otel_bridge.files import local
+
 __all__ = [
     "WRITTEN",
     "Bytes",
@@ -40,10 +42,7 @@ def written_in(folder: Path) -> dict[str, Any]:
 
 
 def _from_folder(path: Path, info: ValidationInfo) -> Path:
-    try:
-        return Path((info.context or {}).get("folder", "")) / path.expanduser()
-    except RuntimeError as error:
-        raise ValueError("begins with ~ and the name of nobody here: write the whole path") from error
+    return local(path, Path((info.context or {}).get("folder", "")))
 
 
 def _pattern_from_folder(pattern: str, info: ValidationInfo) -> str:

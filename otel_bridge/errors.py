@@ -57,6 +57,10 @@ class JournalFullError(RetryableError):
     """The journal has reached `max_bytes`, or the disk is full: nothing was written."""
 
 
+class UnwrittenError(RetryableError):
+    """What changed can not be written down now, so what depends on it can not be asked."""
+
+
 class MalformedError(BridgeError):
     """Bytes that are not what they claim to be; the message says where, and holds nothing of the content."""
 

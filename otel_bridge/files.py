@@ -30,7 +30,7 @@ class Files:
         Raises:
             ValueError: it can not be read, or not be meant; says why.
         """
-        path = (self.folder / Path(name).expanduser()).absolute()
+        path = local(name, self.folder).absolute()
         self.stamps[path] = None
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must not hold up a start
@@ -54,6 +54,18 @@ class Files:
             return content.decode().removesuffix("\n").removesuffix("\r")
         except UnicodeDecodeError as error:
             raise ValueError(f"{path} is not UTF-8 text (byte {error.start})") from None
+
+
+def local(name: str | Path, folder: Path = Path()) -> Path:
+    """Where a name of a file or folder leads that somebody wrote: relative ones begin at `folder`, `~` is the home.
+
+    Raises:
+        ValueError: nowhere; says why.
+    """
+    try:
+        return folder / Path(name).expanduser()
+    except RuntimeError as error:
+        raise ValueError("begins with ~ and the name of nobody here: write the whole path") from error
 
 
 def stamp(path: Path) -> Stamp:

@@ -99,6 +99,11 @@ class RunningBridge:
         """Does what people ask of delivery; None for the moment in which a reload changes it."""
         return None if self._back is None else self._back.delivery.operator
 
+    def left(self) -> dict[str, dict[str, int]]:
+        """How many items are still to be delivered, by exporter and signal; also when it has ended."""
+        left = {} if self._delivery is None else self._delivery.left()
+        return {to: {signal.value: items for signal, items in of.items()} for to, of in left.items()}
+
     def status(self) -> dict[str, Any]:
         """How the bridge is: plain JSON without secrets and without content."""
         journal, watchdog, service = self._ground.journal, self._ground.watchdog, self._plan.service

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError, create_model
+from pydantic import BaseModel, Field, SecretStr, ValidationError, create_model, field_validator
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from otel_bridge import langfuse_names as names
@@ -19,7 +19,7 @@ from otel_bridge.component import Component, Kind
 from otel_bridge.config import Bytes, BytesOrNone, Config, OfTenants, Seconds, written_in
 from otel_bridge.delivery import DeliverConfig
 from otel_bridge.errors import PlanError
-from otel_bridge.files import Files, Stamp, stamp
+from otel_bridge.files import Files, Stamp, local, stamp
 from otel_bridge.listening import ListeningConfig
 from otel_bridge.mistakes import hint, said
 from otel_bridge.sides import SETTLED, side_of
@@ -80,6 +80,12 @@ class ServiceConfig(Config):
     strict_permissions: bool = False  # a key file that every user of the machine can read is a mistake, and no warning
     pipelines: dict[str, PipelineConfig] = Field(min_length=1)
 
+    @field_validator("data_dir")
+    @classmethod
+    def _leads_somewhere(cls, name: str) -> str:
+        local(name)
+        return name
+
 
 @dataclass(slots=True, frozen=True)
 class Planned:
@@ -132,7 +138,7 @@ class Plan:
     @property
     def data_dir(self) -> Path:
         """Where the bridge keeps its files, absolute."""
-        return (self.folder / Path(self.service.data_dir).expanduser()).absolute()
+        return local(self.service.data_dir, self.folder).absolute()
 
     def to_dict(self, *, show_secrets: bool = False) -> dict[str, Any]:
         """The whole configuration with every default filled in, as plain values; secrets are `***` unless asked for."""
@@ -441,7 +447,7 @@ class _Reading:
         for at, what in contradictions(service.tenants):
             self.wrong(("service", "tenants", *at), what)
         private = [
-            (path, self.files.folder / Path(one.removeprefix("file ")).expanduser())
+            (path, local(one.removeprefix("file "), self.files.folder))
             for path, used in self.used.items()
             for one in used
             if one.startswith("file ")

@@ -85,15 +85,14 @@ class Answer:
 def is_one_call(one: tuple[str, int, int], other: tuple[str, int, int]) -> bool:
     """Whether two spans with one response id, each (scope, start, end), tell of one call: some servers use ids again.
 
-    Either two instrumentations tell of it, one within the time of the other; or one does at one time, to two exporters,
-    as LiteLLM's callbacks do.
+    Either two instrumentations tell of it, one within the time of the other, or most of it, as where a stream is left
+    before its end; or one does at one time, to two exporters, as LiteLLM's callbacks do.
     """
     (scope, start_ns, end_ns), (other_scope, other_start_ns, other_end_ns) = one, other
     if scope == other_scope:
         return (start_ns, end_ns) == (other_start_ns, other_end_ns)
-    return (start_ns <= other_start_ns and other_end_ns <= end_ns) or (
-        other_start_ns <= start_ns and end_ns <= other_end_ns
-    )
+    shared_ns = min(end_ns, other_end_ns) - max(start_ns, other_start_ns)
+    return shared_ns >= 0 and 4 * shared_ns >= 3 * min(end_ns - start_ns, other_end_ns - other_start_ns)
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from otel_bridge.errors import PlanError
-from otel_bridge.files import Files
+from otel_bridge.files import Files, local
 
 if TYPE_CHECKING:
     from ruamel.yaml.comments import CommentedMap
@@ -141,6 +141,20 @@ def text_at(
     if read.wrong:
         raise PlanError([f"{file.name} {'::'.join(path)}: {what}" for what in read.wrong])
     return read.text
+
+
+def path_at(
+    written: Mapping[str, Any], path: tuple[str, ...], default: str, file: Path, environ: Mapping[str, str]
+) -> Path:
+    """The same where it names a file or folder: where that leads.
+
+    Raises:
+        PlanError: a reference can not be replaced, or it leads nowhere.
+    """
+    try:
+        return local(text_at(written, path, default, file, environ), file.parent)
+    except ValueError as error:
+        raise PlanError([f"{file.name} {'::'.join(path)}: {error}"]) from None
 
 
 def read_text(path: Path) -> str:

@@ -416,6 +416,23 @@ def test_every_file_that_is_named_begins_where_the_configuration_is(
         assert _data_dir(said) == folder / "data"
 
 
+def test_the_home_of_nobody_is_a_mistake_for_whoever_looks_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bridge, the commands that look for it, and one in a program."""
+    said = tmp_path / "bridge.yaml"
+    said.write_text(GOOD.replace("/tmp/somewhere", "~no-such-user/x"))
+    why = "service::data_dir: begins with ~ and the name of nobody here: write the whole path"
+    for look in (lambda: plan.load(said, environ={}), lambda: place(said), lambda: _data_dir(said)):
+        with pytest.raises(PlanError, match=why):
+            look()
+    with pytest.raises(PlanError, match="--data-dir: begins with ~ and the name of nobody here"):
+        place(said, Path("~no-such-user/x"))
+    monkeypatch.setenv("OTEL_BRIDGE_DATA_DIR", "~no-such-user/x")
+    with pytest.raises(PlanError, match="OTEL_BRIDGE_DATA_DIR: begins with ~ and the name of nobody here"):
+        place(None)
+
+
 def test_a_value_can_stand_in_a_file(tmp_path: Path) -> None:
     """Its name begins where the configuration is; all that was read is known, so that changes are seen."""
     (tmp_path / "out").write_text("$third.jsonl\n")

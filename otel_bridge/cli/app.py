@@ -53,7 +53,7 @@ app.command()(delivery.replay)
 app.command(add_help_option=False, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(
     operating.healthcheck
 )
-app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(operating.run)
+app.command(context_settings={"allow_interspersed_args": False})(operating.run)  # what follows is the program's
 app.command()(operating.version)
 
 

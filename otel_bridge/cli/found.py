@@ -9,14 +9,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from otel_bridge import __version__
-from otel_bridge.errors import UsageError
-from otel_bridge.files import Files
-from otel_bridge.written import DATA_DIR, DEFAULT_DATA_DIR, DEFAULT_VIEWER, expand, read_text, read_yaml, text_at
+from otel_bridge.errors import PlanError, UsageError
+from otel_bridge.files import Files, local
+from otel_bridge.written import (
+    DATA_DIR,
+    DEFAULT_DATA_DIR,
+    DEFAULT_VIEWER,
+    expand,
+    path_at,
+    read_text,
+    read_yaml,
+    text_at,
+)
 
 if TYPE_CHECKING:
     import ssl
 
 ANNOUNCEMENT = "bridge.json"
+DATA_DIR_VARIABLE = "OTEL_BRIDGE_DATA_DIR"
 PASSWORD = "OTEL_BRIDGE_VIEWER_PASSWORD"  # noqa: S105 - the name of a variable
 CLIENT_CERT, CLIENT_KEY = "OTEL_BRIDGE_CLIENT_CERT", "OTEL_BRIDGE_CLIENT_KEY"
 PEM_END = "-----END CERTIFICATE-----"
@@ -116,21 +126,29 @@ def place(config: Path | None, data_dir: Path | None = None) -> Place:
     tenants = service.get("tenants") if isinstance(service, dict) else None
     tenants = tuple(map(str, tenants)) if isinstance(tenants, dict) else ()
     if config is None or data_dir is not None:
-        folder = data_dir or Path(expand(DEFAULT_DATA_DIR, os.environ, Files()).text)
-        viewer = expand(DEFAULT_VIEWER, os.environ, Files()).text
-        return Place(folder.expanduser(), folder.expanduser() / "store.db", from_here(f"http://{viewer}"), tenants)
+        name, said = ("--data-dir", data_dir) if data_dir else (DATA_DIR_VARIABLE, _default(DEFAULT_DATA_DIR))
+        try:
+            folder = local(said)
+        except ValueError as error:
+            raise PlanError([f"{name}: {error}"]) from None
+        return Place(folder, folder / "store.db", from_here(f"http://{_default(DEFAULT_VIEWER)}"), tenants)
 
     def text(default: str, *path: str) -> str:
         return text_at(written, path, default, config, os.environ)
 
-    folder = config.parent / Path(text(DATA_DIR, "service", "data_dir")).expanduser()
-    at_store = text("", *_first(written, "exporters", "store"), "path")
-    store = config.parent / Path(at_store).expanduser() if at_store else folder / "store.db"
+    folder = path_at(written, ("service", "data_dir"), DATA_DIR, config, os.environ)
+    at_store = _first(written, "exporters", "store")
+    has_own = text("", *at_store, "path")
+    store = path_at(written, (*at_store, "path"), "", config, os.environ) if has_own else folder / "store.db"
     for name, default in (("viewer", "127.0.0.1:4319"), ("health", "127.0.0.1:13133")):
         if at := _first(written, "extensions", name):
             scheme = "https" if _has(written, (*at, "tls")) else "http"
             return Place(folder, store, from_here(f"{scheme}://{text(default, *at, 'endpoint')}"), tenants)
     return Place(folder, store, None, tenants)
+
+
+def _default(reference: str) -> str:
+    return expand(reference, os.environ, Files()).text
 
 
 def _first(written: Mapping[str, Any], section: str, name: str) -> tuple[str, ...]:
@@ -180,7 +198,7 @@ def find(data_dir: Path) -> Found | None:
 
 def viewer_of(data_dir: Path, url: str) -> Viewer:
     """The viewer at an address, with what it left in the data dir for those who may read that."""
-    for path in sorted(data_dir.expanduser().glob("viewer*.json")):
+    for path in sorted(data_dir.glob("viewer*.json")):
         try:
             said = json.loads(path.read_text(encoding="utf-8"))
             if from_here(said["url"]) == url:
@@ -194,7 +212,7 @@ def viewer_of(data_dir: Path, url: str) -> Viewer:
 def last(data_dir: Path) -> Found | None:
     """The bridge that announced itself last on a data dir and did not take that back; it may have been killed since."""
     try:
-        said = json.loads((data_dir.expanduser() / ANNOUNCEMENT).read_text(encoding="utf-8"))
+        said = json.loads((data_dir / ANNOUNCEMENT).read_text(encoding="utf-8"))
         return Found(int(said["pid"]), {str(key): dict(names) for key, names in said["endpoints"].items()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -1,9 +1,11 @@
 """`otel-bridge version`, `dialects`, and the entries of `healthcheck` and `run` in the list of commands."""
 
+from typing import Annotated
+
 import typer
 
 from otel_bridge import __version__
-from otel_bridge.cli.output import JsonOption, print_json
+from otel_bridge.cli.output import ConfigOption, JsonOption, print_json
 
 
 def version(json: JsonOption = False) -> None:
@@ -42,8 +44,18 @@ def healthcheck(context: typer.Context) -> None:
     raise typer.Exit(check(context.args))
 
 
-def run(context: typer.Context) -> None:
-    """Run a program instrumented towards the bridge: `otel-bridge run -- python agent.py`."""
+def run(
+    command: Annotated[
+        list[str] | None, typer.Argument(metavar="COMMAND", help="With its arguments, after --.")
+    ] = None,
+    config: ConfigOption = None,
+    json: Annotated[bool, typer.Option("--json", help="Say at the end in JSON what was seen, for programs.")] = False,
+) -> None:
+    """Run a program instrumented towards the bridge: `otel-bridge run -- python agent.py`.
+
+    A bridge is started for as long if none runs. What was seen is said at the end, on standard error.
+    """
     from otel_bridge.cli.run import main
 
-    raise typer.Exit(main(context.args))
+    ours = ["--config", str(config)] if config else []
+    raise typer.Exit(main([*ours, *(["--json"] if json else []), "--", *(command or ())]))

@@ -6,24 +6,23 @@ It stands in the program's way, so nothing heavy is imported before the program 
 import gc
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any, Self
+from typing import Any, NamedTuple, Self
 
 from otel_bridge.cli.found import Found, Viewer, find, place, viewer_of
-from otel_bridge.errors import BridgeError, FilesError, PlanError, UnreachableError, UsageError
+from otel_bridge.cli.own import OwnBridge, Use, begin, use
+from otel_bridge.errors import BridgeError, UnreachableError, UsageError
 
 SITE = Path(__file__).parents[1] / "sdk" / "site"
 GENERAL = "OTEL_EXPORTER_OTLP_ENDPOINT"
-START_S = 20.0
 USAGE = "otel-bridge run [--config FILE] [--json] -- COMMAND [ARGUMENT …]"
 
 
@@ -42,10 +41,14 @@ def run(words: list[str]) -> int:
     Raises:
         UsageError: there is none. UnreachableError: the bridge can not be started, or has no OTLP/HTTP receiver.
     """
-    config, as_json, command = _parse(words)
-    at = place(config)
+    asked = _parse(words)
+    at = place(asked.config)
     seen: dict[str, Any] | None = None
-    with _Signals() as signals, _bridge(at.data_dir, config, signals) as (bridge, own):
+    with (
+        _Signals() as signals,
+        use(at.data_dir, lambda: signals.asked is not None) as using,
+        _bridge(at.data_dir, asked.config, using, signals) as (bridge, own),
+    ):
         if signals.asked is not None:
             return 128 + signals.asked
         otlp = bridge.address("otlp", name="http")
@@ -53,20 +56,26 @@ def run(words: list[str]) -> int:
             raise UnreachableError("the bridge that runs has no OTLP/HTTP receiver; stop it, then try again")
         viewer = viewer_of(at.data_dir, address) if (address := bridge.address("viewer")) else None
         began = datetime.now(UTC)
-        program = _start(command, environment(os.environ, otlp, bridge.address("otlp", name="grpc")))
+        program = _start(asked.command, environment(os.environ, otlp, bridge.address("otlp", name="grpc")))
         with signals.to(program):
             code = _wait(program, reads_store=own is not None)
-        from otel_bridge.cli.seen import seen_by_bridge, seen_in_store, told
+        from otel_bridge.cli.seen import seen_by_bridge, seen_in_store, told, waiting
 
-        if viewer and own is None:
+        goes_on = own is None or not using.is_last()
+        if viewer and goes_on:
             seen = seen_by_bridge(viewer, began, stopped=lambda: signals.asked is not None)
-        refusals = _refused(viewer) if viewer and own else {}
-    if viewer and own and own.returncode == 0:  # its end makes traces whole, and is quicker than to wait for that
+        refusals = _refused(viewer) if viewer and not goes_on else {}
+    left = own.waiting if own else {}
+    if viewer and own and own.code == 0:  # its end makes traces whole, and is quicker than to wait for that
         seen = seen_in_store(at.store, began, refusals)
-    elif own and own.returncode not in (0, -signal.SIGTERM):  # by which somebody was in a hurry
-        seen = {"error": f"the bridge has failed ({own.returncode}); what it had taken is in {at.data_dir}"}
-    if seen is not None:
-        _say(json.dumps(seen) if as_json else f"otel-bridge: {told(seen)}")
+    elif own and own.code not in (None, 0, -signal.SIGTERM):  # by which somebody was in a hurry
+        seen = {"error": f"the bridge has failed ({own.code}); what it had taken is in {at.data_dir}"}
+    if asked.as_json and (seen is not None or left):
+        _say(json.dumps({**(seen or {}), "waiting": left}))
+    elif not asked.as_json:
+        lines = ([told(seen, asked.again)] if seen is not None else []) + ([waiting(left, asked.again)] if left else [])
+        for line in lines:
+            _say(f"otel-bridge: {line}")
     gc.freeze()  # Python then ends without going over all that was imported
     return code if code >= 0 else 128 - code
 
@@ -93,6 +102,15 @@ def _refused(viewer: Viewer) -> dict[str, int]:
     return {}
 
 
+class _Asked(NamedTuple):
+    """What somebody typed; again: what names the configuration to another command."""
+
+    config: Path | None
+    again: str
+    as_json: bool
+    command: list[str]
+
+
 class _Signals:
     """Who gets a signal: the command while it runs, then the bridge that ends; else we stop what we do.
 
@@ -106,7 +124,7 @@ class _Signals:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT):
             if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup: the command inherits that
                 self._before[number] = signal.signal(number, self._came)
         return self
@@ -186,67 +204,40 @@ def _uninstrumented(given: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "PYTHONPATH": os.pathsep.join(_python_path(given))}
 
 
-def _parse(words: list[str]) -> tuple[Path | None, bool, list[str]]:
+def _parse(words: list[str]) -> _Asked:
     ours, command = [], words
     if "--" in words:
         at = words.index("--")
         ours, command = words[:at], words[at + 1 :]
-    named = os.environ.get("OTEL_BRIDGE_CONFIG")
+    named, again = os.environ.get("OTEL_BRIDGE_CONFIG"), ""
     as_json = "--json" in ours
     ours = [word for word in ours if word != "--json"]
     if len(ours) == 2 and ours[0] in ("--config", "-c"):
-        named = ours[1]
+        named, again = ours[1], f" --config {shlex.quote(ours[1])}"
     elif ours:
         raise UsageError(f"{' '.join(ours)} is not understood: {USAGE}")
     if not command or command[0].startswith("-"):
         raise UsageError(f"no command to run: {USAGE}")
-    return (Path(named) if named else None), as_json, command
+    return _Asked(Path(named) if named else None, again, as_json, command)
 
 
 @contextmanager
 def _bridge(
-    data_dir: Path, config: Path | None, signals: _Signals
-) -> "Iterator[tuple[Found, subprocess.Popen[bytes] | None]]":
-    """The bridge that runs, else one of our own for as long as the command does, and its process."""
+    data_dir: Path, config: Path | None, using: Use, signals: _Signals
+) -> Iterator[tuple[Found, OwnBridge | None]]:
+    """The bridge that runs, else one of our own, for as long as this command or another sends to it."""
     if found := find(data_dir):
         yield found, None
         return
-    options = ["--config", str(config)] if config else []
-    with tempfile.TemporaryFile() as said:  # a pipe that nobody reads would hold it up
-        process = subprocess.Popen(  # noqa: S603 - ourselves
-            [sys.executable, "-m", "otel_bridge", "serve", "--settle-at-end", *options],
-            stdout=subprocess.DEVNULL,
-            stderr=said,
-            env=_uninstrumented(os.environ),
-            start_new_session=True,  # Ctrl-C is the command's
-        )
+    with begin(config, _uninstrumented(os.environ)) as own:
         try:
-            yield _started(process, data_dir, said, signals), process
+            yield own.started(data_dir, lambda: signals.asked is not None), own
         finally:
-            process.terminate()
-            signals.asked = None  # that was it; another one ends the bridge at once
-            with signals.to(process, always=signal.SIGTERM):
-                process.wait()
-
-
-def _started(process: "subprocess.Popen[bytes]", data_dir: Path, said: IO[bytes], signals: _Signals) -> Found:
-    until_s = time.monotonic() + START_S
-    while time.monotonic() < until_s:
-        if signals.asked is not None:
-            return Found(process.pid, {})
-        if process.poll() is not None:
-            said.seek(0)
-            why = said.read().decode("utf-8", "replace").strip()
-            reason = f"no bridge runs, and none can be started: {why.removeprefix('otel-bridge: ')}"
-            if process.returncode == PlanError.exit_code:
-                raise PlanError([reason])
-            if process.returncode == FilesError.exit_code:
-                raise FilesError(reason)
-            raise UnreachableError(reason)
-        if (found := find(data_dir)) is not None and found.pid == process.pid:
-            return found
-        time.sleep(0.02)
-    raise UnreachableError(f"the bridge was not up after {START_S:.0f} s")
+            if using.is_last():
+                own.process.terminate()
+                signals.asked = None  # that was it; another one ends the bridge at once
+                with signals.to(own.process, always=signal.SIGTERM):
+                    own.process.wait()
 
 
 def _start(command: list[str], variables: Mapping[str, str]) -> "subprocess.Popen[bytes]":

@@ -11,6 +11,7 @@ from otel_bridge.cli.asking import ask
 from otel_bridge.cli.found import Viewer
 from otel_bridge.cli.questions import load_traces
 from otel_bridge.errors import BridgeError
+from otel_bridge.sides import side_of
 
 WAIT_S, LOOK_EVERY_S = 1.0, 0.02
 PAGES = 50  # of 200 traces; more are not counted
@@ -60,8 +61,11 @@ def refused(viewer: Viewer) -> dict[str, int]:
     return dict(found)
 
 
-def told(seen: Mapping[str, Any]) -> str:
-    """What was seen, in a line; of several traces, the largest is the one to look at."""
+def told(seen: Mapping[str, Any], again: str = "") -> str:
+    """What was seen, in a line; of several traces, the largest is the one to look at.
+
+    again: what a command has to be told to find the same bridge.
+    """
     if "error" in seen:
         return str(seen["error"])
     if not seen["traces"] and seen["refused"]:
@@ -75,13 +79,26 @@ def told(seen: Mapping[str, Any]) -> str:
     parts += [f"${seen['cost']:.2g}"] if seen["cost"] else []
     parts += [_count(seen["errors"], "error")] if seen["errors"] else []
     parts += [] if seen["settled"] else ["open for some seconds more"]
-    return f"{' · '.join(parts)} · otel-bridge trace {seen['largest'][:8]}"
+    return f"{' · '.join(parts)} · otel-bridge trace {seen['largest'][:8]}{again}"
+
+
+def waiting(left: Mapping[str, Mapping[str, int]], again: str = "") -> str:
+    """What is still to be delivered, by exporter and signal, in a line; again: as of `told`."""
+    of = {"traces": "span", "logs": "log record", "metrics": "data point"}
+    said = [
+        f"{' and '.join(_count(items, of[signal]) for signal, items in sorted(signals.items(), reverse=True))} to {to}"
+        for to, signals in left.items()
+    ]
+    return (
+        f"still to be delivered: {', '.join(said)}; the next bridge with these files does that,"
+        f" `otel-bridge audit{again}` counts it"
+    )
 
 
 def _on_the_way(viewer: Viewer) -> bool:
     """Whether something is in the journal, and not yet in the store."""
     exporters = ask(viewer, "/api/v1/status")["exporters"]
-    stores = [tenants for name, tenants in exporters.items() if "/store" in name and not name.endswith(".settled")]
+    stores = [tenants for name, tenants in exporters.items() if "/store" in name and side_of(name) == name]
     return any(tenant["waiting"] for tenants in stores for tenant in tenants.values())
 
 

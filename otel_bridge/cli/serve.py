@@ -18,7 +18,7 @@ from otel_bridge import __version__
 from otel_bridge.cli.found import Endpoints, announce, announced, from_here
 from otel_bridge.cli.output import ConfigOption, JsonOption, print_json, row
 from otel_bridge.files import as_now
-from otel_bridge.tasks import first
+from otel_bridge.tasks import first, owned_tasks
 from otel_bridge.telemetry import logger, printable
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from otel_bridge.plan import Plan
 
 LOOK_EVERY_S = 1.0  # whether a file has changed
+UNUSED_EVERY_S = 0.2  # whether anybody still uses it
+STDIN = 0
 SWITCH_S = 0.0005  # threads translate, write and read beside the loop: with Python's 5 ms each waits long for its turn
 
 
@@ -40,11 +42,15 @@ def serve(
     settle_at_end: Annotated[
         bool, typer.Option("--settle-at-end", help="Deliver open traces too when it stops: nobody sends any more then.")
     ] = False,
+    while_used: Annotated[
+        bool,
+        typer.Option("--while-used", help="Stop, too, when standard input has ended and no `otel-bridge run` uses it."),
+    ] = False,
 ) -> None:
     """Run the bridge; also what happens without a command.
 
-    Ctrl-C or SIGTERM stops it within seconds, a second one at once. Nothing that was acknowledged is lost by either.
-    When the configuration file changes, or a file that it reads, or on SIGHUP, it goes over to what that says now.
+    Ctrl-C, SIGTERM or SIGQUIT stops it within seconds, a second one at once. Nothing that was acknowledged is lost by
+    either. When the configuration file changes, or a file that it reads, or on SIGHUP, it goes over to what that says.
     """
     from otel_bridge.plan import load
     from otel_bridge.telemetry import configure_logs
@@ -56,16 +62,22 @@ def serve(
         print(printable(f"warning: {warning}"), file=sys.stderr)
     sys.setswitchinterval(SWITCH_S)
     again = partial(load, config, environ=os.environ, allow_public=insecure_allow_public)
-    asyncio.run(_serve(plan, None if config is None else again, as_json=json, settle=settle_at_end))
+    asyncio.run(
+        _serve(plan, None if config is None else again, as_json=json, settle=settle_at_end, while_used=while_used)
+    )
     gc.freeze()  # all is closed: Python then ends without going over what was imported
 
 
-async def _serve(plan: "Plan", again: "Callable[[], Plan] | None", *, as_json: bool, settle: bool) -> None:
+async def _serve(
+    plan: "Plan", again: "Callable[[], Plan] | None", *, as_json: bool, settle: bool, while_used: bool
+) -> None:
     from otel_bridge.pipeline import running
 
     with signals(reloads=again is not None) as told:
-        async with running(plan, settle=settle, hurry=told.stopped) as bridge:
+        async with running(plan, settle=settle, hurry=told.stopped) as bridge, owned_tasks() as tasks:
             with announced(plan.data_dir, bridge.endpoints):
+                if while_used:
+                    tasks.create_task(_stop_when_unused(plan.data_dir, told))
                 if as_json:
                     print_json(facts(plan, bridge.endpoints))
                 else:
@@ -74,6 +86,46 @@ async def _serve(plan: "Plan", again: "Callable[[], Plan] | None", *, as_json: b
                 if again is not None:
                     await _reload_when_told(bridge, again, told)
                 await told.stopped.wait()
+    try:
+        _tell(bridge.left(), as_json=as_json)
+    except BrokenPipeError:  # whoever read the rest has gone, which is no failure of ours
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _tell(left: Mapping[str, Mapping[str, int]], *, as_json: bool) -> None:
+    """What is still to be delivered."""
+    if as_json:
+        print_json({"waiting": left})
+    elif left:
+        from otel_bridge.cli.seen import waiting
+
+        print(printable(waiting(left)), flush=True)
+
+
+async def _stop_when_unused(data_dir: Path, told: "Told") -> None:
+    from otel_bridge.cli.own import seized
+
+    await _stdin_ended()
+    while not seized(data_dir):  # noqa: ASYNC110 - who holds a lock tells nobody
+        await asyncio.sleep(UNUSED_EVERY_S)
+    told.stopped.set()
+
+
+async def _stdin_ended() -> None:
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+
+    def look() -> None:
+        if not os.read(STDIN, 4096):
+            ended.set()
+
+    try:
+        loop.add_reader(STDIN, look)
+    except OSError:  # a file, or nothing: there is no more to come
+        return
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(STDIN)
 
 
 async def _prepare(plan: "Plan", told: "Told") -> None:
@@ -115,7 +167,7 @@ async def _reload_when_told(bridge: "RunningBridge", again: "Callable[[], Plan]"
 class Told:
     """What this process was told by signals.
 
-    stopped: set by SIGINT and SIGTERM.
+    stopped: set by what says so.
     """
 
     def __init__(self) -> None:
@@ -141,7 +193,8 @@ class Told:
 
 @contextmanager
 def signals(*, reloads: bool) -> Iterator[Told]:
-    """What SIGINT, SIGTERM and SIGHUP say. The second to stop has its usual effect, and ends the process at once.
+    """What SIGINT, SIGTERM, SIGQUIT and SIGHUP say. The second to stop has its usual effect, and ends the process at
+    once.
 
     Nothing is lost by that: what was accepted is on disk.
 
@@ -149,7 +202,7 @@ def signals(*, reloads: bool) -> Iterator[Told]:
     """
     loop = asyncio.get_running_loop()
     told = Told()
-    stopping = (signal.SIGINT, signal.SIGTERM)
+    stopping = [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, *(() if reloads else (signal.SIGHUP,))]
 
     def stop() -> None:
         told.stopped.set()
@@ -159,11 +212,12 @@ def signals(*, reloads: bool) -> Iterator[Told]:
 
     for number in stopping:
         loop.add_signal_handler(number, stop)
-    loop.add_signal_handler(signal.SIGHUP, told.hung_up.set if reloads else stop)
+    if reloads:
+        loop.add_signal_handler(signal.SIGHUP, told.hung_up.set)
     try:
         yield told
     finally:
-        for number in (*stopping, signal.SIGHUP):
+        for number in {*stopping, signal.SIGHUP}:
             loop.remove_signal_handler(number)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -23,10 +24,12 @@ from otel_bridge.delivery.parts import Parts, Process, Translate
 from otel_bridge.delivery.replay import Replays
 from otel_bridge.delivery.retry import Pace, Supervision
 from otel_bridge.delivery.surroundings import DeliverConfig, Surroundings
-from otel_bridge.errors import ConsumeError
+from otel_bridge.errors import ConsumeError, UnwrittenError
 from otel_bridge.journal import Journal
+from otel_bridge.journal.changes import at_once
 from otel_bridge.journal.exporters import NEVER, Account
 from otel_bridge.journal.state import Replay, State
+from otel_bridge.sides import side_of
 from otel_bridge.tasks import first, owned_tasks
 from otel_bridge.telemetry import Counters, logger
 
@@ -69,9 +72,16 @@ class Delivery:
         self._delivering: set[asyncio.Task[None]] = set()
         self._assembling: dict[str, asyncio.Task[None]] = {}
         self._trimmed_seq = 0
-        self._absent = Absent(journal, state, retention, around.clock, thread)
         self._told: set[tuple[str, str]] = set()
-        self._changing = asyncio.Lock()  # of what is configured, or of places that nobody else moves
+        # Of what is configured, or of places that nobody else moves. Who appends may wait for it: nobody who holds it
+        # waits until the state can be written.
+        self._changing = asyncio.Lock()
+        self._absent = Absent(
+            *(journal, state, retention, around.clock),
+            thread=thread,
+            changing=self._changing,
+            assembled=self._assemblers.keys(),
+        )
         self._begin_seq, self._begin_accepted = self._begin()
         self._replays = Replays(
             *(journal, state, around, self._destinations, self._parts),
@@ -80,11 +90,12 @@ class Delivery:
             tenants=tenants,
         )
         giving_up = GivingUp(
-            *(journal, state, self._destinations, around.counters),
+            *(journal, state, around, self._destinations),
             thread=thread,
             changing=self._changing,
             waiting=self.waiting,
             tenants=tenants,
+            assembled=self._assemblers.keys(),
         )
         self.operator = Operator(
             *(state, around, self._destinations, self._parts, self._replays, giving_up), tenants=tenants
@@ -112,9 +123,6 @@ class Delivery:
         translate: Translate | None = None,
     ) -> None:
         """Begin to make settled parts of a pipeline's entries."""
-        async with self._changing:
-            if pipeline not in self._state.parts.assembly:
-                self._state.parts.advance(pipeline, self._begin_seq, self._begin_seq - 1)
         counters, clock = self._around.counters, self._around.clock
         if gather is None:
             from otel_bridge.translate import gather as by_trace
@@ -128,9 +136,12 @@ class Delivery:
 
             translate = as_built_in
         parts = Parts(assembler, translate, process, gather, counters=counters, thread=self._thread)
-        self._assemblers[pipeline] = assembler
-        self._parts[pipeline] = parts
-        self._start_assembly(pipeline)
+        async with self._changing:
+            if pipeline not in self._state.parts.assembly:
+                self._state.parts.advance(pipeline, self._begin_seq, self._begin_seq - 1)
+            self._assemblers[pipeline] = assembler
+            self._parts[pipeline] = parts
+            self._start_assembly(pipeline)
 
     async def batches(
         self, pipeline: str, exporter: str, consume: Consume, *, max_batch_age_s: float = math.inf
@@ -215,7 +226,7 @@ class Delivery:
 
         Exporters of earlier runs that have not been added keep what they lack until it is too old.
         """
-        async with self._changing:
+        with suppress(UnwrittenError):  # which the state has told of: it is done when it can be
             await self._expire_absent()
         floor_seq = self._journal.next_seq if self._state.exporters.registered else 0
         for pipeline in list(self._state.parts.assembly):
@@ -249,15 +260,20 @@ class Delivery:
                 for pipeline, (low_seq, _) in self._state.parts.assembly.items()
                 if low_seq < end_seq and pipeline in self._assembling
             ]
-            for pipeline in stopped:
-                self._assembling[pipeline].cancel()
-                await asyncio.wait([self._assembling[pipeline]])
+            ending = [self._assembling[pipeline] for pipeline in stopped]
+            for task in ending:
+                task.cancel()
             try:
-                if await self._eviction.account(end_seq):
+                await asyncio.gather(*ending, return_exceptions=True)
+                with at_once():
+                    is_accounted = await self._eviction.account(end_seq)
+                if is_accounted:
                     self._trimmed_seq = max(self._trimmed_seq, end_seq)
                     self._journal.trim(end_seq)
                 for parts in self._parts.values():
                     parts.forget()
+            except UnwrittenError:
+                return  # since a moment ago: new data is refused
             finally:
                 for pipeline in stopped:
                     self._start_assembly(pipeline)
@@ -269,6 +285,14 @@ class Delivery:
         for (account, _, _), items in self._state.exporters.ledger.items():
             waiting[account] = waiting.get(account, 0) - items
         return waiting
+
+    def left(self) -> dict[str, Counter[Signal]]:
+        """Of these, what is still to be delivered to each exporter that is configured."""
+        left: dict[str, Counter[Signal]] = {}
+        for account, items in self.waiting().items():
+            if items > 0 and account[:2] in self._destinations:
+                left.setdefault(side_of(account.exporter), Counter())[account.signal] += items
+        return left
 
     @property
     def well(self) -> bool:
@@ -395,7 +419,7 @@ class Delivery:
                 end_seq, accepted = self._journal.accepted()
                 self._state.exporters.unregister(pipeline, exporter, end_seq=end_seq, accepted=_of(pipeline, accepted))
             self._tell_absent(pipeline, exporter)
-            await self._absent.expire(pipeline, exporter, self._state.exporters.registered[pipeline, exporter])
+            await self._absent.expire(pipeline, exporter)
         for pipeline in self._state.parts.assembly.keys() - self._assemblers.keys():
             await self._absent.expire_open(pipeline)
 

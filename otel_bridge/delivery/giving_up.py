@@ -9,14 +9,19 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from otel_bridge.assemble import AssembleConfig, Conclusion, assembling
 from otel_bridge.batch import Signal
-from otel_bridge.errors import ConsumeError, UsageError
+from otel_bridge.delivery.surroundings import Surroundings
+from otel_bridge.errors import ConsumeError, RetryableError, UsageError
 from otel_bridge.journal import Journal
+from otel_bridge.journal.changes import at_once
 from otel_bridge.journal.exporters import Account, Outcomes, Registered
+from otel_bridge.journal.parts import Part
 from otel_bridge.journal.state import State
 from otel_bridge.mistakes import hint
 from otel_bridge.sides import side_of
-from otel_bridge.telemetry import Counters, Outcome, logger
+from otel_bridge.telemetry import Outcome, logger
+from otel_bridge.trace import Known
 
 if TYPE_CHECKING:
     from otel_bridge.delivery.operator import Destination
@@ -28,56 +33,59 @@ READ_BYTES = 1 << 20
 class GivingUp:
     """Passes over what waits, for exporters that are configured and for those that are not any more.
 
-    waiting: as `Delivery.waiting`; changing: held by whoever moves places that are nobody's lane.
-    tenants: those that are configured.
+    waiting: as `Delivery.waiting`.
+    changing: as of a Delivery; held for a piece at a time, as there may be very much, and never while the state can not
+        be written.
+    tenants: those that are configured; assembled: the pipelines that are.
     """
 
     def __init__(
         self,
         journal: Journal,
         state: State,
+        around: Surroundings,
         destinations: "Mapping[tuple[str, str], Destination]",
-        counters: Counters,
         *,
         thread: ThreadPoolExecutor,
         changing: asyncio.Lock,
         waiting: Callable[[], Mapping[Account, int]],
         tenants: Collection[str],
+        assembled: Collection[str],
     ) -> None:
         self._journal = journal
         self._state = state
+        self._around = around
         self._destinations = destinations
-        self._counters = counters
         self._thread = thread
         self._changing = changing
         self._waiting = waiting
         self._tenants = tenants
+        self._assembled = assembled
 
     async def give_up(self, exporter: str, tenant: str | None) -> dict[str, Any]:
-        """Count as evicted what waits for an exporter, of a tenant or of all, but for traces that are still open.
+        """Count as evicted what waits for an exporter, of a tenant or of all, but for traces that may still settle.
 
         What is in the air at this moment may arrive all the same.
 
         Raises:
             UsageError: there is no such exporter, nor was there ever one, or no such tenant.
+            RetryableError: some of it may be done; the state can not be written now, or delivery is ending.
             ConsumeError: it is done, and can not be written down now.
         """
         self._known(exporter, tenant)
         given_up: Counter[tuple[str, str, str]] = Counter()
-        async with self._changing:
-            for (pipeline, name), known in list(self._state.exporters.registered.items()):
-                if side_of(name) == exporter:
-                    for of, head in (await self._heads(pipeline, known)).items():
-                        if tenant in (None, of):
-                            given_up[pipeline, name, of] += await self._pass_over(pipeline, name, of, known, head)
-        if not await self._state.flush(durable=True):
-            raise ConsumeError("done, but it can not be written down now: a restart may forget it")
+        for pipeline, name in sorted(self._state.exporters.registered):
+            if side_of(name) == exporter:
+                await self._pass_over_all(pipeline, name, tenant, given_up)
+                if self._has_open(pipeline, name, tenant):
+                    await self._settle(pipeline)
+                    await self._pass_over_all(pipeline, name, tenant, given_up)
         rows = [
             {"pipeline": pipeline, "exporter": name, "tenant": of, "items": items}
-            for (pipeline, name, of), items in sorted((+given_up).items())
+            for (pipeline, name, of), items in sorted(given_up.items())
         ]
-        for row in rows:
-            logger(exporter).warning("what waited is given up, as somebody said so", **row)
+        if not await self._state.flush(durable=True):
+            raise ConsumeError("done, but it can not be written down now: a restart may forget it")
         return {"exporter": exporter, "givenUp": rows, "waiting": self._left(exporter, tenant)}
 
     def _known(self, exporter: str, tenant: str | None) -> None:
@@ -95,17 +103,67 @@ class GivingUp:
             if side_of(account.exporter) == exporter and tenant in (None, account.tenant)
         )
 
-    async def _heads(self, pipeline: str, known: Registered) -> Mapping[str, int]:
+    def _has_open(self, pipeline: str, exporter: str, tenant: str | None) -> bool:
+        """Whether what an exporter lacks lies in traces that nobody settles any more."""
+        if pipeline in self._assembled or pipeline not in self._state.parts.assembly:
+            return False
+        owner = (pipeline, exporter)
+        left = ((account.tenant, items) for account, items in self._waiting().items() if account[:2] == owner)
+        return any(items > 0 and tenant in (None, of) for of, items in left)
+
+    async def _settle(self, pipeline: str) -> None:
+        """Make parts of the open traces of a pipeline that is gone, as each exporter has its own account of a part."""
+        async with self._changing:
+            self._go_on()
+            if pipeline in self._assembled:
+                return
+            config, counters, clock = AssembleConfig(), self._around.counters, self._around.clock
+            async with assembling(
+                pipeline, self._journal, self._state, config, counters=counters, clock=clock
+            ) as assembler:
+                with at_once():
+                    await assembler.finish(_as_it_is)
+
+    def _go_on(self) -> None:
+        if self._around.stopping.is_set():
+            raise RetryableError("delivery is ending: ask again in a moment", retry_after_s=1)
+
+    async def _pass_over_all(
+        self, pipeline: str, exporter: str, tenant: str | None, given_up: Counter[tuple[str, str, str]]
+    ) -> None:
+        for of, head in sorted((await self._heads(pipeline, exporter)).items()):
+            if tenant in (None, of) and (items := await self._pass_over(pipeline, exporter, of, head)):
+                given_up[pipeline, exporter, of] += items
+
+    async def _heads(self, pipeline: str, exporter: str) -> Mapping[str, int]:
         """The tenants of which something is here, with the newest of each."""
+        known = self._state.exporters.registered[pipeline, exporter]
         if known.settled:
-            return await self._state.parts.heads(pipeline)
+            with at_once():
+                return await self._state.parts.heads(pipeline)
         return self._journal.tenants(pipeline, known.end_seq)
 
-    async def _pass_over(self, pipeline: str, exporter: str, tenant: str, known: Registered, head: int) -> int:
-        """Up to and with `head`, a piece at a time, as a backlog may be larger than the memory."""
-        total, position = 0, self._state.exporters.floor(pipeline, exporter, tenant)
-        reading = self._parts if known.settled else self._entries
-        while position < head:
+    async def _pass_over(self, pipeline: str, exporter: str, tenant: str, head: int) -> int:
+        """Up to and with `head`; returns how many items that were, which is told."""
+        items, position = 0, self._state.exporters.floor(pipeline, exporter, tenant)
+        try:
+            while position < head:
+                position, more = await self._pass_over_next(pipeline, exporter, tenant, position, head)
+                items += more
+        finally:
+            if items:
+                told = {"pipeline": pipeline, "exporter": exporter, "tenant": tenant, "items": items}
+                logger(side_of(exporter)).warning("what waited is given up, as somebody said so", **told)
+        return items
+
+    async def _pass_over_next(
+        self, pipeline: str, exporter: str, tenant: str, position: int, head: int
+    ) -> tuple[int, int]:
+        """What follows a position, as much as is read at once; returns how far that was, and how many items."""
+        async with self._changing:
+            self._go_on()
+            known = self._state.exporters.registered[pipeline, exporter]
+            reading = self._parts if known.settled else self._entries
             found = await reading(pipeline, tenant, known, position)
             within = [(number, items) for number, items in found if number <= head]
             position = within[-1][0] if within else head
@@ -116,12 +174,12 @@ class GivingUp:
                     for signal, count in items.items():
                         outcomes[signal, Outcome.EVICTED, REASON] += count
             self._state.exporters.pass_over(pipeline, exporter, tenant, position, outcomes)
-            self._counters.add(Outcome.EVICTED, outcomes.total(), pipeline=pipeline, exporter=exporter, reason=REASON)
-            total += outcomes.total()
+            evicted = outcomes.total()
+            self._around.counters.add(Outcome.EVICTED, evicted, pipeline=pipeline, exporter=exporter, reason=REASON)
             destination = self._destinations.get((pipeline, exporter))
             if destination is not None and tenant in destination.lanes:
                 destination.lanes[tenant].revoke()
-        return total
+            return position, evicted
 
     async def _entries(
         self, pipeline: str, tenant: str, known: Registered, position: int
@@ -137,5 +195,11 @@ class GivingUp:
         self, pipeline: str, tenant: str, known: Registered, position: int
     ) -> list[tuple[int, Counter[Signal]]]:
         """The same of settled parts."""
-        parts = await self._state.parts.after(pipeline, tenant, position)
+        with at_once():
+            parts = await self._state.parts.after(pipeline, tenant, position)
         return [(part.id, known.items(part.shares)) for part in parts]
+
+
+async def _as_it_is(part: Part) -> Conclusion:
+    """Who takes it after all, as its pipeline is back, has it made then."""
+    return Conclusion(part, part.known or Known())

@@ -1,25 +1,23 @@
 """What is handed to an exporter in one call: a batch or a translation, which can be cut down to a single item."""
 
 import sys
-from collections.abc import Iterator
-from typing import TypeAlias
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias, TypeVar
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-from otel_bridge.batch import REQUESTS, Batch, Request, Signal
+from otel_bridge.batch import BLOCKS, REQUESTS, Batch, Request, Signal
 from otel_bridge.model import Observation, Score, TraceAttributes, Translation
-from otel_bridge.trace import Trace
+from otel_bridge.trace import LogEntry, SpanRecord, Trace
 
 Piece: TypeAlias = Batch | Translation
-
-BLOCKS = {
-    Signal.TRACES: ("resource_spans", "scope_spans", "spans"),
-    Signal.LOGS: ("resource_logs", "scope_logs", "log_records"),
-    Signal.METRICS: ("resource_metrics", "scope_metrics", "metrics"),
-}
+R = TypeVar("R", SpanRecord, LogEntry)
 
 LENGTH_BYTES = 6  # of a field's tag and length, at most
+COPIED_BYTES = 16 << 20  # of resources and scopes whose items come to be in several pieces; more only in a larger whole
 
 
 def signal_of(piece: Piece) -> Signal:
@@ -55,6 +53,9 @@ def split(piece: Piece) -> list[Piece]:
 def cut(piece: Piece, max_bytes: int, max_items: int) -> list[Piece]:
     """Pieces within the limits, in order and as full as can be; a single item may exceed `max_bytes`.
 
+    So may what comes under a large resource, or many items under one would be a bomb: the pieces together are larger
+    than `piece` by COPIED_BYTES, or as much as it again twice. What is not single is cut once in any case.
+
     What was cut of a batch has its bytes already. To be called in a thread: it takes a microsecond for each item.
     """
     if size(piece) <= max_bytes and _length(piece) <= max_items:
@@ -73,26 +74,37 @@ def _cut_batch(batch: Batch, max_bytes: int, max_items: int) -> Iterator[Batch]:
     """Each piece has copies of the resources and scopes that its items came under."""
     resources, scopes, items = BLOCKS[batch.signal]
     kind = REQUESTS[batch.signal]
+    spare = max(COPIED_BYTES, size(batch))  # for what comes to be in one more piece; one cut can always be made
     request, length, filled = kind(), 0, 0
     for block in getattr(batch.editable(), resources):  # parsed for now only: what waits to be sent stays bytes
+        block_head = type(block)(resource=block.resource, schema_url=block.schema_url)
+        block_bytes = block_head.ByteSize() + LENGTH_BYTES
+        into_block = None
         for scoped in getattr(block, scopes):
-            head = getattr(kind(), resources).add(resource=block.resource, schema_url=block.schema_url)
-            getattr(head, scopes).add(scope=scoped.scope, schema_url=scoped.schema_url)
-            head_bytes = head.ByteSize() + 3 * LENGTH_BYTES
-            into = None
+            scope_head = type(scoped)(scope=scoped.scope, schema_url=scoped.schema_url)
+            scope_bytes = scope_head.ByteSize() + LENGTH_BYTES
+            into_scope = None
             for item in getattr(scoped, items):
                 item_bytes = item.ByteSize() + LENGTH_BYTES
-                needed_bytes = item_bytes + (head_bytes if into is None else 0)
-                if length and (length == max_items or filled + needed_bytes > max_bytes):
+                copied: int = 0 if into_block is None else block_bytes
+                copied += 0 if into_scope is None else scope_bytes
+                needed = block_bytes + scope_bytes + item_bytes - copied
+                is_full = length >= max_items or filled + needed > max_bytes
+                if length and is_full and copied <= spare:
                     yield _packed(request, length, batch)
-                    request, length, filled, into = kind(), 0, 0, None
-                if into is None:
-                    getattr(request, resources).append(head)
-                    into = getattr(getattr(getattr(request, resources)[-1], scopes)[-1], items)
-                    filled += head_bytes
-                into.append(item)
+                    request, length, filled, into_block, into_scope = kind(), 0, 0, None, None
+                    spare -= copied
+                    needed += copied
+                if into_block is None:
+                    getattr(request, resources).append(block_head)
+                    into_block = getattr(getattr(request, resources)[-1], scopes)
+                if into_scope is None:
+                    into_block.append(scope_head)
+                    into_scope = getattr(into_block[-1], items)
+                into_scope.append(item)
                 length += 1
-                filled += item_bytes
+                filled += needed
+                spare += item_bytes
     yield _packed(request, length, batch)
 
 
@@ -134,11 +146,23 @@ def _cut_translation(whole: Translation, max_bytes: int, max_items: int) -> Iter
 def batches_of(trace: Trace) -> list[Batch]:
     """The spans and log records of a part of a trace, as they would have come alone."""
     spans, logs = ExportTraceServiceRequest(), ExportLogsServiceRequest()
-    for record in trace.spans:
-        resource_spans = spans.resource_spans.add(resource=record.resource)
-        resource_spans.scope_spans.add(scope=record.scope, spans=[record.span])
-    for entry in trace.logs:
-        resource_logs = logs.resource_logs.add(resource=entry.resource)
-        resource_logs.scope_logs.add(scope=entry.scope, log_records=[entry.record])
+    for resource, scopes in _under_each(trace.spans):
+        block = spans.resource_spans.add(resource=resource)
+        for scope, records in scopes:
+            block.scope_spans.add(scope=scope, spans=[record.span for record in records])
+    for resource, scopes_of_logs in _under_each(trace.logs):
+        block_of_logs = logs.resource_logs.add(resource=resource)
+        for scope, entries in scopes_of_logs:
+            block_of_logs.scope_logs.add(scope=scope, log_records=[entry.record for entry in entries])
     made = [Batch.from_request(request, tenant=trace.tenant) for request in (spans, logs)]
     return [batch for batch in made if batch.item_count]
+
+
+def _under_each(records: Sequence[R]) -> Iterator[tuple[Resource, list[tuple[InstrumentationScope, list[R]]]]]:
+    """Those that came under one resource and one scope together, so that neither is copied for each."""
+    under: dict[int, dict[int, list[R]]] = {}
+    for record in records:
+        under.setdefault(id(record.resource), {}).setdefault(id(record.scope), []).append(record)
+    for scopes in under.values():
+        of_scope = list(scopes.values())
+        yield of_scope[0][0].resource, [(of_one[0].scope, of_one) for of_one in of_scope]

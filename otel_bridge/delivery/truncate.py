@@ -9,11 +9,11 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from otel_bridge.batch import Batch
-from otel_bridge.delivery.piece import BLOCKS, Piece, size
+from otel_bridge.batch import BLOCKS, Batch
+from otel_bridge.delivery.piece import Piece, size
 from otel_bridge.model import Observation, Translation
+from otel_bridge.validate import TRUNCATED
 
-MARK = "otel_bridge.truncated"
 CUT = "… [cut]"
 LEAST_TEXT_BYTES = 256  # to cut shorter ones gains nothing
 MAX_DEPTH = 64
@@ -62,8 +62,8 @@ def _batch(batch: Batch, max_bytes: int) -> Batch | None:
     [item] = getattr(scoped, items)
     if not isinstance(item, Span | LogRecord):
         return None
-    marks = [KeyValue(key=MARK, value=AnyValue(bool_value=True))]
-    kept = [pair for pair in item.attributes if pair.key != MARK]
+    marks = [KeyValue(key=TRUNCATED, value=AnyValue(bool_value=True))]
+    kept = [pair for pair in item.attributes if pair.key != TRUNCATED]
     del item.attributes[:]
     item.attributes.extend(kept + marks)
     places = list(_places(block.resource.attributes)) + list(_places(scoped.scope.attributes)) + list(_of_item(item))
@@ -122,7 +122,7 @@ def _translation(piece: Translation, observation: Observation, max_bytes: int) -
         "model_parameters": observation.model_parameters,
         "input": observation.input,
         "output": observation.output,
-        "metadata": observation.metadata | {MARK: True},
+        "metadata": observation.metadata | {TRUNCATED: True},
         "resource": observation.resource,
     }
     own, of_trace = list(_texts(said, MAX_DEPTH)), list(_texts(_shown(observation), MAX_DEPTH))

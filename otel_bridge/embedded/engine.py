@@ -283,11 +283,10 @@ def _data_dir(plan: "Plan | Path") -> Path:
     """Known long before the engine is up."""
     if not isinstance(plan, Path):
         return plan.data_dir
-    from otel_bridge.written import DATA_DIR, read_text, read_yaml, text_at
+    from otel_bridge.written import DATA_DIR, path_at, read_text, read_yaml
 
     written = read_yaml(read_text(plan), plan.name)
-    said = text_at(written, ("service", "data_dir"), DATA_DIR, plan, os.environ)
-    return (plan.parent / Path(said).expanduser()).absolute()
+    return path_at(written, ("service", "data_dir"), DATA_DIR, plan, os.environ).absolute()
 
 
 def _receiver(plan: "Plan") -> str:

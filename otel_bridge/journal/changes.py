@@ -4,10 +4,13 @@ What is handed over without a pause in between is committed together, at most 20
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from otel_bridge.errors import UnwrittenError
 from otel_bridge.journal.database import DamagedError, Database, damaged, transaction
 from otel_bridge.telemetry import Counters, logger
 
@@ -22,6 +25,21 @@ Value: TypeAlias = str | int | bytes | None
 Change: TypeAlias = tuple[str, tuple[Value, ...]]
 Row: TypeAlias = tuple[Any, ...]
 T = TypeVar("T")
+
+_at_once: ContextVar[bool] = ContextVar("_at_once", default=False)
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """Who asks the state within this does not wait until it can be written: for who holds what others wait for.
+
+    No task is started within: it would not wait either, ever.
+    """
+    before = _at_once.set(True)
+    try:
+        yield
+    finally:
+        _at_once.reset(before)
 
 
 class Changes:
@@ -46,13 +64,19 @@ class Changes:
         self._changed.set()
 
     async def read(self, statement: str, *values: Value) -> list[Row]:
-        """What is found when all changes made before are committed, however long it takes until they can be."""
+        """What is found when all changes made before are committed, however long it takes until they can be.
+
+        Raises:
+            UnwrittenError: they can not be now, and it is asked `at_once`.
+        """
 
         def work(connection: "apsw.Connection") -> list[Row] | None:
             return list(connection.execute(statement, values)) if self._commit(connection, changes) else None
 
         changes = self._take()
         while (rows := await self._run(work)) is None:
+            if _at_once.get():
+                raise UnwrittenError("the state can not be written now, the log says why: try again later")
             changes = []
             await asyncio.sleep(COMMIT_EVERY_S)
         return rows

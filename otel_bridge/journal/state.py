@@ -43,7 +43,7 @@ class State:
     """Made by `open_state`. Belongs to the event loop that opened it.
 
     Changes are seen here at once and committed soon after. Questions see all changes made before them: they wait until
-    those could be committed, however long that takes.
+    those could be committed, however long that takes, or raise UnwrittenError within `at_once`.
     """
 
     def __init__(self, changes: Changes) -> None:

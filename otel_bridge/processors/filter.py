@@ -4,14 +4,14 @@ What is dropped was never accepted: it is counted here, as `dropped` with its ru
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
 from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
-from otel_bridge.batch import BLOCKS, Batch, Request, Signal, in_parts
+from otel_bridge.batch import BLOCKS, Batch, Signal, in_parts, keep_items
 from otel_bridge.component import Consume, Host, span_processor
 from otel_bridge.condition import OF_SCOPE, Condition, LogCondition, Rules, SpanCondition
 from otel_bridge.config import Config
@@ -108,21 +108,6 @@ def without(batch: Batch, judge: _Judge | _MetricJudge, dropped: Counter[str]) -
     if len(under) == len(rules):
         return Batch.of_parts([], like=batch)
     kept = batch.editable()
-    _drop(batch.signal, kept, iter(rules))
+    rule_of_each = iter(rules)
+    keep_items(batch.signal, kept, lambda _: next(rule_of_each) is None)
     return Batch.from_request(kept, tenant=batch.tenant, item_count=len(rules) - len(under))
-
-
-def _drop(signal: Signal, request: Request, rules: Iterator[str | None]) -> None:
-    """Drop the items that have a rule, and the scopes and resources in which nothing is left."""
-    blocks, scopes, items = (attrgetter(name) for name in BLOCKS[signal])
-    for block in blocks(request):
-        for scoped in scopes(block):
-            _keep(items(scoped), [item for item in items(scoped) if next(rules) is None])
-        _keep(scopes(block), [scoped for scoped in scopes(block) if items(scoped)])
-    _keep(blocks(request), [block for block in blocks(request) if scopes(block)])
-
-
-def _keep(held: Any, kept: list[Any]) -> None:
-    if len(kept) < len(held):
-        del held[:]
-        held.extend(kept)

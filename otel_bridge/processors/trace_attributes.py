@@ -47,9 +47,11 @@ async def trace_attributes(config: TraceAttributesConfig, consume: Pass, host: H
 
     async def tell(trace: Trace) -> None:
         if len(trace.spans) + len(trace.logs) < MANY:
-            found = look(config, trace)
+            found, left_out = look(config, trace)
         else:
-            found = await asyncio.get_running_loop().run_in_executor(thread, look, config, trace)
+            found, left_out = await asyncio.get_running_loop().run_in_executor(thread, look, config, trace)
+        for key in left_out:
+            host.counters.add("no_json", processor=host.id, metadata=key)
         await consume(replace(trace, attributes={**trace.attributes, **found}) if found else trace)
 
     try:
@@ -58,8 +60,8 @@ async def trace_attributes(config: TraceAttributesConfig, consume: Pass, host: H
         thread.shutdown(wait=False, cancel_futures=True)
 
 
-def look(config: TraceAttributesConfig, trace: Trace) -> dict[str, Any]:
-    """What is found in a trace, by the names of its attributes."""
+def look(config: TraceAttributesConfig, trace: Trace) -> tuple[dict[str, Any], list[str]]:
+    """What is found in a trace, by the names of its attributes; and for which metadata there was what is no JSON."""
     records = _in_order(trace)
     found: dict[str, Any] = {}
     for name in ("session_id", "user_id", "name", "environment", "release", "version"):
@@ -68,10 +70,19 @@ def look(config: TraceAttributesConfig, trace: Trace) -> dict[str, Any]:
             found[name] = said
     if tags := list(dict.fromkeys(_texts(config.tags, records, trace.tenant))):
         found["tags"] = tags
-    metadata = {key: _first(_json(sources, records, trace.tenant)) for key, sources in config.metadata.items()}
-    if metadata := {key: said for key, said in metadata.items() if said is not None}:
+    metadata: dict[str, Any] = {}
+    left_out: list[str] = []
+    for key, sources in config.metadata.items():
+        for said in _found(sources, records, trace.tenant):
+            kept = _json(said)
+            if kept is not said and kept != said and key not in left_out:
+                left_out.append(key)
+            if kept is not None:
+                metadata[key] = kept
+                break
+    if metadata:
         found["metadata"] = metadata
-    return found
+    return found, left_out
 
 
 def _in_order(trace: Trace) -> Sequence[Record]:
@@ -106,9 +117,19 @@ def _texts(sources: Sequence[Source], records: Sequence[Record], tenant: str) ->
                 yield str(one)
 
 
-def _json(sources: Sequence[Source], records: Sequence[Record], tenant: str) -> Iterator[Any]:
-    """What can stand in metadata, which times and bytes can not."""
-    return (said for said in _found(sources, records, tenant) if isinstance(said, str | int | float | list | dict))
+def _json(said: Any) -> Any:
+    """What of it can stand in metadata, as JSON can: no times, and in maps no keys but texts. None for nothing."""
+    if isinstance(said, str | int | float):
+        return said
+    if isinstance(said, list):
+        items = [item if item is None else _json(item) for item in said]
+        kept_items = [item for item, was in zip(items, said, strict=True) if item is not None or was is None]
+        return kept_items if kept_items or not said else None
+    if isinstance(said, dict):
+        members = {key: value if value is None else _json(value) for key, value in said.items() if isinstance(key, str)}
+        kept = {key: value for key, value in members.items() if value is not None or said[key] is None}
+        return kept if kept or not said else None
+    return None
 
 
 def _first(found: Iterator[Any]) -> Any:

@@ -50,6 +50,7 @@ STATUS = {
     "filtered": f"(t.settled = 0 AND EXISTS ({LEFT_OUT} AND x.decision = 'filtered'))",
 }
 OF_OBSERVATIONS = "observations o WHERE o.trace_id = t.trace_id AND o.tenant = t.tenant AND"
+OF_RESOURCES = "observed_resources r WHERE r.trace_id = t.trace_id AND r.tenant = t.tenant AND"
 OF_SCORES = "scores s WHERE s.trace_id = t.trace_id AND s.tenant = t.tenant AND"
 FIELDS = (*TEXTS, *OBSERVED, *NUMBERS, "duration", "start", "age", "status", "tag", "score", "metadata.KEY")
 
@@ -202,12 +203,16 @@ def _like(column: str, field: str, node: Any) -> Condition:
 
 
 def _contains(text: str) -> Condition:
-    """Free text: in the trace's name, or in the name or the content of one of its observations."""
+    """Free text: in the trace's name, or in the name, the content or the resource of one of its observations."""
     named = f"%{_pattern(text, wild=False)}%"
     written = f"%{_pattern(orjson.dumps(text).decode()[1:-1], wild=False)}%"  # content is stored as JSON
     inside = Condition("(o.name LIKE ? ESCAPE '\\' OR o.detail LIKE ? ESCAPE '\\')", (named, written))
     observed = _exists(OF_OBSERVATIONS, inside)
-    return Condition(f"(coalesce(t.name LIKE ? ESCAPE '\\', 0) OR {observed.sql})", (named, *observed.values))
+    under = _exists(OF_RESOURCES, Condition("r.resource LIKE ? ESCAPE '\\'", (written,)))
+    return Condition(
+        f"(coalesce(t.name LIKE ? ESCAPE '\\', 0) OR {observed.sql} OR {under.sql})",
+        (named, *observed.values, *under.values),
+    )
 
 
 def _status(text: str) -> Condition:

@@ -78,6 +78,7 @@ def _settled_content(row: Row) -> Answer:
         "statusMessage": row["status_message"],
         "completionStartTime": completion_start_ns and iso(completion_start_ns),
         **{key: cut(value) for key, value in detail.items()},
+        "resource": cut(orjson.loads(row["resource"])),
         "events": [_event(event) for event in events[:MAX_OCCURRENCES]],
         "eventCount": len(events),
         "logs": [_log(log) for log in logs[:MAX_OCCURRENCES]],

@@ -1,7 +1,10 @@
 -- name: observation
-SELECT id, parent_id, type, name, start_ns, end_ns, level, model, tokens, cost, status_message, 1 AS settled, NULL AS omitted,
-    detail
-FROM observations WHERE trace_id = :trace_id AND tenant = :tenant AND id = :id;
+SELECT
+    o.id, o.parent_id, o.type, o.name, o.start_ns, o.end_ns, o.level, o.model, o.tokens, o.cost, o.status_message,
+    1 AS settled, NULL AS omitted, r.resource, o.detail
+FROM observations o
+JOIN observed_resources r ON r.trace_id = o.trace_id AND r.id = o.resource_id AND r.tenant = o.tenant
+WHERE o.trace_id = :trace_id AND o.tenant = :tenant AND o.id = :id;
 
 -- name: span
 SELECT

@@ -294,7 +294,11 @@ def spool_folder() -> Path | None:
         return None
     if said.lower() in YES:
         said = f"{os.environ.get('OTEL_BRIDGE_DATA_DIR') or '~/.otel-bridge'}/spool"
-    return Path(said).expanduser()
+    try:
+        return Path(said).expanduser()
+    except RuntimeError as error:  # the home of nobody, as in a container whose user has none
+        log.warning("otel-bridge: there is no spool, as %s can not be used: %s; say a whole path", said, error)
+        return None
 
 
 def _set_up(endpoint: Destination | None, service: str | None, spool: Path | None) -> Installed:

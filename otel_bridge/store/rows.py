@@ -175,8 +175,16 @@ def became(translation: Translation, seen_ns: int) -> Rows:
         ValueError: a value can not be written as JSON.
     """
     tenant = translation.tenant
+    said: dict[
+        int, tuple[bytes, str]
+    ] = {}  # written once for all observations under it: it may be as large as they are
+    for resource in {id(one.resource): one.resource for one in translation.observations}.values():
+        text = to_json(resource)
+        said[id(resource)] = blake2b(text.encode(), digest_size=8).digest(), text
+    under = {(one.trace_id, id(one.resource)) for one in translation.observations}
     return {
-        "observation": [_observation(observation, tenant) for observation in translation.observations],
+        "observed_resource": [(tenant, trace_id, *said[resource]) for trace_id, resource in under],
+        "observation": [_observation(one, tenant, said[id(one.resource)][0]) for one in translation.observations],
         "score": [_score(score, tenant, seen_ns) for score in translation.scores],
         "omitted": [
             (tenant, left.trace_id, left.span_id, left.decision, left.reason, seen_ns)
@@ -216,7 +224,7 @@ def _trace(trace_id: str, trace: TraceAttributes, tenant: str, seen_ns: int) -> 
     }
 
 
-def _observation(observation: Observation, tenant: str) -> tuple[Any, ...]:
+def _observation(observation: Observation, tenant: str, resource_id: bytes) -> tuple[Any, ...]:
     o = observation
     detail = {
         "completionStartNs": o.completion_start_ns,
@@ -229,7 +237,6 @@ def _observation(observation: Observation, tenant: str) -> tuple[Any, ...]:
         "promptVersion": o.prompt_version,
         "version": o.version,
         "metadata": o.metadata,
-        "resource": o.resource,
         "scope": {"name": o.scope_name, "version": o.scope_version} if o.scope_name else None,
     }
     return (
@@ -246,6 +253,7 @@ def _observation(observation: Observation, tenant: str) -> tuple[Any, ...]:
         None if o.usage is None else min(_total(o.usage), MAX_INTEGER),
         None if o.cost is None else _total(o.cost),
         o.status_message,
+        resource_id,
         to_json({key: value for key, value in detail.items() if value is not None}),
     )
 

@@ -46,7 +46,17 @@ CREATE TABLE observations (
     tokens INTEGER,
     cost REAL,
     status_message TEXT,
+    resource_id BLOB NOT NULL,
     detail TEXT NOT NULL,
+    UNIQUE (trace_id, id, tenant)
+);
+
+-- What the observations of a trace came under, as JSON: once for all of them, and gone with them.
+CREATE TABLE observed_resources (
+    tenant TEXT NOT NULL,
+    trace_id TEXT NOT NULL,
+    id BLOB NOT NULL,
+    resource TEXT NOT NULL,
     UNIQUE (trace_id, id, tenant)
 );
 

@@ -45,8 +45,9 @@ ON CONFLICT DO NOTHING;
 
 -- name: observation
 INSERT INTO observations
-    (tenant, trace_id, id, parent_id, type, name, start_ns, end_ns, level, model, tokens, cost, status_message, detail)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    (tenant, trace_id, id, parent_id, type, name, start_ns, end_ns, level, model, tokens, cost, status_message,
+    resource_id, detail)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (trace_id, id, tenant) DO UPDATE SET
     parent_id = excluded.parent_id,
     type = excluded.type,
@@ -58,7 +59,11 @@ ON CONFLICT (trace_id, id, tenant) DO UPDATE SET
     tokens = excluded.tokens,
     cost = excluded.cost,
     status_message = excluded.status_message,
+    resource_id = excluded.resource_id,
     detail = excluded.detail;
+
+-- name: observed_resource
+INSERT INTO observed_resources (tenant, trace_id, id, resource) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING;
 
 -- name: omitted
 INSERT INTO omitted (tenant, trace_id, id, decision, reason, seen_ns) VALUES (?, ?, ?, ?, ?, ?)
@@ -123,6 +128,7 @@ SELECT tenant, trace_id FROM traces WHERE seen_ns < ? LIMIT 1000;
 -- name: forget_trace
 DELETE FROM spans WHERE trace_id = :trace_id AND tenant = :tenant;
 DELETE FROM observations WHERE trace_id = :trace_id AND tenant = :tenant;
+DELETE FROM observed_resources WHERE trace_id = :trace_id AND tenant = :tenant;
 DELETE FROM omitted WHERE trace_id = :trace_id AND tenant = :tenant;
 DELETE FROM scores WHERE trace_id = :trace_id AND tenant = :tenant;
 DELETE FROM logs WHERE trace_id = :trace_id AND tenant = :tenant;

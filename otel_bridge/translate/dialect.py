@@ -54,7 +54,8 @@ class Reading:
     input, output: plain JSON or text; messages as lists of {role, content, tool_calls ...}, see `messages`.
     cost: US dollars by bucket, with `total`.
     response_id: the provider's id of the response. Two nested spans with one id are one call.
-    call: any key that two spans of this trace share if and only if they report one call, nested or not.
+    call: any key that two spans of this trace share if and only if they report one call of a model or a tool, nested
+        or not.
     tool: the tool that was called, where a TOOL further up of that name may have told of the same call.
     tells_call: input and output are those of the one call below, where that does not say them itself.
     elsewhere: the call is told by a span of another trace; this one, and the call below it, are no second one.

@@ -8,6 +8,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from otel_bridge.batch import DEFAULT_TENANT, Batch
 from otel_bridge.model import CALLS
 from otel_bridge.trace import ANSWER, MAX_RESPONSE_ID, Answer, Known, LogEntry, Settled, SpanRecord, Trace, is_one_call
+from otel_bridge.translate import provider
 from otel_bridge.translate.choose import by_scope, read
 from otel_bridge.translate.dialect import from_json
 from otel_bridge.translate.scores import JUDGEMENTS, RESPONSE_IDS, response_id
@@ -178,10 +179,9 @@ def _response(record: SpanRecord) -> str | None:
     for pair in record.span.attributes:
         if pair.key in RESPONSE_IDS:
             return pair.value.string_value or None
-        if pair.key == "output.value" and '"id"' in pair.value.string_value:
-            answer = from_json(pair.value.string_value)
-            if isinstance(answer, dict) and isinstance(answer.get("id"), str):
-                return str(answer["id"])
+        raw = pair.value.string_value if pair.key == "output.value" else ""
+        if '"id"' in raw and (answered := provider.response_id(from_json(raw))):
+            return answered
     return None
 
 

@@ -9,10 +9,20 @@ from typing import Any
 
 import orjson
 
-from otel_bridge.message_parts import ANSWERS, ARGUMENTS, CALL_IDS, CALL_KINDS, RESULT_KINDS, THOUGHT_KINDS, TOOL_NAMES
+from otel_bridge.message_parts import (
+    ANSWERS,
+    ARGUMENTS,
+    CALL_IDS,
+    CALL_KINDS,
+    RESULT_KINDS,
+    SERVER_CALL,
+    THOUGHT_KINDS,
+    TOOL_NAMES,
+)
 from otel_bridge.model import Json
 
 ROLES = {"model": "assistant", "ai": "assistant", "human": "user", "function": "tool", "tool-response": "tool"}
+NOBODY = (None, "", "unknown")  # OpenLLMetry says this of LangChain's chunks
 LANGCHAIN = {
     "HumanMessage": "user",
     "AIMessage": "assistant",
@@ -25,6 +35,7 @@ TEXT_KINDS = ("text", "output_text", "input_text")
 CALL_WRAPPERS = ("toolUse", "functionCall", "function_call")  # Bedrock, Gemini
 WRAPPERS = (*CALL_WRAPPERS, "toolResult", "functionResponse", "function_response")
 SPEECH = frozenset({"role", "content"})
+THOUGHT = frozenset({"type", "text", "thought"})
 NOTHING: tuple[Json, ...] = (None, [], {})  # as the annotations that a text has not
 IN_PARTS = frozenset({"role", "parts"})
 NOT_SPOKEN = ("event.name", "gen_ai.message.index", "gen_ai.system", "gen_ai.provider.name")
@@ -51,8 +62,8 @@ def messages(raw: Json, role: str = "user") -> Json:
 def message(raw: dict[str, Any], role: str = "user") -> list[Json]:
     """One message as the messages it holds: the results of tools become messages of their own."""
     said = (_langchain(raw) if "lc" in raw else None) or dict(raw)
-    who = said.pop("role", None) or role
-    who = ROLES.get(who, who) if isinstance(who, str) else who
+    who = said.pop("role", None)
+    who = role if who in NOBODY else ROLES.get(who, who) if isinstance(who, str) else who
     content = said.pop("content", None)
     if not said and isinstance(content, str):
         return [{"role": who, "content": content}]
@@ -120,7 +131,9 @@ def call(raw: Json) -> Json:
         return raw
     given = _pop(said, ARGUMENTS)
     called = _pop(said, CALL_IDS)
-    if said.get("type") in (*CALL_KINDS, "function"):
+    if said.get("type") == SERVER_CALL:
+        said["kind"] = said.pop("type")
+    elif said.get("type") in (*CALL_KINDS, "function"):
         del said["type"]
     text = given if isinstance(given, str) else "" if given is None else orjson.dumps(given, default=str).decode()
     made: dict[str, Any] = {"type": "function", "function": {"name": name, "arguments": text}}
@@ -155,13 +168,23 @@ def _sort(part: Json, kept: list[Json], calls: list[Json], results: list[Json], 
         calls.append(call(part))
     elif kind in RESULT_KINDS:
         results.append(_result(part))
-    elif kind in THOUGHT_KINDS and key and len(part) == 2:
-        thoughts.append(part[key])
+    elif (thought := _thought(part, key)) is not None:
+        thoughts.append(thought)
     elif kind in TEXT_KINDS and key and (key == "text" or "text" not in part):
         rest = {name: item for name, item in part.items() if name != key and item not in NOTHING}
         kept.append(rest | {"type": "text", "text": part[key]})
     else:
         kept.append(_blob(part))
+
+
+def _thought(part: dict[str, Any], key: str | None) -> str | None:
+    """The text of a thought; Gemini's are texts that say what they are."""
+    if key is None:
+        return None
+    said: str = part[key]
+    if part.get("type") in THOUGHT_KINDS and len(part) == 2:
+        return said
+    return said if part.get("thought") is True and part.keys() <= THOUGHT else None
 
 
 def _pop(said: dict[str, Any], keys: tuple[str, ...]) -> Json:

@@ -92,7 +92,7 @@ class Prices:
         self._found = lru_cache(MAX_CARDS)(self._find_own)
 
     def tell(self, order: Sequence[Node]) -> None:
-        """Write costs on the calls of a tree whose usage counts, and beside each cost where it is from.
+        """Write costs on the calls of a tree whose usage counts, and sums of calls; beside each cost where it is from.
 
         A call below a sum that was said, or around a cost that was, has none of its own: it is in that one.
         """
@@ -102,7 +102,8 @@ class Prices:
         held = _held(order) if said else set()
         for node in order:
             seen = node.observation
-            if seen.cost or not seen.usage or not seen.model or seen.type not in CALLS or node.paid:
+            counts = seen.type in CALLS or node.reading.aggregate
+            if seen.cost or not seen.usage or not seen.model or not counts or node.paid:
                 continue
             if id(node) not in held:
                 self._price(seen)

@@ -294,11 +294,16 @@ def _hand_down_experiments(tree: Arranged) -> dict[str, Any]:
 
 
 def _keep_different(speakers: Sequence[Node], told: Container[str], said: TraceAttributes) -> None:
-    """A span that names another session, user ... than its trace keeps that in its metadata."""
+    """A span that names another session, user, metadata ... than its trace keeps that in its own metadata."""
     for name, key in SHOWN.items():
         if (field := FIELDS[name]) in told:
             whole = getattr(said, name)
             for node in speakers:
                 own = getattr(node.reading, field)
                 if own is not None and own != whole:
+                    node.observation.metadata.setdefault(key, own)
+    if "trace_metadata" in told:
+        for node in speakers:
+            for key, own in node.reading.trace_metadata.items():
+                if said.metadata.get(key) != own:
                     node.observation.metadata.setdefault(key, own)

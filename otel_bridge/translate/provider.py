@@ -87,6 +87,20 @@ def response(raw: Json) -> tuple[Json, dict[str, Any]]:
     return answered, {key: item for key, item in rest.items() if item is not None}
 
 
+def response_id(raw: Json) -> str | None:
+    """The id of a response, also where a result of LangChain's holds it."""
+    if not isinstance(raw, dict):
+        return None
+    answered = raw.get("id")
+    if isinstance(found := raw.get("generations"), list):
+        while isinstance(found, list) and found:
+            found = found[0]
+        for key in ("message", "kwargs", "response_metadata"):
+            found = found.get(key) if isinstance(found, dict) else None
+        answered = (found.get("id") if isinstance(found, dict) else None) or _object(raw, "llm_output").get("id")
+    return answered if isinstance(answered, str) and answered else None
+
+
 def _choice(raw: Json, key: str) -> list[Json]:
     """One of several answers; why it ended goes with its message."""
     if not isinstance(raw, dict):

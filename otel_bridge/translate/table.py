@@ -31,7 +31,16 @@ SESSION = (
     "chatId",
 )
 THREAD = "thread.id"  # as a text; a number is the operating system's thread
-USER = ("user.id", "enduser.id", "langfuse_user_id", "user_id", "userId", "enduser.pseudo.id")
+USER = (
+    "user.id",
+    "enduser.id",
+    "langfuse_user_id",
+    "user_id",
+    "userId",
+    "enduser.pseudo.id",
+    "gen_ai.user",  # these two: whom OpenAI's request names as its user
+    "llm.user",
+)
 TAGS = ("tag.tags", "langfuse.tags")
 ENVIRONMENT = ("deployment.environment.name", "deployment.environment")
 
@@ -56,6 +65,8 @@ CACHE_WRITE = (
     "gen_ai.usage.cache_creation.input_tokens",
     "gen_ai.usage.cache_creation_input_tokens",
     "gen_ai.usage.cache_write_input_tokens",
+    "gen_ai.usage.input_tokens.cache_write",
+    "gen_ai.usage.input_tokens.cache_creation",
     "gen_ai.usage.details.cache_creation_input_tokens",
     "gen_ai.usage.details.cache_write_input_tokens",
     "gen_ai.usage.details.cache_write_tokens",
@@ -70,8 +81,16 @@ REASONING = (
     "gen_ai.usage.thoughts_tokens",
     "llm.usage.reasoning_tokens",
 )
-INPUT_AUDIO = ("gen_ai.usage.audio.input_tokens", "gen_ai.usage.details.input_audio_tokens")
-OUTPUT_AUDIO = ("gen_ai.usage.audio.output_tokens", "gen_ai.usage.details.output_audio_tokens")
+INPUT_AUDIO = (
+    "gen_ai.usage.audio.input_tokens",
+    "gen_ai.usage.details.input_audio_tokens",
+    "gen_ai.usage.input_tokens.audio",
+)
+OUTPUT_AUDIO = (
+    "gen_ai.usage.audio.output_tokens",
+    "gen_ai.usage.details.output_audio_tokens",
+    "gen_ai.usage.output_tokens.audio",
+)
 
 CACHE_BESIDE = frozenset(
     {
@@ -106,6 +125,7 @@ FIRST_TOKEN_S = (
     "gen_ai.server.time_to_first_token",
     "gen_ai.time_to_first_token",
     "gen_ai.usage.time_to_first_token",
+    "gen_ai.latency.time_to_first_token",
     "llm.time_to_first_token",
     "time_to_first_token",
     "time_to_first_chunk",
@@ -116,6 +136,7 @@ FIRST_TOKEN_MS = (
     "gen_ai.time_to_first_token_ms",
     "llm.time_to_first_token_ms",
     "ttft_ms",
+    "copilot_chat.time_to_first_token",
 )
 FIRST_TOKEN_EVENTS = frozenset(
     {

@@ -156,8 +156,9 @@ def _with_all_below(top: Node) -> list[Node]:
 
 
 def _one_for_each_tool(order: Sequence[Node]) -> None:
-    """A call of a tool told again from inside, as by a protocol's client and server, is a SPAN."""
+    """A call of a tool told again, from inside as by a protocol's client and server or under one key, is a SPAN."""
     actors: dict[str, Node] = {}
+    keyed: dict[str, Node] = {}
     for node in order:
         seen, told = node.observation, node.reading.tool
         above = actors.get(node.parent.span.id) if node.parent else None
@@ -168,6 +169,13 @@ def _one_for_each_tool(order: Sequence[Node]) -> None:
                 seen.metadata["same_call_as"] = outer.id
                 outer.input = seen.input if outer.input is None else outer.input
                 outer.output = seen.output if outer.output is None else outer.output
+        if node.reading.call and seen.type is ObservationType.TOOL and not node.fixed:
+            other = keyed.setdefault(node.reading.call, node)
+            if other is not node:
+                rich, poor = (node, other) if other.observation.input is None else (other, node)
+                poor.observation.type = ObservationType.SPAN
+                poor.observation.metadata["same_call_as"] = rich.span.id
+                keyed[node.reading.call] = rich
         if seen.type in ACTORS:
             actors[node.span.id] = node
         elif above:
@@ -310,38 +318,65 @@ def _settle_siblings(order: Sequence[Node]) -> None:
 
 def _settle_beside(order: Sequence[Node]) -> None:
     """The same where one side names no response: below one parent, one within the time of the other, one count."""
-    calls = [node for node in order if node.parent and node.observation.type in CALLS and node.observation.usage]
+    calls = [
+        node for node in order if node.observation.type in CALLS and node.span.parent_id and node.observation.usage
+    ]
     if len({node.span.scope_name for node in calls}) < 2:
         return
     seen: dict[tuple[str, ObservationType, int], list[Node]] = {}
     for node in sorted(calls, key=lambda call: (call.span.start_ns, -call.span.end_ns)):
-        above, counted = node.parent, node.observation.usage
-        if above is None or not counted or not (total := counted.get("total", 0)):
+        places = _places(node)
+        near = [other for place in places for other in seen.get(place, [])[: -1 - MAX_TOLD : -1]]
+        other = next((other for other in near if _is_beside(other, node)), None)
+        if other is None:
+            for place in places:
+                seen.setdefault(place, []).append(node)
             continue
-        told = seen.setdefault((above.span.id, node.observation.type, total), [])
-        for place in range(len(told) - 1, max(-1, len(told) - 1 - MAX_TOLD), -1):
-            other = told[place]
-            if (
-                _together(other, node)
-                and _one_call(other, node) is None
-                and _alike(other.observation, node.observation)
-            ):
-                del told[place]
-                _keep_richer(other, node)
-                break
-        else:
-            told.append(node)
+        for place in _places(other):
+            seen[place].remove(other)
+        _keep_richer(other, node)
+
+
+def _places(node: Node) -> list[tuple[str, ObservationType, int]]:
+    """Where calls are that may be this one: below the same parent, with the same count, the cache in it or not."""
+    counted = node.observation.usage or {}
+    if not (total := counted.get("total", 0)):
+        return []
+    return [
+        (node.span.parent_id, node.observation.type, count)
+        for count in dict.fromkeys((total, total - _of_cache(counted)))
+    ]
+
+
+def _of_cache(counted: Mapping[str, int]) -> int:
+    return sum(count for bucket, count in counted.items() if bucket.startswith("input_cache"))
+
+
+def _is_beside(other: Node, node: Node) -> bool:
+    return _together(other, node) and _one_call(other, node) is None and _alike(other.observation, node.observation)
 
 
 def _alike(one: Observation, other: Observation) -> bool:
-    """Whether input and output count the same, and the model is one, with its date or provider or without."""
-    sides = [
-        [sum(count for bucket, count in (seen.usage or {}).items() if bucket.startswith(side)) for seen in (one, other)]
-        for side in ("input", "output")
-    ]
-    if any(here != there for here, there in sides):
+    """Whether input and output count the same, and the model is one, with its date or provider or without.
+
+    One that says nothing of a cache may count what was read of it or leave it out, as providers do.
+    """
+    here, there = one.usage or {}, other.usage or {}
+    taken_in, found = _side(here, "input"), _side(there, "input")
+    if _side(here, "output") != _side(there, "output"):
+        return False
+    cached, of_other = _of_cache(here), _of_cache(there)
+    if (
+        taken_in != found
+        and not (not of_other and taken_in - cached == found)
+        and not (not cached and found - of_other == taken_in)
+    ):
         return False
     return not one.model or not other.model or one.model in other.model or other.model in one.model
+
+
+def _side(counted: Mapping[str, int], side: str) -> int:
+    return sum(count for bucket, count in counted.items() if bucket.startswith(side))
 
 
 def _leave_called(order: Sequence[Node]) -> None:
@@ -389,7 +424,7 @@ def _keep(rich: Node, poor: Node) -> None:
         kept.completion_start_ns = None
     if left.level is Level.ERROR and not kept.output:
         kept.level = Level.ERROR
-    if kept.usage is None:
+    if kept.usage is None or (left.usage and _of_cache(left.usage) and not _of_cache(kept.usage)):
         kept.usage = left.usage
     left.type = ObservationType.SPAN
     left.metadata["same_call_as"] = kept.id

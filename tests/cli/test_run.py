@@ -6,16 +6,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from otel_bridge.cli.app import app
 from otel_bridge.cli.found import Viewer, find
 from otel_bridge.cli.questions import load_traces
-from otel_bridge.cli.run import environment
-from otel_bridge.cli.seen import refused, seen_by_bridge, told
+from otel_bridge.cli.run import _parse, _Signals, environment
+from otel_bridge.cli.seen import refused, seen_by_bridge, told, waiting
 from otel_bridge.errors import UnreachableError
 
 PROGRAM = """
@@ -116,13 +120,13 @@ def test_of_a_bridge_that_goes_on_it_is_asked_when_nothing_is_on_the_way(monkeyp
             "nextCursor": None,
         },
     }
-    waiting, asked = [0, 2, 1], []
+    left, asked = [0, 2, 1], []
 
     def answer(_viewer: Viewer, path: str, query: dict[str, str] | None = None) -> dict[str, Any]:
         asked.append(path)
         if query is not None:
             return pages[query.get("cursor")]
-        return {"counters": [], "exporters": {"a/b/store": {"default": {"waiting": waiting.pop()}}}}
+        return {"counters": [], "exporters": {"a/b/store": {"default": {"waiting": left.pop()}}}}
 
     monkeypatch.setattr("otel_bridge.cli.seen.ask", answer)
     monkeypatch.setattr("otel_bridge.cli.questions.ask", answer)
@@ -131,6 +135,25 @@ def test_of_a_bridge_that_goes_on_it_is_asked_when_nothing_is_on_the_way(monkeyp
     assert asked == ["/api/v1/status"] * 3 + ["/api/v1/traces"] * 2
     assert (seen["largest"], seen["spans"], seen["tokens"], seen["all"]) == ("large", 10, None, True)
     assert told(seen) == "2 traces · 10 spans · open for some seconds more · otel-bridge trace large"
+
+
+def test_the_command_that_is_named_looks_where_the_program_was_seen(tmp_path: Path) -> None:
+    """A configuration that was named is named there, too; one in a variable is there already."""
+    seen = {"traces": ["abc"], "spans": 1, "tokens": 0, "cost": 0, "errors": 0, "all": True, "settled": True}
+    for words, again in (
+        (["--config", "my bridge.yaml", "--", "true"], " --config 'my bridge.yaml'"),
+        (["--json", "-c", "bridge.yaml", "--", "true"], " --config bridge.yaml"),
+        (["true"], ""),
+    ):
+        assert told({**seen, "largest": "abc"}, _parse(words).again).endswith(f"otel-bridge trace abc{again}")
+
+
+@pytest.mark.parametrize("words", [["run", "--help"], ["-c", "bridge.yaml", "run", "--help"]])
+def test_its_options_are_listed(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_BRIDGE_CONFIG", "")  # which -c sets: it is as it was afterwards
+    done = CliRunner().invoke(app, words)
+    assert "--config" in done.stdout
+    assert "--json" in done.stdout
 
 
 def test_what_is_refused_at_the_viewers_door_is_not_the_programs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,6 +171,23 @@ def test_who_lacks_a_key_is_told_so_and_not_that_nothing_is_instrumented() -> No
     seen = {"traces": [], "refused": {"unauthenticated": 2}}
 
     assert told(seen).startswith("no spans came, and the bridge has refused some since it began: unauthenticated;")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_who_asks_run_to_stop_asks_the_program_that_runs(number: int) -> None:
+    """Each time; and after it the bridge that ends, for which it is always the signal to hurry."""
+    program = "import signal; print('up', flush=True); print(signal.sigwait({1, 3, 15}), flush=True)"
+    blocked = f"import signal; signal.pthread_sigmask(signal.SIG_BLOCK, {{1, 3, 15}}); {program}; {program}"
+    before = signal.getsignal(number)
+    with subprocess.Popen([sys.executable, "-S", "-c", blocked], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        with _Signals() as signals:
+            for always in (None, signal.SIGTERM):
+                assert process.stdout.readline() == b"up\n"
+                with signals.to(process, always=always):
+                    os.kill(os.getpid(), number)
+                    assert int(process.stdout.readline()) == (always or number)
+    assert signal.getsignal(number) == before
 
 
 @pytest.mark.slow
@@ -223,3 +263,62 @@ def test_sigterm_before_and_after_the_program_ends_the_bridge_too(tmp_path: Path
         assert process.wait(60) == (128 + signal.SIGTERM if when == "it starts" else 0)
         assert serve
         assert not Path(f"/proc/{serve[0]}").exists()
+
+
+WAITS = """
+import sys
+from opentelemetry import trace
+print("up", flush=True)
+sys.stdin.readline()
+trace.get_tracer("agent").start_span("work").end()
+"""
+
+
+@contextmanager
+def started(data_dir: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """A run whose program is up, and goes on when it is told to."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "otel_bridge", "run", "--", sys.executable, "-c", WAITS],
+        env={**os.environ, **ANYWHERE, "OTEL_BRIDGE_DATA_DIR": str(data_dir), "OTEL_BRIDGE_EXIT_SECONDS": "20"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"up\n", process.communicate()
+            yield process
+        finally:
+            process.kill()
+
+
+def gone(pid: int) -> bool:
+    """Whether a process ends within a minute."""
+    until_s = time.monotonic() + 60
+    while (there := Path(f"/proc/{pid}").exists()) and time.monotonic() < until_s:
+        time.sleep(0.01)
+    return not there
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc to see the end of what is nobody's child")
+def test_a_bridge_goes_on_until_the_last_who_uses_it_has_gone(tmp_path: Path) -> None:
+    """Whoever started it ends first; and the other one is killed, which ends nothing by itself."""
+    with started(tmp_path) as first, started(tmp_path) as second:
+        bridge = find(tmp_path)
+        assert bridge is not None
+        _, said = first.communicate(b"go on\n", timeout=60)
+        assert (first.returncode, said[:21]) == (0, b"otel-bridge: 1 trace ")
+        assert find(tmp_path) == bridge
+        second.kill()
+        assert gone(bridge.pid)
+    [trace] = load_traces(tmp_path / "store.db")["traces"]
+    assert trace["settled"]
+
+
+def test_what_is_still_to_be_delivered_is_told() -> None:
+    left = {"langfuse": {"traces": 1, "logs": 2}, "otlp/copy": {"traces": 12}}
+    assert waiting(left, " -c bridge.yaml") == (
+        "still to be delivered: 1 span and 2 log records to langfuse, 12 spans to otlp/copy;"
+        " the next bridge with these files does that, `otel-bridge audit -c bridge.yaml` counts it"
+    )

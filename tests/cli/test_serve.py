@@ -25,7 +25,10 @@ pytestmark = pytest.mark.slow  # every test starts a bridge
 
 STUBBORN = """
 import asyncio
+import resource
 from otel_bridge.cli.serve import signals
+
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 async def main():
     with signals(reloads=True) as told:
@@ -61,8 +64,9 @@ def test_it_says_where_it_is_and_stops_when_told(environ: dict[str, str], run: R
         written = json.loads((tmp_path / "data" / "bridge.json").read_text())
         health = run("healthcheck")
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=30)
 
+    assert json.loads(out) == {"waiting": {}}
     assert written["endpoints"] == said["endpoints"]
     assert said["endpoints"]["otlp"]["http"].startswith("http://127.0.0.1:")
     assert health.returncode == 0, health.stdout
@@ -94,9 +98,14 @@ def test_without_a_command_it_serves_and_shows_what_to_type(environ: dict[str, s
 
 
 def test_a_second_bridge_on_the_same_files_is_refused(environ: dict[str, str], run: Run) -> None:
+    """And the first one ends well, though nobody reads what it says last."""
     with serving(environ) as (process, _):
         second = run("serve")
         still_there = process.poll() is None
+        assert process.stdout is not None
+        process.stdout.close()
+        process.terminate()
+        assert process.wait(timeout=30) == 0
 
     assert second.returncode == 73
     assert str(process.pid) in second.stderr
@@ -115,17 +124,19 @@ def test_a_port_that_is_taken_is_named(run: Run, door: str) -> None:
     assert "Traceback" not in result.stderr
 
 
-def test_a_second_signal_ends_it_at_once() -> None:
-    """However long the first one takes."""
-    with subprocess.Popen([sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE, text=True) as process:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP])
+def test_a_second_signal_ends_it_at_once(number: int) -> None:
+    """However long the first one takes; SIGHUP where there is nothing to reload."""
+    program = STUBBORN.replace("reloads=True", f"reloads={number != signal.SIGHUP}")
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         assert process.stdout.readline() == "stopping\n"
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         process.wait(timeout=10)
 
-    assert process.returncode == -signal.SIGTERM
+    assert process.returncode == -number
 
 
 async def test_a_hangup_reloads_where_there_is_something_to_reload() -> None:

@@ -4,8 +4,10 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+import apsw
 import pytest
 
+from otel_bridge.batch import Signal
 from otel_bridge.errors import RetryableError
 
 if TYPE_CHECKING:
@@ -36,8 +38,10 @@ async def test_what_an_absent_exporter_lacks_is_delivered_when_it_is_back(
     await house.append("before")
     await house.clock.asleep(BACKOFF_S)
     await house.stop()
+    assert house.delivery.left() == {"old": {Signal.TRACES: 1}}
     await house.start(batches={"new": new})
     await house.delivery.tidy()
+    assert house.delivery.left() == {}, "nobody delivers that"
     await house.append("meanwhile")
     await new.has(1)
     await house.delivery.tidy()
@@ -112,6 +116,25 @@ async def test_an_absent_exporter_that_lacks_nothing_holds_nothing(
     assert house.outcomes("old") == {"delivered": 1}
 
 
+async def test_a_bridge_ends_that_is_tidying_while_the_state_can_not_be_written(
+    house: "House", sinks: "type[Sink]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await house.start(settled={"old": sinks()})
+    await house.stop()
+    await house.start(settled={"new": sinks()})
+
+    def full(_connection: apsw.Connection) -> None:
+        raise apsw.FullError("database or disk is full")
+
+    monkeypatch.setattr(house.state._changes, "_execute", full)
+    house.state.pause("new", "", paused=True)
+    tidying = asyncio.create_task(house.delivery.tidy())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(20):
+        await house.delivery.drain(0)
+    tidying.cancel()
+
+
 @pytest.mark.parametrize("pipeline", ["main", "renamed"])
 async def test_what_an_absent_exporter_lacks_gets_too_old_in_the_end(
     house: "House", sinks: "type[Sink]", pipeline: str
@@ -163,6 +186,57 @@ async def test_what_an_absent_exporter_lacks_can_be_given_up(house: "House", sin
     assert house.delivery.status()["exporters"].keys() == {"main/new"}
     await house.stop()
     assert house.outcomes("old") == house.outcomes("langfuse") == {"evicted": 3}
+
+
+async def test_what_is_open_in_a_pipeline_that_is_gone_can_be_given_up_at_once(
+    house: "House", sinks: "type[Sink]"
+) -> None:
+    """For one exporter and one tenant; for others it waits, and comes if the pipeline is back."""
+    old, new = sinks(), sinks()
+    old.trouble = down
+    house.segment_bytes = 4096
+    await house.start(settled={"langfuse": old, "store": old})
+    await house.append("settled", trace=1)
+    await house.settle()
+    await house.append("open", "too", trace=2)
+    await house.append("b's", trace=3, tenant="b")
+    await house.stop()
+    house.pipeline = "renamed"
+    await house.start(batches={"new": new})
+    await house.delivery.tidy()
+    give_up = house.delivery.operator.give_up
+    row = {"pipeline": "main", "exporter": "langfuse", "tenant": "t", "items": 3}
+    assert await give_up("langfuse", "t") == {"exporter": "langfuse", "givenUp": [row], "waiting": 0}
+    await house.kill()
+    assert house.outcomes("langfuse") == {"evicted": 3, "waiting": 1}
+    assert house.outcomes("store") == {"waiting": 4}
+
+    old.trouble, house.pipeline = lambda _names: None, "main"
+    await house.start(settled={"langfuse": old, "store": old})
+    assert sorted(await old.has(5)) == ["b's", "b's", "open", "settled", "too"]
+    await house.stop()
+    assert house.outcomes("langfuse") == {"evicted": 3, "delivered": 1}
+    assert house.outcomes("store") == {"delivered": 4}
+
+
+async def test_what_was_given_up_of_a_pipeline_that_is_gone_frees_the_journal(
+    house: "House", sinks: "type[Sink]"
+) -> None:
+    old, new = sinks(), sinks()
+    house.segment_bytes = 4096
+    await house.start(settled={"langfuse": old})
+    await house.append("open", trace=2)
+    await house.stop()
+    house.pipeline = "renamed"
+    await house.start(batches={"new": new})
+    await house.delivery.operator.give_up("langfuse")
+    for number in range(100):
+        await house.append(f"{number} {'x' * 200}")
+    await new.has(100)
+    await tidied(house)
+    assert len(house.journal._segments) <= 3
+    await house.stop()
+    assert house.outcomes("langfuse") == {"evicted": 1}
 
 
 async def test_a_lost_state_costs_duplicates_and_no_data(house: "House", sinks: "type[Sink]") -> None:

@@ -1,12 +1,13 @@
 """`when_full: drop_oldest`: the oldest go, new ones are taken, and what was not delivered is counted as evicted."""
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
 
 import apsw
 import pytest
 
-from otel_bridge.errors import JournalFullError, RetryableError
+from otel_bridge.errors import JournalFullError, RetryableError, UnwrittenError
 
 if TYPE_CHECKING:
     from tests.delivery.conftest import House, Sink
@@ -136,3 +137,69 @@ async def test_who_sends_does_not_wait_for_a_state_that_can_not_be_written(house
     house.state._changes._execute = executed  # type: ignore[method-assign]
     await fill(house, 1, 60)
     assert house.audit().balanced, house.audit().to_dict()
+
+
+@pytest.mark.parametrize("holder", ["somebody gives up", "it tidies", "nobody"])
+async def test_who_sends_does_not_wait_for_a_state_that_can_not_be_written_any_more(
+    house: "House", sink: "Sink", monkeypatch: pytest.MonkeyPatch, holder: str
+) -> None:
+    """Since it was asked whether it can be: for parts of traces asks whoever moves places, and who makes room."""
+    small(house)
+    sink.trouble = down
+    await house.start(settled={"gone": sink})
+    await fill(house, 12)
+    await house.clock.advance(6)  # parts are recorded
+    await sink.called(1)
+    await house.stop()
+    await house.start(settled={"langfuse": sink})
+    await house.delivery.tidy()
+    written, asking = house.state.flush, set[asyncio.Future[Any]]()
+    holders: dict[str, Callable[[], Awaitable[Any]]] = {
+        "somebody gives up": lambda: house.delivery.operator.give_up("gone"),
+        "it tidies": house.delivery.tidy,
+        "nobody": lambda: asyncio.sleep(0),
+    }
+
+    async def flush() -> bool:
+        could = await written()
+        if not asking:
+            monkeypatch.setattr(house.state._changes, "_execute", full)
+            house.state.pause("langfuse", "", paused=True)
+            asking.add(asyncio.ensure_future(holders[holder]()))
+            await asyncio.sleep(0)
+        return could
+
+    monkeypatch.setattr(house.state, "flush", flush)
+    with pytest.raises(JournalFullError):
+        async with asyncio.timeout(20):
+            await fill(house, 40, 12)
+    [asked] = asking
+    if holder == "somebody gives up":
+        with pytest.raises(UnwrittenError, match="can not be written now"):
+            await asked
+    monkeypatch.undo()
+    await asked if holder == "it tidies" else None
+    await fill(house, 1, 60)
+    assert house.audit().balanced, house.audit().to_dict()
+
+
+async def test_a_backlog_is_given_up_a_piece_at_a_time_and_others_have_their_turn(
+    house: "House", sink: "Sink", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who makes room comes between two pieces; and delivery that ends does, and nothing is given up after that."""
+    monkeypatch.setattr("otel_bridge.delivery.giving_up.READ_BYTES", 1)  # an entry at a time
+    small(house)
+    sink.trouble = down
+    await house.start(batches={"otlp": sink})
+    await fill(house, 12)
+    giving_up = asyncio.create_task(house.delivery.operator.give_up("otlp"))
+    await asyncio.sleep(0)
+    await house.delivery.make_room(16 << 10)
+    assert not giving_up.done()
+    await house.delivery.drain(0)
+    with pytest.raises(RetryableError, match="delivery is ending"):
+        await giving_up
+    await house.stop()
+    left = house.outcomes("otlp")
+    assert left["waiting"] > 0
+    assert left["waiting"] + left["evicted"] == 12

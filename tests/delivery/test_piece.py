@@ -7,9 +7,10 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from otel_bridge.batch import Batch, Request
-from otel_bridge.delivery.piece import BLOCKS, Piece, count, cut, is_single, size, split
+from otel_bridge.batch import BLOCKS, Batch, Request
+from otel_bridge.delivery.piece import COPIED_BYTES, Piece, batches_of, count, cut, is_single, size, split
 from otel_bridge.model import Observation, ObservationType, Score, TraceAttributes, Translation
+from otel_bridge.trace import LogEntry, SpanRecord, Trace
 
 ITEMS = st.lists(st.text("xé", max_size=300), max_size=6)
 BLOCKS_OF_ITEMS = st.lists(st.tuples(st.text("ré", max_size=200), st.lists(ITEMS, max_size=3)), max_size=4)
@@ -66,6 +67,56 @@ def test_a_batch_is_cut_into_pieces_within_the_limits(
         assert piece.tenant == "t"
         assert piece.item_count == len(contents(piece)) <= max_items
         assert len(piece.wire) <= max_bytes or is_single(piece)
+
+
+@pytest.mark.parametrize("scopes", [[["x"] * 300], [["x"]] * 300], ids=["one scope", "a scope for each"])
+def test_a_large_resource_is_not_multiplied(scopes: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or four megabytes of attributes over some hundred spans would take all the memory."""
+    monkeypatch.setattr("otel_bridge.delivery.piece.COPIED_BYTES", 200_000)
+    whole = batch([("r" * 200_000, [["a", "b"]]), ("r" * 50_000, scopes)])
+    for pieces in (cut(whole, 10_000, 512), cut(whole, 10_000, 1)):
+        assert sum(map(count, pieces)) == 302
+        assert sum(map(size, pieces)) <= 3 * size(whole)
+    halves = split(whole)
+    assert [count(half) for half in halves] == [151, 151]
+    assert sum(map(size, halves)) < 1.5 * size(whole)
+
+
+def test_of_many_small_pieces_none_is_larger_than_asked() -> None:
+    whole = batch([("r" * 1000, [["x"] * 500])])
+    assert size(whole) * 50 < COPIED_BYTES
+    assert [count(piece) for piece in cut(whole, 1 << 20, 1)] == [1] * 500
+
+
+def test_of_a_trace_each_resource_and_scope_is_there_once() -> None:
+    whole = batch([("r", [["a", "b"], ["c"]]), ("other", [["d"]])])
+    logs = batch([("r", [["a", "b"]])], ExportLogsServiceRequest)
+    assert isinstance(whole.request, ExportTraceServiceRequest)
+    assert isinstance(logs.request, ExportLogsServiceRequest)
+    spans = [
+        SpanRecord(span, scoped.scope, block.resource)
+        for block in whole.request.resource_spans
+        for scoped in block.scope_spans
+        for span in scoped.spans
+    ]
+    entries = [
+        LogEntry(record, scoped.scope, block.resource)
+        for block in logs.request.resource_logs
+        for scoped in block.scope_logs
+        for record in scoped.log_records
+    ]
+    made = batches_of(Trace("t" * 32, [spans[n] for n in (3, 0, 2, 1)], entries, tenant="t"))
+
+    def shape(batch: Batch) -> list[tuple[int, ...]]:
+        blocks, scopes, items = BLOCKS[batch.signal]
+        return [
+            tuple(len(getattr(scoped, items)) for scoped in getattr(block, scopes))
+            for block in getattr(batch.request, blocks)
+        ]
+
+    assert [one.tenant for one in made] == ["t", "t"]
+    assert [shape(one) for one in made] == [[(1,), (2, 1)], [(2,)]]
+    assert sorted(item[::2] for item in contents(made[0])) == sorted(item[::2] for item in contents(whole))
 
 
 def observation(trace_id: str, name: str, of_bytes: int) -> Observation:

@@ -6,8 +6,9 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otel_bridge.batch import Batch
-from otel_bridge.delivery.truncate import MARK, truncated
+from otel_bridge.delivery.truncate import truncated
 from otel_bridge.model import Observation, ObservationType, Score, TraceAttributes, Translation
+from otel_bridge.validate import TRUNCATED
 
 HUGE = "ü€" * 100_000
 
@@ -29,7 +30,7 @@ def test_a_span_keeps_what_is_small() -> None:
     [made] = cut.request.resource_spans[0].scope_spans[0].spans
     shown = {pair.key: pair.value for pair in made.attributes}
     assert (made.name, made.span_id, shown["model"].string_value) == ("chat", b"12345678", "gpt")
-    assert shown[MARK].bool_value
+    assert shown[TRUNCATED].bool_value
     text = shown["messages"].array_value.values[0].string_value
     assert 20_000 < len(text.encode()) < 25_000
     assert text.endswith(("€… [cut]", "ü… [cut]"))
@@ -41,7 +42,7 @@ def test_it_can_be_cut_again_and_says_so_once() -> None:
     again = truncated(cut, 50_000)
     assert isinstance(again, Batch)
     [made] = again.request.resource_spans[0].scope_spans[0].spans
-    assert [pair.key for pair in made.attributes].count(MARK) == 1
+    assert [pair.key for pair in made.attributes].count(TRUNCATED) == 1
 
 
 def test_a_log_record_is_cut_in_its_body() -> None:
@@ -66,7 +67,7 @@ def test_an_observation_keeps_its_shape() -> None:
     assert isinstance(cut, Translation)
     [one] = cut.observations
     assert one.input["messages"][1] == "short"  # type: ignore[index,call-overload]
-    assert one.metadata == {"n": 1, MARK: True}
+    assert one.metadata == {"n": 1, TRUNCATED: True}
     assert one.size == cut.size == 100_000
     assert cut.traces == [one.trace]
     assert len(one.trace.input) < len(HUGE)  # type: ignore[arg-type]

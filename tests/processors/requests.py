@@ -1,14 +1,16 @@
 """OTLP requests with a text at every place where a text can stand."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from otel_bridge.batch import Request
+from otel_bridge.batch import REQUESTS, Request
 
 START_NS = 1_795_000_000_000_000_000
 
@@ -139,3 +141,29 @@ SURFACES: Mapping[str, Callable[[int, str], Request]] = {
 def spans_of(request: Request) -> Sequence[Span]:
     assert isinstance(request, ExportTraceServiceRequest)
     return [span for block in request.resource_spans for scoped in block.scope_spans for span in scoped.spans]
+
+
+def with_text_anywhere(text: str) -> Iterator[tuple[str, Request]]:
+    """By the path of each text that OTLP knows, a request in which it is this one."""
+    for kind in REQUESTS.values():
+        for path in _texts(kind.DESCRIPTOR, ()):
+            request = kind()
+            here: Any = request
+            for field in path[:-1]:
+                here = getattr(here, field.name)
+                if field.is_repeated:
+                    here = here.add()
+            last = path[-1]
+            if last.is_repeated:
+                getattr(here, last.name).append(text)
+            else:
+                setattr(here, last.name, text)
+            yield ".".join(field.name for field in path), request
+
+
+def _texts(kind: Descriptor, path: tuple[FieldDescriptor, ...]) -> Iterator[tuple[FieldDescriptor, ...]]:
+    for field in kind.fields:
+        if field.type == FieldDescriptor.TYPE_STRING:
+            yield (*path, field)
+        elif field.message_type is not None and field not in path:
+            yield from _texts(field.message_type, (*path, field))

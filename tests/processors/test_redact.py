@@ -23,7 +23,7 @@ from otel_bridge.processors.redact.texts import Ready
 from otel_bridge.telemetry import Counters
 from otel_bridge.translate import traces_of, translate
 from tests.processors.planted import core, hidden, iban, luhn, secrets_of
-from tests.processors.requests import SURFACES, pair, spans_of, trace_request
+from tests.processors.requests import SURFACES, pair, spans_of, trace_request, with_text_anywhere
 from tests.values import pairs
 
 CORPUS = Path(__file__).parents[1] / "corpus"
@@ -296,6 +296,43 @@ async def test_paths_name_places_in_json_and_in_structured_values() -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "at"),
+    [
+        *(("mess*[*].content", 1), ("[*]content", 1), (".a", 1), ("a]", 1), ("['a']", 1), ("a..b", 2), ("a.*b", 2)),
+        *(("a[0]b", 2), ("a[*]*", 2), ("a[-1]", 2), ("a.", 2), ("a[b]", 2), ("a[*", 2), ("a[0:2]", 2)),
+    ],
+)
+def test_what_is_no_path_is_refused_with_where(path: str, at: int) -> None:
+    """What it meant would stay as it is, and nobody would know."""
+    with pytest.raises(ValidationError, match=f"no path from its character {at} on"):
+        RedactConfig.model_validate({"paths": {"x": [path]}})
+
+
+@pytest.mark.parametrize(
+    "path", ["a.b", "a.*", "*.b", "*[1].b", "a.1.b", "a[1].b", "a[*][0]", "[*].b", "*", "x y.b-c_d"]
+)
+def test_what_is_a_path_is_read(path: str) -> None:
+    assert [one.text for one in RedactConfig.model_validate({"paths": {"x": [path]}}).paths["x"]] == [path]
+
+
+@pytest.mark.parametrize("rules", [{"packs": ["secrets"]}, {"packs": [], "paths": {"note": ["password"]}}])
+async def test_numbers_beside_what_is_redacted_stay_as_they_are_written(rules: dict[str, Any]) -> None:
+    said = '{"n":[123456789012345678901234,18446744073709551616,-0,1.50,1E5,0.1234567890123456789,7],"password":"p4ss"}'
+
+    made = await Through(**rules).attribute("note", said)
+
+    assert made is not None
+    assert re.sub(r"\[REDACTED:[a-z]+\]", "p4ss", made) == said
+    assert "REDACTED" in made
+
+
+async def test_a_card_in_json_is_found_beside_numbers_of_any_kind() -> None:
+    made = await Through(packs=["pii"]).attribute("note", '{"a": 4111111111111111, "b": 1.50, "c": "ada@example.org"}')
+
+    assert made == '{"a":"[REDACTED:card]","b":1.50,"c":"[REDACTED:email]"}'
+
+
+@pytest.mark.parametrize(
     ("action", "said"),
     [("mask", "a [REDACTED:email] b"), ("drop", "a  b"), ("hash", "a [email#"), ("pseudonymise", "a [email#")],
 )
@@ -462,6 +499,23 @@ async def test_what_can_not_be_redacted_is_emptied_alone(monkeypatch: pytest.Mon
     assert through.counters.value("redacted", rule="failed") == 1
 
 
+SECRET = "sk-ant-" + "a1B2c3D4" * 4
+TOO_DEEP_TO_WRITE = '{"password": ' + "[" * 300 + f'"{SECRET}"' + "]" * 300 + "}"
+
+
+@pytest.mark.parametrize(("text", "failed"), [(f"my {SECRET}", 0), (TOO_DEEP_TO_WRITE, 1)], ids=["found", "failing"])
+async def test_wherever_otlp_knows_a_text_it_is_redacted_or_emptied(text: str, failed: int) -> None:
+    """Nothing is answered with an error, or its sender would repeat it for ever."""
+    given = dict(with_text_anywhere(text))
+    assert len(given) > 60
+    through = Through()
+
+    made = await through.all(*map(Batch.from_request, given.values()))
+
+    assert [path for path, one in zip(given, made, strict=True) if SECRET.encode() in one.wire] == []
+    assert through.counters.value("redacted", rule="failed") == failed * len(given)
+
+
 async def test_a_large_batch_in_parts_stays_in_parts() -> None:
     parts = []
     for number in range(3):
@@ -503,7 +557,7 @@ def test_a_tenant_may_say_what_becomes_of_what_a_pattern_of_all_finds() -> None:
             {"patterns": {"mine": "x"}, "tenants": {"acme": {"patterns": {}, "actions": {"mine": "drop"}}}},
             "tenants::acme::actions: there is no rule 'mine'",
         ),
-        ({"paths": {"x": ["a..b"]}}, "is no path"),
+        ({"paths": {"x": ["$.messages[*].content"]}}, r"without \$"),
         ({"packs": ["everything"]}, "secrets"),
     ],
 )

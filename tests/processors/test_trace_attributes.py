@@ -4,6 +4,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, InstrumentationScope
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 
 from otel_bridge.component import Host
 from otel_bridge.processors.trace_attributes import MANY, TraceAttributesConfig, trace_attributes
+from otel_bridge.telemetry import Counters
 from otel_bridge.trace import LogEntry, SpanRecord, Trace
 from otel_bridge.translate import traces_of, translate
 from tests.processors.passing import recorded
@@ -46,14 +48,14 @@ def span(number: int, parent: int = 0, resource: dict[str, Any] | None = None, *
     return SpanRecord(filled(made, said), InstrumentationScope(name="x"), filled(Resource(), resource or {}))
 
 
-async def passed(config: dict[str, Any], trace: Trace) -> Trace:
+async def passed(config: dict[str, Any], trace: Trace, counters: Counters | None = None) -> Trace:
     went_on: list[Trace] = []
 
     async def consume(one: Trace) -> None:
         went_on.append(one)
 
     opening = asynccontextmanager(trace_attributes.open)
-    host = Host("trace_attributes", Path("unused"))
+    host = Host("trace_attributes", Path("unused"), counters=counters or Counters())
     async with opening(TraceAttributesConfig.model_validate(config), consume, host) as process:
         await process(trace)
     [one] = went_on
@@ -133,6 +135,33 @@ async def test_metadata_keep_their_types() -> None:
     config = {"metadata": {"tier": 'attributes["tier"]', "paid": 'attributes["paid"]', "none": 'attributes["x"]'}}
 
     assert await found(config, span(1, tier=3, paid=False)) == {"metadata": {"tier": 3, "paid": False}}
+
+
+@pytest.mark.parametrize(
+    ("place", "kept"),
+    [
+        ("[duration(attributes['d']), 1]", [1]),
+        ("[[timestamp('2026-01-01T00:00:00Z')], [null, []], 'x']", [[None, []], "x"]),
+        (
+            "{'a': duration('1s'), 'b': {'c': [timestamp('2026-01-01T00:00:00Z'), 2.5]}, 'd': {'e': duration('1s')}}",
+            {"b": {"c": [2.5]}},
+        ),
+        ("{'a': {1: 'one', 'two': 2}}", {"a": {"two": 2}}),
+        ("[duration('1s')]", "as next"),
+        ("duration('1s')", "as next"),
+        ("[]", []),
+    ],
+)
+async def test_of_metadata_what_is_no_json_is_left_out_and_counted(place: str, kept: Any) -> None:
+    """Or the trace could not be written down as settled, and none of its pipeline after it."""
+    counters = Counters()
+    trace = Trace(KEY, [span(1, d="3s")])
+
+    one = await passed({"metadata": {"took": [place, "'as next'"]}}, trace, counters)
+
+    assert one.attributes == {"metadata": {"took": kept}}
+    assert orjson.loads(orjson.dumps(one.attributes)) == one.attributes
+    assert counters.value("no_json", processor="trace_attributes", metadata="took") == (kept != [])
 
 
 async def test_values_can_be_made_of_others() -> None:

@@ -216,6 +216,14 @@ def test_a_full_trace_holds_what_its_observations_hold(
         assert depth == (row["id"] != f"{1:016x}")
 
 
+def test_an_observation_shows_its_resource_and_is_found_by_it(settled: Settled, reader: Opened) -> None:
+    settled(1, observation={"resource": {"service.name": "ägents", "host": "of one"}})
+
+    assert one_observation(reader(), ONE, f"{1:016x}")["resource"] == {"service.name": "ägents", "host": "of one"}
+    assert [trace["id"] for trace in list_traces(reader(), "ägents")["traces"]] == [ONE]
+    assert list_traces(reader(), "nobody")["traces"] == []
+
+
 def test_a_span_shows_its_attributes_until_it_settles(writer: Writer, reader: Opened) -> None:
     """JSON has no NaN; it is shown as text."""
     came(writer)

@@ -14,7 +14,7 @@ from otel_bridge import plan
 from otel_bridge.batch import Batch
 from otel_bridge.pipeline import running
 from otel_bridge.receivers.otlp import memory
-from otel_bridge.receivers.otlp.admission import BusyError, refusal
+from otel_bridge.receivers.otlp.admission import InflightFullError, refusal
 from otel_bridge.receivers.otlp.memory import Memory, container_share, resident_bytes
 from tests.receivers.conftest import until
 from tests.receivers.http1 import ONE, Client, request, spans
@@ -174,7 +174,7 @@ async def test_what_comes_is_bounded_whatever_was_announced(receiving: Any) -> N
 
 
 def test_senders_are_spread_when_they_come_again() -> None:
-    after_s = [refusal(BusyError("busy")).retry_after_s or 0 for _ in range(100)]
+    after_s = [refusal(InflightFullError("busy")).retry_after_s or 0 for _ in range(100)]
 
     assert 1 <= min(after_s) < 2
     assert 4 < max(after_s) <= 5

@@ -1,5 +1,6 @@
 """Whose it is that came in: what a sender names counts only where it is looked for, and only if it may send for it."""
 
+import re
 from typing import Any
 
 import grpc
@@ -13,7 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from pydantic import ValidationError
 
-from otel_bridge.batch import RESPONSES, Batch, Request, Signal, count_items
+from otel_bridge.batch import BLOCKS, REQUESTS, RESPONSES, Batch, Request, Signal, count_items
 from otel_bridge.otlp_json import dump
 from otel_bridge.receivers.otlp.grpc import SERVICES
 from otel_bridge.receivers.otlp.routing import Routing, TenantFromConfig
@@ -162,6 +163,36 @@ def test_log_records_and_metrics_are_told_apart_as_well() -> None:
         batches, rejected = Routing(ATTRIBUTE, READ, Counters()).route(Batch.from_request(request), Sender("gateway"))
         assert {batch.tenant: count_items(batch.request) for batch in batches} == expected
         assert len(rejected) == foreign
+
+
+@pytest.mark.parametrize("signal", list(Signal))
+def test_what_others_items_came_under_is_theirs_as_well(signal: Signal) -> None:
+    """Nor does anybody get what nothing is left of, as where the door rejected a span: nobody knows whose that is."""
+    request = REQUESTS[signal]()
+    resources, scopes, items = BLOCKS[signal]
+    whose = {"of a": ["acme"], "of g": ["gamma"], "of both": ["acme", "gamma"], "of beta": ["beta"], "of none": []}
+    for where, tenants in whose.items():
+        block = getattr(request, resources).add()
+        block.resource.attributes.append(attribute("host", f"host {where}."))
+        for tenant in tenants:
+            scoped = getattr(block, scopes).add()
+            scoped.scope.name = f"scope of {tenant}."
+            item = getattr(scoped, items).add()
+            owner = item.gauge.data_points.add() if signal is Signal.METRICS else item
+            owner.attributes.append(attribute(KEY, tenant))
+        getattr(block, scopes).add().scope.name = "scope of none."
+
+    def told(request: Request) -> dict[str, set[str]]:
+        batches, _ = Routing(ATTRIBUTE, READ, Counters()).route(Batch.from_request(request), Sender("gateway"))
+        return {batch.tenant: set(re.findall("(?:host|scope) of [^.]+", str(batch.wire))) for batch in batches}
+
+    expected = {
+        "acme": {"host of a", "host of both", "scope of acme"},
+        "gamma": {"host of g", "host of both", "scope of gamma"},
+    }
+    assert told(request) == expected
+    del getattr(request, resources)[1:4]
+    assert told(request) == {"acme": {"host of a", "scope of acme"}}
 
 
 # Through the doors

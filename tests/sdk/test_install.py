@@ -403,3 +403,11 @@ def test_providers_that_a_file_set_up_are_flushed_shut_down_and_told_what_is_ope
     found.shutdown("SIGTERM")
     assert not still.is_recording()
     assert [span.name for span in kept.get_finished_spans()] == ["a", "open"]
+
+
+def test_a_spool_in_the_home_of_nobody_is_none(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_BRIDGE_SPOOL", "~nobody-of-this-name/spool")
+    assert installing.spool_folder() is None
+    assert "there is no spool, as ~nobody-of-this-name/spool can not be used" in caplog.text

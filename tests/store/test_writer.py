@@ -19,6 +19,7 @@ from otel_bridge.store.reader import Row, reading
 from otel_bridge.store.rows import OPEN
 from otel_bridge.store.writer import Writer
 from otel_bridge.telemetry import Counters
+from tests.store.conftest import Clock
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 START = 1_700_000_000_000_000_000
@@ -103,6 +104,27 @@ def test_twice_is_once(writer: Writer, path: Path) -> None:
     tables = {"traces": 1, "spans": 2, "observations": 2, "logs": 1, "resources": 2, "points": 4}
     assert {table: count(path, table) for table in tables} == tables
     assert trace_row(path)["total_tokens"] == 42
+
+
+def test_of_a_trace_each_resource_is_kept_once(writer: Writer, path: Path, clock: Clock) -> None:
+    """Or megabytes of it under some hundred observations would take all the memory, and the disk."""
+    made = translation("a", "b", "c")
+    made.observations[0].resource = {"service.name": "one"}
+    made.observations[1].resource = made.observations[2].resource = {"note": "x" * 1000}
+    writer.settled(made)
+    writer.settled(made)
+
+    with reading(path) as reader:
+        rows = reader.rows(
+            "SELECT o.id, r.resource FROM observations o JOIN observed_resources r ON r.id = o.resource_id"
+        )
+    assert count(path, "observed_resources") == 2
+    assert [orjson.loads(row["resource"]) for row in sorted(rows, key=lambda row: row["id"])] == [
+        one.resource for one in made.observations
+    ]
+    clock.step(4000)
+    writer.trim()
+    assert (count(path, "observations"), count(path, "observed_resources")) == (0, 0)
 
 
 def test_a_trace_is_provisional_until_it_settles(writer: Writer, path: Path) -> None:

@@ -19,6 +19,16 @@ def experiments(made: Translation) -> list[dict[str, Any]]:
     ]
 
 
+def test_a_span_that_says_other_metadata_of_its_trace_keeps_it(otlp: Any) -> None:
+    key = "langfuse.trace.metadata.tier"
+    spans = [otlp.span(1, attrs={key: "gold"}), otlp.span(2, 1, attrs={key: "silver"}), otlp.span(3, 1)]
+
+    made = translate(otlp.trace(*spans))
+
+    assert made.traces[0].metadata == {"tier": "gold"}
+    assert [seen.metadata.get("tier") for seen in made.observations] == [None, "silver", None]
+
+
 class TestConfigured:
     def test_it_overrules_what_the_spans_say(self, otlp: Any) -> None:
         spans = [otlp.span(1, attrs={"langfuse.user.id": "by hand", "session.id": "s-1"}), otlp.span(2, 1)]

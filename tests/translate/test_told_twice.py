@@ -1,5 +1,6 @@
 """A call that two spans report in two traces, in a closed input: it counts once."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,6 +37,8 @@ def told(otlp: Any, number: int, scope: str, at_ms: tuple[float, float], attrs: 
     [
         pytest.param("litellm", (0, 100), 13, id="two exporters of one instrumentation"),
         pytest.param("sdk", (10, 90), 13, id="one instrumentation within the other"),
+        pytest.param("sdk", (-10, 99), 13, id="one instrumentation most of the time of the other"),
+        pytest.param("sdk", (50, 150), 26, id="one instrumentation half of the time of the other"),
         pytest.param("litellm", (200, 300), 26, id="one instrumentation at two times"),
     ],
 )
@@ -56,6 +59,24 @@ def test_it_counts_once(otlp: Any, scope: str, at_ms: tuple[float, float], count
     assert sum((observation.usage or {}).get("total", 0) for observation in seen) == counted
 
 
+def test_what_langchain_tells_and_the_sdk_below_it_is_one_call_wherever_they_stand(otlp: Any) -> None:
+    answered = {"message": {"lc": 1, "kwargs": {"response_metadata": {"id": "r1"}}}}
+    counts = {"llm.token_count.prompt": 11, "llm.token_count.completion": 2, "openinference.span.kind": "LLM"}
+    langchain = {**counts, "output.value": json.dumps({"generations": [[answered]]})}
+    sdk = {**counts, "output.value": json.dumps({"id": "r1", "object": "chat.completion"})}
+    trace = otlp.trace(
+        otlp.span(1),
+        otlp.span(2, 1, attrs={"openinference.span.kind": "CHAIN"}),
+        otlp.span(3, 2, scope="openinference.instrumentation.langchain", at_ms=(10, 90), attrs=langchain),
+        otlp.span(4, 1, scope="openinference.instrumentation.openai", at_ms=(20, 80), attrs=sdk),
+    )
+
+    seen = translate(trace).observations
+
+    assert [one.id[-1] for one in seen if one.type == "GENERATION"] == ["3"]
+    assert sum((one.usage or {}).get("total", 0) for one in seen) == 13
+
+
 def test_an_agent_beside_the_call_that_repeats_its_response_counts_nothing(otlp: Any) -> None:
     agent = {"gen_ai.operation.name": "invoke_agent", "gen_ai.response.id": "r1", "gen_ai.usage.input_tokens": 11}
     trace = otlp.trace(
@@ -67,3 +88,29 @@ def test_an_agent_beside_the_call_that_repeats_its_response_counts_nothing(otlp:
     seen = translate(trace).observations
 
     assert {one.type: (one.usage or {}).get("total") for one in seen} == {"SPAN": None, "GENERATION": 13, "AGENT": None}
+
+
+def test_a_call_beside_one_that_leaves_the_cache_out_of_its_count_is_the_same(otlp: Any) -> None:
+    answered = {"gen_ai.response.model": "claude-sonnet-4-5", "gen_ai.usage.output_tokens": 23}
+    cached = {"gen_ai.usage.cache_read.input_tokens": 40, "gen_ai.usage.cache_write.input_tokens": 7}
+    own = answered | cached | {"gen_ai.usage.input_tokens": 158, "gen_ai.response.id": "msg-1"}
+    spoken = {"gen_ai.input.messages": '[{"role": "user", "content": "Look"}]', "gen_ai.operation.name": "chat"}
+    outer = answered | spoken | {"gen_ai.usage.input_tokens": 111}
+    spans = [
+        otlp.span(1),
+        otlp.span(2, 1, scope="com.anthropic.sdk.python", attrs=own, at_ms=(2, 8)),
+        otlp.span(3, 1, scope="another", attrs=outer, at_ms=(1, 9)),
+    ]
+
+    for order in (spans, spans[::-1]):
+        seen = {node.id[-1]: node for node in translate(otlp.trace(*order)).observations}
+
+        assert {place: str(node.type) for place, node in seen.items()} == {"1": "SPAN", "2": "SPAN", "3": "GENERATION"}
+        assert seen["3"].usage == {
+            "input": 111,
+            "input_cached_tokens": 40,
+            "input_cache_creation": 7,
+            "output": 23,
+            "total": 181,
+        }
+        assert seen["2"].usage is None

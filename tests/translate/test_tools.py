@@ -65,3 +65,18 @@ def test_an_agent_between_them_makes_another_call(otlp: Any) -> None:
     )
 
     assert told["MCP send tools/call get_weather"] == "TOOL"
+
+
+def test_one_call_under_one_key_is_one_tool_wherever_it_is_told(otlp: Any) -> None:
+    execute = {"tool.name": "bash", "tool.call_id": "c-1"}
+    told = {"ai.operationId": "ai.toolCall", "ai.toolCall.name": "bash", "ai.toolCall.id": "c-1"}
+    spans = (
+        otlp.span(1, name="Tool.execute", scope="opencode", attrs=execute),
+        otlp.span(2, name="ai.toolCall", scope="opencode", attrs=told | {"ai.toolCall.args": '{"command": "ls"}'}),
+        otlp.span(3, name="Tool.execute", scope="opencode", attrs=execute | {"tool.call_id": "c-2"}),
+    )
+
+    for order in (spans, spans[::-1]):
+        seen = {node.id[-1]: node for node in translate(otlp.trace(*order)).observations}
+        assert {place: str(node.type) for place, node in seen.items()} == {"1": "SPAN", "2": "TOOL", "3": "TOOL"}
+        assert seen["1"].metadata["same_call_as"] == seen["2"].id

@@ -13,6 +13,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span, Status
 
 from otel_bridge.answers import excerpt
+from otel_bridge.batch import INT64
 from otel_bridge.errors import RefusedError
 from otel_bridge.exporters.langfuse import values, versions
 from otel_bridge.exporters.langfuse.versions import Version
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 TRACE_ID_BYTES = 16
 SPAN_ID_BYTES = 8
-INT64 = range(-(2**63), 2**63)
 
 
 def encode(

@@ -31,7 +31,7 @@ STORAGE_PAUSE_S = 300.0
 
 
 @dataclass(slots=True)
-class Outcome:
+class MediaOutcome:
     """What became of the media of one delivery: ids of those that stay in their place, by reason; errors to raise."""
 
     refused: dict[str, str] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class Uploads:
         Raises:
             RetryableError, ParkedError: try again with the same observations, of which nothing was sent.
         """
-        outcome = Outcome()
+        outcome = MediaOutcome()
         limit = asyncio.Semaphore(AT_ONCE)
         async with asyncio.TaskGroup() as tasks:
             for medium in found.media.values():
@@ -71,7 +71,7 @@ class Uploads:
         left.update(reason for key, reason in outcome.refused.items() for _ in found.links[key])
         return lift(list(observations), inline=outcome.refused).observations, left
 
-    def _judge_storage(self, outcome: Outcome) -> None:
+    def _judge_storage(self, outcome: MediaOutcome) -> None:
         if not outcome.storage:
             return
         self._storage_failures += 1
@@ -85,7 +85,9 @@ class Uploads:
             again_in_s=STORAGE_PAUSE_S,
         )
 
-    async def _bring(self, medium: Medium, links: Sequence[Link], outcome: Outcome, limit: asyncio.Semaphore) -> None:
+    async def _bring(
+        self, medium: Medium, links: Sequence[Link], outcome: MediaOutcome, limit: asyncio.Semaphore
+    ) -> None:
         """One medium to all the places where it stands; never raises what a server said."""
         async with limit:
             for link in links:
@@ -108,7 +110,7 @@ class Uploads:
                     return
                 self._remember(link)
 
-    async def _link(self, medium: Medium, link: Link, outcome: Outcome) -> str | None:
+    async def _link(self, medium: Medium, link: Link, outcome: MediaOutcome) -> str | None:
         """Announce a medium in its place, and send its bytes if the server lacks them; a reason if it can't be."""
         trace_id, observation_id, where, _ = link
         asked: dict[str, Any] = {
@@ -136,7 +138,7 @@ class Uploads:
             return "storage"
         return await self._put(medium, url, outcome)
 
-    async def _put(self, medium: Medium, url: str, outcome: Outcome) -> str | None:
+    async def _put(self, medium: Medium, url: str, outcome: MediaOutcome) -> str | None:
         began = time.monotonic()
         headers = {"Content-Type": medium.content_type}
         if "storage.googleapis.com" not in url:  # which refuses headers that it did not sign

@@ -5,12 +5,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
+from otel_bridge.batch import INT64
 from otel_bridge.condition import Condition, LogCondition, ResourceCondition, ScopeCondition, SpanCondition
 from otel_bridge.config import Config
 from otel_bridge.patterns import NamePattern
-
-OURS = "otel_bridge."  # what the bridge itself says stands under it
-INT64 = range(-(2**63), 2**63)
+from otel_bridge.validate import RESERVED
 
 
 def _value(given: Any) -> Any:
@@ -67,8 +66,8 @@ class ActionConfig(Config):
             raise ValueError("'set' needs a name, not a pattern")
         if "*" in to and (to.count("*"), key.count("*")) != (1, 1):
             raise ValueError("a pattern can be the new name where both have one *")
-        if (to or (key if self.action == "set" else "")).startswith(OURS):
-            raise ValueError(f"what begins with {OURS} is the bridge's own to say")
+        if (to or (key if self.action == "set" else "")).startswith(RESERVED):
+            raise ValueError(f"what begins with {RESERVED} is the bridge's own to say")
         return self
 
 

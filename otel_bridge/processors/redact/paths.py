@@ -10,7 +10,9 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-STEP = re.compile(r"\.?([^.\[\]*]+|\*)|\[(\d{1,6}|\*)\]")
+from otel_bridge.processors.redact.as_written import read, write
+
+STEP = re.compile(r"(?:(?:\A|(?!\A)\.)([^.\[\]*]+|\*)|\[(\d{1,6}|\*)\])(?=[.\[]|\Z)")
 
 Take = Callable[[bytes], str | None]
 """What stands for a value; None takes it away."""
@@ -28,12 +30,17 @@ class Path:
         while at < len(text):
             found = STEP.match(text, at)
             if found is None:
-                raise ValueError(f"{text!r} is no path: write it as messages[*].content")
+                raise ValueError(
+                    f"{text!r} is no path from its character {at + 1} on, {text[at:]!r}: write names, or * for any, "
+                    "with dots between them, and [3] or [*] for items, as messages[*].content"
+                )
             name, number = found.groups()
             steps.append(None if "*" in (name, number) else name if name is not None else int(number))
             at = found.end()
         if not steps:
             raise ValueError("a path may not be empty: write it as messages[*].content")
+        if steps[0] == "$":
+            raise ValueError(f"{text!r} is no path: it begins with the first name, without $, as messages[*].content")
         self._steps = tuple(steps)
         self.text = text
 
@@ -47,13 +54,13 @@ class Path:
         """Replace what is there, in JSON as text or in structured values; whether anything was."""
         if value.HasField("string_value"):
             try:
-                read = orjson.loads(value.string_value)
+                said = read(value.string_value)
             except orjson.JSONDecodeError:  # cut off, or no JSON: nobody can say where in it the place is
                 value.string_value = take(value.string_value.encode()) or ""
                 return True
-            if not self._in_json(read, self._steps, take):
+            if not self._in_json(said, self._steps, take):
                 return False
-            value.string_value = orjson.dumps(read).decode()
+            value.string_value = write(said).decode()
             return True
         return self._in_value(value, self._steps, take)
 
@@ -71,7 +78,7 @@ class Path:
                 changed |= self._in_json(here[place], rest, take)
                 continue
             item = here[place]
-            stands = take(item.encode() if isinstance(item, str) else orjson.dumps(item))
+            stands = take(item.encode() if isinstance(item, str) else write(item))
             if stands is None:
                 del here[place]
             else:

@@ -15,6 +15,7 @@ from urllib.parse import unquote_to_bytes
 import orjson
 import re2
 
+from otel_bridge.processors.redact.as_written import Number, read, write
 from otel_bridge.processors.redact.rules import Rule, options
 
 Standing: TypeAlias = tuple[int, int, bytes]
@@ -25,7 +26,8 @@ Action: TypeAlias = Literal["mask", "hash", "pseudonymise", "drop"]
 JSON_OPENERS = ("{", "[", '"')
 MAX_NESTING = 8  # JSON in strings in JSON ...
 MAX_DEPTH = 64
-LEAST_CARD = 10**12
+CARD_DIGITS = 13  # at least
+LEAST_CARD = 10 ** (CARD_DIGITS - 1)
 DIGEST = 16  # hex digits that stand for what was redacted
 MEDIA = re2.compile(rb"data:[^;,\s]{0,100}(?:;[^;,\s]{1,60}){0,4};base64,([0-9A-Za-z+/_-]+={0,2})", options(latin=True))
 BASE64 = re2.compile(rb"[0-9A-Za-z+/_-]{64,}={0,2}", options(latin=True))
@@ -160,6 +162,8 @@ class Texts:
 
     def json(self, value: Any, nesting: int = 0, depth: int = 0) -> Any:
         """Plain JSON without what the rules find in it; the same object where they find nothing."""
+        if isinstance(value, Number) or type(value) is int:
+            return self._number(value)
         if isinstance(value, str):
             return self.text(value, nesting)
         if depth >= MAX_DEPTH and isinstance(value, dict | list):
@@ -171,10 +175,13 @@ class Texts:
         if isinstance(value, list):
             items = [self.json(item, nesting, depth + 1) for item in value]
             return value if all(new is old for new, old in zip(items, value, strict=True)) else items
-        if type(value) is int and value >= LEAST_CARD:
-            told = str(value)
-            return value if (made_text := self.text(told, MAX_NESTING)) is told else made_text
         return value
+
+    def _number(self, value: int | Number) -> int | str:
+        told = str(value)
+        if len(told) < CARD_DIGITS or not told.isdigit() or (made := self.text(told, MAX_NESTING)) is told:
+            return value
+        return made
 
     def whole(self, rule: str, value: bytes) -> str | None:
         """What stands for a value that goes whole; None where nothing does."""
@@ -202,7 +209,7 @@ class Texts:
         for key, item in value.items():
             rule = self._is_key(key)
             if rule is not None and item not in (None, "", [], {}) and not isinstance(item, bool):
-                stands = self.whole(rule, item.encode() if isinstance(item, str) else orjson.dumps(item))
+                stands = self.whole(rule, item.encode() if isinstance(item, str) else write(item))
                 if stands is not None:
                     yield key, stands
                 continue
@@ -210,11 +217,11 @@ class Texts:
 
     def _json(self, raw: bytes, nesting: int) -> bytes:
         try:
-            value = orjson.loads(raw)
+            value = read(raw)
         except orjson.JSONDecodeError:
             return raw  # cut off, maybe: then it is read as text
         made = self.json(value, nesting + 1)
-        return raw if made is value else orjson.dumps(made)
+        return raw if made is value else write(made)
 
     def _plain(self, raw: bytes, *, in_base64: bool = False) -> bytes:
         for rule, pattern in self._looking_closer(raw):

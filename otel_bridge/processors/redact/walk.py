@@ -14,12 +14,11 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from otel_bridge.batch import BLOCKS, REQUESTS, Request, Signal
+from otel_bridge.batch import BLOCKS, POINTS, REQUESTS, Request, Signal
 from otel_bridge.processors.redact.texts import LEAST_CARD, MAX_DEPTH, TOO_DEEP, Texts
 
 FAILED = "redaction failed"
 CARD_WORDS = ("card", "pan", "cc_", "credit")
-METRIC_POINTS = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
 
 OnValue: TypeAlias = "Callable[[KeyValue, Walk], bool | None]"
 """What is done with an attribute before its texts are looked at: False takes it away, True leaves it at that. Who
@@ -55,10 +54,10 @@ class Walk:
         blocks, scopes, items = BLOCKS[signal]
         redact, empty = self._items[signal]
         for block in getattr(request, blocks):
-            self._texts_of(block, "schema_url")
+            self._or_empty(block, self._schema, _empty_schema)
             self._or_empty(block.resource, self._resource, _empty_resource)
             for scoped in getattr(block, scopes):
-                self._texts_of(scoped, "schema_url")
+                self._or_empty(scoped, self._schema, _empty_schema)
                 self._or_empty(scoped.scope, self._scope, InstrumentationScope.Clear)
                 for item in getattr(scoped, items):
                     self._or_empty(item, redact, empty)
@@ -71,8 +70,18 @@ class Walk:
             self.changed = True
             self.failed += 1
 
+    def _schema(self, block: Any) -> None:
+        self._texts_of(block, "schema_url")
+
     def _resource(self, resource: Resource) -> None:
         self._pairs(resource.attributes)
+        for entity in resource.entity_refs:
+            self._texts_of(entity, "schema_url", "type")
+            for names in (entity.id_keys, entity.description_keys):  # of attributes, which are redacted the same
+                for place, name in enumerate(names):
+                    if (made := self._texts.text(name)) is not name:
+                        names[place] = made
+                        self.changed = True
 
     def _scope(self, scope: InstrumentationScope) -> None:
         self._texts_of(scope, "name", "version")
@@ -109,7 +118,7 @@ class Walk:
         self._texts_of(metric, "name", "description", "unit")
         self._pairs(metric.metadata)
         kind = metric.WhichOneof("data")
-        for point in getattr(metric, kind).data_points if kind in METRIC_POINTS else ():
+        for point in getattr(metric, kind).data_points if kind in POINTS else ():
             self._pairs(point.attributes)
             for exemplar in getattr(point, "exemplars", ()):
                 self._pairs(exemplar.filtered_attributes)
@@ -185,8 +194,13 @@ class Walk:
         self.changed = True
 
 
+def _empty_schema(block: Any) -> None:
+    block.ClearField("schema_url")
+
+
 def _empty_resource(resource: Resource) -> None:
-    del resource.attributes[:]
+    for field in ("attributes", "entity_refs"):
+        resource.ClearField(field)
 
 
 def _empty_span(span: Span) -> None:

@@ -46,26 +46,26 @@ Close: TypeAlias = Callable[[], Awaitable[None]]
 """Closes a door: at once to what is new, within `close_timeout` to what is running."""
 
 Hold: TypeAlias = Callable[[int], None]
-"""Takes so many more bytes into account for a request; raises BusyError when all requests together hold too many."""
+"""Takes so many more bytes into account for a request; raises InflightFullError when all together hold too many."""
 
 
-class BusyError(RetryableError):
-    """As many bytes as may be in flight are."""
+class InflightFullError(RetryableError):
+    """As much as may come in at once does."""
 
 
 class MemoryFullError(RetryableError):
     """The bridge has as much memory as it may have."""
 
 
-class SlowError(RetryableError):
+class SlowSenderError(RetryableError):
     """The request took too long to arrive."""
 
 
 RETRY_REASONS: dict[type[BridgeError], str] = {
-    BusyError: "busy",
+    InflightFullError: "busy",
     JournalFullError: "journal_full",
     MemoryFullError: "memory",
-    SlowError: "slow_client",
+    SlowSenderError: "slow_client",
 }
 
 
@@ -172,7 +172,7 @@ class Admission:
             what has come: else few who announce much and send little would keep everybody out.
 
         Raises:
-            BusyError, MemoryFullError: there is no room for it.
+            InflightFullError, MemoryFullError: there is no room for it.
             RateError: the sender has used up its quota.
         """
         self.senders.check(sender)
@@ -194,7 +194,7 @@ class Admission:
 
     def _check(self, size: int) -> None:
         if self._inflight + size > self._max_inflight:
-            raise BusyError(f"{self._inflight} bytes are being taken in already")
+            raise InflightFullError(f"{self._inflight} bytes are being taken in already")
 
     async def take(
         self,

@@ -22,7 +22,7 @@ from otel_bridge.batch import Signal
 from otel_bridge.component import Host
 from otel_bridge.errors import BridgeError, MalformedError
 from otel_bridge.receivers.otlp.address import unbindable
-from otel_bridge.receivers.otlp.admission import Admission, BusyError, Close, Refusal, SlowError, response
+from otel_bridge.receivers.otlp.admission import Admission, Close, InflightFullError, Refusal, SlowSenderError, response
 from otel_bridge.receivers.otlp.senders import Shown
 from otel_bridge.telemetry import Counters
 from otel_bridge.tls import Certificates, TlsConfig
@@ -101,7 +101,7 @@ class _Arriving:
         """The message of a call.
 
         Raises:
-            BusyError, SlowError: it did not come in time, for others that came, or for its sender.
+            InflightFullError, SlowSenderError: it did not come in time, for others that came, or for its sender.
             MalformedError: it did not come whole.
         """
         peer = context.peer()
@@ -111,7 +111,9 @@ class _Arriving:
                 asked = True
                 raw = await context.read()
         except TimeoutError:
-            raise SlowError("the message took too long") if asked else BusyError("too many messages come in") from None
+            if asked:
+                raise SlowSenderError("the message took too long") from None
+            raise InflightFullError("too many messages come in") from None
         if not isinstance(raw, bytes):
             raise MalformedError("no whole message came")  # cut off, or too large, of which gRPC has told the sender
         self._known[peer] = None

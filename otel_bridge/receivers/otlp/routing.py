@@ -10,9 +10,10 @@ from typing import Annotated, Any, TypeAlias
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from pydantic import Field, StringConstraints, model_validator
 
-from otel_bridge.batch import Batch, Request, Signal
+from otel_bridge.batch import BLOCKS, POINTS, Batch, Signal, keep, keep_items
 from otel_bridge.config import Config
 from otel_bridge.model import Omitted
 from otel_bridge.receivers.otlp.senders import Sender
@@ -22,11 +23,10 @@ from otel_bridge.validate import Attributed, owners
 
 PUBLIC = frozenset(("langfuse.trace.public", "langfuse.public"))
 PUBLIC_ON_WIRE = tuple(key.encode() for key in PUBLIC)
-POINTS = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
 FOREIGN = "foreign_tenant"
 
-Lists: TypeAlias = Iterable[tuple[Any, Callable[[Any], str | None]]]
-"""Repeated fields of a request, each with what says whose one of its members is; None: may not be sent."""
+Owner: TypeAlias = Callable[[Iterable[KeyValue]], str | None]
+"""Says by its attributes whose something is; None: may not be sent."""
 
 
 class TenantFromConfig(Config):
@@ -109,9 +109,9 @@ class Routing:
             def owner(attributes: Iterable[KeyValue]) -> str | None:
                 return self._owner(sender, _named(attributes, key))
 
-            whose = [of(one) for members, of in self._lists(part.request, owner) for one in members]
-            if len(set(whose)) == 1 and whose[0] is not None:  # nearly always: nothing is copied
-                routed.setdefault(whose[0], []).append(part)
+            whose = [owner(attributes) for attributes in self._divided(part)]
+            if len(set(whose)) == 1 and whose[0] is not None and not self._has_emptied(part):
+                routed.setdefault(whose[0], []).append(part)  # nearly always: nothing is copied
                 continue
             for tenant in dict.fromkeys(whose):
                 kept = self._only(part, tenant, owner)
@@ -121,30 +121,32 @@ class Routing:
                     routed.setdefault(tenant, []).append(kept)
         return routed, rejected
 
-    def _only(self, part: Batch, tenant: str | None, owner: Callable[[Iterable[KeyValue]], str | None]) -> Batch:
-        """What of a part is one tenant's; None: nobody's that the sender may send for."""
-        request = part.editable()
-        for members, of in self._lists(request, owner):
-            for index in [at for at, one in enumerate(members) if of(one) != tenant][::-1]:
-                del members[index]
-        return Batch.from_request(request)
+    def _divided(self, part: Batch) -> Iterator[Iterable[KeyValue]]:
+        """What a request is divided into, its resources or its items: where the names of each stand."""
+        resources, scopes, items = BLOCKS[part.signal]
+        for block in getattr(part.request, resources):
+            if self._resource is not None:
+                yield block.resource.attributes
+                continue
+            for scoped in getattr(block, scopes):
+                yield from map(_of_item, getattr(scoped, items))
 
-    def _lists(self, request: Request, owner: Callable[[Iterable[KeyValue]], str | None]) -> Lists:
-        """What a request is divided into: its resources, or its items."""
-        if isinstance(request, ExportTraceServiceRequest):
-            blocks: Any = request.resource_spans
-            items: Any = [scoped.spans for block in blocks for scoped in block.scope_spans]
-        elif isinstance(request, ExportLogsServiceRequest):
-            blocks = request.resource_logs
-            items = [scoped.log_records for block in blocks for scoped in block.scope_logs]
-        else:
-            blocks = request.resource_metrics
-            items = [scoped.metrics for block in blocks for scoped in block.scope_metrics]
+    def _has_emptied(self, part: Batch) -> bool:
+        """Whether it is divided by items, and has a resource or scope without any: nobody knows whose that is."""
+        resources, scopes, items = BLOCKS[part.signal]
+        return self._resource is None and not all(
+            getattr(block, scopes) and all(getattr(scoped, items) for scoped in getattr(block, scopes))
+            for block in getattr(part.request, resources)
+        )
+
+    def _only(self, part: Batch, tenant: str | None, owner: Owner) -> Batch:
+        """What of a part is one tenant's, under no resource or scope of others; None: nobody's that may be sent for."""
+        request = part.editable()
         if self._resource is not None:
-            return [(blocks, lambda block: owner(block.resource.attributes))]
-        if isinstance(request, ExportTraceServiceRequest | ExportLogsServiceRequest):
-            return [(members, lambda item: owner(item.attributes)) for members in items]
-        return [(members, lambda metric: owner(_of_points(metric))) for members in items]
+            keep(getattr(request, BLOCKS[part.signal][0]), lambda block: owner(block.resource.attributes) == tenant)
+        else:
+            keep_items(part.signal, request, lambda item: owner(_of_item(item)) == tenant)
+        return Batch.from_request(request)
 
 
 def _named(attributes: Iterable[KeyValue], key: str) -> set[str | None]:
@@ -154,10 +156,12 @@ def _named(attributes: Iterable[KeyValue], key: str) -> set[str | None]:
     }
 
 
-def _of_points(metric: Any) -> Iterator[KeyValue]:
-    for kind in POINTS:
-        for point in getattr(metric, kind).data_points:
-            yield from point.attributes
+def _of_item(item: Any) -> Iterable[KeyValue]:
+    """The attributes of a span or a log record, or of all the points of a metric."""
+    if not isinstance(item, Metric):
+        attributes: Iterable[KeyValue] = item.attributes
+        return attributes
+    return [attribute for kind in POINTS for point in getattr(item, kind).data_points for attribute in point.attributes]
 
 
 def _without(owner: Attributed, keys: frozenset[str]) -> int:

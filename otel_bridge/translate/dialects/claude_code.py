@@ -34,6 +34,7 @@ from otel_bridge.translate.dialect import (
 from otel_bridge.translate.messages import with_tools
 from otel_bridge.translate.provider import request, response
 from otel_bridge.translate.span import ERROR_CODE, LogView, SpanView
+from otel_bridge.translate.subagents import Step, nest
 
 SCOPE = "com.anthropic.claude_code"
 SLACK_NS = 5_000 * MS  # a request's record comes when the span has just ended, on another clock's milliseconds
@@ -50,6 +51,10 @@ COMMON = ("session.id", "user.id", "user.email", "user.account_uuid", "organizat
 
 TURN = "claude_code.interaction"
 SESSION = "claude_code.session"
+REQUEST_SPAN = "claude_code.llm_request"
+AGENT_TOOLS = ("Agent", "Task")
+SUBAGENT = "agent:"  # how a subagent's requests name their source
+UNNAMED = ("custom", "third-party", "")  # for kinds of subagents that are not told
 
 REDACTED = "<REDACTED>"
 HIDDEN = "mcp_tool"  # how records name every tool of an MCP server
@@ -417,6 +422,8 @@ def _turn_of(key: str, logs: list[LogView]) -> list[SpanView]:
     requests = [told for told in _requests(logs) if told.end is not None]
     made = [_request_of(told, root) for told in requests]
     made += _tools_of(logs, root)
+    if any(told.end is not None and _asker(told.end) is not None for told in requests):
+        nest(map(_step, made), root)
     used = {id(log) for span in made for log in span.logs}
     root.logs = [log for log in logs if id(log) not in used]
     root.start_ns = min([log.time_ns for log in logs] + [span.start_ns for span in made])
@@ -433,7 +440,7 @@ def _turn_of(key: str, logs: list[LogView]) -> list[SpanView]:
 
 def _request_of(told: Request, root: SpanView) -> SpanView:
     end = told.end or told.sent[-1]
-    span = made_of(end, "claude_code.llm_request", root.id)
+    span = made_of(end, REQUEST_SPAN, root.id)
     span.logs = told.records()
     span.start_ns = min([span.start_ns, *(log.time_ns for log in told.sent)])
     if end.name != "api_request":
@@ -459,6 +466,28 @@ def _tools_of(logs: list[LogView], root: SpanView) -> list[SpanView]:
         span.logs = records
         made.append(span)
     return made
+
+
+def _asker(log: LogView) -> str | None:
+    """The kind of subagent that asked; None is the main thread, "" one whose kind is not told."""
+    source = log.attrs.get("query_source")
+    if not isinstance(source, str) or not source.startswith(SUBAGENT):
+        return None
+    named = log.attrs.get("agent.name", source.rpartition(":")[2])
+    return named if isinstance(named, str) and named not in UNNAMED else ""
+
+
+def _step(span: SpanView) -> Step:
+    """What was asked or called, and by or for which kind of subagent."""
+    if span.name == REQUEST_SPAN:
+        ended = next(log for log in span.logs if log.name in ENDS)
+        return Step(span, span.start_ns, asks=True, kind=_asker(ended))
+    called = min([span.start_ns, *(log.time_ns for log in span.logs)])
+    if not any(log.attrs.get("tool_name") in AGENT_TOOLS for log in span.logs):
+        return Step(span, called, asks=False, kind=None)
+    given = [from_json(log.attrs.get(key)) for log in span.logs for key in ("tool_parameters", "tool_input")]
+    named = next((one["subagent_type"] for one in given if isinstance(one, dict) and "subagent_type" in one), None)
+    return Step(span, called, asks=False, kind=named if isinstance(named, str) and named not in UNNAMED else "")
 
 
 def _totals(requests: list[Request], root: SpanView) -> dict[str, Any]:

@@ -258,5 +258,5 @@ DIALECT = Dialect(
     marks=("genkit:*",),
     rank=20,
     read=read,
-    checked="genkit 1.42 (JavaScript), 0.12 (Python)",
+    checked="genkit 1.42 (JavaScript), 1.4 (Go), 0.12 (Python)",
 )

@@ -60,6 +60,7 @@ TRACEBACK = "Traceback (most recent call last)"
 THROWN = re.compile(r"""([A-Za-z_][\w.]*)\((['"]?)(.*)\2\)\s*""", re.DOTALL)
 WRAPPERS = ("messages", "message", "input", "inputs", "output", "outputs", "query", "documents")
 MAX_WRAPPERS = 4
+PAIRED = ("user", "human", "assistant", "ai", "system")
 NOTHING: tuple[Json, ...] = (None, [], {})
 
 
@@ -75,10 +76,13 @@ def read(span: SpanView) -> Reading:
         reading.type = ObservationType.AGENT
     _tags(attrs, reading)
     _content(attrs, reading)
-    counted = _usage(attrs, metadata)
+    counted = _usage(attrs, metadata, reading.output)
     if reading.type in CALLS:
         reading.usage = counted
         reading.model_parameters = _parameters(attrs, metadata)
+        asked_for = (reading.model_parameters or {}).get("user")
+        if reading.user_id is None and isinstance(asked_for, str) and asked_for:
+            reading.user_id = asked_for  # whom OpenAI's request names as its user
     elif counted is not None:
         reading.metadata["uncounted_usage"] = dict(counted)
     reading.metadata |= {key: from_json(item) for key, item in metadata.items()}
@@ -108,10 +112,17 @@ def _parameters(attrs: dict[str, Any], metadata: dict[str, Any]) -> dict[str, An
     return found or None
 
 
-def _usage(attrs: dict[str, Any], metadata: dict[str, Any]) -> Usage | None:
-    """LangChain's counts, cache and audio included; the parts stand in any of three places."""
-    details = _object(metadata.get("usage_metadata")) or _object(attrs.get("langsmith.usage_metadata")) or {}
+def _usage(attrs: dict[str, Any], metadata: dict[str, Any], answered: Json) -> Usage | None:
+    """LangChain's counts, cache and audio included; the parts stand in any of four places, the answer the last."""
+    last = answered[0] if isinstance(answered, list) and answered and isinstance(answered[0], dict) else {}
+    details = (
+        _object(metadata.get("usage_metadata"))
+        or _object(attrs.get("langsmith.usage_metadata"))
+        or _object(last.get("usage_metadata"))
+        or {}
+    )
     counted: dict[str, int | None] = {}
+    summed: dict[str, int] = {}
     parts: dict[str, dict[str, Any]] = {}
     for side in ("input", "output"):
         named = f"{side}_token_details"
@@ -120,6 +131,10 @@ def _usage(attrs: dict[str, Any], metadata: dict[str, Any]) -> Usage | None:
         found, told = count(attrs, f"gen_ai.usage.{side}_tokens"), whole(details.get(f"{side}_tokens"))
         # of Gemini's total the attribute leaves out the thoughts
         counted[side] = told if found is None or (side == "total" and told is not None) else found
+        summed[side] = told // found if found and told and told % found == 0 else 0
+    if summed["input"] > 1 and len(set(summed.values())) == 1:
+        counted["total"] = None  # LangChain adds up what each of several answers says of all
+        parts = {side: _shared(told, summed[side]) for side, told in parts.items()}
     into, out = parts["input"], parts["output"]
     return Usage.inclusive(
         counted["input"],
@@ -131,6 +146,10 @@ def _usage(attrs: dict[str, Any], metadata: dict[str, Any]) -> Usage | None:
         output_audio=whole(out.get("audio")),
         total=counted["total"],
     )
+
+
+def _shared(parts: dict[str, Any], answers: int) -> dict[str, Any]:
+    return {key: counted // answers for key, item in parts.items() if (counted := whole(item)) is not None}
 
 
 def _object(raw: Json) -> dict[str, Any] | None:
@@ -229,6 +248,8 @@ def _bare(raw: Json, role: str, classes: set[str]) -> Json:
     for _ in range(MAX_WRAPPERS):
         if isinstance(raw, dict) and len(raw) == 1 and next(iter(raw)) in WRAPPERS:
             raw = next(iter(raw.values()))
+    if isinstance(raw, list) and raw:
+        raw = [_paired(raw)] if _is_pair(raw) else [_paired(item) if _is_pair(item) else item for item in raw]
     if isinstance(raw, list) and len(raw) == 1 and isinstance(raw[0], list):
         raw = raw[0]
     if _is_message(raw):
@@ -236,6 +257,15 @@ def _bare(raw: Json, role: str, classes: set[str]) -> Json:
     if not isinstance(raw, list) or not raw or not all(_is_message(item) for item in raw):
         return raw
     return messages([_message(item, classes) for item in raw], role)
+
+
+def _is_pair(item: Json) -> bool:
+    """Who speaks and what is said, which LangChain takes for a message."""
+    return isinstance(item, list) and len(item) == 2 and item[0] in PAIRED and isinstance(item[1], str)
+
+
+def _paired(item: list[Json]) -> dict[str, Json]:
+    return {"role": item[0], "content": item[1]}
 
 
 def _is_message(item: Json) -> bool:
@@ -304,5 +334,5 @@ DIALECT = Dialect(
     marks=("langsmith.*",),
     rank=20,
     read=read,
-    checked="langsmith 0.14 and 0.15 (Python), 0.10 (JavaScript), with LangChain 1.4",
+    checked="langsmith 0.4, 0.14 and 0.15 (Python), 0.10 (JavaScript), with LangChain 0.3 and 1.4",
 )

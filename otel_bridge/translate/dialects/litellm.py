@@ -44,6 +44,10 @@ CALL_TYPES = {
 }
 USERS = ("llm.user", "litellm.end_user.id", "metadata.user_api_key_end_user_id", "metadata.user_api_key_user_id")
 SAID = ("gen_ai.content.prompt", "gen_ai.content.completion")
+PROMPTS = ("gen_ai.prompt.", "SpanAttributes.LLM_PROMPTS.")
+COMPLETIONS = ("gen_ai.completion.", "SpanAttributes.LLM_COMPLETIONS.")
+FUNCTIONS = ("llm.request.functions.", "SpanAttributes.LLM_REQUEST_FUNCTIONS.")
+"""How they are called, and how releases about 1.65 call them under Python 3.11 and later."""
 COST = ("litellm.cost.total",), ("litellm.cost.input",), ("litellm.cost.output",)
 
 
@@ -53,11 +57,12 @@ def read(span: SpanView) -> Reading:
     reading = Reading(type=_type(attrs))
     for key in [key for key, item in attrs.items() if item in ("", "[]") and key.startswith("metadata.")]:
         del attrs[key]
-    reading.user_id = identifier(attrs, *USERS) or _raw_user(attrs)
+    reading.user_id = identifier(attrs, *USERS)
+    _raw(attrs, reading)
     given = from_printed(attrs.get("metadata.requester_metadata"))
     if isinstance(given, dict):
         attrs["metadata.requester_metadata"] = given
-        reading.session_id = table.session(dict(given))
+        reading.session_id = table.session(dict(given)) or reading.session_id
     if isinstance(hidden := from_json(attrs.get("hidden_params")), dict):
         attrs["hidden_params"] = hidden
     reading.cost = table.cost(attrs, *COST)
@@ -77,18 +82,17 @@ def _type(attrs: dict[str, Any]) -> ObservationType | None:
     return None
 
 
-def _raw_user(attrs: dict[str, Any]) -> str | None:
-    """Whom the raw request names, as OpenAI's `user` or Anthropic's `metadata`."""
+def _raw(attrs: dict[str, Any], reading: Reading) -> None:
+    """Whom the raw request names, as OpenAI's `user`, Anthropic's `metadata`, or what a program gave LiteLLM along."""
     for key, item in attrs.items():
         if not key.startswith("llm.") or key.count(".") != 2:
             continue
         said = item if key.endswith(".user") else None
-        if key.endswith(".metadata"):
-            given = from_printed(item)
-            said = given.get("user_id") if isinstance(given, dict) else None
+        if key.endswith(".metadata") and isinstance(given := from_printed(item), dict):
+            said = given.get("user_id") or given.get("trace_user_id")
+            reading.session_id = table.session(dict(given))
         if isinstance(said, str) and said:
-            return said
-    return None
+            reading.user_id = reading.user_id or said
 
 
 PARTS = {
@@ -98,15 +102,26 @@ PARTS = {
     "input_audio": table.INPUT_AUDIO,
     "output_audio": table.OUTPUT_AUDIO,
 }
+OF_OPENINFERENCE = {
+    "cache_read": ("llm.token_count.prompt_details.cache_read",),
+    "cache_write": ("llm.token_count.prompt_details.cache_write",),
+    "reasoning": ("llm.token_count.completion_details.reasoning",),
+    "input_audio": ("llm.token_count.prompt_details.audio",),
+    "output_audio": ("llm.token_count.completion_details.audio",),
+}
 
 
 def _counted(attrs: dict[str, Any]) -> None:
-    """How many tokens were cached, and how many thought: as if the conventions' attributes said it."""
+    """How many tokens were cached, and how many thought: as if the conventions' attributes said it, or OpenInference's
+    where the rest is in these."""
     usage = from_printed(attrs.get("metadata.usage_object"))
+    if usage is None and isinstance(whole := from_json(attrs.get("metadata")), dict):
+        usage = whole.get("usage_object")
     if not isinstance(usage, dict):
         return
+    spelled = OF_OPENINFERENCE if "llm.token_count.prompt" in attrs else PARTS
     for name, said in provider.parts(usage).items():
-        keys = PARTS[name]
+        keys = spelled[name]
         if said is not None and not any(key in attrs for key in keys):
             attrs[keys[0]] = said
 
@@ -120,9 +135,9 @@ def _content(span: SpanView, reading: Reading) -> None:
     heard = _heard(told, SAID[0], "user")
     replied = _heard(told, SAID[1], "assistant")
     if asked is None:
-        asked = heard or None
+        asked = heard or messages(_unflat(attrs, PROMPTS))
     if answered is None:
-        answered = replied or None
+        answered = replied or _numbered(attrs)
     leave(span, [said for said in told if not _repeats(said, asked, answered)])
     instructions = value(attrs, "gen_ai.system_instructions")
     if instructions is not None:
@@ -130,7 +145,7 @@ def _content(span: SpanView, reading: Reading) -> None:
             *_instructions(instructions),
             *(asked if isinstance(asked, list) else [] if asked is None else [asked]),
         ]
-    tools = unflatten(attrs, "llm.request.functions.")
+    tools = _unflat(attrs, FUNCTIONS)
     if isinstance(tools, list):
         tools = [_opened(tool) for tool in tools]
     reading.input, reading.output = with_tools(asked, tools), answered
@@ -160,6 +175,23 @@ def _with_calls(attrs: dict[str, Any], answered: Json) -> None:
     left = [item for item in called if not _is_call(item)] if isinstance(called, list) else called
     if left:
         attrs["gen_ai.completion"] = left
+
+
+def _unflat(attrs: dict[str, Any], prefixes: tuple[str, str]) -> Json:
+    found = unflatten(attrs, prefixes[0])
+    return unflatten(attrs, prefixes[1]) if found is None else found
+
+
+def _numbered(attrs: dict[str, Any]) -> Json:
+    """The answer before the conventions had messages: where each call of a tool stands under a number of its own."""
+    said = _unflat(attrs, COMPLETIONS)
+    if not isinstance(said, list) or not all(isinstance(item, dict) for item in said):
+        return said
+    calls = [item.pop("function_call") for item in said if isinstance(item.get("function_call"), dict)]
+    spoken = [item for item in said if item] or [{}]
+    if calls:
+        spoken[0]["tool_calls"] = [{"type": "function", "function": call} for call in calls]
+    return messages(spoken, "assistant")
 
 
 def _is_call(item: Json) -> bool:
@@ -211,5 +243,5 @@ DIALECT = Dialect(
     marks=("litellm.*",),
     rank=12,
     read=read,
-    checked="litellm 1.106.2, 1.110.2",
+    checked="litellm 1.65.0, 1.74.3, 1.80.0, 1.106.2, 1.110.2",
 )

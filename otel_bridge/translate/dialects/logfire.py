@@ -1,7 +1,7 @@
 """Logfire: `logfire.*` on its own spans and on those of others, its OpenAI and Anthropic integrations, Pydantic Evals.
 
 https://logfire.pydantic.dev/docs/reference/
-Feedback and version 1 of the LLM integrations are read off the package's source.
+Feedback is read off the package's source.
 """
 
 import re
@@ -39,6 +39,16 @@ OPERATIONS = {
     "text_completion": ObservationType.GENERATION,
     "image_generation": ObservationType.GENERATION,
 }
+CALL_SPANS = {
+    "Chat Completion with": ObservationType.GENERATION,
+    "Completion with": ObservationType.GENERATION,
+    "Message with": ObservationType.GENERATION,
+    "Responses API with": ObservationType.GENERATION,
+    "Image Generation with": ObservationType.GENERATION,
+    "streaming response from": ObservationType.GENERATION,
+    "Embedding Creation with": ObservationType.EMBEDDING,
+}
+"""Version 1 of the integrations says by its template alone what is done."""
 AGENT_SPANS = {
     "Agent run:": ObservationType.AGENT,
     "Function:": ObservationType.TOOL,
@@ -130,7 +140,9 @@ def _level(span: SpanView, reading: Reading, said: Json) -> None:
     reason = failure.get("message") if isinstance(failure, dict) else None
     message = next((item for item in (span.status_message, reason, said) if isinstance(item, str) and item), None)
     if severity >= ERROR:
-        reading.level, reading.status_message = Level.ERROR, message
+        reading.level = Level.ERROR
+        if message != said or "error.type" not in span.attrs:  # the name of the span is no reason where there is one
+            reading.status_message = message
     elif span.status_code == ERROR_CODE:
         return
     elif severity >= WARNING:
@@ -152,7 +164,11 @@ def _call(span: SpanView, reading: Reading) -> None:
     """A call of a provider; one that was streamed comes as two spans, the second of which says what was answered."""
     attrs = span.attrs
     operation = attrs.get("gen_ai.operation.name")
-    reading.type = OPERATIONS.get(operation, reading.type) if isinstance(operation, str) else reading.type
+    if isinstance(operation, str):
+        reading.type = OPERATIONS.get(operation, reading.type)
+    else:
+        template = str(attrs.get("logfire.msg_template"))
+        reading.type = next((kind for start, kind in CALL_SPANS.items() if template.startswith(start)), reading.type)
     reading.usage = _usage(attrs)
     reading.call = _streamed(span, reading)
     if reading.call and not span.parent_id and not span.name.startswith(STREAMED):
@@ -163,23 +179,39 @@ def _call(span: SpanView, reading: Reading) -> None:
         known = value(attrs, "gen_ai.tool.definitions")
         reading.input = with_tools(messages(asked) if isinstance(asked, list) else asked, tools or known)
         reading.metadata["request_data"] = rest
+        if "gen_ai.request.model" not in attrs and isinstance(rest.get("model"), str):
+            reading.model = rest["model"] or None
     _spoken(attrs, reading)
     _answer(attrs, reading)
 
 
 def _usage(attrs: dict[str, Any]) -> Usage | None:
-    """The counts are the conventions', what was cached stands in the provider's own, or in the Agents SDK's."""
+    """The counts are the conventions', what was cached stands in the provider's own, or in the Agents SDK's.
+
+    Version 1 has the provider's in its answer, sometimes alone.
+    """
     raw = from_json(attrs.get("gen_ai.usage.raw"))
     counted_in, counted_out = count(attrs, *table.INPUT_TOKENS), count(attrs, *table.OUTPUT_TOKENS)
     if raw is not None:
         attrs["gen_ai.usage.raw"] = raw
-    return Usage.inclusive(counted_in, counted_out, **provider.parts(attrs.get("usage") if raw is None else raw))
+    elif isinstance(answer := from_json(attrs.get("response_data")), dict) and isinstance(answer.get("usage"), dict):
+        raw = answer["usage"]
+        if counted_in is None and counted_out is None:
+            return provider.usage(raw)[0]
+    else:
+        raw = attrs.get("usage")
+    beside = isinstance(raw, dict) and provider.beside(raw) and whole(raw.get("input_tokens")) == counted_in
+    return (Usage.exclusive if beside else Usage.inclusive)(counted_in, counted_out, **provider.parts(raw))
 
 
 def _streamed(span: SpanView, reading: Reading) -> str | None:
     """What both halves of a streamed call say, and no other span: a call that got no answer has no other half."""
     attrs = span.attrs
-    if attrs.get("gen_ai.operation.name") not in ("chat", "text_completion") or span.status_code == ERROR_CODE:
+    operation, asked = attrs.get("gen_ai.operation.name"), from_json(attrs.get("request_data"))
+    first = isinstance(asked, dict) and asked.get("stream") is True  # of version 1, which says no operation
+    if operation not in ("chat", "text_completion") and not (operation is None and first):
+        return None
+    if span.status_code == ERROR_CODE:
         return None
     answered = "gen_ai.response.id" in attrs or "gen_ai.output.messages" in attrs or "response_data" in attrs
     if not span.name.startswith(STREAMED) and (answered or reading.usage is not None):
@@ -293,5 +325,5 @@ DIALECT = Dialect(
     marks=("logfire.*",),
     rank=8,
     read=read,
-    checked="logfire 5.2.0 and 6.0.0b8 (OpenAI, Anthropic, OpenAI Agents), pydantic-evals 2.62.0",
+    checked="logfire 3.14.0, 4.0.0, 5.2.0 and 6.0.0b8 (OpenAI, Anthropic, OpenAI Agents), pydantic-evals 2.62.0",
 )

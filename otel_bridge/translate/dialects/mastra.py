@@ -2,7 +2,7 @@
 
 A `chat` span is the bare request: what was asked, and the tools that were called, stand on the `model_step` around it.
 Releases before it (`model_generation` as `chat`) report one agent's loop as one call; their `model_inference` tells
-of each request in it, without model and counts.
+of each request in it, without model and counts. So does what @mastra/arize sends, which says no operation.
 
 https://mastra.ai/docs/observability
 Checked against recordings of @mastra/core 1.71 with @mastra/otel-exporter 1.4 and 1.3, and the sources of the former
@@ -47,6 +47,8 @@ TYPES = {
     "workflow_step": ObservationType.CHAIN,
 }
 REQUESTS = ("chat", "tool_selection")  # how the one of these two that counts for a request names itself
+ARIZE = "openinference.span.kind"
+OF_ARIZE = {"model_inference": ObservationType.GENERATION, "model_generation": ObservationType.CHAIN}
 STEPS = ("model_step", "llm_step")
 CHUNKS = ("model_chunk", "llm_chunk")
 SPOKEN = ("model_generation", "model_inference", "model_step", "llm_generation", "llm_step", "agent_run")
@@ -59,6 +61,9 @@ def read(span: SpanView) -> Reading:
     reading = Reading(type=TYPES.get(sort, ObservationType.SPAN if sort else None))
     if sort in ("model_inference", "model_generation") and attrs.get("gen_ai.operation.name") in REQUESTS:
         reading.type = ObservationType.GENERATION
+    elif ARIZE in attrs:
+        reading.type = OF_ARIZE.get(sort, reading.type)
+        reading.aggregate = True if sort == "model_generation" else None  # of one model
     metadata = nested(attrs, "mastra.metadata.")
     reading.session_id, reading.user_id = table.session(metadata), table.user(metadata)
     reading.metadata = {key: from_json(item) for key, item in metadata.items()}
@@ -152,5 +157,5 @@ DIALECT = Dialect(
     marks=("mastra.*",),
     rank=20,
     read=read,
-    checked="@mastra/core 1.71 with @mastra/otel-exporter 1.4; 1.3; 0.3",
+    checked="@mastra/core 1.71 with @mastra/otel-exporter 1.4; 1.3; 0.3; @mastra/langfuse 1.5, @mastra/arize 1.3",
 )

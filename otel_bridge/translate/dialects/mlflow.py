@@ -81,8 +81,8 @@ def read(span: SpanView) -> Reading:
 def _usage(attrs: dict[str, Any], answer: Json) -> Usage | None:
     """MLflow counts cached tokens inside the input, of whatever provider; thoughts only the response tells.
 
-    Of some providers it doesn't count the cached ones; then the response tells of them as well. Of embeddings it counts
-    nothing, but the response does.
+    Of some providers, and in older releases of all, it doesn't count the cached ones; then the response tells of them
+    as well, and counts as its provider does. Of embeddings it counts nothing, but the response does.
     """
     said, raw = attrs.get("mlflow.chat.tokenUsage"), _counted(attrs, answer)
     if not isinstance(said, dict):
@@ -92,21 +92,31 @@ def _usage(attrs: dict[str, Any], answer: Json) -> Usage | None:
     counted = whole(said.get("input_tokens"))
     told = provider.parts(raw) if raw else {}
     read, written = whole(said.get("cache_read_input_tokens")), whole(said.get("cache_creation_input_tokens"))
-    if read is None and written is None and whole(raw.get("prompt_tokens")) == counted:
+    beside = False
+    if read is None and written is None and (usage := provider.usage(_of_langchain(answer))[0]) is not None:
+        return usage  # MLflow adds up what each of several answers says of all
+    if read is None and written is None and whole(raw.get("prompt_tokens", raw.get("input_tokens"))) == counted:
         read, written = told.get("cache_read"), told.get("cache_write")
-    usage = Usage.inclusive(
+        beside = provider.beside(raw)
+    usage = (Usage.exclusive if beside else Usage.inclusive)(
         counted,
         whole(said.get("output_tokens")),
         cache_read=read,
         cache_write=written,
         reasoning=told.get("reasoning"),
-        total=whole(said.get("total_tokens")),
+        total=None if beside else whole(said.get("total_tokens")),
     )
     if usage is not None:
         del attrs["mlflow.chat.tokenUsage"]
         if whole(said.get("cache_creation_input_tokens_above_1hr")):
             attrs["mlflow.chat.tokenUsage"] = said
     return usage
+
+
+def _of_langchain(answer: Json) -> Json:
+    """The provider's counts as LangChain keeps them."""
+    about = answer.get("llm_output") if isinstance(answer, dict) else None
+    return (about.get("token_usage") or about.get("usage")) if isinstance(about, dict) else None
 
 
 def _counted(attrs: dict[str, Any], answer: Json) -> dict[str, Any]:
@@ -156,6 +166,8 @@ def _call(attrs: dict[str, Any], reading: Reading) -> None:
         del attrs["invocation_params"]
         said = {"model": reading.model, "model_name": reading.model, "tools": tools and invoked.get("tools")}
         rest = {key: item for key, item in invoked.items() if item is not None and item != said.get(key)}
+    if isinstance(user := rest.get("user"), str) and user and reading.user_id is None:
+        reading.user_id = user  # whom OpenAI's request names as its user
     reading.model_parameters = rest or None
 
 
@@ -224,5 +236,5 @@ DIALECT = Dialect(
     marks=("mlflow.*",),
     rank=10,
     read=read,
-    checked="mlflow 3.17.2 (OpenAI, Anthropic, Gemini, Groq, Mistral, Bedrock, LangChain, LlamaIndex and DSPy)",
+    checked="mlflow 3.2.0 and 3.17.2 (OpenAI, Anthropic, Gemini, Groq, Mistral, Bedrock, LangChain, LlamaIndex, DSPy)",
 )

@@ -49,6 +49,7 @@ CACHE_WRITE = ("llm.token_count.prompt_details.cache_write", "metadata.usage.cac
 SIDES = ("llm.token_count.prompt", "llm.token_count.completion")
 COUNTED = (
     ("usage",),
+    ("usage_metadata",),  # Gemini
     ("meta", "usage"),
     ("meta", "billed_units"),  # Cohere
     ("llm_output", "token_usage"),
@@ -68,7 +69,7 @@ def read(span: SpanView) -> Reading:
             attrs[key] = from_json(attrs[key])
     answer = attrs.get("output.value")
     raw = answer if isinstance(answer, dict) else {}
-    reading = Reading(type=_type(span), response_id=_text(raw, "id") or _text(attrs, "llm.response.id"))
+    reading = Reading(type=_type(span), response_id=provider.response_id(raw) or _text(attrs, "llm.response.id"))
     reading.model = text(
         attrs,
         "llm.response.model_name",
@@ -116,13 +117,15 @@ def _usage(attrs: dict[str, Any], answer: dict[str, Any], *, calls: bool) -> Usa
     told = provider.parts(raw) if raw else {}
     read, written = count(attrs, *CACHE_READ), count(attrs, *CACHE_WRITE)
     thought = count(attrs, "llm.token_count.completion_details.reasoning")
-    asked = count(attrs, SIDES[0])
+    asked, answered = count(attrs, SIDES[0]), count(attrs, SIDES[1])
+    if answered is not None and whole(raw.get("candidates_token_count")) == answered:  # without the thoughts
+        answered += told.get("reasoning") or 0
     if read is None and asked is not None and any(whole(attrs.get(key)) == asked for key in table.INPUT_TOKENS):
         read = count(attrs, *table.CACHE_READ)
     beside = provider.beside(raw) and whole(raw.get("input_tokens")) == asked
     return (Usage.exclusive if beside else Usage.inclusive)(
         asked,
-        count(attrs, SIDES[1]),
+        answered,
         cache_read=told.get("cache_read") if read is None else read,
         cache_write=told.get("cache_write") if written is None else written,
         reasoning=told.get("reasoning") if thought is None else thought,

@@ -6,9 +6,9 @@ Its other instrumentations (about 60) are read off the package's source.
 
 from typing import Any
 
-from otel_bridge.model import Json, ObservationType
+from otel_bridge.model import Json, ObservationType, Usage
 from otel_bridge.translate import table
-from otel_bridge.translate.dialect import Dialect, Reading, from_json, from_printed, nested, text, value
+from otel_bridge.translate.dialect import Dialect, Reading, from_json, from_printed, nested, text, value, whole
 from otel_bridge.translate.messages import messages
 from otel_bridge.translate.span import ERROR_CODE, SpanView
 
@@ -37,10 +37,12 @@ CALLS = {
 READS = ("query", "search", "get", "fetch", "peek", "SEARCH", "GET", "QUERY")
 ONE_SCOPE = "openlit.otel.tracing"
 BESIDE = ("anthropic", "bedrock")
+GEMINI = ("google_ai_studio", "google_adk")
 BESIDE_PROVIDERS = ("anthropic", "aws.bedrock")
 STREAMED = ("gen_ai.request.stream", "gen_ai.request.is_stream")
 MADE_UP = ("", -1, "-1", "[]")
 TOTAL = ("gen_ai.usage.total_tokens", "gen_ai.client.token.usage")  # the one or, named like a metric, the other
+OUTPUT, THOUGHTS = "gen_ai.usage.output_tokens", "gen_ai.usage.reasoning_tokens"
 ARGUMENTS = "gen_ai.tool.call.arguments"
 COMPLETION = "gen_ai.completion"
 NO_WORDS = (None, "", "None")
@@ -62,7 +64,7 @@ def read(span: SpanView) -> Reading:
     if any(key.startswith("gen_ai.usage.") for key in attrs):
         if TOTAL[1] in attrs:
             attrs.setdefault(TOTAL[0], attrs.pop(TOTAL[1]))
-        reading.usage = table.usage(attrs, beside=_beside(span))
+        reading.usage = _usage(span)
     if any(attrs.get(key) is False for key in STREAMED) and FIRST_ANSWER in attrs:
         reading.metadata[FIRST_ANSWER] = attrs.pop(FIRST_ANSWER)  # of an answer in one piece: the whole duration
     model = attrs.pop("gen_ai.request.model", None)
@@ -80,6 +82,18 @@ def read(span: SpanView) -> Reading:
     return reading
 
 
+def _usage(span: SpanView) -> Usage | None:
+    """Of Gemini it hands on what that counts: the thoughts beside the output, and neither in its total."""
+    attrs = span.attrs
+    thoughts = (
+        whole(attrs.get(THOUGHTS)) if span.scope_name.rsplit(".", 1)[-1].removeprefix("async_") in GEMINI else None
+    )
+    if thoughts and (counted := whole(attrs.get(OUTPUT))) is not None:
+        attrs[OUTPUT] = counted + thoughts
+        attrs.pop(TOTAL[0], None)
+    return table.usage(attrs, beside=_beside(span))
+
+
 def _arguments(attrs: dict[str, Any]) -> None:
     """What a tool was given, under the conventions' name."""
     if "gen_ai.tool.args" in attrs and ARGUMENTS not in attrs:
@@ -89,13 +103,20 @@ def _arguments(attrs: dict[str, Any]) -> None:
 
 
 def _called(span: SpanView, reading: Reading) -> None:
-    """Before 1.35 a completion is text, and the calls stand beside it: as Python prints them, or one in parts."""
+    """Before 1.35 a completion is text, and the calls stand beside it: as Python prints them, or one in parts.
+
+    Of OpenAI's Responses API it tells in their place what tools there were: those are not shown as called.
+    """
     calls = _calls(span.attrs)
-    if not calls:
+    offered = None if calls else from_printed(span.attrs.get("gen_ai.response.tool_calls"))
+    if isinstance(offered, list) and all(isinstance(tool, dict) and "parameters" in tool for tool in offered):
+        del span.attrs["gen_ai.response.tool_calls"]
+    elif not calls:
         return
     said = [event.attrs.pop(COMPLETION, None) for event in span.events if event.name == "gen_ai.content.completion"]
     content = next((words for words in (span.attrs.pop(COMPLETION, None), *said) if words not in NO_WORDS), None)
-    reading.output = messages({"content": content, "tool_calls": calls}, "assistant")
+    told = {"tool_calls": calls} if calls else {"tools": offered}
+    reading.output = messages({"content": content, **told}, "assistant")
 
 
 def _calls(attrs: dict[str, Any]) -> list[Json]:

@@ -9,7 +9,8 @@ from otel_bridge.model import CALLS, Json, Level, ObservationType
 from otel_bridge.translate import table
 from otel_bridge.translate.dialect import Dialect, Reading, from_json, leave, nested, strings, take, text, value
 from otel_bridge.translate.messages import message, messages, system, with_tools
-from otel_bridge.translate.span import LogView, SpanView
+from otel_bridge.translate.provider import request, response
+from otel_bridge.translate.span import ERROR_CODE, LogView, SpanView
 
 TYPES = {
     "chat": ObservationType.GENERATION,
@@ -58,10 +59,15 @@ SPOKEN = frozenset(
         "gen_ai.system_instructions",
         "gen_ai.tool.definitions",
         "gen_ai.prompt",
+        "gen_ai.prompt_json",
         "gen_ai.completion",
+        "gen_ai.completion_json",
     }
 )
 TEXT_OR_CHAT = ("gen_ai.prompt", "gen_ai.completion")
+PROMPT = ("gen_ai.prompt", "gen_ai.prompt_json")
+COMPLETION = ("gen_ai.completion", "gen_ai.completion_json")
+OLDEST = (*PROMPT, *COMPLETION)
 
 
 def read(span: SpanView) -> Reading:
@@ -75,7 +81,7 @@ def read(span: SpanView) -> Reading:
     reading.response_id = response_id if isinstance(response_id, str) else None
     reading.model = _model(attrs)
     if kind is None or kind is AGENT or kind in CALLS:
-        reading.model_parameters = nested(attrs, "gen_ai.request.") or None
+        reading.model_parameters = _parameters(attrs, reading) or None
     reading.usage = table.usage(
         attrs,
         beside=span.scope_name in table.CACHE_BESIDE
@@ -89,7 +95,7 @@ def read(span: SpanView) -> Reading:
         reading.input = value(attrs, "gen_ai.retrieval.query.text", "gen_ai.retrieval.query")
         reading.output = value(attrs, "gen_ai.retrieval.documents")
     _content(span, reading)
-    _finish(attrs, reading)
+    _finish(span, reading)
     return reading
 
 
@@ -131,6 +137,16 @@ def _model(attrs: dict[str, Any]) -> str | None:
     return answered
 
 
+def _parameters(attrs: dict[str, Any], reading: Reading) -> dict[str, Any]:
+    """All that is said of the request, without what some say there of other things."""
+    found = nested(attrs, "gen_ai.request.")
+    if "id" in found:
+        reading.metadata["gen_ai.request.id"] = found.pop("id")
+    if "instructions" in found and "gen_ai.system_instructions" not in attrs:
+        attrs["gen_ai.system_instructions"] = found.pop("instructions")
+    return found
+
+
 def _tool(span: SpanView, reading: Reading) -> None:
     attrs = span.attrs
     reading.input = value(attrs, "gen_ai.tool.call.arguments", "gen_ai.tool.arguments", "gen_ai.tool.input")
@@ -150,7 +166,9 @@ def _content(span: SpanView, reading: Reading) -> None:
         return
     spoken, answered = value(attrs, "gen_ai.input.messages"), value(attrs, "gen_ai.output.messages")
     heard, chosen = _spoken(span) if told else (None, None)
-    prompt, completion = _oldest(span) if told or not attrs.keys().isdisjoint(TEXT_OR_CHAT) else (None, None)
+    prompt, tools, completion = None, None, None
+    if told or not attrs.keys().isdisjoint(OLDEST):
+        prompt, tools, completion = _oldest(span, reading)
     asked = _first(reading, "input", messages(spoken), heard, prompt)
     reading.output = _first(reading, "output", messages(answered, "assistant"), chosen, completion)
     instructions = system(value(attrs, "gen_ai.system_instructions"))
@@ -158,7 +176,8 @@ def _content(span: SpanView, reading: Reading) -> None:
         asked = instructions + (asked or [])
     elif instructions and not (isinstance(asked, list) and asked[0] == instructions[0]):
         reading.metadata["gen_ai.system_instructions"] = instructions
-    reading.input = asked if reading.type is TOOL else with_tools(asked, value(attrs, "gen_ai.tool.definitions"))
+    offered = value(attrs, "gen_ai.tool.definitions") or tools
+    reading.input = asked if reading.type is TOOL else with_tools(asked, offered)
 
 
 def _first(reading: Reading, field: str, *found: Json) -> Json:
@@ -219,17 +238,30 @@ def _has_content(spoken: Json) -> bool:
     )
 
 
-def _oldest(span: SpanView) -> tuple[Json, Json]:
-    """Version 1.26 and 1.27: whole prompts and completions, as attributes or as span events."""
+def _oldest(span: SpanView, reading: Reading) -> tuple[Json, Json, Json]:
+    """Version 1.26 and 1.27: whole prompts and completions, as attributes or as span events; what tools they offer.
+
+    Gateways put the request and the response there as they passed them on.
+    """
     taken = take(span, CONTENT)
     for event in taken:
         for key in TEXT_OR_CHAT:
             if key in event.attrs and key not in span.attrs:
                 span.attrs[key] = event.attrs.pop(key)
     leave(span, taken)
-    prompt, completion = value(span.attrs, "gen_ai.prompt"), value(span.attrs, "gen_ai.completion")
+    prompt, completion = value(span.attrs, *PROMPT), value(span.attrs, *COMPLETION)
+    tools: Json = None
+    if isinstance(prompt, dict) and isinstance(prompt.get("messages"), list):
+        prompt, tools, sent = request(prompt)
+        if sent:
+            reading.metadata["request"] = sent
+    if isinstance(completion, dict):
+        completion, got = response(completion)
+        if got:
+            reading.metadata["response"] = got
     return (
         messages(prompt) if _chat(prompt) else prompt,
+        tools,
         messages(completion, "assistant") if _chat(completion) else completion,
     )
 
@@ -239,16 +271,18 @@ def _chat(raw: Json) -> bool:
     return isinstance(raw, list) and all(isinstance(item, dict) and ("role" in item or "parts" in item) for item in raw)
 
 
-def _finish(attrs: dict[str, Any], reading: Reading) -> None:
-    reasons = None
+def _finish(span: SpanView, reading: Reading) -> None:
+    """Of an answer that ended in an error: an agent's may be the error, a model's is what came before it."""
+    attrs, reasons = span.attrs, None
     if "gen_ai.response.finish_reasons" in attrs and (reasons := strings(attrs["gen_ai.response.finish_reasons"])):
         attrs["gen_ai.response.finish_reasons"] = reasons
     last = reading.output[-1] if isinstance(reading.output, list) and reading.output else None
     ended = last.get("finish_reason") if isinstance(last, dict) else None
     if ended == "error" or (reasons and "error" in reasons):
-        said = last.get("content") if isinstance(last, dict) else None
         reading.level = Level.ERROR
-        reading.status_message = said if isinstance(said, str) and said else "the model finished with an error"
+        if span.status_code != ERROR_CODE and "error.type" not in attrs:  # else that says why
+            said = last.get("content") if isinstance(last, dict) and reading.type not in CALLS else None
+            reading.status_message = said if isinstance(said, str) and said else "the model finished with an error"
 
 
 DIALECT = Dialect(

@@ -12,6 +12,7 @@ OUTPUT = ("output", "agent.output", "tool.output", "response.output")
 EXCEPTIONS = ("exception", "gen_ai.client.operation.exception")
 THROWN = ("exception.type", "exception.message", "exception.stacktrace", "exception.escaped")
 NAMELESS = ("", "_OTHER")
+UNSAID = "it failed, and does not say why"
 NOISE = ("asgi.event.type",)
 HTTP_STATUS = ("http.response.status_code", "http.status_code")
 READ = {
@@ -57,7 +58,7 @@ def _error(span: SpanView, reading: Reading) -> None:
         return
     reading.level = Level.ERROR
     said = str(span.status_message or thrown.get("exception.message") or _said(span.attrs) or "")
-    reading.status_message = _named(said, str(kind or "")) or _answered(span.attrs)
+    reading.status_message = _named(said, str(kind or "")) or _answered(span.attrs) or UNSAID
 
 
 def _answered(attrs: dict[str, Any]) -> str | None:

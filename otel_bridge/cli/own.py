@@ -1,0 +1,148 @@
+"""A bridge of `otel-bridge run`'s own, and who else sends to it: it goes on until the last of them has gone.
+
+Each `run` holds a shared lock on a file in the data dir, also where it found a bridge. Who started one ends it, if no
+other holds the lock; else the bridge does so itself. It notices by its standard input, which ends with whoever started
+it, also if that is killed.
+"""
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from otel_bridge.cli.found import Found, find
+from otel_bridge.errors import FilesError, PlanError, UnreachableError
+
+LOCK = "runs.lock"
+START_S = 20.0
+LOOK_EVERY_S = 0.02
+
+
+class Use:
+    """That this process sends to the bridge of a data dir; made by `use`."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def is_last(self) -> bool:
+        """Whether nobody else does. If so, nobody begins to until this use is over; if not, it is over now."""
+        return _locked(self._fd, fcntl.LOCK_EX)
+
+
+@contextmanager
+def use(data_dir: Path, stopped: Callable[[], bool]) -> Iterator[Use]:
+    """Send to the bridge of a data dir, once nobody is ending it any more or it is `stopped`.
+
+    Raises:
+        FilesError: the folder can not be used.
+    """
+    fd = _opened(data_dir)
+    try:
+        while not _locked(fd, fcntl.LOCK_SH) and not stopped():
+            time.sleep(LOOK_EVERY_S)
+        yield Use(fd)
+    finally:
+        os.close(fd)
+
+
+def seized(data_dir: Path) -> bool:
+    """Whether nobody uses the bridge of a data dir, which is this process; nobody begins to until it has ended."""
+    fd = _opened(data_dir)
+    if _locked(fd, fcntl.LOCK_EX):
+        return True
+    os.close(fd)
+    return False
+
+
+def _opened(data_dir: Path) -> int:
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.open(data_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise FilesError(f"{data_dir} can not be used: {error.strerror}") from error
+
+
+def _locked(fd: int, how: int) -> bool:
+    try:
+        fcntl.flock(fd, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+class OwnBridge:
+    """A bridge that we have started; made by `begin`.
+
+    waiting: what it said when it had ended that is still to be delivered, by exporter and signal.
+    """
+
+    def __init__(self, process: "subprocess.Popen[bytes]", out: IO[bytes], err: IO[bytes]) -> None:
+        self.process = process
+        self.waiting: Mapping[str, Mapping[str, int]] = {}
+        self._out = out
+        self._err = err
+
+    @property
+    def code(self) -> int | None:
+        """How it has ended; None where it goes on."""
+        return self.process.returncode
+
+    def started(self, data_dir: Path, stopped: Callable[[], bool]) -> Found:
+        """Where it listens, once it does; nowhere where it is `stopped` before.
+
+        Raises:
+            PlanError, FilesError, UnreachableError: it does not; says why.
+        """
+        until_s = time.monotonic() + START_S
+        while time.monotonic() < until_s:
+            if stopped():
+                return Found(self.process.pid, {})
+            if self.process.poll() is not None:
+                why = _read(self._err).strip()
+                reason = f"no bridge runs, and none can be started: {why.removeprefix('otel-bridge: ')}"
+                if self.code == PlanError.exit_code:
+                    raise PlanError([reason])
+                if self.code == FilesError.exit_code:
+                    raise FilesError(reason)
+                raise UnreachableError(reason)
+            if (found := find(data_dir)) is not None and found.pid == self.process.pid:
+                return found
+            time.sleep(LOOK_EVERY_S)
+        raise UnreachableError(f"the bridge was not up after {START_S:.0f} s")
+
+    def hear(self) -> None:
+        """Read what it said, where it has ended well."""
+        if self.code == 0:
+            self.waiting = json.loads(_read(self._out).splitlines()[-1])["waiting"]
+
+
+@contextmanager
+def begin(config: Path | None, environ: Mapping[str, str]) -> Iterator[OwnBridge]:
+    """Start a bridge, which goes on after this."""
+    options = ["--config", str(config)] if config else []
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:  # a pipe that nobody reads would hold it up
+        process = subprocess.Popen(  # noqa: S603 - ourselves
+            [sys.executable, "-m", "otel_bridge", "serve", "--json", "--settle-at-end", "--while-used", *options],
+            stdin=subprocess.PIPE,
+            stdout=out,
+            stderr=err,
+            env=dict(environ),
+            start_new_session=True,  # Ctrl-C is the command's
+        )
+        own = OwnBridge(process, out, err)
+        try:
+            yield own
+        finally:
+            own.hear()
+
+
+def _read(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode("utf-8", "replace")

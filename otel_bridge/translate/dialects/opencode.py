@@ -1,0 +1,43 @@
+"""opencode: spans of the AI SDK among hundreds of the program's own, which are noise but for the turn's.
+
+Read off recorded payloads of opencode 1.18.33 with `experimental.openTelemetry`, which sends the calls too.
+<https://opencode.ai/docs/config/>
+"""
+
+from otel_bridge.model import Json, ObservationType
+from otel_bridge.translate.dialect import Dialect, Reading, text
+from otel_bridge.translate.span import SpanView
+
+TURN = (
+    *("SessionPrompt.prompt", "SessionPrompt.loop", "SessionPrompt.run", "SessionPrompt.ensureTitle"),
+    *("SessionProcessor.process", "SessionCompaction.process", "LLM.run"),
+)
+TOOL = "Tool.execute"
+WHO, NOBODY = "ai.telemetry.metadata.userId", "unknown"
+
+
+def read(span: SpanView) -> Reading | None:
+    """Leave calls to the AI SDK's words; of the rest, what a turn did is shown, and all else is noise."""
+    attrs = span.attrs
+    if "ai.operationId" in attrs:
+        if attrs.get(WHO) == NOBODY:
+            del attrs[WHO]
+        return Reading(call=_called(attrs.get("ai.toolCall.id"))) if "ai.toolCall.id" in attrs else None
+    if span.name == TOOL:
+        named = text(attrs, "tool.name")
+        return Reading(type=ObservationType.TOOL, name=named, tool=named, call=_called(attrs.get("tool.call_id")))
+    if span.name in TURN:
+        return Reading(type=ObservationType.CHAIN)
+    return Reading(noise=True)
+
+
+def _called(said: Json) -> str | None:
+    return said if isinstance(said, str) and said else None
+
+
+DIALECT = Dialect(
+    name="opencode",
+    scopes=("opencode",),
+    read=read,
+    checked="opencode 1.18.33",
+)
