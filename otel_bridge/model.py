@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from otel_bridge.batch import DEFAULT_TENANT
 from otel_bridge.trace import Answer, Decision, Known
 
+MAX_COUNT = 2**63 - 1  # of tokens; destinations can not count further
 NOT_IN_ENVIRONMENT = re.compile(r"[^a-z0-9_-]+")
 MAX_ENVIRONMENT = 40
 
@@ -211,10 +212,10 @@ class TraceAttributes:
 class Observation:
     """One span as Langfuse shows it. Ids are lower-case hex; times are nanoseconds since 1970, UTC.
 
-    usage: exclusive buckets of non-negative integers and their `total`; None where nothing was said.
-    cost: US dollars by bucket and their `total`.
+    usage: exclusive buckets of non-negative integers and their `total`, MAX_COUNT at most; None where nothing was said.
+    cost: US dollars by bucket and their `total`, all finite.
     app_root: the topmost observation that is sent, where its parent is not.
-    size: about how many bytes it is on the wire, for cutting batches.
+    size: about how many bytes it is on the wire, with what is said of its trace, for cutting batches.
     """
 
     id: str

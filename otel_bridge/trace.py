@@ -119,7 +119,8 @@ class Known:
     attributes: the trace attributes that were sent (name, session, user, tags ...), for later parts to repeat.
     unsure: those of them that a surer word of a later part displaces, and how unsure they are (`translate.propagate`).
     spans: the spans that were sent, whose usage and cost count, and what stands above them (`translate.sent`).
-    calls: the providers' ids of responses whose usage has been counted, in earlier parts or in another trace.
+    calls: the providers' ids of responses whose usage has been counted, in earlier parts or in another trace; the
+        newest.
     root_id: the observation that was sent as the root or in its place, or None while there is none.
     from_logs: roots that were made out of log records, for later parts not to make them again.
     answers: by response id, what tells of the responses that this part only names.

@@ -4,14 +4,19 @@ from typing import Any, TypeAlias
 
 import orjson
 
+from otel_bridge.message_parts import (
+    ANSWERS,
+    ARGUMENTS,
+    CALL_IDS,
+    CALL_KINDS,
+    RESULT_KINDS,
+    THOUGHT_KINDS,
+    TOOL_NAMES,
+)
 from otel_bridge.query.answer import Answer
 
 Said: TypeAlias = list[tuple[str, str]]
 """(label, text) pairs in their order; a label is empty where there is nothing to say about the text."""
-
-CALLS = ("tool_call", "tool_use")
-RESULTS = ("tool_call_response", "tool_result")
-THOUGHTS = ("reasoning", "thinking")
 
 
 def transcript(observation: Answer) -> list[tuple[str, Said]]:
@@ -83,12 +88,14 @@ def _part(part: Any) -> tuple[str, str]:
         return "", written(part)
     kind = part.get("type")
     text = next((part[key] for key in ("text", "content", "thinking", "reasoning") if part.get(key)), None)
-    if kind in CALLS:
+    if kind in CALL_KINDS:
         return _call(part)
-    if kind in RESULTS:
-        result = next((part[key] for key in ("response", "result", "content") if part.get(key) is not None), part)
-        return _label("result", part.get("name"), part.get("id") or part.get("tool_use_id")), written(result)
-    if kind in THOUGHTS:
+    if kind in RESULT_KINDS:
+        result = _said(part, ANSWERS)
+        return _label("result", _said(part, TOOL_NAMES), _said(part, CALL_IDS)), written(
+            part if result is None else result
+        )
+    if kind in THOUGHT_KINDS:
         return "thinking", written(text or part)
     return "", text if isinstance(text, str) else written(part)
 
@@ -97,8 +104,12 @@ def _call(call: Any) -> tuple[str, str]:
     if not isinstance(call, dict):
         return "call", written(call)
     what = call["function"] if isinstance(call.get("function"), dict) else call
-    given = next((what[key] for key in ("arguments", "args", "input") if what.get(key) is not None), "")
-    return _label("call", what.get("name"), call.get("id")), written(given)
+    given = _said(what, ARGUMENTS)
+    return _label("call", _said(what, TOOL_NAMES), _said(call, CALL_IDS)), written("" if given is None else given)
+
+
+def _said(part: Answer, keys: tuple[str, ...]) -> Any:
+    return next((part[key] for key in keys if part.get(key) is not None), None)
 
 
 def _tool(tool: Any) -> tuple[str, str]:

@@ -9,7 +9,6 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -290,11 +289,6 @@ def event_faults(event: Mapping[str, Any]) -> list[str]:
 def bears_trace(row: SpanRow) -> bool:
     """The legacy path writes the trace once more for such a span."""
     return not row.parent_id or any(key in row.attributes for key in TRACE_ATTRIBUTES)
-
-
-def iso_ms(text: str) -> int:
-    """ISO 8601 → milliseconds since 1970."""
-    return round(datetime.fromisoformat(text).timestamp() * 1000)
 
 
 def _type(attrs: Mapping[str, Any], types: frozenset[str]) -> str:

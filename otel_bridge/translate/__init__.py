@@ -64,11 +64,10 @@ def translate(trace: Trace, prices: Prices | None = None) -> Translation:
         if span.id in before:
             _below_sent(node, nodes, digests)
     judgements: list[LogView] = []
+    others: list[LogView] = []
     for log in loose:
-        if scores.of_log(log) is not None:
-            judgements.append(log)
-        else:
-            _event(trace, log, nodes, said, before)
+        (others if scores.of_log(log) is None else judgements).append(log)
+    _add_events(trace, others, nodes, said, before)
     arranged = arrange(nodes, trace, trace.known or translation.known, before)
     tree, hidden = _without_noise(arranged, trace, nodes, said, before)
     attributes, unsure = propagate.tell(said, tree, trace.attributes)
@@ -95,10 +94,10 @@ def _without_noise(
 ) -> tuple[Arranged, Hidden]:
     """The tree as it is shown, and what is not; log records of that which have no span here any more become events."""
     tree, hidden = hide(tree, trace, before)
-    for span_id, log in hidden.logs:
-        log.span_id = span_id or ""
-        _event(trace, log, nodes, said, before)
     if hidden.logs:
+        for span_id, log in hidden.logs:
+            log.span_id = span_id or ""
+        _add_events(trace, [log for _, log in hidden.logs], nodes, said, before)
         there = set(map(id, tree.order))
         tree = replace(tree, order=[*tree.order, *(node for node in nodes.values() if id(node) not in there)])
     promote(tree, said)
@@ -206,22 +205,26 @@ def _judge(
             translation.scores.append(score)
 
 
-def _event(trace: Trace, log: LogView, nodes: dict[str, Node], said: TraceAttributes, before: Container[str]) -> None:
+def _add_events(
+    trace: Trace, loose: Iterable[LogView], nodes: dict[str, Node], said: TraceAttributes, before: Container[str]
+) -> None:
     """A record whose span is not here becomes an event without usage: below that span, else below the topmost."""
-    span = logs.event_of(trace.key, log)
-    if span.id in before:
-        return
-    if span.parent_id not in nodes and trace.part == 0 and trace.settled.complete:
-        top = next((node for node in nodes.values() if node.span.parent_id not in nodes), None)
-        if top is not None:
-            span.parent_id = top.span.id
-    node = _observe(span, nodes, said)
-    node.loose = True
-    seen = node.observation
-    seen.type = ObservationType.EVENT
-    seen.usage = seen.cost = None
-    if seen.input is None and seen.output is None and log.body not in (None, "") and log in span.logs:
-        seen.input = log.body
+    top: Node | None = None
+    for log in loose:
+        span = logs.event_of(trace.key, log)
+        if span.id in before:
+            continue
+        if span.parent_id not in nodes and trace.part == 0 and trace.settled.complete:
+            top = top or next((node for node in nodes.values() if node.span.parent_id not in nodes), None)
+            if top is not None:
+                span.parent_id = top.span.id
+        node = _observe(span, nodes, said)
+        node.loose = True
+        seen = node.observation
+        seen.type = ObservationType.EVENT
+        seen.usage = seen.cost = None
+        if seen.input is None and seen.output is None and log.body not in (None, "") and log in span.logs:
+            seen.input = log.body
 
 
 def _without_trace(trace: Trace, loose: list[LogView], translation: Translation) -> None:

@@ -274,6 +274,8 @@ READERS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
 FIELD_OF = {key: field for field, (_, keys) in READERS.items() for key in keys}
 
 
+# Not in `dialects/`: it has no rank among those, as it is heard before even the one whose scope the span has, and
+# `choose` notes what it says as set by hand. (The docstring above is shown to users.)
 DIALECT = Dialect(
     name="langfuse",
     scopes=("langfuse-sdk*",),

@@ -6,12 +6,13 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otel_bridge.batch import DEFAULT_TENANT, Batch
+from otel_bridge.model import CALLS
 from otel_bridge.trace import ANSWER, MAX_RESPONSE_ID, Answer, Known, LogEntry, Settled, SpanRecord, Trace, is_one_call
 from otel_bridge.translate import provider
-from otel_bridge.translate.choose import by_scope
+from otel_bridge.translate.choose import by_scope, read
 from otel_bridge.translate.dialect import from_json
 from otel_bridge.translate.scores import JUDGEMENTS, RESPONSE_IDS, response_id
-from otel_bridge.translate.span import LogView, attributes
+from otel_bridge.translate.span import LogView, SpanView, attributes
 
 Gathered = dict[str, tuple[list[SpanRecord], list[LogEntry]]]
 
@@ -119,16 +120,19 @@ def traces_of(batches: Iterable[Batch]) -> list[Trace]:
 
 
 def _place_judgements(whole: Gathered) -> None:
+    """Of several spans that tell of a response the trace of that which `tree.answers` would choose is its home."""
     asked = [key for key in whole if key.startswith(ANSWER)]
     if not asked:
         return
-    keys: dict[str, str] = {}
-    for key, record in sorted(_spans(whole), key=_begun, reverse=True):
-        if key and (found := response_id(attributes(record.span.attributes))):
-            keys[found] = key  # of several the earliest
+    homes: dict[str, tuple[tuple[bool, bool, int, bytes], str]] = {}
+    for key, record in _spans(whole):
+        reading = read(SpanView.of(record.span, record.scope, attributes(record.resource.attributes)))
+        if key and (found := reading.response_id):
+            told = (reading.usage is None, reading.type not in CALLS, *_begun((key, record))), key
+            homes[found] = min(told, homes.get(found, told))
     for key in asked:
         _, judgements = whole.pop(key)
-        home = keys.get(key.removeprefix(ANSWER), NO_TRACE)
+        _, home = homes.get(key.removeprefix(ANSWER), (None, NO_TRACE))
         whole.setdefault(home, ([], []))[1].extend(judgements)
 
 

@@ -72,6 +72,9 @@ class _Hiding:
         self._everything = WITHOUT_LLM in trace.noise.values()
         self._over_root = self._find_over_root()
         self._instead: dict[str, tuple[Node, Node]] = {}  # tops that are left out, with the one branch below
+        self._ends: dict[int, Node] = {}  # of what is left out, the first above it that is shown, or the top
+        self._kept_above: dict[str, str] = {}  # what `_above` and `_sent_above` found: no path is gone twice
+        self._shown_from: dict[str, str | None] = {}
 
     def run(self) -> tuple[Arranged, Hidden]:
         hung = {self._above(sent.parent_id)[0] for sent in self._before.values() if not sent.hidden}
@@ -133,30 +136,40 @@ class _Hiding:
         """The first up from here that earlier parts did not leave out, and whether any was; it may not be known."""
         seen: set[str] = set()
         at = parent_id
-        while at in self._before and self._before[at].hidden and at not in seen:
+        while at in self._before and self._before[at].hidden and at not in seen and at not in self._kept_above:
             seen.add(at)
             at = self._before[at].parent_id
-        return ("" if at in seen else at), bool(seen)
+        found = self._kept_above.get(at, "" if at in seen else at)
+        self._kept_above.update(dict.fromkeys(seen, found))
+        return found, parent_id in self._kept_above
 
     def _sent_above(self, parent_id: str) -> str | None:
         """What is shown above a span whose parent is not in this part."""
         seen: set[str] = set()
         at, last = parent_id, ""
-        while at and at not in seen:
-            seen.add(at)
-            if (node := self._here.get(at)) is not None:
-                if not node.hidden:
-                    return node.observation.id
-                if at in self._instead:
-                    return self._instead[at][1].observation.id
-                at, last = node.parent.span.id if node.parent is not None else node.span.parent_id, at
-            elif (sent := self._before.get(at)) is not None:
-                if not sent.hidden:
-                    return at
-                at, last = sent.parent_id, at
+        while at and at not in seen and at not in self._shown_from:
+            if (node := self._here.get(at)) is not None and node.hidden and at not in self._instead:
+                above = node.parent.span.id if node.parent is not None else node.span.parent_id
+            elif node is None and (sent := self._before.get(at)) is not None and sent.hidden:
+                above = sent.parent_id
             else:
                 break
-        return self._root_id if last in self._over_root else at or None
+            seen.add(at)
+            at, last = above, at
+        found = self._shown_from[at] if at in self._shown_from else self._shown_at(at, last)
+        self._shown_from.update(dict.fromkeys(seen, found))
+        return found
+
+    def _shown_at(self, end: str, last: str) -> str | None:
+        """What is shown where a path upwards ends; last: what it came through."""
+        if (node := self._here.get(end)) is not None:
+            if not node.hidden:
+                return node.observation.id
+            if end in self._instead:
+                return self._instead[end][1].observation.id
+        elif end in self._before and not self._before[end].hidden:
+            return end
+        return self._root_id if last in self._over_root else end or None
 
     def _stand_in(self, span_id: str) -> str | None:
         """What is shown in the place of what an earlier part left out."""
@@ -175,18 +188,19 @@ class _Hiding:
         return over
 
     def _shown_above(self, node: Node) -> str | None:
-        """The id of what a node stands below once noise is left out."""
-        at = node.parent
-        if at is None:
+        """The id of what a node stands below once noise is left out; parents are to be asked for before children."""
+        above = node.parent
+        if above is None:
             return self._of_top(node)
-        while at.hidden:
-            if at.parent is None:
-                place = self._instead.get(at.span.id)
-                if place is not None and place[1] is not node:
-                    return place[1].observation.id
-                return self._of_top(at)
-            at = at.parent
-        return at.observation.id
+        end = self._ends.get(id(above), above)
+        if node.hidden:
+            self._ends[id(node)] = end
+        if not end.hidden:
+            return end.observation.id
+        place = self._instead.get(end.span.id)
+        if place is not None and place[1] is not node:
+            return place[1].observation.id
+        return self._of_top(end)
 
     def _of_top(self, top: Node) -> str | None:
         parent_id = top.span.parent_id
@@ -212,29 +226,22 @@ class _Hiding:
     def _move(self, found: Hidden) -> None:
         """Log records and links go to what stands for their spans; what is left out is told."""
         here = {node.observation.id: node for node in self._tree.order if not node.hidden}
+        moved: dict[str, list[LogView]] = {}
         for node in self._tree.order:
             if node.hidden:
                 found.omitted.append(Omitted(node.span.id, node.span.trace_id, f"noise:{node.noise}"))
-                self._move_logs(node, here, found)
+                if node.span.logs and not self._everything:
+                    stand_in = found.stands[node.span.id]
+                    if stand_in in here:
+                        moved.setdefault(stand_in, []).extend(node.span.logs)
+                    else:
+                        found.logs += [(stand_in, log) for log in node.span.logs]
             links = node.observation.metadata.get("otel.links")
             for link in links if isinstance(links, list) else ():
                 if isinstance(link, dict) and link.get("trace_id") == self._trace.key:
                     link["span_id"] = found.stands.get(str(link.get("span_id")), link.get("span_id"))
-
-    def _move_logs(self, node: Node, here: Mapping[str, Node], found: Hidden) -> None:
-        logs = node.span.logs
-        if not logs or self._everything:
-            return
-        stand_in = here.get(found.stands[node.span.id] or "")
-        if stand_in is None:
-            found.logs += [(found.stands[node.span.id], log) for log in logs]
-            return
-        seen = stand_in.observation
-        own = seen.metadata["otel.logs"] if stand_in.span.logs else []  # else it is an attribute that is called so
-        told = [*own, *(log.left() for log in logs)]
-        stand_in.span.logs += logs
-        seen.metadata["otel.logs"] = sorted(told, key=lambda log: log["time_ns"])
-        seen.size += sum(log.size for log in logs)
+        for stand_in, logs in moved.items():
+            _add_logs(here[stand_in], logs)
 
     def _fill(self, root: Node) -> None:
         """A root that stays only to hold its branches shows the input of the first and the output of the last."""
@@ -247,6 +254,16 @@ class _Hiding:
         if seen.output is None:
             ended = sorted(below, key=lambda one: (one.end_ns, one.id), reverse=True)
             seen.output = next((one.output for one in ended if one.output is not None), None)
+
+
+def _add_logs(node: Node, logs: Sequence[LogView]) -> None:
+    """Log records of what a node stands for, as if they were its own."""
+    seen = node.observation
+    own = seen.metadata["otel.logs"] if node.span.logs else []  # else it is an attribute that is called so
+    told = [*own, *(log.left() for log in logs)]
+    node.span.logs += logs
+    seen.metadata["otel.logs"] = sorted(told, key=lambda log: log["time_ns"])
+    seen.size += sum(log.size for log in logs)
 
 
 def _may_go(node: Node) -> bool:

@@ -10,8 +10,6 @@ from otel_bridge.translate.choose import by_scope
 from otel_bridge.translate.dialect import Dialect, whole
 from otel_bridge.translate.span import LogView, SpanView, attributes
 
-EVALUATION = "gen_ai.evaluation.result"
-
 
 def views(entries: Iterable[LogEntry]) -> list[LogView]:
     """Log records taken apart, in order of time (then of their sequence numbers); the same bytes twice count once."""
@@ -49,8 +47,8 @@ def join(spans: dict[str, SpanView], logs: list[LogView]) -> list[LogView]:
 
 def _dialects(told: Iterable[SpanView | LogView]) -> list[Dialect]:
     """The dialects whose scopes these come from."""
-    found = [by_scope(scope) for scope in dict.fromkeys(view.scope_name for view in told)]
-    return [dialect for place, dialect in enumerate(found) if dialect is not None and dialect not in found[:place]]
+    found = dict.fromkeys(by_scope(scope) for scope in dict.fromkeys([view.scope_name for view in told]))
+    return [dialect for dialect in found if dialect is not None]
 
 
 def spans_of(trace: Trace, spans: dict[str, SpanView], loose: list[LogView]) -> list[SpanView]:

@@ -9,6 +9,16 @@ from typing import Any
 
 import orjson
 
+from otel_bridge.message_parts import (
+    ANSWERS,
+    ARGUMENTS,
+    CALL_IDS,
+    CALL_KINDS,
+    RESULT_KINDS,
+    SERVER_CALL,
+    THOUGHT_KINDS,
+    TOOL_NAMES,
+)
 from otel_bridge.model import Json
 
 ROLES = {"model": "assistant", "ai": "assistant", "human": "user", "function": "tool", "tool-response": "tool"}
@@ -21,16 +31,9 @@ LANGCHAIN = {
     "ToolMessage": "tool",
     "FunctionMessage": "tool",
 }
-SERVER_CALL = "server_tool_call"  # of a tool that the provider runs itself
-CALL_KINDS = ("tool_call", "tool_use", "tool-call", "toolUse", SERVER_CALL)
-RESULT_KINDS = ("tool_call_response", "tool_result", "tool-result", "server_tool_call_response")
-THOUGHT_KINDS = ("reasoning", "thinking")
 TEXT_KINDS = ("text", "output_text", "input_text")
 CALL_WRAPPERS = ("toolUse", "functionCall", "function_call")  # Bedrock, Gemini
 WRAPPERS = (*CALL_WRAPPERS, "toolResult", "functionResponse", "function_response")
-CALL_IDS = ("id", "tool_use_id", "tool_call_id", "toolCallId", "toolUseId", "call_id")
-ARGUMENTS = ("arguments", "args", "input", "parameters", "tool_kwargs", "server_tool_call")
-ANSWERS = ("response", "result", "content", "output", "server_tool_call_response")
 SPEECH = frozenset({"role", "content"})
 THOUGHT = frozenset({"type", "text", "thought"})
 NOTHING: tuple[Json, ...] = (None, [], {})  # as the annotations that a text has not
@@ -161,7 +164,7 @@ def _sort(part: Json, kept: list[Json], calls: list[Json], results: list[Json], 
     if None in part.values():  # objects of Google's SDK, written with all that they could hold
         part = {name: item for name, item in part.items() if item is not None}
         kind = part.get("type", "text")
-    if kind in CALL_KINDS and (part.get("name") or part.get("toolName") or part.get("tool_name")):
+    if kind in CALL_KINDS and any(map(part.get, TOOL_NAMES)):
         calls.append(call(part))
     elif kind in RESULT_KINDS:
         results.append(_result(part))

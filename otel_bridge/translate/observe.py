@@ -1,10 +1,11 @@
 """One observation out of a span and its reading: what no dialect took becomes metadata."""
 
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
 
-from otel_bridge.model import Json, Level, Observation, ObservationType, TraceAttributes
+from otel_bridge.model import MAX_COUNT, Json, Level, Observation, ObservationType, TraceAttributes
 from otel_bridge.translate.dialect import Reading
 from otel_bridge.translate.shown import Shown
 from otel_bridge.translate.span import Event, SpanView
@@ -22,6 +23,10 @@ def observation(span: SpanView, reading: Reading, trace: TraceAttributes) -> Obs
     level = reading.level or DEFAULT
     if reading.noise and level is DEFAULT:
         level = Level.DEBUG
+    if (reading.usage and reading.usage.get("total", 0) > MAX_COUNT) or (
+        reading.cost and not math.isfinite(reading.cost.get("total", 0))
+    ):
+        _set_aside(reading)
     return Observation(
         id=span.id,
         trace_id=span.trace_id,
@@ -49,6 +54,16 @@ def observation(span: SpanView, reading: Reading, trace: TraceAttributes) -> Obs
         scope_version=span.scope_version,
         size=span.size + sum([log.size for log in span.logs]) if span.logs else span.size,
     )
+
+
+def _set_aside(reading: Reading) -> None:
+    """A sum that nobody can count: its parts stay in the metadata."""
+    if reading.usage and reading.usage.get("total", 0) > MAX_COUNT:
+        reading.metadata["usage_details"] = {name: tokens for name, tokens in reading.usage.items() if name != "total"}
+        reading.usage = None
+    if reading.cost and not math.isfinite(reading.cost.get("total", 0)):
+        reading.metadata["cost_details"] = {name: dollars for name, dollars in reading.cost.items() if name != "total"}
+        reading.cost = None
 
 
 def _metadata(span: SpanView, reading: Reading) -> dict[str, Any]:

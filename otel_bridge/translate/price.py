@@ -96,17 +96,17 @@ class Prices:
 
         A call below a sum that was said, or around a cost that was, has none of its own: it is in that one.
         """
-        said = {id(node): node for node in order if node.observation.cost}
-        for node in said.values():
+        said = [node for node in order if node.observation.cost]
+        for node in said:
             node.observation.metadata[COST_SOURCE] = SAID
+        held = _held(order) if said else set()
         for node in order:
             seen = node.observation
             counts = seen.type in CALLS or node.reading.aggregate
             if seen.cost or not seen.usage or not seen.model or not counts or node.paid:
                 continue
-            if said and any(id(above) in said and not (apart and _is_call(above)) for above, apart in _above(node)):
-                continue
-            self._price(seen)
+            if id(node) not in held:
+                self._price(seen)
 
     def _price(self, seen: Observation) -> None:
         card, source = self._card(seen)
@@ -130,17 +130,26 @@ class Prices:
         return self._own.get(model) or (self._own[max(fitting, key=len)] if fitting else None)
 
 
-def _above(node: Node) -> Iterable[tuple[Node, bool]]:
-    """The nodes above, each with whether a tool or an agent stands before it: then its calls are other calls."""
-    apart = False
-    while node.parent is not None:
-        apart = apart or node.observation.type in ACTORS
-        node = node.parent
-        yield node, apart
+def _held(order: Iterable[Node]) -> set[int]:
+    """The calls that are in a cost that was said above them: not in that of a call if a tool or an agent stands before
+    it, as its calls are other calls.
 
-
-def _is_call(node: Node) -> bool:
-    return node.observation.type in CALLS
+    `order` has parents before their children.
+    """
+    summed: set[int] = set()
+    called: set[int] = set()
+    held: set[int] = set()
+    for node in order:
+        one, above, seen = id(node), id(node.parent), node.observation
+        if above in summed:
+            summed.add(one)
+            held.add(one)
+        elif above in called and seen.type not in ACTORS:
+            called.add(one)
+            held.add(one)
+        if seen.cost:
+            (called if seen.type in CALLS else summed).add(one)
+    return held
 
 
 def _first(seen: Observation, keys: Iterable[str]) -> str | None:

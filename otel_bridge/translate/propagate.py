@@ -3,6 +3,8 @@
 What the configuration says is heard first, then what was set by hand, what was only said, and what requests carry
 along; among those the root, then the others by time; then the root's resource. What earlier parts said stands unless a
 later one is surer.
+
+All of it stands on each observation, so there is a most of it: what is more stays with the span that says it.
 """
 
 from collections.abc import Container, Mapping, Sequence
@@ -11,8 +13,16 @@ from operator import attrgetter
 from typing import Any
 
 from otel_bridge.model import EXPERIMENT, TraceAttributes, as_environment
+from otel_bridge.plain_json import dump
 from otel_bridge.translate.dialect import Reading, speaks_of
 from otel_bridge.translate.tree import Arranged, Node
+
+MAX_WORD = 1_000  # characters of an id or a name
+MAX_TAGS, MAX_TAG = 200, 200  # of so many characters: Langfuse's SDKs drop longer ones
+MAX_TAGS_LENGTH = 8_000  # of all together
+MAX_METADATA_BYTES = 16 << 10
+LEFT_OUT = ("otel_bridge.tags_left_out", "otel_bridge.metadata_left_out")
+"""How many tags of a trace, and keys of its metadata, do not stand on all its observations: there was no room."""
 
 REMEMBERED = ("name", "user_id", "session_id", "tags", "environment", "release", "version", "public", "metadata")
 remembered_of = attrgetter(*REMEMBERED)
@@ -68,17 +78,9 @@ def tell(said: TraceAttributes, tree: Arranged, configured: Mapping[str, Any]) -
     words |= {name: heard for name, field in FIELDS.items() if field in told and (heard := _heard(field, speakers))}
     if configured:
         words |= {name: heard for name in FIELDS if (heard := _configured(name, configured))}
-    for name, (word, rank) in words.items():
-        if getattr(said, name) is None or rank < unsure.get(name, BY_HAND):
-            setattr(said, name, word)
-            unsure[name] = rank
-    tags = [*said.tags, *configured.get("tags", ())]
-    for node in speakers:
-        if node.reading.tags:
-            tags += node.reading.tags
-    said.tags = list(dict.fromkeys(tags))
-    by_spans = {key: item for node in reversed(speakers) for key, item in node.reading.trace_metadata.items()}
-    said.metadata = by_spans | dict(configured.get("metadata", {})) | said.metadata
+    _take(words, said, unsure)
+    _share_tags(said, configured, speakers)
+    _share_metadata(said, configured, speakers, root)
     if root is not None:
         _tell_root(said, speakers, told, root)
     if told:
@@ -87,9 +89,86 @@ def tell(said: TraceAttributes, tree: Arranged, configured: Mapping[str, Any]) -
         _tell_versions(order)
     known = zip(REMEMBERED, remembered_of(said), strict=True)
     attributes = {name: got for name, got in known if got not in UNSAID}
+    each_bytes = _size(attributes)
+    for node in tree.order:
+        node.observation.size += each_bytes
     if experiment := _hand_down_experiments(tree):
         attributes["experiment"] = experiment
     return attributes, {name: rank for name, rank in unsure.items() if rank != BY_HAND}
+
+
+def _take(words: Mapping[str, tuple[Any, int]], said: TraceAttributes, unsure: dict[str, int]) -> None:
+    """What is surer than what is known."""
+    for name, (word, rank) in words.items():
+        if getattr(said, name) is None or rank < unsure.get(name, BY_HAND):
+            setattr(said, name, word if name == "public" else word[:MAX_WORD])
+            unsure[name] = rank
+
+
+def _share_tags(said: TraceAttributes, configured: Mapping[str, Any], speakers: Sequence[Node]) -> None:
+    """As many as there is room for: those of earlier parts first."""
+    tags = [*said.tags, *configured.get("tags", ())]
+    for node in speakers:
+        if node.reading.tags:
+            tags += node.reading.tags
+    room, left = MAX_TAGS_LENGTH, set()
+    said.tags = []
+    for tag in dict.fromkeys(tags):
+        if (
+            len(said.tags) < MAX_TAGS
+            and len(tag) <= MAX_TAG
+            and (tag_bytes := len(tag.encode(errors="replace"))) <= room
+        ):
+            said.tags.append(tag)
+            room -= tag_bytes
+        else:
+            left.add(tag)
+    if left:
+        for node in speakers:
+            if own := [tag for tag in node.reading.tags or () if tag in left]:
+                node.observation.metadata.setdefault("tags", own)
+        _count_left_out(said, LEFT_OUT[0], len(left))
+
+
+def _share_metadata(
+    said: TraceAttributes, configured: Mapping[str, Any], speakers: Sequence[Node], root: Node | None
+) -> None:
+    """As much as there is room for: that of earlier parts first, then what is configured."""
+    by_spans = {key: item for node in reversed(speakers) for key, item in node.reading.trace_metadata.items()}
+    found = dict(configured.get("metadata", {}))
+    whole = by_spans | found | said.metadata
+    if not whole or _size(whole) <= MAX_METADATA_BYTES:
+        said.metadata = whole
+        return
+    fitting = _fitting({key: whole[key] for key in (*said.metadata, *found, *reversed(by_spans))})
+    said.metadata = {key: item for key, item in whole.items() if key in fitting}
+    left = whole.keys() - fitting.keys()
+    for node in speakers:
+        for key in left & node.reading.trace_metadata.keys():
+            node.observation.metadata.setdefault(key, node.reading.trace_metadata[key])
+    if root is not None:
+        for key in left - by_spans.keys():
+            root.observation.metadata.setdefault(key, whole[key])
+    _count_left_out(said, LEFT_OUT[1], len(left))
+
+
+def _count_left_out(said: TraceAttributes, mark: str, left: int) -> None:
+    before = said.metadata.get(mark)
+    said.metadata = said.metadata | {mark: left + (before if isinstance(before, int) else 0)}
+
+
+def _fitting(said: Mapping[str, Any]) -> dict[str, Any]:
+    """What of it may stand on each observation: what comes first, and what else there is room for."""
+    room, kept = MAX_METADATA_BYTES, {}
+    for key, item in said.items():
+        if (item_bytes := _size({key: item})) <= room:
+            kept[key] = item
+            room -= item_bytes
+    return kept
+
+
+def _size(said: Mapping[str, Any]) -> int:
+    return len(dump(said).encode())
 
 
 def _speakers(order: Sequence[Node]) -> tuple[list[Node], set[str]]:
@@ -164,7 +243,7 @@ def _of_resource(name: str, resource: Mapping[str, Any]) -> str | None:
         if isinstance(text, int) and not isinstance(text, bool):
             text = str(text)
         if isinstance(text, str) and text and (heard := as_environment(text) if name == "environment" else text):
-            return heard
+            return heard[:MAX_WORD]
     return None
 
 
@@ -196,16 +275,21 @@ def _hand_down_experiments(tree: Arranged) -> dict[str, Any]:
     if not known and not speaks_of(keys, EXPERIMENT):
         return known
     told: dict[int, dict[str, Any]] = {}
+    sizes: dict[int, int] = {}
     for node in tree.order:
         metadata = node.observation.metadata
-        above = told.get(id(node.parent)) if node.parent is not None else known
-        if not above and not speaks_of(metadata, EXPERIMENT):
-            continue
-        for key, item in (above or {}).items():
-            metadata.setdefault(key, item)
-        told[id(node)] = {
-            key: item for key, item in metadata.items() if key.startswith(EXPERIMENT) and key not in OF_ITEM
-        }
+        above = told.get(id(node.parent), {}) if node.parent is not None else known
+        speaks = speaks_of(metadata, EXPERIMENT)
+        if above:
+            if id(above) not in sizes:
+                sizes[id(above)] = _size(above)
+            node.observation.size += sizes[id(above)]
+            told[id(node)] = above
+            for key, item in above.items():
+                metadata.setdefault(key, item)
+        if speaks:
+            own = {key: item for key, item in metadata.items() if key.startswith(EXPERIMENT) and key not in OF_ITEM}
+            told[id(node)] = _fitting(own)
     return known or told.get(id(tree.root), {})
 
 

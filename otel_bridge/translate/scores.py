@@ -7,12 +7,12 @@ import orjson
 
 from otel_bridge.model import Json, Score
 from otel_bridge.translate.dialect import Judgement, finite
-from otel_bridge.translate.logs import EVALUATION
-from otel_bridge.translate.span import LogView, SpanView
+from otel_bridge.translate.span import Event, LogView, SpanView
 
 NAMESPACE = uuid.UUID("6f0b7c1e-6f5c-5d6e-9c39-0d7a3d1f2b54")
 PREFIX = "gen_ai.evaluation."
 NAME = "gen_ai.evaluation.name"
+EVALUATION = "gen_ai.evaluation.result"
 PLAIN = "score"
 JUDGEMENTS = (EVALUATION, PLAIN)
 MAX_LABEL = 100  # characters; what is longer is no category
@@ -25,17 +25,22 @@ def of_span(span: SpanView) -> list[Score]:
     if not span.events and not span.logs and NAME not in span.attrs:
         return []
     found = [score for score in [_score(span.attrs, span, span.end_ns, pop=True)] if score is not None]
-    for event in list(span.events):
-        if event.name in JUDGEMENTS:
-            score = _score(_named(event.attrs, event.name), span, event.time_ns)
-            if score is not None:
-                found.append(score)
-                span.events.remove(event)
-    for log in list(span.logs):
-        score = of_log(log, trace_id=span.trace_id, observation_id=span.id)
-        if score is not None:
+    events: list[Event] = []
+    for event in span.events:
+        judges = event.name in JUDGEMENTS
+        score = _score(_named(event.attrs, event.name), span, event.time_ns) if judges else None
+        if score is None:
+            events.append(event)
+        else:
             found.append(score)
-            span.logs.remove(log)
+    logs: list[LogView] = []
+    for log in span.logs:
+        score = of_log(log, trace_id=span.trace_id, observation_id=span.id)
+        if score is None:
+            logs.append(log)
+        else:
+            found.append(score)
+    span.events, span.logs = events, logs
     return found
 
 

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from otel_bridge.message_parts import CALL_KINDS, RESULT_KINDS
 from otel_bridge.model import Json, Usage
 from otel_bridge.translate.dialect import Reading, from_json
-from otel_bridge.translate.messages import CALL_KINDS, RESULT_KINDS, ROLES, TEXT_KINDS
+from otel_bridge.translate.messages import ROLES, TEXT_KINDS
 
 FORM = ("type", "role", "kind", "index", "object")  # how a thing is written ...
 FORMS = frozenset(

@@ -4,6 +4,7 @@ Usage and cost are counted once: where spans below a span carry them, its own ar
 as `uncounted_usage`. Of two spans that report one call the poorer becomes a SPAN and gives the richer what it lacks.
 """
 
+from collections import deque
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -16,7 +17,8 @@ from otel_bridge.translate.span import SpanView
 
 ACTORS = (ObservationType.TOOL, ObservationType.AGENT)  # calls below one are other calls than those above it
 MAX_SCOPE = 200  # characters of its name that tell it from another
-MAX_TOLD = 16  # how many spans of one response id are compared: who sends it a thousand times gains nothing
+MAX_TOLD = 16  # how many spans are compared that may tell of one call: who sends it a thousand times gains nothing
+MAX_CALLS = 2_500  # responses that later parts know of, the newest: every part has them written again
 INHERITED = ("model", "model_parameters", "completion_start_ns", "input", "output", "cost", "status_message")
 
 
@@ -28,8 +30,6 @@ class Node:
     paid: what it cost is in a cost that was said above or below it, in this part or an earlier one.
     noise: why it is not to be shown, where it may be left out; hidden: it is left out.
     loose: it is a log record whose span is not here.
-    calls: the nearest calls at or below it that no tool or agent stands before, and what was thought to be one;
-        filled bottom-up.
     """
 
     span: SpanView
@@ -42,7 +42,6 @@ class Node:
     loose: bool = False
     parent: "Node | None" = None
     children: "list[Node]" = field(default_factory=list)
-    calls: "list[Node]" = field(default_factory=list)
 
 
 @dataclass(slots=True, frozen=True)
@@ -83,7 +82,7 @@ def remember(tree: Arranged, digests: Mapping[str, bytes]) -> Known:
     stands = root is not None and (root.observation.app_root or not root.observation.parent_id)
     return Known(
         attributes=before.attributes,
-        calls=sorted({*before.calls, *_answered(tree.order)}),
+        calls=list(dict.fromkeys([*before.calls, *_answered(tree.order)]))[-MAX_CALLS:],
         from_logs=before.from_logs,
         root_id=before.root_id or (root.observation.id if root and stands else None),
         spans=pack(sent, before.spans),
@@ -187,29 +186,56 @@ def _one_for_each_tool(order: Sequence[Node]) -> None:
 
 
 def _one_for_each_call(order: Sequence[Node]) -> None:
+    near: dict[str, _Near] = {}
     for node in reversed(order):
-        below = _joined([child.calls for child in node.children if child.calls]) if node.children else []
-        if node.reading.elsewhere and node.observation.type in CALLS:
-            _settle_elsewhere(node, below)
-            below = [call for call in below if call.observation.type in CALLS]
-        if below and node.observation.type in CALLS:
-            _settle_wrapper(node, [call for call in below if call.observation.type is node.observation.type])
+        found = [near.pop(child.span.id) for child in node.children if child.span.id in near] if node.children else []
+        below = found[0] if len(found) == 1 else _joined(found) if found else None
+        if node.observation.type in CALLS and (below or node.reading.elsewhere):
+            _settle_around(node, below or _Near([]))
         if node.observation.type in CALLS:
-            node.calls = [node]
-        elif node.observation.type not in ACTORS:
-            node.calls = below
-        if node.reading.tells_call:
-            told = [call for call in node.calls if call.observation.type in CALLS]
-            if len(told) == 1:
-                _hand_down(node.observation, told[0].observation)
+            near[node.span.id] = _Near([node])
+        elif below and node.observation.type not in ACTORS:
+            near[node.span.id] = below
+            if node.reading.tells_call and len(below.calls) == 1:
+                _hand_down(node.observation, below.calls[0].observation)
     _settle_siblings(order)
     _settle_beside(order)
     _leave_called(order)
 
 
-def _joined(lists: list[list[Node]]) -> list[Node]:
-    """One list of them all; the same one where it is one, so that deep trees cost no copy at each level."""
-    return lists[0] if len(lists) == 1 else [call for calls in lists for call in calls]
+@dataclass(slots=True)
+class _Near:
+    """The nearest calls at or below a node that no tool or agent stands before, in the order of the tree.
+
+    looks: how many spans around them have looked at each of them, to see which it tells of.
+    """
+
+    calls: list[Node] | deque[Node]
+    looks: int = 0
+
+
+def _joined(found: list[_Near]) -> _Near:
+    """Those of several branches, taken into the largest of them: deep trees cost no copy at each level."""
+    place = max(range(len(found)), key=lambda place: len(found[place].calls))
+    largest = found[place].calls
+    calls = largest if isinstance(largest, deque) else deque(largest)
+    for before in reversed(found[:place]):
+        calls.extendleft(reversed(before.calls))
+    for after in found[place + 1 :]:
+        calls.extend(after.calls)
+    return _Near(calls, max(near.looks for near in found))
+
+
+def _settle_around(node: Node, below: _Near) -> None:
+    """Whether what looks like a call is one, by the calls below it; many are not looked at for each that is nested."""
+    if below.looks >= MAX_TOLD and len(below.calls) > MAX_TOLD:
+        return
+    below.looks += 1
+    if node.reading.elsewhere:
+        _settle_elsewhere(node, below.calls)
+        below.calls = [call for call in below.calls if call.observation.type in CALLS]
+    if node.observation.type in CALLS:
+        _settle_wrapper(node, [call for call in below.calls if call.observation.type is node.observation.type])
 
 
 def _hand_down(around: Observation, call: Observation) -> None:
@@ -234,7 +260,7 @@ def _settle_wrapper(outer: Node, calls: list[Node]) -> None:
         _keep_richer(outer, inner)
 
 
-def _settle_elsewhere(outer: Node, calls: list[Node]) -> None:
+def _settle_elsewhere(outer: Node, calls: Iterable[Node]) -> None:
     """Neither what began a call that another trace tells nor what tells it from inside is one here."""
     for node in [outer, *(call for call in calls if call.observation.type is outer.observation.type)]:
         if not node.fixed:
@@ -417,12 +443,14 @@ def _leave_known(order: Sequence[Node], calls: Sequence[str]) -> None:
             uncount(node.observation)
 
 
-def _answered(order: Iterable[Node]) -> set[str]:
-    return {
-        id_
+def _answered(order: Iterable[Node]) -> list[str]:
+    """The responses whose usage counts, in order of time."""
+    told = [
+        (node.span.start_ns, id_)
         for node in order
         if (id_ := node.reading.response_id) and len(id_) <= MAX_RESPONSE_ID and node.observation.usage is not None
-    }
+    ]
+    return [id_ for _, id_ in sorted(told)]
 
 
 # Usage

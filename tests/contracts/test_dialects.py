@@ -24,7 +24,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from otel_bridge.exporters.langfuse.ingestion import events as ingestion_events
 from otel_bridge.exporters.langfuse.otlp import encode
-from otel_bridge.model import Translation
+from otel_bridge.model import MAX_COUNT, Translation
 from otel_bridge.testing import langfuse_rules as rules
 from otel_bridge.trace import LogEntry, SpanRecord, Trace
 from otel_bridge.translate import dialects, explain, to_json, translate
@@ -165,7 +165,7 @@ def sound(translation: Translation) -> None:
         assert isinstance(seen.model_parameters, dict | None)
         assert (seen.prompt_name is None) is (seen.prompt_version is None)
         for usage in filter(None, [seen.usage]):
-            assert all(type(count) is int and count >= 0 for count in usage.values())
+            assert all(type(count) is int and 0 <= count <= MAX_COUNT for count in usage.values())
             assert usage["total"] == sum(count for bucket, count in usage.items() if bucket != "total")
         for cost in filter(None, [seen.cost]):
             assert "total" in cost

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -227,6 +228,20 @@ def test_any_content_can_be_shown(value: object) -> None:
     assert {type(each) for pair in said for each in pair} <= {str}
     assert bool(said) == (value is not None)
     assert isinstance(brief(value), str)
+
+
+@pytest.mark.parametrize(
+    ("part", "shown"),
+    [
+        ({"type": "tool-call", "toolCallId": "c1", "toolName": "add", "input": {"a": 1}}, "call · add · c1"),
+        ({"type": "server_tool_call", "id": "c1", "name": "add", "arguments": {"a": 1}}, "call · add · c1"),
+        ({"type": "toolUse", "toolUseId": "c1", "name": "add", "input": {"a": 1}}, "call · add · c1"),
+        ({"type": "tool-result", "toolCallId": "c1", "toolName": "add", "output": {"a": 1}}, "result · add · c1"),
+        ({"type": "server_tool_call_response", "id": "c1", "response": {"a": 1}}, "result · c1"),
+    ],
+)
+def test_calls_and_results_are_shown_as_such_in_whatever_words(part: dict[str, Any], shown: str) -> None:
+    assert spoken([{"role": "assistant", "content": [part]}]) == [(f"assistant · {shown}", '{\n  "a": 1\n}')]
 
 
 def test_the_commands_run(hostile: Path) -> None:

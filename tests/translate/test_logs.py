@@ -7,6 +7,7 @@ import orjson
 import pytest
 
 from otel_bridge.batch import Batch
+from otel_bridge.model import Score
 from otel_bridge.trace import Trace
 from otel_bridge.translate import gather, to_json, traces_of, translate
 
@@ -182,14 +183,44 @@ class TestScores:
 
         assert score.observation_id == id_of(1)
 
-    def test_even_without_a_trace_id_in_a_closed_input(self, otlp: Any, id_of: Any) -> None:
-        attrs = {"gen_ai.evaluation.name": "R", "gen_ai.evaluation.score.value": 1, "gen_ai.response.id": "r1"}
-        homeless = otlp.log(0, name=EVALUATION, attrs=attrs, traced=False)
-
-        traces = traces_of([traces_request(otlp.span(1, attrs=CHAT)), logs_request(homeless)])
-
-        [score] = [score for trace in traces for score in translate(trace).scores]
+    @pytest.mark.parametrize(
+        ("attrs", "scope"),
+        [
+            (CHAT, "test"),
+            (
+                {"openinference.span.kind": "LLM", "output.value": '{"id": "r1"}'},
+                "openinference.instrumentation.openai",
+            ),
+            ({"ai.operationId": "ai.generateText.doGenerate", "ai.response.id": "r1"}, "ai"),
+        ],
+        ids=["conventions", "openinference", "vercel"],
+    )
+    def test_even_without_a_trace_id_in_a_closed_input(
+        self, otlp: Any, id_of: Any, attrs: dict[str, Any], scope: str
+    ) -> None:
+        """As in the running bridge: whatever words the response is told in."""
+        [score] = scores_of(otlp.span(1, attrs=attrs, scope=scope), judgement_of_r1(otlp))
         assert (score.trace_id, score.observation_id) == (otlp.trace_id, id_of(1))
+
+    def test_in_a_closed_input_it_goes_to_the_trace_that_counts_the_response(self, otlp: Any, id_of: Any) -> None:
+        """Not to one that names it earlier, as what hands it on does."""
+        names = otlp.span(1, attrs={"gen_ai.response.id": "r1"})
+        other = type(otlp)(trace_id="ab" * 16)
+        counts = other.span(2, attrs=CHAT | {"gen_ai.usage.input_tokens": 1}, at_ms=(5, 9))
+
+        [score] = scores_of(names, counts, judgement_of_r1(otlp))
+        assert (score.trace_id, score.observation_id) == (other.trace_id, id_of(2))
+
+
+def judgement_of_r1(otlp: Any) -> Any:
+    attrs = {"gen_ai.evaluation.name": "R", "gen_ai.evaluation.score.value": 1, "gen_ai.response.id": "r1"}
+    return otlp.log(0, name=EVALUATION, attrs=attrs, traced=False)
+
+
+def scores_of(*records: Any) -> list[Score]:
+    """Of a closed input: spans, and a log record as the last."""
+    traces = traces_of([traces_request(*records[:-1]), logs_request(records[-1])])
+    return [score for trace in traces for score in translate(trace).scores]
 
 
 def traces_request(*records: Any) -> Batch:

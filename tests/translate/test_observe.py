@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import orjson
 import pytest
 
 from otel_bridge.translate import to_json, translate
@@ -74,3 +75,40 @@ def test_json_in_strings_in_json_without_end_is_no_harm(otlp: Any) -> None:
     metadata = metadata_of(otlp, {"input": nest("x"), "input.value": nest("y"), "app.prompt": nest("z")})
 
     assert "app.prompt" in metadata
+
+
+MOST = 2**63 - 1
+
+
+@pytest.mark.parametrize(
+    ("attrs", "key", "parts"),
+    [
+        (
+            {"langfuse.observation.usage_details": json.dumps({"input": MOST, "output": MOST})},
+            "usage_details",
+            {"input": MOST, "output": MOST},
+        ),
+        (
+            {"gen_ai.operation.name": "chat", "gen_ai.usage.input_tokens": MOST, "gen_ai.usage.output_tokens": 1},
+            "usage_details",
+            {"input": MOST, "output": 1},
+        ),
+        (
+            {"langfuse.observation.cost_details": '{"input": 1e308, "output": 1e308}'},
+            "cost_details",
+            {"input": 1e308, "output": 1e308},
+        ),
+        (
+            {"gen_ai.usage.input_cost": 1e308, "gen_ai.usage.output_cost": 1e308, "gen_ai.operation.name": "chat"},
+            "cost_details",
+            {"input": 1e308, "output": 1e308},
+        ),
+    ],
+)
+def test_a_sum_that_nobody_can_count_stays_in_its_parts(
+    otlp: Any, attrs: dict[str, Any], key: str, parts: dict[str, Any]
+) -> None:
+    [seen] = json.loads(orjson.dumps(to_json(translate(otlp.trace(otlp.span(attrs=attrs))))))["observations"]
+
+    assert (seen["usageDetails"], seen["costDetails"]) == (None, None)
+    assert seen["metadata"][key] == parts

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from otel_bridge.model import ObservationType, Translation
 from otel_bridge.trace import Known, LogEntry, Settled, SpanRecord
-from otel_bridge.translate import Prices, sent, translate
+from otel_bridge.translate import Prices, sent, translate, tree
 
 KINDS = {
     "chat": {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o", "gen_ai.provider.name": "openai"},
@@ -268,3 +268,18 @@ def test_what_is_known_of_a_large_trace_is_bounded() -> None:
     assert len(packed) < 600_000
     found = sent.unpack(packed)
     assert (len(found), next(iter(found))) == (sent.MAX_SENT, f"{11:016x}")
+
+
+def test_ids_of_responses_are_known_later_if_they_are_some(otlp: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every part has them written again: what is too long for an id is none, and of many the newest are known."""
+    monkeypatch.setattr(tree, "MAX_CALLS", 4)
+    said = {"gen_ai.operation.name": "chat", "gen_ai.usage.input_tokens": 1}
+    ids = ["r" * 201, "a", "b", "c", "d", "e"]
+    first, second = settle(
+        otlp,
+        [otlp.span(1 + at, at_ms=(at, 9), attrs=said | {"gen_ai.response.id": one}) for at, one in enumerate(ids[:4])],
+        [otlp.span(11 + at, at_ms=(at, 9), attrs=said | {"gen_ai.response.id": one}) for at, one in enumerate(ids[4:])],
+    )
+
+    assert first.known.calls == ["a", "b", "c"]
+    assert second.known.calls == ["b", "c", "d", "e"]

@@ -2,8 +2,12 @@
 
 from typing import Any
 
+import pytest
+
+from otel_bridge.exporters.langfuse.otlp import encode
 from otel_bridge.model import Translation
 from otel_bridge.translate import translate
+from otel_bridge.translate.propagate import MAX_TAGS
 
 EXPERIMENT = {"langfuse.experiment.id": "run-1", "langfuse.experiment.item.id": "item-1"}
 
@@ -92,3 +96,55 @@ class TestExperiments:
 
         assert experiments(second) == [EXPERIMENT, EXPERIMENT]
         assert experiments(third) == [EXPERIMENT]
+
+
+class TestMuch:
+    """What is said of a trace stands on every observation: so that it does not multiply, there is a most of it."""
+
+    def test_tags_beyond_it_stay_where_they_were_said(self, otlp: Any) -> None:
+        spans = [otlp.span(1 + n, min(n, 1), attrs={"langfuse.trace.tags": f"tag {n}"}) for n in range(MAX_TAGS + 5)]
+        made = translate(otlp.trace(*spans, otlp.span(999, 1, attrs={"langfuse.trace.tags": ["x" * 201, "tag 1"]})))
+        later = translate(otlp.trace(otlp.span(1000, 1, attrs={"langfuse.tags": "z"}), part=1, known=made.known))
+
+        [trace] = made.traces
+        own = {tag for seen in made.observations for tag in seen.metadata.get("tags", ())}
+        assert len(trace.tags) == MAX_TAGS
+        assert own == {"x" * 201, *(f"tag {n}" for n in range(MAX_TAGS + 5))} - set(trace.tags)
+        assert trace.metadata == {"otel_bridge.tags_left_out": 6}
+        assert later.traces[0].tags == trace.tags
+        assert later.traces[0].metadata == {"otel_bridge.tags_left_out": 7}
+        assert later.observations[0].metadata["tags"] == ["z"]
+
+    def test_metadata_beyond_it_stays_where_it_was_said(self, otlp: Any) -> None:
+        said = {"langfuse.trace.metadata.large": "x" * 20_000, "langfuse.trace.metadata.small": "y"}
+        found = {"metadata": {"found": "z" * 20_000, "k": 1}}
+
+        made = translate(otlp.trace(otlp.span(1), otlp.span(2, 1, attrs=said), attributes=found))
+
+        root, child = made.observations
+        assert made.traces[0].metadata == {"small": "y", "k": 1, "otel_bridge.metadata_left_out": 2}
+        assert root.metadata["found"] == "z" * 20_000
+        assert child.metadata["large"] == "x" * 20_000
+
+    def test_a_long_id_is_cut_and_stays_whole_where_it_was_said(self, otlp: Any) -> None:
+        made = translate(otlp.trace(otlp.span(1), otlp.span(2, 1, attrs={"session.id": "s" * 2_000})))
+
+        assert made.traces[0].session_id == "s" * 1_000
+        assert [seen.metadata.get("session.id") for seen in made.observations] == [None, "s" * 2_000]
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            lambda n: {"langfuse.trace.tags": f"{n:0100}"},
+            lambda n: {f"langfuse.trace.metadata.{n}": "x" * 100},
+            lambda n: {"session.id": "s" * 20_000} if n == 1 else {},
+            lambda n: {"langfuse.experiment.metadata": "x" * 20_000} if n == 1 else {},
+            lambda n: {"langfuse.experiment.metadata": "x" * 2_000} if n == 1 else {},
+        ],
+        ids=["tags", "metadata", "session", "experiment", "small_experiment"],
+    )
+    def test_the_size_of_an_observation_is_what_is_sent(self, otlp: Any, said: Any) -> None:
+        made = translate(otlp.trace(*(otlp.span(n, min(n - 1, 1), attrs=said(n)) for n in range(1, 301))))
+
+        assert made.size < 10_000_000
+        assert encode(made).ByteSize() < 1.3 * made.size + 300 * 500

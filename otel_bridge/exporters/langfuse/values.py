@@ -5,11 +5,10 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-from otel_bridge.model import renamed
+from otel_bridge.model import MAX_COUNT, renamed
 from otel_bridge.plain_json import MAX_DEPTH, dump
 
 MAX_NS = 2**64 - 1  # what OTLP's fixed64 holds
-MAX_COUNT = 2**63 - 1
 MAX_NAME = 1000  # a longer one makes server 3 drop the observation, or the trace's name
 RESERVED = frozenset({"attributes", "resourceAttributes", "scope", "tools"})  # the server's own metadata
 UNSAFE = frozenset({"__proto__", "constructor", "prototype"})  # as a path segment: Langfuse's remote code execution

@@ -23,7 +23,10 @@ ABOUT = frozenset(OF_IT.split())
 """Words that a name ends with where it is about the content."""
 
 NEVER = ("gen_ai.usage.", "gen_ai.request.", "llm.token_count.", "gen_ai.token", "llm.usage.", "http.", "url.", "net.")
-STILL = ("http.request.body", "http.response.body")
+STILL = (
+    *("http.request.body", "http.response.body"),
+    *(f"gen_ai.request.{said}" for said in ("instructions", "message", "prompt", "content", "input")),
+)
 PARTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 
 

@@ -1,0 +1,10 @@
+"""The kinds of parts in chat messages, and where they hold what: for who reads them out of spans and who shows them."""
+
+SERVER_CALL = "server_tool_call"  # of a tool that the provider runs itself
+CALL_KINDS = ("tool_call", "tool_use", "tool-call", "toolUse", SERVER_CALL)
+RESULT_KINDS = ("tool_call_response", "tool_result", "tool-result", "server_tool_call_response")
+THOUGHT_KINDS = ("reasoning", "thinking")
+TOOL_NAMES = ("name", "tool_name", "toolName")
+CALL_IDS = ("id", "tool_use_id", "tool_call_id", "toolCallId", "toolUseId", "call_id")
+ARGUMENTS = ("arguments", "args", "input", "parameters", "tool_kwargs", "server_tool_call")
+ANSWERS = ("response", "result", "content", "output", "server_tool_call_response")
