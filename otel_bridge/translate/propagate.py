@@ -21,6 +21,7 @@ MAX_WORD = 1_000  # characters of an id or a name
 MAX_TAGS, MAX_TAG = 200, 200  # of so many characters: Langfuse's SDKs drop longer ones
 MAX_TAGS_LENGTH = 8_000  # of all together
 MAX_METADATA_BYTES = 16 << 10
+MAX_COPIES_BYTES = 4 << 20  # on all observations together: so of small traces there may be more
 LEFT_OUT = ("otel_bridge.tags_left_out", "otel_bridge.metadata_left_out")
 """How many tags of a trace, and keys of its metadata, do not stand on all its observations: there was no room."""
 
@@ -80,7 +81,7 @@ def tell(said: TraceAttributes, tree: Arranged, configured: Mapping[str, Any]) -
         words |= {name: heard for name in FIELDS if (heard := _configured(name, configured))}
     _take(words, said, unsure)
     _share_tags(said, configured, speakers)
-    _share_metadata(said, configured, speakers, root)
+    _share_metadata(said, configured, speakers, tree)
     if root is not None:
         _tell_root(said, speakers, told, root)
     if told:
@@ -131,24 +132,25 @@ def _share_tags(said: TraceAttributes, configured: Mapping[str, Any], speakers: 
 
 
 def _share_metadata(
-    said: TraceAttributes, configured: Mapping[str, Any], speakers: Sequence[Node], root: Node | None
+    said: TraceAttributes, configured: Mapping[str, Any], speakers: Sequence[Node], tree: Arranged
 ) -> None:
     """As much as there is room for: that of earlier parts first, then what is configured."""
     by_spans = {key: item for node in reversed(speakers) for key, item in node.reading.trace_metadata.items()}
     found = dict(configured.get("metadata", {}))
     whole = by_spans | found | said.metadata
-    if not whole or _size(whole) <= MAX_METADATA_BYTES:
+    most = max(MAX_METADATA_BYTES, MAX_COPIES_BYTES // max(len(tree.order), 1))
+    if not whole or _size(whole) <= most:
         said.metadata = whole
         return
-    fitting = _fitting({key: whole[key] for key in (*said.metadata, *found, *reversed(by_spans))})
+    fitting = _fitting({key: whole[key] for key in (*said.metadata, *found, *reversed(by_spans))}, most)
     said.metadata = {key: item for key, item in whole.items() if key in fitting}
     left = whole.keys() - fitting.keys()
     for node in speakers:
         for key in left & node.reading.trace_metadata.keys():
             node.observation.metadata.setdefault(key, node.reading.trace_metadata[key])
-    if root is not None:
+    if tree.root is not None:
         for key in left - by_spans.keys():
-            root.observation.metadata.setdefault(key, whole[key])
+            tree.root.observation.metadata.setdefault(key, whole[key])
     _count_left_out(said, LEFT_OUT[1], len(left))
 
 
@@ -157,9 +159,9 @@ def _count_left_out(said: TraceAttributes, mark: str, left: int) -> None:
     said.metadata = said.metadata | {mark: left + (before if isinstance(before, int) else 0)}
 
 
-def _fitting(said: Mapping[str, Any]) -> dict[str, Any]:
+def _fitting(said: Mapping[str, Any], most: int) -> dict[str, Any]:
     """What of it may stand on each observation: what comes first, and what else there is room for."""
-    room, kept = MAX_METADATA_BYTES, {}
+    room, kept = most, {}
     for key, item in said.items():
         if (item_bytes := _size({key: item})) <= room:
             kept[key] = item
@@ -289,7 +291,7 @@ def _hand_down_experiments(tree: Arranged) -> dict[str, Any]:
                 metadata.setdefault(key, item)
         if speaks:
             own = {key: item for key, item in metadata.items() if key.startswith(EXPERIMENT) and key not in OF_ITEM}
-            told[id(node)] = _fitting(own)
+            told[id(node)] = _fitting(own, MAX_METADATA_BYTES)
     return known or told.get(id(tree.root), {})
 
 

@@ -119,12 +119,19 @@ class TestMuch:
         said = {"langfuse.trace.metadata.large": "x" * 20_000, "langfuse.trace.metadata.small": "y"}
         found = {"metadata": {"found": "z" * 20_000, "k": 1}}
 
-        made = translate(otlp.trace(otlp.span(1), otlp.span(2, 1, attrs=said), attributes=found))
+        others = [otlp.span(n, 1) for n in range(3, 300)]
+        made = translate(otlp.trace(otlp.span(1), otlp.span(2, 1, attrs=said), *others, attributes=found))
 
-        root, child = made.observations
+        root, child, *_ = made.observations
         assert made.traces[0].metadata == {"small": "y", "k": 1, "otel_bridge.metadata_left_out": 2}
         assert root.metadata["found"] == "z" * 20_000
         assert child.metadata["large"] == "x" * 20_000
+
+    def test_of_a_small_trace_there_may_be_more(self, otlp: Any) -> None:
+        said = {"langfuse.trace.metadata.state": "x" * 400_000}
+        made = translate(otlp.trace(*(otlp.span(n, min(n - 1, 1), attrs=said) for n in range(1, 11))))
+
+        assert made.traces[0].metadata == {"state": "x" * 400_000}
 
     def test_a_long_id_is_cut_and_stays_whole_where_it_was_said(self, otlp: Any) -> None:
         made = translate(otlp.trace(otlp.span(1), otlp.span(2, 1, attrs={"session.id": "s" * 2_000})))
