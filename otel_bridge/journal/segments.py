@@ -222,7 +222,8 @@ class Segments(Reader):
             self._thread.submit(self._trim).add_done_callback(Future.result)  # before what is written next
             used -= spare
         over = used + wanted > self._max_bytes
-        self._full = used >= ROOM_AGAIN * self._max_bytes and (was_full or over)
+        stays_full = was_full and self.make_room is None  # else a smaller one would be refused, for which none is made
+        self._full = used >= ROOM_AGAIN * self._max_bytes and (over or stays_full)
         if self._full and not was_full:
             self._log.warning(
                 "the journal is full: new data is refused until exporters have caught up",

@@ -178,16 +178,22 @@ def test_who_asks_run_to_stop_asks_the_program_that_runs(number: int) -> None:
     """Each time; and after it the bridge that ends, for which it is always the signal to hurry."""
     program = "import signal; print('up', flush=True); print(signal.sigwait({1, 3, 15}), flush=True)"
     blocked = f"import signal; signal.pthread_sigmask(signal.SIG_BLOCK, {{1, 3, 15}}); {program}; {program}"
-    before = signal.getsignal(number)
-    with subprocess.Popen([sys.executable, "-S", "-c", blocked], stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        with _Signals() as signals:
-            for always in (None, signal.SIGTERM):
-                assert process.stdout.readline() == b"up\n"
-                with signals.to(process, always=always):
-                    os.kill(os.getpid(), number)
-                    assert int(process.stdout.readline()) == (always or number)
-    assert signal.getsignal(number) == before
+    before = signal.signal(number, signal.SIG_DFL)  # in the background SIGQUIT is ignored
+    try:
+        with subprocess.Popen([sys.executable, "-S", "-c", blocked], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            try:
+                with _Signals() as signals:
+                    for always in (None, signal.SIGTERM):
+                        assert process.stdout.readline() == b"up\n"
+                        with signals.to(process, always=always):
+                            os.kill(os.getpid(), number)
+                            assert int(process.stdout.readline()) == (always or number)
+            finally:
+                process.kill()
+        assert signal.getsignal(number) == signal.SIG_DFL
+    finally:
+        signal.signal(number, before)
 
 
 @pytest.mark.slow
