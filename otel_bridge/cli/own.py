@@ -20,7 +20,7 @@ from typing import IO
 from otel_bridge.cli.found import Found, find
 from otel_bridge.errors import FilesError, PlanError, UnreachableError
 
-LOCK = "runs.lock"
+LOCK, START_LOCK = "runs.lock", "runs-start.lock"
 START_S = 20.0
 LOOK_EVERY_S = 0.02
 
@@ -43,28 +43,45 @@ def use(data_dir: Path, stopped: Callable[[], bool]) -> Iterator[Use]:
     Raises:
         FilesError: the folder can not be used.
     """
-    fd = _opened(data_dir)
-    try:
-        while not _locked(fd, fcntl.LOCK_SH) and not stopped():
-            time.sleep(LOOK_EVERY_S)
+    with _holding(data_dir, LOCK, fcntl.LOCK_SH, stopped) as fd:
         yield Use(fd)
+
+
+@contextmanager
+def one_at_a_time(data_dir: Path, stopped: Callable[[], bool]) -> Iterator[None]:
+    """Look for a bridge and start one, while no other does; or it is `stopped`.
+
+    Raises:
+        FilesError: the folder can not be used.
+    """
+    with _holding(data_dir, START_LOCK, fcntl.LOCK_EX, stopped):
+        yield
+
+
+@contextmanager
+def _holding(data_dir: Path, name: str, how: int, stopped: Callable[[], bool]) -> Iterator[int]:
+    fd = _opened(data_dir, name)
+    try:
+        while not _locked(fd, how) and not stopped():
+            time.sleep(LOOK_EVERY_S)
+        yield fd
     finally:
         os.close(fd)
 
 
 def seized(data_dir: Path) -> bool:
     """Whether nobody uses the bridge of a data dir, which is this process; nobody begins to until it has ended."""
-    fd = _opened(data_dir)
+    fd = _opened(data_dir, LOCK)
     if _locked(fd, fcntl.LOCK_EX):
         return True
     os.close(fd)
     return False
 
 
-def _opened(data_dir: Path) -> int:
+def _opened(data_dir: Path, name: str) -> int:
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return os.open(data_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return os.open(data_dir / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise FilesError(f"{data_dir} can not be used: {error.strerror}") from error
 
@@ -105,8 +122,7 @@ class OwnBridge:
             if stopped():
                 return Found(self.process.pid, {})
             if self.process.poll() is not None:
-                why = _read(self._err).strip()
-                reason = f"no bridge runs, and none can be started: {why.removeprefix('otel-bridge: ')}"
+                reason = f"no bridge runs, and none can be started: {_error(_read(self._err))}"
                 if self.code == PlanError.exit_code:
                     raise PlanError([reason])
                 if self.code == FilesError.exit_code:
@@ -141,6 +157,15 @@ def begin(config: Path | None, environ: Mapping[str, str]) -> Iterator[OwnBridge
             yield own
         finally:
             own.hear()
+
+
+def _error(said: str) -> str:
+    """What a bridge said when it could not start, as JSON unless it came to no more."""
+    last = said.strip().rpartition("\n")[2]
+    try:
+        return str(json.loads(last)["error"])
+    except (ValueError, TypeError, KeyError):
+        return last
 
 
 def _read(file: IO[bytes]) -> str:

@@ -11,14 +11,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple, Self
 
 from otel_bridge.cli.found import Found, Viewer, find, place, viewer_of
-from otel_bridge.cli.own import OwnBridge, Use, begin, use
+from otel_bridge.cli.own import OwnBridge, Use, begin, one_at_a_time, use
 from otel_bridge.errors import BridgeError, UnreachableError, UsageError
 
 SITE = Path(__file__).parents[1] / "sdk" / "site"
@@ -226,18 +226,28 @@ def _bridge(
     data_dir: Path, config: Path | None, using: Use, signals: _Signals
 ) -> Iterator[tuple[Found, OwnBridge | None]]:
     """The bridge that runs, else one of our own, for as long as this command or another sends to it."""
-    if found := find(data_dir):
-        yield found, None
-        return
-    with begin(config, _uninstrumented(os.environ)) as own:
-        try:
-            yield own.started(data_dir, lambda: signals.asked is not None), own
-        finally:
-            if using.is_last():
-                own.process.terminate()
-                signals.asked = None  # that was it; another one ends the bridge at once
-                with signals.to(own.process, always=signal.SIGTERM):
-                    own.process.wait()
+
+    def stopped() -> bool:
+        return signals.asked is not None
+
+    with ExitStack() as stack:
+        own = None
+        with one_at_a_time(data_dir, stopped):
+            found = find(data_dir)
+            if found is None:
+                own = stack.enter_context(begin(config, _uninstrumented(os.environ)))
+                stack.callback(_end, own, using, signals)
+                found = own.started(data_dir, stopped)
+        yield found, own
+
+
+def _end(own: OwnBridge, using: Use, signals: _Signals) -> None:
+    """Unless another command sends to it."""
+    if using.is_last():
+        own.process.terminate()
+        signals.asked = None  # that was it; another one ends the bridge at once
+        with signals.to(own.process, always=signal.SIGTERM):
+            own.process.wait()
 
 
 def _start(command: list[str], variables: Mapping[str, str]) -> "subprocess.Popen[bytes]":

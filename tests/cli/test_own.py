@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from otel_bridge.cli.own import OwnBridge, seized, use
-from otel_bridge.errors import FilesError
+from otel_bridge.cli.own import OwnBridge, one_at_a_time, seized, use
+from otel_bridge.errors import FilesError, PlanError, UnreachableError
 
 
 def never() -> bool:
@@ -25,6 +25,34 @@ def test_the_last_is_told_so_and_nobody_begins_until_it_is_over(tmp_path: Path) 
             assert len(asked) == 3, "it has waited, and was stopped"
         assert not seized(folder)
     assert seized(folder)
+
+
+def test_only_one_looks_for_a_bridge_and_starts_it(tmp_path: Path) -> None:
+    """Of several that begin together the others find it then."""
+    asked: list[bool] = []
+    with one_at_a_time(tmp_path, never), one_at_a_time(tmp_path, lambda: asked.append(True) or len(asked) > 2):
+        assert len(asked) == 3, "it has waited, and was stopped"
+    with one_at_a_time(tmp_path, never):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("last", "code", "error", "why"),
+    [
+        ('{"error": "a key is wrong", "exitCode": 78}', 78, PlanError, "a key is wrong"),
+        ('{"error": "it is in use", "exitCode": 73}', 73, FilesError, "it is in use"),
+        ("Killed", 137, UnreachableError, "Killed"),
+    ],
+)
+def test_why_none_can_be_started_is_said_in_words(
+    tmp_path: Path, last: str, code: int, error: type[Exception], why: str
+) -> None:
+    says = f"import sys; print('a line before', file=sys.stderr); print({last!r}, file=sys.stderr); sys.exit({code})"
+    with (tmp_path / "out").open("w+b") as out, (tmp_path / "err").open("w+b") as err:
+        with subprocess.Popen([sys.executable, "-S", "-c", says], stderr=err) as process:
+            own = OwnBridge(process, out, err)
+        with pytest.raises(error, match=f"no bridge runs, and none can be started: {why}$"):
+            own.started(tmp_path, never)
 
 
 def test_a_folder_that_can_not_be_used_is_named(tmp_path: Path) -> None:

@@ -71,6 +71,21 @@ async def test_full_refuses_until_below_nine_tenths(journal_dir: Path, batch: Ma
         assert journal.healthy
 
 
+async def test_where_room_is_made_what_fits_is_taken_also_after_one_that_did_not(
+    journal_dir: Path, batch: Make
+) -> None:
+    """Nobody makes room for it, so it would be refused until exporters have caught up, with one of them down."""
+
+    async def nothing_goes(_size: int) -> None:
+        """As while the bridge reads another configuration."""
+
+    async with open_segments(journal_dir, max_bytes=40_000) as journal:
+        journal.make_room = nothing_goes
+        await fill(journal, batch(bytes(2000)))
+        assert journal.used_bytes > 0.9 * 40_000
+        await journal.append([("main", batch(b""))])
+
+
 async def test_one_that_is_too_large_does_not_shut_out_others(journal_dir: Path, batch: Make) -> None:
     async with open_segments(journal_dir, max_bytes=10_000) as journal:
         with pytest.raises(JournalFullError):
