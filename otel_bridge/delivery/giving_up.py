@@ -20,6 +20,7 @@ from otel_bridge.journal.parts import Part
 from otel_bridge.journal.state import State
 from otel_bridge.mistakes import hint
 from otel_bridge.sides import side_of
+from otel_bridge.tasks import first
 from otel_bridge.telemetry import Outcome, logger
 from otel_bridge.trace import Known
 
@@ -121,8 +122,9 @@ class GivingUp:
             async with assembling(
                 pipeline, self._journal, self._state, config, counters=counters, clock=clock
             ) as assembler:
-                with at_once():
-                    await assembler.finish(_as_it_is)
+                with at_once():  # and an end of the bridge does not wait for it: what is not done is as after a kill
+                    await first(assembler.finish(_as_it_is), self._around.stopping.wait())
+            self._go_on()
 
     def _go_on(self) -> None:
         if self._around.stopping.is_set():

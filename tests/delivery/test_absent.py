@@ -219,6 +219,30 @@ async def test_what_is_open_in_a_pipeline_that_is_gone_can_be_given_up_at_once(
     assert house.outcomes("store") == {"delivered": 4}
 
 
+async def test_an_end_does_not_wait_for_what_is_open_in_a_pipeline_that_is_gone(
+    house: "House", sinks: "type[Sink]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be a whole journal of it."""
+    await house.start(settled={"langfuse": sinks()})
+    await house.append("open", trace=1)
+    await house.stop()
+    begun = asyncio.Event()
+
+    async def long(*_given: object) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("otel_bridge.assemble.Assembler.finish", long)
+    house.pipeline = "renamed"
+    await house.start(batches={"new": sinks()})
+    giving_up = asyncio.create_task(house.delivery.operator.give_up("langfuse"))
+    await begun.wait()
+    async with asyncio.timeout(10):
+        await house.stop()
+    with pytest.raises(RetryableError, match="delivery is ending"):
+        await giving_up
+
+
 async def test_what_was_given_up_of_a_pipeline_that_is_gone_frees_the_journal(
     house: "House", sinks: "type[Sink]"
 ) -> None:
