@@ -122,9 +122,10 @@ class OwnBridge:
             if stopped():
                 return Found(self.process.pid, {})
             if self.process.poll() is not None:
-                reason = f"no bridge runs, and none can be started: {_error(_read(self._err))}"
+                why, *mistakes = _error(_read(self._err))
+                reason = f"no bridge runs, and none can be started: {why}"
                 if self.code == PlanError.exit_code:
-                    raise PlanError([reason])
+                    raise PlanError([reason, *mistakes])
                 if self.code == FilesError.exit_code:
                     raise FilesError(reason)
                 raise UnreachableError(reason)
@@ -159,13 +160,13 @@ def begin(config: Path | None, environ: Mapping[str, str]) -> Iterator[OwnBridge
             own.hear()
 
 
-def _error(said: str) -> str:
-    """What a bridge said when it could not start, as JSON unless it came to no more."""
+def _error(said: str) -> list[str]:
+    """The lines of what a bridge said when it could not start, as JSON unless it came to no more."""
     last = said.strip().rpartition("\n")[2]
     try:
-        return str(json.loads(last)["error"])
+        return str(json.loads(last)["error"]).split("\n")
     except (ValueError, TypeError, KeyError):
-        return last
+        return [last]
 
 
 def _read(file: IO[bytes]) -> str:

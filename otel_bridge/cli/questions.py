@@ -20,7 +20,7 @@ FILE_BUDGET_S = 60.0
 
 def traces(
     filter_text: Annotated[
-        str, typer.Argument(metavar="[FILTER]", help="As: status:error duration:>10s name:chat* session:abc")
+        str, typer.Argument(metavar="[FILTER]", help="As: 'status:error duration:>10s name:chat* session:abc'")
     ] = "",
     sort: Annotated[str, typer.Option(help="start, duration, tokens, cost or errors; descending with a -.")] = "-start",
     limit: Annotated[int, typer.Option(help="How many, 200 at most.")] = 20,

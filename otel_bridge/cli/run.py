@@ -56,7 +56,8 @@ def run(words: list[str]) -> int:
             raise UnreachableError("the bridge that runs has no OTLP/HTTP receiver; stop it, then try again")
         viewer = viewer_of(at.data_dir, address) if (address := bridge.address("viewer")) else None
         began = datetime.now(UTC)
-        program = _start(asked.command, environment(os.environ, otlp, bridge.address("otlp", name="grpc")))
+        grpc = bridge.address("otlp", name="grpc")
+        program = _start(asked.command, environment(os.environ, otlp, grpc))
         with signals.to(program):
             code = _wait(program, reads_store=own is not None)
         from otel_bridge.cli.seen import seen_by_bridge, seen_in_store, told, waiting
@@ -73,7 +74,9 @@ def run(words: list[str]) -> int:
     if asked.as_json and (seen is not None or left):
         _say(json.dumps({**(seen or {}), "waiting": left}))
     elif not asked.as_json:
-        lines = ([told(seen, asked.again)] if seen is not None else []) + ([waiting(left, asked.again)] if left else [])
+        lines = ([told(seen, asked.again, otherwise(os.environ, otlp, grpc))] if seen is not None else []) + (
+            [waiting(left, asked.again)] if left else []
+        )
         for line in lines:
             _say(f"otel-bridge: {line}")
     gc.freeze()  # Python then ends without going over all that was imported
@@ -91,6 +94,24 @@ def _wait(program: "subprocess.Popen[bytes]", *, reads_store: bool) -> int:
     finally:
         code = program.wait()
     return code
+
+
+def otherwise(given: Mapping[str, str], *bridge: str | None) -> str | None:
+    """What the environment says against it that spans come to the bridge at these addresses."""
+    if given.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return "OTEL_SDK_DISABLED=true is set"
+    if given.get("OTEL_TRACES_EXPORTER", "").strip() == "none":
+        return "OTEL_TRACES_EXPORTER=none is set"
+    here = {_port(address) for address in bridge if address}
+    for name in ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", GENERAL):
+        if said := given.get(name):
+            return None if _port(said) in here else f"{name} is set, and sends them to {said}"
+    return None
+
+
+def _port(address: str) -> str:
+    """What is behind the last colon, as host names have many spellings."""
+    return address.rstrip("/").removesuffix("/v1/traces").rpartition(":")[2]
 
 
 def _refused(viewer: Viewer) -> dict[str, int]:
@@ -260,4 +281,4 @@ def _start(command: list[str], variables: Mapping[str, str]) -> "subprocess.Pope
 def _say(line: str) -> None:
     from otel_bridge.telemetry import printable
 
-    print(printable(line), file=sys.stderr)
+    print(printable(line, keep="\n"), file=sys.stderr)

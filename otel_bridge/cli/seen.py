@@ -61,13 +61,15 @@ def refused(viewer: Viewer) -> dict[str, int]:
     return dict(found)
 
 
-def told(seen: Mapping[str, Any], again: str = "") -> str:
+def told(seen: Mapping[str, Any], again: str = "", otherwise: str | None = None) -> str:
     """What was seen, in a line; of several traces, the largest is the one to look at.
 
-    again: what a command has to be told to find the same bridge.
+    again: what a command has to be told to find the same bridge. otherwise: why none may come, where that is known.
     """
     if "error" in seen:
         return str(seen["error"])
+    if not seen["traces"] and otherwise:
+        return f"no spans came: {otherwise}"
     if not seen["traces"] and seen["refused"]:
         reasons = ", ".join(seen["refused"])
         return f"no spans came, and the bridge has refused some since it began: {reasons}; docs/access.md says more"

@@ -251,6 +251,7 @@ def prepare(
 
     def end() -> None:
         found.shutdown("SIGTERM" if has_come() else None)
+        _end_as_interrupted()
 
     atexit.register(end)  # before the providers' own
     if engine is not None:
@@ -259,6 +260,13 @@ def prepare(
         before_threads_end(end)
     on_sigterm(lambda: found.shutdown("SIGTERM"), exit_seconds())
     return found
+
+
+def _end_as_interrupted() -> None:
+    """Ctrl-C ends a program as SIGINT does, if nothing has run text since: what was imported to send has."""
+    if getattr(sys, "last_type", None) is KeyboardInterrupt:
+        with contextlib.suppress(KeyboardInterrupt):
+            exec("raise KeyboardInterrupt")  # noqa: S102 - by which Python notes that again
 
 
 async def _in_thread(work: Callable[[], bool]) -> bool:

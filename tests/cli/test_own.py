@@ -39,7 +39,7 @@ def test_only_one_looks_for_a_bridge_and_starts_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("last", "code", "error", "why"),
     [
-        ('{"error": "a key is wrong", "exitCode": 78}', 78, PlanError, "a key is wrong"),
+        (r'{"error": "a key is wrong\nand another", "exitCode": 78}', 78, PlanError, "a key is wrong\nand another"),
         ('{"error": "it is in use", "exitCode": 73}', 73, FilesError, "it is in use"),
         ("Killed", 137, UnreachableError, "Killed"),
     ],

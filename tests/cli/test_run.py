@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from otel_bridge.cli.app import app
 from otel_bridge.cli.found import Viewer, find
 from otel_bridge.cli.questions import load_traces
-from otel_bridge.cli.run import _parse, _Signals, environment
+from otel_bridge.cli.run import _parse, _Signals, environment, otherwise
 from otel_bridge.cli.seen import refused, seen_by_bridge, told, waiting
 from otel_bridge.errors import UnreachableError
 
@@ -229,6 +229,30 @@ def test_the_address_is_that_of_the_protocol() -> None:
     assert metrics["OTEL_EXPORTER_OTLP_ENDPOINT"] == http
     with pytest.raises(UnreachableError, match="gRPC"):
         environment({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, http)
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({}, None),
+        ({"OTEL_SDK_DISABLED": "True"}, "OTEL_SDK_DISABLED=true is set"),
+        ({"OTEL_TRACES_EXPORTER": "none"}, "OTEL_TRACES_EXPORTER=none is set"),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://a:9"},
+            "OTEL_EXPORTER_OTLP_ENDPOINT is set, and sends them to http://a:9",
+        ),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:2/"}, None),
+        (
+            {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://localhost:1/v1/traces", "OTEL_EXPORTER_OTLP_ENDPOINT": "x"},
+            None,
+        ),
+    ],
+)
+def test_what_the_environment_says_against_it_is_named(given: dict[str, str], why: str | None) -> None:
+    found = otherwise(given, "http://127.0.0.1:1", "http://127.0.0.1:2")
+    assert found == why
+    line = told({"traces": [], "refused": {}}, "", found)
+    assert line == f"no spans came: {why}" if why else "is the program instrumented?" in line
 
 
 def test_a_run_in_a_run_is_instrumented_once() -> None:

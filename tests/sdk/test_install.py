@@ -93,6 +93,16 @@ def test_sigterm_sends_what_ended_and_ends_what_is_open(arrived: Sink, handler: 
 
 
 @pytest.mark.slow
+def test_a_program_that_ctrl_c_ends_says_so(arrived: Sink) -> None:
+    """By SIGINT, and not by 1: a script that runs it goes on else. What is imported to send ran text meanwhile."""
+    then = "signal.signal(2, signal.default_int_handler); os.kill(os.getpid(), 2)"
+    done, _ = run(then, arrived.url, first=f"import signal\n{INSTALL}")
+    assert done.returncode == -signal.SIGINT
+    assert done.stderr.rstrip().endswith("KeyboardInterrupt")
+    assert arrived.names == ENDED
+
+
+@pytest.mark.slow
 def test_a_program_that_ends_while_sigterm_is_seen_to_sends_all(arrived: Sink) -> None:
     """As under uvicorn, which ends in its own way and then raises the signal again."""
     run("import signal; signal.raise_signal(signal.SIGTERM)", arrived.url)
