@@ -60,9 +60,8 @@ class OpenSpans(SpanProcessor):
             self._begin_thread()
 
     def _begin_thread(self) -> None:
-        if self._starting.acquire(
-            blocking=False
-        ):  # else another thread is at it, or this one, below a signal's handler
+        # If not, another thread is at it, or this one, below a signal's handler.
+        if self._starting.acquire(blocking=False):
             try:
                 if self._thread is None:
                     thread = threading.Thread(target=self._beat, name="otel-bridge-heartbeat", daemon=True)

@@ -78,7 +78,7 @@ def _before_it_is_raised(last: Callable[[], None], within_s: float) -> None:
 
     @functools.wraps(raised)
     def raise_signal(number: int, /) -> None:
-        if number == signal.SIGTERM and signal.getsignal(number) is signal.SIG_DFL:
+        if number == signal.SIGTERM and signal.getsignal(number) is signal.SIG_DFL and not _is_blocked(number):
             # Not here: it may be a handler that raises it, and the code that this stopped hold a lock.
             thread = threading.Thread(target=last, name="otel-bridge-sigterm", daemon=True)
             with contextlib.suppress(RuntimeError):  # no thread can be started any more: it ends as without us
@@ -87,3 +87,8 @@ def _before_it_is_raised(last: Callable[[], None], within_s: float) -> None:
         raised(number)
 
     signal.raise_signal = raise_signal
+
+
+def _is_blocked(number: int) -> bool:
+    """Whether this thread puts the signal off, to wait for it (`sigwait`), say: then it ends nothing."""
+    return hasattr(signal, "pthread_sigmask") and number in signal.pthread_sigmask(signal.SIG_BLOCK, ())

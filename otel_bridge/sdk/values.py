@@ -1,11 +1,14 @@
 """Anything as a value of an attribute: what OTLP takes as it is, the rest in words."""
 
+import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import islice
 from types import NoneType
 from typing import Any
+
+from otel_bridge.sdk import models
 
 DEEPEST = 16
 MOST_NODES = 10_000
@@ -19,7 +22,7 @@ def attribute(value: Any) -> Any:
 
     None where there is nothing to say. What holds itself, what is too deep or too much, and numbers of more than 64
     bits are put into words. It takes bounded time, also for a range of millions, and nothing out of an iterator. Never
-    raises, whatever the object does.
+    raises, whatever the object does. Of a model it tells no more than that serializes of itself.
     """
     try:
         return _scalar(value) if issubclass(type(value), SCALARS) else _Telling().tell(value)
@@ -28,11 +31,13 @@ def attribute(value: Any) -> Any:
 
 
 class _Telling:
-    """One value, with what is left of its budget and the objects that one stands in."""
+    """One value, with what is left of its budgets and the objects that one stands in."""
 
     def __init__(self) -> None:
         self._left = MOST_NODES
+        self._to_look_at = MOST_NODES
         self._path: set[int] = set()
+        self._kinds = frozenset((models.ANYTHING,))
 
     def tell(self, value: Any) -> Any:
         self._left -= 1
@@ -40,7 +45,7 @@ class _Telling:
             if issubclass(type(value), SCALARS):
                 return _scalar(value)
             if self._left < 0 or id(value) in self._path or len(self._path) >= DEEPEST:
-                return f"<{type(value).__qualname__}>"
+                return _kind(value)
             self._path.add(id(value))
             try:
                 return self._inside(value)
@@ -57,49 +62,83 @@ class _Telling:
             return {words(key): self.tell(item) for key, item in list(islice(value.items(), most))}
         if isinstance(value, Sequence | AbstractSet):
             return [self.tell(item) for item in list(islice(value, most))]
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        is_dataclass, is_model = dataclasses.is_dataclass(value) and not isinstance(value, type), models.is_model(value)
+        if (is_dataclass or is_model) and self._kinds.isdisjoint((type(value), models.ANYTHING)):
+            return _kind(value)  # of a model where its base is meant, only what the base has is serialized
+        if is_model:
+            try:
+                return self._model(value)
+            except Exception:  # noqa: BLE001 - as above, but its words may say what it masks
+                return _kind(value)
+        if is_dataclass:
             return {field.name: self.tell(getattr(value, field.name, None)) for field in dataclasses.fields(value)}
-        if not isinstance(value, type) and callable(dump := getattr(value, "model_dump", None)):
-            return self.tell(dump(mode="json") if _can_be_dumped(value) else _fields(value))
         return words(value)
+
+    def _model(self, model: Any) -> Any:
+        fields = models.shown(model)
+        above = frozenset((id(model),))
+        fit = {name for name, item in fields.items() if self._can_be_dumped(item, above)}
+        if len(fit) == len(fields):
+            with contextlib.suppress(Exception):  # one of them can not be serialized: the others can
+                return self.tell(models.dumped(model))
+        if not models.is_sum_of_fields(type(model)):
+            return _kind(model)
+        told: dict[str, Any] = {}
+        for name, item in islice(fields.items(), max(0, self._left)):
+            told |= self._field(model, name, item, can_be_dumped=name in fit)
+        return told
+
+    def _field(self, model: Any, name: str, item: Any, *, can_be_dumped: bool) -> dict[str, Any]:
+        if can_be_dumped:
+            with contextlib.suppress(Exception):  # it can not be serialized
+                return {clean(key): self.tell(value) for key, value in models.dumped_field(model, name).items()}
+        kinds = models.held_kinds(type(model), name)
+        if kinds is None:
+            return {clean(name): _kind(item)}
+        before, self._kinds = self._kinds, kinds
+        try:
+            return {clean(name): self.tell(item)}
+        finally:
+            self._kinds = before
+
+    def _can_be_dumped(self, value: Any, above: frozenset[int]) -> bool:
+        """Not what is too much or in itself, as that takes all of it, nor what holds an iterator.
+
+        As a dump would take out of that what others wait for.
+        """
+        if issubclass(type(value), SCALARS):
+            return True
+        if id(value) in above or len(above) >= DEEPEST or isinstance(value, Iterator):
+            return False
+        try:
+            found = list(islice(_held(value), max(0, self._to_look_at) + 1))
+        except Exception:  # noqa: BLE001 - as above
+            return False
+        self._to_look_at -= len(found)
+        above |= {id(value)}
+        return not found or (self._to_look_at >= 0 and all(self._can_be_dumped(item, above) for item in found))
+
+
+def _held(value: Any) -> Iterable[Any]:
+    if isinstance(value, Mapping):
+        return value.values()
+    if isinstance(value, Sequence | AbstractSet) and not isinstance(value, str | bytes):
+        return value
+    if models.is_model(value):
+        return models.shown(value).values()
+    if dataclasses.is_dataclass(value):
+        return [getattr(value, field.name, None) for field in dataclasses.fields(value)]
+    return ()
+
+
+def _kind(value: Any) -> str:
+    return f"<{type(value).__qualname__}>"
 
 
 def _scalar(value: Any) -> Any:
     if isinstance(value, str):
         return clean(value)
     return words(value) if isinstance(value, int) and not LEAST_INT <= value <= MOST_INT else value
-
-
-def _can_be_dumped(model: Any) -> bool:
-    """Not what is too much, as that takes all of it, nor what holds an iterator, as that takes what others wait for."""
-    waiting, left = [model], MOST_NODES
-    while waiting:
-        held = waiting.pop()
-        if isinstance(held, Iterator):
-            return False
-        inside: Any = ()
-        if isinstance(held, Mapping):
-            inside = held.values()
-        elif isinstance(held, Sequence | AbstractSet) and not isinstance(held, str | bytes):
-            inside = held
-        elif hasattr(held, "model_dump") or dataclasses.is_dataclass(held):
-            inside = vars(held).values()
-        found = list(islice(inside, left + 1))
-        left -= len(found)
-        if left < 0:
-            return False
-        waiting += found
-    return True
-
-
-def _fields(model: Any) -> dict[str, Any]:
-    """But for those that are never to be said."""
-    named = getattr(type(model), "model_fields", {})
-    return {name: item for name, item in islice(vars(model).items(), MOST_NODES) if not _is_excluded(named.get(name))}
-
-
-def _is_excluded(field: Any) -> bool:
-    return bool(getattr(field, "exclude", False))
 
 
 def attributes_of(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,7 +165,7 @@ def words(value: Any) -> str:
     try:
         return clean(str(value))
     except Exception:  # noqa: BLE001 - its __str__ is broken
-        return f"<{type(value).__qualname__}>"
+        return _kind(value)
 
 
 def clean(text: str) -> str:

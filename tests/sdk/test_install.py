@@ -246,6 +246,21 @@ with still._lock:
 
 
 @pytest.mark.slow
+def test_a_signal_that_is_raised_where_it_is_blocked_ends_nothing(arrived: Sink) -> None:
+    """The program waits for it, and goes on."""
+    then = """
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+signal.raise_signal(signal.SIGTERM)
+signal.sigwait([signal.SIGTERM])
+tracer.start_span("last words").end()
+"""
+    done, _ = run(then, arrived.url)
+    assert done.returncode == 0
+    assert arrived.names == [*ENDED, "last words"]
+
+
+@pytest.mark.slow
 def test_who_ends_in_an_orderly_way_is_let(arrived: Sink) -> None:
     """Spans that go on after SIGTERM are whole, and those after them are sent."""
     first = f"import signal, threading; stop = threading.Event(); signal.signal(15, lambda *_: stop.set())\n{INSTALL}"

@@ -5,13 +5,14 @@ import uuid
 from collections.abc import ItemsView, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Optional
 
+import pydantic
 import pytest
 from opentelemetry import baggage
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.propagate import inject
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SecretStr, field_serializer, model_serializer
 
 from otel_bridge.sdk import correlation, event, span, stream
 from otel_bridge.sdk.values import MOST_NODES, attribute, attributes_of
@@ -214,3 +215,128 @@ def test_nothing_is_taken_out_of_an_iterator() -> None:
     assert set(told["inner"]) == {"prompt", "stream", "inner"}
     assert list(answer) == ["a", "b"]
     assert attribute(Request(prompt="a", stream=[1])) == {"prompt": "a", "stream": [1], "inner": None}
+
+
+def masked(_value: Any) -> str:
+    return "***"
+
+
+Masked = Annotated[str, PlainSerializer(masked)]
+
+
+class Team(BaseModel):
+    name: str = "t"
+    members: list["Member"] = []
+
+
+class Member(BaseModel):
+    key: str
+    team: Team | None = Field(default=None, exclude=True)
+    mask = field_serializer("key")(masked)
+
+
+class Public(BaseModel):
+    name: str
+
+
+class Private(Public):
+    key: str = "sk-live"
+
+
+class Call(BaseModel):
+    model_config = ConfigDict(extra="allow", serialize_by_alias=True)
+    key: Masked
+    keys: list[Masked] = []
+    password: SecretStr = SecretStr("sk-live")
+    by_name: str = "sk-live"
+    user: Public = Private(name="ada")
+    users: list[Public] = []
+    held: Any = None
+    caller: Optional["Call"] = None
+    count: int = Field(default=1, serialization_alias="Count")
+    mask = field_serializer("by_name")(masked)
+
+
+@pydantic.dataclasses.dataclass
+class Holder:
+    key: Masked
+    held: Any = None
+
+
+class Whole(BaseModel):
+    key: str = "sk-live"
+    held: Any = None
+
+    @model_serializer
+    def mask(self) -> dict[str, str]:
+        return {"key": "***"}
+
+
+class Broken(BaseModel):
+    key: str = "sk-live"
+
+    @field_serializer("key")
+    def mask(self, value: str) -> str:
+        raise ValueError(value)
+
+
+def test_what_is_never_serialized_does_not_keep_a_model_from_its_own_serialization() -> None:
+    team = Team()
+    team.members = [Member.model_construct(key="sk-live", team=team) for _ in range(3)]
+    assert attribute(team.members) == [{"key": "***"}] * 3
+
+
+def test_what_a_model_masks_is_masked_also_where_it_can_not_be_dumped() -> None:
+    answer, endless = iter(["a"]), Call(key="sk-live")
+    endless.caller = endless
+    told = attribute(Call(key="sk-live", keys=["sk-live"], held=answer, more=answer))  # type: ignore[call-arg]
+    assert {name: told[name] for name in ("key", "keys", "password", "by_name", "user", "Count", "more")} == {
+        "key": "***",
+        "keys": ["***"],
+        "password": "**********",
+        "by_name": "***",
+        "user": {"name": "ada"},
+        "Count": 1,
+        "more": "<list_iterator>",
+    }
+    assert told["held"].startswith("<list_iterator object")
+    assert list(answer) == ["a"]
+
+    users = [Private(name="a"), *[Public(name="a")] * MOST_NODES]
+    many = attribute(Call(key="sk-live", keys=["sk-live"] * (MOST_NODES + 1), users=users))
+    assert (many["key"], many["keys"], many["users"][:2]) == ("***", "<list>", ["<Private>", {"name": "a"}])
+    assert attribute(endless)["caller"] == "<Call>"
+    assert attribute(Holder("sk-live", iter("a")))["key"] == "***"
+    assert attribute([Holder("sk-live"), Whole(), Whole(held=iter("a")), Broken()]) == [
+        {"key": "***", "held": None},
+        {"key": "***"},
+        "<Whole>",
+        {"key": "<str>"},
+    ]
+    assert "sk-live" not in repr([told, many, attribute(endless)])
+
+
+class Reads(list[int]):
+    """Counts what is read of it."""
+
+    count = 0
+
+    def __iter__(self) -> Iterator[int]:
+        for item in super().__iter__():
+            Reads.count += 1
+            yield item
+
+
+class Step(BaseModel):
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    memory: Any = None
+    unsaid: Any = Field(default=None, exclude=True)
+
+
+def test_many_models_are_looked_through_as_one() -> None:
+    shared = Reads(range(MOST_NODES - 1000))
+    assert attribute([Step.model_construct(unsaid=shared)] * 1000) == [{"memory": None}] * 1000
+    assert Reads.count == 0
+    told = attribute([Step.model_construct(memory=shared)] * 1000)
+    assert told[0]["memory"][:2] == [0, 1]
+    assert Reads.count < 4 * MOST_NODES
