@@ -55,7 +55,8 @@ def _logged(span: SpanView, reading: Reading) -> None:
     told = [log for log in span.logs if isinstance(log.body, str) and log.body.startswith(CONTENT)]
     if not told:
         return
-    span.logs = [log for log in span.logs if log not in told]
+    ids = {id(log) for log in told}
+    span.logs = [log for log in span.logs if id(log) not in ids]
     for log in told:
         _hear(log, reading)
     leave(span, told)
