@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from otel_bridge.model import CALLS, Level, Observation, ObservationType, TraceAttributes
-from otel_bridge.trace import MAX_RESPONSE_ID, Answer, Known, Settled, Trace
+from otel_bridge.trace import MAX_RESPONSE_ID, Answer, Known, Settled, Trace, is_one_call
 from otel_bridge.translate.dialect import Reading
 from otel_bridge.translate.sent import ACTOR, CALL, COST, HIDDEN, NO_DIGEST, USAGE, Sent, pack
 from otel_bridge.translate.span import SpanView
@@ -316,12 +316,22 @@ def _settle_siblings(order: Sequence[Node]) -> None:
     seen: dict[str, list[Node]] = {}
     calls = [(node, key) for node in order if node.observation.type in CALLS and (key := _call_key(node))]
     for node, key in sorted(calls, key=lambda call: (call[0].span.start_ns, -call[0].span.end_ns)):
+        halves = bool(node.reading.call)  # so there are two of them, and one response may be told by any number
         for other in seen.get(key, [])[-MAX_TOLD:]:
-            if other.observation.type is node.observation.type and (node.reading.call or _together(other, node)):
+            if other.observation.type is node.observation.type and (halves or _is_response_again(other, node)):
                 _keep_richer(other, node)
+                if node.observation.type in CALLS and not halves:
+                    seen[key].append(node)
                 break
         else:
             seen.setdefault(key, []).append(node)
+
+
+def _is_response_again(other: Node, node: Node) -> bool:
+    one, again = other.span, node.span
+    return one.scope_name != again.scope_name and is_one_call(
+        (one.scope_name, one.start_ns, one.end_ns), (again.scope_name, again.start_ns, again.end_ns)
+    )
 
 
 def _settle_beside(order: Sequence[Node]) -> None:
