@@ -1,7 +1,7 @@
 """Laminar (lmnr), in which browser-use and OpenHands trace, too: the conventions with `lmnr.*` beside them.
 
 Read off recorded payloads of lmnr 0.8.2 for Python.
-<https://docs.lmnr.ai>
+https://docs.lmnr.ai
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
 """OpenRouter's Broadcast: a span for each call that went through it, with the attempts at providers below.
 
-There was no recorded payload: read off <https://openrouter.ai/docs/guides/features/broadcast/otel-collector> and what
+There was no recorded payload: read off https://openrouter.ai/docs/guides/features/broadcast/otel-collector and what
 others read in it.
 """
 

@@ -1,7 +1,7 @@
 """Spring AI (Java): the conventions by way of Micrometer, whose values are texts, and content in log records.
 
 There was no recorded payload: read off spring-ai 1.1 and its documentation.
-<https://docs.spring.io/spring-ai/reference/observability/index.html>
+https://docs.spring.io/spring-ai/reference/observability/index.html
 """
 
 from typing import Any
