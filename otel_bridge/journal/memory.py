@@ -13,7 +13,7 @@ from otel_bridge.journal.parts import Part
 from otel_bridge.plain_json import dump
 from otel_bridge.trace import Answer, Decision, Known
 
-MAX_ATTRIBUTES_BYTES = 16 << 10  # of a trace, as JSON: all of it is written again with each later part
+MAX_ATTRIBUTES_BYTES = 48 << 10  # of a trace, as JSON, written again with each later part: what `propagate` lets stand
 MAX_LATELY = 10_000  # answers that are kept in memory as well: five megabytes
 ANSWER_COLUMNS = (
     *("pipeline", "tenant", "response_id", "trace_id", "observation_id"),

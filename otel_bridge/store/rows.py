@@ -175,9 +175,8 @@ def became(translation: Translation, seen_ns: int) -> Rows:
         ValueError: a value can not be written as JSON.
     """
     tenant = translation.tenant
-    said: dict[
-        int, tuple[bytes, str]
-    ] = {}  # written once for all observations under it: it may be as large as they are
+    # Written once for all observations under it: it may be as large as they are.
+    said: dict[int, tuple[bytes, str]] = {}
     for resource in {id(one.resource): one.resource for one in translation.observations}.values():
         text = to_json(resource)
         said[id(resource)] = blake2b(text.encode(), digest_size=8).digest(), text

@@ -23,7 +23,10 @@ MAX_TAGS_LENGTH = 8_000  # of all together
 MAX_METADATA_BYTES = 16 << 10
 MAX_COPIES_BYTES = 4 << 20  # on all observations together: so of small traces there may be more
 LEFT_OUT = ("otel_bridge.tags_left_out", "otel_bridge.metadata_left_out")
-"""How many tags of a trace, and keys of its metadata, do not stand on all its observations: there was no room."""
+"""How many tags of a trace, and keys of its metadata, do not stand on all its observations, as there was no room.
+
+It is that of the part which left most out.
+"""
 
 REMEMBERED = ("name", "user_id", "session_id", "tags", "environment", "release", "version", "public", "metadata")
 remembered_of = attrgetter(*REMEMBERED)
@@ -144,10 +147,7 @@ def _share_metadata(
         return
     fitting = _fitting({key: whole[key] for key in (*said.metadata, *found, *reversed(by_spans))}, most)
     said.metadata = {key: item for key, item in whole.items() if key in fitting}
-    left = whole.keys() - fitting.keys()
-    for node in speakers:
-        for key in left & node.reading.trace_metadata.keys():
-            node.observation.metadata.setdefault(key, node.reading.trace_metadata[key])
+    left = whole.keys() - fitting.keys()  # what spans said of it they keep, as all that is not the trace's
     if tree.root is not None:
         for key in left - by_spans.keys():
             tree.root.observation.metadata.setdefault(key, whole[key])
@@ -155,8 +155,9 @@ def _share_metadata(
 
 
 def _count_left_out(said: TraceAttributes, mark: str, left: int) -> None:
+    """The most that one part left out: nothing tells whether it is the same in another."""
     before = said.metadata.get(mark)
-    said.metadata = said.metadata | {mark: left + (before if isinstance(before, int) else 0)}
+    said.metadata = said.metadata | {mark: max(left, before if isinstance(before, int) else 0)}
 
 
 def _fitting(said: Mapping[str, Any], most: int) -> dict[str, Any]:

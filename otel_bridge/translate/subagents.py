@@ -6,6 +6,8 @@ agent alone was asking is that agent's. Where several may have done it, it stays
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import count
 
 from otel_bridge.translate.span import SpanView
 
@@ -39,30 +41,29 @@ class _Flow:
 
     def __init__(self, root: SpanView) -> None:
         self._root = root.id
-        self._agents: list[Step] = []
-        self._asking: list[tuple[SpanView, str | None]] = []  # and for whom, None if that is not known
-        self._asked: tuple[SpanView, str | None] | None = None  # the last of those that have ended
+        self._numbers = count()
+        self._agents: list[tuple[int, int, Step]] = []  # what ends first comes first; the number tells equals apart
+        self._asking: list[tuple[int, str, int, str | None]] = []  # end, id, number, and for whom, None if not known
+        self._asked: tuple[int, str | None] | None = None  # when the last of those that have ended did, for whom
 
     def take(self, step: Step) -> None:
         """Find whose a step is, and remember what tells whose the next ones are."""
-        self._agents = [agent for agent in self._agents if agent.span.end_ns >= step.at_ns]
         self._end(step.at_ns)
         owner = self._asker(step) if step.asks else self._caller(step)
         if owner is not None:
             step.span.parent_id = owner
         if step.asks:
-            self._asking.append((step.span, owner))
+            heappush(self._asking, (step.span.end_ns, step.span.id, next(self._numbers), owner))
         elif step.kind is not None:
-            self._agents.append(step)
+            heappush(self._agents, (step.span.end_ns, next(self._numbers), step))
 
     def _end(self, at_ns: int) -> None:
-        ended = [one for one in self._asking if one[0].end_ns < at_ns]
-        if not ended:
-            return
-        self._asking = [one for one in self._asking if one[0].end_ns >= at_ns]
-        last = max(ended, key=lambda one: (one[0].end_ns, one[0].id))
-        if self._asked is None or self._asked[0].end_ns <= last[0].end_ns:
-            self._asked = last
+        while self._agents and self._agents[0][0] < at_ns:
+            heappop(self._agents)
+        while self._asking and self._asking[0][0] < at_ns:
+            end_ns, _, _, owner = heappop(self._asking)
+            if self._asked is None or self._asked[0] <= end_ns:
+                self._asked = end_ns, owner
 
     def _asker(self, step: Step) -> str | None:
         if step.kind is None:
@@ -77,7 +78,7 @@ class _Flow:
     def _caller(self, step: Step) -> str | None:
         if len(self._asking) > MAX_OPEN:
             return None
-        asking = {owner for _, owner in self._asking} or ({self._asked[1]} if self._asked else {self._root})
+        asking = {owner for *_, owner in self._asking} or ({self._asked[1]} if self._asked else {self._root})
         owner = asking.pop()
         if asking or owner is None or owner == self._root:
             return None if asking else owner
@@ -88,6 +89,7 @@ class _Flow:
         """The subagents in whose time this lies and who wait for none of the others."""
         if len(self._agents) > MAX_OPEN:
             return []
-        around = [agent for agent in self._agents if agent.span.start_ns <= start_ns and end_ns <= agent.span.end_ns]
+        agents = [agent for *_, agent in self._agents]
+        around = [agent for agent in agents if agent.span.start_ns <= start_ns and end_ns <= agent.span.end_ns]
         waiting = {agent.span.parent_id for agent in around}
         return [agent for agent in around if agent.span.id not in waiting]

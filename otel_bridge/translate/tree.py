@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from otel_bridge.model import CALLS, Level, Observation, ObservationType, TraceAttributes
-from otel_bridge.trace import MAX_RESPONSE_ID, Answer, Known, Settled, Trace
+from otel_bridge.trace import MAX_RESPONSE_ID, Answer, Known, Settled, Trace, is_one_call
 from otel_bridge.translate.dialect import Reading
 from otel_bridge.translate.sent import ACTOR, CALL, COST, HIDDEN, NO_DIGEST, USAGE, Sent, pack
 from otel_bridge.translate.span import SpanView
@@ -158,7 +158,6 @@ def _with_all_below(top: Node) -> list[Node]:
 def _one_for_each_tool(order: Sequence[Node]) -> None:
     """A call of a tool told again, from inside as by a protocol's client and server or under one key, is a SPAN."""
     actors: dict[str, Node] = {}
-    keyed: dict[str, Node] = {}
     for node in order:
         seen, told = node.observation, node.reading.tool
         above = actors.get(node.parent.span.id) if node.parent else None
@@ -169,17 +168,26 @@ def _one_for_each_tool(order: Sequence[Node]) -> None:
                 seen.metadata["same_call_as"] = outer.id
                 outer.input = seen.input if outer.input is None else outer.input
                 outer.output = seen.output if outer.output is None else outer.output
-        if node.reading.call and seen.type is ObservationType.TOOL and not node.fixed:
-            other = keyed.setdefault(node.reading.call, node)
-            if other is not node:
-                rich, poor = (node, other) if other.observation.input is None else (other, node)
-                poor.observation.type = ObservationType.SPAN
-                poor.observation.metadata["same_call_as"] = rich.span.id
-                keyed[node.reading.call] = rich
         if seen.type in ACTORS:
             actors[node.span.id] = node
         elif above:
             actors[node.span.id] = above
+    _settle_keyed([node for node in order if node.reading.call and node.observation.type is ObservationType.TOOL])
+
+
+def _settle_keyed(tools: Sequence[Node]) -> None:
+    """One key, one tool, one within the time of the other, two spans' names; a key alone may come with each request."""
+    alone: dict[tuple[str | None, str], list[Node]] = {}
+    for node in sorted(tools, key=lambda tool: (tool.span.start_ns, -tool.span.end_ns)):
+        others = alone.setdefault((node.reading.call, node.observation.name), [])
+        for place in range(len(others))[: -1 - MAX_TOLD : -1]:
+            other = others[place]
+            if other.span.name != node.span.name and node.span.end_ns <= other.span.end_ns:
+                del others[place]
+                _keep_richer(other, node)
+                break
+        else:
+            others.append(node)
 
 
 # Calls
@@ -308,12 +316,22 @@ def _settle_siblings(order: Sequence[Node]) -> None:
     seen: dict[str, list[Node]] = {}
     calls = [(node, key) for node in order if node.observation.type in CALLS and (key := _call_key(node))]
     for node, key in sorted(calls, key=lambda call: (call[0].span.start_ns, -call[0].span.end_ns)):
+        halves = bool(node.reading.call)  # so there are two of them, and one response may be told by any number
         for other in seen.get(key, [])[-MAX_TOLD:]:
-            if other.observation.type is node.observation.type and (node.reading.call or _together(other, node)):
+            if other.observation.type is node.observation.type and (halves or _is_response_again(other, node)):
                 _keep_richer(other, node)
+                if node.observation.type in CALLS and not halves:
+                    seen[key].append(node)
                 break
         else:
             seen.setdefault(key, []).append(node)
+
+
+def _is_response_again(other: Node, node: Node) -> bool:
+    one, again = other.span, node.span
+    return one.scope_name != again.scope_name and is_one_call(
+        (one.scope_name, one.start_ns, one.end_ns), (again.scope_name, again.start_ns, again.end_ns)
+    )
 
 
 def _settle_beside(order: Sequence[Node]) -> None:

@@ -11,3 +11,8 @@ def test_the_generated_part_is_up_to_date() -> None:
     now = (DOCS / "dialects.md").read_text(encoding="utf-8")
 
     assert runpy.run_path(str(DOCS / "dialects.py"))["page"](now) == now
+
+
+def test_its_addresses_can_be_followed() -> None:
+    """The page puts them in brackets: a docstring has them bare."""
+    assert "<<" not in (DOCS / "dialects.md").read_text(encoding="utf-8")

@@ -10,6 +10,7 @@ from otel_bridge.journal.memory import cut
 from otel_bridge.journal.state import open_state
 from otel_bridge.telemetry import Counters
 from otel_bridge.trace import Known
+from otel_bridge.translate.propagate import MAX_METADATA_BYTES, MAX_TAG, MAX_TAGS_LENGTH, MAX_WORD, REMEMBERED
 from tests.journal.states import a_part, an_answer, remember
 
 
@@ -46,14 +47,24 @@ async def test_a_later_answer_takes_the_place_of_an_earlier_one_if_it_counts(tmp
 
 def test_the_largest_is_not_remembered_and_the_rest_as_it_was() -> None:
     """Left out whole: a later part would put less of it in the place of what was sent."""
-    said = {"name": "run", "session_id": "s", "tags": ["a"], "metadata": {"a": "x" * 9000, "b": "y" * 9000, "c": 1}}
+    said = {"name": "run", "session_id": "s", "tags": ["a"], "metadata": {"a": "x" * 30_000, "b": "y" * 30_000, "c": 1}}
     known, left_out = cut(Known(attributes=said, spans="aa"))
-    assert known.attributes == said | {"metadata": {"a": "x" * 9000, "c": 1}}
+    assert known.attributes == said | {"metadata": {"a": "x" * 30_000, "c": 1}}
     assert (left_out, known.spans, len(said["metadata"])) == (1, "aa", 3)
 
-    known, left_out = cut(Known(attributes=said | {"tags": ["t"] * 5000, "release": "r" * 10_000}))
+    known, left_out = cut(Known(attributes=said | {"tags": ["t"] * 15_000, "release": "r" * 10_000}))
     assert known.attributes == {"name": "run", "session_id": "s", "release": "r" * 10_000, "metadata": {}}
     assert left_out == 4
+
+
+def test_all_that_may_stand_on_each_observation_is_remembered() -> None:
+    words = {name: "w" * MAX_WORD for name in REMEMBERED if name not in ("tags", "public", "metadata")}
+    tags = [f"{n:{MAX_TAG}}" for n in range(MAX_TAGS_LENGTH // MAX_TAG)]
+    metadata = {"large": "x" * (MAX_METADATA_BYTES - 50), "small": 1}
+    experiment = {"langfuse.experiment.metadata": "x" * (MAX_METADATA_BYTES - 50)}
+    said = Known(attributes={**words, "public": True, "tags": tags, "metadata": metadata, "experiment": experiment})
+
+    assert cut(said) == (said, 0)
 
 
 async def test_what_the_file_can_not_hold_is_kept_as_near_as_may_be(tmp_path: Path) -> None:

@@ -150,6 +150,27 @@ def tools_of_another_name(otlp: Any, n: int) -> Parts:
     return [otlp.span(1, name="schedule_tool_calls", scope=GEMINI), *spans, *ran]
 
 
+def subagents_at_one_time(otlp: Any, n: int) -> Parts:
+    """Each of which, and all that is asked for one, lasts until the last has begun."""
+    of_one = {"query_source": "agent:custom", "duration_ms": 2 * n, "success": "true"}
+    return [
+        claude(otlp, name, 4 * n + at, **of_one, tool_name="Task", tool_use_id=f"t{at}")
+        for at in range(n)
+        for name in ("tool_result", "api_request")
+    ]
+
+
+def texts_logged_in_one_span(otlp: Any, n: int) -> Parts:
+    spring = {"name": "chat m", "scope": "org.springframework.boot", "attrs": {"spring.ai.kind": "chat_client"}}
+    asked = [otlp.log(1, body=f'Chat Model Prompt Content:\n["{at}"]', at_ms=at) for at in range(n)]
+    return [otlp.span(1, **spring), *asked]
+
+
+def tools_of_one_key(otlp: Any, n: int) -> Parts:
+    tool = {"ai.operationId": "ai.toolCall", "ai.toolCall.name": "t", "ai.toolCall.id": "call_0"}
+    return [otlp.span(1 + at, name="ai.toolCall", scope="opencode", attrs=tool) for at in range(n)]
+
+
 def judgements_on_one_span(otlp: Any, n: int) -> Parts:
     said = {"gen_ai.evaluation.name": "q", "gen_ai.evaluation.score.value": 1}
     records = [otlp.log(1, name="gen_ai.evaluation.result", attrs=said, at_ms=n + at) for at in range(n)]
@@ -201,6 +222,9 @@ def records_of_a_span_that_is_not_here(otlp: Any, n: int) -> Parts:
         requests_and_responses,
         tools_of_one_answer,
         tools_of_another_name,
+        subagents_at_one_time,
+        texts_logged_in_one_span,
+        tools_of_one_key,
         judgements_on_one_span,
         call_at_each_level,
         calls_around_many,

@@ -7,7 +7,7 @@ import pytest
 from otel_bridge.exporters.langfuse.otlp import encode
 from otel_bridge.model import Translation
 from otel_bridge.translate import translate
-from otel_bridge.translate.propagate import MAX_TAGS
+from otel_bridge.translate.propagate import LEFT_OUT, MAX_TAGS
 
 EXPERIMENT = {"langfuse.experiment.id": "run-1", "langfuse.experiment.item.id": "item-1"}
 
@@ -112,8 +112,20 @@ class TestMuch:
         assert own == {"x" * 201, *(f"tag {n}" for n in range(MAX_TAGS + 5))} - set(trace.tags)
         assert trace.metadata == {"otel_bridge.tags_left_out": 6}
         assert later.traces[0].tags == trace.tags
-        assert later.traces[0].metadata == {"otel_bridge.tags_left_out": 7}
+        assert later.traces[0].metadata == {"otel_bridge.tags_left_out": 6}
         assert later.observations[0].metadata["tags"] == ["z"]
+
+    def test_what_each_part_says_again_is_counted_once(self, otlp: Any) -> None:
+        large = {f"langfuse.trace.metadata.{n}": "x" * 5_000 for n in range(6)}
+        said = large | {"langfuse.trace.tags": [f"tag {n}" for n in range(MAX_TAGS + 5)]}
+        others = [otlp.span(n, 1) for n in range(2, 300)]
+        made = translate(otlp.trace(otlp.span(1, attrs=said), *others))
+        for part in (1, 2):
+            spans = [otlp.span(1_000 * part + n, 1, attrs=said) for n in range(300)]
+            made = translate(otlp.trace(*spans, part=part, known=made.known))
+
+        told = made.traces[0].metadata
+        assert {key: told[key] for key in LEFT_OUT} == dict(zip(LEFT_OUT, (5, 3), strict=True))
 
     def test_metadata_beyond_it_stays_where_it_was_said(self, otlp: Any) -> None:
         said = {"langfuse.trace.metadata.large": "x" * 20_000, "langfuse.trace.metadata.small": "y"}

@@ -59,6 +59,32 @@ def test_it_counts_once(otlp: Any, scope: str, at_ms: tuple[float, float], count
     assert sum((observation.usage or {}).get("total", 0) for observation in seen) == counted
 
 
+@pytest.mark.parametrize(("at_ms", "counted"), [((10, 90), 13), ((10, 110), 13), ((50, 150), 26)])
+def test_by_two_instrumentations_in_one_trace_it_counts_as_in_two(
+    otlp: Any, at_ms: tuple[float, float], counted: int
+) -> None:
+    spans = (
+        otlp.span(1),
+        otlp.span(2, 1, scope="litellm", at_ms=(0, 100), attrs=OF_CONVENTIONS),
+        otlp.span(3, 1, scope="sdk", at_ms=at_ms, attrs=OF_OPENINFERENCE),
+    )
+
+    for order in (spans, spans[::-1]):
+        seen = translate(otlp.trace(*order)).observations
+        assert sum((one.usage or {}).get("total", 0) for one in seen) == counted
+        assert len([one for one in seen if one.type == "GENERATION"]) == counted // 13
+
+
+def test_told_three_times_it_counts_once_whichever_is_the_richest(otlp: Any) -> None:
+    told_by = [OF_CONVENTIONS, OF_OPENINFERENCE, OF_OPENINFERENCE]
+    for richest in range(3):
+        said = told_by[-richest:] + told_by[:-richest]
+        spans = [otlp.span(2 + n, 1, scope=f"s{n}", at_ms=(10 * n, 100 - 10 * n), attrs=said[n]) for n in range(3)]
+        seen = translate(otlp.trace(otlp.span(1), *spans)).observations
+
+        assert [int(one.id, 16) for one in seen if one.usage] == [2 + richest]
+
+
 def test_what_langchain_tells_and_the_sdk_below_it_is_one_call_wherever_they_stand(otlp: Any) -> None:
     answered = {"message": {"lc": 1, "kwargs": {"response_metadata": {"id": "r1"}}}}
     counts = {"llm.token_count.prompt": 11, "llm.token_count.completion": 2, "openinference.span.kind": "LLM"}

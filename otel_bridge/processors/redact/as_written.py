@@ -6,9 +6,8 @@ from typing import Any
 
 import orjson
 
-MAY_CHANGE = re.compile(
-    rb"[0-9](?:[.eE]|[0-9]{17})|-0"
-)  # as numbers do that are read and written; texts may have it too
+# As numbers do that are read and written; texts may have it too.
+MAY_CHANGE = re.compile(rb"[0-9](?:[.eE]|[0-9]{17})|-0")
 
 
 class Number(str):

@@ -1,7 +1,7 @@
 """Laminar (lmnr), in which browser-use and OpenHands trace, too: the conventions with `lmnr.*` beside them.
 
 Read off recorded payloads of lmnr 0.8.2 for Python.
-<https://docs.lmnr.ai>
+https://docs.lmnr.ai
 """
 
 from typing import Any
@@ -23,6 +23,7 @@ TYPES = {
     "PIPELINE": ObservationType.CHAIN,
 }
 PROPERTIES = "lmnr.association.properties."
+METADATA = "metadata."
 ANSWERED = "gen_ai.output.messages"
 
 
@@ -37,7 +38,8 @@ def read(span: SpanView) -> Reading:
     if tags := strings(properties.get("tags")):
         reading.tags = tags
         del properties["tags"]
-    reading.trace_metadata = {key[9:]: from_json(properties.pop(key)) for key in _metadata(properties)}
+    told = _metadata(properties)
+    reading.trace_metadata = {key.removeprefix(METADATA): from_json(properties.pop(key)) for key in told}
     reading.metadata = {f"{PROPERTIES}{key}": said for key, said in properties.items()}
     reading.input, reading.output = value(attrs, "lmnr.span.input"), value(attrs, "lmnr.span.output")
     if reading.output is None:
@@ -47,7 +49,7 @@ def read(span: SpanView) -> Reading:
 
 
 def _metadata(properties: dict[str, Any]) -> list[str]:
-    return [key for key in properties if key.startswith("metadata.") and len(key) > len("metadata.")]
+    return [key for key in properties if key.startswith(METADATA) and key != METADATA]
 
 
 def _choices(attrs: dict[str, Any]) -> Json:

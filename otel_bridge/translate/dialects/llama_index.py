@@ -2,7 +2,7 @@
 
 A `...StartEvent` says what was asked, a `...EndEvent` what was answered, with the provider's answer flattened in it.
 Read off recorded payloads of llama-index-core 0.14.25.
-<https://developers.llamaindex.ai/python/framework/module_guides/observability/>
+https://developers.llamaindex.ai/python/framework/module_guides/observability/
 """
 
 import re

@@ -1,7 +1,7 @@
 """Alibaba's conventions for generative AI (LoongSuite, ARMS), which Dify speaks too: `gen_ai.span.kind`, delays in ns.
 
 Read off Dify 1.12 (api/extensions/otel) and LoongSuite's documentation; recorded payloads of its LangChain.
-<https://github.com/alibaba/loongsuite-python-agent>
+https://github.com/alibaba/loongsuite-python-agent
 """
 
 from typing import Any

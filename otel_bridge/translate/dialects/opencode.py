@@ -1,7 +1,7 @@
 """opencode: spans of the AI SDK among hundreds of the program's own, which are noise but for the turn's.
 
 Read off recorded payloads of opencode 1.18.33 with `experimental.openTelemetry`, which sends the calls too.
-<https://opencode.ai/docs/config/>
+https://opencode.ai/docs/config/
 """
 
 from otel_bridge.model import Json, ObservationType

@@ -1,6 +1,6 @@
 """OpenRouter's Broadcast: a span for each call that went through it, with the attempts at providers below.
 
-There was no recorded payload: read off <https://openrouter.ai/docs/guides/features/broadcast/otel-collector> and what
+There was no recorded payload: read off https://openrouter.ai/docs/guides/features/broadcast/otel-collector and what
 others read in it.
 """
 
@@ -79,7 +79,7 @@ def _answered(attrs: dict[str, Any], reading: Reading) -> Json:
     reading.model_parameters = {
         key: item for key, item in parameters.items() if key not in NOT_PARAMETERS and item is not None
     } or None
-    told = {key: parameters[key] for key in NOT_PARAMETERS if parameters.get(key) not in (None, reading.user_id)}
+    told = {key: parameters[key] for key in NOT_PARAMETERS if parameters.get(key) is not None}
     if told:
         reading.metadata["raw_request"] = told
     return tools

@@ -1,7 +1,7 @@
 """Spring AI (Java): the conventions by way of Micrometer, whose values are texts, and content in log records.
 
 There was no recorded payload: read off spring-ai 1.1 and its documentation.
-<https://docs.spring.io/spring-ai/reference/observability/index.html>
+https://docs.spring.io/spring-ai/reference/observability/index.html
 """
 
 from typing import Any
@@ -55,7 +55,8 @@ def _logged(span: SpanView, reading: Reading) -> None:
     told = [log for log in span.logs if isinstance(log.body, str) and log.body.startswith(CONTENT)]
     if not told:
         return
-    span.logs = [log for log in span.logs if log not in told]
+    ids = {id(log) for log in told}
+    span.logs = [log for log in span.logs if id(log) not in ids]
     for log in told:
         _hear(log, reading)
     leave(span, told)

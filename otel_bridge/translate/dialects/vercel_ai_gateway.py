@@ -1,6 +1,6 @@
 """Vercel AI Gateway's trace drains: one call to whoever asked, however many providers and models were tried for it.
 
-There was no recorded payload: read off <https://vercel.com/docs/ai-gateway/observability-and-spend/trace-drains>.
+There was no recorded payload: read off https://vercel.com/docs/ai-gateway/observability-and-spend/trace-drains.
 """
 
 from otel_bridge.model import ObservationType
