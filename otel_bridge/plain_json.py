@@ -20,8 +20,12 @@ def dump(value: Any) -> str:
     try:
         return orjson.dumps(value).decode()
     except TypeError:
-        written = json.dumps(_plain(value, MAX_DEPTH), ensure_ascii=False, separators=(",", ":"))
-        return written.encode("utf-8", "replace").decode()
+        return clean(json.dumps(_plain(value, MAX_DEPTH), ensure_ascii=False, separators=(",", ":")))
+
+
+def clean(text: str) -> str:
+    """Text that protobuf and SQLite take: half a surrogate becomes a question mark."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def _plain(value: Any, depth: int) -> Any:

@@ -32,7 +32,7 @@ from otel_bridge.journal.database import (
 from otel_bridge.journal.exporters import DAMAGED
 from otel_bridge.mistakes import hint
 from otel_bridge.model import Translation
-from otel_bridge.plain_json import dump
+from otel_bridge.plain_json import clean, dump
 from otel_bridge.sides import side_of
 from otel_bridge.telemetry import Counters
 
@@ -89,7 +89,7 @@ class DeadLetter:
             tenant=piece.tenant,
             kind=kind,
             reason=reason,
-            answer=answer[:ANSWER_CHARS].encode(errors="replace").decode(),
+            answer=clean(answer[:ANSWER_CHARS]),
             at_ns=at_ns,
             items=count(piece),
             content=content,

@@ -10,15 +10,16 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from otel_bridge.batch import INT64
 from otel_bridge.errors import UnwrittenError
 from otel_bridge.journal.database import DamagedError, Database, damaged, transaction
+from otel_bridge.plain_json import clean
 from otel_bridge.telemetry import Counters, logger
 
 if TYPE_CHECKING:
     import apsw
 
 COMMIT_EVERY_S = 0.2
-LEAST, GREATEST = -(1 << 63), (1 << 63) - 1  # of SQLite's integers
 WITHOUT = "all that is still in the journal is delivered again then, some of it twice, and nothing is lost"
 
 Value: TypeAlias = str | int | bytes | None
@@ -170,7 +171,5 @@ def _checkpoint(connection: "apsw.Connection") -> None:
 def _storable(value: Value) -> Value:
     """Integers of 64 bits, and text without half surrogates."""
     if isinstance(value, int):
-        return min(max(value, LEAST), GREATEST)
-    if isinstance(value, str) and not value.isascii():
-        return value.encode(errors="replace").decode()
-    return value
+        return min(max(value, INT64[0]), INT64[-1])
+    return clean(value) if isinstance(value, str) else value

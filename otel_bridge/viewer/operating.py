@@ -14,13 +14,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from otel_bridge.batch import INT64
 from otel_bridge.component import Bridge, Operator
 from otel_bridge.errors import UsageError
 from otel_bridge.viewer.requests import answer_json, asked, body_of, limit_of
 
 MAX_BODY_BYTES = 16 << 10
 MOST_IDS = 100
-MAX_NS = (1 << 63) - 1
 
 Name = Annotated[StrictStr, Field(min_length=1, max_length=500)]
 
@@ -127,4 +127,4 @@ async def _read(request: Request, model: type[M]) -> M:
 
 def _ns(at: datetime) -> int:
     """In the years that nanoseconds of 64 bits can tell, 1970 to 2262."""
-    return min(max(int(at.timestamp() * 1e6) * 1000, 0), MAX_NS)
+    return min(max(int(at.timestamp() * 1e6) * 1000, 0), INT64[-1])

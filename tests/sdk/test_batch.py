@@ -60,6 +60,23 @@ def tracing(processor: BatchSpanProcessor) -> Tracer:
     return provider.get_tracer("test")
 
 
+async def flushed(processor: BatchSpanProcessor, timeout_s: float) -> tuple[bool, int]:
+    """What `aflush` said, and how often the loop came round meanwhile."""
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.sleep(0.001)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(turn)
+        sent = await processor.aflush(timeout_s)
+        group.cancel_scope.cancel()
+    return sent, turns
+
+
 def test_a_flush_that_says_true_has_sent_everything(destination: Destination) -> None:
     processor = BatchSpanProcessor(destination, delay_s=60, max_batch=2)
     tracer = tracing(processor)
@@ -102,22 +119,8 @@ def test_a_hung_destination_blocks_nobody(destination: Destination, run: Callabl
     tracer = tracing(processor)
     destination.open.clear()
     tracer.start_span("a").end()
-    turns = 0
-
-    async def turn() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await anyio.sleep(0.001)
-
-    async def main() -> bool:
-        async with anyio.create_task_group() as group:
-            group.start_soon(turn)
-            sent = await processor.aflush(0.1)
-            group.cancel_scope.cancel()
-        return sent
-
-    assert run(main) is False
+    sent, turns = run(lambda: flushed(processor, 0.1))
+    assert sent is False
     assert turns > 10
     assert processor.force_flush(10) is False
     destination.open.set()
@@ -139,22 +142,8 @@ def test_opentelemetrys_own_exporter_holds_up_no_loop_and_is_not_believed(
             OTLPSpanExporter(f"{bridge.url}/v1/traces" if status else "http://127.0.0.1:9"), delay_s=60, exit_s=0
         )
         tracing(processor).start_span("a").end()
-        turns = 0
-
-        async def turn() -> None:
-            nonlocal turns
-            while True:
-                turns += 1
-                await anyio.sleep(0.001)
-
-        async def main() -> bool:
-            async with anyio.create_task_group() as group:
-                group.start_soon(turn)
-                sent = await processor.aflush(0.2)
-                group.cancel_scope.cancel()
-            return sent
-
-        assert run(main) is False
+        sent, turns = run(lambda: flushed(processor, 0.2))
+        assert sent is False
         assert turns > 10
         processor.shutdown()
     assert processor.dropped == {"exit": 1}

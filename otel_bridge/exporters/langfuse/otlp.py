@@ -26,7 +26,7 @@ from otel_bridge.model import (
     Translation,
     as_environment,
 )
-from otel_bridge.plain_json import dump
+from otel_bridge.plain_json import clean, dump
 
 if TYPE_CHECKING:
     from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
@@ -104,8 +104,8 @@ class _Scopes:
                 block = self._blocks[resource] = self._request.resource_spans.add()
                 _write(block.resource.attributes, observation.resource, foreign=True)
             scoped = self._scopes[key] = block.scope_spans.add()
-            scoped.scope.name = values.clean(observation.scope_name)
-            scoped.scope.version = values.clean(observation.scope_version)
+            scoped.scope.name = clean(observation.scope_name)
+            scoped.scope.version = clean(observation.scope_version)
         return self._scopes[key]
 
 
@@ -125,12 +125,12 @@ def _frame(span: Span, observation: Observation) -> None:
     span.span_id = _id(observation.id, SPAN_ID_BYTES)
     if observation.parent_id is not None:
         span.parent_span_id = _id(observation.parent_id, SPAN_ID_BYTES)
-    span.name = values.clean(observation.name[: values.MAX_NAME])
+    span.name = clean(observation.name[: values.MAX_NAME])
     span.start_time_unix_nano = values.clamp(observation.start_ns)
     span.end_time_unix_nano = values.clamp(observation.end_ns or observation.start_ns)
     if observation.level is Level.ERROR:
         span.status.code = Status.STATUS_CODE_ERROR
-        span.status.message = values.clean(observation.status_message or "")
+        span.status.message = clean(observation.status_message or "")
 
 
 def _id(text: str, size: int) -> bytes:
@@ -262,9 +262,9 @@ def _write(
     for key, value in said.items():
         if value is not None:
             pair = attributes.add()
-            pair.key = values.clean(values.safe_key(key)) if foreign or key.startswith(EXPERIMENT) else key
+            pair.key = clean(values.safe_key(key)) if foreign or key.startswith(EXPERIMENT) else key
             if type(value) is str:
-                pair.value.string_value = values.clean(value)
+                pair.value.string_value = clean(value)
             else:
                 _set(pair.value, value)
 
@@ -272,7 +272,7 @@ def _write(
 def _set(target: AnyValue, value: Any) -> None:
     """Text, number, boolean, or an array of such; Langfuse shows any other kind as raw OTLP, so it goes as JSON."""
     if isinstance(value, str):
-        target.string_value = values.clean(value)
+        target.string_value = clean(value)
     elif isinstance(value, bool):
         target.bool_value = value
     elif isinstance(value, int) and value in INT64:

@@ -22,11 +22,6 @@ def text(value: Any) -> str | None:
     return value if value is None or isinstance(value, str) else dump(value)
 
 
-def clean(value: str) -> str:
-    """Text that protobuf takes: a lone surrogate becomes a question mark."""
-    return value if value.isascii() else value.encode(errors="replace").decode()
-
-
 def iso(ns: int) -> str:
     """Nanoseconds since 1970 → ISO 8601 with milliseconds (all that Langfuse keeps) and Z."""
     seconds, rest = divmod(clamp(ns), 10**9)
