@@ -12,8 +12,7 @@ from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportRes
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_bridge.sdk.installing import Logs, Spans, otlp, quiet
-from otel_bridge.sdk.saying import log
-from otel_bridge.sdk.sending import is_time_to_say
+from otel_bridge.sdk.saying import is_time_to_say, log
 from otel_bridge.sdk.values import words
 
 

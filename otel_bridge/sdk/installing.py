@@ -28,8 +28,9 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from otel_bridge.sdk.batch import BatchLogRecordProcessor, BatchSpanProcessor, environ, exit_seconds, shut_down
 from otel_bridge.sdk.context import ContextProcessor
 from otel_bridge.sdk.open_spans import BEAT_S, OpenSpans
+from otel_bridge.sdk.refusals import HEARD
 from otel_bridge.sdk.saying import log
-from otel_bridge.sdk.sending import HEARD, in_trio
+from otel_bridge.sdk.sending import in_trio
 from otel_bridge.sdk.signals import has_come, on_sigterm
 
 ENDPOINT, GRPC_ENDPOINT = "http://127.0.0.1:4318", "http://127.0.0.1:4317"

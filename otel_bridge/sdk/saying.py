@@ -3,7 +3,10 @@
 import contextlib
 import logging
 import sys
+import time
 from typing import Any
+
+WARN_EVERY_S = 60.0
 
 
 class Log(logging.LoggerAdapter[logging.Logger]):
@@ -22,3 +25,13 @@ class Log(logging.LoggerAdapter[logging.Logger]):
 
 
 log = Log(logging.getLogger("otel_bridge.sdk"))
+_told: dict[str, float] = {}  # about what → monotonic: not again before; of the whole process, as it has one log
+
+
+def is_time_to_say(about: str) -> bool:
+    """Whether a minute has passed since it was last said; it counts as said from now on."""
+    now_s = time.monotonic()
+    if now_s < _told.get(about, 0.0):
+        return False
+    _told[about] = now_s + WARN_EVERY_S
+    return True

@@ -7,23 +7,21 @@ is held: somebody's log goes through this, too.
 
 import asyncio
 import contextlib
-import logging
-import os
 import random
-import re
 import sys
 import threading
 import time
-import weakref
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from opentelemetry import context as otel
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context
 
-from otel_bridge.sdk.saying import log
+from otel_bridge.sdk import forks
+from otel_bridge.sdk.refusals import HEARD, hint
+from otel_bridge.sdk.saying import is_time_to_say, log
 from otel_bridge.sdk.values import words
 
 T = TypeVar("T")
@@ -32,59 +30,12 @@ EXIT_S = 1.7  # with Python's own end it is two seconds
 FORK_WAITS_S = 1.0  # where a destination does not answer the first request
 FORK_WAITS_FOR_IMPORTS_S = 10.0  # that take so long, or never end
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.5, 30.0
-WARN_EVERY_S = 60.0
 MAX_QUEUE_BYTES = 64 << 20
 MAX_BATCH_BYTES = 2 << 20  # about: what goes in one request
-REASONS = (  # in what exporters log, the surest first
-    re.compile(r"\[Errno -?\d+\] [^'\")>]+|CERTIFICATE_VERIFY_FAILED\][^'\")]*"),
-    re.compile(r"(?<=code: )\d+, reason: .*"),
-    re.compile(r"(?<=error ).*(?= encountered while)"),
-    re.compile(r"StatusCode\.[A-Z_]+"),
-)
-HINTS = {  # what helps, by what is in the reason
-    "CERTIFICATE_VERIFY_FAILED": "OTEL_EXPORTER_OTLP_CERTIFICATE names whom to trust",
-    "401": "OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20… shows a key",
-    "UNAUTHENTICATED": "OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20… shows a key",
-}
-HINT = "Is a bridge there? `otel-bridge` starts one, OTEL_EXPORTER_OTLP_ENDPOINT names another"
 TRIES = 3  # in a row, before a batch is halved, or one that can not even be tried is given up
 
 
 _new = tuple.__new__  # of a NamedTuple: a third of what calling it takes
-_told: dict[str, float] = {}  # about what → monotonic: not again before; of the whole process, as it has one log
-
-
-def is_time_to_say(about: str) -> bool:
-    """Whether a minute has passed since it was last said; it counts as said from now on."""
-    now_s = time.monotonic()
-    if now_s < _told.get(about, 0.0):
-        return False
-    _told[about] = now_s + WARN_EVERY_S
-    return True
-
-
-class Heard(logging.Filter):
-    """Hears in the log why an exporter failed, which it tells nobody else, and lets nothing of it through."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._of: dict[int | None, str] = {}  # what sends logs in its own thread
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        try:
-            said = record.getMessage()
-        except Exception:  # noqa: BLE001 - what is logged is broken, which is no failure of what sends
-            said = words(record.msg)
-        if found := next(filter(None, (reason.search(said) for reason in REASONS)), None):
-            self._of[threading.get_ident()] = found[0]
-        return False
-
-    def take(self, thread: threading.Thread | None) -> str:
-        """Why the last try of a thread failed, as far as that was heard."""
-        return words(self._of.pop(thread.ident if thread else None, ""))
-
-
-HEARD = Heard()
 
 
 class UnsendableError(Exception):
@@ -153,11 +104,10 @@ class Sender(Generic[T]):
         self._exit_s = exit_s
         self._kept = kept
         self.begin()
-        _forking(self, ends_alone=ends_alone)
+        forks.go_through(self, ends_alone=ends_alone)
 
     def begin(self) -> None:
         """With nothing waiting and no thread: at the start, and in a forked child, whose parent sends what waits."""
-        # No fork while these are held: imports that a fork cuts off never end in the child. What imports may fork.
         self._preparing, self._trying_first = threading.RLock(), threading.RLock()
         self._lock = threading.RLock()  # re-entrant: a signal's handler may come while it is held
         self._changed = threading.Condition(self._lock)
@@ -181,6 +131,11 @@ class Sender(Generic[T]):
         self._closed = False
         self._until_s = 0.0  # monotonic: of the shutdown
         self._over = self._is_shut_down = False
+
+    @property
+    def in_one_piece(self) -> Iterable[tuple[threading.RLock, float]]:
+        """As a fork waits for them: imports that it cuts off never end in the child. What imports may fork."""
+        return (self._preparing, FORK_WAITS_FOR_IMPORTS_S), (self._trying_first, FORK_WAITS_S)
 
     def start(self) -> None:
         """Have its thread at once: at the end of a program Python starts none any more (from 3.12 on)."""
@@ -348,7 +303,7 @@ class Sender(Generic[T]):
         if reason == "exit":
             why = HEARD.take(self._thread) or self._why  # it may still be trying
             late = f"not sent{self._where} in time" + (f" ({why})" if why else "")
-            self._warn("unsent", f"{items} {self._what}, and what else waited, {late}, and dropped. {_hint(why)}")
+            self._warn("unsent", f"{items} {self._what}, and what else waited, {late}, and dropped. {hint(why)}")
         else:
             self._warn(reason, f"{items} {self._what} dropped ({reason}); {self.dropped.total()} in all")
 
@@ -510,7 +465,7 @@ class Sender(Generic[T]):
             self._warn("unsendable", f"{self._what} can not be sent as they are: {why}")
             return
         left = "what waits at the end is dropped." if self._kept is None else self._kept()
-        self._warn("unsent", f"nothing can be sent{self._where}: {why}; {left} {_hint(why)}")
+        self._warn("unsent", f"nothing can be sent{self._where}: {why}; {left} {hint(why)}")
 
     def _put_back(self, batch: list[_Put[T]]) -> None:
         """While `_changed` is held."""
@@ -524,61 +479,6 @@ class Sender(Generic[T]):
             ticket.lost = ticket.lost or put.number <= ticket.target
         self._taken += 1
         (self._precious if put.precious else self._plain).append(put._replace(number=self._taken))
-
-
-class _Held(threading.local):
-    """What a thread that forks holds over it: others may fork at the same time."""
-
-    def __init__(self) -> None:
-        self.locks: list[threading.RLock] = []
-
-
-def _forking(sender: Sender[Any], *, ends_alone: bool) -> None:
-    """Have it ready for forks, as long as it is there."""
-    there = weakref.ref(sender)
-    held = _Held()
-    told: list[Any] = []
-
-    def tell_multiprocessing(found: Sender[Any]) -> None:
-        """Its children end without telling Python (until 3.13): they ask for themselves."""
-        if ends_alone and not told and (util := sys.modules.get("multiprocessing.util")) is not None:
-            told.append(util)
-            util.register_after_fork(found, _ending_with)
-
-    def before() -> None:
-        if (found := there()) is None:
-            return
-        tell_multiprocessing(found)
-        waits = ((found._preparing, FORK_WAITS_FOR_IMPORTS_S), (found._trying_first, FORK_WAITS_S))  # noqa: SLF001 - its own
-        for lock, timeout_s in waits:
-            if lock.acquire(timeout=timeout_s):
-                held.locks.append(lock)
-
-    def in_parent() -> None:
-        while held.locks:
-            held.locks.pop().release()
-
-    def in_child() -> None:
-        held.locks.clear()  # it has others
-        if (found := there()) is not None:
-            found.begin()
-
-    tell_multiprocessing(sender)  # here, too: one of a fork server's children imports its program before it begins
-    process = sys.modules.get("multiprocessing.process")
-    if ends_alone and process is not None and process.parent_process() is not None:
-        _ending_with(sender)
-    os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
-
-
-def _ending_with(sender: Sender[Any]) -> None:
-    """In a child of multiprocessing: at its end all close, and then each sends what waits."""
-    finalize = sys.modules["multiprocessing.util"].Finalize
-    finalize(None, sender.close, exitpriority=1)
-    finalize(None, sender.shutdown, exitpriority=0)
-
-
-def _hint(why: str) -> str:
-    return next((hint for word, hint in HINTS.items() if word in why), HINT)
 
 
 def _nothing() -> None:

@@ -28,8 +28,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
-from otel_bridge.sdk.saying import log
-from otel_bridge.sdk.sending import Sender, UnsendableError, is_time_to_say
+from otel_bridge.sdk.saying import is_time_to_say, log
+from otel_bridge.sdk.sending import Sender, UnsendableError
 
 T = TypeVar("T")
 

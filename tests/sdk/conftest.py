@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from otel_bridge.sdk import sending
+from otel_bridge.sdk import saying
 
 
 class Spans:
@@ -67,7 +67,7 @@ def logs(monkeypatch: pytest.MonkeyPatch) -> InMemoryLogRecordExporter:
 @pytest.fixture(autouse=True)
 def nothing_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Warnings that are given once a minute are given to each test."""
-    monkeypatch.setattr(sending, "_told", {})
+    monkeypatch.setattr(saying, "_told", {})
 
 
 Main = Callable[[], Coroutine[Any, Any, Any]]

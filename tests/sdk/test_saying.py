@@ -10,8 +10,8 @@ from opentelemetry.sdk.trace import Span, SpanProcessor, TracerProvider
 from otel_bridge.sdk import feedback, instrument, score
 from otel_bridge.sdk.batch import environ
 from otel_bridge.sdk.open_spans import OpenSpans
+from otel_bridge.sdk.refusals import HEARD
 from otel_bridge.sdk.saying import log
-from otel_bridge.sdk.sending import HEARD
 from tests.sdk.test_sending import made
 
 

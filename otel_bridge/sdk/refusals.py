@@ -1,0 +1,49 @@
+"""Why an exporter failed, which it tells its log alone, and what helps."""
+
+import logging
+import re
+import threading
+
+from otel_bridge.sdk.values import words
+
+REASONS = (  # in what exporters log, the surest first
+    re.compile(r"\[Errno -?\d+\] [^'\")>]+|CERTIFICATE_VERIFY_FAILED\][^'\")]*"),
+    re.compile(r"(?<=code: )\d+, reason: .*"),
+    re.compile(r"(?<=error ).*(?= encountered while)"),
+    re.compile(r"StatusCode\.[A-Z_]+"),
+)
+HINTS = {  # what helps, by what is in the reason
+    "CERTIFICATE_VERIFY_FAILED": "OTEL_EXPORTER_OTLP_CERTIFICATE names whom to trust",
+    "401": "OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20… shows a key",
+    "UNAUTHENTICATED": "OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20… shows a key",
+}
+HINT = "Is a bridge there? `otel-bridge` starts one, OTEL_EXPORTER_OTLP_ENDPOINT names another"
+
+
+class Heard(logging.Filter):
+    """Hears in the log why an exporter failed, which it tells nobody else, and lets nothing of it through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._of: dict[int | None, str] = {}  # what sends logs in its own thread
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        try:
+            said = record.getMessage()
+        except Exception:  # noqa: BLE001 - what is logged is broken, which is no failure of what sends
+            said = words(record.msg)
+        if found := next(filter(None, (reason.search(said) for reason in REASONS)), None):
+            self._of[threading.get_ident()] = found[0]
+        return False
+
+    def take(self, thread: threading.Thread | None) -> str:
+        """Why the last try of a thread failed, as far as that was heard."""
+        return words(self._of.pop(thread.ident if thread else None, ""))
+
+
+HEARD = Heard()
+
+
+def hint(why: str) -> str:
+    """What helps, as far as the reason tells."""
+    return next((helps for word, helps in HINTS.items() if word in why), HINT)
