@@ -15,6 +15,7 @@ SPAN, DEFAULT = ObservationType.SPAN, Level.DEFAULT  # enums are slow to ask
 LONG = 200  # characters from which a text in the metadata is worth comparing with the content
 OTHER_WORDS = (".input", ".output")  # content as another dialect read it
 FLOOD = 20  # events of one name
+UNNAMED = "unnamed"  # OTLP allows a span without a name, but a trace has none in Langfuse without its root's
 STREAMED = re.compile(r"chunk|token", re.IGNORECASE)
 
 
@@ -32,7 +33,7 @@ def observation(span: SpanView, reading: Reading, trace: TraceAttributes) -> Obs
         trace_id=span.trace_id,
         parent_id=span.parent_id or None,
         type=reading.type or SPAN,
-        name=reading.name or span.name,
+        name=reading.name or span.name or UNNAMED,
         start_ns=span.start_ns,
         end_ns=span.end_ns,
         trace=trace,

@@ -112,3 +112,9 @@ def test_a_sum_that_nobody_can_count_stays_in_its_parts(
 
     assert (seen["usageDetails"], seen["costDetails"]) == (None, None)
     assert seen["metadata"][key] == parts
+
+
+def test_a_span_without_a_name_has_one_and_gives_it_to_its_trace(otlp: Any) -> None:
+    made = translate(otlp.trace(otlp.span(name="")))
+
+    assert (made.observations[0].name, made.traces[0].name) == ("unnamed", "unnamed")
