@@ -267,6 +267,7 @@ class Assembler:
         self._accounted: Counter[int] = Counter()  # items of entries from before the start, by entry
         self._accounted_until = 0
         self._next_seq = 0
+        self._is_idle = False  # between two steps, of which the first was done
 
     async def run(self, conclude: Conclude) -> None:
         """Assemble for ever; begins with what the state and the journal hold, so it can be run again after an error."""
@@ -304,6 +305,7 @@ class Assembler:
 
     async def step(self, conclude: Conclude) -> float | None:
         """Take in all that is durable, then settle what is due; returns seconds until the next is, None if none is."""
+        self._is_idle = False
         end_seq = self._journal.next_seq
         while self._next_seq < end_seq:
             entries = await self._run(self._read_chunk)
@@ -324,7 +326,19 @@ class Assembler:
             else:
                 trace.queued_s = math.inf
                 self._enqueue(trace)
+        self._is_idle = True
+        async with self._news:
+            self._news.notify_all()
         return max(0.0, self._queue[0][0] - self._clock.monotonic()) if self._queue else None
+
+    async def caught_up(self) -> None:
+        """Return when all that is durable was taken in and all that is due has settled; while `run` runs."""
+        async with self._news:
+            await self._news.wait_for(lambda: self._is_idle and not self._has_work())
+
+    def _has_work(self) -> bool:
+        is_due = bool(self._queue) and self._queue[0][0] <= self._clock.monotonic()
+        return is_due or self._next_seq < self._journal.next_seq
 
     async def wait(self, newest: int) -> None:
         """Return when a part was recorded after `newest`."""

@@ -1,5 +1,6 @@
 """When traces settle, what their parts hold, and what a restart finds."""
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,6 +29,18 @@ async def test_a_trace_settles_when_its_root_is_here_and_it_is_quiet(assembly: "
     assert not await assembly.after(5.9)
     [part] = await assembly.after(0.1)
     assert (part.key, part.settled, part.number, items(part)) == (f"{1:032x}", Settled.ROOT, 0, 2)
+
+
+async def test_it_has_caught_up_when_what_came_was_taken_in_and_what_is_due_has_settled(assembly: "Assembly") -> None:
+    await assembly.spans(1, (1, None))
+    await assembly.assembler.caught_up()
+    await assembly.clock.advance(6)
+    waiting = asyncio.create_task(assembly.assembler.caught_up())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await assembly.step()
+    await waiting
+    assert len(assembly.settled) == 1
 
 
 async def test_every_arrival_begins_the_quiet_time_anew(assembly: "Assembly") -> None:
