@@ -10,6 +10,7 @@ from typing import Any
 from otel_bridge.cli.asking import ask
 from otel_bridge.cli.found import Viewer
 from otel_bridge.cli.questions import load_traces
+from otel_bridge.counts import plural
 from otel_bridge.errors import BridgeError
 from otel_bridge.sides import side_of
 
@@ -76,10 +77,10 @@ def told(seen: Mapping[str, Any], again: str = "", otherwise: str | None = None)
     if not seen["traces"]:
         return "no spans came; is the program instrumented? opentelemetry-bootstrap -a requirements says what it lacks"
     more = "" if seen["all"] else "more than "
-    parts = [f"{more}{_count(len(seen['traces']), 'trace')}", _count(seen["spans"], "span")]
-    parts += [f"{seen['tokens']} tokens"] if seen["tokens"] else []
+    parts = [f"{more}{plural(len(seen['traces']), 'trace')}", plural(seen["spans"], "span")]
+    parts += [plural(seen["tokens"], "token")] if seen["tokens"] else []
     parts += [f"${seen['cost']:.2g}"] if seen["cost"] else []
-    parts += [_count(seen["errors"], "error")] if seen["errors"] else []
+    parts += [plural(seen["errors"], "error")] if seen["errors"] else []
     parts += [] if seen["settled"] else ["open for some seconds more"]
     return f"{' · '.join(parts)} · otel-bridge trace {seen['largest'][:8]}{again}"
 
@@ -88,7 +89,7 @@ def waiting(left: Mapping[str, Mapping[str, int]], again: str = "") -> str:
     """What is still to be delivered, by exporter and signal, in a line; again: as of `told`."""
     of = {"traces": "span", "logs": "log record", "metrics": "data point"}
     said = [
-        f"{' and '.join(_count(items, of[signal]) for signal, items in sorted(signals.items(), reverse=True))} to {to}"
+        f"{' and '.join(plural(items, of[signal]) for signal, items in sorted(signals.items(), reverse=True))} to {to}"
         for to, signals in left.items()
     ]
     return (
@@ -136,7 +137,3 @@ def _sums(traces: list[dict[str, Any]], refusals: Mapping[str, int], *, is_all: 
         "errors": sum(found["errorCount"] for found in traces),
         "refused": {} if traces else dict(refusals),
     }
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -9,6 +9,7 @@ import typer
 from otel_bridge.cli.asking import UrlOption, ask, running
 from otel_bridge.cli.findings import NOT_CONFIGURED, PAUSED, faults, findings
 from otel_bridge.cli.output import ConfigOption, DataDirOption, JsonOption, print_json, print_row, print_table
+from otel_bridge.counts import plural
 from otel_bridge.telemetry import Outcome, printable
 
 AT_THE_DOOR = ("refused", "rejected", "dropped", "rate_limited", "tls_refused")
@@ -87,7 +88,7 @@ def _state(lane: Mapping[str, Any]) -> str:
     if parked:
         return f"parked: {parked}"
     if lane["why"]:
-        return f"trying again ({lane['tries']} times): {lane['why']}"
+        return f"trying again ({plural(lane['tries'], 'time')}): {lane['why']}"
     return "delivering" if lane["waiting"] else "up to date"
 
 

@@ -23,6 +23,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from opentelemetry import context as otel
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context
 
+from otel_bridge.counts import plural
 from otel_bridge.sdk.saying import log
 from otel_bridge.sdk.values import words
 
@@ -112,7 +113,7 @@ class _Ticket:
 class Sender(Generic[T]):
     """Sends items by a function that says whether they were taken; it may take its time, and raise.
 
-    what: their name in messages; where: that of the destination.
+    what: the name of one in messages; where: that of the destination.
     prepare: called on the thread before the first, until it works; shut_down: called last.
 
     max_queue_bytes: of what waits or is being sent, about; max_queue: the same in items.
@@ -308,11 +309,11 @@ class Sender(Generic[T]):
             self._uneventful_to = 0
 
     def _begin_thread(self) -> None:
-        thread = threading.Thread(target=self._run, name=f"otel-bridge-{self._what}", daemon=True)
+        thread = threading.Thread(target=self._run, name=f"otel-bridge-{self._what}s", daemon=True)
         try:
             thread.start()
         except RuntimeError as error:  # there are too many, or Python is ending; the next item tries again
-            self._warn("unsent", f"{self._what} wait, as no thread can be started: {error}")
+            self._warn("unsent", f"{self._what}s wait, as no thread can be started: {error}")
         else:
             self._thread = thread
 
@@ -348,9 +349,11 @@ class Sender(Generic[T]):
         if reason == "exit":
             why = HEARD.take(self._thread) or self._why  # it may still be trying
             late = f"not sent{self._where} in time" + (f" ({why})" if why else "")
-            self._warn("unsent", f"{items} {self._what}, and what else waited, {late}, and dropped. {_hint(why)}")
+            self._warn(
+                "unsent", f"{plural(items, self._what)}, and what else waited, {late}, and dropped. {_hint(why)}"
+            )
         else:
-            self._warn(reason, f"{items} {self._what} dropped ({reason}); {self.dropped.total()} in all")
+            self._warn(reason, f"{plural(items, self._what)} dropped ({reason}); {self.dropped.total()} in all")
 
     def _warn(self, about: str, said: str) -> None:
         if is_time_to_say(about):
@@ -507,7 +510,7 @@ class Sender(Generic[T]):
         self._not_before_s = time.monotonic() + random.uniform(backoff_s / 2, backoff_s)  # noqa: S311 - spreads
         self._put_back(batch)
         if is_theirs:
-            self._warn("unsendable", f"{self._what} can not be sent as they are: {why}")
+            self._warn("unsendable", f"{self._what}s can not be sent as they are: {why}")
             return
         left = "what waits at the end is dropped." if self._kept is None else self._kept()
         self._warn("unsent", f"nothing can be sent{self._where}: {why}; {left} {_hint(why)}")

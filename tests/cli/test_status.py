@@ -133,7 +133,7 @@ def test_what_is_not_configured_any_more_is_told_once_for_both_its_sides() -> No
 
     [told] = faults({**WELL, "exporters": {"main/store": lane, "main/store.settled": lane}})
 
-    assert told.startswith("store is not configured any more, and 3 items of acme wait for it; ")
+    assert told.startswith("store is not configured any more, with 3 items of acme waiting for it; ")
     assert "`otel-bridge give-up store --tenant acme`" in told
 
 
