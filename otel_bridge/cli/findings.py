@@ -1,6 +1,6 @@
 """What somebody should know of a bridge's status, in sentences; light, as `healthcheck` is run often."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from otel_bridge.counts import plural
@@ -49,6 +49,26 @@ def _dead_letters(status: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def reason(lane: Mapping[str, Any]) -> str | None:
+    """Why what waits in a lane of the status is not taken, as far as that is known."""
+    if lane["parked"] in (PAUSED, NOT_CONFIGURED):
+        return str(lane["parked"]).replace("_", " ")
+    return ": ".join(said for said in (lane["parked"], lane["why"]) if said) or None
+
+
+def reasons(exporters: Mapping[str, Mapping[str, Any]], tenants: Collection[str] | None = None) -> dict[str, list[str]]:
+    """The same for the exporters of a status as the configuration calls them, of these tenants or of all; those of
+    which nothing is known are left out."""
+    found: dict[str, list[str]] = {}
+    for exporter, lanes in exporters.items():
+        for tenant, lane in lanes.items():
+            why = reason(lane) if lane["waiting"] > 0 and (tenants is None or tenant in tenants) else None
+            said = found.setdefault(configured(exporter), []) if why else []
+            if why and why not in said:
+                said.append(why)
+    return found
+
+
 def configured(exporter: str) -> str:
     """`main/store.settled`, as the status has it, as the configuration calls it."""
     return side_of(exporter.partition("/")[2])
@@ -60,7 +80,6 @@ def _parked(exporter: str, tenant: str, lane: Mapping[str, Any]) -> str:
             f"{exporter} is not configured any more, with {plural(lane['waiting'], 'item')} of {tenant} waiting for it"
         )
     else:
-        why = f": {lane['why']}" if lane["why"] else ""
-        said = f"{exporter} is parked for {tenant} ({lane['parked']}{why})"
+        said = f"{exporter} is parked for {tenant} ({reason(lane)})"
     give_up = f"`otel-bridge give-up {exporter} --tenant {tenant}` gives up what waits"
     return f"{said}; {give_up}" if lane["parked"] in (NOT_CONFIGURED, NO_KEYS) else said
