@@ -10,13 +10,13 @@ from urllib.parse import quote
 import typer
 
 from otel_bridge.cli.asking import UrlOption, ask, running
-from otel_bridge.cli.findings import configured
 from otel_bridge.cli.found import Place, Viewer, find, place, viewer_of
 from otel_bridge.cli.output import ConfigOption, DataDirOption, JsonOption, print_json, print_table
 from otel_bridge.counts import plural
 from otel_bridge.errors import UsageError
 from otel_bridge.sides import side_of
 from otel_bridge.telemetry import printable
+from otel_bridge.undelivered import configured
 
 if TYPE_CHECKING:
     import apsw

@@ -1,12 +1,12 @@
 """What somebody should know of a bridge's status, in sentences; light, as `healthcheck` is run often."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from otel_bridge.counts import plural
-from otel_bridge.sides import side_of
+from otel_bridge.undelivered import NOT_CONFIGURED, PAUSED, configured, reason
 
-PAUSED, NOT_CONFIGURED, NO_KEYS = "paused", "not_configured", "no_keys"
+NO_KEYS = "no_keys"
 
 
 def faults(status: Mapping[str, Any]) -> list[str]:
@@ -47,31 +47,6 @@ def _dead_letters(status: Mapping[str, Any]) -> list[str]:
         f" `otel-bridge dead-letter list{f' --exporter {exporter}' if exporter else ''}` shows them"
         for exporter, reasons in exporters.items()
     ]
-
-
-def reason(lane: Mapping[str, Any]) -> str | None:
-    """Why what waits in a lane of the status is not taken, as far as that is known."""
-    if lane["parked"] in (PAUSED, NOT_CONFIGURED):
-        return str(lane["parked"]).replace("_", " ")
-    return ": ".join(said for said in (lane["parked"], lane["why"]) if said) or None
-
-
-def reasons(exporters: Mapping[str, Mapping[str, Any]], tenants: Collection[str] | None = None) -> dict[str, list[str]]:
-    """The same for the exporters of a status as the configuration calls them, of these tenants or of all; those of
-    which nothing is known are left out."""
-    found: dict[str, list[str]] = {}
-    for exporter, lanes in exporters.items():
-        for tenant, lane in lanes.items():
-            why = reason(lane) if lane["waiting"] > 0 and (tenants is None or tenant in tenants) else None
-            said = found.setdefault(configured(exporter), []) if why else []
-            if why and why not in said:
-                said.append(why)
-    return found
-
-
-def configured(exporter: str) -> str:
-    """`main/store.settled`, as the status has it, as the configuration calls it."""
-    return side_of(exporter.partition("/")[2])
 
 
 def _parked(exporter: str, tenant: str, lane: Mapping[str, Any]) -> str:

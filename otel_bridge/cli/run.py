@@ -61,7 +61,7 @@ def run(words: list[str]) -> int:
         with signals.to(program):
             code, before = _wait(program, viewer, ending)
         from otel_bridge.cli.seen import not_taken, refused, seen_by_bridge, seen_in_store, since, told
-        from otel_bridge.cli.undelivered import NOTHING_SAID, undelivered
+        from otel_bridge.undelivered import NOTHING_SAID, undelivered
 
         ends = ending is not None and using.is_last()
         if viewer and not ends:

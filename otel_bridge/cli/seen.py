@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from otel_bridge.cli.asking import ask
-from otel_bridge.cli.findings import configured, reasons
 from otel_bridge.cli.found import Viewer
 from otel_bridge.cli.questions import load_traces
 from otel_bridge.counts import plural
 from otel_bridge.errors import BridgeError
 from otel_bridge.sides import side_of
+from otel_bridge.undelivered import configured, reasons
 
 WAIT_S, LOOK_EVERY_S = 1.0, 0.02
 # Refusals that are no question of who sends.

@@ -18,10 +18,10 @@ from otel_bridge import __version__
 from otel_bridge.cli.found import Endpoints, announce, announced, from_here
 from otel_bridge.cli.output import ConfigOption, JsonOption, print_json, row
 from otel_bridge.cli.own import begin_to_speak, say_last, seized
-from otel_bridge.cli.undelivered import last_words, undelivered
 from otel_bridge.files import as_now
 from otel_bridge.tasks import first, owned_tasks
 from otel_bridge.telemetry import logger, printable
+from otel_bridge.undelivered import last_words, undelivered
 
 if TYPE_CHECKING:
     from otel_bridge.config import Config

@@ -7,10 +7,11 @@ from typing import Any
 import typer
 
 from otel_bridge.cli.asking import UrlOption, ask, running
-from otel_bridge.cli.findings import NOT_CONFIGURED, PAUSED, faults, findings
+from otel_bridge.cli.findings import faults, findings
 from otel_bridge.cli.output import ConfigOption, DataDirOption, JsonOption, print_json, print_row, print_table
 from otel_bridge.counts import plural
 from otel_bridge.telemetry import Outcome, printable
+from otel_bridge.undelivered import NOT_CONFIGURED, PAUSED
 
 AT_THE_DOOR = ("refused", "rejected", "dropped", "rate_limited", "tls_refused")
 MIB = 1 << 20

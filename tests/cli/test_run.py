@@ -21,9 +21,9 @@ from otel_bridge.cli.own import say_last
 from otel_bridge.cli.questions import load_traces
 from otel_bridge.cli.run import _parse, _Signals, environment, main, otherwise
 from otel_bridge.cli.seen import not_taken, refused, seen_by_bridge, since, told
-from otel_bridge.cli.undelivered import last_words, undelivered
 from otel_bridge.errors import UnreachableError
 from otel_bridge.testing.fake_langfuse import FakeLangfuse
+from otel_bridge.undelivered import last_words, undelivered
 
 PROGRAM = """
 import sys
