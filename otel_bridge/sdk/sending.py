@@ -16,7 +16,7 @@ import threading
 import time
 import weakref
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -70,6 +70,16 @@ class Heard(logging.Filter):
     def __init__(self) -> None:
         super().__init__()
         self._of: dict[int | None, str] = {}  # what sends logs in its own thread
+        self._tell: dict[int, Callable[[str], None]] = {}
+
+    @contextlib.contextmanager
+    def telling(self, tell: Callable[[str], None]) -> Iterator[None]:
+        """Tell why each try failed of those that an exporter makes meanwhile in this thread."""
+        self._tell[threading.get_ident()] = tell
+        try:
+            yield
+        finally:
+            del self._tell[threading.get_ident()]
 
     def filter(self, record: logging.LogRecord) -> bool:
         try:
@@ -77,7 +87,9 @@ class Heard(logging.Filter):
         except Exception:  # noqa: BLE001 - what is logged is broken, which is no failure of what sends
             said = words(record.msg)
         if found := next(filter(None, (reason.search(said) for reason in REASONS)), None):
-            self._of[threading.get_ident()] = found[0]
+            thread = threading.get_ident()
+            self._of[thread] = found[0]
+            self._tell.get(thread, _nobody)(words(found[0]))
         return False
 
     def take(self, thread: threading.Thread | None) -> str:
@@ -451,7 +463,8 @@ class Sender(Generic[T]):
         try:
             self._prepare()
             is_theirs = True
-            sent = self._send([put.item for put in batch])
+            with HEARD.telling(self._failing):
+                sent = self._send([put.item for put in batch])
             why = "" if sent else HEARD.take(threading.current_thread()) or "the exporter says that it failed"
             is_theirs, is_said = False, not sent
         except BaseException as error:  # noqa: BLE001 - whatever an exporter raises must not end this thread
@@ -512,6 +525,18 @@ class Sender(Generic[T]):
         if is_theirs:
             self._warn("unsendable", f"{self._what}s can not be sent as they are: {why}")
             return
+        self._warn_unsent(why)
+
+    def _failing(self, why: str) -> None:
+        """An exporter has failed and tries again by itself: whoever waits is told, but at the end it is waited for."""
+        with self._changed:
+            if not self._closed and self._tickets:
+                self._settle(refused=True)
+                self._warn_unsent(why)
+        self._say()
+
+    def _warn_unsent(self, why: str) -> None:
+        """While `_changed` is held."""
         left = "what waits at the end is dropped." if self._kept is None else self._kept()
         self._warn("unsent", f"nothing can be sent{self._where}: {why}; {left} {_hint(why)}")
 
@@ -586,6 +611,10 @@ def _hint(why: str) -> str:
 
 def _nothing() -> None:
     """To prepare."""
+
+
+def _nobody(_why: str) -> None:
+    """Who is to be told of a try."""
 
 
 def _answer_from_thread(loop: asyncio.AbstractEventLoop, answered: "asyncio.Future[bool]", sent: bool) -> None:
