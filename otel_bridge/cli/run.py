@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol, Self
 
 from otel_bridge.cli.found import Found, Viewer, find, place, viewer_of
 from otel_bridge.cli.own import BorrowedBridge, OwnBridge, Use, begin, last_words, one_at_a_time, use
-from otel_bridge.errors import BridgeError, UnreachableError, UsageError
+from otel_bridge.errors import BridgeError, CommandError, UnreachableError, UsageError
 
 SITE = Path(__file__).parents[1] / "sdk" / "site"
 GENERAL = "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -39,7 +39,8 @@ def run(words: list[str]) -> int:
     """Run a command; returns its exit code.
 
     Raises:
-        UsageError: there is none. UnreachableError: the bridge can not be started, or has no OTLP/HTTP receiver.
+        UsageError: there is none. CommandError: it can not be run.
+        UnreachableError: the bridge can not be started, or has no OTLP/HTTP receiver.
     """
     asked = _parse(words)
     at = place(asked.config)
@@ -293,7 +294,8 @@ def _start(command: list[str], variables: Mapping[str, str]) -> "subprocess.Pope
     try:
         return subprocess.Popen(command, env=dict(variables))  # noqa: S603 - what the user typed
     except OSError as error:
-        raise UsageError(f"{command[0]} can not be run: {error.strerror}") from error
+        is_missing = isinstance(error, FileNotFoundError)
+        raise CommandError(f"{command[0]} can not be run: {error.strerror}", 127 if is_missing else 126) from error
 
 
 def _say(line: str) -> None:

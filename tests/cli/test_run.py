@@ -19,9 +19,9 @@ from otel_bridge.cli.app import app
 from otel_bridge.cli.found import Viewer, find
 from otel_bridge.cli.own import say_last
 from otel_bridge.cli.questions import load_traces
-from otel_bridge.cli.run import _parse, _Signals, environment, main, otherwise
+from otel_bridge.cli.run import _parse, _Signals, _start, environment, main, otherwise
 from otel_bridge.cli.seen import not_taken, refused, seen_by_bridge, since, told
-from otel_bridge.errors import UnreachableError
+from otel_bridge.errors import CommandError, UnreachableError
 from otel_bridge.testing.fake_langfuse import FakeLangfuse
 from otel_bridge.undelivered import last_words, undelivered
 
@@ -99,9 +99,17 @@ def test_what_is_not_understood_is_said(tmp_path: Path, words: list[str], said: 
 def test_a_command_that_is_not_there_is_said(tmp_path: Path) -> None:
     done = run(tmp_path, "--", "no-such-program")
     assert (done.returncode, done.stderr) == (
-        2,
+        127,
         "otel-bridge: no-such-program can not be run: No such file or directory\n",
     )
+
+
+def test_what_can_not_be_run_has_the_exit_code_of_shells(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no program")
+    for name, code in (("text", 126), ("nothing", 127)):
+        with pytest.raises(CommandError) as error:
+            _start([str(tmp_path / name)], {})
+        assert error.value.exit_code == code
 
 
 def test_what_somebody_has_set_stays() -> None:
