@@ -91,6 +91,14 @@ class FilesError(BridgeError):
     exit_code = 73
 
 
+class AddressInUseError(FilesError):
+    """Another program listens on `endpoint`, a `host:port`."""
+
+    def __init__(self, message: str, endpoint: str) -> None:
+        super().__init__(message)
+        self.endpoint = endpoint
+
+
 class InUseError(FilesError):
     """Another process holds the data directory."""
 
