@@ -22,6 +22,7 @@ from otel_bridge.telemetry import Outcome, printable
 from otel_bridge.undelivered import NOT_CONFIGURED, PAUSED, configured
 
 AT_THE_DOOR = ("refused", "rejected", "dropped", "rate_limited", "tls_refused")
+UNTIL = "for service::assemble::idle (max_hold, where it names a response)"
 MIB = 1 << 20
 
 
@@ -53,6 +54,8 @@ def _show(status: Mapping[str, Any]) -> None:
     journal = status["journal"]
     print_row("journal", f"{journal['used_bytes'] / MIB:.1f} MiB of {journal['max_bytes'] / MIB:.0f} MiB")
     print_row("data", status["data_dir"])
+    if scores := sum(of["waiting_scores"] for of in status["assembly"].values()):
+        print_row("scores", f"{plural(scores, 'score')} kept until what is judged has come, or {UNTIL}")
     rows = list(_lanes(status))
     if rows:
         print()

@@ -36,6 +36,7 @@ WELL: dict[str, Any] = {
     "paused": [],
     "paused_tenants": {},
     "dead_letters": [],
+    "assembly": {"main": {"open_traces": 1, "held_bytes": 9, "waiting_scores": 2}},
     "exporters": {},
 }
 
@@ -181,8 +182,10 @@ def test_a_long_answer_stands_below_the_table_and_widens_nothing(
     }
     monkeypatch.setattr("otel_bridge.cli.status.ask", lambda *_asked: told)
     status(url="http://127.0.0.1:1")
+    told_all = capsys.readouterr().out
 
-    table, below = capsys.readouterr().out.split("pipeline", 1)[1].split("\n- ")
+    assert "  scores     2 scores kept until what is judged has come, or for service::assemble::idle" in told_all
+    table, below = told_all.split("pipeline", 1)[1].split("\n- ")
     assert max(map(len, table.splitlines())) < 100
     assert table.count("trying again (1 time)") == 2
     assert below == f"langfuse, langfuse for acme: {why[:-5]}\\x1b[31m\n"
