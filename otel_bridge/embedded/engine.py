@@ -38,9 +38,9 @@ TAKE_S = 10.0  # until the journal has what it was handed
 DRAIN_S = 1.5  # where nobody closes it
 STOP_S = 0.5  # of the time that `close` has, after delivering
 MOST_PROCESSES = 256
-TOO_LATE = "there was no time to deliver what waits"
+TOO_LATE = "there was no time to deliver all"
 NEXT = "and the next run delivers it, as does `otel-bridge serve` with this configuration and that data_dir"
-NO_THREADS = "this Python starts no thread at a program's end: what waits is on disk, and delivered by the next run"
+NO_THREADS = "this Python starts no thread at a program's end"
 HANDED = "handed"  # the folder of what came before the engine was up
 Kind: TypeAlias = Literal["traces", "logs"]
 
@@ -148,7 +148,7 @@ class Engine:
                 loop.call_soon_threadsafe(event.set)
         thread.join(timeout_s)
         if thread.is_alive():
-            self._leave_it(f"{TOO_LATE}: it lies in {self._place}, and the next run delivers it")
+            self._leave_it(TOO_LATE)
         return not thread.is_alive()
 
     def _is_running(self) -> bool:
@@ -160,7 +160,7 @@ class Engine:
         with self._changing:
             is_said, self._is_left, self._closed = self._is_left or not self._has_taken, True, True
         if not is_said:
-            log.warning("otel-bridge: %s", why)
+            log.warning("otel-bridge: %s: what waits lies in %s, and the next run delivers it", why, self._place)
         logging.getLogger("otel_bridge.engine").disabled = True
 
     def _before_fork(self) -> None:

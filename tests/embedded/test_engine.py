@@ -135,9 +135,8 @@ def test_where_no_thread_can_be_started_at_the_end_the_next_run_delivers(
         patched.setattr("otel_bridge.embedded.engine._can_start_threads", lambda: False)
         assert not ending.close(PATIENT_S)
         assert not ending.close(PATIENT_S)
-    assert [record.message for record in caplog.records if record.name == "otel_bridge.embedded"] == [
-        f"otel-bridge: {NO_THREADS}"
-    ]
+    [line] = [record.message for record in caplog.records if record.name == "otel_bridge.embedded"]
+    assert line.startswith(f"otel-bridge: {NO_THREADS}: what waits lies in {tmp_path / 'data'}, and the next run")
     assert ending.close(PATIENT_S)
     assert len(fake.observations) == 2
 
@@ -174,7 +173,7 @@ def test_where_there_is_no_time_it_is_said_where_what_waits_lies(
     hurried.close(0)
     [line] = [record.message for record in caplog.records if record.name == "otel_bridge.embedded"]
     data_dir = tmp_path / "data"
-    assert line.startswith("otel-bridge: there was no time to deliver what waits: it lies in ")
+    assert line.startswith("otel-bridge: there was no time to deliver all: what waits lies in ")
     assert line.endswith(f" {data_dir}, and the next run delivers it")
     assert len(list((data_dir / HANDED).iterdir())) == 1
     for one in (idle, hurried):
