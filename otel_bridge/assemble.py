@@ -28,6 +28,8 @@ from otel_bridge.journal.state import State
 from otel_bridge.telemetry import Counters, Outcome
 from otel_bridge.trace import (
     ANSWER,
+    JUDGEMENTS,
+    SESSION,
     Answer,
     Decision,
     Known,
@@ -143,6 +145,7 @@ class _Open:
     missing: dict[bytes, bool] = field(default_factory=dict)  # parents that have not come → said to be remote
     earlier: Remembered | None = None
     answered: bool = False  # it judges a response, and what tells of that is known
+    is_judging: bool = True  # there is nothing in it but judgements
     queued_s: float = math.inf  # when it is looked at next
 
     @property
@@ -155,6 +158,9 @@ class _Open:
     def take(self, entry: Entry, group: Group, now_s: float) -> None:
         """Add what an entry holds of it."""
         self.last_s = now_s
+        if self.is_judging:
+            judges = all(log.record.event_name in JUDGEMENTS for log in group.logs)
+            self.is_judging = judges and not (group.spans or group.open_spans)
         if not group.items:
             return
         self.size += len(entry.batch.wire) * group.items // entry.batch.item_count
@@ -176,9 +182,15 @@ class _Open:
                 remote = span.flags & HAS_IS_REMOTE and span.flags & IS_REMOTE
                 self.missing[span.parent_span_id] = bool(remote) and self.missing.get(span.parent_span_id, True)
 
+    @property
+    def is_placed(self) -> bool:
+        """Whether it holds judgements alone, and what they judge is here: a response, a trace, or a session, which
+        nothing tells of."""
+        return self.answered or (self.is_judging and (self.earlier is not None or self.key.startswith(SESSION)))
+
     def due(self, config: AssembleConfig) -> tuple[float, Settled]:
         """When it settles if nothing more comes, and why then."""
-        if self.has_root or self.answered or (self.earlier and _has_top(self.earlier)):
+        if self.has_root or self.is_placed or (self.earlier and _has_top(self.earlier)):
             quiet_s, why = config.grace, Settled.ROOT
         elif self.key.startswith(ANSWER):
             quiet_s, why = config.max_hold, Settled.HELD  # nobody knows when the trace settles that tells of it
@@ -267,6 +279,7 @@ class Assembler:
         self._accounted: Counter[int] = Counter()  # items of entries from before the start, by entry
         self._accounted_until = 0
         self._next_seq = 0
+        self._is_idle = False  # between two steps, of which the first was done
 
     async def run(self, conclude: Conclude) -> None:
         """Assemble for ever; begins with what the state and the journal hold, so it can be run again after an error."""
@@ -304,6 +317,7 @@ class Assembler:
 
     async def step(self, conclude: Conclude) -> float | None:
         """Take in all that is durable, then settle what is due; returns seconds until the next is, None if none is."""
+        self._is_idle = False
         end_seq = self._journal.next_seq
         while self._next_seq < end_seq:
             entries = await self._run(self._read_chunk)
@@ -324,7 +338,19 @@ class Assembler:
             else:
                 trace.queued_s = math.inf
                 self._enqueue(trace)
+        self._is_idle = True
+        async with self._news:
+            self._news.notify_all()
         return max(0.0, self._queue[0][0] - self._clock.monotonic()) if self._queue else None
+
+    async def caught_up(self) -> None:
+        """Return when all that is durable was taken in and all that is due has settled; while `run` runs."""
+        async with self._news:
+            await self._news.wait_for(lambda: self._is_idle and not self._has_work())
+
+    def _has_work(self) -> bool:
+        is_due = bool(self._queue) and self._queue[0][0] <= self._clock.monotonic()
+        return is_due or self._next_seq < self._journal.next_seq
 
     async def wait(self, newest: int) -> None:
         """Return when a part was recorded after `newest`."""
@@ -354,8 +380,10 @@ class Assembler:
         return {key: remembered.known.rulings for (_, key), remembered in found.items()}
 
     def status(self) -> dict[str, int]:
-        """How many traces are open, and what they take of `max_held_bytes`."""
-        return {"open_traces": len(self._open), "held_bytes": self._held_bytes}
+        """How many traces are open, what they take of `max_held_bytes`; how many scores wait for what they judge."""
+        judging = [trace for trace in self._open.values() if trace.is_judging and not trace.is_placed]
+        scores = sum(share.items for trace in judging for share in trace.shares)
+        return {"open_traces": len(self._open), "held_bytes": self._held_bytes, "waiting_scores": scores}
 
     # Arrivals.
 

@@ -71,6 +71,14 @@ class UsageError(BridgeError):
     exit_code = 2
 
 
+class CommandError(BridgeError):
+    """A program could not be run; its exit code is that of shells: 127 where there is none, 126 otherwise."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 class UnreachableError(BridgeError):
     """Nobody answers where the bridge or a destination should be."""
 
@@ -81,6 +89,14 @@ class FilesError(BridgeError):
     """What the bridge needs for itself cannot be used: files, or an address that another program holds."""
 
     exit_code = 73
+
+
+class AddressInUseError(FilesError):
+    """Another program listens on `endpoint`, a `host:port`."""
+
+    def __init__(self, message: str, endpoint: str) -> None:
+        super().__init__(message)
+        self.endpoint = endpoint
 
 
 class InUseError(FilesError):

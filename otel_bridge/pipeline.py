@@ -110,6 +110,7 @@ class RunningBridge:
         assert delivery is not None  # noqa: S101 - nobody is there to ask before that
         return {
             "version": __version__,
+            "pid": os.getpid(),
             "ready": journal.healthy and watchdog.well and delivery.well,
             "parked": delivery.parked,
             "event_loop": {"lag_s": round(watchdog.lag_s, 3), "longest_lag_s": round(watchdog.longest_s, 3)},

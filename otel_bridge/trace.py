@@ -13,6 +13,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from otel_bridge.batch import DEFAULT_TENANT
 
 ANSWER = "answer:"  # and a provider's response id: the assembly key of judgements that name nothing else
+SESSION = "session:"  # and its id: the key of judgements of a whole session
+JUDGEMENTS = ("gen_ai.evaluation.result", "score")  # names of events that are scores
 MAX_RESPONSE_ID = 200  # characters; what is longer is no id
 WITHOUT_LLM = "without_llm"  # why spans are noise in a trace of which nothing is shown
 BY_DIALECT = "dialects"  # why a span is noise if its dialect thinks so

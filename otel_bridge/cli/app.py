@@ -9,7 +9,7 @@ import typer
 
 from otel_bridge.cli import configuration, delivery, demo, operating, questions, serve, status, translate
 from otel_bridge.cli.output import ConfigOption
-from otel_bridge.errors import BridgeError, PlanError, UsageError
+from otel_bridge.errors import AddressInUseError, BridgeError, PlanError, UsageError
 from otel_bridge.telemetry import printable
 
 app = typer.Typer(
@@ -93,11 +93,16 @@ def _end(error: BridgeError | BrokenPipeError) -> int:
     if isinstance(error, BrokenPipeError):  # whoever read our output has enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    said = str(error)
+    if isinstance(error, AddressInUseError):
+        from otel_bridge.cli.asking import holder
+
+        said += f"; {who}" if (who := holder(error.endpoint)) else ""
     if "--json" in sys.argv:
         mistakes = {"mistakes": error.mistakes} if isinstance(error, PlanError) else {}
-        print(json.dumps({"error": str(error), "exitCode": error.exit_code, **mistakes}), file=sys.stderr)
+        print(json.dumps({"error": said, "exitCode": error.exit_code, **mistakes}), file=sys.stderr)
     else:
-        lines = error.mistakes if isinstance(error, PlanError) else (f"otel-bridge: {error}",)
+        lines = error.mistakes if isinstance(error, PlanError) else (f"otel-bridge: {said}",)
         print("\n".join(printable(line) for line in lines), file=sys.stderr)
     return error.exit_code
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,10 +10,12 @@ from urllib.parse import urlencode, urlsplit
 
 import typer
 
-from otel_bridge.cli.found import PASSWORD, Place, Viewer, find, place, viewer_of
+from otel_bridge.cli.found import PASSWORD, Place, Viewer, find, from_here, place, viewer_of
 from otel_bridge.errors import BridgeError, UnreachableError, UsageError
 
 ANSWER_TIMEOUT_S = 10.0
+HOLDER_TIMEOUT_S = 1.0
+MAX_NAME = 300
 NEEDS_A_RESTART = "needs a restart"  # says the bridge of what it can not change while it runs
 
 UrlOption = Annotated[
@@ -45,6 +48,14 @@ def running(url: str | None, config: Path | None, data_dir: Path | None) -> View
     if (viewer := found.address("viewer")) is None:
         raise UnreachableError(f"the bridge on {folder} has no viewer to ask: add `viewer: {{}}` to its extensions")
     return viewer_of(folder, viewer)
+
+
+def holder(endpoint: str) -> str | None:
+    """Which bridge listens on a `host:port`, as far as that tells anybody who it is; it is shown no password."""
+    with suppress(BridgeError, LookupError, TypeError, ValueError):
+        said = ask(Viewer(from_here(f"http://{endpoint}")), "/api/v1/status", timeout_s=HOLDER_TIMEOUT_S)
+        return f"it is the bridge on {str(said['data_dir'])[:MAX_NAME]}, process {int(said['pid'])}"
+    return None
 
 
 def _before(where: Place) -> Viewer | None:

@@ -10,12 +10,13 @@ from urllib.parse import quote
 import typer
 
 from otel_bridge.cli.asking import UrlOption, ask, running
-from otel_bridge.cli.findings import configured
 from otel_bridge.cli.found import Place, Viewer, find, place, viewer_of
 from otel_bridge.cli.output import ConfigOption, DataDirOption, JsonOption, print_json, print_table
+from otel_bridge.counts import plural
 from otel_bridge.errors import UsageError
 from otel_bridge.sides import side_of
 from otel_bridge.telemetry import printable
+from otel_bridge.undelivered import configured
 
 if TYPE_CHECKING:
     import apsw
@@ -84,7 +85,7 @@ def audit(
                 print(f"  {_owner(line.account)}: {items} sent again, {outcome}")
         if found.unknown:
             print(
-                f"\n{found.unknown} entries of the journal were damaged so that nobody knows whose they were:"
+                f"\n{plural(found.unknown, 'entry')} of the journal damaged so that nobody knows whose:"
                 " accepted lacks them, and missing is below 0 where they had been delivered"
             )
         verdict = "yes" if found.balanced else "NO, as far as can be known for that damage"
@@ -294,7 +295,7 @@ def give_up(
         if configured(of) == exporter and tenant in (None, name) and lane["waiting"] > 0
     ]
     if waiting and not yes:
-        _confirm([f"{items} items of {name} wait for {side}" for side, name, items in waiting])
+        _confirm([f"{name} has {plural(items, 'item')} waiting for {side}" for side, name, items in waiting])
     answer = ask(
         viewer, "/api/v1/exporters/give-up", change={"exporter": exporter, "tenant": tenant}, timeout_s=GIVING_UP_S
     )
@@ -302,12 +303,13 @@ def give_up(
         print_json(answer)
         return
     for row in answer["givenUp"]:
-        print(printable(f"{row['items']} items of {row['tenant']} for {row['exporter']} are given up"))
+        print(printable(f"given up: {plural(row['items'], 'item')} of {row['tenant']} for {row['exporter']}"))
     if not answer["givenUp"]:
         print("nothing waits that could be given up")
     if answer["waiting"]:
         print(
-            f"{answer['waiting']} items wait on, of traces that are still open or have come since: say it again later"
+            f"still waiting: {plural(answer['waiting'], 'item')} of traces that are open or have come since:"
+            " say it again later"
         )
 
 
@@ -319,7 +321,7 @@ def _confirm(what: list[str]) -> None:
         typer.Exit: they do not want it.
     """
     if not _is_asked():
-        raise UsageError(f"{', '.join(what)}, and would never be sent: say --yes if that is meant")
+        raise UsageError(f"{', '.join(what)}, never to be sent then: say --yes if that is meant")
     for line in what:
         print(printable(line), file=sys.stderr)
     try:

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from otel_bridge.sides import side_of
+from otel_bridge.counts import plural
+from otel_bridge.undelivered import NOT_CONFIGURED, PAUSED, configured, reason
 
-PAUSED, NOT_CONFIGURED, NO_KEYS = "paused", "not_configured", "no_keys"
+NO_KEYS = "no_keys"
 
 
 def faults(status: Mapping[str, Any]) -> list[str]:
@@ -34,10 +35,6 @@ def findings(status: Mapping[str, Any]) -> list[str]:
     return [*faults(status), *paused, *alone, *_dead_letters(status)]
 
 
-def _letters(count: int) -> str:
-    return "1 dead letter" if count == 1 else f"{count} dead letters"
-
-
 def _dead_letters(status: Mapping[str, Any]) -> list[str]:
     """For each exporter what it would not take, why, and where to look."""
     exporters: dict[str, dict[str, int]] = {}
@@ -45,23 +42,19 @@ def _dead_letters(status: Mapping[str, Any]) -> list[str]:
         reasons = exporters.setdefault(one["exporter"], {})
         reasons[one["reason"]] = reasons.get(one["reason"], 0) + one["letters"]
     return [
-        f"{_letters(sum(reasons.values()))} of {exporter or 'an unreadable exporter'}"
+        f"{plural(sum(reasons.values()), 'dead letter')} of {exporter or 'an unreadable exporter'}"
         f" ({', '.join(f'{letters} {reason}' for reason, letters in reasons.items())}):"
         f" `otel-bridge dead-letter list{f' --exporter {exporter}' if exporter else ''}` shows them"
         for exporter, reasons in exporters.items()
     ]
 
 
-def configured(exporter: str) -> str:
-    """`main/store.settled`, as the status has it, as the configuration calls it."""
-    return side_of(exporter.partition("/")[2])
-
-
 def _parked(exporter: str, tenant: str, lane: Mapping[str, Any]) -> str:
     if lane["parked"] == NOT_CONFIGURED:
-        said = f"{exporter} is not configured any more, and {lane['waiting']} items of {tenant} wait for it"
+        said = (
+            f"{exporter} is not configured any more, with {plural(lane['waiting'], 'item')} of {tenant} waiting for it"
+        )
     else:
-        why = f": {lane['why']}" if lane["why"] else ""
-        said = f"{exporter} is parked for {tenant} ({lane['parked']}{why})"
+        said = f"{exporter} is parked for {tenant} ({reason(lane)})"
     give_up = f"`otel-bridge give-up {exporter} --tenant {tenant}` gives up what waits"
     return f"{said}; {give_up}" if lane["parked"] in (NOT_CONFIGURED, NO_KEYS) else said

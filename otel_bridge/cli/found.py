@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,10 +37,14 @@ Endpoints = Mapping[str, Mapping[str, str]]
 
 @dataclass(slots=True, frozen=True)
 class Found:
-    """A bridge that runs, as it announced itself."""
+    """A bridge that runs, as it announced itself.
+
+    while_used: it ends with the last `otel-bridge run` that uses it.
+    """
 
     pid: int
     endpoints: Endpoints
+    while_used: bool = False
 
     def address(self, *types: str, name: str | None = None) -> str | None:
         """The first address of a component of these types, by its name where it has several; reachable from here."""
@@ -172,28 +176,33 @@ def from_here(url: str) -> str:
 
 
 @contextmanager
-def announced(data_dir: Path, endpoints: Endpoints) -> Iterator[None]:
+def announced(data_dir: Path, endpoints: Endpoints, *, while_used: bool = False) -> Iterator[None]:
     """Others can find this process as the bridge of a data dir, for as long as this lasts."""
-    announce(data_dir, endpoints)
+    announce(data_dir, endpoints, while_used=while_used)
     try:
         yield
     finally:
         (data_dir / ANNOUNCEMENT).unlink(missing_ok=True)
 
 
-def announce(data_dir: Path, endpoints: Endpoints) -> None:
+def announce(data_dir: Path, endpoints: Endpoints, *, while_used: bool = False) -> None:
     """Say where this process is as the bridge of a data dir, in the place of what was said before."""
-    path = data_dir / ANNOUNCEMENT
+    said = {"pid": os.getpid(), "version": __version__, "endpoints": endpoints, "whileUsed": while_used}
+    write(data_dir / ANNOUNCEMENT, said)
+
+
+def write(path: Path, said: Mapping[str, Any]) -> None:
+    """Say something in a file, whole or not at all, to those who may read the others of a data dir."""
     draft = path.with_suffix(".new")
     draft.touch(mode=0o600)
-    draft.write_text(json.dumps({"pid": os.getpid(), "version": __version__, "endpoints": endpoints}), encoding="utf-8")
+    draft.write_text(json.dumps(said), encoding="utf-8")
     draft.replace(path)
 
 
 def find(data_dir: Path) -> Found | None:
     """The bridge that runs on a data dir, None where there is none (or it died without a word)."""
     found = last(data_dir)
-    return found if found is not None and found.pid > 0 and _alive(found.pid) else None
+    return found if found is not None and found.pid > 0 and is_alive(found.pid) else None
 
 
 def viewer_of(data_dir: Path, url: str) -> Viewer:
@@ -213,16 +222,25 @@ def last(data_dir: Path) -> Found | None:
     """The bridge that announced itself last on a data dir and did not take that back; it may have been killed since."""
     try:
         said = json.loads((data_dir / ANNOUNCEMENT).read_text(encoding="utf-8"))
-        return Found(int(said["pid"]), {str(key): dict(names) for key, names in said["endpoints"].items()})
+        endpoints = {str(key): dict(names) for key, names in said["endpoints"].items()}
+        return Found(int(said["pid"]), endpoints, bool(said.get("whileUsed")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def _alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether a process is there, and not merely its end that nobody has asked for."""
     try:
         os.kill(pid, 0)
     except PermissionError:
         return True
     except (ProcessLookupError, OverflowError):
         return False
-    return True
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """As under a first process of a container that asks for nobody's end."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[:1] == [b"Z"]
+    return False

@@ -1,6 +1,8 @@
 """What the commands print with, and the options that they share."""
 
+import shutil
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -39,6 +41,23 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(cell) for cell in column) for column in zip(*shown, strict=True)]
     for row in shown:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def print_wrapped(text: str, begin: str = "") -> None:
+    """Print a text of any length on lines of its own, as wide as the terminal; in one where there is none."""
+    print(wrapped(text, begin, shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
+
+
+def wrapped(text: str, begin: str, width: int | None) -> str:
+    """A text in lines that are so wide at most, the others set in as far as what the first begins with."""
+    shown = f"{begin}{printable(text)}"
+    if width is None:
+        return shown
+    width = max(width, 20)
+    # An address stays whole, so that it can be copied: the terminal breaks it where it must.
+    return textwrap.fill(
+        shown, width, subsequent_indent=" " * len(begin), break_long_words=False, break_on_hyphens=False
+    )
 
 
 def row(name: str, value: str | Mapping[str, str]) -> str:

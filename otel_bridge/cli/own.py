@@ -1,8 +1,8 @@
-"""A bridge of `otel-bridge run`'s own, and who else sends to it: it goes on until the last of them has gone.
+"""A bridge that `otel-bridge run` has started, and who else sends to it: it goes on until the last of them has gone.
 
-Each `run` holds a shared lock on a file in the data dir, also where it found a bridge. Who started one ends it, if no
-other holds the lock; else the bridge does so itself. It notices by its standard input, which ends with whoever started
-it, also if that is killed.
+Each `run` holds a shared lock on a file in the data dir, also where it found a bridge. Whoever is the last ends the
+bridge, and reads in a file what it said then. If the last is killed, the bridge ends itself: it notices by its standard
+input, which ends with whoever started it, and by the lock.
 """
 
 import fcntl
@@ -13,14 +13,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from otel_bridge.cli.found import Found, find
+from otel_bridge.cli.found import Found, find, is_alive, write
 from otel_bridge.errors import FilesError, PlanError, UnreachableError
 
 LOCK, START_LOCK = "runs.lock", "runs-start.lock"
+LAST_WORDS = "runs-end.json"
 START_S = 20.0
 LOOK_EVERY_S = 0.02
 
@@ -94,22 +95,65 @@ def _locked(fd: int, how: int) -> bool:
     return True
 
 
+def begin_to_speak(data_dir: Path) -> None:
+    """As the bridge of a data dir: what one before it said last is not ours."""
+    (data_dir / LAST_WORDS).unlink(missing_ok=True)
+
+
+def say_last(data_dir: Path, said: Mapping[str, Any]) -> None:
+    """As the bridge of a data dir that has ended."""
+    with suppress(OSError):  # then it is not known how it ended
+        write(data_dir / LAST_WORDS, {**said, "pid": os.getpid()})
+
+
+def last_words(data_dir: Path, pid: int) -> dict[str, Any] | None:
+    """What a bridge said when it had ended; None where it has not, or has failed."""
+    with suppress(OSError, ValueError):
+        said = json.loads((data_dir / LAST_WORDS).read_text(encoding="utf-8"))
+        if isinstance(said, dict) and said.pop("pid", None) == pid:
+            return said
+    return None
+
+
+class BorrowedBridge:
+    """A bridge that another `run` has started."""
+
+    code = None  # how it has ended, nobody knows but who started it
+
+    def __init__(self, data_dir: Path, pid: int) -> None:
+        self._data_dir = data_dir
+        self._pid = pid
+
+    def send_signal(self, number: int) -> None:
+        """Unless it has ended."""
+        with suppress(ProcessLookupError):
+            os.kill(self._pid, number)
+
+    def wait(self) -> None:
+        """Until it has ended."""
+        while is_alive(self._pid) and last_words(self._data_dir, self._pid) is None:
+            time.sleep(LOOK_EVERY_S)
+
+
 class OwnBridge:
-    """A bridge that we have started; made by `begin`.
+    """A bridge that we have started; made by `begin`."""
 
-    waiting: what it said when it had ended that is still to be delivered, by exporter and signal.
-    """
-
-    def __init__(self, process: "subprocess.Popen[bytes]", out: IO[bytes], err: IO[bytes]) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", err: IO[bytes]) -> None:
         self.process = process
-        self.waiting: Mapping[str, Mapping[str, int]] = {}
-        self._out = out
         self._err = err
 
     @property
     def code(self) -> int | None:
         """How it has ended; None where it goes on."""
         return self.process.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Unless it has ended."""
+        self.process.send_signal(number)
+
+    def wait(self) -> None:
+        """Until it has ended."""
+        self.process.wait()
 
     def started(self, data_dir: Path, stopped: Callable[[], bool]) -> Found:
         """Where it listens, once it does; nowhere where it is `stopped` before.
@@ -134,30 +178,21 @@ class OwnBridge:
             time.sleep(LOOK_EVERY_S)
         raise UnreachableError(f"the bridge was not up after {START_S:.0f} s")
 
-    def hear(self) -> None:
-        """Read what it said, where it has ended well."""
-        if self.code == 0:
-            self.waiting = json.loads(_read(self._out).splitlines()[-1])["waiting"]
-
 
 @contextmanager
 def begin(config: Path | None, environ: Mapping[str, str]) -> Iterator[OwnBridge]:
     """Start a bridge, which goes on after this."""
     options = ["--config", str(config)] if config else []
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:  # a pipe that nobody reads would hold it up
+    with tempfile.TemporaryFile() as err:  # a pipe that nobody reads would hold it up
         process = subprocess.Popen(  # noqa: S603 - ourselves
             [sys.executable, "-m", "otel_bridge", "serve", "--json", "--settle-at-end", "--while-used", *options],
             stdin=subprocess.PIPE,
-            stdout=out,
+            stdout=subprocess.DEVNULL,
             stderr=err,
             env=dict(environ),
             start_new_session=True,  # Ctrl-C is the command's
         )
-        own = OwnBridge(process, out, err)
-        try:
-            yield own
-        finally:
-            own.hear()
+        yield OwnBridge(process, err)
 
 
 def _error(said: str) -> list[str]:

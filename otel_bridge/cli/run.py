@@ -11,15 +11,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 from otel_bridge.cli.found import Found, Viewer, find, place, viewer_of
-from otel_bridge.cli.own import OwnBridge, Use, begin, one_at_a_time, use
-from otel_bridge.errors import BridgeError, UnreachableError, UsageError
+from otel_bridge.cli.own import BorrowedBridge, OwnBridge, Use, begin, last_words, one_at_a_time, use
+from otel_bridge.errors import BridgeError, CommandError, UnreachableError, UsageError
 
 SITE = Path(__file__).parents[1] / "sdk" / "site"
 GENERAL = "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -39,7 +39,8 @@ def run(words: list[str]) -> int:
     """Run a command; returns its exit code.
 
     Raises:
-        UsageError: there is none. UnreachableError: the bridge can not be started, or has no OTLP/HTTP receiver.
+        UsageError: there is none. CommandError: it can not be run.
+        UnreachableError: the bridge can not be started, or has no OTLP/HTTP receiver.
     """
     asked = _parse(words)
     at = place(asked.config)
@@ -47,7 +48,7 @@ def run(words: list[str]) -> int:
     with (
         _Signals() as signals,
         use(at.data_dir, lambda: signals.asked is not None) as using,
-        _bridge(at.data_dir, asked.config, using, signals) as (bridge, own),
+        _bridge(at.data_dir, asked.config, using, signals) as (bridge, ending),
     ):
         if signals.asked is not None:
             return 128 + signals.asked
@@ -59,41 +60,55 @@ def run(words: list[str]) -> int:
         grpc = bridge.address("otlp", name="grpc")
         program = _start(asked.command, environment(os.environ, otlp, grpc))
         with signals.to(program):
-            code = _wait(program, reads_store=own is not None)
-        from otel_bridge.cli.seen import seen_by_bridge, seen_in_store, told, waiting
+            code, before = _wait(program, viewer, ending)
+        from otel_bridge.cli.seen import not_taken, refused, seen_by_bridge, seen_in_store, since, told
+        from otel_bridge.undelivered import NOTHING_SAID, undelivered
 
-        goes_on = own is None or not using.is_last()
-        if viewer and goes_on:
-            seen = seen_by_bridge(viewer, began, stopped=lambda: signals.asked is not None)
-        refusals = _refused(viewer) if viewer and not goes_on else {}
-    left = own.waiting if own else {}
-    if viewer and own and own.code == 0:  # its end makes traces whole, and is quicker than to wait for that
+        ends = ending is not None and using.is_last()
+        if viewer and not ends:
+            seen = seen_by_bridge(viewer, began, before, stopped=lambda: signals.asked is not None)
+            if ending is not None and find(at.data_dir) is None:
+                ending.wait()  # another command was the last, and has ended it meanwhile
+        refusals = since(before, refused(viewer)) if viewer and ends else {}
+    ended = last_words(at.data_dir, bridge.pid) if ending is not None else None
+    if viewer and ended:  # its end makes traces whole, and is quicker than to wait for that
         seen = seen_in_store(at.store, began, refusals)
-    elif own and own.code not in (None, 0, -signal.SIGTERM):  # by which somebody was in a hurry
-        seen = {"error": f"the bridge has failed ({own.code}); what it had taken is in {at.data_dir}"}
-    if asked.as_json and (seen is not None or left):
-        _say(json.dumps({**(seen or {}), "waiting": left}))
+    elif ending is not None and ends and not ended and not signals.hurried:
+        how = "" if ending.code is None else f" ({ending.code})"
+        seen = {"error": f"the bridge has failed{how}; what it had taken is in {at.data_dir}"}
+    said = ended or NOTHING_SAID
+    if asked.as_json and (seen is not None or said["waiting"]):
+        _say(json.dumps({**said, **(seen or {})}))
     elif not asked.as_json:
-        lines = ([told(seen, asked.again, otherwise(os.environ, otlp, grpc))] if seen is not None else []) + (
-            [waiting(left, asked.again)] if left else []
-        )
+        lines = undelivered(said, asked.again)
+        if seen is not None:
+            why_none = otherwise(os.environ, otlp, grpc)
+            lines = [told(seen, asked.again, why_none), *not_taken(seen, asked.again), *lines]
         for line in lines:
             _say(f"otel-bridge: {line}")
     gc.freeze()  # Python then ends without going over all that was imported
     return code if code >= 0 else 128 - code
 
 
-def _wait(program: "subprocess.Popen[bytes]", *, reads_store: bool) -> int:
-    """Until it has ended; while it starts, what is needed then is imported."""
-    try:
-        import otel_bridge.cli.seen
+def _wait(
+    program: "subprocess.Popen[bytes]", viewer: Viewer | None, ending: OwnBridge | BorrowedBridge | None
+) -> tuple[int, dict[str, int]]:
+    """Until it has ended; returns its exit code, and what a bridge that is not our own has refused before.
 
-        if reads_store:
+    While the program starts, what is needed then is imported.
+    """
+    before: dict[str, int] = {}
+    try:
+        from otel_bridge.cli.seen import refused
+
+        if viewer and not isinstance(ending, OwnBridge):
+            before = refused(viewer)
+        if ending is not None:
             import otel_bridge.query.traces
             import otel_bridge.store.reader  # noqa: F401
     finally:
         code = program.wait()
-    return code
+    return code, before
 
 
 def otherwise(given: Mapping[str, str], *bridge: str | None) -> str | None:
@@ -114,15 +129,6 @@ def _port(address: str) -> str:
     return address.rstrip("/").removesuffix("/v1/traces").rpartition(":")[2]
 
 
-def _refused(viewer: Viewer) -> dict[str, int]:
-    """By our own bridge, which says nothing of it any more when it has ended."""
-    from otel_bridge.cli.seen import refused
-
-    with suppress(UnreachableError):  # what becomes of it is told by its end
-        return refused(viewer)
-    return {}
-
-
 class _Asked(NamedTuple):
     """What somebody typed; again: what names the configuration to another command."""
 
@@ -132,15 +138,21 @@ class _Asked(NamedTuple):
     command: list[str]
 
 
+class _Signalled(Protocol):
+    def send_signal(self, signal: int, /) -> None:
+        """Unless it has ended."""
+
+
 class _Signals:
     """Who gets a signal: the command while it runs, then the bridge that ends; else we stop what we do.
 
-    asked: the signal that came to us and nobody has had yet.
+    asked: the signal that came to us and nobody has had yet. hurried: whether the bridge was not let end in peace.
     """
 
     def __init__(self) -> None:
         self.asked: int | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self.hurried = False
+        self._process: _Signalled | None = None
         self._always: int | None = None
         self._before: dict[int, Any] = {}
 
@@ -159,12 +171,13 @@ class _Signals:
         if self._process is None:
             self.asked = number
         elif self._always is not None:
+            self.hurried = True
             self._process.send_signal(self._always)
         elif number != signal.SIGINT:  # the terminal sends that to the command as well
             self._process.send_signal(number)
 
     @contextmanager
-    def to(self, process: "subprocess.Popen[bytes]", *, always: int | None = None) -> Iterator[None]:
+    def to(self, process: "_Signalled", *, always: int | None = None) -> Iterator[None]:
         """They are this process's meanwhile; always: as this signal, as it is not the terminal's."""
         self._process, self._always = process, always
         if self.asked is not None:
@@ -245,37 +258,44 @@ def _parse(words: list[str]) -> _Asked:
 @contextmanager
 def _bridge(
     data_dir: Path, config: Path | None, using: Use, signals: _Signals
-) -> Iterator[tuple[Found, OwnBridge | None]]:
-    """The bridge that runs, else one of our own, for as long as this command or another sends to it."""
+) -> Iterator[tuple[Found, OwnBridge | BorrowedBridge | None]]:
+    """The bridge that runs, else one of our own, for as long as this command or another sends to it.
+
+    With it what ends when nobody does any more; None: it goes on by itself.
+    """
 
     def stopped() -> bool:
         return signals.asked is not None
 
     with ExitStack() as stack:
-        own = None
+        ending: OwnBridge | BorrowedBridge | None = None
         with one_at_a_time(data_dir, stopped):
             found = find(data_dir)
             if found is None:
-                own = stack.enter_context(begin(config, _uninstrumented(os.environ)))
+                ending = own = stack.enter_context(begin(config, _uninstrumented(os.environ)))
                 stack.callback(_end, own, using, signals)
                 found = own.started(data_dir, stopped)
-        yield found, own
+            elif found.while_used:
+                ending = BorrowedBridge(data_dir, found.pid)
+                stack.callback(_end, ending, using, signals)
+        yield found, ending
 
 
-def _end(own: OwnBridge, using: Use, signals: _Signals) -> None:
+def _end(bridge: OwnBridge | BorrowedBridge, using: Use, signals: _Signals) -> None:
     """Unless another command sends to it."""
     if using.is_last():
-        own.process.terminate()
+        bridge.send_signal(signal.SIGTERM)
         signals.asked = None  # that was it; another one ends the bridge at once
-        with signals.to(own.process, always=signal.SIGTERM):
-            own.process.wait()
+        with signals.to(bridge, always=signal.SIGTERM):
+            bridge.wait()
 
 
 def _start(command: list[str], variables: Mapping[str, str]) -> "subprocess.Popen[bytes]":
     try:
         return subprocess.Popen(command, env=dict(variables))  # noqa: S603 - what the user typed
     except OSError as error:
-        raise UsageError(f"{command[0]} can not be run: {error.strerror}") from error
+        is_missing = isinstance(error, FileNotFoundError)
+        raise CommandError(f"{command[0]} can not be run: {error.strerror}", 127 if is_missing else 126) from error
 
 
 def _say(line: str) -> None:

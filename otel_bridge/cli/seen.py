@@ -2,7 +2,8 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,27 +11,40 @@ from typing import Any
 from otel_bridge.cli.asking import ask
 from otel_bridge.cli.found import Viewer
 from otel_bridge.cli.questions import load_traces
+from otel_bridge.counts import plural
 from otel_bridge.errors import BridgeError
 from otel_bridge.sides import side_of
+from otel_bridge.undelivered import configured, reasons
 
 WAIT_S, LOOK_EVERY_S = 1.0, 0.02
+# Refusals that are no question of who sends.
+TOO_MUCH = {"busy", "headers_too_large", "journal_full", "malformed", "memory", "rate_limited", "slow_client"}
+TOO_MUCH |= {"too_large", "unavailable", "wrong_protocol"}
 PAGES = 50  # of 200 traces; more are not counted
 
 
-def seen_by_bridge(viewer: Viewer, began: datetime, stopped: Callable[[], bool]) -> dict[str, Any] | None:
-    """What a bridge that goes on has seen since, as `_sums` says, or `{"error": sentence}`.
+def seen_by_bridge(
+    viewer: Viewer, began: datetime, before: Mapping[str, int], stopped: Callable[[], bool]
+) -> dict[str, Any] | None:
+    """What a bridge that goes on has seen since, as `_sums` says, or `{"error": sentence}`; with it `why`, the reasons
+    for which exporters do not take it now, and `untried`, those that have never had anything of its tenants.
 
     What it has acknowledged comes to its store a tenth of a second later; a bridge that many send to always has
     something on the way, so that is not waited for longer than a second.
 
-    stopped: whether nobody wants to know any more; then it is None.
+    before: what it had `refused` until then. stopped: whether nobody wants to know any more; then it is None.
     """
     until_s = time.monotonic() + WAIT_S
     try:
-        while _on_the_way(viewer) and time.monotonic() < until_s and not stopped():
+        while _on_the_way(status := _status(viewer)) and time.monotonic() < until_s and not stopped():
             time.sleep(LOOK_EVERY_S)
         traces, is_all = _since(viewer, began)
-        seen = _sums(traces, {} if traces else refused(viewer), is_all=is_all)
+        tenants = {found["tenant"] for found in traces}
+        seen = {
+            **_sums(traces, {} if traces else since(before, _refused(status)), is_all=is_all),
+            "why": reasons(status["exporters"], tenants),
+            "untried": _untried(status, tenants),
+        }
     except BridgeError as error:
         seen = {"error": str(error)}
     return None if stopped() else seen
@@ -49,13 +63,25 @@ def seen_in_store(store: Path, began: datetime, refusals: Mapping[str, int]) -> 
 
 
 def refused(viewer: Viewer) -> dict[str, int]:
-    """Why a bridge has taken in nothing of what it was asked to, if it was: reason → how often, since its start.
+    """Why a bridge has taken in nothing of what it was asked to, if it was: reason → how often, since its start;
+    empty where no viewer answers."""
+    with suppress(BridgeError):
+        return _refused(_status(viewer))
+    return {}
 
-    Raises:
-        UnreachableError: no viewer answers.
-    """
+
+def since(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:
+    """What was `refused` between."""
+    return {reason: more for reason, count in now.items() if (more := count - before.get(reason, 0)) > 0}
+
+
+def _status(viewer: Viewer) -> dict[str, Any]:
+    return ask(viewer, "/api/v1/status")
+
+
+def _refused(status: Mapping[str, Any]) -> dict[str, int]:
     found: Counter[str] = Counter()
-    for one in ask(viewer, "/api/v1/status")["counters"]:
+    for one in status["counters"]:
         if one["name"] == "refused" or (one["name"] == "tls_refused" and one["component"].startswith("otlp")):
             found[one["reason"]] += one["value"]
     return dict(found)
@@ -71,35 +97,57 @@ def told(seen: Mapping[str, Any], again: str = "", otherwise: str | None = None)
     if not seen["traces"] and otherwise:
         return f"no spans came: {otherwise}"
     if not seen["traces"] and seen["refused"]:
-        reasons = ", ".join(seen["refused"])
-        return f"no spans came, and the bridge has refused some since it began: {reasons}; docs/access.md says more"
+        refusals, pages = ", ".join(seen["refused"]), {_page(reason) for reason in seen["refused"]}
+        often = plural(sum(seen["refused"].values()), "request")
+        return f"no spans came, and the bridge refused {often} meanwhile: {refusals}; see {' and '.join(sorted(pages))}"
     if not seen["traces"]:
         return "no spans came; is the program instrumented? opentelemetry-bootstrap -a requirements says what it lacks"
     more = "" if seen["all"] else "more than "
-    parts = [f"{more}{_count(len(seen['traces']), 'trace')}", _count(seen["spans"], "span")]
-    parts += [f"{seen['tokens']} tokens"] if seen["tokens"] else []
+    parts = [f"{more}{plural(len(seen['traces']), 'trace')}", plural(seen["spans"], "span")]
+    parts += [plural(seen["tokens"], "token")] if seen["tokens"] else []
     parts += [f"${seen['cost']:.2g}"] if seen["cost"] else []
-    parts += [_count(seen["errors"], "error")] if seen["errors"] else []
+    parts += [plural(seen["errors"], "error")] if seen["errors"] else []
     parts += [] if seen["settled"] else ["open for some seconds more"]
     return f"{' · '.join(parts)} · otel-bridge trace {seen['largest'][:8]}{again}"
 
 
-def waiting(left: Mapping[str, Mapping[str, int]], again: str = "") -> str:
-    """What is still to be delivered, by exporter and signal, in a line; again: as of `told`."""
-    of = {"traces": "span", "logs": "log record", "metrics": "data point"}
-    said = [
-        f"{' and '.join(_count(items, of[signal]) for signal, items in sorted(signals.items(), reverse=True))} to {to}"
-        for to, signals in left.items()
+def not_taken(seen: Mapping[str, Any], again: str = "") -> list[str]:
+    """What keeps a bridge that goes on from delivering it, in lines; again: as of `told`."""
+    lines = [
+        f"{to} does not take it now ({'; '.join(why)}): it is kept, and sent when that is over;"
+        f" `otel-bridge status{again}` says how it goes"
+        for to, why in seen.get("why", {}).items()
     ]
-    return (
-        f"still to be delivered: {', '.join(said)}; the next bridge with these files does that,"
-        f" `otel-bridge audit{again}` counts it"
+    if untried := ", ".join(to for to in seen.get("untried", ()) if to not in seen["why"]):
+        lines.append(
+            f"whether {untried} takes it is not known yet: `otel-bridge status{again}` says so in some seconds"
+        )
+    return lines
+
+
+def _page(reason: str) -> str:
+    """Where more is said of a refusal."""
+    return "docs/operating.md#senders-that-ask-too-much" if reason in TOO_MUCH else "docs/access.md"
+
+
+def _untried(status: Mapping[str, Any], tenants: Collection[str]) -> list[str]:
+    """The exporters that something of these tenants waits for, and that have never taken anything of theirs."""
+    taken = {
+        configured(f"{row['pipeline']}/{row['exporter']}")
+        for row in status["outcomes"]
+        if row["outcome"] == "delivered" and row["tenant"] in tenants
+    }
+    waiting = (
+        configured(exporter)
+        for exporter, lanes in status["exporters"].items()
+        if any(lane["waiting"] > 0 and tenant in tenants for tenant, lane in lanes.items())
     )
+    return [exporter for exporter in dict.fromkeys(waiting) if exporter not in taken]
 
 
-def _on_the_way(viewer: Viewer) -> bool:
+def _on_the_way(status: Mapping[str, Any]) -> bool:
     """Whether something is in the journal, and not yet in the store."""
-    exporters = ask(viewer, "/api/v1/status")["exporters"]
+    exporters = status["exporters"]
     stores = [tenants for name, tenants in exporters.items() if "/store" in name and side_of(name) == name]
     return any(tenant["waiting"] for tenants in stores for tenant in tenants.values())
 
@@ -136,7 +184,3 @@ def _sums(traces: list[dict[str, Any]], refusals: Mapping[str, int], *, is_all: 
         "errors": sum(found["errorCount"] for found in traces),
         "refused": {} if traces else dict(refusals),
     }
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

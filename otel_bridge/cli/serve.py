@@ -10,16 +10,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from otel_bridge import __version__
 from otel_bridge.cli.found import Endpoints, announce, announced, from_here
 from otel_bridge.cli.output import ConfigOption, JsonOption, print_json, row
+from otel_bridge.cli.own import begin_to_speak, say_last, seized
 from otel_bridge.files import as_now
 from otel_bridge.tasks import first, owned_tasks
 from otel_bridge.telemetry import logger, printable
+from otel_bridge.undelivered import last_words, undelivered
 
 if TYPE_CHECKING:
     from otel_bridge.config import Config
@@ -75,7 +77,9 @@ async def _serve(
 
     with signals(reloads=again is not None) as told:
         async with running(plan, settle=settle, hurry=told.stopped) as bridge, owned_tasks() as tasks:
-            with announced(plan.data_dir, bridge.endpoints):
+            if while_used:
+                begin_to_speak(plan.data_dir)
+            with announced(plan.data_dir, bridge.endpoints, while_used=while_used):
                 if while_used:
                     tasks.create_task(_stop_when_unused(plan.data_dir, told))
                 if as_json:
@@ -84,27 +88,27 @@ async def _serve(
                     print(banner(plan, bridge.endpoints), next_steps(plan, bridge.endpoints), sep="\n", flush=True)
                 await _prepare(plan, told)
                 if again is not None:
-                    await _reload_when_told(bridge, again, told)
+                    await _reload_when_told(bridge, again, told, while_used=while_used)
                 await told.stopped.wait()
+    said = last_words(bridge.left(), bridge.status())
+    if while_used:
+        say_last(plan.data_dir, said)
     try:
-        _tell(bridge.left(), as_json=as_json)
+        _tell(said, as_json=as_json)
     except BrokenPipeError:  # whoever read the rest has gone, which is no failure of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _tell(left: Mapping[str, Mapping[str, int]], *, as_json: bool) -> None:
-    """What is still to be delivered."""
+def _tell(said: Mapping[str, Any], *, as_json: bool) -> None:
+    """What was not delivered."""
     if as_json:
-        print_json({"waiting": left})
-    elif left:
-        from otel_bridge.cli.seen import waiting
-
-        print(printable(waiting(left)), flush=True)
+        print_json(said)
+        return
+    for line in undelivered(said):
+        print(printable(line), flush=True)
 
 
 async def _stop_when_unused(data_dir: Path, told: "Told") -> None:
-    from otel_bridge.cli.own import seized
-
     await _stdin_ended()
     while not seized(data_dir):  # noqa: ASYNC110 - who holds a lock tells nobody
         await asyncio.sleep(UNUSED_EVERY_S)
@@ -138,7 +142,9 @@ async def _prepare(plan: "Plan", told: "Told") -> None:
             await first(told.stopped.wait(), asyncio.to_thread(prepare))
 
 
-async def _reload_when_told(bridge: "RunningBridge", again: "Callable[[], Plan]", told: "Told") -> None:
+async def _reload_when_told(
+    bridge: "RunningBridge", again: "Callable[[], Plan]", told: "Told", *, while_used: bool = False
+) -> None:
     """Go over to what the configuration says, on SIGHUP and when one of its files changes, until the end."""
     from otel_bridge.errors import PlanError
 
@@ -161,7 +167,7 @@ async def _reload_when_told(bridge: "RunningBridge", again: "Callable[[], Plan]"
             logger("reload").warning(warning)
         with suppress(PlanError):  # which the bridge has told of
             await bridge.reload(plan)
-            announce(bridge.plan.data_dir, bridge.endpoints)
+            announce(bridge.plan.data_dir, bridge.endpoints, while_used=while_used)
 
 
 class Told:

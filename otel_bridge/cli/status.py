@@ -7,11 +7,22 @@ from typing import Any
 import typer
 
 from otel_bridge.cli.asking import UrlOption, ask, running
-from otel_bridge.cli.findings import NOT_CONFIGURED, PAUSED, faults, findings
-from otel_bridge.cli.output import ConfigOption, DataDirOption, JsonOption, print_json, print_row, print_table
+from otel_bridge.cli.findings import faults, findings
+from otel_bridge.cli.output import (
+    ConfigOption,
+    DataDirOption,
+    JsonOption,
+    print_json,
+    print_row,
+    print_table,
+    print_wrapped,
+)
+from otel_bridge.counts import plural
 from otel_bridge.telemetry import Outcome, printable
+from otel_bridge.undelivered import NOT_CONFIGURED, PAUSED, configured
 
 AT_THE_DOOR = ("refused", "rejected", "dropped", "rate_limited", "tls_refused")
+UNTIL = "for service::assemble::idle (max_hold, where it names a response)"
 MIB = 1 << 20
 
 
@@ -43,10 +54,14 @@ def _show(status: Mapping[str, Any]) -> None:
     journal = status["journal"]
     print_row("journal", f"{journal['used_bytes'] / MIB:.1f} MiB of {journal['max_bytes'] / MIB:.0f} MiB")
     print_row("data", status["data_dir"])
+    if scores := sum(of["waiting_scores"] for of in status["assembly"].values()):
+        print_row("scores", f"{plural(scores, 'score')} kept until what is judged has come, or {UNTIL}")
     rows = list(_lanes(status))
     if rows:
         print()
         print_table([("pipeline", "exporter", "tenant", "state", "waiting", "oldest", "delivered"), *rows])
+        for whom, why in _troubles(status):
+            print_wrapped(f"{whom}: {why}", "- ")
     if dropped := list(_dropped(status)):
         print("\ndropped, ever:")
         print_table([("", *row) for row in dropped])
@@ -61,7 +76,7 @@ def _show(status: Mapping[str, Any]) -> None:
     if found := findings(status):
         print()
     for one in found:
-        print(printable(f"! {one}"))
+        print_wrapped(one, "! ")
 
 
 def _lanes(status: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -80,6 +95,20 @@ def _lanes(status: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
             yield pipeline, exporter, tenant, _state(lane), str(lane["waiting"]), oldest, done
 
 
+def _troubles(status: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(whom, what it answered last) of what is tried again; who is parked is among the findings."""
+    from otel_bridge.batch import DEFAULT_TENANT
+
+    said: defaultdict[str, list[str]] = defaultdict(list)
+    for of, tenants in status["exporters"].items():
+        for tenant, lane in tenants.items():
+            if lane["why"] and not lane["parked"]:
+                whose = "" if tenant == DEFAULT_TENANT else f" for {tenant}"
+                said[lane["why"]].append(f"{configured(of)}{whose}")
+    for why, whom in said.items():
+        yield ", ".join(dict.fromkeys(whom)), why
+
+
 def _state(lane: Mapping[str, Any]) -> str:
     parked = lane["parked"]
     if parked in (PAUSED, NOT_CONFIGURED):
@@ -87,7 +116,7 @@ def _state(lane: Mapping[str, Any]) -> str:
     if parked:
         return f"parked: {parked}"
     if lane["why"]:
-        return f"trying again ({lane['tries']} times): {lane['why']}"
+        return f"trying again ({plural(lane['tries'], 'time')})"
     return "delivering" if lane["waiting"] else "up to date"
 
 

@@ -29,6 +29,13 @@ class Target(StrEnum):
     INGESTION = "ingestion"
 
 
+class Format(StrEnum):
+    """How to print."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 def translate(
     files: Annotated[
         list[Path],
@@ -36,10 +43,14 @@ def translate(
     ],
     to: Annotated[Target, typer.Option("--to", help="What to translate to.")] = Target.OBSERVATIONS,
     explain: Annotated[bool, typer.Option("--explain", help="Where each field came from, instead.")] = False,
+    shape: Annotated[
+        Format | None,
+        typer.Option("--format", help="Of --explain: text unless it goes into a file or a pipe. The rest is JSON."),
+    ] = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show what Langfuse would get for OTLP files, as JSON; `--explain` is for people where it goes to a terminal.
+    """Show what Langfuse would get for OTLP files, as JSON; `--explain` is text on a terminal, or by `--format text`.
 
     Of a configuration only the prices are used.
     """
@@ -54,6 +65,8 @@ def translate(
 
     if explain and to is not Target.OBSERVATIONS:
         raise UsageError("--explain tells about observations, and takes the place of their translation; leave out --to")
+    if shape is Format.TEXT and (json or not explain):
+        raise UsageError("--format text is for --explain alone: all else is JSON")
     counters = Counters()
     batches: list[Batch] = []
     rejected: list[Omitted] = []
@@ -69,7 +82,7 @@ def translate(
     translations = [translated(trace, prices) for trace in traces]
     if explain:
         found = [one for trace, made in zip(traces, translations, strict=True) for one in explained(trace, made)]
-        if json or not sys.stdout.isatty():
+        if json or shape is Format.JSON or not (shape or sys.stdout.isatty()):
             print_json(found)
         else:
             _print_explanations(found)

@@ -11,6 +11,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from otel_bridge.assemble import Gather, Group, grouped
 from otel_bridge.batch import DEFAULT_TENANT, Signal
+from otel_bridge.counts import plural
 from otel_bridge.delivery.accounts import DEAD_LETTERS_FILE, JOURNAL_DIR, STATE_FILE, Facts
 from otel_bridge.delivery.dead_letter import DeadLetter, iso, letters_in, read_letters
 from otel_bridge.errors import FilesError, MalformedError, UsageError
@@ -218,9 +219,11 @@ class _Search:
             for (pipeline, tenant, key), parts in self._remembered.items():
                 if key == self._trace_id:
                     whose = "" if tenant == DEFAULT_TENANT else f" for the tenant {tenant}"
-                    found.notes.append(f"{parts} parts of this trace have settled in the pipeline {pipeline}{whose}")
+                    found.notes.append(
+                        f"settled in the pipeline {pipeline}{whose}: {plural(parts, 'part')} of this trace"
+                    )
         if unknown := self._journal.unknown():
-            found.notes.append(f"{unknown} entries were damaged so that nobody knows what was in them")
+            found.notes.append(f"{plural(unknown, 'entry')} damaged so that nobody knows what was in there")
         since = f"entries since {iso(oldest.received_ns)}" if oldest else "no entry"
         what = "" if found.items else "not found: never accepted, or let go of after it was delivered everywhere; "
         found.notes.append(f"{what}the journal holds {since}")
@@ -249,7 +252,7 @@ class _Search:
                 if self._span_id in (None, record.span.span_id)
             ]
             if group.logs and any(self._span_id in (None, log.record.span_id) for log in group.logs):
-                spans.append(("", f"{len(group.logs)} log records"))
+                spans.append(("", plural(len(group.logs), "log record")))
             for span_id, name in spans:
                 yield Item(
                     key,

@@ -26,6 +26,7 @@ from otel_bridge.embedded import handed
 from otel_bridge.sdk.saying import Log
 
 if TYPE_CHECKING:
+    from otel_bridge.pipeline import RunningBridge
     from otel_bridge.plan import Plan
     from otel_bridge.receivers.in_process import InProcess
 
@@ -37,7 +38,9 @@ TAKE_S = 10.0  # until the journal has what it was handed
 DRAIN_S = 1.5  # where nobody closes it
 STOP_S = 0.5  # of the time that `close` has, after delivering
 MOST_PROCESSES = 256
-NO_THREADS = "this Python starts no thread at a program's end: what waits is on disk, and delivered by the next run"
+TOO_LATE = "there was no time to deliver all"
+NEXT = "and the next run delivers it, as does `otel-bridge serve` with this configuration and that data_dir"
+NO_THREADS = "this Python starts no thread at a program's end"
 HANDED = "handed"  # the folder of what came before the engine was up
 Kind: TypeAlias = Literal["traces", "logs"]
 
@@ -80,7 +83,8 @@ class Engine:
         self._door: InProcess | None = None
         self._failed: BaseException | None = None
         self._stop: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
-        self._closed = False
+        self._closed = self._is_left = self._has_taken = False
+        self._place: Path | None = None  # where its files are
         self._until_s: float | None = None  # monotonic: of closing
 
     def start(self) -> None:
@@ -107,6 +111,7 @@ class Engine:
         with self._changing:
             if self._door is None and self._failed is None and self._handed is not None:
                 handed.put(self._handed, kind, wire)
+                self._has_taken = True
                 return
             door = self._door
         if door is None:
@@ -116,21 +121,24 @@ class Engine:
 
         try:
             door.send(Batch.from_wire(Signal(kind), wire)).result(TAKE_S)
+            self._has_taken = True
         except BridgeError as error:
             raise OSError(f"the bridge in this process refuses: {error}") from error
 
     def close(self, timeout_s: float) -> bool:
-        """Settle and deliver what was taken, and stop; whether it stopped in this time. What is left stays on disk.
+        """Settle and deliver what was taken, and stop; whether it stopped in this time. What is left stays on disk, and
+        is told of. Where it is not up, it comes up for that.
 
         Where Python starts no thread any more, nothing can be delivered: 3.12.0 to 3.12.2 forbid it as soon as the
         program ends.
         """
-        if self._is_up() and not _can_start_threads():
-            self._leave_it()
+        if self._is_running() and not _can_start_threads():
+            self._leave_it(NO_THREADS)
             return False
         with self._changing:
-            if not self._closed:
-                self._closed, self._until_s = True, time.monotonic() + timeout_s
+            is_first, self._closed = not self._closed, True
+            if is_first:
+                self._until_s = time.monotonic() + timeout_s
             thread, stop = self._thread, self._stop
         if thread is None:
             return True
@@ -139,21 +147,21 @@ class Engine:
             with contextlib.suppress(RuntimeError):  # it has ended by itself
                 loop.call_soon_threadsafe(event.set)
         thread.join(timeout_s)
-        if thread.is_alive():  # the program ends over it, which the engine would complain about
-            logging.getLogger("otel_bridge.engine").disabled = True
+        if thread.is_alive():
+            self._leave_it(TOO_LATE)
         return not thread.is_alive()
 
-    def _is_up(self) -> bool:
+    def _is_running(self) -> bool:
         with self._changing:
-            return self._door is not None
+            return self._thread is not None and self._thread.is_alive()
 
-    def _leave_it(self) -> None:
-        """To the next run."""
+    def _leave_it(self, why: str) -> None:
+        """To the next run: the program ends over it, which the engine would complain about."""
         with self._changing:
-            is_said, self._closed = self._closed, True
+            is_said, self._is_left, self._closed = self._is_left or not self._has_taken, True, True
         if not is_said:
-            log.warning("otel-bridge: %s", NO_THREADS)
-            logging.getLogger("otel_bridge.engine").disabled = True
+            log.warning("otel-bridge: %s: what waits lies in %s, and the next run delivers it", why, self._place)
+        logging.getLogger("otel_bridge.engine").disabled = True
 
     def _before_fork(self) -> None:
         """An import that a fork cuts off never ends in the child: Python's locks of modules stay held there."""
@@ -177,7 +185,8 @@ class Engine:
             self._up.set()
 
     async def _serve(self) -> None:
-        self._handed = _data_dir(self._plan) / HANDED
+        self._place = _data_dir(self._plan)
+        self._handed = self._place / HANDED
         self._placed.set()
         from otel_bridge import telemetry
         from otel_bridge.plan import load
@@ -188,23 +197,34 @@ class Engine:
         receiver = _receiver(plan)
         stopped = asyncio.Event()
         with self._changing:
-            if self._closed:
-                return
             self._stop = (asyncio.get_running_loop(), stopped)
+            if self._closed:
+                if not self._has_taken:
+                    return
+                stopped.set()
         async with AsyncExitStack() as stack:
-            await self._open(plan, stack)
+            bridge = await self._open(plan, stack)
             with self._changing:
                 self._door = door(receiver)
             self._up.set()
             await handed.take_in(self._handed, self._door)
             await stopped.wait()
+        self._tell(bridge)
+
+    def _tell(self, bridge: "RunningBridge") -> None:
+        """What was not delivered."""
+        from otel_bridge.undelivered import last_words, waiting
+
+        said = last_words(bridge.left(), bridge.status())
+        if said["waiting"] and not self._is_left:
+            log.warning("otel-bridge: %s; it lies in %s, %s", waiting(said), self._place, NEXT)
 
     def _drain_s(self) -> float:
         """For delivering at the end: what is left of the time for closing, but for what comes after."""
         left_s = DRAIN_S if self._until_s is None else self._until_s - time.monotonic() - STOP_S
         return min(self._most_drain_s, max(0.0, left_s))
 
-    async def _open(self, plan: "Plan", stack: AsyncExitStack) -> None:
+    async def _open(self, plan: "Plan", stack: AsyncExitStack) -> "RunningBridge":
         """In the first place that no other process has."""
         from otel_bridge.errors import InUseError
         from otel_bridge.pipeline import running
@@ -214,10 +234,11 @@ class Engine:
             service = plan.service.model_copy(update={"data_dir": str(place)})
             bridge = running(replace(plan, service=service), drain_s=self._drain_s, settle=True)
             try:
-                await stack.enter_async_context(bridge)
+                opened = await stack.enter_async_context(bridge)
             except InUseError:
                 continue
-            return
+            self._place = place
+            return opened
         raise InUseError(f"{plan.data_dir} is in use by {MOST_PROCESSES} processes: name another data_dir")
 
 

@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_bridge import langfuse_names as names
+from otel_bridge.counts import plural
 from otel_bridge.sdk.saying import Log
 
 if TYPE_CHECKING:
@@ -250,7 +251,7 @@ class LangfuseSpanExporter(SpanExporter):
         if error is not None:
             self.dropped["scores"] += lost
             self._lost = True
-            self._warn(f"{lost} scores are not taken: {error}")
+            self._warn(f"{plural(lost, 'score')} not taken: {error}")
 
     def _ask_version(self, until_s: float) -> "Version":
         from otel_bridge.errors import ParkedError

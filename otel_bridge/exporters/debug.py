@@ -13,6 +13,7 @@ from otel_bridge.answers import excerpt
 from otel_bridge.batch import Batch
 from otel_bridge.component import Consume, Host, exporter
 from otel_bridge.config import Config
+from otel_bridge.counts import plural
 
 MAX_VALUE = 300  # characters shown of one value
 
@@ -37,7 +38,8 @@ async def debug(config: DebugConfig, host: Host) -> AsyncIterator[Consume]:
 
 def summary(batch: Batch) -> str:
     """One line, safe for a terminal."""
-    return f"{batch.signal}: {batch.item_count} items, {len(batch.wire)} bytes, tenant {excerpt(batch.tenant)}"
+    size = f"{plural(batch.item_count, 'item')}, {plural(len(batch.wire), 'byte')}"
+    return f"{batch.signal}: {size}, tenant {excerpt(batch.tenant)}"
 
 
 def details(batch: Batch) -> Iterator[str]:

@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 
 from otel_bridge.batch import DEFAULT_TENANT
+from otel_bridge.counts import plural
 from otel_bridge.query.answer import Answer
 from otel_bridge.query.transcript import messages_of, spoken
 from otel_bridge.query.tree import guides
@@ -28,18 +29,13 @@ def cost(dollars: float) -> str:
     return f"${dollars:.2f}" if dollars >= 1 else f"${dollars:.2g}" if dollars >= 0.0001 or not dollars else "<$0.0001"
 
 
-def plural(count: int, thing: str) -> str:
-    """`1 error`, `2 errors`."""
-    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
-
-
 def facts(answer: Answer) -> str:
     """Duration, tokens, cost and errors of a trace or session, as far as known: `3.2 s · 6512 tokens · $0.019`."""
     parts = [duration(answer["durationMs"])]
     if answer.get("observationCount") is not None:
         parts.append(plural(answer["observationCount"], "observation"))
     if answer["totalTokens"] is not None:
-        parts.append(f"{answer['totalTokens']} tokens")
+        parts.append(plural(answer["totalTokens"], "token"))
     if answer["totalCost"] is not None:
         parts.append(cost(answer["totalCost"]))
     if answer["errorCount"]:
@@ -53,7 +49,7 @@ def observation_facts(observation: Answer) -> str:
     if observation["model"]:
         parts.append(printable(observation["model"]))
     if observation["totalTokens"] is not None:
-        parts.append(f"{observation['totalTokens']} tokens")
+        parts.append(plural(observation["totalTokens"], "token"))
     if observation["totalCost"] is not None:
         parts.append(cost(observation["totalCost"]))
     return " · ".join(parts)

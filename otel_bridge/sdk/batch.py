@@ -54,7 +54,7 @@ class BatchSpanProcessor(SpanProcessor):
             return exporter.export(spans) is SpanExportResult.SUCCESS
 
         limits = _limits("BSP", max_queue_bytes, delay_s, max_batch, exit_s)
-        self._sender = _sender("spans", "traces", exporter, export, spool, limits)
+        self._sender = _sender("span", "traces", exporter, export, spool, limits)
         self._put = self._sender.put
 
     @property
@@ -102,7 +102,7 @@ class BatchLogRecordProcessor(LogRecordProcessor):
             return exporter.export(records) is LogRecordExportResult.SUCCESS
 
         limits = _limits("BLRP", max_queue_bytes, delay_s, max_batch, exit_s)
-        self._sender = _sender("log records", "logs", exporter, export, spool, limits)
+        self._sender = _sender("log record", "logs", exporter, export, spool, limits)
 
     @property
     def dropped(self) -> Counter[str]:
@@ -158,7 +158,7 @@ def _sender(
         if can_spool(exporter):
             return Spool(folder, signal, what, where, exporter, export, **limits)
         log.warning(
-            "otel-bridge: %s%s go without the spool, which takes OTLP by http/protobuf (OTEL_EXPORTER_OTLP_PROTOCOL)",
+            "otel-bridge: %ss%s go without the spool, which takes OTLP by http/protobuf (OTEL_EXPORTER_OTLP_PROTOCOL)",
             what,
             f" to {where}" if where else "",
         )

@@ -11,6 +11,7 @@ from typing import Any
 from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from otel_bridge.counts import plural
 from otel_bridge.sdk.installing import Logs, Spans, otlp, quiet
 from otel_bridge.sdk.saying import is_time_to_say, log
 from otel_bridge.sdk.values import words
@@ -54,7 +55,7 @@ class _ToBridge:
             self.dropped["unsent"] += len(items)
             self._lost = True
             if is_time_to_say("unsent"):
-                log.warning("otel-bridge: %d %s are not sent to %s: %s", len(items), self._what, self.where, why)
+                log.warning("otel-bridge: %s not sent to %s: %s", plural(len(items), self._what), self.where, why)
         return result
 
     @property
@@ -83,11 +84,11 @@ class BridgeSpanExporter(_ToBridge, SpanExporter):
     """
 
     def __init__(self, endpoint: str | None = None) -> None:
-        super().__init__("spans", Spans(*otlp("TRACES", endpoint)), SpanExportResult)
+        super().__init__("span", Spans(*otlp("TRACES", endpoint)), SpanExportResult)
 
 
 class BridgeLogExporter(_ToBridge, LogRecordExporter):
     """The same for log records."""
 
     def __init__(self, endpoint: str | None = None) -> None:
-        super().__init__("log records", Logs(*otlp("LOGS", endpoint)), LogRecordExportResult)
+        super().__init__("log record", Logs(*otlp("LOGS", endpoint)), LogRecordExportResult)

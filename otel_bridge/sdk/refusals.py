@@ -1,8 +1,10 @@
 """Why an exporter failed, which it tells its log alone, and what helps."""
 
+import contextlib
 import logging
 import re
 import threading
+from collections.abc import Callable, Iterator
 
 from otel_bridge.sdk.values import words
 
@@ -26,6 +28,16 @@ class Heard(logging.Filter):
     def __init__(self) -> None:
         super().__init__()
         self._of: dict[int | None, str] = {}  # what sends logs in its own thread
+        self._tell: dict[int, Callable[[str], None]] = {}
+
+    @contextlib.contextmanager
+    def telling(self, tell: Callable[[str], None]) -> Iterator[None]:
+        """Tell why each try failed of those that an exporter makes meanwhile in this thread."""
+        self._tell[threading.get_ident()] = tell
+        try:
+            yield
+        finally:
+            del self._tell[threading.get_ident()]
 
     def filter(self, record: logging.LogRecord) -> bool:
         try:
@@ -33,7 +45,10 @@ class Heard(logging.Filter):
         except Exception:  # noqa: BLE001 - what is logged is broken, which is no failure of what sends
             said = words(record.msg)
         if found := next(filter(None, (reason.search(said) for reason in REASONS)), None):
-            self._of[threading.get_ident()] = found[0]
+            thread = threading.get_ident()
+            self._of[thread] = found[0]
+            if (tell := self._tell.get(thread)) is not None:
+                tell(words(found[0]))
         return False
 
     def take(self, thread: threading.Thread | None) -> str:

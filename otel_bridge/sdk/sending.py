@@ -19,6 +19,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from opentelemetry import context as otel
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context
 
+from otel_bridge.counts import plural
 from otel_bridge.sdk import forks
 from otel_bridge.sdk.refusals import HEARD, hint
 from otel_bridge.sdk.saying import is_time_to_say, log
@@ -63,7 +64,7 @@ class _Ticket:
 class Sender(Generic[T]):
     """Sends items by a function that says whether they were taken; it may take its time, and raise.
 
-    what: their name in messages; where: that of the destination.
+    what: the name of one in messages; where: that of the destination.
     prepare: called on the thread before the first, until it works; shut_down: called last.
 
     max_queue_bytes: of what waits or is being sent, about; max_queue: the same in items.
@@ -263,11 +264,11 @@ class Sender(Generic[T]):
             self._uneventful_to = 0
 
     def _begin_thread(self) -> None:
-        thread = threading.Thread(target=self._run, name=f"otel-bridge-{self._what}", daemon=True)
+        thread = threading.Thread(target=self._run, name=f"otel-bridge-{self._what}s", daemon=True)
         try:
             thread.start()
         except RuntimeError as error:  # there are too many, or Python is ending; the next item tries again
-            self._warn("unsent", f"{self._what} wait, as no thread can be started: {error}")
+            self._warn("unsent", f"{self._what}s wait, as no thread can be started: {error}")
         else:
             self._thread = thread
 
@@ -302,10 +303,10 @@ class Sender(Generic[T]):
         self.dropped[reason] += items
         if reason == "exit":
             why = HEARD.take(self._thread) or self._why  # it may still be trying
-            late = f"not sent{self._where} in time" + (f" ({why})" if why else "")
-            self._warn("unsent", f"{items} {self._what}, and what else waited, {late}, and dropped. {hint(why)}")
+            lost = f"{plural(items, self._what)}, and what else waited, not sent{self._where} in time"
+            self._warn("unsent", f"{lost}{f' ({why})' if why else ''}, and dropped. {hint(why)}")
         else:
-            self._warn(reason, f"{items} {self._what} dropped ({reason}); {self.dropped.total()} in all")
+            self._warn(reason, f"{plural(items, self._what)} dropped ({reason}); {self.dropped.total()} in all")
 
     def _warn(self, about: str, said: str) -> None:
         if is_time_to_say(about):
@@ -403,7 +404,8 @@ class Sender(Generic[T]):
         try:
             self._prepare()
             is_theirs = True
-            sent = self._send([put.item for put in batch])
+            with HEARD.telling(self._failing):
+                sent = self._send([put.item for put in batch])
             why = "" if sent else HEARD.take(threading.current_thread()) or "the exporter says that it failed"
             is_theirs, is_said = False, not sent
         except BaseException as error:  # noqa: BLE001 - whatever an exporter raises must not end this thread
@@ -462,8 +464,20 @@ class Sender(Generic[T]):
         self._not_before_s = time.monotonic() + random.uniform(backoff_s / 2, backoff_s)  # noqa: S311 - spreads
         self._put_back(batch)
         if is_theirs:
-            self._warn("unsendable", f"{self._what} can not be sent as they are: {why}")
+            self._warn("unsendable", f"{self._what}s can not be sent as they are: {why}")
             return
+        self._warn_unsent(why)
+
+    def _failing(self, why: str) -> None:
+        """An exporter has failed and tries again by itself: whoever waits is told, but at the end it is waited for."""
+        with self._changed:
+            if not self._closed and self._tickets:
+                self._settle(refused=True)
+                self._warn_unsent(why)
+        self._say()
+
+    def _warn_unsent(self, why: str) -> None:
+        """While `_changed` is held."""
         left = "what waits at the end is dropped." if self._kept is None else self._kept()
         self._warn("unsent", f"nothing can be sent{self._where}: {why}; {left} {hint(why)}")
 

@@ -28,6 +28,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
+from otel_bridge.counts import plural
 from otel_bridge.sdk.saying import is_time_to_say, log
 from otel_bridge.sdk.sending import Sender, UnsendableError
 
@@ -82,7 +83,7 @@ class Spool(Generic[T]):
         self._files: set[_File] = set()
         self._begin()
         self._on_disk: Sender[_Record] = Sender(
-            f"requests with {what}",
+            f"{what} request",
             where,
             self._deliver,
             _nothing,
@@ -233,7 +234,7 @@ class Spool(Generic[T]):
         if is_time_to_say("spool"):
             log.warning(
                 "otel-bridge: %s go without the spool, as nothing can be written to %s: %s",
-                self._what,
+                f"{self._what}s",
                 self._folder,
                 error.strerror or error,
             )
@@ -295,7 +296,9 @@ class Spool(Generic[T]):
         if len(wire) == record.length and HEAD.unpack_from(found)[1] == zlib.crc32(wire):
             return wire
         if is_time_to_say("damaged"):
-            log.warning("otel-bridge: a record of %s is damaged: %d %s", record.file.path, record.items, self._what)
+            log.warning(
+                "otel-bridge: a record of %s is damaged: %s", record.file.path, plural(record.items, self._what)
+            )
         return None
 
     def _done(self, records: "Sequence[_Record]") -> None:
@@ -321,7 +324,7 @@ class Spool(Generic[T]):
             file.raw.close()
 
     def _kept(self) -> str:
-        return f"{self._waiting} {self._what} wait in {self._folder}, and the next run sends what is left of them."
+        return f"kept in {self._folder}: {plural(self._waiting, self._what)}; the next run sends what is left of that."
 
 
 class _File:

@@ -24,6 +24,7 @@ from aiohttp import web
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from otel_bridge.counts import plural
 from otel_bridge.telemetry import printable
 from otel_bridge.testing import langfuse_rules as rules
 from otel_bridge.testing.fake_media import FakeMedia
@@ -434,7 +435,8 @@ class FakeLangfuse:
         of: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         for row in self.observations.values():
             of[str(row.get("traceId"))].append(row)
-        lines = [f"{len(self.observations)} observations in {len(of)} traces, {len(self.scores)} scores"]
+        seen, scores = plural(len(self.observations), "observation"), plural(len(self.scores), "score")
+        lines = [f"{seen} in {plural(len(of), 'trace')}, {scores}"]
         for trace_id, rows in of.items():
             named = {**self.traces.get(trace_id, {}), **rows[0]}
             said = [str(named[key]) for key in ("traceName", "name") if named.get(key)][:1]

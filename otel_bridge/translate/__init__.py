@@ -7,13 +7,13 @@ import orjson
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from otel_bridge.model import ObservationType, Omitted, TraceAttributes, Translation
-from otel_bridge.trace import ANSWER, Answer, Known, Trace
+from otel_bridge.trace import ANSWER, SESSION, Answer, Known, Trace
 from otel_bridge.translate import logs, observe, price, propagate, scores
 from otel_bridge.translate.as_json import to_json
 from otel_bridge.translate.choose import dialects, read
 from otel_bridge.translate.dialect import derived_key
 from otel_bridge.translate.explain import explain
-from otel_bridge.translate.gather import SESSION, gather, traces_of
+from otel_bridge.translate.gather import gather, traces_of
 from otel_bridge.translate.hide import Hidden, hide, promote
 from otel_bridge.translate.price import Prices
 from otel_bridge.translate.sent import Sent, digest, unpack

@@ -7,17 +7,28 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from otel_bridge.batch import DEFAULT_TENANT, Batch
 from otel_bridge.model import CALLS
-from otel_bridge.trace import ANSWER, MAX_RESPONSE_ID, Answer, Known, LogEntry, Settled, SpanRecord, Trace, is_one_call
+from otel_bridge.trace import (
+    ANSWER,
+    JUDGEMENTS,
+    MAX_RESPONSE_ID,
+    SESSION,
+    Answer,
+    Known,
+    LogEntry,
+    Settled,
+    SpanRecord,
+    Trace,
+    is_one_call,
+)
 from otel_bridge.translate import provider
 from otel_bridge.translate.choose import by_scope, read
 from otel_bridge.translate.dialect import from_json
-from otel_bridge.translate.scores import JUDGEMENTS, RESPONSE_IDS, response_id
+from otel_bridge.translate.scores import RESPONSE_IDS, response_id
 from otel_bridge.translate.span import LogView, SpanView, attributes
 
 Gathered = dict[str, tuple[list[SpanRecord], list[LogEntry]]]
 
 NO_TRACE = ""
-SESSION = "session:"  # and its id: the key of judgements of a whole session
 ANSWERS = ("gen_ai.output.messages", "gen_ai.completion", "llm.output_messages", "output.value")
 TRACE_ID_BYTES = 16
 

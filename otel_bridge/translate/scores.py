@@ -6,15 +6,14 @@ from typing import Any
 import orjson
 
 from otel_bridge.model import Json, Score
+from otel_bridge.trace import JUDGEMENTS
 from otel_bridge.translate.dialect import Judgement, finite
 from otel_bridge.translate.span import Event, LogView, SpanView
 
 NAMESPACE = uuid.UUID("6f0b7c1e-6f5c-5d6e-9c39-0d7a3d1f2b54")
 PREFIX = "gen_ai.evaluation."
 NAME = "gen_ai.evaluation.name"
-EVALUATION = "gen_ai.evaluation.result"
-PLAIN = "score"
-JUDGEMENTS = (EVALUATION, PLAIN)
+EVALUATION, PLAIN = JUDGEMENTS
 MAX_LABEL = 100  # characters; what is longer is no category
 TRUTHS = ((0.0, "false"), (1.0, "true"))  # yes or no, where a value can only be a number
 RESPONSE_IDS = ("gen_ai.response.id", "llm.response.id", "ai.response.id")

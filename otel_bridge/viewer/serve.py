@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
-from otel_bridge.errors import FilesError, UsageError
+from otel_bridge.errors import AddressInUseError, FilesError, UsageError
 from otel_bridge.tls import Certificates
 
 STOP_AFTER_S = 2
@@ -65,7 +65,8 @@ def _bound(endpoint: str, component_id: str) -> socket.socket:
         taken = error.errno == errno.EADDRINUSE
         todo = "end the program that holds it, or set" if taken else "set"
         other = "another port" if taken else "an address of this machine"
-        raise FilesError(
+        said = (
             f"{component_id} can not listen on {endpoint}: {(error.strerror or '').partition(' (while')[0]}; "
             f"{todo} extensions::{component_id}::endpoint to {other}"
-        ) from error
+        )
+        raise (AddressInUseError(said, endpoint) if taken else FilesError(said)) from error

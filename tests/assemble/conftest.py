@@ -84,11 +84,11 @@ class Assembly:
             scoped.log_records.add(trace_id=trace.to_bytes(16) if trace else b"", event_name=name)
         await self.append(Batch.from_request(request, tenant=tenant))
 
-    async def judgement(self, response_id: str, tenant: str = "t") -> None:
-        """Append a judgement that names a response and no trace."""
+    async def judgement(self, named: str, tenant: str = "t", *, of: str = "gen_ai.response.id") -> None:
+        """Append a judgement that names a response, or a session, and no trace."""
         request = ExportLogsServiceRequest()
         record = request.resource_logs.add().scope_logs.add().log_records.add(event_name="gen_ai.evaluation.result")
-        record.attributes.add(key="gen_ai.response.id").value.string_value = response_id
+        record.attributes.add(key=of).value.string_value = named
         await self.append(Batch.from_request(request, tenant=tenant))
 
     async def metrics(self, items: int, tenant: str = "t") -> None:

@@ -1,5 +1,6 @@
 """When traces settle, what their parts hold, and what a restart finds."""
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,6 +29,18 @@ async def test_a_trace_settles_when_its_root_is_here_and_it_is_quiet(assembly: "
     assert not await assembly.after(5.9)
     [part] = await assembly.after(0.1)
     assert (part.key, part.settled, part.number, items(part)) == (f"{1:032x}", Settled.ROOT, 0, 2)
+
+
+async def test_it_has_caught_up_when_what_came_was_taken_in_and_what_is_due_has_settled(assembly: "Assembly") -> None:
+    await assembly.spans(1, (1, None))
+    await assembly.assembler.caught_up()
+    await assembly.clock.advance(6)
+    waiting = asyncio.create_task(assembly.assembler.caught_up())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await assembly.step()
+    await waiting
+    assert len(assembly.settled) == 1
 
 
 async def test_every_arrival_begins_the_quiet_time_anew(assembly: "Assembly") -> None:
@@ -103,12 +116,12 @@ async def test_what_a_trace_took_is_given_back_when_it_settles(assembly: "Assemb
     with_root = assembly.assembler.status()["held_bytes"]
     assert without_root - with_root > 10_000
     await assembly.after(6)
-    assert assembly.assembler.status() == {"open_traces": 0, "held_bytes": 0}
+    assert assembly.assembler.status() == {"open_traces": 0, "held_bytes": 0, "waiting_scores": 0}
 
     await assembly.spans(1, (200, 1))
     assert assembly.assembler.status()["held_bytes"] > 20_000
     await assembly.after(6)
-    assert assembly.assembler.status() == {"open_traces": 0, "held_bytes": 0}
+    assert assembly.assembler.status() == {"open_traces": 0, "held_bytes": 0, "waiting_scores": 0}
 
 
 async def test_a_late_span_makes_a_further_part_that_knows_the_earlier_one(assembly: "Assembly") -> None:
@@ -246,6 +259,35 @@ async def test_a_restart_makes_no_second_part_of_what_was_recorded(assembly: "As
     await assembly.after(120)
     assert [part.key for part in assembly.settled] == [f"{2:032x}", f"{1:032x}"]
     assert len({part.id for part in assembly.settled}) == 2
+
+
+SCORE = "gen_ai.evaluation.result"
+
+
+async def test_a_score_of_a_trace_that_is_here_settles_soon_also_where_its_root_is_not(assembly: "Assembly") -> None:
+    """Its topmost span has a parent elsewhere, so that what else comes late waits longer."""
+    assembly.known = Known()
+    await assembly.spans(1, (2, 1, REMOTE))
+    await assembly.after(30)
+    await assembly.logs(1, SCORE)
+    assert len(await assembly.after(6)) == 2
+    await assembly.logs(1, SCORE, "gen_ai.choice")
+    assert len(await assembly.after(6)) == 2
+
+
+async def test_a_score_of_a_session_settles_soon_as_there_is_nothing_to_wait_for(assembly: "Assembly") -> None:
+    await assembly.judgement("s-1", of="session.id")
+    [part] = await assembly.after(6)
+    assert part.key == "session:s-1"
+
+
+async def test_a_score_of_a_trace_that_has_not_come_waits_and_is_told_of(assembly: "Assembly") -> None:
+    await assembly.logs(1, SCORE, "score")
+    assert not await assembly.after(6)
+    assert assembly.assembler.status()["waiting_scores"] == 2
+    await assembly.logs(1, "otel_bridge.span.started")
+    assert assembly.assembler.status()["waiting_scores"] == 0
+    assert await assembly.after(120)
 
 
 async def test_an_error_on_the_way_loses_nothing(assembly: "Assembly") -> None:

@@ -77,14 +77,14 @@ def test_without_a_person_nothing_is_given_up_unless_it_is_said(changes: list[di
 
     assert isinstance(result.exception, UsageError)
     assert str(result.exception) == (
-        "12 items of gone wait for langfuse, and would never be sent: say --yes if that is meant"
+        "gone has 12 items waiting for langfuse, never to be sent then: say --yes if that is meant"
     )
     assert changes == []
 
     said = CliRunner().invoke(app, (*GIVE_UP, "--yes")).stdout
 
-    assert "12 items of gone for langfuse are given up" in said
-    assert "2 items wait on" in said
+    assert "given up: 12 items of gone for langfuse" in said
+    assert "still waiting: 2 items" in said
     assert changes == [{"path": "/api/v1/exporters/give-up", "exporter": "langfuse", "tenant": "gone"}]
 
 

@@ -1,12 +1,13 @@
 """Who uses a bridge that `run` has started."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from otel_bridge.cli.own import OwnBridge, one_at_a_time, seized, use
+from otel_bridge.cli.own import OwnBridge, begin_to_speak, last_words, one_at_a_time, say_last, seized, use
 from otel_bridge.errors import FilesError, PlanError, UnreachableError
 
 
@@ -48,9 +49,9 @@ def test_why_none_can_be_started_is_said_in_words(
     tmp_path: Path, last: str, code: int, error: type[Exception], why: str
 ) -> None:
     says = f"import sys; print('a line before', file=sys.stderr); print({last!r}, file=sys.stderr); sys.exit({code})"
-    with (tmp_path / "out").open("w+b") as out, (tmp_path / "err").open("w+b") as err:
+    with (tmp_path / "err").open("w+b") as err:
         with subprocess.Popen([sys.executable, "-S", "-c", says], stderr=err) as process:
-            own = OwnBridge(process, out, err)
+            own = OwnBridge(process, err)
         with pytest.raises(error, match=f"no bridge runs, and none can be started: {why}$"):
             own.started(tmp_path, never)
 
@@ -61,12 +62,10 @@ def test_a_folder_that_can_not_be_used_is_named(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize(("code", "waiting"), [(0, {"langfuse": {"traces": 3}}), (1, {})])
-def test_what_a_bridge_says_last_is_heard(tmp_path: Path, code: int, waiting: dict[str, dict[str, int]]) -> None:
-    """Where it has failed, that is not known."""
-    says = 'print(\'{"pid": 1}\\n{"waiting": {"langfuse": {"traces": 3}}}\')'
-    with (tmp_path / "out").open("w+b") as out, (tmp_path / "err").open("w+b") as err:
-        with subprocess.Popen([sys.executable, "-S", "-c", f"{says}; raise SystemExit({code})"], stdout=out) as process:
-            own = OwnBridge(process, out, err)
-        own.hear()
-    assert own.waiting == waiting
+def test_what_a_bridge_says_last_is_heard_as_its_own(tmp_path: Path) -> None:
+    """Not as that of another, nor of one before it that had the same id, as in a container."""
+    say_last(tmp_path, {"waiting": {"langfuse": {"traces": 3}}})
+    assert last_words(tmp_path, os.getpid()) == {"waiting": {"langfuse": {"traces": 3}}}
+    assert last_words(tmp_path, os.getpid() + 1) is None
+    begin_to_speak(tmp_path)
+    assert last_words(tmp_path, os.getpid()) is None

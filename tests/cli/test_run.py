@@ -17,10 +17,13 @@ from typer.testing import CliRunner
 
 from otel_bridge.cli.app import app
 from otel_bridge.cli.found import Viewer, find
+from otel_bridge.cli.own import say_last
 from otel_bridge.cli.questions import load_traces
-from otel_bridge.cli.run import _parse, _Signals, environment, otherwise
-from otel_bridge.cli.seen import refused, seen_by_bridge, told, waiting
-from otel_bridge.errors import UnreachableError
+from otel_bridge.cli.run import _parse, _Signals, _start, environment, main, otherwise
+from otel_bridge.cli.seen import not_taken, refused, seen_by_bridge, since, told
+from otel_bridge.errors import CommandError, UnreachableError
+from otel_bridge.testing.fake_langfuse import FakeLangfuse
+from otel_bridge.undelivered import last_words, undelivered
 
 PROGRAM = """
 import sys
@@ -96,9 +99,17 @@ def test_what_is_not_understood_is_said(tmp_path: Path, words: list[str], said: 
 def test_a_command_that_is_not_there_is_said(tmp_path: Path) -> None:
     done = run(tmp_path, "--", "no-such-program")
     assert (done.returncode, done.stderr) == (
-        2,
+        127,
         "otel-bridge: no-such-program can not be run: No such file or directory\n",
     )
+
+
+def test_what_can_not_be_run_has_the_exit_code_of_shells(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no program")
+    for name, code in (("text", 126), ("nothing", 127)):
+        with pytest.raises(CommandError) as error:
+            _start([str(tmp_path / name)], {})
+        assert error.value.exit_code == code
 
 
 def test_what_somebody_has_set_stays() -> None:
@@ -112,7 +123,7 @@ def test_what_somebody_has_set_stays() -> None:
 
 def test_of_a_bridge_that_goes_on_it_is_asked_when_nothing_is_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """The largest trace is the one to look at; what tokens an open one has is not known yet."""
-    one = {"totalTokens": None, "totalCost": None, "errorCount": 0, "settled": True}
+    one = {"totalTokens": None, "totalCost": None, "errorCount": 0, "settled": True, "tenant": "default"}
     pages = {
         None: {"traces": [{**one, "id": "small", "observationCount": 1}], "nextCursor": "more"},
         "more": {
@@ -126,11 +137,12 @@ def test_of_a_bridge_that_goes_on_it_is_asked_when_nothing_is_on_the_way(monkeyp
         asked.append(path)
         if query is not None:
             return pages[query.get("cursor")]
-        return {"counters": [], "exporters": {"a/b/store": {"default": {"waiting": left.pop()}}}}
+        lane = {"waiting": left.pop(), "parked": None, "why": None}
+        return {"counters": [], "outcomes": [], "exporters": {"a/b/store": {"default": lane}}}
 
     monkeypatch.setattr("otel_bridge.cli.seen.ask", answer)
     monkeypatch.setattr("otel_bridge.cli.questions.ask", answer)
-    seen = seen_by_bridge(Viewer.at("http://127.0.0.1:1"), datetime.now(UTC), stopped=lambda: False)
+    seen = seen_by_bridge(Viewer.at("http://127.0.0.1:1"), datetime.now(UTC), {}, stopped=lambda: False)
     assert seen is not None
     assert asked == ["/api/v1/status"] * 3 + ["/api/v1/traces"] * 2
     assert (seen["largest"], seen["spans"], seen["tokens"], seen["all"]) == ("large", 10, None, True)
@@ -170,7 +182,47 @@ def test_what_is_refused_at_the_viewers_door_is_not_the_programs(monkeypatch: py
 def test_who_lacks_a_key_is_told_so_and_not_that_nothing_is_instrumented() -> None:
     seen = {"traces": [], "refused": {"unauthenticated": 2}}
 
-    assert told(seen).startswith("no spans came, and the bridge has refused some since it began: unauthenticated;")
+    assert told(seen) == (
+        "no spans came, and the bridge refused 2 requests meanwhile: unauthenticated; see docs/access.md"
+    )
+    assert told({**seen, "refused": {"too_large": 1}}).endswith(
+        "too_large; see docs/operating.md#senders-that-ask-too-much"
+    )
+
+
+def test_what_the_bridge_has_refused_to_others_before_is_not_told_of() -> None:
+    assert since({"unauthenticated": 2, "too_large": 1}, {"unauthenticated": 2, "too_large": 3}) == {"too_large": 2}
+
+
+def test_who_does_not_take_it_is_named_with_the_reason_that_the_status_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the tenants that were seen; and who has never taken anything yet may not."""
+    well = {"waiting": 1, "parked": None, "why": None}
+    status = {
+        "counters": [],
+        "outcomes": [{"pipeline": "main", "exporter": "copy", "tenant": "acme", "outcome": "delivered", "items": 1}],
+        "exporters": {
+            "main/langfuse": {
+                "acme": {**well, "parked": "unauthorized", "why": "it answered 401"},
+                "other": {**well, "parked": "no_keys", "why": "it has none"},
+            },
+            "main/copy": {"acme": well},
+            "main/new": {"acme": well, "other": {**well, "why": "nobody answers"}},
+        },
+    }
+    row = {"id": "a", "tenant": "acme", "observationCount": 1, "totalTokens": 0, "totalCost": 0, "errorCount": 0}
+    page = {"traces": [{**row, "settled": False}], "nextCursor": None}
+    monkeypatch.setattr("otel_bridge.cli.seen.ask", lambda *_asked: status)
+    monkeypatch.setattr("otel_bridge.cli.seen.load_traces", lambda *_asked, **_more: page)
+
+    seen = seen_by_bridge(Viewer.at("http://127.0.0.1:1"), datetime.now(UTC), {}, stopped=lambda: False)
+
+    assert seen is not None
+    known, unknown = not_taken(seen, " -c x")
+    assert known == (
+        "langfuse does not take it now (unauthorized: it answered 401): it is kept, and sent when that is over;"
+        " `otel-bridge status -c x` says how it goes"
+    )
+    assert unknown == "whether new takes it is not known yet: `otel-bridge status -c x` says so in some seconds"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
@@ -346,9 +398,77 @@ def test_a_bridge_goes_on_until_the_last_who_uses_it_has_gone(tmp_path: Path) ->
     assert trace["settled"]
 
 
-def test_what_is_still_to_be_delivered_is_told() -> None:
+ENDS = """
+import json, os, signal, sys
+from pathlib import Path
+signal.pthread_sigmask(signal.SIG_BLOCK, {15})
+folder, said = Path(sys.argv[1]), {"pid": os.getpid()}
+where = {**said, "endpoints": {"otlp": {"http": "http://127.0.0.1:1"}}, "whileUsed": True}
+(folder / "bridge.json").write_text(json.dumps(where))
+print("up", flush=True)
+signal.sigwait({15})
+left = {"waiting": {"langfuse": {"traces": 1}}, "why": {"langfuse": ["nobody answers"]}, "deadLettered": {}}
+(folder / "runs-end.json").write_text(json.dumps({**said, **left}))
+"""
+
+
+def test_whoever_is_the_last_waits_for_the_end_of_a_bridge_that_another_has_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OTEL_BRIDGE_DATA_DIR", str(tmp_path))
+    monkeypatch.delenv("OTEL_BRIDGE_CONFIG", raising=False)
+    with subprocess.Popen([sys.executable, "-S", "-c", ENDS, str(tmp_path)], stdout=subprocess.PIPE) as bridge:
+        assert bridge.stdout is not None
+        assert bridge.stdout.readline() == b"up\n"
+        assert main(["--", "true"]) == 0
+        assert bridge.wait(20) == 0
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("otel-bridge: still to be delivered: 1 span to langfuse (nobody answers);")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc to tell the end of somebody else's child")
+def test_a_bridge_that_another_has_started_and_that_died_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where nobody has asked how it ended; and what one before it said last, by the same id, is not its word."""
+    monkeypatch.setenv("OTEL_BRIDGE_DATA_DIR", str(tmp_path))
+    monkeypatch.delenv("OTEL_BRIDGE_CONFIG", raising=False)
+    with subprocess.Popen([sys.executable, "-S", "-c", ENDS, str(tmp_path)], stdout=subprocess.PIPE) as bridge:
+        assert bridge.stdout is not None
+        assert bridge.stdout.readline() == b"up\n"
+        say_last(tmp_path, {"waiting": {}})  # by this process's id
+        assert main(["--", "kill", "-9", str(bridge.pid)]) == 0
+    assert capsys.readouterr().err == f"otel-bridge: the bridge has failed; what it had taken is in {tmp_path}\n"
+
+
+@pytest.mark.slow
+def test_why_langfuse_took_nothing_is_told_at_the_end(tmp_path: Path) -> None:
+    with FakeLangfuse().in_thread() as fake:
+        keys = {"LANGFUSE_PUBLIC_KEY": "pk-lf-fake", "LANGFUSE_SECRET_KEY": "sk-lf-wrong"}
+        done = run(tmp_path, "--", sys.executable, "-c", PROGRAM, LANGFUSE_BASE_URL=fake.url, **keys)
+    _, line = done.stderr.splitlines()
+    assert line.startswith("otel-bridge: still to be delivered: 1 span to langfuse (unauthorized: http://127.0.0.1:")
+    assert line.endswith(
+        "check address and keys); the next bridge with these files does that, `otel-bridge audit` counts it"
+    )
+
+
+def test_what_was_not_delivered_is_told_with_the_reason() -> None:
     left = {"langfuse": {"traces": 1, "logs": 2}, "otlp/copy": {"traces": 12}}
-    assert waiting(left, " -c bridge.yaml") == (
-        "still to be delivered: 1 span and 2 log records to langfuse, 12 spans to otlp/copy;"
+    lane = {"waiting": 3, "parked": None, "why": "nobody answers"}
+    counters = [{"name": "dead_lettered", "exporter": "store.settled", "reason": "refused", "value": 1}]
+    status: dict[str, Any] = {
+        "exporters": {"main/langfuse": {"default": lane, "acme": {**lane, "parked": "forbidden"}, "b": lane}},
+        "assembly": {"main": {"open_traces": 0}},
+        "counters": counters,
+    }
+    waiting, dead = undelivered(last_words(left, status), " -c bridge.yaml")
+    assert waiting == (
+        "still to be delivered: 1 span and 2 log records to langfuse (nobody answers; forbidden: nobody answers),"
+        " 12 spans to otlp/copy (it takes longer than the end of a bridge waits);"
         " the next bridge with these files does that, `otel-bridge audit -c bridge.yaml` counts it"
     )
+    assert dead == "not taken by store: 1 item (refused); `otel-bridge dead-letter list -c bridge.yaml` shows why"
+    open_ = {**status, "exporters": {}, "assembly": {"main": {"open_traces": 1}}, "counters": []}
+    [line] = undelivered(last_words({"store": {"traces": 1}}, open_))
+    assert "1 span to store (of traces that are open);" in line

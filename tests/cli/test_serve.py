@@ -66,7 +66,7 @@ def test_it_says_where_it_is_and_stops_when_told(environ: dict[str, str], run: R
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=30)
 
-    assert json.loads(out) == {"waiting": {}}
+    assert json.loads(out) == {"waiting": {}, "why": {}, "deadLettered": {}}
     assert written["endpoints"] == said["endpoints"]
     assert said["endpoints"]["otlp"]["http"].startswith("http://127.0.0.1:")
     assert health.returncode == 0, health.stdout

@@ -12,6 +12,7 @@ from otel_bridge import plan
 from otel_bridge.cli.findings import faults, findings
 from otel_bridge.cli.found import announced
 from otel_bridge.cli.healthcheck import check
+from otel_bridge.cli.output import wrapped
 from otel_bridge.cli.status import status
 from otel_bridge.errors import PlanError, UnreachableError
 from otel_bridge.pipeline import running
@@ -35,6 +36,7 @@ WELL: dict[str, Any] = {
     "paused": [],
     "paused_tenants": {},
     "dead_letters": [],
+    "assembly": {"main": {"open_traces": 1, "held_bytes": 9, "waiting_scores": 2}},
     "exporters": {},
 }
 
@@ -133,7 +135,7 @@ def test_what_is_not_configured_any_more_is_told_once_for_both_its_sides() -> No
 
     [told] = faults({**WELL, "exporters": {"main/store": lane, "main/store.settled": lane}})
 
-    assert told.startswith("store is not configured any more, and 3 items of acme wait for it; ")
+    assert told.startswith("store is not configured any more, with 3 items of acme waiting for it; ")
     assert "`otel-bridge give-up store --tenant acme`" in told
 
 
@@ -158,3 +160,39 @@ def test_dead_letters_are_told_of_by_exporter_and_reason_and_are_no_fault() -> N
 
 def test_a_bridge_that_is_not_ready_says_so() -> None:
     assert faults({**WELL, "ready": False}) == ["it can not do its work: its log says why"]
+
+
+def test_a_long_answer_stands_below_the_table_and_widens_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    why = "http://127.0.0.1:9/api/public/health: nobody answers " + "and says why " * 20 + "\x1b[31m"
+    lane = {"waiting": 1, "parked": None, "why": why, "tries": 1, "oldest_s": 3.0}
+    told = {
+        **WELL,
+        "version": "1",
+        "uptime_s": 1.0,
+        "endpoints": {},
+        "configuration": "default",
+        "configuration_loaded_at": "",
+        "journal": {"used_bytes": 1, "max_bytes": 1 << 20},
+        "data_dir": "/data",
+        "outcomes": [],
+        "counters": [],
+        "exporters": {"main/langfuse": {"default": lane, "acme": lane}},
+    }
+    monkeypatch.setattr("otel_bridge.cli.status.ask", lambda *_asked: told)
+    status(url="http://127.0.0.1:1")
+    told_all = capsys.readouterr().out
+
+    assert "  scores     2 scores kept until what is judged has come, or for service::assemble::idle" in told_all
+    table, below = told_all.split("pipeline", 1)[1].split("\n- ")
+    assert max(map(len, table.splitlines())) < 100
+    assert table.count("trying again (1 time)") == 2
+    assert below == f"langfuse, langfuse for acme: {why[:-5]}\\x1b[31m\n"
+
+
+def test_a_long_text_is_as_wide_as_the_terminal() -> None:
+    """What it contains moves no cursor, and no line of it begins as another's."""
+    text = wrapped("one two three four\x1b[2J five http://a.example/with-a-path", "! ", 24)
+    assert text.splitlines() == ["! one two three", "  four\\x1b[2J five", "  http://a.example/with-a-path"]
+    assert wrapped("a " * 99, "! ", None) == "! " + "a " * 99

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from typer.testing import CliRunner
+
+from otel_bridge.cli.app import app
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 pytestmark = pytest.mark.slow
@@ -107,6 +110,20 @@ def test_explain_names_the_attribute(run: Run, files: list[Path]) -> None:
 
     assert result.returncode == 0, result.stderr
     assert "gen_ai.request.model" in result.stdout
+    assert any("model" in one["fields"] for one in json.loads(result.stdout))
+
+
+def test_an_explanation_is_text_in_a_pipe_too_where_that_is_asked_for(files: list[Path]) -> None:
+    names = [str(file) for file in files]
+
+    def said(*words: str) -> str:
+        result = CliRunner().invoke(app, ["translate", *words, *names])
+        return str(result.exception or result.stdout)
+
+    line = next(line for line in said("--explain", "--format", "text").splitlines() if line.startswith("  model "))
+    assert "gen_ai.request.model" in line
+    assert json.loads(said("--explain", "--format", "json")) == json.loads(said("--explain", "--json"))
+    assert said("--format", "text") == "--format text is for --explain alone: all else is JSON"
 
 
 def test_the_same_twice_is_the_same(run: Run, files: list[Path]) -> None:

@@ -207,13 +207,10 @@ class House:
 
     async def settle(self) -> None:
         """Let all traces whose roots were appended settle."""
-        assembler = self.delivery._assemblers[self.pipeline]
-        while assembler._next_seq < self.journal.next_seq or not assembler._open:  # noqa: ASYNC110 - no event tells
-            await asyncio.sleep(0)
+        await self.delivery.caught_up()
         await self.clock.asleep(self.assemble.grace)
         await self.clock.advance(self.assemble.grace)
-        while assembler._open:  # noqa: ASYNC110 - no event tells
-            await asyncio.sleep(0)
+        await self.delivery.caught_up()
 
     def audit(self) -> Audit:
         return audit(self.directory, gather)

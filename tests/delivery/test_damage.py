@@ -95,7 +95,7 @@ async def test_entries_of_unknown_owners_are_told_of(house: "House", sink: "Sink
     assert told["unknown_entries"] == 2
     assert [account["missing"] for account in told["accounts"]] == [-2]
     assert (found.balanced, found.explained) == (False, True)
-    assert "2 entries were damaged" in locate(house.directory, span_id="ab" * 8, gather=gather).notes[-2]
+    assert "2 entries damaged" in locate(house.directory, span_id="ab" * 8, gather=gather).notes[-2]
 
 
 @pytest.mark.parametrize(

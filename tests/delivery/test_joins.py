@@ -120,21 +120,18 @@ class Joins:
 
     async def after(self, seconds: float) -> None:
         """Let time pass when all is taken in, and what then settles arrive."""
-        assembler = self.house.delivery._assemblers["main"]
-        while assembler._next_seq < self.house.journal.next_seq:  # noqa: ASYNC110 - no event tells
-            await asyncio.sleep(0)
+        await self.house.delivery.caught_up()
         await self.house.state.flush()
         await self.house.clock.advance(seconds)
-        while not self._is_quiet():  # noqa: ASYNC110 - no event tells
+        await self.house.delivery.caught_up()
+        while not (self.taker.down or self._has_arrived()):  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(0.001)
 
-    def _is_quiet(self) -> bool:
-        """Whether all has settled that is due, and all has arrived that has settled."""
-        still_open = list(self.house.delivery._assemblers["main"]._open.values())
-        now_s, waiting = self.house.clock.monotonic(), sum(self.house.delivery.waiting().values())
-        return all(trace.due(self.house.assemble)[0] > now_s for trace in still_open) and (
-            self.taker.down or waiting == sum(share.items for trace in still_open for share in trace.shares)
-        )
+    def _has_arrived(self) -> bool:
+        """Whether all has that has settled."""
+        still_open = self.house.delivery._assemblers["main"]._open.values()
+        waiting = sum(self.house.delivery.waiting().values())
+        return waiting == sum(share.items for trace in still_open for share in trace.shares)
 
     async def accounts(self) -> dict[str, int]:
         """What became of all items, by outcome and reason; the account balances."""

@@ -135,11 +135,49 @@ def test_where_no_thread_can_be_started_at_the_end_the_next_run_delivers(
         patched.setattr("otel_bridge.embedded.engine._can_start_threads", lambda: False)
         assert not ending.close(PATIENT_S)
         assert not ending.close(PATIENT_S)
-    assert [record.message for record in caplog.records if record.name == "otel_bridge.embedded"] == [
-        f"otel-bridge: {NO_THREADS}"
-    ]
+    [line] = [record.message for record in caplog.records if record.name == "otel_bridge.embedded"]
+    assert line.startswith(f"otel-bridge: {NO_THREADS}: what waits lies in {tmp_path / 'data'}, and the next run")
     assert ending.close(PATIENT_S)
     assert len(fake.observations) == 2
+
+
+@pytest.mark.slow
+def test_an_engine_that_is_not_up_when_the_program_ends_comes_up_to_deliver(fake: FakeLangfuse, tmp_path: Path) -> None:
+    ending = engine(fake.url, tmp_path)
+    ending.spans.export(a_trace())
+    assert ending.close(PATIENT_S)
+    assert len(fake.observations) == 2
+
+
+@pytest.mark.slow
+def test_what_is_left_is_told_with_the_reason_and_where_it_lies(
+    fake: FakeLangfuse, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    refused = Engine(parse(config(fake.url, tmp_path).replace("sk-lf-fake", "sk-lf-wrong"), "test", environ={}))
+    refused.spans.export(a_trace())
+    assert refused.close(PATIENT_S)
+    [line] = [record.message for record in caplog.records if record.name == "otel_bridge.embedded"]
+    assert line.startswith("otel-bridge: still to be delivered: 2 spans to langfuse (unauthorized: http://127.0.0.1:")
+    assert f"it lies in {tmp_path / 'data'}, and the next run delivers it" in line
+
+
+@pytest.mark.slow
+def test_where_there_is_no_time_it_is_said_where_what_waits_lies(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not where nothing waits."""
+    idle, hurried = engine("http://127.0.0.1:9", tmp_path / "idle"), engine("http://127.0.0.1:9", tmp_path)
+    idle.start()
+    hurried.spans.export(a_trace())
+    idle.close(0)
+    hurried.close(0)
+    [line] = [record.message for record in caplog.records if record.name == "otel_bridge.embedded"]
+    data_dir = tmp_path / "data"
+    assert line.startswith("otel-bridge: there was no time to deliver all: what waits lies in ")
+    assert line.endswith(f" {data_dir}, and the next run delivers it")
+    assert len(list((data_dir / HANDED).iterdir())) == 1
+    for one in (idle, hurried):
+        one.close(PATIENT_S)
 
 
 PROGRAM = """

@@ -54,9 +54,9 @@ async def test_basic_is_a_line_for_each_batch_without_content(
     await print_all(tmp_path, "basic")
     said = capsys.readouterr()
     assert [line.split(",")[0] for line in said.err.splitlines()] == [
-        "traces: 1 items",
-        "logs: 1 items",
-        "metrics: 1 items",
+        "traces: 1 item",
+        "logs: 1 item",
+        "metrics: 1 item",
     ]
     assert "secret" not in said.err
     assert said.out == ""

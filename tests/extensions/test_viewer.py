@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from otel_bridge.component import Component, Host
-from otel_bridge.errors import FilesError, UsageError
+from otel_bridge.errors import AddressInUseError, FilesError, UsageError
 from otel_bridge.extensions.health import HealthConfig, health
 from otel_bridge.extensions.viewer import ViewerConfig, viewer
 
@@ -37,7 +37,9 @@ async def test_says_where_it_is_and_lets_go(
 async def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         endpoint = f"127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(FilesError, match=f"viewer can not listen on {endpoint}: .*extensions::viewer::endpoint"):
+        with pytest.raises(
+            AddressInUseError, match=f"viewer can not listen on {endpoint}: .*extensions::viewer::endpoint"
+        ):
             async with asynccontextmanager(viewer.open)(ViewerConfig(endpoint=endpoint), Host("viewer", tmp_path)):
                 pass
 

@@ -16,7 +16,14 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from otel_bridge import otlp_json
-from otel_bridge.errors import BridgeError, JournalFullError, ParkedError, RefusedError, RetryableError, TooLargeError
+from otel_bridge.errors import (
+    AddressInUseError,
+    JournalFullError,
+    ParkedError,
+    RefusedError,
+    RetryableError,
+    TooLargeError,
+)
 from otel_bridge.receivers.otlp import admission
 from tests.receivers.http1 import JSON, ONE, PROTOBUF, Client, request, spans
 
@@ -285,7 +292,7 @@ async def test_an_address_in_use_is_said(receiving: Any) -> None:
     async with receiving() as taken:
         for door in ("grpc", "http"):
             host, port = taken.address(door)
-            with pytest.raises(BridgeError, match=f"{door}: {host}:{port} can not be bound"):
+            with pytest.raises(AddressInUseError, match=f"{door}: {host}:{port} can not be bound"):
                 await receiving(**{"grpc": None, "http": None} | {door: f"{host}:{port}"}).__aenter__()
 
 

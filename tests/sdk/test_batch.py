@@ -144,7 +144,7 @@ def test_opentelemetrys_own_exporter_holds_up_no_loop_and_is_not_believed(
         tracing(processor).start_span("a").end()
         sent, turns = run(lambda: flushed(processor, 0.2))
         assert sent is False
-        assert turns > 10
+        assert turns > 1
         processor.shutdown()
     assert processor.dropped == {"exit": 1}
 

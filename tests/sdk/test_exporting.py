@@ -63,7 +63,7 @@ def test_what_is_lost_is_counted_and_told_once(
     assert exporter.dropped == {"unsent": 2}
     assert not exporter.force_flush()
     assert [record.message for record in caplog.records] == [
-        f"otel-bridge: 1 spans are not sent to {NOBODY}/v1/traces: it was not taken"
+        f"otel-bridge: 1 span not sent to {NOBODY}/v1/traces: it was not taken"
     ]
 
 

@@ -10,6 +10,7 @@ import pytest
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from otel_bridge.sdk import sending
+from otel_bridge.sdk.refusals import HEARD, HINT
 from otel_bridge.sdk.sending import Sender
 
 
@@ -48,7 +49,7 @@ def made(
     prepare: Callable[[], None] | None = None,
 ) -> Sender[str]:
     return Sender(
-        "items",
+        "item",
         None,
         send,
         lambda: None,
@@ -65,6 +66,30 @@ def made(
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sending, "FIRST_BACKOFF_S", 0.001)
     monkeypatch.setattr(sending, "LAST_BACKOFF_S", 0.001)
+
+
+def test_a_flush_does_not_wait_for_what_an_exporter_tries_again_by_itself(caplog: pytest.LogCaptureFixture) -> None:
+    """It is false as soon as nobody is there, in one line; at the end, that one is waited for."""
+    over = threading.Event()
+    log = logging.getLogger("tests.exporter")
+    log.addFilter(HEARD)
+
+    def send(_items: Sequence[str]) -> bool:
+        log.warning("Transient error [Errno 111] Connection refused> encountered, retrying in 1.00s.")
+        return over.wait(20)
+
+    sender = made(send)
+    sender.put("a", 1)
+    began_s = time.monotonic()
+    assert sender.flush(20) is False
+    assert time.monotonic() - began_s < 10
+    sender.close()
+    over.set()
+    sender.shutdown()
+    assert not sender.dropped
+    assert [record.message for record in caplog.records if "can be sent" in record.message] == [
+        "otel-bridge: nothing can be sent: [Errno 111] Connection refused; what waits at the end is dropped. " + HINT
+    ]
 
 
 def test_the_oldest_is_sent_first_however_precious_the_others_are() -> None:

@@ -195,7 +195,7 @@ def test_what_an_exit_leaves_waits_for_the_next_and_that_is_said(
     began = time.monotonic()
     first.processor.shutdown()
     assert time.monotonic() - began < 5
-    assert f"2 spans wait in {folder}, and the next run sends what is left of them" in caplog.text
+    assert f"kept in {folder}: 2 spans; the next run sends what is left of that" in caplog.text
     assert first.processor.dropped == {}
 
     second = Agent(folder)

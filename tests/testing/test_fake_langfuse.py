@@ -237,5 +237,5 @@ def test_as_a_program_it_says_where_it_is_and_records(tmp_path: Path) -> None:
         said = program.stdout.read()
         assert program.wait(10) == 0
     assert f"export LANGFUSE_BASE_URL={url} LANGFUSE_PUBLIC_KEY=pk-lf-fake LANGFUSE_SECRET_KEY=sk-lf-fake" in said
-    assert said.endswith("1 observations in 1 traces, 0 scores\n  01010101  s, 1 SPAN\n")
+    assert said.endswith("1 observation in 1 trace, 0 scores\n  01010101  s, 1 SPAN\n")
     assert json.loads(record.read_text())["id"] == "02" * 8

@@ -13,8 +13,7 @@ from otel_bridge.config import Config
 from otel_bridge.mistakes import hint
 from otel_bridge.model import ObservationType, Translation
 from otel_bridge.processors.noise.presets import PRESETS, Preset
-from otel_bridge.trace import ANSWER, BY_DIALECT, WITHOUT_LLM, Decision, Ruling, Settled, SpanRecord, Trace
-from otel_bridge.translate.gather import SESSION
+from otel_bridge.trace import ANSWER, BY_DIALECT, SESSION, WITHOUT_LLM, Decision, Ruling, Settled, SpanRecord, Trace
 from otel_bridge.translate.sent import unpack
 
 NAMES = (*PRESETS, BY_DIALECT)

@@ -11,8 +11,7 @@ from otel_bridge.component import Host, Pass, trace_processor
 from otel_bridge.config import Config, Seconds
 from otel_bridge.processors.sample.condition import TraceCondition, TraceFacts
 from otel_bridge.tenants import TenantName
-from otel_bridge.trace import ANSWER, Decision, Ruling, Trace
-from otel_bridge.translate.gather import SESSION
+from otel_bridge.trace import ANSWER, SESSION, Decision, Ruling, Trace
 
 RANDOM_BITS = (
     56  # the last of a trace id: https://opentelemetry.io/docs/specs/otel/trace/tracestate-probability-sampling

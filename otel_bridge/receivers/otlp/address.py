@@ -3,22 +3,23 @@
 import errno
 import socket
 
-from otel_bridge.errors import FilesError
+from otel_bridge.errors import AddressInUseError, FilesError
 
 
 def unbindable(door: str, endpoint: str, error: OSError | None = None) -> FilesError:
     """The refusal for `host:port`; without an error, as gRPC tells of none, the system is asked for it."""
     error = error or _refused(endpoint)
     port = endpoint.rpartition(":")[2]
+    said = f"{door}: {endpoint} can not be bound"
     if error is None or error.errno == errno.EADDRINUSE:
-        what = "another program uses it; stop it, or choose another address"
-    elif error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+        return AddressInUseError(f"{said}: another program uses it; stop it, or choose another address", endpoint)
+    if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
         what = f"it is no address of this machine; choose one that is, as 127.0.0.1:{port}, or 0.0.0.0:{port} for all"
     elif error.errno == errno.EACCES:
         what = "the system lets only root use it; choose a port above 1023"
     else:
         what = f"{error.strerror or error}; choose another address"
-    return FilesError(f"{door}: {endpoint} can not be bound: {what}")
+    return FilesError(f"{said}: {what}")
 
 
 def _refused(endpoint: str) -> OSError | None:
