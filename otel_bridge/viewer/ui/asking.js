@@ -1,0 +1,63 @@
+// Asking the bridge, now and again, and saying whether it answers.
+
+export const LIST_EVERY_MS = 3000;
+
+const live = document.getElementById("live");
+const problem = document.getElementById("problem");
+
+let asking = new AbortController();
+
+/** The bridge answered, and refused: `status` is HTTP's, the message the bridge's own. */
+class Refusal extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+export async function ask(path) {
+  const response = await fetch(path, { signal: asking.signal, headers: { Accept: "application/json" } });
+  const said = await response.text();
+  if (response.ok) return JSON.parse(said);
+  const isJson = response.headers.get("content-type")?.startsWith("application/json");
+  throw new Refusal(response.status, (isJson && JSON.parse(said).error) || `The bridge answered ${response.status}.`);
+}
+
+/** fetch throws a TypeError where nothing answers: only then is the page not connected. */
+export function report(error) {
+  const unanswered = error instanceof TypeError;
+  live.className = unanswered ? "off" : "";
+  live.textContent = unanswered ? "not connected" : "live";
+  problem.hidden = !error;
+  problem.textContent = unanswered ? "The bridge does not answer; trying again." : (error?.message ?? "");
+}
+
+let timer = 0;
+
+/** Stop asking for the view that was open before. */
+export function stop() {
+  asking.abort();
+  asking = new AbortController();
+  clearTimeout(timer);
+}
+
+/** Do `work` now and again `after` it says, until another view opens; it is not done while nobody looks. */
+export async function repeat(work) {
+  stop();
+  const mine = asking;
+  const turn = async () => {
+    let wait = LIST_EVERY_MS;
+    try {
+      if (!document.hidden) {
+        wait = (await work()) ?? wait;
+        if (mine === asking) report(null);
+      }
+    } catch (error) {
+      if (mine !== asking) return;
+      report(error);
+      if (error.status === 400) return; // the same question would be refused again
+    }
+    if (mine === asking) timer = setTimeout(turn, wait);
+  };
+  await turn();
+}
