@@ -6,7 +6,7 @@ import orjson
 
 from otel_bridge.batch import DEFAULT_TENANT
 from otel_bridge.query.answer import Answer
-from otel_bridge.query.transcript import messages_of, spoken
+from otel_bridge.query.transcript import SHOWN, messages_of, spoken
 from otel_bridge.query.tree import guides
 from otel_bridge.telemetry import printable
 
@@ -106,8 +106,9 @@ def whose(found: Answer) -> list[tuple[str, str]]:
 
 def brief(value: Any) -> str:
     """What an input or output says, in short: of chat messages the last."""
-    if last := messages_of(value)[-1:]:
-        value = " ".join(said for _, said in spoken(last))
+    if messages := messages_of(value):
+        last = {key: said for key, said in messages[-1].items() if key in SHOWN}
+        value = " ".join(said for _, said in spoken([last]))
     if value is None:
         return ""
     text = " ".join((value if isinstance(value, str) else orjson.dumps(value).decode()).split())

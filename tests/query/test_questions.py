@@ -244,6 +244,16 @@ def test_calls_and_results_are_shown_as_such_in_whatever_words(part: dict[str, A
     assert spoken([{"role": "assistant", "content": [part]}]) == [(f"assistant · {shown}", '{\n  "a": 1\n}')]
 
 
+def test_nothing_of_a_message_is_left_out() -> None:
+    """A refusal stands beside an empty content; what only has a role, as a user of a program, is no message at all."""
+    refusing = {"role": "assistant", "content": None, "refusal": "No.", "audio": None, "finish_reason": "stop"}
+    assert spoken([refusing]) == [("assistant · refusal", "No."), ("assistant · finish_reason", "stop")]
+    assert brief([{**refusing, "content": "Hm."}]) == "Hm."
+    arguments = {"role": "admin", "user": "ada"}
+    assert spoken(arguments) == [("", '{\n  "role": "admin",\n  "user": "ada"\n}')]
+    assert brief([arguments]) == '[{"role":"admin","user":"ada"}]'
+
+
 def test_the_commands_run(hostile: Path) -> None:
     app = Typer()
     app.command()(traces)

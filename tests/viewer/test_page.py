@@ -1,7 +1,8 @@
 """The page in a real browser: it shows what there is, and what a trace holds stays text."""
 
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright, expect
 
+from otel_bridge.message_parts import CALL_KINDS, RESULT_KINDS, THOUGHT_KINDS
 from otel_bridge.store.writer import Writer
 from otel_bridge.telemetry import Counters
 from tests.viewer.conftest import harmful
@@ -71,6 +73,13 @@ async def url(viewing: Any) -> AsyncIterator[str]:
         yield address
 
 
+@contextmanager
+def writing(data_dir: Path) -> Iterator[Writer]:
+    writer = Writer(data_dir / "store.db", max_age_s=1e9, max_bytes=1 << 30, counters=Counters())
+    yield writer
+    writer.close()
+
+
 async def test_lists_traces_and_shows_one(page: Page, url: str) -> None:
     """From the list to a trace's tree, to the messages of the generation that was clicked, to its failure by key."""
     await page.goto(url)
@@ -112,12 +121,35 @@ async def test_what_a_trace_holds_is_inert(page: Page, url: str) -> None:
     assert not {"script", "img", "svg", "iframe", "style", "link", "object", "math"} & set(tags)
 
 
+async def test_messages_are_shown_as_in_the_terminal(page: Page, url: str, data_dir: Path) -> None:
+    """Calls, results and thoughts in whatever words; what a message has besides; and a role that is no text at all."""
+    call, result = {"name": "add", "id": "c1", "arguments": "1"}, {"tool_name": "add", "call_id": "c1", "result": "2"}
+    parts = [*({"type": kind, **call} for kind in CALL_KINDS), *({"type": kind, **result} for kind in RESULT_KINDS)]
+    thoughts = [{"type": kind, "reasoning": "hm"} for kind in THOUGHT_KINDS]
+    said = [
+        {"role": {"toString": 1}, "content": [*parts, *thoughts], "parts": ["Beside the content."]},
+        {"role": "assistant", "content": None, "reasoning_content": "hm", "refusal": "I will not."},
+    ]
+    made = harmful()
+    made.observations[1].input, made.observations[1].output = said, {"role": "admin", "user": "ada"}
+    with writing(data_dir) as writer:
+        writer.settled(made)
+    await page.goto(f"{url}/#/t/{TRACE}/{2:016x}")
+    calls = page.locator(".detail .call > .role")
+    shown = ["call · add · c1"] * len(CALL_KINDS) + ["result · add · c1"] * len(RESULT_KINDS)
+    await expect(calls).to_have_text(shown)
+    await expect(page.locator(".detail .thinking")).to_have_text(["hm"] * (len(THOUGHT_KINDS) + 1))
+    detail = page.locator(".detail")
+    for content in ("Beside the content.", "I will not.", '"user": "ada"'):
+        await expect(detail).to_contain_text(content)
+    await expect(page.locator("#live")).to_have_text("live")
+
+
 async def test_of_two_traces_with_one_id_each_is_shown_and_leads_to_the_other(
     page: Page, url: str, data_dir: Path
 ) -> None:
-    writer = Writer(data_dir / "store.db", max_age_s=1e9, max_bytes=1 << 30, counters=Counters())
-    writer.settled(replace(harmful(), tenant="<b>acme&"))
-    writer.close()
+    with writing(data_dir) as writer:
+        writer.settled(replace(harmful(), tenant="<b>acme&"))
     await page.goto(url)
     rows = page.locator("table.traces tbody tr")
     await expect(rows).to_have_count(3)

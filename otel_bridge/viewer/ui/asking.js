@@ -15,21 +15,32 @@ class Refusal extends Error {
   }
 }
 
+/** Nothing answers. */
+class Unanswered extends Error {}
+
 export async function ask(path) {
-  const response = await fetch(path, { signal: asking.signal, headers: { Accept: "application/json" } });
-  const said = await response.text();
+  const [response, said] = await answer(path);
   if (response.ok) return JSON.parse(said);
   const isJson = response.headers.get("content-type")?.startsWith("application/json");
   throw new Refusal(response.status, (isJson && JSON.parse(said).error) || `The bridge answered ${response.status}.`);
 }
 
-/** fetch throws a TypeError where nothing answers: only then is the page not connected. */
+async function answer(path) {
+  try {
+    const response = await fetch(path, { signal: asking.signal, headers: { Accept: "application/json" } });
+    return [response, await response.text()];
+  } catch (error) {
+    throw error instanceof TypeError ? new Unanswered("The bridge does not answer; trying again.") : error;
+  }
+}
+
+/** Say what went wrong, or that nothing did; only where nothing answers is the page not connected. */
 export function report(error) {
-  const unanswered = error instanceof TypeError;
+  const unanswered = error instanceof Unanswered;
   live.className = unanswered ? "off" : "";
   live.textContent = unanswered ? "not connected" : "live";
   problem.hidden = !error;
-  problem.textContent = unanswered ? "The bridge does not answer; trying again." : (error?.message ?? "");
+  problem.textContent = error?.message ?? "";
 }
 
 let timer = 0;
