@@ -64,6 +64,7 @@ def light(row: Row) -> Answer:
         "totalTokens": row["tokens"],
         "totalCost": usd(row["cost"]),
         "settled": bool(row["settled"]),
+        "open": bool(row["open"]),
         "omitted": row["omitted"],
     }
 

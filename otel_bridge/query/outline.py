@@ -11,6 +11,7 @@ from otel_bridge.query.tree import guides
 from otel_bridge.telemetry import printable
 
 BRIEF_CHARACTERS = 300
+NOT_KEPT = {"sampled_out": "sampled"}
 
 
 def duration(milliseconds: float) -> str:
@@ -33,6 +34,18 @@ def plural(count: int, thing: str) -> str:
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
+def left_out(trace: Answer) -> tuple[str, str]:
+    """What was decided for a trace that was not kept, and why; two empty texts for any other."""
+    decision, _, reason = (trace["omitted"] or "").partition(":")
+    return NOT_KEPT.get(decision, decision), printable(reason)
+
+
+def state(trace: Answer) -> str:
+    """` (open)`, ` not kept (sampled: rate)`, or nothing for a trace that has settled."""
+    decision, reason = left_out(trace)
+    return f" not kept ({decision}: {reason})" if decision else "" if trace["settled"] else " (open)"
+
+
 def facts(answer: Answer) -> str:
     """Duration, tokens, cost and errors of a trace or session, as far as known: `3.2 s · 6512 tokens · $0.019`."""
     parts = [duration(answer["durationMs"])]
@@ -50,6 +63,7 @@ def facts(answer: Answer) -> str:
 def observation_facts(observation: Answer) -> str:
     """Duration, model, tokens and cost of an observation, as far as known."""
     parts = [duration(observation["durationMs"])]
+    parts += ["not ended"] if observation["open"] else []
     if observation["model"]:
         parts.append(printable(observation["model"]))
     if observation["totalTokens"] is not None:
@@ -83,8 +97,12 @@ def scores_by_observation(trace: Answer) -> dict[str | None, list[Answer]]:
 
 
 def heading(trace: Answer) -> list[tuple[str, str]]:
-    """What to say above a tree, (label, text): tenant, session, user, tags, input and output, where they are known."""
+    """What to say above a tree, (label, text), where it is known: what has not ended, tenant, session and so on."""
+    open_still = trace["unfinished"] or {"said": "", "since": "", "lastTime": ""}
     said = [
+        ("open", open_still["said"]),
+        ("since", moment(open_still["since"])),
+        ("told of last", moment(open_still["lastTime"])),
         *whose(trace),
         ("session", trace["sessionId"]),
         ("user", trace["userId"]),
@@ -93,6 +111,11 @@ def heading(trace: Answer) -> list[tuple[str, str]]:
         ("output", brief(trace["output"])),
     ]
     return [(label, printable(text)) for label, text in said if text]
+
+
+def moment(time: str | None) -> str:
+    """A time of an answer, to the second."""
+    return f"{time[:10]} {time[11:19]} UTC" if time else ""
 
 
 def whose(found: Answer) -> list[tuple[str, str]]:
@@ -117,8 +140,7 @@ def brief(value: Any) -> str:
 
 def outline(trace: Answer) -> str:
     """A trace as a tree of lines."""
-    state = "" if trace["settled"] else " (open)"
-    lines = [f"trace {printable(trace['name'] or '')} {trace['id']}{state}", facts(trace)]
+    lines = [f"trace {printable(trace['name'] or '')} {trace['id']}{state(trace)}", facts(trace)]
     lines += [f"{label}: {text}" for label, text in heading(trace)]
     scores = scores_by_observation(trace)
     lines += [f"score {scored(score)}" for score in scores.get(None, ())]

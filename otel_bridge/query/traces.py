@@ -12,6 +12,7 @@ from otel_bridge.query.find import check_tenant, find_trace, other_tenants
 from otel_bridge.query.observations import light, whole
 from otel_bridge.query.scores import scores_of_trace
 from otel_bridge.query.tree import in_tree_order
+from otel_bridge.query.unfinished import unfinished
 from otel_bridge.store.reader import Reader, Row
 from otel_bridge.store.statements import statements
 
@@ -124,8 +125,9 @@ def one_trace(
     full: observations come with all they hold, as `one_observation` answers, and not without their content.
 
     Observations come in tree order with their `depth`; a span that has not settled, or that no observation stands
-    for, is among them with `settled` false; `omitted` says why, where nothing will become of it. `nextCursor` is None
-    on the last page.
+    for, is among them with `settled` false, and `open` if it has not ended: its end is then when it was told of last.
+    `omitted` says why, where nothing will become of it; `unfinished` what is waited for. `nextCursor` is None on the
+    last page.
 
     Raises:
         NotFoundError: there is none.
@@ -152,6 +154,7 @@ def one_trace(
     end = offset + len(observations)
     return {
         **summary,
+        "unfinished": unfinished(reader, whole_id, its_tenant, summary),
         "otherTenants": other_tenants(reader, whole_id, its_tenant),
         "public": None if content.get("public") is None else bool(content["public"]),
         "metadata": loaded(content.get("metadata")) or {},

@@ -21,12 +21,13 @@ SELECT public, metadata, input, output FROM traces WHERE trace_id = ? AND tenant
 -- What has settled, and spans that have not or that no observation stands for.
 -- name: observations
 SELECT
-    id, parent_id, type, name, start_ns, end_ns, level, model, tokens, cost, status_message, 1 AS settled, NULL AS omitted
+    id, parent_id, type, name, start_ns, end_ns, level, model, tokens, cost, status_message, 1 AS settled, 0 AS open,
+    NULL AS omitted
 FROM observations WHERE trace_id = :trace_id AND tenant = :tenant
 UNION ALL
 SELECT
     id, parent_id, 'SPAN', name, start_ns, end_ns, CASE status WHEN 2 THEN 'ERROR' ELSE 'DEFAULT' END,
-    NULL, NULL, NULL, NULL, 0,
+    NULL, NULL, NULL, NULL, 0, status = -1,
     (SELECT reason FROM omitted o WHERE o.trace_id = s.trace_id AND o.id = s.id AND o.tenant = s.tenant)
 FROM spans s WHERE trace_id = :trace_id AND tenant = :tenant AND NOT EXISTS (
     SELECT 1 FROM observations o WHERE o.trace_id = s.trace_id AND o.id = s.id AND o.tenant = s.tenant

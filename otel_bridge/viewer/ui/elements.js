@@ -11,8 +11,6 @@ export function el(tag, properties = {}, ...children) {
   return node;
 }
 
-export const text = (value) => document.createTextNode(String(value));
-
 export function duration(ms) {
   if (ms < 1) return `${ms.toFixed(2)} ms`;
   if (ms < 1000) return `${Math.round(ms)} ms`;

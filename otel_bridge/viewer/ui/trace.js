@@ -2,7 +2,8 @@
 
 import { ofTenant, sessionHash, traceHash } from "./addresses.js";
 import { LIST_EVERY_MS, ask, repeat, report } from "./asking.js";
-import { cost, count, duration, el, microseconds, notFound, text } from "./elements.js";
+import { ago, cost, count, duration, el, microseconds, notFound } from "./elements.js";
+import { dot, stateTag } from "./marks.js";
 import { observationDetail, scoreTag } from "./observation.js";
 
 const OPEN_EVERY_MS = 2000;
@@ -18,7 +19,8 @@ export function showTrace(id, chosen, tenant) {
   const summary = el("section", { className: "summary" });
   const tree = el("section", { className: "tree", tabIndex: 0, role: "tree", ariaLabel: "Observations" });
   const detail = el("section", { className: "detail", ariaLabel: "Observation" });
-  const article = el("article", { className: "trace" }, summary, tree, detail);
+  const unfinished = el("p", { className: "unfinished", hidden: true });
+  const article = el("article", { className: "trace" }, el("div", { className: "above" }, summary, unfinished), tree, detail);
   document.title = "otel-bridge";
   view.replaceChildren();
   let shown = "";
@@ -38,13 +40,24 @@ export function showTrace(id, chosen, tenant) {
     detail.replaceChildren(...observationDetail(observation, scores));
   };
 
+  /** The tree has the focus, whichever of its rows is chosen. */
+  const mark = () => {
+    for (const row of tree.querySelectorAll(".chosen")) {
+      row.classList.remove("chosen");
+      row.ariaSelected = "false";
+    }
+    const row = rows.get(chosen);
+    row?.classList.add("chosen");
+    if (row) row.ariaSelected = "true";
+    tree.setAttribute("aria-activedescendant", row?.id ?? "");
+  };
+
   const choose = (next) => {
     if (!next || next === chosen) return;
-    rows.get(chosen)?.classList.remove("chosen");
     chosen = next;
     detailShown = "";
     detail.scrollTop = 0;
-    rows.get(chosen).classList.add("chosen");
+    mark();
     rows.get(chosen).scrollIntoView({ block: "nearest" });
     history.replaceState(null, "", traceHash(trace, chosen));
     showDetail().catch((error) => error.name === "AbortError" || report(error));
@@ -78,16 +91,17 @@ export function showTrace(id, chosen, tenant) {
       return LIST_EVERY_MS;
     }
     if (!article.isConnected) view.replaceChildren(article);
+    tellUnfinished(unfinished, trace.unfinished);
     const now = JSON.stringify(trace);
     if (now !== shown) {
       shown = now;
-      document.title = `${trace.name || trace.id} · otel-bridge`;
+      document.title = `${titleOf(trace)} · otel-bridge`;
       summary.replaceChildren(...traceSummary(trace));
       const first = rows.size === 0;
       rows = treeRows(trace);
       if (!rows.has(chosen)) chosen = trace.observations[0]?.id;
-      rows.get(chosen)?.classList.add("chosen");
       tree.replaceChildren(...rows.values());
+      mark();
       if (trace.nextCursor) tree.append(el("p", { className: "quiet" }, `Only the first ${MAX_ROWS} are shown.`));
       if (first) tree.focus();
       await showDetail();
@@ -111,9 +125,9 @@ async function wholeTrace(id, tenant) {
 function traceSummary(trace) {
   const fact = (value, unit) => value && el("span", {}, el("b", {}, value), ` ${unit}`);
   return [
-    el("span", { className: "dot", title: trace.status, data: { status: trace.status } }),
-    el("h1", {}, trace.name || trace.id),
-    trace.settled ? text("") : el("span", { className: "tag" }, notKept(trace) || "open"),
+    dot(trace),
+    el("h1", {}, titleOf(trace)),
+    stateTag(trace),
     el(
       "div",
       { className: "facts" },
@@ -131,13 +145,20 @@ function traceSummary(trace) {
       trace.scores.filter((score) => !score.observationId).map(scoreTag),
       el("span", { className: "mono" }, trace.id),
     ),
-  ];
+  ].filter(Boolean);
 }
 
-/** That a trace was not kept, and why. */
-function notKept(trace) {
-  const [decision, ...reason] = (trace.omitted ?? "").split(":");
-  return decision && `not kept (${decision === "sampled_out" ? "sampled" : decision}: ${reason.join(":")})`;
+/** Until its root has come, a trace is called as what came first. */
+const titleOf = (trace) => trace.name || trace.observations[0]?.name || trace.id;
+
+/** What has not ended, and since when; times go on also where nothing comes. */
+function tellUnfinished(where, found) {
+  where.hidden = !found;
+  const told = found?.lastTime ? `, told of last ${ago(found.lastTime)}` : "";
+  const said = found ? `${found.said} (began ${ago(found.since)}${told})` : "";
+  if (where.textContent === said) return;
+  where.textContent = said;
+  where.title = found?.since ?? "";
 }
 
 function treeRows(trace) {
@@ -148,11 +169,11 @@ function treeRows(trace) {
   const scored = new Set(trace.scores.map((score) => score.observationId));
   const rows = trace.observations.map((each, i) => {
     const [start, ms] = times[i];
-    const flags = [each.level === "ERROR" ? "failed" : "", each.settled ? "" : "open"];
+    const flags = [each.level === "ERROR" ? "failed" : "", each.settled ? "" : "came", each.open ? "open" : ""];
     const bar = { left: `${(100 * (start - begin)) / whole}%`, width: `${(100 * ms) / whole}%` };
     const row = el(
       "div",
-      { className: ["row", ...flags].filter(Boolean).join(" "), role: "treeitem", data: { id: each.id, type: each.type } },
+      { className: ["row", ...flags].filter(Boolean).join(" "), role: "treeitem", id: `row-${each.id}`, ariaSelected: "false", data: { id: each.id, type: each.type } },
       el(
         "div",
         { className: "label", style: { paddingLeft: `${14 * Math.min(each.depth, MAX_INDENT)}px` } },
@@ -160,7 +181,7 @@ function treeRows(trace) {
         el("span", { className: "what", title: each.name }, each.name || each.id),
         scored.has(each.id) ? el("span", { className: "quiet", title: "has scores" }, "★") : "",
       ),
-      el("span", { className: "took" }, duration(each.durationMs)),
+      el("span", { className: "took", title: each.open ? "It has not ended; so long until it was told of last" : "" }, `${duration(each.durationMs)}${each.open ? " …" : ""}`),
       el("div", { className: "lane" }, el("div", { className: "bar", style: bar })),
     );
     row.ariaLevel = each.depth + 1;
