@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from playwright.async_api import Browser, Page, async_playwright, expect
 
+from otel_bridge.batch import Batch
 from otel_bridge.message_parts import CALL_KINDS, RESULT_KINDS, THOUGHT_KINDS
+from otel_bridge.model import Level, Observation, ObservationType, TraceAttributes, Translation
 from otel_bridge.store.writer import Writer
 from otel_bridge.telemetry import Counters
-from tests.viewer.conftest import harmful
+from tests.viewer.conftest import OPEN, START, harmful
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "/usr/bin/chromium")
@@ -163,6 +166,69 @@ async def test_of_two_traces_with_one_id_each_is_shown_and_leads_to_the_other(
     assert page.url.endswith(f"#/t/{TRACE}/{2:016x}?tenant=default")
     await facts.first.get_by_role("link").first.click()
     await expect(rows).to_have_count(1)
+
+
+def running(seconds: int) -> Batch:
+    """That two spans of the trace OPEN have not ended after so long."""
+    request = ExportLogsServiceRequest()
+    records = request.resource_logs.add().scope_logs.add().log_records
+    for span, name in ((2, "agent"), (3, "chat")):
+        record = records.add(trace_id=bytes.fromhex(OPEN), span_id=span.to_bytes(8),
+                             event_name="otel_bridge.span.heartbeat",
+                             time_unix_nano=START + (1000 + seconds) * 10**9)  # fmt: skip
+        record.attributes.add(key="otel_bridge.span.name").value.string_value = name
+        record.attributes.add(key="otel_bridge.span.start_time_unix_nano").value.int_value = START + 1000 * 10**9
+    return Batch.from_request(request)
+
+
+async def test_a_trace_that_runs_still_is_shown_as_one(page: Page, url: str, data_dir: Path) -> None:
+    """What has not ended is named and marked; what comes of it meanwhile changes neither focus nor choice."""
+    with writing(data_dir) as writer:
+        writer.batch(running(60))
+        await page.goto(f"{url}/#/t/{OPEN}")
+        await expect(page.locator(".unfinished")).to_contain_text("still running: agent and chat have not ended")
+        tree = page.get_by_role("tree")
+        await expect(tree).to_be_focused()
+        await expect(tree.locator(".row.open")).to_have_count(2)
+        await page.keyboard.press("End")
+        await page.keyboard.press("ArrowUp")
+        chosen = tree.get_by_role("treeitem", selected=True)
+        await expect(chosen).to_contain_text("chat")
+        writer.batch(running(120))
+        await expect(chosen).to_contain_text("2 min 00 s", timeout=15_000)
+    await expect(tree).to_be_focused()
+    await expect(chosen).to_contain_text("chat")
+    assert await tree.get_attribute("aria-activedescendant") == await chosen.get_attribute("id")
+    await expect(page.locator("main")).not_to_contain_text("null")
+
+
+async def test_a_list_that_changes_keeps_the_focus_and_the_way_back(page: Page, url: str, data_dir: Path) -> None:
+    """A trace comes above, and the one that has the focus changes; back from a trace, as many are there as before."""
+
+    def more(numbers: range, **said: Any) -> list[Observation]:
+        traces = [TraceAttributes(f"{number:032x}", name=f"trace {number}") for number in numbers]
+        return [Observation("01" * 8, trace.trace_id, None, ObservationType.SPAN, "one",
+                            START + number * 10**13, START + number * 10**13 + 1, trace, **said)
+                for number, trace in zip(numbers, traces, strict=True)]  # fmt: skip
+
+    with writing(data_dir) as writer:
+        writer.settled(Translation(observations=more(range(1, 61))))
+        await page.goto(url)
+        rows = page.locator("table.traces tbody tr")
+        await expect(rows).to_have_count(50)
+        link = page.get_by_role("link", name="trace 60", exact=True)
+        await link.focus()
+        writer.settled(Translation(observations=[*more(range(61, 62)), *more(range(60, 61), level=Level.ERROR)]))
+        await expect(rows.nth(0)).to_contain_text("trace 61", timeout=15_000)
+    await expect(rows.nth(1).get_by_role("img", name="error")).to_be_visible()
+    await expect(link).to_be_focused()
+    await page.get_by_role("button", name="Show more").click()
+    await expect(rows).to_have_count(63)
+    await page.get_by_role("link", name="trace 5", exact=True).click()
+    await expect(page.get_by_role("tree")).to_be_visible()
+    await page.go_back()
+    await expect(rows).to_have_count(63)
+    await expect(page.get_by_role("link", name="trace 5", exact=True)).to_be_in_viewport()
 
 
 async def test_a_mistake_in_the_filter_is_said(page: Page, url: str) -> None:

@@ -24,7 +24,13 @@ function route() {
 
 document.getElementById("search").addEventListener("submit", (event) => {
   event.preventDefault();
-  location.hash = listHash({ filter: filter.value });
+  const { sort } = Object.fromEntries(new URLSearchParams(location.hash.match(/^#\/?\?(.*)$/)?.[1]));
+  location.hash = listHash({ filter: filter.value, ...(sort ? { sort } : {}) });
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || event.target === filter) return;
+  event.preventDefault();
+  filter.focus();
 });
 window.addEventListener("hashchange", route);
 route();

@@ -1,6 +1,7 @@
 // Asking the bridge, now and again, and saying whether it answers.
 
 export const LIST_EVERY_MS = 3000;
+const SLOW_TIMES = 10; // a question that the store has to search long for is not asked all the time
 
 const live = document.getElementById("live");
 const problem = document.getElementById("problem");
@@ -38,9 +39,14 @@ async function answer(path) {
 export function report(error) {
   const unanswered = error instanceof Unanswered;
   live.className = unanswered ? "off" : "";
-  live.textContent = unanswered ? "not connected" : "live";
+  say(live, unanswered ? "not connected" : "live");
   problem.hidden = !error;
-  problem.textContent = error?.message ?? "";
+  say(problem, error?.message ?? "");
+}
+
+/** What is written anew is read out anew by a screen reader. */
+function say(where, words) {
+  if (where.textContent !== words) where.textContent = words;
 }
 
 let timer = 0;
@@ -58,6 +64,7 @@ export async function repeat(work) {
   const mine = asking;
   const turn = async () => {
     let wait = LIST_EVERY_MS;
+    const began = performance.now();
     try {
       if (!document.hidden) {
         wait = (await work()) ?? wait;
@@ -68,7 +75,8 @@ export async function repeat(work) {
       report(error);
       if (error.status === 400) return; // the same question would be refused again
     }
-    if (mine === asking) timer = setTimeout(turn, wait);
+    const took = performance.now() - began;
+    if (mine === asking) timer = setTimeout(turn, Math.max(wait, SLOW_TIMES * took));
   };
   await turn();
 }
