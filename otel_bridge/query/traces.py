@@ -7,7 +7,7 @@ import orjson
 from otel_bridge.errors import UsageError
 from otel_bridge.query.answer import ID_CHARACTERS, Answer, iso, loaded, milliseconds, name, usd
 from otel_bridge.query.cursor import read_cursor, write_cursor
-from otel_bridge.query.filter import ALL, Condition, compile_filter
+from otel_bridge.query.filter import ALL, ERROR_COUNT, OBSERVATION_COUNT, Condition, compile_filter
 from otel_bridge.query.find import check_tenant, find_trace, other_tenants
 from otel_bridge.query.observations import light, whole
 from otel_bridge.query.scores import scores_of_trace
@@ -23,7 +23,7 @@ SORTS = {
     "duration": "(t.end_ns - t.start_ns)",
     "tokens": "coalesce(t.total_tokens, 0)",
     "cost": "coalesce(t.total_cost, 0)",
-    "errors": "t.error_count",
+    "errors": ERROR_COUNT,
 }
 MAX_TRACES = 200
 MAX_TAGS = 50
@@ -74,7 +74,11 @@ def page(reader: Reader, condition: Condition, sort: str, limit: int, cursor: st
         order = "<" if descending else ">"
         after = Condition(f"({key}, t.trace_id, t.tenant) {order} (?, ?, ?)", read_cursor(cursor, 2))
     sql = SQL["page"].format(
-        key=key, condition=f"{condition.sql} AND {after.sql}", direction="DESC" if descending else "ASC"
+        observation_count=OBSERVATION_COUNT,
+        error_count=ERROR_COUNT,
+        key=key,
+        condition=f"{condition.sql} AND {after.sql}",
+        direction="DESC" if descending else "ASC",
     )
     rows = reader.rows(sql, (*condition.values, *after.values, limit + 1))
     following = rows[limit - 1] if len(rows) > limit else None

@@ -2,12 +2,7 @@
 SELECT
     t.tenant, t.trace_id, t.settled, t.start_ns, t.end_ns, t.total_tokens, t.total_cost,
     t.name, t.user_id, t.session_id, t.environment, t.release, t.version, t.tags,
-    CASE WHEN t.settled THEN t.observation_count ELSE (
-        SELECT count(*) FROM spans s WHERE s.trace_id = t.trace_id AND s.tenant = t.tenant
-    ) END AS observation_count,
-    CASE WHEN t.settled THEN t.error_count ELSE (
-        SELECT count(*) FROM spans s WHERE s.trace_id = t.trace_id AND s.tenant = t.tenant AND s.status = 2
-    ) END AS error_count,
+    {observation_count} AS observation_count, {error_count} AS error_count,
     {key} AS sort_key, left_out.decision, left_out.reason
 FROM traces t LEFT JOIN omitted left_out
     ON NOT t.settled AND left_out.trace_id = t.trace_id AND left_out.id = '' AND left_out.tenant = t.tenant
