@@ -137,7 +137,7 @@ def one_trace(
         NotFoundError: there is none.
         UsageError: several begin so, or the limit or cursor can not be used.
     """
-    offset = 0 if cursor is None else max(0, int(read_cursor(cursor, 0)[0]))
+    passed, last_id = (0, None) if cursor is None else read_cursor(cursor, 1)
     if not 1 <= limit <= MAX_OBSERVATIONS:
         raise UsageError(f"limit is {limit}, it may be 1 to {MAX_OBSERVATIONS}")
     whole_id, its_tenant = find_trace(reader, trace_id, tenant)
@@ -147,6 +147,8 @@ def one_trace(
     content = reader.row(SQL["content"], (whole_id, its_tenant)) or {}
     rows = {row["id"]: row for row in reader.rows(SQL["observations"], named)}
     ordered = in_tree_order((row["id"], row["parent_id"]) for row in rows.values())
+    # After the last that was shown, though others may have come before it since; where that is gone, after as many.
+    offset = next((i + 1 for i, (node, _) in enumerate(ordered) if node == last_id), max(0, int(passed)))
     observations: list[Answer] = []
     room = FULL_BYTES
     for node, depth in ordered[offset : offset + limit]:
@@ -166,5 +168,5 @@ def one_trace(
         "output": loaded(content.get("output")),
         "scores": scores_of_trace(reader, whole_id, its_tenant),
         "observations": observations,
-        "nextCursor": write_cursor(end) if len(ordered) > end else None,
+        "nextCursor": write_cursor(end, ordered[end - 1][0]) if len(ordered) > end else None,
     }

@@ -45,7 +45,9 @@ def still_open(writer: Writer, span: int, name: str, number: int = 1) -> None:
     writer.batch(Batch.from_request(logs))
 
 
-def came(writer: Writer, number: int = 1, span: int = 9, parent: int = 1, flags: int = 0) -> None:
+def came(
+    writer: Writer, number: int = 1, span: int = 9, parent: int = 1, flags: int = 0, start_ns: int = START + 50
+) -> None:
     """A span with attributes, an event and a log record, as it comes."""
     traces, logs = ExportTraceServiceRequest(), ExportLogsServiceRequest()
     scoped = traces.resource_spans.add().scope_spans.add()
@@ -57,7 +59,7 @@ def came(writer: Writer, number: int = 1, span: int = 9, parent: int = 1, flags:
         parent_span_id=parent.to_bytes(8) if parent else b"",
         flags=flags,
         name="running",
-        start_time_unix_nano=START + 50,
+        start_time_unix_nano=start_ns,
         end_time_unix_nano=START + 1_500_000_050,
         status=Status(code=Status.STATUS_CODE_ERROR, message="broke"),
     )
@@ -320,6 +322,17 @@ def test_a_tree_comes_in_pages(settled: Settled, reader: Opened) -> None:
     second = one_trace(reader(), ONE, limit=100, cursor=first["nextCursor"])
     assert [int(row["id"], 16) for row in first["observations"] + second["observations"]] == list(range(1, 12))
     assert second["nextCursor"] is None
+
+
+def test_a_page_of_a_tree_begins_where_the_one_before_ended(settled: Settled, writer: Writer, reader: Opened) -> None:
+    """Also where a span has come meanwhile that stands before it: none comes twice, and none is passed over."""
+    settled(1, ((1, 0), *((child, 1) for child in range(2, 12))))
+    first = one_trace(reader(), ONE, limit=4)
+    came(writer, span=99, parent=0, start_ns=START - 10**9)
+    rest = one_trace(reader(), ONE, limit=100, cursor=first["nextCursor"])
+
+    assert one_trace(reader(), ONE)["observations"][0]["id"] == f"{99:016x}"
+    assert [int(row["id"], 16) for row in first["observations"] + rest["observations"]] == list(range(1, 12))
 
 
 def test_an_id_may_be_short(settled: Settled, writer: Writer, reader: Opened) -> None:
