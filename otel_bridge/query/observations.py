@@ -7,7 +7,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from otel_bridge.query.answer import Answer, cut, iso, milliseconds, name, usd
+from otel_bridge.query.answer import SHOWN_CHARACTERS, Answer, cut, iso, milliseconds, name, usd
 from otel_bridge.query.find import find_observation, find_trace, other_tenants
 from otel_bridge.store.reader import Reader, Row
 from otel_bridge.store.statements import statements
@@ -45,7 +45,7 @@ def whole(reader: Reader, trace_id: str, tenant: str, observation_id: str) -> An
     else:
         row = reader.rows(SQL["span"], named)[0]
         content = _span_content(row, reader.rows(SQL["logs"], {**named, "most": MAX_OCCURRENCES}))
-    return {**light(row), "name": row["name"], "traceId": trace_id, **content}
+    return {**light(row), "name": name(row["name"], OCCURRENCE_CHARACTERS), "traceId": trace_id, **content}
 
 
 def light(row: Row) -> Answer:
@@ -76,7 +76,7 @@ def _settled_content(row: Row) -> Answer:
         detail["costDetails"] = {bucket: usd(cost) for bucket, cost in costs.items()}
     events, logs = (_taken(detail.get("metadata", {}), key) for key in ("otel.events", "otel.logs"))
     return {
-        "statusMessage": row["status_message"],
+        "statusMessage": name(row["status_message"], SHOWN_CHARACTERS),
         "completionStartTime": completion_start_ns and iso(completion_start_ns),
         **{key: cut(value) for key, value in detail.items()},
         "resource": cut(orjson.loads(row["resource"])),
@@ -98,9 +98,9 @@ def _taken(metadata: Answer, key: str) -> list[Answer]:
 def _span_content(row: Row, logs: list[Row]) -> Answer:
     span = Span.FromString(row["span"])
     return {
-        "statusMessage": span.status.message or None,
+        "statusMessage": name(span.status.message, SHOWN_CHARACTERS) or None,
         "metadata": cut(attributes(span.attributes)),
-        "resource": attributes(Resource.FromString(row["resource"] or b"").attributes),
+        "resource": cut(attributes(Resource.FromString(row["resource"] or b"").attributes)),
         "scope": {"name": row["scope"]} if row["scope"] else None,
         "events": [
             _event({"time_ns": event.time_unix_nano, "name": event.name, "attributes": attributes(event.attributes)})

@@ -83,8 +83,8 @@ def failure(observation: Answer) -> str:
 def scored(score: Answer) -> str:
     """A score on one line: `helpful = 0.9 (comment)`."""
     value = score["value"]
-    said = f"{value:g}" if isinstance(value, float) else printable(value)
-    comment = f" ({printable(score['comment'])})" if score["comment"] else ""
+    said = f"{value:g}" if isinstance(value, float) else printable(brief(value))
+    comment = f" ({printable(brief(score['comment']))})" if score["comment"] else ""
     return f"{printable(score['name'])} = {said}{comment}"
 
 

@@ -10,7 +10,7 @@ from otel_bridge.query.cursor import read_cursor, write_cursor
 from otel_bridge.query.filter import ALL, ERROR_COUNT, OBSERVATION_COUNT, Condition, compile_filter
 from otel_bridge.query.find import check_tenant, find_trace, other_tenants
 from otel_bridge.query.observations import light, whole
-from otel_bridge.query.scores import scores_of_trace
+from otel_bridge.query.scores import score_count, scores_of_trace
 from otel_bridge.query.tree import in_tree_order
 from otel_bridge.query.unfinished import unfinished
 from otel_bridge.store.reader import Reader, Row
@@ -130,8 +130,8 @@ def one_trace(
 
     Observations come in tree order with their `depth`; a span that has not settled, or that no observation stands
     for, is among them with `settled` false, and `open` if it has not ended: its end is then when it was told of last.
-    `omitted` says why, where nothing will become of it; `unfinished` what is waited for. `nextCursor` is None on the
-    last page.
+    `omitted` says why, where nothing will become of it; `unfinished` what is waited for. `scoreCount` counts all
+    scores, where only the first are shown. `nextCursor` is None on the last page.
 
     Raises:
         NotFoundError: there is none.
@@ -167,6 +167,7 @@ def one_trace(
         "input": loaded(content.get("input")),
         "output": loaded(content.get("output")),
         "scores": scores_of_trace(reader, whole_id, its_tenant),
+        "scoreCount": score_count(reader, whole_id, its_tenant),
         "observations": observations,
         "nextCursor": write_cursor(end, ordered[end - 1][0]) if len(ordered) > end else None,
     }

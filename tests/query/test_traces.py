@@ -46,12 +46,19 @@ def still_open(writer: Writer, span: int, name: str, number: int = 1) -> None:
 
 
 def came(
-    writer: Writer, number: int = 1, span: int = 9, parent: int = 1, flags: int = 0, start_ns: int = START + 50
+    writer: Writer,
+    number: int = 1,
+    span: int = 9,
+    parent: int = 1,
+    flags: int = 0,
+    start_ns: int = START + 50,
+    service: str = "agents",
+    message: str = "broke",
 ) -> None:
     """A span with attributes, an event and a log record, as it comes."""
     traces, logs = ExportTraceServiceRequest(), ExportLogsServiceRequest()
     scoped = traces.resource_spans.add().scope_spans.add()
-    traces.resource_spans[0].resource.attributes.add(key="service.name").value.string_value = "agents"
+    traces.resource_spans[0].resource.attributes.add(key="service.name").value.string_value = service
     scoped.scope.name = "acme"
     added = scoped.spans.add(
         trace_id=number.to_bytes(16),
@@ -61,7 +68,7 @@ def came(
         name="running",
         start_time_unix_nano=start_ns,
         end_time_unix_nano=START + 1_500_000_050,
-        status=Status(code=Status.STATUS_CODE_ERROR, message="broke"),
+        status=Status(code=Status.STATUS_CODE_ERROR, message=message),
     )
     added.attributes.add(key="ratio").value.double_value = float("nan")
     added.events.add(name="exception", time_unix_nano=START).attributes.add(key="type").value.string_value = "E"
@@ -428,6 +435,28 @@ def test_scores_come_with_their_trace(settled: Settled, reader: Opened) -> None:
     shown = [(score["name"], score["value"], score["observationId"]) for score in one_trace(reader(), ONE)["scores"]]
     assert shown == [("helpful", 0.5, f"{1:016x}"), ("tone", "kind", None)]
     assert [score["name"] for score in list_scores(reader())["scores"]] == ["tone", "helpful"]
+
+
+def test_what_a_judge_wrote_can_be_read_and_no_answer_grows_without_bounds(
+    settled: Settled, writer: Writer, reader: Opened
+) -> None:
+    comment = "Because of this, and that. " * 100
+    long = {"name": "n" * 2**20, "status_message": "s" * 2**21, "resource": {"r": "r" * 2**21}, "model": "m" * 2**20}
+    scores = [
+        Score(f"{number:03}", "judged", "l" * 2**16, "TEXT", START + number, trace_id=ONE,
+              comment=comment if number == 0 else "c" * 2**16, metadata={"m": "m" * 2**16})
+        for number in range(201)
+    ]  # fmt: skip
+    settled(1, scores=tuple(scores), observation=long)
+    came(writer, span=9, parent=1, service="x" * 2**21, message="x" * 2**21)
+
+    found = one_trace(reader(), ONE)
+    assert found["scores"][0]["comment"] == comment
+    assert (len(found["scores"]), found["scoreCount"]) == (200, 201)
+    assert len(outline(found)) < 200_000
+    assert len(orjson.dumps(found)) < 4_000_000
+    for span in (1, 9):
+        assert len(orjson.dumps(one_observation(reader(), ONE, f"{span:016x}"))) < 2_000_000
 
 
 def test_a_deep_tree_needs_no_deep_stack() -> None:

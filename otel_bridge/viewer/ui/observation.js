@@ -49,5 +49,9 @@ const occurrence = (each) =>
     Object.keys(each.attributes).length ? pairs(each.attributes) : null,
   );
 
-export const scoreTag = (score) =>
-  el("span", { className: "tag", title: score.comment ?? "" }, el("bdi", {}, score.name), " = ", el("bdi", {}, String(score.value)));
+/** A score; what its judge wrote opens on it. */
+export function scoreTag(score) {
+  const said = [el("bdi", {}, score.name), " = ", el("bdi", {}, String(score.value))];
+  if (!score.comment) return el("span", { className: "tag" }, said);
+  return el("details", { className: "score" }, el("summary", { className: "tag" }, said), el("p", { className: "text" }, score.comment));
+}

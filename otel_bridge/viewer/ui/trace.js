@@ -143,6 +143,7 @@ function traceSummary(trace) {
       el("span", { title: trace.startTime }, new Date(trace.startTime).toLocaleString()),
       trace.tags.map((tag) => el("span", { className: "tag" }, String(tag))),
       trace.scores.filter((score) => !score.observationId).map(scoreTag),
+      trace.scoreCount > trace.scores.length && el("span", {}, `the first ${trace.scores.length} of ${count(trace.scoreCount)} scores`),
       el("span", { className: "mono" }, trace.id),
     ),
   ].filter(Boolean);
