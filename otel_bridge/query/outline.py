@@ -101,8 +101,8 @@ def heading(trace: Answer) -> list[tuple[str, str]]:
     open_still = trace["unfinished"] or {"said": "", "since": "", "lastTime": ""}
     said = [
         ("open", open_still["said"]),
-        ("since", moment(open_still["since"])),
-        ("told of last", moment(open_still["lastTime"])),
+        ("since", to_the_second(open_still["since"])),
+        ("told of last", to_the_second(open_still["lastTime"])),
         *whose(trace),
         ("session", trace["sessionId"]),
         ("user", trace["userId"]),
@@ -113,7 +113,7 @@ def heading(trace: Answer) -> list[tuple[str, str]]:
     return [(label, printable(text)) for label, text in said if text]
 
 
-def moment(time: str | None) -> str:
+def to_the_second(time: str | None) -> str:
     """A time of an answer, to the second."""
     return f"{time[:10]} {time[11:19]} UTC" if time else ""
 

@@ -1,7 +1,7 @@
 """Scores: of one trace, or the newest of all."""
 
 from otel_bridge.errors import UsageError
-from otel_bridge.query.answer import Answer, iso, loaded, name
+from otel_bridge.query.answer import Answer, loaded, moment, name
 from otel_bridge.store.reader import Reader, Row
 
 MAX_SCORES = 200
@@ -49,7 +49,7 @@ def _score(row: Row) -> Answer:
         "value": name(row["label"], COMMENT_CHARACTERS) if row["value"] is None else row["value"],
         "dataType": row["data_type"],
         "comment": name(row["comment"], COMMENT_CHARACTERS),
-        "timestamp": iso(row["time_ns"]),
+        "timestamp": moment(row["time_ns"]),
         "environment": row["environment"],
         "metadata": loaded(row["metadata"], COMMENT_CHARACTERS),
     }

@@ -5,7 +5,7 @@ from collections.abc import Collection
 import orjson
 
 from otel_bridge.errors import UsageError
-from otel_bridge.query.answer import ID_CHARACTERS, Answer, iso, milliseconds, name, usd
+from otel_bridge.query.answer import ID_CHARACTERS, Answer, milliseconds, moment, name, usd
 from otel_bridge.query.cursor import read_cursor, write_cursor
 from otel_bridge.query.filter import ERROR_COUNT, Condition
 from otel_bridge.query.find import NotFoundError, check_tenant
@@ -73,8 +73,8 @@ def _summary(row: Row) -> Answer:
         "id": name(row["session_id"], ID_CHARACTERS),
         "tenants": sorted(orjson.loads(row["tenants"])),
         "traceCount": row["trace_count"],
-        "startTime": iso(row["start_ns"]),
-        "endTime": iso(row["end_ns"]),
+        "startTime": moment(row["start_ns"]),
+        "endTime": moment(row["end_ns"]),
         "durationMs": milliseconds(row["start_ns"], row["end_ns"]),
         "errorCount": row["error_count"],
         "totalTokens": row["total_tokens"],

@@ -5,7 +5,7 @@ from collections.abc import Collection
 import orjson
 
 from otel_bridge.errors import UsageError
-from otel_bridge.query.answer import ID_CHARACTERS, Answer, iso, loaded, milliseconds, name, usd
+from otel_bridge.query.answer import ID_CHARACTERS, Answer, loaded, milliseconds, moment, name, usd
 from otel_bridge.query.cursor import read_cursor, write_cursor
 from otel_bridge.query.filter import ALL, ERROR_COUNT, OBSERVATION_COUNT, Condition, compile_filter
 from otel_bridge.query.find import check_tenant, find_trace, other_tenants
@@ -97,8 +97,8 @@ def _summary(row: Row) -> Answer:
         "status": "error" if row["error_count"] else done,
         "settled": bool(row["settled"]),
         "omitted": row["decision"] and f"{row['decision']}:{row['reason']}",
-        "startTime": iso(row["start_ns"]),
-        "endTime": iso(row["end_ns"]),
+        "startTime": moment(row["start_ns"]),
+        "endTime": moment(row["end_ns"]),
         "durationMs": milliseconds(row["start_ns"], row["end_ns"]),
         "observationCount": row["observation_count"],
         "errorCount": row["error_count"],

@@ -2,7 +2,7 @@
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, SpanFlags
 
-from otel_bridge.query.answer import Answer, iso, name
+from otel_bridge.query.answer import Answer, moment, name
 from otel_bridge.store.reader import Reader, Row
 from otel_bridge.store.statements import statements
 
@@ -29,10 +29,10 @@ def unfinished(reader: Reader, trace_id: str, tenant: str, summary: Answer) -> A
     if summary["settled"] and not (spans or parents):
         return None
     return {
-        "since": min([summary["startTime"], *(iso(row["start_ns"]) for row in spans)]),
+        "since": min([summary["startTime"], *(moment(row["start_ns"]) for row in spans)]),
         "spans": [row["id"] for row in spans],
         "spanCount": spans[0]["of"] if spans else 0,
-        "lastTime": iso(max(row["end_ns"] for row in spans)) if spans else None,
+        "lastTime": moment(max(row["end_ns"] for row in spans)) if spans else None,
         "parents": [row["id"] for row in parents],
         "said": _said(spans, parents, is_settled=summary["settled"]),
     }
