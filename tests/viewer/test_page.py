@@ -233,6 +233,19 @@ async def test_a_list_that_changes_keeps_the_focus_and_the_way_back(page: Page, 
     await expect(page.get_by_role("link", name="trace 5", exact=True)).to_be_in_viewport()
 
 
+async def test_who_logs_in_sees_what_the_link_was_to(page: Page, viewing: Any) -> None:
+    """With the headers that a browser really sends."""
+    async with viewing(password="correct horse battery") as url:
+        await page.goto(f"{url}/#/?filter=status%3Aerror")
+        await page.get_by_label("Password").fill("wrong horse battery")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("status")).to_have_text("This is not the password.")
+        await page.get_by_label("Password").fill("correct horse battery")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("table.traces tbody tr")).to_have_count(1)
+        assert page.url == f"{url}/#/?filter=status%3Aerror"
+
+
 async def test_a_mistake_in_the_filter_is_said(page: Page, url: str) -> None:
     await page.goto(url)
     await page.fill("#filter", "nme:x")
