@@ -39,7 +39,7 @@ COLOURS = {
     "RETRIEVER": "cyan",
     "EMBEDDING": "cyan",
 }
-LIST_HEADER = ("id", "tenant", "started", "took", "tokens", "cost", "errors", "name", "session")
+LIST_HEADER = ("id", "tenant", "started UTC", "took", "tokens", "cost", "errors", "name", "session")
 LIST_STYLES = ("dim", "", "", "", "", "", "red", "", "dim")
 LIST_NUMBERS = range(3, 7)
 NAME, SESSION = 7, 8
@@ -93,7 +93,8 @@ def render_list(found: dict[str, Any], filter_text: str = "", width: int | None 
         return joined
 
     styles = [(*LIST_STYLES[:NAME], "" if row["settled"] else "italic", "dim") for row in found["traces"]]
-    return Group(line(LIST_HEADER, ("dim",) * len(LIST_HEADER)), *map(line, rows, styles))
+    more = [Text("… and more: a filter or --limit chooses", "dim")] if found.get("nextCursor") else []
+    return Group(line(LIST_HEADER, ("dim",) * len(LIST_HEADER)), *map(line, rows, styles), *more)
 
 
 def _cells(row: dict[str, Any], *, tenants: bool) -> tuple[str, ...]:

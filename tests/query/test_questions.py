@@ -159,7 +159,15 @@ def test_columns_without_a_value_are_left_out(settled: Callable[..., None], tmp_
     settled(1)
 
     header = printed(render_list(load_traces(tmp_path / "store.db"))).splitlines()[0]
-    assert header.split() == ["id", "started", "took", "name"]
+    assert header.split() == ["id", "started", "UTC", "took", "name"]
+
+
+def test_a_list_says_that_there_are_more(settled: Callable[..., None], tmp_path: Path) -> None:
+    for number in range(3):
+        settled(number + 1)
+    store = tmp_path / "store.db"
+    assert printed(render_list(load_traces(store, limit=2))).endswith("… and more: a filter or --limit chooses\n")
+    assert "more" not in printed(render_list(load_traces(store, limit=3)))
 
 
 @pytest.mark.parametrize(("filter_text", "said"), [("", "Send some"), ("name:nobody", "No trace matches name:nobody")])
