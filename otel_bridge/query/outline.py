@@ -26,6 +26,7 @@ def duration(milliseconds: float) -> str:
 
 def cost(dollars: float) -> str:
     """A cost for people: cents and less keep two digits that count."""
+    dollars *= 1 + 1e-12  # so that halves go up, as they do on the page
     return f"${dollars:.2f}" if dollars >= 1 else f"${dollars:.2g}" if dollars >= 0.0001 or not dollars else "<$0.0001"
 
 

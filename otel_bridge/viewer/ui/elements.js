@@ -32,8 +32,8 @@ export const count = (number) => (number === null || number === undefined ? "" :
 
 export function cost(dollars) {
   if (dollars === null || dollars === undefined) return "";
-  if (dollars === 0 || dollars >= 1) return `$${dollars.toFixed(2)}`;
-  return dollars < 0.0001 ? "<$0.0001" : `$${Number(dollars.toPrecision(2))}`;
+  if (dollars >= 1) return `$${dollars.toFixed(2)}`;
+  return dollars > 0 && dollars < 0.0001 ? "<$0.0001" : `$${Number(dollars.toPrecision(2))}`;
 }
 
 export const microseconds = (iso) => Date.parse(`${iso.slice(0, 23)}Z`) + Number(iso.slice(23, 26)) / 1000;
