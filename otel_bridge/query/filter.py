@@ -4,24 +4,19 @@ Lucene's syntax. Terms side by side must all hold; OR, NOT, `-`, parentheses and
 typed only ever becomes a parameter of the SQL, never a part of it.
 """
 
-import math
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any, TypeAlias
 
 import orjson
 
 from otel_bridge.errors import UsageError
+from otel_bridge.query.quantities import after_ns, duration_ns, number, time_ns
 
 MAX_LENGTH = 1000
 MAX_DEPTH = 30
-
-DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?")
-SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
 
 TEXTS = {
     "id": "t.trace_id",
@@ -152,13 +147,13 @@ class _Compiler:
         if field is None:
             return _contains(_literal("text", node))
         if field in NUMBERS:
-            return _compared(NUMBERS[field], field, node, _number)
+            return _compared(NUMBERS[field], field, node, number)
         if field == "duration":
-            return _compared("(t.end_ns - t.start_ns)", field, node, _duration_ns)
+            return _compared("(t.end_ns - t.start_ns)", field, node, duration_ns)
         if field == "start":
             return _started(node)
         if field == "age":
-            return _compared(f"({self._now_ns} - t.start_ns)", field, node, _duration_ns)
+            return _compared(f"({self._now_ns} - t.start_ns)", field, node, duration_ns)
         if field == "status":
             return _status(_literal(field, node))
         if field in TEXTS:
@@ -264,7 +259,7 @@ def _compared(column: str, field: str, node: Any, convert: Convert) -> Condition
             ]
             return Condition(" AND ".join(sql for sql, _ in parts) or "1", tuple(value for _, value in parts))
     value = convert(_literal(field, node))
-    if convert is _duration_ns:
+    if convert is duration_ns:
         raise UsageError(
             f"nothing takes {field}:{node.value} to the nanosecond: write > or < before it, or [9s TO 11s]"
         )
@@ -278,46 +273,14 @@ def _started(node: Any) -> Condition:
     column = "t.start_ns"
     match node:
         case tree.To() if node.include:
-            return Condition(f"{column} < ?", (_after_ns(_literal("start", node.a)),))
+            return Condition(f"{column} < ?", (after_ns(_literal("start", node.a)),))
         case tree.Range() if node.include_high and str(node.high).strip() != "*":
-            end = Condition(f"{column} < ?", (_after_ns(_literal("start", node.high)),))
+            end = Condition(f"{column} < ?", (after_ns(_literal("start", node.high)),))
             if str(node.low).strip() == "*":
                 return end
-            begin = _compared(column, "start", tree.From(node.low, node.include_low), _time_ns)
+            begin = _compared(column, "start", tree.From(node.low, node.include_low), time_ns)
             return Condition(f"{begin.sql} AND {end.sql}", (*begin.values, *end.values))
         case tree.Word() | tree.Phrase():
             text = _literal("start", node)
-            return Condition(f"{column} >= ? AND {column} < ?", (_time_ns(text), _after_ns(text)))
-    return _compared(column, "start", node, _time_ns)
-
-
-def _number(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if math.isnan(number):
-        raise UsageError(f"{text!r} is no number: write it as tokens:>1000 or cost:>0.1")
-    return number
-
-
-def _duration_ns(text: str) -> float:
-    found = DURATION.fullmatch(text)
-    if found is None:
-        raise UsageError(f"{text!r} is no duration: write it as 500ms, 10s, 2m, 12h or 7d")
-    return float(found[1]) * SECONDS[found[2]] * 1e9
-
-
-def _time_ns(text: str) -> float:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"{text!r} is no time: write it as 2026-01-31 or 2026-01-31T12:00:00Z") from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1e9
-
-
-def _after_ns(text: str) -> float:
-    """The first moment after the day, hour, minute or second that is named."""
-    digits = len(re.findall(r"\d", re.sub(r"(Z|[+-]\d\d:?\d\d)$", "", text[len("2026-01-31") :])))
-    named = next((seconds for most, seconds in ((0, 86400), (2, 3600), (4, 60), (6, 1)) if digits <= most), 1e-6)
-    return _time_ns(text) + named * 1e9
+            return Condition(f"{column} >= ? AND {column} < ?", (time_ns(text), after_ns(text)))
+    return _compared(column, "start", node, time_ns)
