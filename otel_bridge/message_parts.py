@@ -1,5 +1,8 @@
 """The kinds of parts in chat messages, and where they hold what: for who reads them out of spans and who shows them."""
 
+MESSAGE_KEYS = ("content", "parts", "tool_calls", "reasoning_content")
+"""What only has a role and none of these, as a user of some program, is no message."""
+
 SERVER_CALL = "server_tool_call"  # of a tool that the provider runs itself
 CALL_KINDS = ("tool_call", "tool_use", "tool-call", "toolUse", SERVER_CALL)
 RESULT_KINDS = ("tool_call_response", "tool_result", "tool-result", "server_tool_call_response")

@@ -13,13 +13,13 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from otel_bridge import __version__
 from otel_bridge.batch import DEFAULT_TENANT, Batch
+from otel_bridge.clock import iso
 from otel_bridge.component import Consume, Host, Kind, Operator, Pass, Settle, Sinks, Takes, Translated
 from otel_bridge.delivery import (
     DEAD_LETTERS_FILE,
@@ -569,7 +569,7 @@ def _opened(planned: Planned, *given: object) -> Any:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return iso(time.time_ns())
 
 
 def _own(data_dir: Path) -> Path:

@@ -14,9 +14,11 @@ from otel_bridge.query.outline import (
     facts,
     failure,
     heading,
+    left_out,
     observation_facts,
     scored,
     scores_by_observation,
+    state,
     whose,
 )
 from otel_bridge.query.transcript import transcript
@@ -37,10 +39,9 @@ COLOURS = {
     "RETRIEVER": "cyan",
     "EMBEDDING": "cyan",
 }
-LIST_HEADER = ("id", "tenant", "started", "took", "tokens", "cost", "errors", "name", "session")
+LIST_HEADER = ("id", "tenant", "started UTC", "took", "tokens", "cost", "errors", "name", "session")
 LIST_STYLES = ("dim", "", "", "", "", "", "red", "", "dim")
 LIST_NUMBERS = range(3, 7)
-NOT_KEPT = {"sampled_out": "sampled"}
 NAME, SESSION = 7, 8
 
 NAME_WIDTH = 24
@@ -92,7 +93,8 @@ def render_list(found: dict[str, Any], filter_text: str = "", width: int | None 
         return joined
 
     styles = [(*LIST_STYLES[:NAME], "" if row["settled"] else "italic", "dim") for row in found["traces"]]
-    return Group(line(LIST_HEADER, ("dim",) * len(LIST_HEADER)), *map(line, rows, styles))
+    more = [Text("… and more: a filter or --limit chooses", "dim")] if found.get("nextCursor") else []
+    return Group(line(LIST_HEADER, ("dim",) * len(LIST_HEADER)), *map(line, rows, styles), *more)
 
 
 def _cells(row: dict[str, Any], *, tenants: bool) -> tuple[str, ...]:
@@ -111,14 +113,8 @@ def _cells(row: dict[str, Any], *, tenants: bool) -> tuple[str, ...]:
 
 def _tokens(row: dict[str, Any]) -> str:
     if not row["settled"]:
-        return _left_out(row)[0] or "open"  # nobody has counted yet
+        return left_out(row)[0] or "open"  # nobody has counted yet
     return "" if row["totalTokens"] is None else str(row["totalTokens"])
-
-
-def _left_out(row: dict[str, Any]) -> tuple[str, str]:
-    """What was decided for a trace that was not kept, and why."""
-    decision, _, reason = (row["omitted"] or "").partition(":")
-    return NOT_KEPT.get(decision, decision), reason
 
 
 def render_tree(found: dict[str, Any], width: int | None = None) -> "RenderableType":
@@ -128,13 +124,12 @@ def render_tree(found: dict[str, Any], width: int | None = None) -> "RenderableT
 
     scores = scores_by_observation(found)
     observations = found["observations"]
-    decision, reason = _left_out(found)
-    not_kept = f"not kept ({decision}: {printable(reason)})" if decision else ""
-    state = "" if found["settled"] else f"  {not_kept or '(open)'}"
+    stands = state(found)
     name = Text(printable(found["name"] or "trace"), "bold")
     if width is not None:
-        name.truncate(max(width - len(f"  {found['id']}{state}"), NAME_WIDTH), overflow="ellipsis")
-    lines = [Text.assemble(name, "  ", (found["id"], "dim"), (state, "cyan")), Text(facts(found))]
+        name.truncate(max(width - len(f"  {found['id']} {stands}"), NAME_WIDTH), overflow="ellipsis")
+    lines = [Text.assemble(name, "  ", (found["id"], "dim"), (f" {stands}" if stands else "", "cyan"))]
+    lines.append(Text(facts(found)))
     lines += [Text.assemble((f"{label}: ", "dim"), said) for label, said in heading(found)]
     lines += [Text.assemble(("score: ", "dim"), (scored(score), "green")) for score in scores.get(None, ())]
     lines.append(Text())

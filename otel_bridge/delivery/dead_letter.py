@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import astuple, dataclass, field, replace
-from datetime import UTC, datetime
 from functools import cache, partial
 from importlib import resources
 from pathlib import Path
@@ -19,6 +18,7 @@ import orjson
 
 from otel_bridge import otlp_json
 from otel_bridge.batch import Batch, Signal
+from otel_bridge.clock import iso
 from otel_bridge.delivery.piece import Piece, count
 from otel_bridge.errors import ConsumeError, FilesError, UsageError
 from otel_bridge.journal.database import (
@@ -487,11 +487,6 @@ async def open_dead_letters(
         letters = DeadLetters(path, database, counters, max_bytes, max_age_s)
         await letters.look()
         yield letters
-
-
-def iso(at_ns: int) -> str:
-    """A time for people and programs, in UTC."""
-    return datetime.fromtimestamp(at_ns / 1e9, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _id(pipeline: str, exporter: str, tenant: str, kind: str, content: bytes) -> str:

@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from otel_bridge.batch import Batch, Signal
+from otel_bridge.clock import iso
 from otel_bridge.delivery.cursor import FOREVER_NS, PARTS_AT_ONCE, Lease, Stretch
-from otel_bridge.delivery.dead_letter import iso
 from otel_bridge.delivery.lane import Lane
 from otel_bridge.delivery.parts import Parts
 from otel_bridge.delivery.surroundings import Surroundings

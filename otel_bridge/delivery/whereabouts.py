@@ -11,9 +11,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from otel_bridge.assemble import Gather, Group, grouped
 from otel_bridge.batch import DEFAULT_TENANT, Signal
+from otel_bridge.clock import iso
 from otel_bridge.counts import plural
 from otel_bridge.delivery.accounts import DEAD_LETTERS_FILE, JOURNAL_DIR, STATE_FILE, Facts
-from otel_bridge.delivery.dead_letter import DeadLetter, iso, letters_in, read_letters
+from otel_bridge.delivery.dead_letter import DeadLetter, letters_in, read_letters
 from otel_bridge.errors import FilesError, MalformedError, UsageError
 from otel_bridge.journal import Entry
 from otel_bridge.journal.database import open_reading

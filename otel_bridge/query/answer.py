@@ -1,9 +1,10 @@
 """How values are written in answers: times, and JSON that is too long to show."""
 
-from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 import orjson
+
+from otel_bridge.clock import iso
 
 Answer: TypeAlias = dict[str, Any]
 """A JSON object in the field names of Langfuse's public API (camelCase)."""
@@ -18,10 +19,9 @@ ID_CHARACTERS = 1000
 """Of an id that may be any text, as a session's."""
 
 
-def iso(ns: int) -> str:
-    """Nanoseconds since 1970 as ISO 8601 in UTC, to the microsecond."""
-    seconds, rest = divmod(ns, 1_000_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest // 1000:06d}Z"
+def moment(ns: int) -> str:
+    """A time as answers tell it: in UTC, to the microsecond."""
+    return iso(ns, 6)
 
 
 def milliseconds(start_ns: int, end_ns: int) -> float:

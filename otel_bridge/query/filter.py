@@ -4,23 +4,19 @@ Lucene's syntax. Terms side by side must all hold; OR, NOT, `-`, parentheses and
 typed only ever becomes a parameter of the SQL, never a part of it.
 """
 
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any, TypeAlias
 
 import orjson
 
 from otel_bridge.errors import UsageError
+from otel_bridge.query.quantities import after_ns, duration_ns, number, time_ns
 
 MAX_LENGTH = 1000
 MAX_DEPTH = 30
-
-DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?")
-SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
 
 TEXTS = {
     "id": "t.trace_id",
@@ -35,11 +31,15 @@ TEXTS = {
     "tenant": "t.tenant",
 }
 OBSERVED = {"model": "o.model", "type": "o.type", "level": "o.level", "observation": "o.name"}
+OF_SPANS = "spans s WHERE s.trace_id = t.trace_id AND s.tenant = t.tenant"
+# Until a trace has settled, what came is counted. (S608: it is all our own SQL.)
+OBSERVATION_COUNT = f"(CASE WHEN t.settled THEN t.observation_count ELSE (SELECT count(*) FROM {OF_SPANS}) END)"  # noqa: S608
+ERROR_COUNT = f"(CASE WHEN t.settled THEN t.error_count ELSE (SELECT count(*) FROM {OF_SPANS} AND s.status = 2) END)"  # noqa: S608
 NUMBERS = {
     "tokens": "t.total_tokens",
     "cost": "t.total_cost",
-    "errors": "t.error_count",
-    "observations": "t.observation_count",
+    "errors": ERROR_COUNT,
+    "observations": OBSERVATION_COUNT,
 }
 LEFT_OUT = "SELECT 1 FROM omitted x WHERE x.trace_id = t.trace_id AND x.id = '' AND x.tenant = t.tenant"
 STATUS = {
@@ -52,7 +52,18 @@ STATUS = {
 OF_OBSERVATIONS = "observations o WHERE o.trace_id = t.trace_id AND o.tenant = t.tenant AND"
 OF_RESOURCES = "observed_resources r WHERE r.trace_id = t.trace_id AND r.tenant = t.tenant AND"
 OF_SCORES = "scores s WHERE s.trace_id = t.trace_id AND s.tenant = t.tenant AND"
-FIELDS = (*TEXTS, *OBSERVED, *NUMBERS, "duration", "start", "age", "status", "tag", "score", "metadata.KEY")
+FIELDS = (
+    *TEXTS,
+    *OBSERVED,
+    *NUMBERS,
+    "duration",
+    "start",
+    "age",
+    "status",
+    "tag",
+    "score",
+    "metadata.KEY",
+)
 
 Convert: TypeAlias = Callable[[str], float]
 
@@ -122,7 +133,8 @@ class _Compiler:
             case tree.Word() | tree.Phrase() | tree.From() | tree.To() | tree.Range():
                 return self._term(field, node)
         raise UsageError(
-            f"the filter can not use {str(node).strip()!r}: fuzzy, boosted and regular expressions are not known"
+            f"the filter can not use {str(node).strip()!r}: fuzzy, boosted and regular expressions are not known, and "
+            'what has a : or / in it is written "in quotes"'
         )
 
     def _joined(self, word: str, node: Any, field: str | None, depth: int) -> Condition:
@@ -135,19 +147,21 @@ class _Compiler:
         if field is None:
             return _contains(_literal("text", node))
         if field in NUMBERS:
-            return _compared(NUMBERS[field], field, node, _number)
+            return _compared(NUMBERS[field], field, node, number)
         if field == "duration":
-            return _compared("(t.end_ns - t.start_ns)", field, node, _duration_ns)
+            return _compared("(t.end_ns - t.start_ns)", field, node, duration_ns)
         if field == "start":
-            return _compared("t.start_ns", field, node, _time_ns)
+            return _started(node)
         if field == "age":
-            return _compared(f"({self._now_ns} - t.start_ns)", field, node, _duration_ns)
+            return _compared(f"({self._now_ns} - t.start_ns)", field, node, duration_ns)
         if field == "status":
             return _status(_literal(field, node))
         if field in TEXTS:
             return _like(TEXTS[field], field, node)
         if field in OBSERVED:
-            return _exists(OF_OBSERVATIONS, _like(OBSERVED[field], field, node))
+            of_observation = _like(OBSERVED[field], field, node)
+            named = field == "observation"
+            return _observed(of_observation, _like("s.name", field, node) if named else Condition("0"))
         if field == "score":
             return _exists(OF_SCORES, _like("s.name", field, node))
         if field == "tag":
@@ -161,6 +175,12 @@ class _Compiler:
 
 def _exists(source: str, inner: Condition) -> Condition:
     return Condition(f"EXISTS (SELECT 1 FROM {source} {inner.sql})", inner.values)  # noqa: S608 - both are our own SQL
+
+
+def _observed(became: Condition, came: Condition) -> Condition:
+    """Of one of its observations; of a trace that has not settled, of one of its spans."""
+    observation, span = _exists(OF_OBSERVATIONS, became), _exists(f"{OF_SPANS} AND", came)
+    return Condition(f"({observation.sql} OR (t.settled = 0 AND {span.sql}))", (*observation.values, *span.values))
 
 
 def _unknown(field: str) -> UsageError:
@@ -203,11 +223,12 @@ def _like(column: str, field: str, node: Any) -> Condition:
 
 
 def _contains(text: str) -> Condition:
-    """Free text: in the trace's name, or in the name, the content or the resource of one of its observations."""
+    """Free text: in the trace's name, or in the name, the content or the resource of one of its observations; of what
+    has not settled only names are known."""
     named = f"%{_pattern(text, wild=False)}%"
     written = f"%{_pattern(orjson.dumps(text).decode()[1:-1], wild=False)}%"  # content is stored as JSON
     inside = Condition("(o.name LIKE ? ESCAPE '\\' OR o.detail LIKE ? ESCAPE '\\')", (named, written))
-    observed = _exists(OF_OBSERVATIONS, inside)
+    observed = _observed(inside, Condition("s.name LIKE ? ESCAPE '\\'", (named,)))
     under = _exists(OF_RESOURCES, Condition("r.resource LIKE ? ESCAPE '\\'", (written,)))
     return Condition(
         f"(coalesce(t.name LIKE ? ESCAPE '\\', 0) OR {observed.sql} OR {under.sql})",
@@ -237,26 +258,29 @@ def _compared(column: str, field: str, node: Any, convert: Convert) -> Condition
                 if str(end).strip() != "*"
             ]
             return Condition(" AND ".join(sql for sql, _ in parts) or "1", tuple(value for _, value in parts))
-    return Condition(f"{column} = ?", (convert(_literal(field, node)),))
+    value = convert(_literal(field, node))
+    if convert is duration_ns:
+        raise UsageError(
+            f"nothing takes {field}:{node.value} to the nanosecond: write > or < before it, or [9s TO 11s]"
+        )
+    return Condition(f"{column} = ?", (value,))
 
 
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise UsageError(f"{text!r} is no number: write it as tokens:>1000 or cost:>0.1") from None
+def _started(node: Any) -> Condition:
+    """A day is all of it, a minute too: where it is named alone, and where it is the end of what is included."""
+    from luqum import tree
 
-
-def _duration_ns(text: str) -> float:
-    found = DURATION.fullmatch(text)
-    if found is None:
-        raise UsageError(f"{text!r} is no duration: write it as 500ms, 10s, 2m, 12h or 7d")
-    return float(found[1]) * SECONDS[found[2]] * 1e9
-
-
-def _time_ns(text: str) -> float:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"{text!r} is no time: write it as 2026-01-31 or 2026-01-31T12:00:00Z") from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1e9
+    column = "t.start_ns"
+    match node:
+        case tree.To() if node.include:
+            return Condition(f"{column} < ?", (after_ns(_literal("start", node.a)),))
+        case tree.Range() if node.include_high and str(node.high).strip() != "*":
+            end = Condition(f"{column} < ?", (after_ns(_literal("start", node.high)),))
+            if str(node.low).strip() == "*":
+                return end
+            begin = _compared(column, "start", tree.From(node.low, node.include_low), time_ns)
+            return Condition(f"{begin.sql} AND {end.sql}", (*begin.values, *end.values))
+        case tree.Word() | tree.Phrase():
+            text = _literal("start", node)
+            return Condition(f"{column} >= ? AND {column} < ?", (time_ns(text), after_ns(text)))
+    return _compared(column, "start", node, time_ns)

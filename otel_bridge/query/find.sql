@@ -1,5 +1,9 @@
 -- name: last
-SELECT trace_id, tenant FROM traces WHERE :tenant IS NULL OR tenant = :tenant ORDER BY seen_ns DESC, start_ns DESC LIMIT 1;
+SELECT trace_id, tenant FROM traces
+WHERE (:tenant IS NULL OR tenant = :tenant) AND seen_ns = (
+    SELECT seen_ns FROM traces WHERE :tenant IS NULL OR tenant = :tenant ORDER BY seen_ns DESC LIMIT 1
+)
+ORDER BY start_ns DESC LIMIT 1;
 
 -- name: tenants
 SELECT DISTINCT tenant FROM traces ORDER BY tenant;

@@ -7,7 +7,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from otel_bridge.query.answer import Answer, cut, iso, milliseconds, name, usd
+from otel_bridge.query.answer import SHOWN_CHARACTERS, Answer, cut, milliseconds, moment, name, usd
 from otel_bridge.query.find import find_observation, find_trace, other_tenants
 from otel_bridge.store.reader import Reader, Row
 from otel_bridge.store.statements import statements
@@ -45,7 +45,7 @@ def whole(reader: Reader, trace_id: str, tenant: str, observation_id: str) -> An
     else:
         row = reader.rows(SQL["span"], named)[0]
         content = _span_content(row, reader.rows(SQL["logs"], {**named, "most": MAX_OCCURRENCES}))
-    return {**light(row), "name": row["name"], "traceId": trace_id, **content}
+    return {**light(row), "name": name(row["name"], OCCURRENCE_CHARACTERS), "traceId": trace_id, **content}
 
 
 def light(row: Row) -> Answer:
@@ -55,8 +55,8 @@ def light(row: Row) -> Answer:
         "parentObservationId": row["parent_id"],
         "type": row["type"],
         "name": name(row["name"]),
-        "startTime": iso(row["start_ns"]),
-        "endTime": iso(row["end_ns"]),
+        "startTime": moment(row["start_ns"]),
+        "endTime": moment(row["end_ns"]),
         "durationMs": milliseconds(row["start_ns"], row["end_ns"]),
         "level": row["level"],
         "statusMessage": name(row["status_message"]),
@@ -64,6 +64,7 @@ def light(row: Row) -> Answer:
         "totalTokens": row["tokens"],
         "totalCost": usd(row["cost"]),
         "settled": bool(row["settled"]),
+        "open": bool(row["open"]),
         "omitted": row["omitted"],
     }
 
@@ -75,8 +76,8 @@ def _settled_content(row: Row) -> Answer:
         detail["costDetails"] = {bucket: usd(cost) for bucket, cost in costs.items()}
     events, logs = (_taken(detail.get("metadata", {}), key) for key in ("otel.events", "otel.logs"))
     return {
-        "statusMessage": row["status_message"],
-        "completionStartTime": completion_start_ns and iso(completion_start_ns),
+        "statusMessage": name(row["status_message"], SHOWN_CHARACTERS),
+        "completionStartTime": completion_start_ns and moment(completion_start_ns),
         **{key: cut(value) for key, value in detail.items()},
         "resource": cut(orjson.loads(row["resource"])),
         "events": [_event(event) for event in events[:MAX_OCCURRENCES]],
@@ -97,9 +98,9 @@ def _taken(metadata: Answer, key: str) -> list[Answer]:
 def _span_content(row: Row, logs: list[Row]) -> Answer:
     span = Span.FromString(row["span"])
     return {
-        "statusMessage": span.status.message or None,
+        "statusMessage": name(span.status.message, SHOWN_CHARACTERS) or None,
         "metadata": cut(attributes(span.attributes)),
-        "resource": attributes(Resource.FromString(row["resource"] or b"").attributes),
+        "resource": cut(attributes(Resource.FromString(row["resource"] or b"").attributes)),
         "scope": {"name": row["scope"]} if row["scope"] else None,
         "events": [
             _event({"time_ns": event.time_unix_nano, "name": event.name, "attributes": attributes(event.attributes)})
@@ -126,8 +127,8 @@ def _event(event: Answer) -> Answer:
     """An event, or what translation made of many like it: then with their `count` and `lastTime`."""
     many = isinstance(event.get("count"), int) and isinstance(event.get("last_time_ns"), int)
     return {
-        "time": iso(event["time_ns"]),
-        **({"lastTime": iso(event["last_time_ns"]), "count": event["count"]} if many else {}),
+        "time": moment(event["time_ns"]),
+        **({"lastTime": moment(event["last_time_ns"]), "count": event["count"]} if many else {}),
         "name": name(str(event.get("name") or "")),
         "attributes": _brief(event.get("attributes", {})),
     }

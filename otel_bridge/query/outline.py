@@ -7,11 +7,12 @@ import orjson
 from otel_bridge.batch import DEFAULT_TENANT
 from otel_bridge.counts import plural
 from otel_bridge.query.answer import Answer
-from otel_bridge.query.transcript import messages_of, spoken
+from otel_bridge.query.transcript import SHOWN, messages_of, spoken
 from otel_bridge.query.tree import guides
 from otel_bridge.telemetry import printable
 
 BRIEF_CHARACTERS = 300
+NOT_KEPT = {"sampled_out": "sampled"}
 
 
 def duration(milliseconds: float) -> str:
@@ -26,7 +27,20 @@ def duration(milliseconds: float) -> str:
 
 def cost(dollars: float) -> str:
     """A cost for people: cents and less keep two digits that count."""
+    dollars *= 1 + 1e-12  # so that halves go up, as they do on the page
     return f"${dollars:.2f}" if dollars >= 1 else f"${dollars:.2g}" if dollars >= 0.0001 or not dollars else "<$0.0001"
+
+
+def left_out(trace: Answer) -> tuple[str, str]:
+    """What was decided for a trace that was not kept, and why; two empty texts for any other."""
+    decision, _, reason = (trace["omitted"] or "").partition(":")
+    return NOT_KEPT.get(decision, decision), printable(reason)
+
+
+def state(trace: Answer) -> str:
+    """` (open)`, ` not kept (sampled: rate)`, or nothing for a trace that has settled."""
+    decision, reason = left_out(trace)
+    return f" not kept ({decision}: {reason})" if decision else "" if trace["settled"] else " (open)"
 
 
 def facts(answer: Answer) -> str:
@@ -46,6 +60,7 @@ def facts(answer: Answer) -> str:
 def observation_facts(observation: Answer) -> str:
     """Duration, model, tokens and cost of an observation, as far as known."""
     parts = [duration(observation["durationMs"])]
+    parts += ["not ended"] if observation["open"] else []
     if observation["model"]:
         parts.append(printable(observation["model"]))
     if observation["totalTokens"] is not None:
@@ -65,8 +80,8 @@ def failure(observation: Answer) -> str:
 def scored(score: Answer) -> str:
     """A score on one line: `helpful = 0.9 (comment)`."""
     value = score["value"]
-    said = f"{value:g}" if isinstance(value, float) else printable(value)
-    comment = f" ({printable(score['comment'])})" if score["comment"] else ""
+    said = f"{value:g}" if isinstance(value, float) else printable(brief(value))
+    comment = f" ({printable(brief(score['comment']))})" if score["comment"] else ""
     return f"{printable(score['name'])} = {said}{comment}"
 
 
@@ -79,8 +94,12 @@ def scores_by_observation(trace: Answer) -> dict[str | None, list[Answer]]:
 
 
 def heading(trace: Answer) -> list[tuple[str, str]]:
-    """What to say above a tree, (label, text): tenant, session, user, tags, input and output, where they are known."""
+    """What to say above a tree, (label, text), where it is known: what has not ended, tenant, session and so on."""
+    open_still = trace["unfinished"] or {"said": "", "since": "", "lastTime": ""}
     said = [
+        ("open", open_still["said"]),
+        ("since", to_the_second(open_still["since"])),
+        ("told of last", to_the_second(open_still["lastTime"])),
         *whose(trace),
         ("session", trace["sessionId"]),
         ("user", trace["userId"]),
@@ -89,6 +108,11 @@ def heading(trace: Answer) -> list[tuple[str, str]]:
         ("output", brief(trace["output"])),
     ]
     return [(label, printable(text)) for label, text in said if text]
+
+
+def to_the_second(time: str | None) -> str:
+    """A time of an answer, to the second."""
+    return f"{time[:10]} {time[11:19]} UTC" if time else ""
 
 
 def whose(found: Answer) -> list[tuple[str, str]]:
@@ -102,8 +126,9 @@ def whose(found: Answer) -> list[tuple[str, str]]:
 
 def brief(value: Any) -> str:
     """What an input or output says, in short: of chat messages the last."""
-    if last := messages_of(value)[-1:]:
-        value = " ".join(said for _, said in spoken(last))
+    if messages := messages_of(value):
+        last = {key: said for key, said in messages[-1].items() if key in SHOWN}
+        value = " ".join(said for _, said in spoken([last]))
     if value is None:
         return ""
     text = " ".join((value if isinstance(value, str) else orjson.dumps(value).decode()).split())
@@ -112,8 +137,7 @@ def brief(value: Any) -> str:
 
 def outline(trace: Answer) -> str:
     """A trace as a tree of lines."""
-    state = "" if trace["settled"] else " (open)"
-    lines = [f"trace {printable(trace['name'] or '')} {trace['id']}{state}", facts(trace)]
+    lines = [f"trace {printable(trace['name'] or '')} {trace['id']}{state(trace)}", facts(trace)]
     lines += [f"{label}: {text}" for label, text in heading(trace)]
     scores = scores_by_observation(trace)
     lines += [f"score {scored(score)}" for score in scores.get(None, ())]

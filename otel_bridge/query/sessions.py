@@ -5,15 +5,15 @@ from collections.abc import Collection
 import orjson
 
 from otel_bridge.errors import UsageError
-from otel_bridge.query.answer import ID_CHARACTERS, Answer, iso, milliseconds, name, usd
+from otel_bridge.query.answer import ID_CHARACTERS, Answer, milliseconds, moment, name, usd
 from otel_bridge.query.cursor import read_cursor, write_cursor
-from otel_bridge.query.filter import Condition
+from otel_bridge.query.filter import ERROR_COUNT, Condition
 from otel_bridge.query.find import NotFoundError, check_tenant
 from otel_bridge.query.traces import page
 from otel_bridge.store.reader import Reader, Row
 from otel_bridge.store.statements import statements
 
-SQL = statements("otel_bridge.query", "sessions.sql")
+PAGE = statements("otel_bridge.query", "sessions.sql")["page"].format(error_count=ERROR_COUNT)
 
 MAX_SESSIONS = 200
 
@@ -38,7 +38,7 @@ def list_sessions(
         raise UsageError(f"limit is {limit}, it may be 1 to {MAX_SESSIONS}")
     latest_ns, session_id = (None, None) if cursor is None else read_cursor(cursor, 1)
     named = {"only": None, "tenant": tenant, "latest_ns": latest_ns, "session_id": session_id, "limit": limit + 1}
-    rows = reader.rows(SQL["page"], named)
+    rows = reader.rows(PAGE, named)
     if not rows:
         check_tenant(reader, tenant, tenants)
     following = rows[limit - 1] if len(rows) > limit else None
@@ -58,7 +58,7 @@ def one_session(
         UsageError: the limit or cursor can not be used.
     """
     named = {"only": session_id, "tenant": tenant, "latest_ns": None, "session_id": None, "limit": 1}
-    row = reader.row(SQL["page"], named)
+    row = reader.row(PAGE, named)
     if row is None:
         of = "" if tenant is None else f" of the tenant {tenant[:50]!r}"
         raise NotFoundError(f"the store holds no session {session_id!r}{of}")
@@ -73,8 +73,8 @@ def _summary(row: Row) -> Answer:
         "id": name(row["session_id"], ID_CHARACTERS),
         "tenants": sorted(orjson.loads(row["tenants"])),
         "traceCount": row["trace_count"],
-        "startTime": iso(row["start_ns"]),
-        "endTime": iso(row["end_ns"]),
+        "startTime": moment(row["start_ns"]),
+        "endTime": moment(row["end_ns"]),
         "durationMs": milliseconds(row["start_ns"], row["end_ns"]),
         "errorCount": row["error_count"],
         "totalTokens": row["total_tokens"],

@@ -5,13 +5,14 @@ from collections.abc import Collection
 import orjson
 
 from otel_bridge.errors import UsageError
-from otel_bridge.query.answer import ID_CHARACTERS, Answer, iso, loaded, milliseconds, name, usd
+from otel_bridge.query.answer import ID_CHARACTERS, Answer, loaded, milliseconds, moment, name, usd
 from otel_bridge.query.cursor import read_cursor, write_cursor
-from otel_bridge.query.filter import ALL, Condition, compile_filter
+from otel_bridge.query.filter import ALL, ERROR_COUNT, OBSERVATION_COUNT, Condition, compile_filter
 from otel_bridge.query.find import check_tenant, find_trace, other_tenants
 from otel_bridge.query.observations import light, whole
-from otel_bridge.query.scores import scores_of_trace
+from otel_bridge.query.scores import score_count, scores_of_trace
 from otel_bridge.query.tree import in_tree_order
+from otel_bridge.query.unfinished import unfinished
 from otel_bridge.store.reader import Reader, Row
 from otel_bridge.store.statements import statements
 
@@ -22,7 +23,7 @@ SORTS = {
     "duration": "(t.end_ns - t.start_ns)",
     "tokens": "coalesce(t.total_tokens, 0)",
     "cost": "coalesce(t.total_cost, 0)",
-    "errors": "t.error_count",
+    "errors": ERROR_COUNT,
 }
 MAX_TRACES = 200
 MAX_TAGS = 50
@@ -73,7 +74,11 @@ def page(reader: Reader, condition: Condition, sort: str, limit: int, cursor: st
         order = "<" if descending else ">"
         after = Condition(f"({key}, t.trace_id, t.tenant) {order} (?, ?, ?)", read_cursor(cursor, 2))
     sql = SQL["page"].format(
-        key=key, condition=f"{condition.sql} AND {after.sql}", direction="DESC" if descending else "ASC"
+        observation_count=OBSERVATION_COUNT,
+        error_count=ERROR_COUNT,
+        key=key,
+        condition=f"{condition.sql} AND {after.sql}",
+        direction="DESC" if descending else "ASC",
     )
     rows = reader.rows(sql, (*condition.values, *after.values, limit + 1))
     following = rows[limit - 1] if len(rows) > limit else None
@@ -92,8 +97,8 @@ def _summary(row: Row) -> Answer:
         "status": "error" if row["error_count"] else done,
         "settled": bool(row["settled"]),
         "omitted": row["decision"] and f"{row['decision']}:{row['reason']}",
-        "startTime": iso(row["start_ns"]),
-        "endTime": iso(row["end_ns"]),
+        "startTime": moment(row["start_ns"]),
+        "endTime": moment(row["end_ns"]),
         "durationMs": milliseconds(row["start_ns"], row["end_ns"]),
         "observationCount": row["observation_count"],
         "errorCount": row["error_count"],
@@ -124,14 +129,15 @@ def one_trace(
     full: observations come with all they hold, as `one_observation` answers, and not without their content.
 
     Observations come in tree order with their `depth`; a span that has not settled, or that no observation stands
-    for, is among them with `settled` false; `omitted` says why, where nothing will become of it. `nextCursor` is None
-    on the last page.
+    for, is among them with `settled` false, and `open` if it has not ended: its end is then when it was told of last.
+    `omitted` says why, where nothing will become of it; `unfinished` what is waited for. `scoreCount` counts all
+    scores, where only the first are shown. `nextCursor` is None on the last page.
 
     Raises:
         NotFoundError: there is none.
         UsageError: several begin so, or the limit or cursor can not be used.
     """
-    offset = 0 if cursor is None else max(0, int(read_cursor(cursor, 0)[0]))
+    passed, last_id = (0, None) if cursor is None else read_cursor(cursor, 1)
     if not 1 <= limit <= MAX_OBSERVATIONS:
         raise UsageError(f"limit is {limit}, it may be 1 to {MAX_OBSERVATIONS}")
     whole_id, its_tenant = find_trace(reader, trace_id, tenant)
@@ -141,6 +147,8 @@ def one_trace(
     content = reader.row(SQL["content"], (whole_id, its_tenant)) or {}
     rows = {row["id"]: row for row in reader.rows(SQL["observations"], named)}
     ordered = in_tree_order((row["id"], row["parent_id"]) for row in rows.values())
+    # After the last that was shown, though others may have come before it since; where that is gone, after as many.
+    offset = next((i + 1 for i, (node, _) in enumerate(ordered) if node == last_id), max(0, int(passed)))
     observations: list[Answer] = []
     room = FULL_BYTES
     for node, depth in ordered[offset : offset + limit]:
@@ -152,12 +160,14 @@ def one_trace(
     end = offset + len(observations)
     return {
         **summary,
+        "unfinished": unfinished(reader, whole_id, its_tenant, summary),
         "otherTenants": other_tenants(reader, whole_id, its_tenant),
         "public": None if content.get("public") is None else bool(content["public"]),
         "metadata": loaded(content.get("metadata")) or {},
         "input": loaded(content.get("input")),
         "output": loaded(content.get("output")),
         "scores": scores_of_trace(reader, whole_id, its_tenant),
+        "scoreCount": score_count(reader, whole_id, its_tenant),
         "observations": observations,
-        "nextCursor": write_cursor(end) if len(ordered) > end else None,
+        "nextCursor": write_cursor(end, ordered[end - 1][0]) if len(ordered) > end else None,
     }

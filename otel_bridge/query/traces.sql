@@ -2,12 +2,7 @@
 SELECT
     t.tenant, t.trace_id, t.settled, t.start_ns, t.end_ns, t.total_tokens, t.total_cost,
     t.name, t.user_id, t.session_id, t.environment, t.release, t.version, t.tags,
-    CASE WHEN t.settled THEN t.observation_count ELSE (
-        SELECT count(*) FROM spans s WHERE s.trace_id = t.trace_id AND s.tenant = t.tenant
-    ) END AS observation_count,
-    CASE WHEN t.settled THEN t.error_count ELSE (
-        SELECT count(*) FROM spans s WHERE s.trace_id = t.trace_id AND s.tenant = t.tenant AND s.status = 2
-    ) END AS error_count,
+    {observation_count} AS observation_count, {error_count} AS error_count,
     {key} AS sort_key, left_out.decision, left_out.reason
 FROM traces t LEFT JOIN omitted left_out
     ON NOT t.settled AND left_out.trace_id = t.trace_id AND left_out.id = '' AND left_out.tenant = t.tenant
@@ -21,12 +16,13 @@ SELECT public, metadata, input, output FROM traces WHERE trace_id = ? AND tenant
 -- What has settled, and spans that have not or that no observation stands for.
 -- name: observations
 SELECT
-    id, parent_id, type, name, start_ns, end_ns, level, model, tokens, cost, status_message, 1 AS settled, NULL AS omitted
+    id, parent_id, type, name, start_ns, end_ns, level, model, tokens, cost, status_message, 1 AS settled, 0 AS open,
+    NULL AS omitted
 FROM observations WHERE trace_id = :trace_id AND tenant = :tenant
 UNION ALL
 SELECT
     id, parent_id, 'SPAN', name, start_ns, end_ns, CASE status WHEN 2 THEN 'ERROR' ELSE 'DEFAULT' END,
-    NULL, NULL, NULL, NULL, 0,
+    NULL, NULL, NULL, NULL, 0, status = -1,
     (SELECT reason FROM omitted o WHERE o.trace_id = s.trace_id AND o.id = s.id AND o.tenant = s.tenant)
 FROM spans s WHERE trace_id = :trace_id AND tenant = :tenant AND NOT EXISTS (
     SELECT 1 FROM observations o WHERE o.trace_id = s.trace_id AND o.id = s.id AND o.tenant = s.tenant

@@ -9,11 +9,15 @@ from otel_bridge.message_parts import (
     ARGUMENTS,
     CALL_IDS,
     CALL_KINDS,
+    MESSAGE_KEYS,
     RESULT_KINDS,
     THOUGHT_KINDS,
     TOOL_NAMES,
 )
 from otel_bridge.query.answer import Answer
+
+SHOWN = {"role", "name", "tool_call_id", *MESSAGE_KEYS}
+"""Of a message; what else it has, as why it ended, stands below them by its key."""
 
 Said: TypeAlias = list[tuple[str, str]]
 """(label, text) pairs in their order; a label is empty where there is nothing to say about the text."""
@@ -59,9 +63,11 @@ def messages_of(value: Any) -> list[Answer]:
     if _wrapped(value):
         value = value["messages"]
     messages = [value] if isinstance(value, dict) else value
-    if isinstance(messages, list) and all(isinstance(each, dict) and each.get("role") for each in messages):
-        return messages
-    return []
+    return messages if isinstance(messages, list) and all(map(_is_message, messages)) else []
+
+
+def _is_message(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value.get("role")) and any(key in value for key in MESSAGE_KEYS)
 
 
 def _wrapped(value: Any) -> bool:
@@ -78,6 +84,9 @@ def _message(message: Answer) -> Said:
     said = [("thinking", written(thought)) for thought in _list(message.get("reasoning_content"))]
     said += [_part(part) for part in (*_list(message.get("content")), *_list(message.get("parts"))) if part != ""]
     said += [_call(call) for call in _list(message.get("tool_calls"))]
+    said += [
+        (key, written(value)) for key, value in message.items() if key not in SHOWN and value not in (None, "", [])
+    ]
     if not said:
         return [(label, "")]
     return [(_label(label, kind), text) for kind, text in said]

@@ -57,7 +57,7 @@ def _spans(request: ExportTraceServiceRequest, tenant: str, seen_ns: int) -> Row
                 parent_id = span.parent_span_id.hex() or None
                 start_ns = min(span.start_time_unix_nano, MAX_INTEGER)
                 end_ns = min(span.end_time_unix_nano, MAX_INTEGER)
-                status, name = span.status.code, span.name
+                status, name = max(span.status.code, 0), span.name  # one below 0 would be OPEN
                 spans.append(
                     (
                         tenant, trace_id, span_id, parent_id, name, start_ns, end_ns, status, scope, resource_id,

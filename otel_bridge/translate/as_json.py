@@ -1,23 +1,16 @@
 """A translation in the field names of Langfuse's public API, as `otel-bridge translate` prints it."""
 
-from datetime import UTC, datetime
 from typing import Any
 
+from otel_bridge.clock import iso
 from otel_bridge.model import Observation, Omitted, Score, TraceAttributes, Translation, renamed
 
-NS = 1_000_000_000
-MS_DIGITS = 3
 
-
-def iso(time_ns: int | None) -> str | None:
-    """ISO 8601 in UTC with milliseconds, and as many digits more as it takes: `2026-11-20T12:34:56.123456789Z`."""
+def _time(time_ns: int | None) -> str | None:
+    """With milliseconds, and as many digits more as it takes: `2026-11-20T12:34:56.123456789Z`."""
     if time_ns is None:
         return None
-    seconds, rest = divmod(time_ns, NS)
-    digits = f"{rest:09d}"
-    while len(digits) > MS_DIGITS and digits.endswith("000"):
-        digits = digits[:-3]
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{digits}Z"
+    return iso(time_ns, 3 if time_ns % 1_000_000 == 0 else 6 if time_ns % 1000 == 0 else 9)
 
 
 def to_json(translation: Translation) -> dict[str, Any]:
@@ -56,9 +49,9 @@ def _observation(seen: Observation) -> dict[str, Any]:
         "parentObservationId": seen.parent_id,
         "type": seen.type,
         "name": seen.name,
-        "startTime": iso(seen.start_ns),
-        "endTime": iso(seen.end_ns),
-        "completionStartTime": iso(seen.completion_start_ns),
+        "startTime": _time(seen.start_ns),
+        "endTime": _time(seen.end_ns),
+        "completionStartTime": _time(seen.completion_start_ns),
         "level": seen.level,
         "statusMessage": seen.status_message,
         "model": seen.model,
@@ -96,7 +89,7 @@ def _score(score: Score) -> dict[str, Any]:
         "value": score.value,
         "dataType": score.data_type,
         "comment": score.comment,
-        "timestamp": iso(score.timestamp_ns),
+        "timestamp": _time(score.timestamp_ns),
         "environment": score.environment,
         "metadata": score.metadata,
     }

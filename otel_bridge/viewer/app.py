@@ -32,9 +32,10 @@ from otel_bridge.viewer.probes import probes
 from otel_bridge.viewer.requests import answer_json, asked, body_of, limit_of, one_of
 from otel_bridge.viewer.scores import MAX_BODY_BYTES, evaluation, read_score
 
+SCRIPTS = sorted(file.name for file in (files("otel_bridge.viewer") / "ui").iterdir() if file.name.endswith(".js"))
 UI = {
     "/": ("ui/index.html", "text/html"),
-    "/app.js": ("ui/app.js", "text/javascript"),
+    **{f"/{name}": (f"ui/{name}", "text/javascript") for name in SCRIPTS},
     "/style.css": ("ui/style.css", "text/css"),
     "/openapi.json": ("openapi.json", "application/json"),
 }

@@ -26,7 +26,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-"""Of every answer, refusals included; the page that asks for a password has a policy of its own."""
+"""Of every answer, refusals included; the page that asks for a password has policies of its own."""
 
 OTLP = ("/v1/traces", "/v1/logs", "/v1/metrics")
 CHANGE_HEADER = "X-Otel-Bridge"

@@ -221,6 +221,7 @@ def _refuse(request: Request, status: int, said: str) -> Response:
     if path == "/" or path.startswith("/t/"):
         page = HTMLResponse(PAGE.format(style=STYLE, said=said), status)
         page.headers["Content-Security-Policy"] = POLICY
+        page.headers["Referrer-Policy"] = "same-origin"  # without a referrer browsers send forms with `Origin: null`
         answer: Response = page
     else:
         answer = JSONResponse({"error": said if status == 429 else PROGRAMS}, status)

@@ -6,12 +6,16 @@ from collections.abc import Callable
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
+from otel_bridge.batch import Batch
 from otel_bridge.errors import UsageError
 from otel_bridge.model import ObservationType, Score
 from otel_bridge.query.filter import compile_filter
 from otel_bridge.query.traces import list_traces
 from otel_bridge.store.reader import Reader
+from otel_bridge.store.writer import Writer
 
 START = 1_700_000_000_000_000_000
 
@@ -98,12 +102,37 @@ def asked(settled: Callable[..., None], reader: Callable[[], Reader]) -> Callabl
         ("id:000000000000*2", [2]),
         ("start:>2023-11-14T23:00:00Z", [2]),
         ("start:[2023-11-14 TO 2023-11-15]", [1, 3, 4, 2]),
+        ("start:[* TO 2023-11-14]", [1, 3, 4, 2]),
+        ("start:[2023-11-14 TO 2023-11-14}", []),
+        ("start:<=2023-11-14", [1, 3, 4, 2]),
+        ("start:2023-11-14", [1, 3, 4, 2]),
+        ("start:2023-11-13", []),
+        ('start:"2023-11-14T23:13"', [2]),
+        ('start:"2023-11-15T00:13:20+01:00"', [2]),
+        ('start:"2023-11-14T23:13:19"', []),
         ("age:>1d", [1, 3, 4, 2]),
         ("age:<1m", []),
     ],
 )
 def test_finds(asked: Callable[[str], list[int]], text: str, found: list[int]) -> None:
     assert asked(text) == found
+
+
+def test_an_open_trace_is_found_by_what_is_shown_of_it(
+    asked: Callable[[str], list[int]], writer: Writer, reader: Callable[[], Reader]
+) -> None:
+    """By how many spans and errors came, and by their names; lists are in that order, too."""
+    request = ExportTraceServiceRequest()
+    spans = request.resource_spans.add().scope_spans.add().spans
+    for span in (1, 2, 3):
+        spans.add(trace_id=(5).to_bytes(16), span_id=span.to_bytes(8), name=f"tool {span}", start_time_unix_nano=START)
+        spans[-1].status.code = Status.STATUS_CODE_ERROR
+    writer.batch(Batch.from_request(request))
+
+    for text in ("errors:3", "observations:>2", "observation:tool*2", '"tool 2"', "-errors:<3"):
+        assert asked(text) == [5], text
+    listed = list_traces(reader(), sort="-errors")["traces"]
+    assert [trace["errorCount"] for trace in listed] == [3, 1, 0, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -115,6 +144,10 @@ def test_finds(asked: Callable[[str], list[int]], text: str, found: list[int]) -
         ("duration:>soon", "write it as 500ms"),
         ("tokens:>many", "write it as tokens:>1000"),
         ("start:>yesterday", "write it as 2026-01-31"),
+        ("cost:nan", "no number"),
+        ("duration:10s", "write > or <"),
+        ("age:1h", "write > or <"),
+        ("http://x.example/", 'written "in quotes"'),
         ("status:great", "there are error, ok, open"),
         ("name:>a", "no order"),
         ("tokens:(1 2) (", "can not be read"),

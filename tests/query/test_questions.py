@@ -159,7 +159,15 @@ def test_columns_without_a_value_are_left_out(settled: Callable[..., None], tmp_
     settled(1)
 
     header = printed(render_list(load_traces(tmp_path / "store.db"))).splitlines()[0]
-    assert header.split() == ["id", "started", "took", "name"]
+    assert header.split() == ["id", "started", "UTC", "took", "name"]
+
+
+def test_a_list_says_that_there_are_more(settled: Callable[..., None], tmp_path: Path) -> None:
+    for number in range(3):
+        settled(number + 1)
+    store = tmp_path / "store.db"
+    assert printed(render_list(load_traces(store, limit=2))).endswith("… and more: a filter or --limit chooses\n")
+    assert "more" not in printed(render_list(load_traces(store, limit=3)))
 
 
 @pytest.mark.parametrize(("filter_text", "said"), [("", "Send some"), ("name:nobody", "No trace matches name:nobody")])
@@ -244,6 +252,16 @@ def test_calls_and_results_are_shown_as_such_in_whatever_words(part: dict[str, A
     assert spoken([{"role": "assistant", "content": [part]}]) == [(f"assistant · {shown}", '{\n  "a": 1\n}')]
 
 
+def test_nothing_of_a_message_is_left_out() -> None:
+    """A refusal stands beside an empty content; what only has a role, as a user of a program, is no message at all."""
+    refusing = {"role": "assistant", "content": None, "refusal": "No.", "audio": None, "finish_reason": "stop"}
+    assert spoken([refusing]) == [("assistant · refusal", "No."), ("assistant · finish_reason", "stop")]
+    assert brief([{**refusing, "content": "Hm."}]) == "Hm."
+    arguments = {"role": "admin", "user": "ada"}
+    assert spoken(arguments) == [("", '{\n  "role": "admin",\n  "user": "ada"\n}')]
+    assert brief([arguments]) == '[{"role":"admin","user":"ada"}]'
+
+
 def test_the_commands_run(hostile: Path) -> None:
     app = Typer()
     app.command()(traces)
@@ -272,6 +290,7 @@ def test_no_store_and_no_bridge_are_said(tmp_path: Path) -> None:
 def test_short_words() -> None:
     assert [duration(ms) for ms in (0.2, 850, 12_340, 245_000)] == ["0 ms", "850 ms", "12.3 s", "4 min 05 s"]
     assert [cost(dollars) for dollars in (0.0, 0.00001, 0.0123, 12.3)] == ["$0", "<$0.0001", "$0.012", "$12.30"]
+    assert [cost(dollars) for dollars in (0.125, 1.125, 0.0001)] == ["$0.13", "$1.13", "$0.0001"]
     assert (
         brief([{"role": "user", "content": "a"}, {"role": "user", "content": [{"type": "text", "text": "b"}]}]) == "b"
     )

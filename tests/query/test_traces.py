@@ -16,6 +16,7 @@ from otel_bridge.model import Omitted, Score, Translation
 from otel_bridge.query.answer import SHOWN_CHARACTERS
 from otel_bridge.query.find import NotFoundError
 from otel_bridge.query.observations import one_observation
+from otel_bridge.query.outline import outline
 from otel_bridge.query.scores import list_scores
 from otel_bridge.query.sessions import list_sessions, one_session
 from otel_bridge.query.traces import list_traces, one_trace
@@ -32,20 +33,42 @@ Settled = Callable[..., None]
 Opened = Callable[[], Reader]
 
 
-def came(writer: Writer, number: int = 1, span: int = 9, parent: int = 1) -> None:
+def still_open(writer: Writer, span: int, name: str, number: int = 1) -> None:
+    """A record that tells of a span that has not ended after a minute."""
+    logs = ExportLogsServiceRequest()
+    record = logs.resource_logs.add().scope_logs.add().log_records.add(
+        time_unix_nano=START + 60 * 10**9, trace_id=number.to_bytes(16), span_id=span.to_bytes(8),
+        event_name="otel_bridge.span.heartbeat",
+    )  # fmt: skip
+    record.attributes.add(key="otel_bridge.span.name").value.string_value = name
+    record.attributes.add(key="otel_bridge.span.start_time_unix_nano").value.int_value = START + span - 1
+    writer.batch(Batch.from_request(logs))
+
+
+def came(
+    writer: Writer,
+    number: int = 1,
+    span: int = 9,
+    parent: int = 1,
+    flags: int = 0,
+    start_ns: int = START + 50,
+    service: str = "agents",
+    message: str = "broke",
+) -> None:
     """A span with attributes, an event and a log record, as it comes."""
     traces, logs = ExportTraceServiceRequest(), ExportLogsServiceRequest()
     scoped = traces.resource_spans.add().scope_spans.add()
-    traces.resource_spans[0].resource.attributes.add(key="service.name").value.string_value = "agents"
+    traces.resource_spans[0].resource.attributes.add(key="service.name").value.string_value = service
     scoped.scope.name = "acme"
     added = scoped.spans.add(
         trace_id=number.to_bytes(16),
         span_id=span.to_bytes(8),
         parent_span_id=parent.to_bytes(8) if parent else b"",
+        flags=flags,
         name="running",
-        start_time_unix_nano=START + 50,
+        start_time_unix_nano=start_ns,
         end_time_unix_nano=START + 1_500_000_050,
-        status=Status(code=Status.STATUS_CODE_ERROR, message="broke"),
+        status=Status(code=Status.STATUS_CODE_ERROR, message=message),
     )
     added.attributes.add(key="ratio").value.double_value = float("nan")
     added.events.add(name="exception", time_unix_nano=START).attributes.add(key="type").value.string_value = "E"
@@ -117,6 +140,61 @@ def test_an_open_trace_is_listed_and_shown(writer: Writer, reader: Opened) -> No
     assert [(row["name"], row["settled"], row["level"], row["type"]) for row in shown["observations"]] == [
         ("running", False, "ERROR", "SPAN")
     ]
+
+
+def test_of_an_open_trace_is_said_what_has_not_ended(writer: Writer, reader: Opened) -> None:
+    """That is the span above those that came, whether anything has told of it or not; and it is no mistake."""
+
+    def said() -> tuple[str, str]:
+        found = one_trace(reader(), ONE)
+        return found["unfinished"]["said"], outline(found)
+
+    came(writer, parent=1)
+    above, text = said()
+    assert above == "still running: what stands above running has not ended"
+    assert f"open: {above}\nsince: 2023-11-14 22:13:20 UTC\n" in text
+    assert one_trace(reader(), ONE)["unfinished"]["parents"] == [f"{1:016x}"]
+
+    still_open(writer, 1, "agent")
+    above, text = said()
+    assert above == "still running: agent has not ended"
+    assert "told of last: 2023-11-14 22:14:20 UTC\n" in text
+    assert "SPAN  agent  60.0 s · not ended" in text
+    [told] = [row for row in one_trace(reader(), ONE)["observations"] if row["open"]]
+    shown = one_observation(reader(), ONE, told["id"])
+    assert (shown["name"], shown["open"], shown["logCount"]) == ("agent", True, 0)
+    for number in range(2, 7):
+        still_open(writer, number, f"tool {number}")
+    assert said()[0] == "still running: agent, tool 2, tool 3 and 3 more have not ended"
+
+    came(writer, number=2, parent=0)
+    assert one_trace(reader(), f"{2:032x}")["unfinished"]["said"].startswith("all that came has ended")
+
+
+def test_what_has_settled_has_not_ended_where_something_runs_still(
+    settled: Settled, writer: Writer, reader: Opened
+) -> None:
+    """A parent in another program may never come here; of what is not kept, nothing is waited for."""
+    for number in (1, 2, 3, 4, 6):
+        settled(number, ((9, 0),))
+    came(writer, number=1, parent=0)
+    came(writer, number=2, parent=1, flags=0x100)
+    came(writer, number=3, parent=1, flags=0x300)
+    still_open(writer, 1, "agent", number=4)
+    came(writer, number=6, parent=1)
+    came(writer, number=5)
+    writer.settled(Translation(dropped=[Omitted("", f"{5:032x}", "rate", Decision.SAMPLED_OUT)]))
+
+    found = [one_trace(reader(), f"{number:032x}") for number in (1, 2, 3, 4, 6, 5)]
+    assert [one["unfinished"] and one["unfinished"]["said"] for one in found] == [
+        None,
+        "settled in part: what stands above running has not come: it runs still, or was dropped",
+        None,
+        "settled in part: agent has not ended",
+        None,
+        None,
+    ]
+    assert f"{found[5]['id']} not kept (sampled: rate)\n" in outline(found[5])
 
 
 def test_a_span_that_nothing_stands_for_is_shown_in_its_place(settled: Settled, writer: Writer, reader: Opened) -> None:
@@ -253,6 +331,17 @@ def test_a_tree_comes_in_pages(settled: Settled, reader: Opened) -> None:
     assert second["nextCursor"] is None
 
 
+def test_a_page_of_a_tree_begins_where_the_one_before_ended(settled: Settled, writer: Writer, reader: Opened) -> None:
+    """Also where a span has come meanwhile that stands before it: none comes twice, and none is passed over."""
+    settled(1, ((1, 0), *((child, 1) for child in range(2, 12))))
+    first = one_trace(reader(), ONE, limit=4)
+    came(writer, span=99, parent=0, start_ns=START - 10**9)
+    rest = one_trace(reader(), ONE, limit=100, cursor=first["nextCursor"])
+
+    assert one_trace(reader(), ONE)["observations"][0]["id"] == f"{99:016x}"
+    assert [int(row["id"], 16) for row in first["observations"] + rest["observations"]] == list(range(1, 12))
+
+
 def test_an_id_may_be_short(settled: Settled, writer: Writer, reader: Opened) -> None:
     settled(1)
     for tenant in ("default", "acme"):
@@ -346,6 +435,28 @@ def test_scores_come_with_their_trace(settled: Settled, reader: Opened) -> None:
     shown = [(score["name"], score["value"], score["observationId"]) for score in one_trace(reader(), ONE)["scores"]]
     assert shown == [("helpful", 0.5, f"{1:016x}"), ("tone", "kind", None)]
     assert [score["name"] for score in list_scores(reader())["scores"]] == ["tone", "helpful"]
+
+
+def test_what_a_judge_wrote_can_be_read_and_no_answer_grows_without_bounds(
+    settled: Settled, writer: Writer, reader: Opened
+) -> None:
+    comment = "Because of this, and that. " * 100
+    long = {"name": "n" * 2**20, "status_message": "s" * 2**21, "resource": {"r": "r" * 2**21}, "model": "m" * 2**20}
+    scores = [
+        Score(f"{number:03}", "judged", "l" * 2**16, "TEXT", START + number, trace_id=ONE,
+              comment=comment if number == 0 else "c" * 2**16, metadata={"m": "m" * 2**16})
+        for number in range(201)
+    ]  # fmt: skip
+    settled(1, scores=tuple(scores), observation=long)
+    came(writer, span=9, parent=1, service="x" * 2**21, message="x" * 2**21)
+
+    found = one_trace(reader(), ONE)
+    assert found["scores"][0]["comment"] == comment
+    assert (len(found["scores"]), found["scoreCount"]) == (200, 201)
+    assert len(outline(found)) < 200_000
+    assert len(orjson.dumps(found)) < 4_000_000
+    for span in (1, 9):
+        assert len(orjson.dumps(one_observation(reader(), ONE, f"{span:016x}"))) < 2_000_000
 
 
 def test_a_deep_tree_needs_no_deep_stack() -> None:

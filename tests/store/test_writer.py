@@ -171,6 +171,13 @@ def test_a_span_that_has_not_ended_stands_there_until_it_has(writer: Writer, pat
     assert (ended["name"], ended["end_ns"], ended["status"]) == ("ended", START + 1000, 0)
 
 
+def test_a_status_that_there_is_not_makes_no_span_open(writer: Writer, path: Path) -> None:
+    writer.batch(spans("ended", status=-1))
+    writer.batch(open_span("heartbeat", 9000))
+    [ended] = rows(path, "SELECT * FROM spans")
+    assert (ended["end_ns"], ended["status"]) == (START + 1000, 0)
+
+
 @pytest.mark.parametrize("odd", [{"parent_id": "nonsense"}, {"start_time_unix_nano": -5}, {"name": 7}])
 def test_whatever_is_said_of_an_open_span_is_taken(writer: Writer, path: Path, odd: dict[str, str | int]) -> None:
     writer.batch(open_span("started", 500, **odd))

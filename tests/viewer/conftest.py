@@ -37,7 +37,7 @@ PAYLOADS = (
 )
 HARM = " ".join(PAYLOADS)
 
-Viewing = Callable[[], AbstractAsyncContextManager[str]]
+Viewing = Callable[..., AbstractAsyncContextManager[str]]
 
 
 class FakeBridge:
@@ -129,12 +129,12 @@ def data_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def viewing(data_dir: Path, bridge: FakeBridge) -> Viewing:
-    """`async with viewing() as url`."""
+    """`async with viewing() as url`; takes what else its configuration says."""
 
     @asynccontextmanager
-    async def run() -> AsyncIterator[str]:
+    async def run(**said: Any) -> AsyncIterator[str]:
         host = Host("viewer", data_dir, bridge=bridge)
-        config = ViewerConfig(endpoint="127.0.0.1:0", allowed_hosts=("traces.team",))
+        config = ViewerConfig.model_validate({"endpoint": "127.0.0.1:0", "allowed_hosts": ("traces.team",), **said})
         async with asynccontextmanager(viewer.open)(config, host):
             yield host.endpoints["viewer"]
 

@@ -1,18 +1,23 @@
 """The page in a real browser: it shows what there is, and what a trace holds stays text."""
 
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from playwright.async_api import Browser, Page, async_playwright, expect
 
+from otel_bridge.batch import Batch
+from otel_bridge.message_parts import CALL_KINDS, RESULT_KINDS, THOUGHT_KINDS
+from otel_bridge.model import Level, Observation, ObservationType, TraceAttributes, Translation
 from otel_bridge.store.writer import Writer
 from otel_bridge.telemetry import Counters
-from tests.viewer.conftest import harmful
+from tests.viewer.conftest import OPEN, START, harmful
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "/usr/bin/chromium")
@@ -71,6 +76,13 @@ async def url(viewing: Any) -> AsyncIterator[str]:
         yield address
 
 
+@contextmanager
+def writing(data_dir: Path) -> Iterator[Writer]:
+    writer = Writer(data_dir / "store.db", max_age_s=1e9, max_bytes=1 << 30, counters=Counters())
+    yield writer
+    writer.close()
+
+
 async def test_lists_traces_and_shows_one(page: Page, url: str) -> None:
     """From the list to a trace's tree, to the messages of the generation that was clicked, to its failure by key."""
     await page.goto(url)
@@ -85,9 +97,11 @@ async def test_lists_traces_and_shows_one(page: Page, url: str) -> None:
     await tree.nth(1).click()
     await expect(page.locator(".detail .message")).to_have_count(15)
     await expect(page.locator(".detail")).to_contain_text("<script>alert(1)</script>")
-    await expect(page.locator(".detail details")).to_have_count(2)
-    await page.locator(".detail summary").first.click()
-    await expect(page.locator(".detail details[open]")).to_contain_text("a city's name")
+    await expect(page.locator(".detail details.call")).to_have_count(2)
+    await page.locator(".detail details.call summary").first.click()
+    await expect(page.locator(".detail details.call[open]")).to_contain_text("a city's name")
+    await page.locator(".detail .score summary").click()
+    await expect(page.locator(".detail .score p")).to_be_visible()
     await tree.nth(1).click()
     await page.keyboard.press("e")
     await expect(page.locator(".detail .failure")).to_contain_text("ERROR")
@@ -112,12 +126,35 @@ async def test_what_a_trace_holds_is_inert(page: Page, url: str) -> None:
     assert not {"script", "img", "svg", "iframe", "style", "link", "object", "math"} & set(tags)
 
 
+async def test_messages_are_shown_as_in_the_terminal(page: Page, url: str, data_dir: Path) -> None:
+    """Calls, results and thoughts in whatever words; what a message has besides; and a role that is no text at all."""
+    call, result = {"name": "add", "id": "c1", "arguments": "1"}, {"tool_name": "add", "call_id": "c1", "result": "2"}
+    parts = [*({"type": kind, **call} for kind in CALL_KINDS), *({"type": kind, **result} for kind in RESULT_KINDS)]
+    thoughts = [{"type": kind, "reasoning": "hm"} for kind in THOUGHT_KINDS]
+    said = [
+        {"role": {"toString": 1}, "content": [*parts, *thoughts], "parts": ["Beside the content."]},
+        {"role": "assistant", "content": None, "reasoning_content": "hm", "refusal": "I will not."},
+    ]
+    made = harmful()
+    made.observations[1].input, made.observations[1].output = said, {"role": "admin", "user": "ada"}
+    with writing(data_dir) as writer:
+        writer.settled(made)
+    await page.goto(f"{url}/#/t/{TRACE}/{2:016x}")
+    calls = page.locator(".detail .call > .role")
+    shown = ["call · add · c1"] * len(CALL_KINDS) + ["result · add · c1"] * len(RESULT_KINDS)
+    await expect(calls).to_have_text(shown)
+    await expect(page.locator(".detail .thinking")).to_have_text(["hm"] * (len(THOUGHT_KINDS) + 1))
+    detail = page.locator(".detail")
+    for content in ("Beside the content.", "I will not.", '"user": "ada"'):
+        await expect(detail).to_contain_text(content)
+    await expect(page.locator("#live")).to_have_text("live")
+
+
 async def test_of_two_traces_with_one_id_each_is_shown_and_leads_to_the_other(
     page: Page, url: str, data_dir: Path
 ) -> None:
-    writer = Writer(data_dir / "store.db", max_age_s=1e9, max_bytes=1 << 30, counters=Counters())
-    writer.settled(replace(harmful(), tenant="<b>acme&"))
-    writer.close()
+    with writing(data_dir) as writer:
+        writer.settled(replace(harmful(), tenant="<b>acme&"))
     await page.goto(url)
     rows = page.locator("table.traces tbody tr")
     await expect(rows).to_have_count(3)
@@ -131,6 +168,82 @@ async def test_of_two_traces_with_one_id_each_is_shown_and_leads_to_the_other(
     assert page.url.endswith(f"#/t/{TRACE}/{2:016x}?tenant=default")
     await facts.first.get_by_role("link").first.click()
     await expect(rows).to_have_count(1)
+
+
+def running(seconds: int) -> Batch:
+    """That two spans of the trace OPEN have not ended after so long."""
+    request = ExportLogsServiceRequest()
+    records = request.resource_logs.add().scope_logs.add().log_records
+    for span, name in ((2, "agent"), (3, "chat")):
+        record = records.add(trace_id=bytes.fromhex(OPEN), span_id=span.to_bytes(8),
+                             event_name="otel_bridge.span.heartbeat",
+                             time_unix_nano=START + (1000 + seconds) * 10**9)  # fmt: skip
+        record.attributes.add(key="otel_bridge.span.name").value.string_value = name
+        record.attributes.add(key="otel_bridge.span.start_time_unix_nano").value.int_value = START + 1000 * 10**9
+    return Batch.from_request(request)
+
+
+async def test_a_trace_that_runs_still_is_shown_as_one(page: Page, url: str, data_dir: Path) -> None:
+    """What has not ended is named and marked; what comes of it meanwhile changes neither focus nor choice."""
+    with writing(data_dir) as writer:
+        writer.batch(running(60))
+        await page.goto(f"{url}/#/t/{OPEN}")
+        await expect(page.locator(".unfinished")).to_contain_text("still running: agent and chat have not ended")
+        tree = page.get_by_role("tree")
+        await expect(tree).to_be_focused()
+        await expect(tree.locator(".row.open")).to_have_count(2)
+        await page.keyboard.press("End")
+        await page.keyboard.press("ArrowUp")
+        chosen = tree.get_by_role("treeitem", selected=True)
+        await expect(chosen).to_contain_text("chat")
+        writer.batch(running(120))
+        await expect(chosen).to_contain_text("2 min 00 s", timeout=15_000)
+    await expect(tree).to_be_focused()
+    await expect(chosen).to_contain_text("chat")
+    assert await tree.get_attribute("aria-activedescendant") == await chosen.get_attribute("id")
+    await expect(page.locator("main")).not_to_contain_text("null")
+
+
+async def test_a_list_that_changes_keeps_the_focus_and_the_way_back(page: Page, url: str, data_dir: Path) -> None:
+    """A trace comes above, and the one that has the focus changes; back from a trace, as many are there as before."""
+
+    def more(numbers: range, **said: Any) -> list[Observation]:
+        traces = [TraceAttributes(f"{number:032x}", name=f"trace {number}") for number in numbers]
+        return [Observation("01" * 8, trace.trace_id, None, ObservationType.SPAN, "one",
+                            START + number * 10**13, START + number * 10**13 + 1, trace, **said)
+                for number, trace in zip(numbers, traces, strict=True)]  # fmt: skip
+
+    with writing(data_dir) as writer:
+        writer.settled(Translation(observations=more(range(1, 61))))
+        await page.goto(url)
+        rows = page.locator("table.traces tbody tr")
+        await expect(rows).to_have_count(50)
+        link = page.get_by_role("link", name="trace 60", exact=True)
+        await link.focus()
+        writer.settled(Translation(observations=[*more(range(61, 62)), *more(range(60, 61), level=Level.ERROR)]))
+        await expect(rows.nth(0)).to_contain_text("trace 61", timeout=15_000)
+    await expect(rows.nth(1).get_by_role("img", name="error")).to_be_visible()
+    await expect(link).to_be_focused()
+    await page.get_by_role("button", name="Show more").click()
+    await expect(rows).to_have_count(63)
+    await page.get_by_role("link", name="trace 5", exact=True).click()
+    await expect(page.get_by_role("tree")).to_be_visible()
+    await page.go_back()
+    await expect(rows).to_have_count(63)
+    await expect(page.get_by_role("link", name="trace 5", exact=True)).to_be_in_viewport()
+
+
+async def test_who_logs_in_sees_what_the_link_was_to(page: Page, viewing: Any) -> None:
+    """With the headers that a browser really sends."""
+    async with viewing(password="correct horse battery") as url:
+        await page.goto(f"{url}/#/?filter=status%3Aerror")
+        await page.get_by_label("Password").fill("wrong horse battery")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("status")).to_have_text("This is not the password.")
+        await page.get_by_label("Password").fill("correct horse battery")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("table.traces tbody tr")).to_have_count(1)
+        assert page.url == f"{url}/#/?filter=status%3Aerror"
 
 
 async def test_a_mistake_in_the_filter_is_said(page: Page, url: str) -> None:

@@ -7,6 +7,7 @@ from uuid import UUID, uuid5
 import orjson
 
 from otel_bridge.answers import error, excerpt
+from otel_bridge.clock import iso
 from otel_bridge.errors import ConsumeError, ParkedError, RefusedError, RetryableError
 from otel_bridge.exporters.langfuse import scores, values, versions
 from otel_bridge.exporters.langfuse.otlp import is_root, trace_io, typed
@@ -81,7 +82,7 @@ def _event(kind: str, timestamp_ns: int, body: dict[str, Any]) -> Event:
     identity = f"{kind} {dump(said)}"
     return {
         "id": str(uuid5(NAMESPACE, identity.encode(errors="replace").decode())),
-        "timestamp": values.iso(timestamp_ns),
+        "timestamp": iso(timestamp_ns),
         "type": kind,
         "body": said,
     }
@@ -107,7 +108,7 @@ def _trace(trace: TraceAttributes, speaker: Observation, environment: str | None
     where = environment or trace.environment
     body = {
         "id": trace.trace_id,
-        "timestamp": values.iso(speaker.start_ns) if is_root(speaker) else None,
+        "timestamp": iso(speaker.start_ns) if is_root(speaker) else None,
         "name": trace.name[: values.MAX_NAME] if trace.name else None,
         "userId": trace.user_id,
         "sessionId": trace.session_id,
@@ -138,7 +139,7 @@ def _observation(observation: Observation, environment: str | None) -> Event:
         "traceId": observation.trace_id,
         "parentObservationId": observation.parent_id,
         "name": observation.name[: values.MAX_NAME],
-        "startTime": values.iso(observation.start_ns),
+        "startTime": iso(observation.start_ns),
         "input": observed,
         "output": produced,
         "level": str(observation.level),
@@ -146,7 +147,7 @@ def _observation(observation: Observation, environment: str | None) -> Event:
         "version": observation.version or observation.trace.version,
     }
     if kind is not ObservationType.EVENT:
-        body["endTime"] = values.iso(observation.end_ns or observation.start_ns)
+        body["endTime"] = iso(observation.end_ns or observation.start_ns)
     if kind is ObservationType.GENERATION:
         body |= _generation(observation)
         if observation.usage or observation.cost:
@@ -158,7 +159,7 @@ def _observation(observation: Observation, environment: str | None) -> Event:
 def _generation(observation: Observation) -> dict[str, Any]:
     linked = observation.prompt_name is not None and observation.prompt_version is not None
     return {
-        "completionStartTime": values.iso(observation.completion_start_ns) if observation.completion_start_ns else None,
+        "completionStartTime": iso(observation.completion_start_ns) if observation.completion_start_ns else None,
         "model": observation.model,
         "modelParameters": values.parameters(observation.model_parameters) or None,
         "usage": _usage(observation),

@@ -14,6 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span, Status
 
 from otel_bridge.answers import excerpt
 from otel_bridge.batch import INT64
+from otel_bridge.clock import clamp, iso
 from otel_bridge.errors import RefusedError
 from otel_bridge.exporters.langfuse import values, versions
 from otel_bridge.exporters.langfuse.versions import Version
@@ -126,8 +127,8 @@ def _frame(span: Span, observation: Observation) -> None:
     if observation.parent_id is not None:
         span.parent_span_id = _id(observation.parent_id, SPAN_ID_BYTES)
     span.name = clean(observation.name[: values.MAX_NAME])
-    span.start_time_unix_nano = values.clamp(observation.start_ns)
-    span.end_time_unix_nano = values.clamp(observation.end_ns or observation.start_ns)
+    span.start_time_unix_nano = clamp(observation.start_ns)
+    span.end_time_unix_nano = clamp(observation.end_ns or observation.start_ns)
     if observation.level is Level.ERROR:
         span.status.code = Status.STATUS_CODE_ERROR
         span.status.message = clean(observation.status_message or "")
@@ -252,7 +253,7 @@ def _object(given: dict[str, Any]) -> str | None:
 
 
 def _time(ns: int | None) -> str | None:
-    return values.iso(ns) if ns else None
+    return iso(ns) if ns else None
 
 
 def _write(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from otel_bridge.answers import excerpt
+from otel_bridge.clock import iso
 from otel_bridge.errors import ParkedError
 from otel_bridge.exporters.langfuse import values
 from otel_bridge.model import Score, as_environment
@@ -84,7 +85,7 @@ class ScoreList:
         from langfuse.api.core.api_error import ApiError
         from langfuse.api.scores.types import CreateScoreBatchResults
 
-        request: Any = [body(score) | {"timestamp": values.iso(score.timestamp_ns)} for score in scores]
+        request: Any = [body(score) | {"timestamp": iso(score.timestamp_ns)} for score in scores]
         try:
             answer = await self._api.scores.create(request=request)
         except (ApiError, ValidationError) as error:

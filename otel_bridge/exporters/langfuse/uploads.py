@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from otel_bridge.clock import iso
 from otel_bridge.component import Host
 from otel_bridge.errors import ConsumeError, ParkedError, RetryableError
-from otel_bridge.exporters.langfuse import values
 from otel_bridge.exporters.langfuse.media import Lifted, Link, Medium, lift
 from otel_bridge.model import Observation
 
@@ -155,7 +155,7 @@ class Uploads:
             "PATCH",
             f"{PATH}/{medium.id}",
             {
-                "uploadedAt": values.iso(time.time_ns()),
+                "uploadedAt": iso(time.time_ns()),
                 "uploadHttpStatus": answer.status,
                 "uploadTimeMs": int((time.monotonic() - began) * 1000),
             },

@@ -2,13 +2,11 @@
 
 import math
 import re
-from datetime import UTC, datetime
 from typing import Any
 
 from otel_bridge.model import MAX_COUNT, renamed
 from otel_bridge.plain_json import MAX_DEPTH, dump
 
-MAX_NS = 2**64 - 1  # what OTLP's fixed64 holds
 MAX_NAME = 1000  # a longer one makes server 3 drop the observation, or the trace's name
 RESERVED = frozenset({"attributes", "resourceAttributes", "scope", "tools"})  # the server's own metadata
 UNSAFE = frozenset({"__proto__", "constructor", "prototype"})  # as a path segment: Langfuse's remote code execution
@@ -20,17 +18,6 @@ HUGE_INDEX = re.compile(r"(?<![^.])[0-9]{5,}(?![^.])")  # as a segment: Langfuse
 def text(value: Any) -> str | None:
     """Text as it is, all else as JSON, nothing for None: how input and output are written."""
     return value if value is None or isinstance(value, str) else dump(value)
-
-
-def iso(ns: int) -> str:
-    """Nanoseconds since 1970 → ISO 8601 with milliseconds (all that Langfuse keeps) and Z."""
-    seconds, rest = divmod(clamp(ns), 10**9)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest // 10**6:03}Z"
-
-
-def clamp(ns: int) -> int:
-    """A time that OTLP can hold."""
-    return min(max(ns, 0), MAX_NS)
 
 
 def sound(numbers: dict[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:

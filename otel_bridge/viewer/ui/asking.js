@@ -1,0 +1,82 @@
+// Asking the bridge, now and again, and saying whether it answers.
+
+export const LIST_EVERY_MS = 3000;
+const SLOW_TIMES = 10; // a question that the store has to search long for is not asked all the time
+
+const live = document.getElementById("live");
+const problem = document.getElementById("problem");
+
+let asking = new AbortController();
+
+/** The bridge answered, and refused: `status` is HTTP's, the message the bridge's own. */
+class Refusal extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+/** Nothing answers. */
+class Unanswered extends Error {}
+
+export async function ask(path) {
+  const [response, said] = await answer(path);
+  if (response.ok) return JSON.parse(said);
+  const isJson = response.headers.get("content-type")?.startsWith("application/json");
+  throw new Refusal(response.status, (isJson && JSON.parse(said).error) || `The bridge answered ${response.status}.`);
+}
+
+async function answer(path) {
+  try {
+    const response = await fetch(path, { signal: asking.signal, headers: { Accept: "application/json" } });
+    return [response, await response.text()];
+  } catch (error) {
+    throw error instanceof TypeError ? new Unanswered("The bridge does not answer; trying again.") : error;
+  }
+}
+
+/** Say what went wrong, or that nothing did; only where nothing answers is the page not connected. */
+export function report(error) {
+  const unanswered = error instanceof Unanswered;
+  live.className = unanswered ? "off" : "";
+  say(live, unanswered ? "not connected" : "live");
+  problem.hidden = !error;
+  say(problem, error?.message ?? "");
+}
+
+/** What is written anew is read out anew by a screen reader. */
+function say(where, words) {
+  if (where.textContent !== words) where.textContent = words;
+}
+
+let timer = 0;
+
+/** Stop asking for the view that was open before. */
+export function stop() {
+  asking.abort();
+  asking = new AbortController();
+  clearTimeout(timer);
+}
+
+/** Do `work` now and again `after` it says, until another view opens; it is not done while nobody looks. */
+export async function repeat(work) {
+  stop();
+  const mine = asking;
+  const turn = async () => {
+    let wait = LIST_EVERY_MS;
+    const began = performance.now();
+    try {
+      if (!document.hidden) {
+        wait = (await work()) ?? wait;
+        if (mine === asking) report(null);
+      }
+    } catch (error) {
+      if (mine !== asking) return;
+      report(error);
+      if (error.status === 400) return; // the same question would be refused again
+    }
+    const took = performance.now() - began;
+    if (mine === asking) timer = setTimeout(turn, Math.max(wait, SLOW_TIMES * took));
+  };
+  await turn();
+}

@@ -1,0 +1,42 @@
+// Elements, and numbers and times as people write them.
+// What a trace holds only ever becomes text (textContent): nothing here writes HTML.
+
+/** An element with properties (`data` and `style` as objects) and children: nodes or text. */
+export function el(tag, properties = {}, ...children) {
+  const { data = {}, style = {}, ...rest } = properties;
+  const node = Object.assign(document.createElement(tag), rest);
+  Object.assign(node.dataset, data);
+  Object.assign(node.style, style);
+  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false && child !== ""));
+  return node;
+}
+
+export function duration(ms) {
+  if (ms < 1) return `${ms.toFixed(2)} ms`;
+  if (ms < 1000) return `${Math.round(ms)} ms`;
+  if (ms < 120000) return `${(ms / 1000).toFixed(1)} s`;
+  const seconds = Math.round(ms / 1000);
+  return `${Math.floor(seconds / 60)} min ${String(seconds % 60).padStart(2, "0")} s`;
+}
+
+export function ago(iso) {
+  const seconds = (Date.now() - Date.parse(iso)) / 1000;
+  if (seconds < 0 || seconds > 86400 * 6) return new Date(iso).toLocaleString();
+  if (seconds < 60) return `${Math.floor(seconds)} s ago`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
+  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ago`;
+  return `${Math.floor(seconds / 86400)} d ago`;
+}
+
+export const count = (number) => (number === null || number === undefined ? "" : number.toLocaleString("en-US"));
+
+export function cost(dollars) {
+  if (dollars === null || dollars === undefined) return "";
+  if (dollars >= 1) return `$${dollars.toFixed(2)}`;
+  return dollars > 0 && dollars < 0.0001 ? "<$0.0001" : `$${Number(dollars.toPrecision(2))}`;
+}
+
+export const microseconds = (iso) => Date.parse(`${iso.slice(0, 23)}Z`) + Number(iso.slice(23, 26)) / 1000;
+
+export const notFound = (title, words) =>
+  el("div", { className: "empty" }, el("h1", {}, title), el("p", {}, words), el("p", {}, el("a", { href: "#/" }, "All traces")));
