@@ -380,6 +380,12 @@ def within(span: SpanView, at_ns: int | None) -> int | None:
     return at_ns if at_ns is not None and span.start_ns <= at_ns <= span.end_ns else None
 
 
+def after(span: SpanView, delay: float | None, unit_ns: int) -> int | None:
+    """The moment that came so much later than a span began, if it lies within the span; nothing is no delay."""
+    took_ns = (delay or 0) * unit_ns
+    return span.start_ns + round(took_ns) if 0 < took_ns <= span.end_ns - span.start_ns else None
+
+
 def derived_key(*parts: str) -> str:
     """An assembly key for records without a trace id: 32 hex digits that the same parts always give."""
     return hashlib.sha256("\x1f".join(parts).encode("utf-8", "replace")).hexdigest()[:32]

@@ -36,7 +36,24 @@ TESTS = Path(__file__).parents[1]
 CASES = TESTS / "translate" / "cases"
 DIALECTS = dialects()
 ODD = (
-    *([], {}, [[{}]], {"a": [None]}, None, True, -1, 2**62, 1e308, float("nan"), "", "{", "[1]", '{"a": 1}', "-1"),
+    *(
+        [],
+        {},
+        [[{}]],
+        {"a": [None]},
+        None,
+        True,
+        -1,
+        2**62,
+        1e308,
+        -1e308,
+        float("nan"),
+        "",
+        "{",
+        "[1]",
+        '{"a": 1}',
+        "-1",
+    ),
     '[{"function": 5, "blocks": [{"tool_call_id": {}}], "additional_kwargs": {"tool_calls": [{"id": []}]}}]',
     "ToolCall(tool_name='a', tool_kwargs={{}: 1}, tool_id='b')",
     "ToolCall(tool_name='a', tool_kwargs={'a': b'x', (1, 2): {3}}, tool_id='b')",

@@ -8,7 +8,7 @@ from typing import Any
 
 from otel_bridge.model import Json, Level, ObservationType, Usage
 from otel_bridge.translate import table
-from otel_bridge.translate.dialect import Dialect, Reading, from_json, number, value, whole, within
+from otel_bridge.translate.dialect import NS, Dialect, Reading, after, finite, from_json, value, whole
 from otel_bridge.translate.messages import message, messages
 from otel_bridge.translate.span import SpanView
 
@@ -48,11 +48,8 @@ def read(span: SpanView) -> Reading:
             del attrs[unofficial]
     reading.usage = _usage(attrs)
     _content(span, reading)
-    if span.name == NODE and (ttft := number(attrs, "lk.response.ttft")) is not None:
-        reading.completion_start_ns = (
-            within(span, span.start_ns + round(ttft * 1e9)) if ttft < table.MAX_DELAY else None
-        )
-        reading.metadata["lk.response.ttft"] = ttft
+    if span.name == NODE:
+        reading.completion_start_ns = after(span, finite(attrs.get("lk.response.ttft")), NS)
     if attrs.get("lk.function_tool.is_error") is True:
         reading.level = Level.ERROR
         reading.status_message = reading.output if isinstance(reading.output, str) else "the tool failed"

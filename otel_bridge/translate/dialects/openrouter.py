@@ -8,16 +8,15 @@ from typing import Any
 
 from otel_bridge.model import Json, Level, ObservationType
 from otel_bridge.translate.dialect import (
-    LONGEST_MS,
     MS,
     Dialect,
     Reading,
+    after,
     from_json,
     nested,
     number,
     text,
     value,
-    within,
 )
 from otel_bridge.translate.messages import messages, with_tools
 from otel_bridge.translate.provider import request
@@ -40,8 +39,7 @@ def read(span: SpanView) -> Reading:
     if attrs.get("span.level") in (Level.ERROR, Level.WARNING):
         reading.level = Level(attrs.pop("span.level"))
     if FIRST_CAME in attrs and (delay := number(attrs, FIRST_CAME)) is not None:
-        if 0 < delay < LONGEST_MS:
-            reading.completion_start_ns = within(span, span.start_ns + round(delay * MS))
+        reading.completion_start_ns = after(span, delay, MS)
         reading.metadata["openrouter.first_token_ms"] = delay
     for key, said in nested(attrs, "trace.metadata.").items():
         told = reading.metadata if key.startswith("openrouter") else reading.trace_metadata

@@ -8,7 +8,7 @@ https://strandsagents.com/latest/documentation/docs/user-guide/observability-eva
 from typing import Any
 
 from otel_bridge.model import Json, Level, ObservationType
-from otel_bridge.translate.dialect import Dialect, Reading, from_json, leave, number, take, text, value, within
+from otel_bridge.translate.dialect import MS, Dialect, Reading, after, from_json, leave, number, take, text, value
 from otel_bridge.translate.messages import messages
 from otel_bridge.translate.span import SpanView
 
@@ -45,7 +45,7 @@ def read(span: SpanView) -> Reading:
         if attrs["gen_ai.system_instructions"] == attrs["system_prompt"]:
             del attrs["system_prompt"]
     if (delay_ms := number(attrs, FIRST_IN_MS)) is not None:
-        reading.completion_start_ns = within(span, span.start_ns + round(delay_ms * 1e6)) if delay_ms < 1e9 else None
+        reading.completion_start_ns = after(span, delay_ms, MS)
         reading.metadata["time_to_first_token_ms"] = delay_ms
     if "strands.cancellation.type" in attrs:
         reading.level, reading.status_message = Level.WARNING, f"cancelled: {attrs['strands.cancellation.type']}"

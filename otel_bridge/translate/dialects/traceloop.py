@@ -5,7 +5,7 @@ https://github.com/traceloop/openllmetry
 
 from otel_bridge.model import Json, ObservationType
 from otel_bridge.translate import table
-from otel_bridge.translate.dialect import Dialect, Reading, from_json, nested, take, unflatten, value
+from otel_bridge.translate.dialect import Dialect, Reading, from_json, nested, take, unflatten, value, within
 from otel_bridge.translate.messages import messages, with_tools
 from otel_bridge.translate.span import SpanView
 
@@ -128,8 +128,7 @@ def _chunks(span: SpanView, reading: Reading) -> None:
         return
     span.events = [event for event in span.events if event.name not in CHUNKS or event.attrs]
     reading.metadata["stream_chunks"] = len(chunks)
-    first = min(event.time_ns for event in chunks)
-    reading.completion_start_ns = first if span.start_ns <= first <= span.end_ns else None
+    reading.completion_start_ns = within(span, min(event.time_ns for event in chunks))
 
 
 DIALECT = Dialect(

@@ -15,8 +15,10 @@ from typing import Any
 from otel_bridge.model import Json, ObservationType, Usage
 from otel_bridge.translate import table
 from otel_bridge.translate.dialect import (
+    MS,
     Dialect,
     Reading,
+    after,
     count,
     finite,
     from_json,
@@ -83,9 +85,6 @@ COPIES = ("llm.input_messages.", "llm.output_messages.", "llm.token_count.", "em
 COPIED = ("input.value", "output.value", "llm.invocation_parameters", "tool.name", "tool.parameters")
 """What openinference-vercel puts beside the attributes it reads."""
 ROLES = {"system", "user", "assistant", "tool"}
-
-MS = 1_000_000
-MAX_DELAY = 1e12
 
 
 def read(span: SpanView) -> Reading:
@@ -169,9 +168,8 @@ def _first_chunk(span: SpanView) -> int | None:
         if event.name == "ai.stream.firstChunk":
             return within(span, event.time_ns)
     for key in FIRST_CHUNK:
-        delay_ms = finite(span.attrs.get(key))
-        if delay_ms is not None and abs(delay_ms) < MAX_DELAY:
-            return within(span, span.start_ns + round(delay_ms * MS))
+        if (at := after(span, finite(span.attrs.get(key)), MS)) is not None:
+            return at
     return None
 
 
