@@ -60,7 +60,7 @@ def messages(raw: Json, role: str = "user") -> Json:
 
 
 def message(raw: dict[str, Any], role: str = "user") -> list[Json]:
-    """One message as the messages it holds: the results of tools become messages of their own."""
+    """One message as the messages it holds: the results of tools become messages of their own, where they stand."""
     said = (_langchain(raw) if "lc" in raw else None) or dict(raw)
     who = said.pop("role", None)
     who = role if who in NOBODY else ROLES.get(who, who) if isinstance(who, str) else who
@@ -71,6 +71,7 @@ def message(raw: dict[str, Any], role: str = "user") -> list[Json]:
         content = _opened(said, content)
     calls = [call(item) for item in _list(said.pop("tool_calls"))] if "tool_calls" in said else []
     thoughts = [said.pop("reasoning_content")] if isinstance(said.get("reasoning_content"), str) else []
+    before: list[Json] = []
     results: list[Json] = []
     if "parts" in said and isinstance(said["parts"], list):
         parts = said.pop("parts")
@@ -78,12 +79,9 @@ def message(raw: dict[str, Any], role: str = "user") -> list[Json]:
     elif isinstance(content, dict) and isinstance(content.get("parts"), list) and content.keys() <= IN_PARTS:
         content = content["parts"]  # of Google's SDK
     if isinstance(content, list):
-        kept: list[Json] = []
-        for part in content:
-            _sort(part, kept, calls, results, thoughts)
-        content = _text(kept)
+        content, before, results = _spread(content, calls, thoughts)
     spoken: dict[str, Any] = {"role": who}
-    if content is not None or not (calls or results):
+    if content is not None or not (calls or before or results):
         spoken["content"] = content
     if thoughts:
         spoken["reasoning_content"] = "\n".join(thoughts)
@@ -91,9 +89,32 @@ def message(raw: dict[str, Any], role: str = "user") -> list[Json]:
         spoken["tool_calls"] = calls
     if said:
         spoken |= {key: item for key, item in said.items() if item is not None and item != ""}
-    if results and content is None and spoken.keys() <= SPEECH:
+    return _around(spoken, before, results)
+
+
+def _spread(content: list[Json], calls: list[Json], thoughts: list[str]) -> tuple[Json, list[Json], list[Json]]:
+    """What is left of a message's parts without calls, thoughts and results; the results before all else, and after."""
+    kept: list[Json] = []
+    before: list[Json] = []
+    after: list[Json] = []
+    for part in content:
+        _sort(part, kept, calls, after if kept or calls or thoughts else before, thoughts)
+    return _text(kept), before, after
+
+
+def _around(spoken: dict[str, Any], before: list[Json], after: list[Json]) -> list[Json]:
+    """A message among the results that it held; nothing in its place if it said nothing else."""
+    results = [*before, *after]
+    if not results:
+        return [spoken]
+    if spoken.keys() <= SPEECH and spoken.get("content") is None:
         return results
-    return [spoken, *results]
+    only = results[0]
+    if spoken["role"] == "tool" and len(results) == 1 and isinstance(only, dict):  # the name of the tool
+        rest = {key: item for key, item in spoken.items() if key != "role"}
+        if only.keys().isdisjoint(rest):
+            return [only | rest]
+    return [*before, spoken, *after]
 
 
 def _opened(said: dict[str, Any], content: Json) -> Json:

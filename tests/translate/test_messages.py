@@ -1,0 +1,41 @@
+"""Chat messages of every shape become those that Langfuse renders: who speaks, in order, results tied to their calls."""
+
+from typing import Any
+
+import pytest
+
+from otel_bridge.translate.messages import messages
+
+RESULT = {"type": "tool_result", "tool_use_id": "c", "content": "sunny"}
+CALL = {"type": "tool_use", "id": "c", "name": "weather", "input": {}}
+TEXT = {"type": "text", "text": "And tomorrow?"}
+
+
+def spoken(*said: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Who says what, in a word each."""
+    found = messages(list(said))
+    assert isinstance(found, list)
+    return [(one["role"], one.get("tool_call_id") or one.get("tool_calls", one.get("content"))) for one in found]
+
+
+@pytest.mark.parametrize(
+    ("parts", "order"),
+    [
+        ([RESULT, TEXT], ["tool", "user"]),
+        ([TEXT, RESULT], ["user", "tool"]),
+        ([RESULT, TEXT, RESULT], ["tool", "user", "tool"]),
+        ([CALL, RESULT, TEXT], ["user", "tool"]),
+        ([RESULT, RESULT], ["tool", "tool"]),
+    ],
+)
+def test_results_of_tools_stand_where_they_stood(parts: list[Any], order: list[str]) -> None:
+    """A result that opens a message answers the call before it, which nothing may come between."""
+    assert [who for who, _ in spoken({"role": "user", "content": parts})] == order
+
+
+def test_the_name_beside_a_tools_result_is_the_results() -> None:
+    said = {"role": "tool", "name": "weather", "parts": [{"type": "tool_call_response", "id": "c", "result": "sunny"}]}
+
+    assert messages([said]) == [
+        {"role": "tool", "name": "weather", "content": "sunny", "tool_call_id": "c", "type": "tool_call_response"}
+    ]
