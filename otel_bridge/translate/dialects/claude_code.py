@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from otel_bridge.model import Json, Level, ObservationType, Usage
 from otel_bridge.translate import table
 from otel_bridge.translate.dialect import (
@@ -171,7 +173,8 @@ def _opened(raw: Json) -> Json:
 
     try:
         opened: Json = from_partial(raw.rpartition(CUT)[0] or raw, allow_partial="trailing-strings")
-    except ValueError:
+        orjson.dumps(opened)
+    except (ValueError, TypeError):  # what cannot be written again, as numbers of more than 64 bits, stays as it was
         return raw
     return opened
 
