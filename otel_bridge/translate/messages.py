@@ -152,6 +152,8 @@ def call(raw: Json) -> Json:
         return raw
     given = _pop(said, ARGUMENTS)
     called = _pop(said, CALL_IDS)
+    if "id" in said and (own := said.pop("id")) != called:
+        said["item_id"] = own
     if said.get("type") == SERVER_CALL:
         said["kind"] = said.pop("type")
     elif said.get("type") in (*CALL_KINDS, "function"):

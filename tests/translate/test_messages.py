@@ -1,4 +1,4 @@
-"""Chat messages of every shape become those that Langfuse renders: who speaks, in order, results tied to their calls."""
+"""Chat messages of every shape become those that Langfuse renders: who speaks, in order, results tied to calls."""
 
 from typing import Any
 
@@ -31,6 +31,21 @@ def spoken(*said: dict[str, Any]) -> list[tuple[str, Any]]:
 def test_results_of_tools_stand_where_they_stood(parts: list[Any], order: list[str]) -> None:
     """A result that opens a message answers the call before it, which nothing may come between."""
     assert [who for who, _ in spoken({"role": "user", "content": parts})] == order
+
+
+@pytest.mark.parametrize("key", ["call_id", "tool_call_id", "toolCallId"])
+def test_a_call_goes_by_the_id_that_its_result_names_not_by_its_own_as_an_item(key: str) -> None:
+    """As of LiveKit, and of OpenAI's Responses API."""
+    said = {"role": "assistant", "tool_calls": [{"id": "item", key: "c", "name": "f", "arguments": "{}"}]}
+
+    assert messages([said]) == [
+        {
+            "role": "assistant",
+            "tool_calls": [
+                {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}, "item_id": "item"}
+            ],
+        }
+    ]
 
 
 def test_the_name_beside_a_tools_result_is_the_results() -> None:

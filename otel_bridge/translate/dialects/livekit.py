@@ -99,7 +99,7 @@ def _item(item: Json) -> Json:
                 said["content"] = content[0]
             return said
         case "function_call":
-            return {"role": "assistant", "tool_calls": [{**said, "id": said.get("call_id")}]}
+            return {"role": "assistant", "tool_calls": [said]}
         case "function_call_output":
             return {
                 "role": "tool",
