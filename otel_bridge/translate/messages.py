@@ -127,8 +127,10 @@ def _opened(said: dict[str, Any], content: Json) -> Json:
     if isinstance(beside, dict):
         if "tool_call_id" in beside:
             said["tool_call_id"] = beside["tool_call_id"]
-        ids = [item.get("tool_call_id") for item in blocks if isinstance(item, dict)]
-        told = [item for item in _list(beside.get("tool_calls")) if not isinstance(item, dict) or item.get("id") in ids]
+        ids = {str(item.get("tool_call_id")) for item in blocks if isinstance(item, dict)}
+        told = [
+            item for item in _list(beside.get("tool_calls")) if not isinstance(item, dict) or str(item.get("id")) in ids
+        ]
         said["additional_kwargs"] = {
             name: item
             for name, item in beside.items()

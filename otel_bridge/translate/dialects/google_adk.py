@@ -4,6 +4,7 @@ Read off google-adk 1.5.0, 1.20.0 and 2.13.0 (telemetry modules), and recorded p
 https://google.github.io/adk-docs/observability/
 """
 
+from itertools import groupby
 from typing import Any
 
 from otel_bridge.model import Json, Level, ObservationType, Usage
@@ -187,34 +188,34 @@ def _in_one(raw: Json) -> Json:
     spoken = from_json(raw)
     if not isinstance(spoken, list) or len(spoken) < 2:
         return raw
-    joined: list[Any] = []
-    for item in spoken:
-        if joined and _open(joined[-1]) and isinstance(item, dict) and item.get("role") == joined[-1].get("role"):
-            said = joined[-1]
-            joined[-1] = {**said, **item, "parts": _run_on(said["parts"], item.get("parts"))}
+    answers: list[list[Any]] = []
+    for chunk in spoken:
+        if answers and _goes_on(answers[-1][-1], chunk):
+            answers[-1].append(chunk)
         else:
-            joined.append(item)
-    return joined
+            answers.append([chunk])
+    return [_joined(chunks) if len(chunks) > 1 else chunks[0] for chunks in answers]
 
 
-def _open(item: Json) -> bool:
-    return isinstance(item, dict) and item.get("finish_reason") == "" and isinstance(item.get("parts"), list)
+def _goes_on(last: Json, chunk: Json) -> bool:
+    if not isinstance(last, dict) or not isinstance(chunk, dict):
+        return False
+    return last.get("finish_reason") == "" and last.get("role") == chunk.get("role")
 
 
-def _run_on(parts: list[Any], more: Json) -> list[Any]:
-    """Text that goes on is one text."""
-    said = list(parts)
-    for part in _list(more):
-        last: Any = said[-1] if said else None
-        if _speaks(last) and _speaks(part) and last["type"] == part["type"]:
-            said[-1] = {**last, "content": last["content"] + part["content"]}
-        else:
-            said.append(part)
-    return said
+def _joined(chunks: list[dict[str, Any]]) -> dict[str, Any]:
+    """The chunks of an answer as one message, in which text that goes on is one text."""
+    parts: list[Any] = []
+    for kind, run in groupby([part for chunk in chunks for part in _list(chunk.get("parts"))], _speaks_as):
+        same = list(run)
+        parts += same if kind is None else [{"type": kind, "content": "".join(part["content"] for part in same)}]
+    return {key: item for chunk in chunks for key, item in chunk.items()} | {"parts": parts}
 
 
-def _speaks(part: Any) -> bool:
-    return isinstance(part, dict) and part.keys() == {"type", "content"} and isinstance(part["content"], str)
+def _speaks_as(part: Any) -> Json:
+    """The type of a part that is nothing but text."""
+    spoken = isinstance(part, dict) and part.keys() == {"type", "content"} and isinstance(part["content"], str)
+    return part["type"] if spoken else None
 
 
 def _list(raw: Json) -> list[Any]:

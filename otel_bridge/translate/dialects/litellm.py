@@ -20,7 +20,8 @@ from otel_bridge.translate.dialect import (
     value,
 )
 from otel_bridge.translate.messages import message, messages, system, with_tools
-from otel_bridge.translate.span import LogView, SpanView
+from otel_bridge.translate.shown import Shown
+from otel_bridge.translate.span import Event, LogView, SpanView
 
 CALL_TYPES = {
     "completion": ObservationType.GENERATION,
@@ -138,7 +139,6 @@ def _content(span: SpanView, reading: Reading) -> None:
         asked = heard or messages(_unflat(attrs, PROMPTS))
     if answered is None:
         answered = replied or _numbered(attrs)
-    leave(span, [said for said in told if not _repeats(said, asked, answered)])
     instructions = value(attrs, "gen_ai.system_instructions")
     if instructions is not None:
         asked = [
@@ -149,6 +149,9 @@ def _content(span: SpanView, reading: Reading) -> None:
     if isinstance(tools, list):
         tools = [_opened(tool) for tool in tools]
     reading.input, reading.output = with_tools(asked, tools), answered
+    if told:
+        shown = Shown(reading)
+        leave(span, [said for said in told if not _repeats(said, shown)])
 
 
 def _instructions(raw: Json) -> list[Json]:
@@ -198,7 +201,7 @@ def _is_call(item: Json) -> bool:
     return isinstance(item, dict) and item.keys() == {"function_call"} and isinstance(item["function_call"], dict)
 
 
-def _heard(told: list[Any], name: str, role: str) -> list[Json]:
+def _heard(told: list[Event | LogView], name: str, role: str) -> list[Json]:
     """What log records say, one message each."""
     spoken: list[Json] = []
     for said in told:
@@ -214,27 +217,12 @@ def _spoken(body: dict[str, Any], role: str) -> list[Json]:
     return message(body, role)
 
 
-def _repeats(said: Any, asked: Json, answered: Json) -> bool:
+def _repeats(said: Event | LogView, shown: Shown) -> bool:
     """Does a record say only what stands in the messages?"""
     if not isinstance(said, LogView) or not isinstance(said.body, dict):
         return False
-    known = asked if said.name == SAID[0] else answered
-    role = "user" if said.name == SAID[0] else "assistant"
-    if not isinstance(known, list) or not all(_among(item, known) for item in _spoken(said.body, role)):
-        return False
-    shown = str(known)
-    return all(str(item) in shown for key, item in said.attrs.items() if key not in ("gen_ai.system", "index"))
-
-
-def _among(item: Json, known: list[Json]) -> bool:
-    """Is a message among others, which may say more?"""
-    if not isinstance(item, dict):
-        return item in known
-    said = {key: more for key, more in item.items() if more not in (None, "", [], {})}
-    return any(
-        isinstance(other, dict) and all(key in other and other[key] == more for key, more in said.items())
-        for other in known
-    )
+    beside = {key: item for key, item in said.attrs.items() if key != "gen_ai.system"}
+    return shown.rest(said.body) is None and shown.rest(beside) is None
 
 
 DIALECT = Dialect(

@@ -6,6 +6,8 @@ https://github.com/Arize-ai/openinference/blob/main/spec/semantic_conventions.md
 import re
 from typing import Any
 
+import orjson
+
 from otel_bridge.model import CALLS, Json, ObservationType, Usage
 from otel_bridge.translate import provider, table
 from otel_bridge.translate.dialect import (
@@ -248,7 +250,8 @@ def _opened(said: dict[str, Any]) -> dict[str, Any]:
     opened = dict(said)
     calls = _inner(opened.pop("tool_calls"), "tool_call") if isinstance(opened.get("tool_calls"), list) else []
     contents = opened.pop("contents") if isinstance(opened.get("contents"), list) else []
-    parts = [_part(part) for part in contents if not _repeats(part, calls)]
+    known = set(map(_written, calls)) if contents else set()
+    parts = [_part(part) for part in contents if not _repeats(part, known)]
     if parts:
         before = opened.pop("content", None)
         before = [{"type": "text", "text": before}] if isinstance(before, str) else before
@@ -264,11 +267,16 @@ def _opened(said: dict[str, Any]) -> dict[str, Any]:
     return opened
 
 
-def _repeats(part: Json, known: list[Json]) -> bool:
+def _repeats(part: Json, known: set[bytes]) -> bool:
     """A tool call among the contents that is among the calls as well."""
     if not isinstance(part, dict) or part.get("message_content") not in (None, {"type": "tool_use"}):
         return False
-    return isinstance(part.get("tool_call"), dict) and part["tool_call"] in known
+    return bool(known) and isinstance(part.get("tool_call"), dict) and _written(part["tool_call"]) in known
+
+
+def _written(call: Json) -> bytes:
+    """The same for the same call, to look it up among many."""
+    return orjson.dumps(call, option=orjson.OPT_SORT_KEYS)
 
 
 def _part(part: Json) -> Json:
