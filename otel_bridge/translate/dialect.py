@@ -289,7 +289,7 @@ def nested(attrs: dict[str, Any], prefix: str) -> dict[str, Any]:
     return {key[start:]: attrs.pop(key) for key in list(attrs) if key.startswith(prefix) and len(key) > start}
 
 
-def unflatten(attrs: dict[str, Any], prefix: str) -> Json:
+def unflatten(attrs: dict[str, Any], prefix: str) -> list[Any] | None:
     """Pop `prefix` + `0.role`, `0.tool_calls.1.name` ... and give the list they spell, or None.
 
     Keys where no number follows the prefix are left alone. Numbers make lists, closed up where some are missing. An
@@ -300,11 +300,12 @@ def unflatten(attrs: dict[str, Any], prefix: str) -> Json:
         return None
     root: dict[str, Any] = {}
     start = len(prefix)
-    for key in [key for key in attrs if key.startswith(prefix) and key[start : start + 1].isdigit()]:
+    for key in [key for key in attrs if key.startswith(prefix) and _is_number(key[start:].partition(".")[0])]:
         segments = key[start:].split(".")
         if len(segments) <= MAX_SEGMENTS and _fit(segments) and _put(root, segments, attrs[key]):
             del attrs[key]
-    return _closed(root) if root else None
+    closed = _closed(root)
+    return closed if root and isinstance(closed, list) else None
 
 
 HOSTILE = frozenset({"__proto__", "constructor", "prototype"})
@@ -350,13 +351,13 @@ def _closed(branch: dict[str, Any]) -> Json:
 
 
 def strings(raw: Json) -> list[str] | None:
-    """A list of texts, from a list, a JSON list or a list with commas; None if it is empty."""
+    """A list of texts, from a list, JSON or text with commas; None if it is empty or holds what is no text."""
     raw = from_json(raw)
     if isinstance(raw, str):
         raw = [part.strip() for part in raw.split(",")]
-    if not isinstance(raw, list):
+    if not isinstance(raw, list) or any(isinstance(item, dict | list) for item in raw):
         return None
-    return [str(item) for item in raw if item not in (None, "") and not isinstance(item, dict | list)] or None
+    return [str(item) for item in raw if item not in (None, "")] or None
 
 
 ISO = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?\d*(Z|[+-]\d\d:?\d\d)?")

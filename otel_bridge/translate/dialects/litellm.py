@@ -146,7 +146,7 @@ def _content(span: SpanView, reading: Reading) -> None:
             *(asked if isinstance(asked, list) else [] if asked is None else [asked]),
         ]
     tools = _unflat(attrs, FUNCTIONS)
-    if isinstance(tools, list):
+    if tools is not None:
         tools = [_opened(tool) for tool in tools]
     reading.input, reading.output = with_tools(asked, tools), answered
     if told:
@@ -171,16 +171,15 @@ def _with_calls(attrs: dict[str, Any], answered: Json) -> None:
     first = answered[0] if isinstance(answered, list) and answered else None
     if not isinstance(first, dict) or "tool_calls" in first:
         return
-    called = unflatten(attrs, "gen_ai.completion.")
-    calls = [item["function_call"] for item in called if _is_call(item)] if isinstance(called, list) else []
+    called = unflatten(attrs, "gen_ai.completion.") or []
+    calls = [item["function_call"] for item in called if _is_call(item)]
     if calls:
         first["tool_calls"] = [{"type": "function", "function": call} for call in calls]
-    left = [item for item in called if not _is_call(item)] if isinstance(called, list) else called
-    if left:
+    if left := [item for item in called if not _is_call(item)]:
         attrs["gen_ai.completion"] = left
 
 
-def _unflat(attrs: dict[str, Any], prefixes: tuple[str, str]) -> Json:
+def _unflat(attrs: dict[str, Any], prefixes: tuple[str, str]) -> list[Any] | None:
     found = unflatten(attrs, prefixes[0])
     return unflatten(attrs, prefixes[1]) if found is None else found
 
@@ -188,7 +187,7 @@ def _unflat(attrs: dict[str, Any], prefixes: tuple[str, str]) -> Json:
 def _numbered(attrs: dict[str, Any]) -> Json:
     """The answer before the conventions had messages: where each call of a tool stands under a number of its own."""
     said = _unflat(attrs, COMPLETIONS)
-    if not isinstance(said, list) or not all(isinstance(item, dict) for item in said):
+    if said is None or not all(isinstance(item, dict) for item in said):
         return said
     calls = [item.pop("function_call") for item in said if isinstance(item.get("function_call"), dict)]
     spoken = [item for item in said if item] or [{}]

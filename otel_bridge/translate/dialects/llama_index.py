@@ -120,7 +120,7 @@ def _object(attrs: dict[str, Any], prefix: str) -> dict[str, Any]:
     flat = {f"0.{key}": item for key, item in nested(attrs, prefix).items()}
     spelled = unflatten(flat, "")
     attrs.update((f"{prefix}{key[2:]}", item) for key, item in flat.items())
-    return spelled[0] if isinstance(spelled, list) and isinstance(spelled[0], dict) else {}
+    return spelled[0] if spelled and isinstance(spelled[0], dict) else {}
 
 
 def _spoken(raw: Json) -> Json:

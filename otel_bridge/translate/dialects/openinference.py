@@ -236,8 +236,8 @@ def _looped(sent: Json, answer: dict[str, Any]) -> list[Json]:
     return led if isinstance(led, list) else []
 
 
-def _messages(raw: Json, role: str) -> list[Json] | None:
-    if not isinstance(raw, list):
+def _messages(raw: list[Json] | None, role: str) -> list[Json] | None:
+    if raw is None:
         return None
     spoken: list[Json] = []
     for item in _inner(raw, "message"):
@@ -309,8 +309,9 @@ def _inner(raw: Json, wrapper: str) -> list[Any]:
 
 def _prompts(attrs: dict[str, Any]) -> Json:
     """Text completions: `llm.prompts` as a list, or `llm.prompts.N.prompt.text`."""
-    if isinstance(attrs.get("llm.prompts"), list):
-        return strings(attrs.pop("llm.prompts"))
+    if isinstance(attrs.get("llm.prompts"), list) and (texts := strings(attrs["llm.prompts"])):
+        del attrs["llm.prompts"]
+        return list(texts)
     return _inner(unflatten(attrs, "llm.prompts."), "prompt") or None
 
 

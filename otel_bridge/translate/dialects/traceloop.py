@@ -43,7 +43,7 @@ def read(span: SpanView) -> Reading:
     reading.metadata = properties
     asked, answered = unflatten(attrs, "gen_ai.prompt."), unflatten(attrs, "gen_ai.completion.")
     tools = unflatten(attrs, "llm.request.functions.")
-    if isinstance(tools, list):
+    if tools is not None:
         tools = [_opened(tool) for tool in tools]
     if asked is not None or tools is not None:
         reading.input = with_tools(messages(_parsed(asked)) if asked is not None else None, tools)
