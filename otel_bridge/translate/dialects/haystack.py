@@ -81,18 +81,17 @@ def _type(span: SpanView) -> ObservationType | None:
 def _call(span: SpanView, reading: Reading, given: Json, answered: Json) -> None:
     """A generator's or embedder's arguments and results; model and counts are in what the replies say of themselves."""
     said = dict(given) if isinstance(given, dict) else {}
-    spoken = said.pop("messages", None)
+    asked: Json = said.pop("messages", None) if isinstance(given, dict) else given
     parameters = said.pop("generation_kwargs", None)
-    if isinstance(parameters, dict) and parameters:
+    if isinstance(parameters, dict):
         reading.model_parameters = {key: item for key, item in parameters.items() if isinstance(item, SCALARS)} or None
-        if rest := {key: item for key, item in parameters.items() if not isinstance(item, SCALARS)}:
-            said["generation_kwargs"] = rest
-    tools = [_tool(tool) for tool in _list(said.pop("tools", None))]
-    if isinstance(spoken, list):
-        asked: Json = messages([_message(item) for item in spoken])
-    elif spoken is not None:
-        asked = spoken
-    else:
+        parameters = {key: item for key, item in parameters.items() if not isinstance(item, SCALARS)}
+    if parameters:
+        said["generation_kwargs"] = parameters
+    tools = _offered(said.pop("tools", None))
+    if isinstance(asked, list):
+        asked = messages([_message(item) for item in asked])
+    elif asked is None:
         asked = said.pop("prompt", None) or said.pop("text", None)
     said = {key: item for key, item in said.items() if item is not None}
     if asked is None and said:
@@ -195,6 +194,14 @@ def _part(part: Json) -> Json:
             rest = {key: item for key, item in inner.items() if key != "base64_image" and item not in (None, {})}
             return {"type": "image", "modality": "image", "data": inner["base64_image"]} | rest
     return part
+
+
+def _offered(raw: Json) -> Json:
+    """Tools as definitions of functions, also those that a toolset holds."""
+    held = raw.get("data") if isinstance(raw, dict) else None
+    if isinstance(held, dict) and held.keys() == {"tools"}:
+        raw = held["tools"]
+    return [_tool(tool) for tool in raw] if isinstance(raw, list) else raw
 
 
 def _tool(raw: Json) -> Json:

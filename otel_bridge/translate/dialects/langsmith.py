@@ -135,6 +135,10 @@ def _usage(attrs: dict[str, Any], metadata: dict[str, Any], answered: Json) -> U
     if summed["input"] > 1 and len(set(summed.values())) == 1:
         counted["total"] = None  # LangChain adds up what each of several answers says of all
         parts = {side: _shared(told, summed[side]) for side, told in parts.items()}
+    if counted["input"] is None and counted["output"] is None:
+        if counted["total"] is not None:
+            attrs["gen_ai.usage.total_tokens"] = counted["total"]
+        return None
     into, out = parts["input"], parts["output"]
     return Usage.inclusive(
         counted["input"],

@@ -80,7 +80,7 @@ def _content(span: SpanView, reading: Reading) -> None:
         reading.metadata["instructions"] = instructions
     called = _said(attrs, "response.function_calls")
     reading.output = _said(attrs, *OUTPUT)
-    if isinstance(called, list) and called:
+    if called:
         reading.output = message({"content": reading.output, "tool_calls": called}, "assistant")
     for event in span.events:
         if isinstance(event.attrs.get("tool_calls"), list):

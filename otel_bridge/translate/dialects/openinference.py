@@ -114,8 +114,8 @@ def _usage(attrs: dict[str, Any], answer: dict[str, Any], *, calls: bool) -> Usa
     Where the input is what a provider counted who counts cached tokens beside it, they are beside it here as well.
     """
     raw = _counted(answer)
-    if calls and attrs.keys().isdisjoint(SIDES):
-        return provider.usage(raw)[0]
+    if attrs.keys().isdisjoint(SIDES):
+        return provider.usage(raw)[0] if calls else None
     told = provider.parts(raw) if raw else {}
     read, written = count(attrs, *CACHE_READ), count(attrs, *CACHE_WRITE)
     thought = count(attrs, "llm.token_count.completion_details.reasoning")

@@ -62,8 +62,8 @@ def read(span: SpanView) -> Reading:
     if attrs.get("gen_ai.request.user") == "":
         del attrs["gen_ai.request.user"]
     if any(key.startswith("gen_ai.usage.") for key in attrs):
-        if TOTAL[1] in attrs:
-            attrs.setdefault(TOTAL[0], attrs.pop(TOTAL[1]))
+        if TOTAL[1] in attrs and attrs.setdefault(TOTAL[0], attrs[TOTAL[1]]) == attrs[TOTAL[1]]:
+            del attrs[TOTAL[1]]
         reading.usage = _usage(span)
     if any(attrs.get(key) is False for key in STREAMED) and FIRST_ANSWER in attrs:
         reading.metadata[FIRST_ANSWER] = attrs.pop(FIRST_ANSWER)  # of an answer in one piece: the whole duration

@@ -79,7 +79,7 @@ def read(span: SpanView) -> Reading:
     kind = reading.type = _type(attrs)
     response_id = attrs.get("gen_ai.response.id")
     reading.response_id = response_id if isinstance(response_id, str) else None
-    reading.model = _model(attrs)
+    reading.model = _model(attrs, reading)
     if kind is None or kind is AGENT or kind in CALLS:
         reading.model_parameters = _parameters(attrs, reading) or None
     reading.usage = table.usage(
@@ -125,7 +125,7 @@ def _type(attrs: dict[str, Any]) -> ObservationType | None:
     return ObservationType.GENERATION if "gen_ai.usage.output_tokens" in attrs else None
 
 
-def _model(attrs: dict[str, Any]) -> str | None:
+def _model(attrs: dict[str, Any], reading: Reading) -> str | None:
     """What answered, else what was asked; the one that is not used stays."""
     answered = text(attrs, "gen_ai.response.model")
     if answered is None:
@@ -133,7 +133,7 @@ def _model(attrs: dict[str, Any]) -> str | None:
     if attrs.get("gen_ai.request.model") == answered:
         del attrs["gen_ai.request.model"]
     elif "gen_ai.request.model" in attrs:
-        attrs["requested_model"] = attrs.pop("gen_ai.request.model")
+        reading.metadata["requested_model"] = attrs.pop("gen_ai.request.model")
     return answered
 
 
@@ -176,8 +176,8 @@ def _content(span: SpanView, reading: Reading) -> None:
         asked = instructions + (asked or [])
     elif instructions and not (isinstance(asked, list) and asked[0] == instructions[0]):
         reading.metadata["gen_ai.system_instructions"] = instructions
-    offered = value(attrs, "gen_ai.tool.definitions") or tools
-    reading.input = asked if reading.type is TOOL else with_tools(asked, offered)
+    offered = None if reading.type is TOOL else value(attrs, "gen_ai.tool.definitions") or tools
+    reading.input = with_tools(asked, offered)
 
 
 def _first(reading: Reading, field: str, *found: Json) -> Json:

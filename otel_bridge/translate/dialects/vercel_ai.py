@@ -102,8 +102,8 @@ def read(span: SpanView) -> Reading:
         name = attrs.get("ai.toolCall.name")
         reading.name = name if isinstance(name, str) and name else None
     elif span.scope_name == VERSION_7 and "ai.operationId" not in attrs:
-        _usage(attrs, [])
-        reading.usage = table.usage(attrs, beside=False)  # whatever the provider does, the SDK counts the cache in
+        own = _usage(attrs, [])  # whatever the provider does, the SDK counts the cache in
+        reading.usage = table.usage(attrs, beside=False) or own
     else:
         told = _told(attrs)
         reading.usage = _usage(attrs, told)
@@ -159,7 +159,7 @@ def _model(attrs: dict[str, Any], reading: Reading) -> None:
     requested = text(attrs, "gen_ai.request.model")
     reading.model = text(attrs, "gen_ai.response.model", "ai.response.model") or requested
     if requested not in (None, reading.model):
-        attrs["requested_model"] = requested
+        reading.metadata["requested_model"] = requested
     reading.model_parameters = (nested(attrs, "ai.settings.") | nested(attrs, "gen_ai.request.")) or None
 
 
@@ -205,7 +205,7 @@ def _usage(attrs: dict[str, Any], told: list[tuple[str, dict[str, Any]]]) -> Usa
     beside = _beside(attrs, told, counted_in)
     total = count(attrs, "ai.usage.totalTokens")
     for key in REPEATED:
-        if key in attrs and whole(attrs[key]) in (counted_in, counted_out):
+        if key in attrs and (again := whole(attrs[key])) is not None and again in (counted_in, counted_out):
             del attrs[key]
     return (Usage.exclusive if beside else Usage.inclusive)(
         counted_in,
