@@ -314,10 +314,23 @@ def events(raw: Json) -> tuple[list[Json], list[Json], list[str]]:
 
 
 def system(raw: Json) -> list[Json]:
-    """System instructions as a message: text, or a list of parts."""
+    """System instructions as messages: text, a list of parts, or whole messages."""
     if raw in (None, "", []):
         return []
+    if isinstance(raw, list) and any(isinstance(item, dict) and "role" in item for item in raw):
+        spoken = messages(raw, "system")
+        return spoken if isinstance(spoken, list) else [spoken]
     return message({"role": "system", "parts": raw} if isinstance(raw, list) else {"role": "system", "content": raw})
+
+
+def instructed(spoken: Json, instructions: Json) -> Json:
+    """Messages after the system's instructions, if there are any; what is no message is what a user said."""
+    told = system(instructions)
+    if not told or spoken is None:
+        return told or spoken
+    if isinstance(spoken, list):
+        return [*told, *spoken]
+    return [*told, spoken if isinstance(spoken, dict) and "role" in spoken else {"role": "user", "content": spoken}]
 
 
 def with_tools(spoken: Json, tools: Json) -> Json:

@@ -7,7 +7,7 @@ from typing import Any
 
 from otel_bridge.model import Json, Usage
 from otel_bridge.translate.dialect import whole
-from otel_bridge.translate.messages import message, system
+from otel_bridge.translate.messages import instructed, message
 
 ASKED = ("messages", "input", "contents", "prompt")
 SYSTEM = ("system", "instructions", "system_instruction", "systemInstruction")
@@ -56,9 +56,7 @@ def request(raw: Json) -> Opened:
         rest["config"] = {key: item for key, item in rest["config"].items() if item is not None}
         instructions = instructions or rest["config"].pop("system_instruction", None)
     asked = _items(spoken, "user") if isinstance(spoken, list) else spoken
-    if instructions is not None:
-        told = [{"role": "user", "content": asked}] if isinstance(asked, str) else asked
-        asked = [*system(instructions), *(told if isinstance(told, list) else [told])]
+    asked = instructed(asked, instructions)
     return asked, tools, {key: item for key, item in rest.items() if item is not None}
 
 

@@ -28,8 +28,10 @@ from otel_bridge.translate.dialect import (
     take,
     text,
     value,
+    whole,
 )
-from otel_bridge.translate.messages import messages, system, with_tools
+from otel_bridge.translate.messages import instructed, messages, with_tools
+from otel_bridge.translate.shown import Shown
 from otel_bridge.translate.span import ERROR_CODE, LogView, SpanView
 
 PREFIXES = ("gemini_cli.", "qwen-code.")
@@ -98,9 +100,10 @@ def _usage(attrs: dict[str, Any]) -> Usage | None:
     """Thoughts and what tools put into the prompt are beside the rest."""
     asked, answered = count(attrs, "input_token_count"), count(attrs, "output_token_count")
     thought, total = count(attrs, "thoughts_token_count"), count(attrs, "total_token_count")
-    by_tools = count(attrs, "tool_token_count") or 0
+    by_tools = whole(attrs.get("tool_token_count")) or 0
     if asked is not None and total == asked + by_tools + (answered or 0) + (thought or 0):
         asked += by_tools
+        attrs.pop("tool_token_count", None)
     return Usage.inclusive(
         asked, answered, cache_read=count(attrs, "cached_content_token_count"), reasoning=thought, total=total
     )
@@ -113,17 +116,28 @@ def _content(attrs: dict[str, Any], reading: Reading) -> None:
     said = value(attrs, "gen_ai.output.messages")
     chunks = value(attrs, "response_text")
     spoken = messages(sent if asked is None else asked)
-    told = system(instructions)
-    reading.input = with_tools([*told, *spoken] if told and isinstance(spoken, list) else spoken, tools)
+    reading.input = with_tools(instructed(spoken, instructions), tools)
+    if asked is not None and sent is not None and (rest := Shown(reading).rest(sent)) is not None:
+        reading.metadata["request_text"] = rest
+    answered: Json = {"role": "assistant", "content": chunks} if isinstance(chunks, str) else chunks
     if isinstance(chunks, list):
-        said, rest = _candidates(chunks)
-        reading.metadata |= rest
-        named = rest.get("response", {}).get("responseId")
+        answered, about = _candidates(chunks)
+        reading.metadata |= about
+        named = about.get("response", {}).get("responseId")
         reading.response_id = named if isinstance(named, str) and named else None
-    elif chunks is not None and said is None:
-        said = {"role": "assistant", "content": chunks} if isinstance(chunks, str) else chunks
-    if said is not None:
-        reading.output = _one(messages(said, "assistant"))
+    first, again = (answered, said) if isinstance(chunks, list) or said is None else (said, answered)
+    if first is not None:
+        reading.output = _one(messages(first, "assistant"))
+    if again is not None and _words(_one(messages(again, "assistant"))) != _words(reading.output):
+        reading.metadata["gen_ai.output.messages" if again is said else "response_text"] = again
+
+
+def _words(spoken: Json) -> list[Json]:
+    """What is said and called, without by whom and why it ended there."""
+    return [
+        {key: item for key, item in one.items() if key not in WHO_AND_WHY} if isinstance(one, dict) else one
+        for one in (spoken if isinstance(spoken, list) else [spoken])
+    ]
 
 
 def _candidates(chunks: list[Json]) -> tuple[Json, dict[str, Any]]:
@@ -137,7 +151,8 @@ def _candidates(chunks: list[Json]) -> tuple[Json, dict[str, Any]]:
         for candidate in chunk["candidates"] if isinstance(chunk.get("candidates"), list) else []:
             inner = candidate.get("content") if isinstance(candidate, dict) else None
             contents.append(candidate if inner is None else inner)
-            last |= {"finishReason": candidate["finishReason"]} if inner and candidate.get("finishReason") else {}
+            if inner is not None:
+                last |= {key: item for key, item in candidate.items() if key not in ("content", "index") and item}
         last |= {key: item for key, item in chunk.items() if key != "candidates"}
     return contents, {"response": last} if last else {}
 
@@ -166,6 +181,7 @@ def _one(spoken: Json) -> Json:
     return [joined]
 
 
+WHO_AND_WHY = ("role", "finish_reason")
 PIECE = frozenset({"role", "content", "tool_calls", "reasoning_content", "finish_reason"})
 
 

@@ -19,7 +19,7 @@ from otel_bridge.translate.dialect import (
     unflatten,
     value,
 )
-from otel_bridge.translate.messages import message, messages, system, with_tools
+from otel_bridge.translate.messages import instructed, message, messages, with_tools
 from otel_bridge.translate.shown import Shown
 from otel_bridge.translate.span import Event, LogView, SpanView
 
@@ -139,12 +139,7 @@ def _content(span: SpanView, reading: Reading) -> None:
         asked = heard or messages(_unflat(attrs, PROMPTS))
     if answered is None:
         answered = replied or _numbered(attrs)
-    instructions = value(attrs, "gen_ai.system_instructions")
-    if instructions is not None:
-        asked = [
-            *_instructions(instructions),
-            *(asked if isinstance(asked, list) else [] if asked is None else [asked]),
-        ]
+    asked = instructed(asked, value(attrs, "gen_ai.system_instructions"))
     tools = _unflat(attrs, FUNCTIONS)
     if tools is not None:
         tools = [_opened(tool) for tool in tools]
@@ -152,14 +147,6 @@ def _content(span: SpanView, reading: Reading) -> None:
     if told:
         shown = Shown(reading)
         leave(span, [said for said in told if not _repeats(said, shown)])
-
-
-def _instructions(raw: Json) -> list[Json]:
-    """Parts, or whole messages."""
-    if isinstance(raw, list) and any(isinstance(item, dict) and "role" in item for item in raw):
-        spoken = messages(raw, "system")
-        return spoken if isinstance(spoken, list) else [spoken]
-    return system(raw)
 
 
 def _opened(tool: Json) -> Json:

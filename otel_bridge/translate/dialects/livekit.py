@@ -9,7 +9,7 @@ from typing import Any
 from otel_bridge.model import Json, Level, ObservationType, Usage
 from otel_bridge.translate import table
 from otel_bridge.translate.dialect import NS, Dialect, Reading, after, finite, from_json, value, whole
-from otel_bridge.translate.messages import message, messages
+from otel_bridge.translate.messages import instructed, message, messages
 from otel_bridge.translate.span import SpanView
 
 TYPES = {
@@ -73,9 +73,8 @@ def _content(span: SpanView, reading: Reading) -> None:
     else:
         reading.input = spoken if spoken is not None else _said(attrs, *INPUT)
     instructions = _said(attrs, "instructions")
-    if instructions is not None and isinstance(reading.input, str | None):
-        asked = [] if reading.input is None else [{"role": "user", "content": reading.input}]
-        reading.input = [{"role": "system", "content": instructions}, *asked]
+    if isinstance(reading.input, str | None):
+        reading.input = instructed(reading.input, instructions)
     elif instructions is not None:
         reading.metadata["instructions"] = instructions
     called = _said(attrs, "response.function_calls")

@@ -8,7 +8,7 @@ from typing import Any
 from otel_bridge.model import CALLS, Json, Level, ObservationType
 from otel_bridge.translate import table
 from otel_bridge.translate.dialect import Dialect, Reading, from_json, leave, nested, strings, take, text, value
-from otel_bridge.translate.messages import message, messages, system, with_tools
+from otel_bridge.translate.messages import instructed, message, messages, system, with_tools
 from otel_bridge.translate.provider import request, response
 from otel_bridge.translate.span import ERROR_CODE, LogView, SpanView
 
@@ -171,11 +171,12 @@ def _content(span: SpanView, reading: Reading) -> None:
         prompt, tools, completion = _oldest(span, reading)
     asked = _first(reading, "input", messages(spoken), heard, prompt)
     reading.output = _first(reading, "output", messages(answered, "assistant"), chosen, completion)
-    instructions = system(value(attrs, "gen_ai.system_instructions"))
-    if instructions and isinstance(asked, list | None) and not (asked and _is_system(asked[0])):
-        asked = instructions + (asked or [])
-    elif instructions and not (isinstance(asked, list) and asked[0] == instructions[0]):
-        reading.metadata["gen_ai.system_instructions"] = instructions
+    instructions = value(attrs, "gen_ai.system_instructions")
+    if isinstance(asked, dict) or (isinstance(asked, list) and asked and _is_system(asked[0])):
+        if (said := system(instructions)) and not (isinstance(asked, list) and asked[: len(said)] == said):
+            reading.metadata["gen_ai.system_instructions"] = said
+    else:
+        asked = instructed(asked, instructions)
     offered = None if reading.type is TOOL else value(attrs, "gen_ai.tool.definitions") or tools
     reading.input = with_tools(asked, offered)
 

@@ -9,7 +9,7 @@ from typing import Any
 from otel_bridge.model import Json, Level, ObservationType
 from otel_bridge.translate import table
 from otel_bridge.translate.dialect import NS, Dialect, Reading, after, finite, text, value
-from otel_bridge.translate.messages import messages, with_tools
+from otel_bridge.translate.messages import instructed, messages, with_tools
 from otel_bridge.translate.span import SpanView
 
 TYPES = {
@@ -60,10 +60,9 @@ def _content(attrs: dict[str, Any], reading: Reading) -> None:
     heard = value(attrs, "transcript")
     if attrs.get("transcript.is_input") is True and asked is None:
         asked, heard = heard, None
-    if instructions is not None:
-        spoken = asked if isinstance(asked, list) else [] if asked is None else [{"role": "user", "content": asked}]
-        if not any(isinstance(item, dict) and item.get("content") == instructions for item in spoken):
-            asked = [{"role": "system", "content": instructions}, *spoken]
+    spoken = asked if isinstance(asked, list) else []
+    if not any(isinstance(item, dict) and item.get("content") == instructions for item in spoken):
+        asked = instructed(asked, instructions)
     tools = value(attrs, "tools", "tools.definitions")
     reading.input = with_tools(asked, tools if isinstance(tools, list | dict) else None)
     if tools is not None and not isinstance(tools, list | dict):
