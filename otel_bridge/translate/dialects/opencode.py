@@ -5,7 +5,7 @@ https://opencode.ai/docs/config/
 """
 
 from otel_bridge.model import Json, ObservationType
-from otel_bridge.translate.dialect import Dialect, Reading, text
+from otel_bridge.translate.dialect import Dialect, Reading, speaks_of, text
 from otel_bridge.translate.span import SpanView
 
 TURN = (
@@ -17,7 +17,7 @@ WHO, NOBODY = "ai.telemetry.metadata.userId", "unknown"
 
 
 def read(span: SpanView) -> Reading | None:
-    """Leave calls to the AI SDK's words; of the rest, what a turn did is shown, and all else is noise."""
+    """Leave calls to the words of the AI SDK or the conventions; of the rest all is noise but what a turn did."""
     attrs = span.attrs
     if "ai.operationId" in attrs:
         if attrs.get(WHO) == NOBODY:
@@ -28,7 +28,7 @@ def read(span: SpanView) -> Reading | None:
         return Reading(type=ObservationType.TOOL, name=named, tool=named, call=_called(attrs.get("tool.call_id")))
     if span.name in TURN:
         return Reading(type=ObservationType.CHAIN)
-    return Reading(noise=True)
+    return None if speaks_of(attrs, "gen_ai.") else Reading(noise=True)
 
 
 def _called(said: Json) -> str | None:
