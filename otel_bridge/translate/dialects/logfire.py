@@ -191,16 +191,18 @@ def _usage(attrs: dict[str, Any]) -> Usage | None:
     Version 1 has the provider's in its answer, sometimes alone.
     """
     raw = from_json(attrs.get("gen_ai.usage.raw"))
-    counted_in, counted_out = count(attrs, *table.INPUT_TOKENS), count(attrs, *table.OUTPUT_TOKENS)
     if raw is not None:
         attrs["gen_ai.usage.raw"] = raw
     elif isinstance(answer := from_json(attrs.get("response_data")), dict) and isinstance(answer.get("usage"), dict):
         raw = answer["usage"]
-        if counted_in is None and counted_out is None:
+        if attrs.keys().isdisjoint(table.SAID_OF_TOKENS):
             return provider.usage(raw)[0]
     else:
         raw = attrs.get("usage")
-    beside = isinstance(raw, dict) and provider.beside(raw) and whole(raw.get("input_tokens")) == counted_in
+    if not isinstance(raw, dict):
+        return table.usage(attrs, beside=False)
+    counted_in, counted_out = count(attrs, *table.INPUT_TOKENS), count(attrs, *table.OUTPUT_TOKENS)
+    beside = provider.beside(raw) and whole(raw.get("input_tokens")) == counted_in
     return (Usage.exclusive if beside else Usage.inclusive)(counted_in, counted_out, **provider.parts(raw))
 
 
