@@ -86,12 +86,17 @@ def _step(span: SpanView, reading: Reading) -> None:
 def _hear(event: Event, reading: Reading) -> None:
     attrs = event.attrs
     if event.name in OUTPUTS:
-        reading.output = value(attrs, "output")
+        if reading.output is None:
+            reading.output = value(attrs, "output")
         return
     told = TOLD[event.name.removesuffix(START).removesuffix(END)]
     reading.type = reading.type or told.type
+    before = {key: attrs[key] for key in told.asked if key in attrs}
     asked = _spoken(value(attrs, *told.asked))
-    reading.input = asked if reading.input is None else reading.input
+    if reading.input is None:
+        reading.input = asked
+    elif asked != reading.input:
+        attrs |= before  # another pair's
     reading.model = reading.model or text(attrs, "model_dict.model_name")
     if told.type is not reading.type or event.name.endswith(START):
         return

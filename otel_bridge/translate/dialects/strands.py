@@ -84,11 +84,9 @@ def _tool(span: SpanView, reading: Reading) -> None:
     taken = take(span, TOOL_EVENTS)
     for event in taken:
         if event.name == "gen_ai.choice":
-            answer = _one_text(value(event.attrs, "message"))
-            reading.output = answer if reading.output is None else reading.output
+            reading.output = _heard(event.attrs, "message", reading.output)
         else:
-            given = value(event.attrs, "content")
-            reading.input = given if reading.input is None else reading.input
+            reading.input = _heard(event.attrs, "content", reading.input)
             if event.attrs.get("role") == "tool":
                 del event.attrs["role"]
         if "id" in event.attrs and event.attrs["id"] == attrs.get("gen_ai.tool.call.id"):
@@ -104,26 +102,33 @@ def _tool_results(span: SpanView, reading: Reading) -> None:
     """A cycle's choice says what the tools answered beside what the model did."""
     for event in span.events:
         if event.name == "gen_ai.choice" and "tool.result" in event.attrs:
-            reading.metadata["tool_results"] = messages(
-                {"role": "user", "content": value(event.attrs, "tool.result")}, "user"
-            )
+            told = messages({"role": "user", "content": value(event.attrs, "tool.result")})
+            reading.metadata.setdefault("tool_results", []).extend(told if isinstance(told, list) else [told])
 
 
 def _memory(span: SpanView, reading: Reading) -> None:
     """What is asked or kept, and what was found: in events, or in attributes of the same names."""
     taken = take(span, (*MEMORY_IN, MEMORY_OUT))
     for event in taken:
-        said = value(event.attrs, "content")
         if event.name == MEMORY_OUT:
-            reading.output = said
+            reading.output = _heard(event.attrs, "content", reading.output)
         else:
-            reading.input = said
+            reading.input = _heard(event.attrs, "content", reading.input)
     leave(span, taken)
     if not taken and (said := text(span.attrs, "content")):
         if (found := from_json(said)) != said:
             reading.output = found
         else:
             reading.input = said
+
+
+def _heard(attrs: dict[str, Any], key: str, known: Json) -> Json:
+    """What is known, else what is said here; what is said here otherwise stays."""
+    said = _one_text(from_json(attrs.get(key)))
+    if said in (None, "") or known not in (None, said):
+        return known
+    del attrs[key]
+    return said
 
 
 def _one_text(raw: Json) -> Json:
