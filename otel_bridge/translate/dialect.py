@@ -232,6 +232,16 @@ def finite(raw: Any) -> float | None:
     return found if math.isfinite(found) else None
 
 
+def as_text(raw: Any) -> str | None:
+    """A text with something in it, or None."""
+    return raw if isinstance(raw, str) and raw else None
+
+
+def named(span: SpanView, raw: Any) -> str | None:
+    """A name for an observation where the span's own does not hold it, or None."""
+    return raw if isinstance(raw, str) and raw and raw not in span.name else None
+
+
 def from_json(raw: Json) -> Json:
     """What a string holds if it is JSON (an object, an array, a quoted string), else the value as it is."""
     if not isinstance(raw, str):

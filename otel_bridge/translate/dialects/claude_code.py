@@ -19,6 +19,7 @@ from otel_bridge.translate.dialect import (
     Dialect,
     Reading,
     absorb,
+    as_text,
     began_ns,
     count,
     derived_key,
@@ -140,8 +141,7 @@ def _request(span: SpanView) -> Reading:
         cache_write=count(attrs, "cache_creation_tokens"),
     )
     reading.cost = table.cost(attrs, ("cost_usd",), (), ())
-    named = attrs.get("request_id")
-    reading.response_id = named if isinstance(named, str) and named else None
+    reading.response_id = as_text(attrs.get("request_id"))
     return reading
 
 
@@ -202,7 +202,7 @@ def _tool(span: SpanView) -> Reading:
         name = f"mcp__{server}__{inner}"  # what the model calls it
     reading = Reading(
         type=ObservationType.TOOL,
-        name=name if isinstance(name, str) and name else None,
+        name=as_text(name),
         input=value(attrs, "tool_input", "mcp_args", "tool_parameters", "full_command", "file_path"),
         output=_printed(span),
     )
@@ -386,8 +386,8 @@ def _answer(told: Request) -> str | None:
     if isinstance(source, str) and source != "sdk" and not source.startswith("repl_main_thread"):
         return None
     for log in told.answers:
-        said = log.attrs.get("response")
-        if isinstance(said, str) and said and said != REDACTED:
+        said = as_text(log.attrs.get("response"))
+        if said not in (None, REDACTED):
             return said
     for log in told.answers:
         spoken, _ = response(_opened(log.attrs.get("body")))

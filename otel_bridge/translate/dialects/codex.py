@@ -15,6 +15,7 @@ from otel_bridge.translate.dialect import (
     Dialect,
     Reading,
     absorb,
+    as_text,
     began_ns,
     count,
     derived_key,
@@ -63,8 +64,7 @@ def read(span: SpanView) -> Reading:
         reading = Reading(noise=None if said else True)
     reading.session_id = text(span.attrs, "conversation.id")
     reading.user_id = text(span.attrs, "user.email", "user.account_id")
-    environment = span.resource.get("env")
-    reading.environment = environment if isinstance(environment, str) and environment else None
+    reading.environment = as_text(span.resource.get("env"))
     return reading
 
 
@@ -180,8 +180,8 @@ def _above(spans: dict[str, SpanView], span_id: str, name: str, known: dict[str,
 
 
 def _key(log: LogView) -> str | None:
-    conversation = log.attrs.get("conversation.id")
-    return derived_key("codex", conversation) if isinstance(conversation, str) and conversation else None
+    conversation = as_text(log.attrs.get("conversation.id"))
+    return None if conversation is None else derived_key("codex", conversation)
 
 
 def _spans(logs: list[LogView]) -> list[SpanView]:

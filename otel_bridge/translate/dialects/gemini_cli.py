@@ -17,6 +17,7 @@ from otel_bridge.translate.dialect import (
     Dialect,
     Reading,
     absorb,
+    as_text,
     count,
     derived_key,
     from_json,
@@ -90,9 +91,7 @@ def _request(span: SpanView) -> Reading:
         counts = nested(attrs, "gen_ai.usage.")
         reading.metadata = {"uncounted_usage": counts} if counts else {}
     _content(attrs, reading)
-    named = attrs.get("response_id")
-    if reading.response_id is None and isinstance(named, str) and named:
-        reading.response_id = named
+    reading.response_id = reading.response_id or as_text(attrs.get("response_id"))
     return reading
 
 
@@ -123,8 +122,7 @@ def _content(attrs: dict[str, Any], reading: Reading) -> None:
     if isinstance(chunks, list):
         answered, about = _candidates(chunks)
         reading.metadata |= about
-        named = about.get("response", {}).get("responseId")
-        reading.response_id = named if isinstance(named, str) and named else None
+        reading.response_id = as_text(about.get("response", {}).get("responseId"))
     first, again = (answered, said) if isinstance(chunks, list) or said is None else (said, answered)
     if first is not None:
         reading.output = _one(messages(first, "assistant"))
@@ -192,8 +190,9 @@ def _tool(span: SpanView) -> Reading:
         log.body = None
     absorb(span, records)
     attrs = span.attrs
-    name = attrs.get("gen_ai.tool.name", attrs.get("function_name"))
-    reading = Reading(type=ObservationType.TOOL, name=name if isinstance(name, str) and name else None)
+    reading = Reading(
+        type=ObservationType.TOOL, name=as_text(attrs.get("gen_ai.tool.name", attrs.get("function_name")))
+    )
     called, gave = value(attrs, "gen_ai.input.messages"), value(attrs, "gen_ai.output.messages")
     given = value(attrs, "function_args")
     if isinstance(called, dict) and "args" in called:
@@ -339,7 +338,7 @@ def _text(log: LogView) -> str | None:
         return chunks or None
     spoken = _one(messages(_candidates(chunks)[0], "assistant")) if isinstance(chunks, list) else None
     found = spoken[-1].get("content") if isinstance(spoken, list) and spoken and isinstance(spoken[-1], dict) else None
-    return found if isinstance(found, str) and found else None
+    return as_text(found)
 
 
 class _Places:

@@ -8,7 +8,7 @@ from typing import Any
 
 from otel_bridge.model import CALLS, Json, Level, ObservationType
 from otel_bridge.translate import provider
-from otel_bridge.translate.dialect import NS, Dialect, Reading, moment, text, value, within
+from otel_bridge.translate.dialect import NS, Dialect, Reading, as_text, moment, text, value, within
 from otel_bridge.translate.messages import messages, with_tools
 from otel_bridge.translate.span import SpanView
 
@@ -62,8 +62,8 @@ def read(span: SpanView) -> Reading:
         reading.input, reading.output = _plain(given), _plain(answered)
     if reading.type is ObservationType.TOOL:
         reading.name = text(attrs, "haystack.tool.name") or _called(given)
-    elif isinstance(attrs.get("haystack.component.name"), str):
-        reading.name = attrs["haystack.component.name"] or None
+    else:
+        reading.name = as_text(attrs.get("haystack.component.name"))
     if attrs.get("haystack.tool.error") is True:
         reading.level = Level.ERROR
         said = answered.get("error") if isinstance(answered, dict) else None
@@ -121,8 +121,7 @@ def _replies(span: SpanView, reading: Reading, answered: Json) -> None:
     if rest:
         reading.metadata["results"] = rest
     if isinstance(told, dict):
-        model = told.get("model")
-        reading.model = model if isinstance(model, str) and model else None
+        reading.model = as_text(told.get("model"))
         reading.usage, uncounted = provider.usage(told.get("usage"))
         if uncounted:
             reading.metadata["uncounted_usage"] = uncounted

@@ -16,6 +16,7 @@ from otel_bridge.translate import provider, table
 from otel_bridge.translate.dialect import (
     Dialect,
     Reading,
+    as_text,
     count,
     from_json,
     from_printed,
@@ -307,7 +308,7 @@ def _response_id(attrs: dict[str, Any], answered: Json) -> str | None:
     if isinstance(answered, list) and len(answered) == 1 and isinstance(answered[0], dict) and not found:
         told = answered[0].get("response_metadata")
         found = told.get("id") if isinstance(told, dict) else None
-    return found if isinstance(found, str) and found else None
+    return as_text(found)
 
 
 def _error(span: SpanView) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from otel_bridge.model import Json, Level, ObservationType, Usage
 from otel_bridge.translate import table
-from otel_bridge.translate.dialect import NS, Dialect, Reading, after, finite, from_json, value, whole
+from otel_bridge.translate.dialect import NS, Dialect, Reading, after, as_text, finite, from_json, value, whole
 from otel_bridge.translate.messages import instructed, message, messages
 from otel_bridge.translate.span import SpanView
 
@@ -53,9 +53,8 @@ def read(span: SpanView) -> Reading:
     if attrs.get("lk.function_tool.is_error") is True:
         reading.level = Level.ERROR
         reading.status_message = reading.output if isinstance(reading.output, str) else "the tool failed"
-    name = attrs.get("lk.function_tool.name")
-    if reading.type is ObservationType.TOOL and isinstance(name, str) and name:
-        reading.name = name
+    if reading.type is ObservationType.TOOL:
+        reading.name = as_text(attrs.get("lk.function_tool.name"))
     _who(attrs, reading)
     return reading
 
@@ -122,11 +121,10 @@ def _usage(attrs: dict[str, Any]) -> Usage | None:
 
 def _who(attrs: dict[str, Any], reading: Reading) -> None:
     """A room is a session where no conversation is named; a participant who is no agent is the user."""
-    room = attrs.get("lk.pii.room_name") or attrs.get("lk.room_name")
-    if isinstance(room, str) and "gen_ai.conversation.id" not in attrs:
-        reading.session_id = room
-    who = attrs.get("lk.pii.participant_identity") or attrs.get("lk.participant_identity")
-    if isinstance(who, str) and str(attrs.get("lk.participant_kind")).rpartition("_")[2] in PEOPLE:
+    if "gen_ai.conversation.id" not in attrs:
+        reading.session_id = as_text(attrs.get("lk.pii.room_name") or attrs.get("lk.room_name"))
+    who = as_text(attrs.get("lk.pii.participant_identity") or attrs.get("lk.participant_identity"))
+    if str(attrs.get("lk.participant_kind")).rpartition("_")[2] in PEOPLE:
         reading.user_id = who
 
 

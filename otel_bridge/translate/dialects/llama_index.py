@@ -13,6 +13,7 @@ from otel_bridge.translate import provider
 from otel_bridge.translate.dialect import (
     Dialect,
     Reading,
+    as_text,
     from_json,
     from_printed,
     leave,
@@ -113,9 +114,8 @@ def _answer(attrs: dict[str, Any], reading: Reading) -> None:
     raw = _object(attrs, "response.raw.")
     if not raw:
         return
-    reading.response_id = raw["id"] if isinstance(raw.get("id"), str) else None
-    if isinstance(raw.get("model"), str) and raw["model"]:
-        reading.model = raw.pop("model")
+    reading.response_id = as_text(raw.get("id"))
+    reading.model = text(raw, "model") or reading.model
     reading.usage, rest = provider.usage(raw.pop("usage", None))
     reading.metadata["response"] = raw | ({"usage": rest} if rest else {})
 

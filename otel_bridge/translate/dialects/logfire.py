@@ -13,6 +13,7 @@ from otel_bridge.translate.dialect import (
     Dialect,
     Judgement,
     Reading,
+    as_text,
     count,
     derived_key,
     from_json,
@@ -153,11 +154,11 @@ def _level(span: SpanView, reading: Reading, said: Json) -> None:
 
 def _feedback(span: SpanView) -> list[Judgement] | None:
     """What somebody thought of the span above."""
-    name, comment = span.attrs.get("logfire.feedback.name"), span.attrs.get("logfire.feedback.comment")
-    thought = span.attrs.get(name) if isinstance(name, str) and name else None
-    if not isinstance(name, str) or not isinstance(thought, bool | int | float | str):
+    name, comment = (as_text(span.attrs.get(f"logfire.feedback.{key}")) for key in ("name", "comment"))
+    thought = None if name is None else span.attrs.get(name)
+    if name is None or not isinstance(thought, bool | int | float | str):
         return None
-    return [Judgement(name, thought, comment if isinstance(comment, str) else None, span.parent_id or None)]
+    return [Judgement(name, thought, comment, span.parent_id or None)]
 
 
 def _call(span: SpanView, reading: Reading) -> None:

@@ -15,6 +15,7 @@ from otel_bridge.translate.dialect import (
     finite,
     from_json,
     identifier,
+    named,
     nested,
     text,
     value,
@@ -73,8 +74,7 @@ def read(span: SpanView) -> Reading:
         case _:
             reading.input, reading.output = value(attrs, "mlflow.spanInputs"), value(attrs, "mlflow.spanOutputs")
     if reading.type is ObservationType.TOOL:
-        name = attrs.get("name")  # LlamaIndex's tools: the span has the name of the class
-        reading.name = name if isinstance(name, str) and name and name not in span.name else None
+        reading.name = named(span, attrs.get("name"))  # LlamaIndex's tools: the span has the name of the class
     _metadata(attrs, reading)
     if not span.parent_id:
         reading.trace_metadata = nested(attrs, "mlflow.traceTag.")

@@ -13,9 +13,11 @@ from otel_bridge.translate import provider, table
 from otel_bridge.translate.dialect import (
     Dialect,
     Reading,
+    as_text,
     count,
     from_json,
     identifier,
+    named,
     strings,
     text,
     unflatten,
@@ -91,8 +93,7 @@ def read(span: SpanView) -> Reading:
     if reading.type is ObservationType.SPAN:
         reading.noise = True
     if reading.type is ObservationType.TOOL:
-        name = attrs.get("tool.name")
-        reading.name = name if isinstance(name, str) and name not in span.name else None
+        reading.name = named(span, attrs.get("tool.name"))
     return reading
 
 
@@ -338,7 +339,7 @@ def _metadata(attrs: dict[str, Any], reading: Reading) -> None:
 
 
 def _text(said: dict[str, Any], *keys: str) -> str | None:
-    return next((said[key] for key in keys if isinstance(said.get(key), str) and said[key]), None)
+    return next((found for key in keys if (found := as_text(said.get(key)))), None)
 
 
 DIALECT = Dialect(

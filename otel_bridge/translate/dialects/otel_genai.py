@@ -7,7 +7,19 @@ from typing import Any
 
 from otel_bridge.model import CALLS, Json, Level, ObservationType
 from otel_bridge.translate import table
-from otel_bridge.translate.dialect import Dialect, Reading, from_json, leave, nested, strings, take, text, value
+from otel_bridge.translate.dialect import (
+    Dialect,
+    Reading,
+    as_text,
+    from_json,
+    leave,
+    named,
+    nested,
+    strings,
+    take,
+    text,
+    value,
+)
 from otel_bridge.translate.messages import instructed, message, messages, system, with_tools
 from otel_bridge.translate.provider import request, response
 from otel_bridge.translate.span import ERROR_CODE, LogView, SpanView
@@ -77,8 +89,7 @@ def read(span: SpanView) -> Reading:
     if span.events or span.logs:
         _join_details(span)
     kind = reading.type = _type(attrs)
-    response_id = attrs.get("gen_ai.response.id")
-    reading.response_id = response_id if isinstance(response_id, str) else None
+    reading.response_id = as_text(attrs.get("gen_ai.response.id"))
     reading.model = _model(attrs, reading)
     if kind is None or kind is AGENT or kind in CALLS:
         reading.model_parameters = _parameters(attrs, reading) or None
@@ -153,9 +164,7 @@ def _tool(span: SpanView, reading: Reading) -> None:
     reading.output = value(
         attrs, "gen_ai.tool.call.result", "gen_ai.tool.result", "gen_ai.tool.output", "gen_ai.tool.message"
     )
-    name = attrs.get("gen_ai.tool.name")
-    if isinstance(name, str) and name not in span.name:
-        reading.name = name
+    reading.name = named(span, attrs.get("gen_ai.tool.name"))
 
 
 def _content(span: SpanView, reading: Reading) -> None:

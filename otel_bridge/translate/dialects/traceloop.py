@@ -5,7 +5,7 @@ https://github.com/traceloop/openllmetry
 
 from otel_bridge.model import Json, ObservationType
 from otel_bridge.translate import table
-from otel_bridge.translate.dialect import Dialect, Reading, from_json, nested, take, unflatten, value, within
+from otel_bridge.translate.dialect import Dialect, Reading, from_json, named, nested, take, unflatten, value, within
 from otel_bridge.translate.messages import messages, with_tools
 from otel_bridge.translate.span import SpanView
 
@@ -56,8 +56,7 @@ def read(span: SpanView) -> Reading:
     if reading.type is ObservationType.RETRIEVER and reading.output is None:
         reading.output = _documents(span)
     if reading.type is ObservationType.TOOL:
-        name = attrs.get("traceloop.entity.name", attrs.get("gen_ai.tool.name"))
-        reading.name = name if isinstance(name, str) and name not in span.name else None
+        reading.name = named(span, attrs.get("traceloop.entity.name", attrs.get("gen_ai.tool.name")))
     _chunks(span, reading)
     return reading
 

@@ -19,6 +19,7 @@ from otel_bridge.translate.dialect import (
     Dialect,
     Reading,
     after,
+    as_text,
     count,
     finite,
     from_json,
@@ -99,8 +100,7 @@ def read(span: SpanView) -> Reading:
         reading.aggregate = True
         reading.usage = _usage(attrs, [])  # what the provider told is of the last request alone
     elif kind is ObservationType.TOOL:
-        name = attrs.get("ai.toolCall.name")
-        reading.name = name if isinstance(name, str) and name else None
+        reading.name = as_text(attrs.get("ai.toolCall.name"))
     elif span.scope_name == VERSION_7 and "ai.operationId" not in attrs:
         own = _usage(attrs, [])  # whatever the provider does, the SDK counts the cache in
         reading.usage = table.usage(attrs, beside=False) or own
@@ -154,8 +154,7 @@ def _model(attrs: dict[str, Any], reading: Reading) -> None:
     for own, common in (("ai.response.id", "gen_ai.response.id"), ("ai.model.id", "gen_ai.request.model")):
         if own in attrs and attrs.setdefault(common, attrs[own]) == attrs[own]:
             del attrs[own]
-    found = attrs.get("gen_ai.response.id")
-    reading.response_id = found if isinstance(found, str) and found else None
+    reading.response_id = as_text(attrs.get("gen_ai.response.id"))
     requested = text(attrs, "gen_ai.request.model")
     reading.model = text(attrs, "gen_ai.response.model", "ai.response.model") or requested
     if requested not in (None, reading.model):
