@@ -86,6 +86,8 @@ def read(span: SpanView) -> Reading:
         _evals(span, reading)
     elif span.scope_name == OWN_SCOPE and attrs.get("logfire.span_type") == "span":
         reading.input = _arguments(attrs)
+    if reading.output is None:
+        reading.output = value(attrs, "return")
     if attrs.get("logfire.span_type") == "pending_span":
         reading.type, reading.noise, reading.call = ObservationType.SPAN, True, None
     return reading
@@ -120,8 +122,6 @@ def _common(span: SpanView, reading: Reading) -> None:
         reading.type = ObservationType.EVENT
         if kind == "annotation":
             reading.judgements = _feedback(span)
-    if "return" in attrs:
-        reading.output = value(attrs, "return")
     _level(span, reading, said)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from otel_bridge.model import Json, ObservationType, Usage
 from otel_bridge.translate import table
-from otel_bridge.translate.dialect import Dialect, Reading, from_json, from_printed, nested, text, value, whole
+from otel_bridge.translate.dialect import Dialect, Reading, count, from_json, from_printed, nested, text, value, whole
 from otel_bridge.translate.messages import messages
 from otel_bridge.translate.span import ERROR_CODE, SpanView
 
@@ -90,7 +90,7 @@ def _usage(span: SpanView) -> Usage | None:
     )
     if thoughts and (counted := whole(attrs.get(OUTPUT))) is not None:
         attrs[OUTPUT] = counted + thoughts
-        attrs.pop(TOTAL[0], None)
+        count(attrs, TOTAL[0])
     return table.usage(attrs, beside=_beside(span))
 
 
