@@ -416,6 +416,14 @@ def take(span: SpanView, names: Container[str]) -> list[Event | LogView]:
     return taken
 
 
+def take_logs(span: SpanView, names: Container[str]) -> list[LogView]:
+    """The same of log records alone."""
+    taken = [log for log in span.logs if log.name in names]
+    if taken:
+        span.logs = [log for log in span.logs if log.name not in names]
+    return taken
+
+
 def leave(span: SpanView, taken: Iterable[Event | LogView]) -> None:
     """Put back what was taken and still says something: attributes that nobody popped, a body that is not None."""
     for said in taken:

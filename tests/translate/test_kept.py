@@ -62,3 +62,30 @@ def test_what_is_taken_is_shown(otlp: Any, scope: str, name: str, attrs: dict[st
 
     shown = orjson.dumps(to_json(translation)).decode()
     assert "KEPT" in shown or "4711" in shown
+
+
+@pytest.mark.parametrize(
+    ("scope", "attrs", "name"),
+    [
+        ("com.anthropic.claude_code.tracing", {"span.type": "llm_request"}, "assistant_response"),
+        ("codex_exec", {"call_id": "c", "tool_name": "a span"}, "codex.tool_result"),
+        ("gemini-cli", {"gen_ai.operation.name": "llm_call"}, "gen_ai.client.inference.operation.details"),
+    ],
+)
+def test_an_event_that_is_called_like_a_record_is_shown(
+    otlp: Any, scope: str, attrs: dict[str, Any], name: str
+) -> None:
+    translation = translate(otlp.trace(otlp.span(scope=scope, attrs=attrs, events=[(name, {"k": "KEPT"})])))
+
+    assert "KEPT" in orjson.dumps(to_json(translation)).decode()
+
+
+@pytest.mark.parametrize("name", ["gen_ai.choice", "gen_ai.user.message", "db.query.result"])
+def test_a_record_may_say_one_thing_in_its_body_and_another_beside(otlp: Any, name: str) -> None:
+    store = {"db.system": "chroma", "db.operation": "query"}
+    record = otlp.log(name=name, attrs={"content": "BESIDE"}, body="BODY")
+
+    shown = orjson.dumps(to_json(translate(otlp.trace(otlp.span(attrs=store), record)))).decode()
+
+    assert "BESIDE" in shown
+    assert "BODY" in shown

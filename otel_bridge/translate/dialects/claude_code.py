@@ -30,6 +30,7 @@ from otel_bridge.translate.dialect import (
     nearest,
     root_of,
     take,
+    take_logs,
     text,
     value,
     whole,
@@ -100,7 +101,7 @@ def _other(span: SpanView) -> Reading:
 
 
 def _turn(span: SpanView) -> Reading:
-    _absorb(span, _records(span, PROMPT))
+    _absorb(span, take_logs(span, PROMPT))
     attrs = span.attrs
     asked = _told(attrs, "user_prompt", "prompt", "prompt_text")
     return Reading(
@@ -111,7 +112,7 @@ def _turn(span: SpanView) -> Reading:
 
 
 def _request(span: SpanView) -> Reading:
-    records = _records(span, REQUEST)
+    records = take_logs(span, REQUEST)
     reading = Reading(type=ObservationType.GENERATION)
     sent = [log for log in records if log.name == SENT]
     for log in sent[:-1]:  # attempts that failed; the last was answered
@@ -188,7 +189,7 @@ def _told(attrs: dict[str, Any], *keys: str) -> str | None:
 
 
 def _tool(span: SpanView) -> Reading:
-    outcome = _records(span, TOOL)
+    outcome = take_logs(span, TOOL)
     for log in outcome:
         if "duration_ms" in log.attrs:
             log.attrs["duration_tool_ms"] = log.attrs.pop("duration_ms")
@@ -223,10 +224,6 @@ def _printed(span: SpanView) -> Json:
             attrs.pop("bash_command", None)
     shown = [attrs["output"] if attrs.keys() == {"output"} else attrs for attrs in given]
     return (from_json(shown[0]) if len(shown) == 1 else shown) if shown else None
-
-
-def _records(span: SpanView, names: tuple[str, ...]) -> list[LogView]:
-    return [log for log in take(span, names) if isinstance(log, LogView)]
 
 
 def _absorb(span: SpanView, records: list[LogView]) -> None:

@@ -23,7 +23,7 @@ from otel_bridge.translate.dialect import (
     in_order,
     made_of,
     root_of,
-    take,
+    take_logs,
     text,
     value,
     whole,
@@ -69,7 +69,7 @@ def read(span: SpanView) -> Reading:
 
 
 def _turn(span: SpanView) -> Reading:
-    absorb(span, _records(span, (PROMPT, COST)))
+    absorb(span, take_logs(span, (PROMPT, COST)))
     attrs = span.attrs
     asked = None if attrs.get("prompt") == REDACTED else text(attrs, "prompt")
     total = count(attrs, f"{TURN_USAGE}total_tokens")
@@ -113,7 +113,7 @@ def _is_tool(span: SpanView) -> bool:
 
 
 def _tool(span: SpanView) -> Reading:
-    absorb(span, _records(span, TOOL))
+    absorb(span, take_logs(span, TOOL))
     attrs = span.attrs
     reading = Reading(type=ObservationType.TOOL, input=value(attrs, "arguments"), output=value(attrs, "output"))
     if attrs.get("success") in (False, "false"):
@@ -125,10 +125,6 @@ def _tool(span: SpanView) -> Reading:
 
 REFUSED = ("denied", "abort", "timed_out")
 READERS = {TURN: _turn, SAMPLING: _request}
-
-
-def _records(span: SpanView, names: tuple[str, ...]) -> list[LogView]:
-    return [log for log in take(span, names) if isinstance(log, LogView)]
 
 
 def _name(log: LogView) -> None:

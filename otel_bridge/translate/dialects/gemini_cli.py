@@ -26,7 +26,7 @@ from otel_bridge.translate.dialect import (
     nearest,
     nested,
     root_of,
-    take,
+    take_logs,
     text,
     value,
     whole,
@@ -70,12 +70,12 @@ def read(span: SpanView) -> Reading:
 
 
 def _turn(span: SpanView) -> Reading:
-    absorb(span, _records(span, PROMPT))
+    absorb(span, take_logs(span, PROMPT))
     return Reading(type=ObservationType.AGENT, input=text(span.attrs, "prompt"), output=text(span.attrs, ANSWER))
 
 
 def _request(span: SpanView) -> Reading:
-    records = _records(span, REQUEST)
+    records = take_logs(span, REQUEST)
     names = {log.name for log in records}
     for log in records:
         log.attrs = {key: item for key, item in log.attrs.items() if item is not None}
@@ -184,7 +184,7 @@ PIECE = frozenset({"role", "content", "tool_calls", "reasoning_content", "finish
 
 
 def _tool(span: SpanView) -> Reading:
-    records = _records(span, RAN)
+    records = take_logs(span, RAN)
     for log in records:
         log.attrs = {key: item for key, item in log.attrs.items() if item is not None}
         log.body = None
@@ -245,10 +245,6 @@ READERS = {
     **dict.fromkeys(RAN, _tool),
     **dict.fromkeys(PROMPT, _prompted),
 }
-
-
-def _records(span: SpanView, names: tuple[str, ...]) -> list[LogView]:
-    return [log for log in take(span, names) if isinstance(log, LogView)]
 
 
 def _join(spans: dict[str, SpanView], logs: list[LogView]) -> None:

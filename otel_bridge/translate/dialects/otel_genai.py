@@ -216,7 +216,7 @@ def _spoken(span: SpanView) -> tuple[list[Json], list[Json]]:
         if isinstance(body, dict):
             _merge(said, body)
         elif body not in (None, ""):
-            said["content"] = body
+            _merge(said, {"content": body})
         if event.name == CHOICE:
             inner = said.pop("message", None)
             _merge(said, inner if isinstance(inner, dict) else {} if inner is None else {"content": inner})
@@ -238,7 +238,10 @@ def _merge(said: dict[str, Any], more: dict[str, Any]) -> None:
     """The inner word counts; an outer one that differs is kept beside it."""
     for key, item in more.items():
         if key in said and said[key] != item:
-            said[f"event.{key}"] = said[key]
+            outer = f"event.{key}"
+            while outer in said:
+                outer = f"event.{outer}"
+            said[outer] = said[key]
         said[key] = item
 
 

@@ -5,7 +5,18 @@ https://github.com/traceloop/openllmetry
 
 from otel_bridge.model import Json, ObservationType
 from otel_bridge.translate import table
-from otel_bridge.translate.dialect import Dialect, Reading, from_json, named, nested, take, unflatten, value, within
+from otel_bridge.translate.dialect import (
+    Dialect,
+    Reading,
+    from_json,
+    leave,
+    named,
+    nested,
+    take,
+    unflatten,
+    value,
+    within,
+)
 from otel_bridge.translate.messages import messages, with_tools
 from otel_bridge.translate.span import SpanView
 
@@ -97,9 +108,11 @@ def _embeds(span: SpanView) -> bool:
 def _documents(span: SpanView) -> Json:
     """What was found: one event each."""
     found = take(span, (FOUND,))
-    return [
-        {key.removeprefix(f"{FOUND}."): from_json(item) for key, item in event.attrs.items()} for event in found
-    ] or None
+    documents = [
+        {key.removeprefix(f"{FOUND}."): from_json(event.attrs.pop(key)) for key in list(event.attrs)} for event in found
+    ]
+    leave(span, found)
+    return documents or None
 
 
 def _parsed(spoken: Json) -> Json:
