@@ -21,12 +21,16 @@ from otel_bridge.message_parts import (
 )
 from otel_bridge.model import Json
 
-ROLES = {"model": "assistant", "ai": "assistant", "human": "user", "function": "tool", "tool-response": "tool"}
+ROLES = {
+    **{role: role for role in ("system", "developer", "user", "assistant", "tool")},
+    **dict.fromkeys(("model", "ai", "chatbot"), "assistant"),
+    **dict.fromkeys(("function", "tool-response"), "tool"),
+    "human": "user",
+}
 NOBODY = (None, "", "unknown")  # OpenLLMetry says this of LangChain's chunks
 LANGCHAIN = {
     "HumanMessage": "user",
     "AIMessage": "assistant",
-    "AIMessageChunk": "assistant",
     "SystemMessage": "system",
     "ToolMessage": "tool",
     "FunctionMessage": "tool",
@@ -63,7 +67,7 @@ def message(raw: dict[str, Any], role: str = "user") -> list[Json]:
     """One message as the messages it holds: the results of tools become messages of their own, where they stand."""
     said = (_langchain(raw) if "lc" in raw else None) or dict(raw)
     who = said.pop("role", None)
-    who = role if who in NOBODY else ROLES.get(who, who) if isinstance(who, str) else who
+    who = role if who in NOBODY else ROLES.get(who.lower(), who) if isinstance(who, str) else who
     content = said.pop("content", None)
     if not said and isinstance(content, str):
         return [{"role": who, "content": content}]
@@ -282,7 +286,7 @@ def _langchain(raw: dict[str, Any]) -> dict[str, Any] | None:
         return None
     said = {key: item for key, item in inner.items() if item not in (None, [], {})}
     said.pop("type", None)
-    return {"role": LANGCHAIN.get(str(path[-1]), "user"), **said}
+    return {"role": LANGCHAIN.get(str(path[-1]).removesuffix("Chunk"), "user"), **said}
 
 
 def _list(raw: Json) -> Iterable[Json]:

@@ -48,6 +48,25 @@ def test_a_call_goes_by_the_id_that_its_result_names_not_by_its_own_as_an_item(k
     ]
 
 
+@pytest.mark.parametrize(
+    ("role", "shown"),
+    [
+        ("USER", "user"),
+        ("CHATBOT", "assistant"),
+        ("Assistant", "assistant"),
+        ("model", "assistant"),
+        ("Critic", "Critic"),
+    ],
+)
+def test_who_speaks_is_told_whatever_the_case(role: str, shown: str) -> None:
+    assert spoken({"role": role, "content": "Hi"}) == [(shown, "Hi")]
+
+
+@pytest.mark.parametrize(("kind", "role"), [("ToolMessageChunk", "tool"), ("AIMessageChunk", "assistant")])
+def test_a_chunk_of_langchains_is_spoken_by_who_speaks_the_message(kind: str, role: str) -> None:
+    assert spoken({"lc": 1, "id": ["messages", kind], "kwargs": {"content": "Hi"}}) == [(role, "Hi")]
+
+
 def test_the_name_beside_a_tools_result_is_the_results() -> None:
     said = {"role": "tool", "name": "weather", "parts": [{"type": "tool_call_response", "id": "c", "result": "sunny"}]}
 
