@@ -120,6 +120,8 @@ THOUGHTS_APART = ("google", "gcp.", "gemini", "vertex")
 """How the names of providers begin where Gemini's models are: these count thoughts beside the output."""
 
 MODELS = ("gen_ai.response.model", "gen_ai.request.model")
+NO_MODELS = ("unknown", "none")
+"""What stands in the place of a model's name that an instrumentation did not find."""
 
 COST_TOTAL = ("gen_ai.usage.cost", "gen_ai.usage.total_cost", "gen_ai.cost.total_cost", "operation.cost")
 COST_INPUT = ("gen_ai.usage.input_cost", "gen_ai.cost.input_cost")
@@ -247,6 +249,7 @@ def cost(
     if not any(found.values()):
         attrs |= before
         return None
+    attrs |= {key: item for key, item in before.items() if (finite(item) or 0) < 0}  # no cost: shown as it came
     found.setdefault("total", sum(found.values()))
     return found
 

@@ -134,6 +134,15 @@ def test_the_operating_systems_thread_is_no_session(otlp: Any) -> None:
     assert trace.session_id is None
 
 
+def test_a_cost_below_nothing_is_none_and_stays_in_the_metadata(otlp: Any) -> None:
+    attrs = BASE | {"gen_ai.usage.cost": -2.0, "gen_ai.usage.input_cost": 0.5}
+
+    [seen] = translate(otlp.trace(otlp.span(attrs=attrs))).observations
+
+    assert seen.cost == {"input": 0.5, "total": 0.5}
+    assert seen.metadata["gen_ai.usage.cost"] == -2
+
+
 def test_a_cost_of_nothing_is_no_cost_and_stays_in_the_metadata(otlp: Any) -> None:
     [seen] = translate(otlp.trace(otlp.span(attrs=BASE | {"gen_ai.usage.cost": 0.0}))).observations
 

@@ -138,6 +138,9 @@ def _type(attrs: dict[str, Any]) -> ObservationType | None:
 
 def _model(attrs: dict[str, Any], reading: Reading) -> str | None:
     """What answered, else what was asked; the one that is not used stays."""
+    for key in table.MODELS:
+        if attrs.get(key) in table.NO_MODELS:
+            reading.metadata[key] = attrs.pop(key)
     answered = text(attrs, "gen_ai.response.model")
     if answered is None:
         return text(attrs, "gen_ai.request.model")

@@ -23,16 +23,11 @@ ASKED = ("Chat Model Prompt Content:\n", "Chat Client Prompt Content:\n")
 ANSWERED = ("Chat Model Completion:\n", "Chat Client Completion:\n")
 FOUND = ("Vector Store Query Response:\n",)
 CONTENT = (*ASKED, *ANSWERED, *FOUND)
-UNKNOWN = "none"
-MAY_BE_UNKNOWN = ("gen_ai.request.model", "gen_ai.response.model")
 
 
 def read(span: SpanView) -> Reading | None:
     """Read the framework's own spans, and the content that it logged within a span."""
     attrs = span.attrs
-    for key in MAY_BE_UNKNOWN:
-        if attrs.get(key) == UNKNOWN:
-            del attrs[key]
     kind = attrs.get(KIND)
     reading = Reading(type=TYPES.get(kind) if isinstance(kind, str) else None)
     if kind == STORE:
