@@ -316,7 +316,7 @@ def test_nothing_is_lost_of_what_is_said_in_a_dialects_own_words(dialect: Dialec
     bare = {"scope": next(iter(dialect.scopes), "").replace("*", ".x"), "attrs": {}}
     real = [case for path, case in zip(PATHS, SAMPLES, strict=True) if path.parent.name == dialect.name]
     lost = []
-    for _ in range(150):
+    for _ in range(100):
         nonsense = Nonsense(chance, words_of(dialect))
         said, case = nonsense.attributes(), chance.choice([bare, *real])
         trace = trace_of([(case.get("scope", ""), case["attrs"] | said, [])])
