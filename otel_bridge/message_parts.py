@@ -8,6 +8,7 @@ CALL_KINDS = ("tool_call", "tool_use", "tool-call", "toolUse", SERVER_CALL)
 RESULT_KINDS = ("tool_call_response", "tool_result", "tool-result", "server_tool_call_response")
 THOUGHT_KINDS = ("reasoning", "thinking")
 TOOL_NAMES = ("name", "tool_name", "toolName")
-CALL_IDS = ("id", "tool_use_id", "tool_call_id", "toolCallId", "toolUseId", "call_id")
+CALL_IDS = ("tool_use_id", "tool_call_id", "toolCallId", "toolUseId", "call_id", "id")
+"""What names a call; a bare `id` last, as an item may have one of its own beside."""
 ARGUMENTS = ("arguments", "args", "input", "parameters", "tool_kwargs", "server_tool_call")
 ANSWERS = ("response", "result", "content", "output", "server_tool_call_response")

@@ -175,4 +175,5 @@ def _hear(heard: Reading, said: Reading, name: str) -> None:
         if heard.metadata.setdefault(key, more) != more:
             heard.metadata[f"{name}.{key}"] = more
     for key, more in said.trace_metadata.items():
-        heard.trace_metadata.setdefault(key, more)
+        if heard.trace_metadata.setdefault(key, more) != more:
+            heard.trace_metadata[f"{name}.{key}"] = more

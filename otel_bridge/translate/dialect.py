@@ -232,6 +232,16 @@ def finite(raw: Any) -> float | None:
     return found if math.isfinite(found) else None
 
 
+def as_text(raw: Any) -> str | None:
+    """A text with something in it, or None."""
+    return raw if isinstance(raw, str) and raw else None
+
+
+def named(span: SpanView, raw: Any) -> str | None:
+    """A name for an observation where the span's own does not hold it, or None."""
+    return raw if isinstance(raw, str) and raw and raw not in span.name else None
+
+
 def from_json(raw: Json) -> Json:
     """What a string holds if it is JSON (an object, an array, a quoted string), else the value as it is."""
     if not isinstance(raw, str):
@@ -289,7 +299,7 @@ def nested(attrs: dict[str, Any], prefix: str) -> dict[str, Any]:
     return {key[start:]: attrs.pop(key) for key in list(attrs) if key.startswith(prefix) and len(key) > start}
 
 
-def unflatten(attrs: dict[str, Any], prefix: str) -> Json:
+def unflatten(attrs: dict[str, Any], prefix: str) -> list[Any] | None:
     """Pop `prefix` + `0.role`, `0.tool_calls.1.name` ... and give the list they spell, or None.
 
     Keys where no number follows the prefix are left alone. Numbers make lists, closed up where some are missing. An
@@ -300,11 +310,12 @@ def unflatten(attrs: dict[str, Any], prefix: str) -> Json:
         return None
     root: dict[str, Any] = {}
     start = len(prefix)
-    for key in [key for key in attrs if key.startswith(prefix) and key[start : start + 1].isdigit()]:
+    for key in [key for key in attrs if key.startswith(prefix) and _is_number(key[start:].partition(".")[0])]:
         segments = key[start:].split(".")
         if len(segments) <= MAX_SEGMENTS and _fit(segments) and _put(root, segments, attrs[key]):
             del attrs[key]
-    return _closed(root) if root else None
+    closed = _closed(root)
+    return closed if root and isinstance(closed, list) else None
 
 
 HOSTILE = frozenset({"__proto__", "constructor", "prototype"})
@@ -350,13 +361,13 @@ def _closed(branch: dict[str, Any]) -> Json:
 
 
 def strings(raw: Json) -> list[str] | None:
-    """A list of texts, from a list, a JSON list or a list with commas; None if it is empty."""
+    """A list of texts, from a list, JSON or text with commas; None if it is empty or holds what is no text."""
     raw = from_json(raw)
     if isinstance(raw, str):
         raw = [part.strip() for part in raw.split(",")]
-    if not isinstance(raw, list):
+    if not isinstance(raw, list) or any(isinstance(item, dict | list) for item in raw):
         return None
-    return [str(item) for item in raw if item not in (None, "") and not isinstance(item, dict | list)] or None
+    return [str(item) for item in raw if item not in (None, "")] or None
 
 
 ISO = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?\d*(Z|[+-]\d\d:?\d\d)?")
@@ -380,6 +391,12 @@ def within(span: SpanView, at_ns: int | None) -> int | None:
     return at_ns if at_ns is not None and span.start_ns <= at_ns <= span.end_ns else None
 
 
+def after(span: SpanView, delay: float | None, unit_ns: int) -> int | None:
+    """The moment that came so much later than a span began, if it lies within the span; nothing is no delay."""
+    took_ns = (delay or 0) * unit_ns
+    return span.start_ns + round(took_ns) if 0 < took_ns <= span.end_ns - span.start_ns else None
+
+
 def derived_key(*parts: str) -> str:
     """An assembly key for records without a trace id: 32 hex digits that the same parts always give."""
     return hashlib.sha256("\x1f".join(parts).encode("utf-8", "replace")).hexdigest()[:32]
@@ -395,6 +412,14 @@ def take(span: SpanView, names: Container[str]) -> list[Event | LogView]:
         span.events = [event for event in span.events if event.name not in names]
     if logs := [log for log in span.logs if log.name in names]:
         taken += logs
+        span.logs = [log for log in span.logs if log.name not in names]
+    return taken
+
+
+def take_logs(span: SpanView, names: Container[str]) -> list[LogView]:
+    """The same of log records alone."""
+    taken = [log for log in span.logs if log.name in names]
+    if taken:
         span.logs = [log for log in span.logs if log.name not in names]
     return taken
 

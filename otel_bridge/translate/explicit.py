@@ -236,12 +236,12 @@ def _cost(attrs: dict[str, Any], key: str) -> dict[str, float] | None:
     said = from_json(attrs[key])
     if not isinstance(said, dict):
         return None
-    found = {
-        str(name): dollars for name, item in said.items() if (dollars := finite(item)) is not None and dollars >= 0
-    }
+    found = {name: dollars for name, item in said.items() if (dollars := finite(item)) is not None and dollars >= 0}
     if not found:
         return None
     del attrs[key]
+    if rest := {name: item for name, item in said.items() if name not in found and item is not None}:
+        attrs[key] = rest
     found.setdefault("total", sum(found.values()))
     return found
 

@@ -21,12 +21,16 @@ from otel_bridge.message_parts import (
 )
 from otel_bridge.model import Json
 
-ROLES = {"model": "assistant", "ai": "assistant", "human": "user", "function": "tool", "tool-response": "tool"}
+ROLES = {
+    **{role: role for role in ("system", "developer", "user", "assistant", "tool")},
+    **dict.fromkeys(("model", "ai", "chatbot"), "assistant"),
+    **dict.fromkeys(("function", "tool-response"), "tool"),
+    "human": "user",
+}
 NOBODY = (None, "", "unknown")  # OpenLLMetry says this of LangChain's chunks
 LANGCHAIN = {
     "HumanMessage": "user",
     "AIMessage": "assistant",
-    "AIMessageChunk": "assistant",
     "SystemMessage": "system",
     "ToolMessage": "tool",
     "FunctionMessage": "tool",
@@ -60,10 +64,10 @@ def messages(raw: Json, role: str = "user") -> Json:
 
 
 def message(raw: dict[str, Any], role: str = "user") -> list[Json]:
-    """One message as the messages it holds: the results of tools become messages of their own."""
+    """One message as the messages it holds: the results of tools become messages of their own, where they stand."""
     said = (_langchain(raw) if "lc" in raw else None) or dict(raw)
     who = said.pop("role", None)
-    who = role if who in NOBODY else ROLES.get(who, who) if isinstance(who, str) else who
+    who = role if who in NOBODY else ROLES.get(who.lower(), who) if isinstance(who, str) else who
     content = said.pop("content", None)
     if not said and isinstance(content, str):
         return [{"role": who, "content": content}]
@@ -71,6 +75,7 @@ def message(raw: dict[str, Any], role: str = "user") -> list[Json]:
         content = _opened(said, content)
     calls = [call(item) for item in _list(said.pop("tool_calls"))] if "tool_calls" in said else []
     thoughts = [said.pop("reasoning_content")] if isinstance(said.get("reasoning_content"), str) else []
+    before: list[Json] = []
     results: list[Json] = []
     if "parts" in said and isinstance(said["parts"], list):
         parts = said.pop("parts")
@@ -78,12 +83,9 @@ def message(raw: dict[str, Any], role: str = "user") -> list[Json]:
     elif isinstance(content, dict) and isinstance(content.get("parts"), list) and content.keys() <= IN_PARTS:
         content = content["parts"]  # of Google's SDK
     if isinstance(content, list):
-        kept: list[Json] = []
-        for part in content:
-            _sort(part, kept, calls, results, thoughts)
-        content = _text(kept)
+        content, before, results = _spread(content, calls, thoughts)
     spoken: dict[str, Any] = {"role": who}
-    if content is not None or not (calls or results):
+    if content is not None or not (calls or before or results):
         spoken["content"] = content
     if thoughts:
         spoken["reasoning_content"] = "\n".join(thoughts)
@@ -91,9 +93,32 @@ def message(raw: dict[str, Any], role: str = "user") -> list[Json]:
         spoken["tool_calls"] = calls
     if said:
         spoken |= {key: item for key, item in said.items() if item is not None and item != ""}
-    if results and content is None and spoken.keys() <= SPEECH:
+    return _around(spoken, before, results)
+
+
+def _spread(content: list[Json], calls: list[Json], thoughts: list[str]) -> tuple[Json, list[Json], list[Json]]:
+    """What is left of a message's parts without calls, thoughts and results; the results before all else, and after."""
+    kept: list[Json] = []
+    before: list[Json] = []
+    after: list[Json] = []
+    for part in content:
+        _sort(part, kept, calls, after if kept or calls or thoughts else before, thoughts)
+    return _text(kept), before, after
+
+
+def _around(spoken: dict[str, Any], before: list[Json], after: list[Json]) -> list[Json]:
+    """A message among the results that it held; nothing in its place if it said nothing else."""
+    results = [*before, *after]
+    if not results:
+        return [spoken]
+    if spoken.keys() <= SPEECH and spoken.get("content") is None:
         return results
-    return [spoken, *results]
+    only = results[0]
+    if spoken["role"] == "tool" and len(results) == 1 and isinstance(only, dict):  # the name of the tool
+        rest = {key: item for key, item in spoken.items() if key != "role"}
+        if only.keys().isdisjoint(rest):
+            return [only | rest]
+    return [*before, spoken, *after]
 
 
 def _opened(said: dict[str, Any], content: Json) -> Json:
@@ -106,8 +131,10 @@ def _opened(said: dict[str, Any], content: Json) -> Json:
     if isinstance(beside, dict):
         if "tool_call_id" in beside:
             said["tool_call_id"] = beside["tool_call_id"]
-        ids = [item.get("tool_call_id") for item in blocks if isinstance(item, dict)]
-        told = [item for item in _list(beside.get("tool_calls")) if not isinstance(item, dict) or item.get("id") in ids]
+        ids = {str(item.get("tool_call_id")) for item in blocks if isinstance(item, dict)}
+        told = [
+            item for item in _list(beside.get("tool_calls")) if not isinstance(item, dict) or str(item.get("id")) in ids
+        ]
         said["additional_kwargs"] = {
             name: item
             for name, item in beside.items()
@@ -131,6 +158,8 @@ def call(raw: Json) -> Json:
         return raw
     given = _pop(said, ARGUMENTS)
     called = _pop(said, CALL_IDS)
+    if "id" in said and (own := said.pop("id")) != called:
+        said["item_id"] = own
     if said.get("type") == SERVER_CALL:
         said["kind"] = said.pop("type")
     elif said.get("type") in (*CALL_KINDS, "function"):
@@ -257,7 +286,7 @@ def _langchain(raw: dict[str, Any]) -> dict[str, Any] | None:
         return None
     said = {key: item for key, item in inner.items() if item not in (None, [], {})}
     said.pop("type", None)
-    return {"role": LANGCHAIN.get(str(path[-1]), "user"), **said}
+    return {"role": LANGCHAIN.get(str(path[-1]).removesuffix("Chunk"), "user"), **said}
 
 
 def _list(raw: Json) -> Iterable[Json]:
@@ -289,10 +318,23 @@ def events(raw: Json) -> tuple[list[Json], list[Json], list[str]]:
 
 
 def system(raw: Json) -> list[Json]:
-    """System instructions as a message: text, or a list of parts."""
+    """System instructions as messages: text, a list of parts, or whole messages."""
     if raw in (None, "", []):
         return []
+    if isinstance(raw, list) and any(isinstance(item, dict) and "role" in item for item in raw):
+        spoken = messages(raw, "system")
+        return spoken if isinstance(spoken, list) else [spoken]
     return message({"role": "system", "parts": raw} if isinstance(raw, list) else {"role": "system", "content": raw})
+
+
+def instructed(spoken: Json, instructions: Json) -> Json:
+    """Messages after the system's instructions, if there are any; what is no message is what a user said."""
+    told = system(instructions)
+    if not told or spoken is None:
+        return told or spoken
+    if isinstance(spoken, list):
+        return [*told, *spoken]
+    return [*told, spoken if isinstance(spoken, dict) and "role" in spoken else {"role": "user", "content": spoken}]
 
 
 def with_tools(spoken: Json, tools: Json) -> Json:

@@ -7,7 +7,7 @@ from typing import Any
 
 from otel_bridge.model import Json, Usage
 from otel_bridge.translate.dialect import whole
-from otel_bridge.translate.messages import message, system
+from otel_bridge.translate.messages import instructed, message
 
 ASKED = ("messages", "input", "contents", "prompt")
 SYSTEM = ("system", "instructions", "system_instruction", "systemInstruction")
@@ -56,9 +56,7 @@ def request(raw: Json) -> Opened:
         rest["config"] = {key: item for key, item in rest["config"].items() if item is not None}
         instructions = instructions or rest["config"].pop("system_instruction", None)
     asked = _items(spoken, "user") if isinstance(spoken, list) else spoken
-    if instructions is not None:
-        told = [{"role": "user", "content": asked}] if isinstance(asked, str) else asked
-        asked = [*system(instructions), *(told if isinstance(told, list) else [told])]
+    asked = instructed(asked, instructions)
     return asked, tools, {key: item for key, item in rest.items() if item is not None}
 
 
@@ -159,8 +157,8 @@ def usage(raw: Json) -> tuple[Usage | None, dict[str, Any]]:
     )
     if counted is None:
         return None, {}
-    answered, lasting = _object(raw, *OUTPUT_DETAILS), _object(raw, "cache_creation")
-    _split(counted, "input_cache_creation", "input_cache_creation_1h", _count(lasting, FOR_1H))
+    split_1h(counted, _count(_lasting(raw), FOR_1H))
+    answered = _object(raw, *OUTPUT_DETAILS)
     for key in PREDICTED:
         _split(counted, "output", f"output_{key}", _count(answered, key))
     rest = {key: _unread(item) for key, item in raw.items() if key not in READ_COUNTS}
@@ -171,20 +169,16 @@ def parts(raw: Json) -> dict[str, int | None]:
     """Which of the counted tokens were cached, thought, heard or spoken, by the names `Usage` has for them."""
     counted = raw if isinstance(raw, dict) else {}
     asked, answered = _object(counted, *INPUT_DETAILS), _object(counted, *OUTPUT_DETAILS)
-    lasting = _object(counted, "cache_creation")
-    written = [found for key in LASTING if (found := _count(lasting, key)) is not None]
-    told = {
+    written, lasting = _count(counted | asked, *CACHE_WRITE, "cache_creation"), _lasting(counted)
+    if lasting:  # LangChain says 0 of the whole where it has these
+        written = max(written or 0, sum(_count(lasting, key) or 0 for key in LASTING))
+    return {
         "cache_read": _count(counted | asked, *CACHE_READ, "cache_read"),
-        "cache_write": _count(
-            {"cache_write_tokens": sum(written) if written else None} | counted | asked, *CACHE_WRITE, "cache_creation"
-        ),
+        "cache_write": written,
         "reasoning": _count(counted | answered, *REASONING, "reasoning"),
         "input_audio": _count(asked, "audio_tokens"),
         "output_audio": _count(answered, "audio_tokens"),
     }
-    if told["cache_write"] is None and written:
-        told["cache_write"] = sum(written)
-    return told
 
 
 def beside(raw: dict[str, Any]) -> bool:
@@ -192,10 +186,23 @@ def beside(raw: dict[str, Any]) -> bool:
     return not raw.keys().isdisjoint(CACHE_BESIDE) and "cached_tokens" not in _object(raw, *INPUT_DETAILS)
 
 
-def _split(counted: Usage, bucket: str, finer: str, tokens: int | None) -> None:
-    if tokens and tokens <= counted.get(bucket, 0):
-        counted[bucket] -= tokens
-        counted[finer] = tokens
+def split_1h(counted: Usage, tokens: int | None) -> bool:
+    """Of what was written to the cache, what stays for an hour, which costs more; whether there is so much of it."""
+    return _split(counted, "input_cache_creation", "input_cache_creation_1h", tokens)
+
+
+def _split(counted: Usage, bucket: str, finer: str, tokens: int | None) -> bool:
+    if not tokens or tokens > counted.get(bucket, 0):
+        return False
+    counted[bucket] -= tokens
+    counted[finer] = tokens
+    return True
+
+
+def _lasting(raw: dict[str, Any]) -> dict[str, Any]:
+    """How long what was written to the cache stays there: in an object of Anthropic's, or in LangChain's details."""
+    told = _object(raw, "cache_creation") or _object(raw, *INPUT_DETAILS)
+    return {key: told[key] for key in LASTING if key in told}
 
 
 def _unread(item: Json) -> Json:

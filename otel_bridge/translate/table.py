@@ -7,12 +7,22 @@ OpenInference 0.1.x (Python) and 4.x (JavaScript), OpenLLMetry 0.38 to 0.62, Lan
 from typing import Any
 
 from otel_bridge.model import Usage
-from otel_bridge.translate.dialect import Reading, count, identifier, number, strings, text, within
+from otel_bridge.translate.dialect import (
+    MS,
+    NS,
+    Reading,
+    after,
+    count,
+    finite,
+    identifier,
+    number,
+    strings,
+    text,
+    within,
+)
 from otel_bridge.translate.span import SpanView
 
 VERSION = "2026-11"
-
-MAX_DELAY = 1e9  # more than any first token takes, in whatever unit
 
 SESSION = (
     "session.id",
@@ -110,6 +120,8 @@ THOUGHTS_APART = ("google", "gcp.", "gemini", "vertex")
 """How the names of providers begin where Gemini's models are: these count thoughts beside the output."""
 
 MODELS = ("gen_ai.response.model", "gen_ai.request.model")
+NO_MODELS = ("unknown", "none")
+"""What stands in the place of a model's name that an instrumentation did not find."""
 
 COST_TOTAL = ("gen_ai.usage.cost", "gen_ai.usage.total_cost", "gen_ai.cost.total_cost", "operation.cost")
 COST_INPUT = ("gen_ai.usage.input_cost", "gen_ai.cost.input_cost")
@@ -157,7 +169,7 @@ FIRST_TOKEN_EVENTS = frozenset(
 )
 """Names of events, in lower case, of which the earliest is the first token."""
 
-DELAYS = {key: unit_ns for keys, unit_ns in ((FIRST_TOKEN_S, 1e9), (FIRST_TOKEN_MS, 1e6)) for key in keys}
+DELAYS = {key: unit_ns for keys, unit_ns in ((FIRST_TOKEN_S, NS), (FIRST_TOKEN_MS, MS)) for key in keys}
 SAID_OF_TOKENS = frozenset((*INPUT_TOKENS, *OUTPUT_TOKENS))
 FINER = frozenset((*CACHE_READ, *CACHE_WRITE, *INPUT_AUDIO, *OUTPUT_AUDIO))
 WHO = {
@@ -237,6 +249,7 @@ def cost(
     if not any(found.values()):
         attrs |= before
         return None
+    attrs |= {key: item for key, item in before.items() if (finite(item) or 0) < 0}  # no cost: shown as it came
     found.setdefault("total", sum(found.values()))
     return found
 
@@ -245,12 +258,9 @@ def first_token(span: SpanView) -> int | None:
     """When the first token came, from any spelling; None if nothing says so or it lies outside of the span."""
     attrs = span.attrs
     for key, unit_ns in () if attrs.keys().isdisjoint(DELAYS.keys()) else DELAYS.items():
-        if key in attrs:
-            delay = number(attrs, key)
-            if delay and delay < MAX_DELAY and (at := within(span, span.start_ns + round(delay * unit_ns))) is not None:
-                return at
-            if delay is not None:
-                attrs[key] = delay  # said, but no moment of this span: shown as it came
+        if key in attrs and (at := after(span, finite(attrs[key]), unit_ns)) is not None:
+            del attrs[key]
+            return at
     if not span.events:
         return None
     came = [event.time_ns for event in span.events if event.name.lower() in FIRST_TOKEN_EVENTS]

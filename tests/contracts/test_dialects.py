@@ -3,13 +3,16 @@
 What is sent for it is valid, too, whatever the spans held.
 """
 
+import ast
 import json
 import math
 import os
+import random
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +39,24 @@ TESTS = Path(__file__).parents[1]
 CASES = TESTS / "translate" / "cases"
 DIALECTS = dialects()
 ODD = (
-    *([], {}, [[{}]], {"a": [None]}, None, True, -1, 2**62, 1e308, float("nan"), "", "{", "[1]", '{"a": 1}', "-1"),
+    *(
+        [],
+        {},
+        [[{}]],
+        {"a": [None]},
+        None,
+        True,
+        -1,
+        2**62,
+        1e308,
+        -1e308,
+        float("nan"),
+        "",
+        "{",
+        "[1]",
+        '{"a": 1}',
+        "-1",
+    ),
     '[{"function": 5, "blocks": [{"tool_call_id": {}}], "additional_kwargs": {"tool_calls": [{"id": []}]}}]',
     "ToolCall(tool_name='a', tool_kwargs={{}: 1}, tool_id='b')",
     "ToolCall(tool_name='a', tool_kwargs={'a': b'x', (1, 2): {3}}, tool_id='b')",
@@ -253,6 +273,60 @@ def test_nothing_that_was_said_is_lost(
     shown = printed(translate(trace_of(spans, logs))).decode()
 
     assert {token: key for token, key in tokens.items() if token not in shown} == {}
+
+
+@cache
+def words_of(dialect: Dialect) -> list[str]:
+    """What stands in quotes in a dialect's file: its keys of attributes, and of objects within them."""
+    source = Path(str(sys.modules[dialect.read.__module__].__file__)).read_text()
+    found = {node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)}
+    return sorted(word for word in found if isinstance(word, str) and re.fullmatch(r"\S{1,60}", word))
+
+
+class Nonsense:
+    """Values out of some words, each text in them a token of its own; the same in each run."""
+
+    def __init__(self, chance: random.Random, words: list[str]) -> None:
+        self._chance, self._words = chance, words
+        self.tokens: list[str] = []
+
+    def value(self, depth: int = 3) -> Any:
+        drawn = self._chance.random()
+        if depth == 0 or drawn < 0.35:
+            self.tokens.append(f"token {len(self.tokens)};")
+            return self.tokens[-1]
+        if drawn < 0.75:
+            return {key: self.value(depth - 1) for key in self._some(3)}
+        return [self.value(depth - 1) for _ in range(self._chance.randint(1, 2))]
+
+    def attributes(self) -> dict[str, Any]:
+        give = self._chance.choice([json.dumps, lambda said: said])
+        said = {key: self.value() for key in self._some(3)}
+        return {key: item if isinstance(item, str) else give(item) for key, item in said.items()}
+
+    def _some(self, most: int) -> list[str]:
+        return self._chance.sample(self._words, min(len(self._words), self._chance.randint(1, most)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+def test_nothing_is_lost_of_what_is_said_in_a_dialects_own_words(dialect: Dialect) -> None:
+    """Wherever it stands, in a span that says nothing else or beside what a real one says."""
+    chance = random.Random(dialect.name)
+    bare = {"scope": next(iter(dialect.scopes), "").replace("*", ".x"), "attrs": {}}
+    real = [case for path, case in zip(PATHS, SAMPLES, strict=True) if path.parent.name == dialect.name]
+    lost = []
+    for _ in range(100):
+        nonsense = Nonsense(chance, words_of(dialect))
+        said, case = nonsense.attributes(), chance.choice([bare, *real])
+        trace = trace_of([(case.get("scope", ""), case["attrs"] | said, [])])
+        trace.spans[0].span.name = chance.choice([case.get("name", "a span"), chance.choice(words_of(dialect))])
+
+        shown = printed(translate(trace)).decode()
+
+        if any(token not in shown for token in nonsense.tokens):
+            lost.append(said)
+    assert lost == []
 
 
 COUNTS = st.integers(0, 10**6) | st.integers(-5, 5) | st.floats(0, 100) | st.integers(0, 10**5).map(str) | SCALARS

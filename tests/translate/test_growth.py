@@ -166,6 +166,19 @@ def texts_logged_in_one_span(otlp: Any, n: int) -> Parts:
     return [otlp.span(1, **spring), *asked]
 
 
+def prompts_logged_in_one_span(otlp: Any, n: int) -> Parts:
+    prompts = [otlp.log(1, name="gen_ai.prompt", body="x", at_ms=n + at) for at in range(n)]
+    return [otlp.span(1, scope="semantic_kernel.x"), *(otlp.log(1, body=at, at_ms=at) for at in range(n)), *prompts]
+
+
+def messages_logged_in_one_span(otlp: Any, n: int) -> Parts:
+    said = [
+        otlp.log(1, name="gen_ai.content.prompt", body={"role": "user", "content": f"{at}"}, at_ms=at)
+        for at in range(n)
+    ]
+    return [otlp.span(1, scope="litellm", attrs={"gen_ai.operation.name": "chat"}), *said]
+
+
 def tools_of_one_key(otlp: Any, n: int) -> Parts:
     tool = {"ai.operationId": "ai.toolCall", "ai.toolCall.name": "t", "ai.toolCall.id": "call_0"}
     return [otlp.span(1 + at, name="ai.toolCall", scope="opencode", attrs=tool) for at in range(n)]
@@ -224,6 +237,8 @@ def records_of_a_span_that_is_not_here(otlp: Any, n: int) -> Parts:
         tools_of_another_name,
         subagents_at_one_time,
         texts_logged_in_one_span,
+        prompts_logged_in_one_span,
+        messages_logged_in_one_span,
         tools_of_one_key,
         judgements_on_one_span,
         call_at_each_level,

@@ -113,6 +113,27 @@ def test_responses(raw: Any, messages: Any, rest: Any) -> None:
             {"input": 9, "output": 1, "total": 10},
             {"input_tokens_details": {"image_tokens": 4}},
         ),
+        (
+            {  # LangChain's of Anthropic: 0 written in all, where it is told for how long
+                "input_tokens": 100,
+                "output_tokens": 5,
+                "input_token_details": {
+                    "cache_read": 40,
+                    "cache_creation": 0,
+                    "ephemeral_5m_input_tokens": 7,
+                    "ephemeral_1h_input_tokens": 3,
+                },
+            },
+            {
+                "input": 50,
+                "input_cached_tokens": 40,
+                "input_cache_creation": 7,
+                "input_cache_creation_1h": 3,
+                "output": 5,
+                "total": 105,
+            },
+            {},
+        ),
         ({"seconds": 3}, None, {}),
         ("none", None, {}),
     ],

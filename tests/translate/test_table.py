@@ -97,6 +97,27 @@ def test_session_and_user_are_found_in_every_spelling_wherever_a_program_gives_t
     assert (trace.session_id, trace.user_id) == ("s", "42")
 
 
+@pytest.mark.parametrize("delay", [-1e308, 1e308, -1.0, 0.0])
+@pytest.mark.parametrize(
+    ("scope", "name", "key"),
+    [
+        ("test", "a span", "time_to_first_token"),
+        ("strands-agents", "a span", "gen_ai.server.time_to_first_token"),
+        ("livekit-agents", "llm_node", "lk.response.ttft"),
+        ("pipecat", "llm", "metrics.ttfb"),
+        ("ai", "a span", "ai.response.msToFirstChunk"),
+        ("openrouter", "a span", "trace.metadata.openrouter.first_token_ms"),
+    ],
+)
+def test_a_delay_that_leads_out_of_the_span_is_no_first_token_and_is_shown(
+    otlp: Any, scope: str, name: str, key: str, delay: float
+) -> None:
+    [seen] = translate(otlp.trace(otlp.span(name=name, scope=scope, attrs={key: delay}))).observations
+
+    assert seen.completion_start_ns is None
+    assert delay in seen.metadata.values()
+
+
 @pytest.mark.parametrize("mark", [{"openinference.span.kind": "LLM"}, {"mlflow.spanType": '"LLM"'}])
 def test_they_are_found_in_metadata_that_stays_as_it_was_given(otlp: Any, mark: dict[str, str]) -> None:
     attrs = mark | {"metadata": '{"threadId": "s", "userId": "u"}'}
@@ -111,6 +132,15 @@ def test_the_operating_systems_thread_is_no_session(otlp: Any) -> None:
     [trace] = translate(otlp.trace(otlp.span(attrs={"thread.id": 140}))).traces
 
     assert trace.session_id is None
+
+
+def test_a_cost_below_nothing_is_none_and_stays_in_the_metadata(otlp: Any) -> None:
+    attrs = BASE | {"gen_ai.usage.cost": -2.0, "gen_ai.usage.input_cost": 0.5}
+
+    [seen] = translate(otlp.trace(otlp.span(attrs=attrs))).observations
+
+    assert seen.cost == {"input": 0.5, "total": 0.5}
+    assert seen.metadata["gen_ai.usage.cost"] == -2
 
 
 def test_a_cost_of_nothing_is_no_cost_and_stays_in_the_metadata(otlp: Any) -> None:

@@ -14,6 +14,7 @@ TYPES = {
     "workflow.run": ObservationType.CHAIN,
     "executor.process": ObservationType.CHAIN,
 }
+WORKFLOW = ("executor.id", "edge_group.type", "workflow_builder.name")
 NOISE = ("message.send", "edge_group.process", "workflow.build")
 TWICE = {
     "gen_ai.input.messages": (
@@ -33,6 +34,8 @@ def read(span: SpanView) -> Reading:
     attrs = span.attrs
     kind = span.name.split(" ", 1)[0]
     reading = Reading(type=TYPES.get(kind), noise=True if kind in NOISE else None)
+    if not attrs.keys().isdisjoint(WORKFLOW):  # which others may say as well
+        return reading
     for key, names in TWICE.items():
         if attrs.get(key):
             span.logs = [log for log in span.logs if log.name not in names]
@@ -44,7 +47,7 @@ def read(span: SpanView) -> Reading:
 DIALECT = Dialect(
     name="agent_framework",
     scopes=("agent_framework*", "Experimental.Microsoft.Agents.AI*", "Microsoft.Agents.AI*"),
-    marks=("executor.id", "edge_group.type", "workflow_builder.name"),
+    marks=WORKFLOW,
     read=read,
     checked="agent-framework-core 1.23.0 (Python)",
 )

@@ -3,9 +3,9 @@
 Read off anthropic 2.11.0 for Python (_tracing.py, lib/_tracing), and recorded payloads of it with and without content.
 """
 
-from otel_bridge.model import ObservationType, Usage
-from otel_bridge.translate import table
-from otel_bridge.translate.dialect import Dialect, Reading, count, text, value
+from otel_bridge.model import ObservationType
+from otel_bridge.translate import provider, table
+from otel_bridge.translate.dialect import Dialect, Reading, text, value, whole
 from otel_bridge.translate.span import SpanView
 
 TYPES = {
@@ -21,19 +21,13 @@ def read(span: SpanView) -> Reading:
     """Read what the conventions have no word for; counting tokens or opening a session is no model call."""
     attrs = span.attrs
     reading = Reading(type=TYPES.get(span.name), output=value(attrs, "anthropic.tool_result.content"))
-    if reading.session_id is None and "gen_ai.conversation.id" not in attrs:
+    if "gen_ai.conversation.id" not in attrs:
         reading.session_id = text(attrs, "anthropic.session.id")
     if attrs.get(WRITTEN_1H):
-        reading.usage = _written(table.usage(attrs, beside=False), count(attrs, WRITTEN_1H))
+        reading.usage = table.usage(attrs, beside=False)
+        if reading.usage is not None and provider.split_1h(reading.usage, whole(attrs[WRITTEN_1H])):
+            del attrs[WRITTEN_1H]
     return reading
-
-
-def _written(usage: Usage | None, for_1h: int | None) -> Usage | None:
-    """What was written to the cache for an hour costs more than for five minutes, and gets its own bucket."""
-    if usage is not None and for_1h and for_1h <= usage.get("input_cache_creation", 0):
-        usage["input_cache_creation_1h"] = for_1h
-        usage["input_cache_creation"] -= for_1h
-    return usage
 
 
 DIALECT = Dialect(

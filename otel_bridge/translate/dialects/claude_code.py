@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from otel_bridge.model import Json, Level, ObservationType, Usage
 from otel_bridge.translate import table
 from otel_bridge.translate.dialect import (
@@ -17,6 +19,7 @@ from otel_bridge.translate.dialect import (
     Dialect,
     Reading,
     absorb,
+    as_text,
     began_ns,
     count,
     derived_key,
@@ -27,6 +30,7 @@ from otel_bridge.translate.dialect import (
     nearest,
     root_of,
     take,
+    take_logs,
     text,
     value,
     whole,
@@ -97,7 +101,7 @@ def _other(span: SpanView) -> Reading:
 
 
 def _turn(span: SpanView) -> Reading:
-    _absorb(span, _records(span, PROMPT))
+    _absorb(span, take_logs(span, PROMPT))
     attrs = span.attrs
     asked = _told(attrs, "user_prompt", "prompt", "prompt_text")
     return Reading(
@@ -108,7 +112,7 @@ def _turn(span: SpanView) -> Reading:
 
 
 def _request(span: SpanView) -> Reading:
-    records = _records(span, REQUEST)
+    records = take_logs(span, REQUEST)
     reading = Reading(type=ObservationType.GENERATION)
     sent = [log for log in records if log.name == SENT]
     for log in sent[:-1]:  # attempts that failed; the last was answered
@@ -138,8 +142,7 @@ def _request(span: SpanView) -> Reading:
         cache_write=count(attrs, "cache_creation_tokens"),
     )
     reading.cost = table.cost(attrs, ("cost_usd",), (), ())
-    named = attrs.get("request_id")
-    reading.response_id = named if isinstance(named, str) and named else None
+    reading.response_id = as_text(attrs.get("request_id"))
     return reading
 
 
@@ -171,7 +174,8 @@ def _opened(raw: Json) -> Json:
 
     try:
         opened: Json = from_partial(raw.rpartition(CUT)[0] or raw, allow_partial="trailing-strings")
-    except ValueError:
+        orjson.dumps(opened)
+    except (ValueError, TypeError):  # what cannot be written again, as numbers of more than 64 bits, stays as it was
         return raw
     return opened
 
@@ -185,7 +189,7 @@ def _told(attrs: dict[str, Any], *keys: str) -> str | None:
 
 
 def _tool(span: SpanView) -> Reading:
-    outcome = _records(span, TOOL)
+    outcome = take_logs(span, TOOL)
     for log in outcome:
         if "duration_ms" in log.attrs:
             log.attrs["duration_tool_ms"] = log.attrs.pop("duration_ms")
@@ -199,7 +203,7 @@ def _tool(span: SpanView) -> Reading:
         name = f"mcp__{server}__{inner}"  # what the model calls it
     reading = Reading(
         type=ObservationType.TOOL,
-        name=name if isinstance(name, str) and name else None,
+        name=as_text(name),
         input=value(attrs, "tool_input", "mcp_args", "tool_parameters", "full_command", "file_path"),
         output=_printed(span),
     )
@@ -220,10 +224,6 @@ def _printed(span: SpanView) -> Json:
             attrs.pop("bash_command", None)
     shown = [attrs["output"] if attrs.keys() == {"output"} else attrs for attrs in given]
     return (from_json(shown[0]) if len(shown) == 1 else shown) if shown else None
-
-
-def _records(span: SpanView, names: tuple[str, ...]) -> list[LogView]:
-    return [log for log in take(span, names) if isinstance(log, LogView)]
 
 
 def _absorb(span: SpanView, records: list[LogView]) -> None:
@@ -383,8 +383,8 @@ def _answer(told: Request) -> str | None:
     if isinstance(source, str) and source != "sdk" and not source.startswith("repl_main_thread"):
         return None
     for log in told.answers:
-        said = log.attrs.get("response")
-        if isinstance(said, str) and said and said != REDACTED:
+        said = as_text(log.attrs.get("response"))
+        if said not in (None, REDACTED):
             return said
     for log in told.answers:
         spoken, _ = response(_opened(log.attrs.get("body")))

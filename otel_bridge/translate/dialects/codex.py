@@ -15,6 +15,7 @@ from otel_bridge.translate.dialect import (
     Dialect,
     Reading,
     absorb,
+    as_text,
     began_ns,
     count,
     derived_key,
@@ -22,7 +23,7 @@ from otel_bridge.translate.dialect import (
     in_order,
     made_of,
     root_of,
-    take,
+    take_logs,
     text,
     value,
     whole,
@@ -63,13 +64,12 @@ def read(span: SpanView) -> Reading:
         reading = Reading(noise=None if said else True)
     reading.session_id = text(span.attrs, "conversation.id")
     reading.user_id = text(span.attrs, "user.email", "user.account_id")
-    environment = span.resource.get("env")
-    reading.environment = environment if isinstance(environment, str) and environment else None
+    reading.environment = as_text(span.resource.get("env"))
     return reading
 
 
 def _turn(span: SpanView) -> Reading:
-    absorb(span, _records(span, (PROMPT, COST)))
+    absorb(span, take_logs(span, (PROMPT, COST)))
     attrs = span.attrs
     asked = None if attrs.get("prompt") == REDACTED else text(attrs, "prompt")
     total = count(attrs, f"{TURN_USAGE}total_tokens")
@@ -113,7 +113,7 @@ def _is_tool(span: SpanView) -> bool:
 
 
 def _tool(span: SpanView) -> Reading:
-    absorb(span, _records(span, TOOL))
+    absorb(span, take_logs(span, TOOL))
     attrs = span.attrs
     reading = Reading(type=ObservationType.TOOL, input=value(attrs, "arguments"), output=value(attrs, "output"))
     if attrs.get("success") in (False, "false"):
@@ -125,10 +125,6 @@ def _tool(span: SpanView) -> Reading:
 
 REFUSED = ("denied", "abort", "timed_out")
 READERS = {TURN: _turn, SAMPLING: _request}
-
-
-def _records(span: SpanView, names: tuple[str, ...]) -> list[LogView]:
-    return [log for log in take(span, names) if isinstance(log, LogView)]
 
 
 def _name(log: LogView) -> None:
@@ -180,8 +176,8 @@ def _above(spans: dict[str, SpanView], span_id: str, name: str, known: dict[str,
 
 
 def _key(log: LogView) -> str | None:
-    conversation = log.attrs.get("conversation.id")
-    return derived_key("codex", conversation) if isinstance(conversation, str) and conversation else None
+    conversation = as_text(log.attrs.get("conversation.id"))
+    return None if conversation is None else derived_key("codex", conversation)
 
 
 def _spans(logs: list[LogView]) -> list[SpanView]:

@@ -6,7 +6,7 @@ There was no recorded payload: read off crewai 1.15.30 (telemetry/tracing, telem
 from typing import Any
 
 from otel_bridge.model import Json, Level, ObservationType
-from otel_bridge.translate.dialect import Dialect, Reading, value
+from otel_bridge.translate.dialect import Dialect, Reading, as_text, value
 from otel_bridge.translate.span import SpanView
 
 TYPES = {
@@ -58,10 +58,8 @@ def read(span: SpanView) -> Reading:
     reading = Reading(type=TYPES.get(span.name))
     reading.input = _unless(attrs, MESSAGES[::2], INPUT)
     reading.output = _unless(attrs, MESSAGES[1::2], OUTPUT)
-    told = attrs.get("crewai.mcp.tool_name")
-    reading.tool = told if isinstance(told, str) and told else None
-    failure = attrs.get("crewai.tool.failure.message") or attrs.get("crewai.guardrail.error")
-    if isinstance(failure, str) and failure:
+    reading.tool = as_text(attrs.get("crewai.mcp.tool_name"))
+    if failure := as_text(attrs.get("crewai.tool.failure.message") or attrs.get("crewai.guardrail.error")):
         reading.level, reading.status_message = Level.ERROR, failure
     return reading
 

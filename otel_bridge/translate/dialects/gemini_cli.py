@@ -17,6 +17,7 @@ from otel_bridge.translate.dialect import (
     Dialect,
     Reading,
     absorb,
+    as_text,
     count,
     derived_key,
     from_json,
@@ -25,11 +26,13 @@ from otel_bridge.translate.dialect import (
     nearest,
     nested,
     root_of,
-    take,
+    take_logs,
     text,
     value,
+    whole,
 )
-from otel_bridge.translate.messages import messages, system, with_tools
+from otel_bridge.translate.messages import instructed, messages, with_tools
+from otel_bridge.translate.shown import Shown
 from otel_bridge.translate.span import ERROR_CODE, LogView, SpanView
 
 PREFIXES = ("gemini_cli.", "qwen-code.")
@@ -67,12 +70,12 @@ def read(span: SpanView) -> Reading:
 
 
 def _turn(span: SpanView) -> Reading:
-    absorb(span, _records(span, PROMPT))
+    absorb(span, take_logs(span, PROMPT))
     return Reading(type=ObservationType.AGENT, input=text(span.attrs, "prompt"), output=text(span.attrs, ANSWER))
 
 
 def _request(span: SpanView) -> Reading:
-    records = _records(span, REQUEST)
+    records = take_logs(span, REQUEST)
     names = {log.name for log in records}
     for log in records:
         log.attrs = {key: item for key, item in log.attrs.items() if item is not None}
@@ -88,9 +91,7 @@ def _request(span: SpanView) -> Reading:
         counts = nested(attrs, "gen_ai.usage.")
         reading.metadata = {"uncounted_usage": counts} if counts else {}
     _content(attrs, reading)
-    named = attrs.get("response_id")
-    if reading.response_id is None and isinstance(named, str) and named:
-        reading.response_id = named
+    reading.response_id = reading.response_id or as_text(attrs.get("response_id"))
     return reading
 
 
@@ -98,9 +99,10 @@ def _usage(attrs: dict[str, Any]) -> Usage | None:
     """Thoughts and what tools put into the prompt are beside the rest."""
     asked, answered = count(attrs, "input_token_count"), count(attrs, "output_token_count")
     thought, total = count(attrs, "thoughts_token_count"), count(attrs, "total_token_count")
-    by_tools = count(attrs, "tool_token_count") or 0
+    by_tools = whole(attrs.get("tool_token_count")) or 0
     if asked is not None and total == asked + by_tools + (answered or 0) + (thought or 0):
         asked += by_tools
+        attrs.pop("tool_token_count", None)
     return Usage.inclusive(
         asked, answered, cache_read=count(attrs, "cached_content_token_count"), reasoning=thought, total=total
     )
@@ -113,17 +115,27 @@ def _content(attrs: dict[str, Any], reading: Reading) -> None:
     said = value(attrs, "gen_ai.output.messages")
     chunks = value(attrs, "response_text")
     spoken = messages(sent if asked is None else asked)
-    told = system(instructions)
-    reading.input = with_tools([*told, *spoken] if told and isinstance(spoken, list) else spoken, tools)
+    reading.input = with_tools(instructed(spoken, instructions), tools)
+    if asked is not None and sent is not None and (rest := Shown(reading).rest(sent)) is not None:
+        reading.metadata["request_text"] = rest
+    answered: Json = {"role": "assistant", "content": chunks} if isinstance(chunks, str) else chunks
     if isinstance(chunks, list):
-        said, rest = _candidates(chunks)
-        reading.metadata |= rest
-        named = rest.get("response", {}).get("responseId")
-        reading.response_id = named if isinstance(named, str) and named else None
-    elif chunks is not None and said is None:
-        said = {"role": "assistant", "content": chunks} if isinstance(chunks, str) else chunks
-    if said is not None:
-        reading.output = _one(messages(said, "assistant"))
+        answered, about = _candidates(chunks)
+        reading.metadata |= about
+        reading.response_id = as_text(about.get("response", {}).get("responseId"))
+    first, again = (answered, said) if isinstance(chunks, list) or said is None else (said, answered)
+    if first is not None:
+        reading.output = _one(messages(first, "assistant"))
+    if again is not None and _words(_one(messages(again, "assistant"))) != _words(reading.output):
+        reading.metadata["gen_ai.output.messages" if again is said else "response_text"] = again
+
+
+def _words(spoken: Json) -> list[Json]:
+    """What is said and called, without by whom and why it ended there."""
+    return [
+        {key: item for key, item in one.items() if key not in WHO_AND_WHY} if isinstance(one, dict) else one
+        for one in (spoken if isinstance(spoken, list) else [spoken])
+    ]
 
 
 def _candidates(chunks: list[Json]) -> tuple[Json, dict[str, Any]]:
@@ -137,7 +149,8 @@ def _candidates(chunks: list[Json]) -> tuple[Json, dict[str, Any]]:
         for candidate in chunk["candidates"] if isinstance(chunk.get("candidates"), list) else []:
             inner = candidate.get("content") if isinstance(candidate, dict) else None
             contents.append(candidate if inner is None else inner)
-            last |= {"finishReason": candidate["finishReason"]} if inner and candidate.get("finishReason") else {}
+            if inner is not None:
+                last |= {key: item for key, item in candidate.items() if key not in ("content", "index") and item}
         last |= {key: item for key, item in chunk.items() if key != "candidates"}
     return contents, {"response": last} if last else {}
 
@@ -166,18 +179,20 @@ def _one(spoken: Json) -> Json:
     return [joined]
 
 
+WHO_AND_WHY = ("role", "finish_reason")
 PIECE = frozenset({"role", "content", "tool_calls", "reasoning_content", "finish_reason"})
 
 
 def _tool(span: SpanView) -> Reading:
-    records = _records(span, RAN)
+    records = take_logs(span, RAN)
     for log in records:
         log.attrs = {key: item for key, item in log.attrs.items() if item is not None}
         log.body = None
     absorb(span, records)
     attrs = span.attrs
-    name = attrs.get("gen_ai.tool.name", attrs.get("function_name"))
-    reading = Reading(type=ObservationType.TOOL, name=name if isinstance(name, str) and name else None)
+    reading = Reading(
+        type=ObservationType.TOOL, name=as_text(attrs.get("gen_ai.tool.name", attrs.get("function_name")))
+    )
     called, gave = value(attrs, "gen_ai.input.messages"), value(attrs, "gen_ai.output.messages")
     given = value(attrs, "function_args")
     if isinstance(called, dict) and "args" in called:
@@ -230,10 +245,6 @@ READERS = {
     **dict.fromkeys(RAN, _tool),
     **dict.fromkeys(PROMPT, _prompted),
 }
-
-
-def _records(span: SpanView, names: tuple[str, ...]) -> list[LogView]:
-    return [log for log in take(span, names) if isinstance(log, LogView)]
 
 
 def _join(spans: dict[str, SpanView], logs: list[LogView]) -> None:
@@ -323,7 +334,7 @@ def _text(log: LogView) -> str | None:
         return chunks or None
     spoken = _one(messages(_candidates(chunks)[0], "assistant")) if isinstance(chunks, list) else None
     found = spoken[-1].get("content") if isinstance(spoken, list) and spoken and isinstance(spoken[-1], dict) else None
-    return found if isinstance(found, str) and found else None
+    return as_text(found)
 
 
 class _Places:

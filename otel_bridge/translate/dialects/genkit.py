@@ -12,7 +12,7 @@ from typing import Any
 
 from otel_bridge.model import Json, ObservationType, Usage
 from otel_bridge.translate import provider
-from otel_bridge.translate.dialect import Dialect, Judgement, Reading, from_json, text, whole
+from otel_bridge.translate.dialect import Dialect, Judgement, Reading, as_text, from_json, text, whole
 from otel_bridge.translate.messages import messages, with_tools
 from otel_bridge.translate.span import SpanView
 
@@ -72,10 +72,10 @@ def _model(attrs: dict[str, Any], answered: Json) -> str | None:
     raw = answered.get("raw", answered.get("custom")) if isinstance(answered, dict) else None
     if isinstance(raw, dict):
         for key in ("model", "modelVersion", "model_version"):
-            if isinstance(raw.get(key), str) and raw[key]:
-                return str(raw[key])
-    name = attrs.get("genkit:name", attrs.get("genkit:model"))
-    return name.partition("/")[2] or name if isinstance(name, str) and name else None
+            if model := as_text(raw.get(key)):
+                return model
+    name = as_text(attrs.get("genkit:name", attrs.get("genkit:model")))
+    return name and (name.partition("/")[2] or name)
 
 
 # Usage

@@ -4,10 +4,11 @@ Read off google-adk 1.5.0, 1.20.0 and 2.13.0 (telemetry modules), and recorded p
 https://google.github.io/adk-docs/observability/
 """
 
+from itertools import groupby
 from typing import Any
 
 from otel_bridge.model import Json, Level, ObservationType, Usage
-from otel_bridge.translate.dialect import Dialect, Reading, from_json, text, value, whole
+from otel_bridge.translate.dialect import Dialect, Reading, count, from_json, text, value, whole
 from otel_bridge.translate.messages import message, messages, system, with_tools
 from otel_bridge.translate.span import SpanView
 
@@ -17,6 +18,12 @@ MERGED_TOOLS = "(merged tools)"
 LOGS = frozenset({"gen_ai.system.message", "gen_ai.user.message", "gen_ai.choice"})
 OUTPUT = "gen_ai.output.messages"
 PARAMETERS = (bool, int, float, str)
+COUNTED = frozenset(
+    {
+        *("prompt_token_count", "candidates_token_count", "response_token_count", "thoughts_token_count"),
+        *("total_token_count", "tool_use_prompt_token_count", "cached_content_token_count"),
+    }
+)
 
 
 def read(span: SpanView) -> Reading:
@@ -25,11 +32,9 @@ def read(span: SpanView) -> Reading:
     reading = Reading(type=_type(span), session_id=text(attrs, f"{PREFIX}session_id"))
     _model_call(attrs, reading)
     _tool(attrs, reading)
-    sent = value(attrs, f"{PREFIX}data")
-    if isinstance(sent, list):
-        reading.input = messages([_opened(content) for content in sent])
-    elif sent:
-        reading.input = sent
+    if reading.input is None:
+        sent = value(attrs, f"{PREFIX}data")
+        reading.input = messages([_opened(content) for content in sent]) if isinstance(sent, list) else sent or None
     for log in span.logs:
         if log.name in LOGS and isinstance(log.body, dict):
             log.body = _log_body(log.body)
@@ -66,14 +71,11 @@ def _model_call(attrs: dict[str, Any], reading: Reading) -> None:
 
 
 def _request(asked: dict[str, Any], reading: Reading) -> None:
-    model = asked.pop("model", None)
-    reading.model = model if isinstance(model, str) and model else None
-    config = asked.pop("config", None)
-    config = config if isinstance(config, dict) else {}
-    contents = asked.pop("contents", None)
+    reading.model = text(asked, "model")
+    config = asked.pop("config") if isinstance(asked.get("config"), dict) else {}
     spoken = system(_instructions(config.pop("system_instruction", None)))
-    if isinstance(contents, list):
-        found = messages([_opened(content) for content in contents])
+    if isinstance(asked.get("contents"), list):
+        found = messages([_opened(content) for content in asked.pop("contents")])
         spoken += found if isinstance(found, list) else []
     tools = [
         {"type": "function", "function": declared} if isinstance(declared, dict) else declared
@@ -94,27 +96,24 @@ def _request(asked: dict[str, Any], reading: Reading) -> None:
 
 
 def _response(answered: dict[str, Any], attrs: dict[str, Any], reading: Reading) -> None:
-    content = answered.pop("content", None)
-    if isinstance(content, dict):
-        reading.output = message(_opened(content), "assistant")
-    reading.usage = usage(answered.get("usage_metadata"))
-    if reading.usage is not None:
-        del answered["usage_metadata"]
+    if isinstance(answered.get("content"), dict):
+        reading.output = message(_opened(answered.pop("content")), "assistant")
+    counted = answered.get("usage_metadata")
+    reading.usage = _usage(counted)
+    if reading.usage is not None and isinstance(counted, dict):
+        answered["usage_metadata"] = {key: item for key, item in counted.items() if key not in COUNTED}
         for key in ("gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens"):  # 1.5 writes the total as output
-            attrs.pop(key, None)
+            count(attrs, key)
     if answered.get("error_code") or answered.get("error_message"):
         reading.level = Level.ERROR
         said = (answered.get("error_code"), answered.get("error_message"))
         reading.status_message = ": ".join(str(part) for part in said if part)
-    model = answered.get("model_version")
-    if isinstance(model, str) and model:
-        reading.model = model
-        del answered["model_version"]
-    if answered:
-        reading.metadata["llm_response"] = answered
+    reading.model = text(answered, "model_version") or reading.model
+    if rest := {key: item for key, item in answered.items() if item not in (None, {})}:
+        reading.metadata["llm_response"] = rest
 
 
-def usage(raw: Json) -> Usage | None:
+def _usage(raw: Json) -> Usage | None:
     """Gemini's usage metadata: thoughts are beside the candidates, what tools were prompted with beside the prompt."""
     if not isinstance(raw, dict):
         return None
@@ -135,10 +134,9 @@ def usage(raw: Json) -> Usage | None:
 
 
 def _tool(attrs: dict[str, Any], reading: Reading) -> None:
-    given = value(attrs, f"{PREFIX}tool_call_args")
-    answer = value(attrs, f"{PREFIX}tool_response")
-    reading.input = given if reading.input is None else reading.input
-    if answer not in (None, {}):
+    if reading.input is None:
+        reading.input = value(attrs, f"{PREFIX}tool_call_args")
+    if reading.output is None and (answer := value(attrs, f"{PREFIX}tool_response")) != {}:
         reading.output = answer
 
 
@@ -187,34 +185,34 @@ def _in_one(raw: Json) -> Json:
     spoken = from_json(raw)
     if not isinstance(spoken, list) or len(spoken) < 2:
         return raw
-    joined: list[Any] = []
-    for item in spoken:
-        if joined and _open(joined[-1]) and isinstance(item, dict) and item.get("role") == joined[-1].get("role"):
-            said = joined[-1]
-            joined[-1] = {**said, **item, "parts": _run_on(said["parts"], item.get("parts"))}
+    answers: list[list[Any]] = []
+    for chunk in spoken:
+        if answers and _goes_on(answers[-1][-1], chunk):
+            answers[-1].append(chunk)
         else:
-            joined.append(item)
-    return joined
+            answers.append([chunk])
+    return [_joined(chunks) if len(chunks) > 1 else chunks[0] for chunks in answers]
 
 
-def _open(item: Json) -> bool:
-    return isinstance(item, dict) and item.get("finish_reason") == "" and isinstance(item.get("parts"), list)
+def _goes_on(last: Json, chunk: Json) -> bool:
+    if not isinstance(last, dict) or not isinstance(chunk, dict):
+        return False
+    return last.get("finish_reason") == "" and last.get("role") == chunk.get("role")
 
 
-def _run_on(parts: list[Any], more: Json) -> list[Any]:
-    """Text that goes on is one text."""
-    said = list(parts)
-    for part in _list(more):
-        last: Any = said[-1] if said else None
-        if _speaks(last) and _speaks(part) and last["type"] == part["type"]:
-            said[-1] = {**last, "content": last["content"] + part["content"]}
-        else:
-            said.append(part)
-    return said
+def _joined(chunks: list[dict[str, Any]]) -> dict[str, Any]:
+    """The chunks of an answer as one message, in which text that goes on is one text."""
+    parts: list[Any] = []
+    for kind, run in groupby([part for chunk in chunks for part in _list(chunk.get("parts"))], _speaks_as):
+        same = list(run)
+        parts += same if kind is None else [{"type": kind, "content": "".join(part["content"] for part in same)}]
+    return {key: item for chunk in chunks for key, item in chunk.items()} | {"parts": parts}
 
 
-def _speaks(part: Any) -> bool:
-    return isinstance(part, dict) and part.keys() == {"type", "content"} and isinstance(part["content"], str)
+def _speaks_as(part: Any) -> Json:
+    """The type of a part that is nothing but text."""
+    spoken = isinstance(part, dict) and part.keys() == {"type", "content"} and isinstance(part["content"], str)
+    return part["type"] if spoken else None
 
 
 def _list(raw: Json) -> list[Any]:

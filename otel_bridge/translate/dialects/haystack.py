@@ -8,7 +8,7 @@ from typing import Any
 
 from otel_bridge.model import CALLS, Json, Level, ObservationType
 from otel_bridge.translate import provider
-from otel_bridge.translate.dialect import NS, Dialect, Reading, moment, text, value, within
+from otel_bridge.translate.dialect import NS, Dialect, Reading, as_text, moment, text, value, within
 from otel_bridge.translate.messages import messages, with_tools
 from otel_bridge.translate.span import SpanView
 
@@ -62,8 +62,8 @@ def read(span: SpanView) -> Reading:
         reading.input, reading.output = _plain(given), _plain(answered)
     if reading.type is ObservationType.TOOL:
         reading.name = text(attrs, "haystack.tool.name") or _called(given)
-    elif isinstance(attrs.get("haystack.component.name"), str):
-        reading.name = attrs["haystack.component.name"] or None
+    else:
+        reading.name = as_text(attrs.get("haystack.component.name"))
     if attrs.get("haystack.tool.error") is True:
         reading.level = Level.ERROR
         said = answered.get("error") if isinstance(answered, dict) else None
@@ -81,18 +81,17 @@ def _type(span: SpanView) -> ObservationType | None:
 def _call(span: SpanView, reading: Reading, given: Json, answered: Json) -> None:
     """A generator's or embedder's arguments and results; model and counts are in what the replies say of themselves."""
     said = dict(given) if isinstance(given, dict) else {}
-    spoken = said.pop("messages", None)
+    asked: Json = said.pop("messages", None) if isinstance(given, dict) else given
     parameters = said.pop("generation_kwargs", None)
-    if isinstance(parameters, dict) and parameters:
+    if isinstance(parameters, dict):
         reading.model_parameters = {key: item for key, item in parameters.items() if isinstance(item, SCALARS)} or None
-        if rest := {key: item for key, item in parameters.items() if not isinstance(item, SCALARS)}:
-            said["generation_kwargs"] = rest
-    tools = [_tool(tool) for tool in _list(said.pop("tools", None))]
-    if isinstance(spoken, list):
-        asked: Json = messages([_message(item) for item in spoken])
-    elif spoken is not None:
-        asked = spoken
-    else:
+        parameters = {key: item for key, item in parameters.items() if not isinstance(item, SCALARS)}
+    if parameters:
+        said["generation_kwargs"] = parameters
+    tools = _offered(said.pop("tools", None))
+    if isinstance(asked, list):
+        asked = messages([_message(item) for item in asked])
+    elif asked is None:
         asked = said.pop("prompt", None) or said.pop("text", None)
     said = {key: item for key, item in said.items() if item is not None}
     if asked is None and said:
@@ -122,8 +121,7 @@ def _replies(span: SpanView, reading: Reading, answered: Json) -> None:
     if rest:
         reading.metadata["results"] = rest
     if isinstance(told, dict):
-        model = told.get("model")
-        reading.model = model if isinstance(model, str) and model else None
+        reading.model = as_text(told.get("model"))
         reading.usage, uncounted = provider.usage(told.get("usage"))
         if uncounted:
             reading.metadata["uncounted_usage"] = uncounted
@@ -195,6 +193,14 @@ def _part(part: Json) -> Json:
             rest = {key: item for key, item in inner.items() if key != "base64_image" and item not in (None, {})}
             return {"type": "image", "modality": "image", "data": inner["base64_image"]} | rest
     return part
+
+
+def _offered(raw: Json) -> Json:
+    """Tools as definitions of functions, also those that a toolset holds."""
+    held = raw.get("data") if isinstance(raw, dict) else None
+    if isinstance(held, dict) and held.keys() == {"tools"}:
+        raw = held["tools"]
+    return [_tool(tool) for tool in raw] if isinstance(raw, list) else raw
 
 
 def _tool(raw: Json) -> Json:

@@ -16,6 +16,7 @@ from otel_bridge.translate import provider, table
 from otel_bridge.translate.dialect import (
     Dialect,
     Reading,
+    as_text,
     count,
     from_json,
     from_printed,
@@ -135,6 +136,10 @@ def _usage(attrs: dict[str, Any], metadata: dict[str, Any], answered: Json) -> U
     if summed["input"] > 1 and len(set(summed.values())) == 1:
         counted["total"] = None  # LangChain adds up what each of several answers says of all
         parts = {side: _shared(told, summed[side]) for side, told in parts.items()}
+    if counted["input"] is None and counted["output"] is None:
+        if counted["total"] is not None:
+            attrs["gen_ai.usage.total_tokens"] = counted["total"]
+        return None
     into, out = parts["input"], parts["output"]
     return Usage.inclusive(
         counted["input"],
@@ -303,7 +308,7 @@ def _response_id(attrs: dict[str, Any], answered: Json) -> str | None:
     if isinstance(answered, list) and len(answered) == 1 and isinstance(answered[0], dict) and not found:
         told = answered[0].get("response_metadata")
         found = told.get("id") if isinstance(told, dict) else None
-    return found if isinstance(found, str) and found else None
+    return as_text(found)
 
 
 def _error(span: SpanView) -> None:

@@ -19,8 +19,9 @@ from otel_bridge.translate.dialect import (
     unflatten,
     value,
 )
-from otel_bridge.translate.messages import message, messages, system, with_tools
-from otel_bridge.translate.span import LogView, SpanView
+from otel_bridge.translate.messages import instructed, message, messages, with_tools
+from otel_bridge.translate.shown import Shown
+from otel_bridge.translate.span import Event, LogView, SpanView
 
 CALL_TYPES = {
     "completion": ObservationType.GENERATION,
@@ -138,25 +139,14 @@ def _content(span: SpanView, reading: Reading) -> None:
         asked = heard or messages(_unflat(attrs, PROMPTS))
     if answered is None:
         answered = replied or _numbered(attrs)
-    leave(span, [said for said in told if not _repeats(said, asked, answered)])
-    instructions = value(attrs, "gen_ai.system_instructions")
-    if instructions is not None:
-        asked = [
-            *_instructions(instructions),
-            *(asked if isinstance(asked, list) else [] if asked is None else [asked]),
-        ]
+    asked = instructed(asked, value(attrs, "gen_ai.system_instructions"))
     tools = _unflat(attrs, FUNCTIONS)
-    if isinstance(tools, list):
+    if tools is not None:
         tools = [_opened(tool) for tool in tools]
     reading.input, reading.output = with_tools(asked, tools), answered
-
-
-def _instructions(raw: Json) -> list[Json]:
-    """Parts, or whole messages."""
-    if isinstance(raw, list) and any(isinstance(item, dict) and "role" in item for item in raw):
-        spoken = messages(raw, "system")
-        return spoken if isinstance(spoken, list) else [spoken]
-    return system(raw)
+    if told:
+        shown = Shown(reading)
+        leave(span, [said for said in told if not _repeats(said, shown)])
 
 
 def _opened(tool: Json) -> Json:
@@ -168,16 +158,15 @@ def _with_calls(attrs: dict[str, Any], answered: Json) -> None:
     first = answered[0] if isinstance(answered, list) and answered else None
     if not isinstance(first, dict) or "tool_calls" in first:
         return
-    called = unflatten(attrs, "gen_ai.completion.")
-    calls = [item["function_call"] for item in called if _is_call(item)] if isinstance(called, list) else []
+    called = unflatten(attrs, "gen_ai.completion.") or []
+    calls = [item["function_call"] for item in called if _is_call(item)]
     if calls:
         first["tool_calls"] = [{"type": "function", "function": call} for call in calls]
-    left = [item for item in called if not _is_call(item)] if isinstance(called, list) else called
-    if left:
+    if left := [item for item in called if not _is_call(item)]:
         attrs["gen_ai.completion"] = left
 
 
-def _unflat(attrs: dict[str, Any], prefixes: tuple[str, str]) -> Json:
+def _unflat(attrs: dict[str, Any], prefixes: tuple[str, str]) -> list[Any] | None:
     found = unflatten(attrs, prefixes[0])
     return unflatten(attrs, prefixes[1]) if found is None else found
 
@@ -185,7 +174,7 @@ def _unflat(attrs: dict[str, Any], prefixes: tuple[str, str]) -> Json:
 def _numbered(attrs: dict[str, Any]) -> Json:
     """The answer before the conventions had messages: where each call of a tool stands under a number of its own."""
     said = _unflat(attrs, COMPLETIONS)
-    if not isinstance(said, list) or not all(isinstance(item, dict) for item in said):
+    if said is None or not all(isinstance(item, dict) for item in said):
         return said
     calls = [item.pop("function_call") for item in said if isinstance(item.get("function_call"), dict)]
     spoken = [item for item in said if item] or [{}]
@@ -198,7 +187,7 @@ def _is_call(item: Json) -> bool:
     return isinstance(item, dict) and item.keys() == {"function_call"} and isinstance(item["function_call"], dict)
 
 
-def _heard(told: list[Any], name: str, role: str) -> list[Json]:
+def _heard(told: list[Event | LogView], name: str, role: str) -> list[Json]:
     """What log records say, one message each."""
     spoken: list[Json] = []
     for said in told:
@@ -214,27 +203,12 @@ def _spoken(body: dict[str, Any], role: str) -> list[Json]:
     return message(body, role)
 
 
-def _repeats(said: Any, asked: Json, answered: Json) -> bool:
+def _repeats(said: Event | LogView, shown: Shown) -> bool:
     """Does a record say only what stands in the messages?"""
     if not isinstance(said, LogView) or not isinstance(said.body, dict):
         return False
-    known = asked if said.name == SAID[0] else answered
-    role = "user" if said.name == SAID[0] else "assistant"
-    if not isinstance(known, list) or not all(_among(item, known) for item in _spoken(said.body, role)):
-        return False
-    shown = str(known)
-    return all(str(item) in shown for key, item in said.attrs.items() if key not in ("gen_ai.system", "index"))
-
-
-def _among(item: Json, known: list[Json]) -> bool:
-    """Is a message among others, which may say more?"""
-    if not isinstance(item, dict):
-        return item in known
-    said = {key: more for key, more in item.items() if more not in (None, "", [], {})}
-    return any(
-        isinstance(other, dict) and all(key in other and other[key] == more for key, more in said.items())
-        for other in known
-    )
+    beside = {key: item for key, item in said.attrs.items() if key != "gen_ai.system"}
+    return shown.rest(said.body) is None and shown.rest(beside) is None
 
 
 DIALECT = Dialect(

@@ -8,8 +8,8 @@ from typing import Any
 
 from otel_bridge.model import Json, Level, ObservationType, Usage
 from otel_bridge.translate import table
-from otel_bridge.translate.dialect import Dialect, Reading, from_json, number, value, whole, within
-from otel_bridge.translate.messages import message, messages
+from otel_bridge.translate.dialect import NS, Dialect, Reading, after, as_text, finite, from_json, value, whole
+from otel_bridge.translate.messages import instructed, message, messages
 from otel_bridge.translate.span import SpanView
 
 TYPES = {
@@ -48,17 +48,13 @@ def read(span: SpanView) -> Reading:
             del attrs[unofficial]
     reading.usage = _usage(attrs)
     _content(span, reading)
-    if span.name == NODE and (ttft := number(attrs, "lk.response.ttft")) is not None:
-        reading.completion_start_ns = (
-            within(span, span.start_ns + round(ttft * 1e9)) if ttft < table.MAX_DELAY else None
-        )
-        reading.metadata["lk.response.ttft"] = ttft
+    if span.name == NODE:
+        reading.completion_start_ns = after(span, finite(attrs.get("lk.response.ttft")), NS)
     if attrs.get("lk.function_tool.is_error") is True:
         reading.level = Level.ERROR
         reading.status_message = reading.output if isinstance(reading.output, str) else "the tool failed"
-    name = attrs.get("lk.function_tool.name")
-    if reading.type is ObservationType.TOOL and isinstance(name, str) and name:
-        reading.name = name
+    if reading.type is ObservationType.TOOL:
+        reading.name = as_text(attrs.get("lk.function_tool.name"))
     _who(attrs, reading)
     return reading
 
@@ -76,14 +72,13 @@ def _content(span: SpanView, reading: Reading) -> None:
     else:
         reading.input = spoken if spoken is not None else _said(attrs, *INPUT)
     instructions = _said(attrs, "instructions")
-    if instructions is not None and isinstance(reading.input, str | None):
-        asked = [] if reading.input is None else [{"role": "user", "content": reading.input}]
-        reading.input = [{"role": "system", "content": instructions}, *asked]
+    if isinstance(reading.input, str | None):
+        reading.input = instructed(reading.input, instructions)
     elif instructions is not None:
         reading.metadata["instructions"] = instructions
     called = _said(attrs, "response.function_calls")
     reading.output = _said(attrs, *OUTPUT)
-    if isinstance(called, list) and called:
+    if called:
         reading.output = message({"content": reading.output, "tool_calls": called}, "assistant")
     for event in span.events:
         if isinstance(event.attrs.get("tool_calls"), list):
@@ -102,7 +97,7 @@ def _item(item: Json) -> Json:
                 said["content"] = content[0]
             return said
         case "function_call":
-            return {"role": "assistant", "tool_calls": [{**said, "id": said.get("call_id")}]}
+            return {"role": "assistant", "tool_calls": [said]}
         case "function_call_output":
             return {
                 "role": "tool",
@@ -126,11 +121,10 @@ def _usage(attrs: dict[str, Any]) -> Usage | None:
 
 def _who(attrs: dict[str, Any], reading: Reading) -> None:
     """A room is a session where no conversation is named; a participant who is no agent is the user."""
-    room = attrs.get("lk.pii.room_name") or attrs.get("lk.room_name")
-    if isinstance(room, str) and "gen_ai.conversation.id" not in attrs:
-        reading.session_id = room
-    who = attrs.get("lk.pii.participant_identity") or attrs.get("lk.participant_identity")
-    if isinstance(who, str) and str(attrs.get("lk.participant_kind")).rpartition("_")[2] in PEOPLE:
+    if "gen_ai.conversation.id" not in attrs:
+        reading.session_id = as_text(attrs.get("lk.pii.room_name") or attrs.get("lk.room_name"))
+    who = as_text(attrs.get("lk.pii.participant_identity") or attrs.get("lk.participant_identity"))
+    if str(attrs.get("lk.participant_kind")).rpartition("_")[2] in PEOPLE:
         reading.user_id = who
 
 

@@ -13,6 +13,7 @@ from otel_bridge.translate import provider
 from otel_bridge.translate.dialect import (
     Dialect,
     Reading,
+    as_text,
     from_json,
     from_printed,
     leave,
@@ -86,12 +87,17 @@ def _step(span: SpanView, reading: Reading) -> None:
 def _hear(event: Event, reading: Reading) -> None:
     attrs = event.attrs
     if event.name in OUTPUTS:
-        reading.output = value(attrs, "output")
+        if reading.output is None:
+            reading.output = value(attrs, "output")
         return
     told = TOLD[event.name.removesuffix(START).removesuffix(END)]
     reading.type = reading.type or told.type
+    before = {key: attrs[key] for key in told.asked if key in attrs}
     asked = _spoken(value(attrs, *told.asked))
-    reading.input = asked if reading.input is None else reading.input
+    if reading.input is None:
+        reading.input = asked
+    elif asked != reading.input:
+        attrs |= before  # another pair's
     reading.model = reading.model or text(attrs, "model_dict.model_name")
     if told.type is not reading.type or event.name.endswith(START):
         return
@@ -108,9 +114,8 @@ def _answer(attrs: dict[str, Any], reading: Reading) -> None:
     raw = _object(attrs, "response.raw.")
     if not raw:
         return
-    reading.response_id = raw["id"] if isinstance(raw.get("id"), str) else None
-    if isinstance(raw.get("model"), str) and raw["model"]:
-        reading.model = raw.pop("model")
+    reading.response_id = as_text(raw.get("id"))
+    reading.model = text(raw, "model") or reading.model
     reading.usage, rest = provider.usage(raw.pop("usage", None))
     reading.metadata["response"] = raw | ({"usage": rest} if rest else {})
 
@@ -120,7 +125,7 @@ def _object(attrs: dict[str, Any], prefix: str) -> dict[str, Any]:
     flat = {f"0.{key}": item for key, item in nested(attrs, prefix).items()}
     spelled = unflatten(flat, "")
     attrs.update((f"{prefix}{key[2:]}", item) for key, item in flat.items())
-    return spelled[0] if isinstance(spelled, list) and isinstance(spelled[0], dict) else {}
+    return spelled[0] if spelled and isinstance(spelled[0], dict) else {}
 
 
 def _spoken(raw: Json) -> Json:

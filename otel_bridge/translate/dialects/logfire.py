@@ -13,6 +13,7 @@ from otel_bridge.translate.dialect import (
     Dialect,
     Judgement,
     Reading,
+    as_text,
     count,
     derived_key,
     from_json,
@@ -85,6 +86,8 @@ def read(span: SpanView) -> Reading:
         _evals(span, reading)
     elif span.scope_name == OWN_SCOPE and attrs.get("logfire.span_type") == "span":
         reading.input = _arguments(attrs)
+    if reading.output is None:
+        reading.output = value(attrs, "return")
     if attrs.get("logfire.span_type") == "pending_span":
         reading.type, reading.noise, reading.call = ObservationType.SPAN, True, None
     return reading
@@ -119,8 +122,6 @@ def _common(span: SpanView, reading: Reading) -> None:
         reading.type = ObservationType.EVENT
         if kind == "annotation":
             reading.judgements = _feedback(span)
-    if "return" in attrs:
-        reading.output = value(attrs, "return")
     _level(span, reading, said)
 
 
@@ -153,11 +154,11 @@ def _level(span: SpanView, reading: Reading, said: Json) -> None:
 
 def _feedback(span: SpanView) -> list[Judgement] | None:
     """What somebody thought of the span above."""
-    name, comment = span.attrs.get("logfire.feedback.name"), span.attrs.get("logfire.feedback.comment")
-    thought = span.attrs.get(name) if isinstance(name, str) and name else None
-    if not isinstance(name, str) or not isinstance(thought, bool | int | float | str):
+    name, comment = (as_text(span.attrs.get(f"logfire.feedback.{key}")) for key in ("name", "comment"))
+    thought = None if name is None else span.attrs.get(name)
+    if name is None or not isinstance(thought, bool | int | float | str):
         return None
-    return [Judgement(name, thought, comment if isinstance(comment, str) else None, span.parent_id or None)]
+    return [Judgement(name, thought, comment, span.parent_id or None)]
 
 
 def _call(span: SpanView, reading: Reading) -> None:
@@ -191,16 +192,18 @@ def _usage(attrs: dict[str, Any]) -> Usage | None:
     Version 1 has the provider's in its answer, sometimes alone.
     """
     raw = from_json(attrs.get("gen_ai.usage.raw"))
-    counted_in, counted_out = count(attrs, *table.INPUT_TOKENS), count(attrs, *table.OUTPUT_TOKENS)
     if raw is not None:
         attrs["gen_ai.usage.raw"] = raw
     elif isinstance(answer := from_json(attrs.get("response_data")), dict) and isinstance(answer.get("usage"), dict):
         raw = answer["usage"]
-        if counted_in is None and counted_out is None:
+        if attrs.keys().isdisjoint(table.SAID_OF_TOKENS):
             return provider.usage(raw)[0]
     else:
         raw = attrs.get("usage")
-    beside = isinstance(raw, dict) and provider.beside(raw) and whole(raw.get("input_tokens")) == counted_in
+    if not isinstance(raw, dict):
+        return table.usage(attrs, beside=False)
+    counted_in, counted_out = count(attrs, *table.INPUT_TOKENS), count(attrs, *table.OUTPUT_TOKENS)
+    beside = provider.beside(raw) and whole(raw.get("input_tokens")) == counted_in
     return (Usage.exclusive if beside else Usage.inclusive)(counted_in, counted_out, **provider.parts(raw))
 
 

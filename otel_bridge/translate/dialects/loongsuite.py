@@ -7,7 +7,7 @@ https://github.com/alibaba/loongsuite-python-agent
 from typing import Any
 
 from otel_bridge.model import Json, ObservationType
-from otel_bridge.translate.dialect import Dialect, Reading, from_json, identifier, number, value, within
+from otel_bridge.translate.dialect import Dialect, Reading, after, from_json, identifier, value
 from otel_bridge.translate.span import SpanView
 
 KIND = "gen_ai.span.kind"
@@ -56,12 +56,9 @@ def _documents(raw: Json) -> Json:
 def _first_token(span: SpanView, attrs: dict[str, Any]) -> int | None:
     for key in DELAYS_NS:
         said = attrs.get(key)
-        if isinstance(said, int | float) and said > LONGEST_S:
-            delay = number(attrs, key)
-            at = within(span, span.start_ns + round(delay)) if delay else None
-            if at is not None:
-                return at
-            attrs[key] = said
+        if isinstance(said, int | float) and said > LONGEST_S and (at := after(span, said, 1)) is not None:
+            del attrs[key]
+            return at
     return None
 
 

@@ -23,7 +23,7 @@ from otel_bridge.translate.dialect import (
     value,
     within,
 )
-from otel_bridge.translate.messages import messages, system, with_tools
+from otel_bridge.translate.messages import instructed, messages, with_tools
 from otel_bridge.translate.span import SpanView
 
 TYPES = {
@@ -105,14 +105,8 @@ def _content(attrs: dict[str, Any], sort: str, reading: Reading) -> None:
     reading.input = _asked(asked, reading)
     reading.output = _answered(answered, bare=sort == "agent_run")
     if sort == "agent_run":
-        instructions = system(value(attrs, "gen_ai.system_instructions"))
-        if instructions and isinstance(reading.input, str):
-            reading.input = [{"role": "user", "content": reading.input}]
-        if instructions and isinstance(reading.input, list | None):
-            reading.input = instructions + (reading.input or [])
-        elif instructions:
-            reading.metadata["gen_ai.system_instructions"] = instructions
-        reading.input = with_tools(reading.input, value(attrs, "gen_ai.tool.definitions", "agent.available_tools"))
+        asked = instructed(reading.input, value(attrs, "gen_ai.system_instructions"))
+        reading.input = with_tools(asked, value(attrs, "gen_ai.tool.definitions", "agent.available_tools"))
 
 
 def _asked(raw: Json, reading: Reading) -> Json:

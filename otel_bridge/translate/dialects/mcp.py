@@ -4,7 +4,7 @@ https://github.com/open-telemetry/semantic-conventions-genai (mcp); read off mcp
 """
 
 from otel_bridge.model import ObservationType
-from otel_bridge.translate.dialect import Dialect, Reading, value
+from otel_bridge.translate.dialect import Dialect, Reading, as_text, value
 from otel_bridge.translate.span import SpanView
 
 CALL = "tools/call"
@@ -18,9 +18,7 @@ def read(span: SpanView) -> Reading:
     reading = Reading(noise=True if isinstance(method, str) and method not in WORK else None)
     if method == CALL:
         reading.type = ObservationType.TOOL
-        named = attrs.get("gen_ai.tool.name")
-        told = named if isinstance(named, str) and named else span.name.rpartition(f"{CALL} ")[2]
-        reading.tool = told or None
+        reading.tool = as_text(attrs.get("gen_ai.tool.name")) or span.name.rpartition(f"{CALL} ")[2] or None
     elif method == "resources/read":
         reading.input = value(attrs, "mcp.resource.uri")
     return reading

@@ -15,6 +15,7 @@ from otel_bridge.translate.dialect import (
     finite,
     from_json,
     identifier,
+    named,
     nested,
     text,
     value,
@@ -39,6 +40,13 @@ TYPES = {
     "EVALUATOR": ObservationType.EVALUATOR,
 }
 CHUNK = "mlflow.chunk.item."
+COUNTED = frozenset(
+    {
+        *("input_tokens", "output_tokens", "total_tokens"),
+        *("cache_read_input_tokens", "cache_creation_input_tokens"),
+    }
+)
+WRITTEN_1H = "cache_creation_input_tokens_above_1hr"
 PREPARES = re.compile(r"\b_prepare_")  # LlamaIndex calls an LLM span what only puts a request together
 DEBUG, WARNING, ERROR = 10, 30, 40
 
@@ -66,8 +74,7 @@ def read(span: SpanView) -> Reading:
         case _:
             reading.input, reading.output = value(attrs, "mlflow.spanInputs"), value(attrs, "mlflow.spanOutputs")
     if reading.type is ObservationType.TOOL:
-        name = attrs.get("name")  # LlamaIndex's tools: the span has the name of the class
-        reading.name = name if isinstance(name, str) and name and name not in span.name else None
+        reading.name = named(span, attrs.get("name"))  # LlamaIndex's tools: the span has the name of the class
     _metadata(attrs, reading)
     if not span.parent_id:
         reading.trace_metadata = nested(attrs, "mlflow.traceTag.")
@@ -108,8 +115,11 @@ def _usage(attrs: dict[str, Any], answer: Json) -> Usage | None:
     )
     if usage is not None:
         del attrs["mlflow.chat.tokenUsage"]
-        if whole(said.get("cache_creation_input_tokens_above_1hr")):
-            attrs["mlflow.chat.tokenUsage"] = said
+        rest = {key: item for key, item in said.items() if key not in COUNTED and item}
+        if provider.split_1h(usage, whole(rest.get(WRITTEN_1H))):
+            del rest[WRITTEN_1H]
+        if rest:
+            attrs["mlflow.chat.tokenUsage"] = rest
     return usage
 
 

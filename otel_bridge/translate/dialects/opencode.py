@@ -4,8 +4,8 @@ Read off recorded payloads of opencode 1.18.33 with `experimental.openTelemetry`
 https://opencode.ai/docs/config/
 """
 
-from otel_bridge.model import Json, ObservationType
-from otel_bridge.translate.dialect import Dialect, Reading, text
+from otel_bridge.model import ObservationType
+from otel_bridge.translate.dialect import Dialect, Reading, as_text, speaks_of, text
 from otel_bridge.translate.span import SpanView
 
 TURN = (
@@ -17,22 +17,18 @@ WHO, NOBODY = "ai.telemetry.metadata.userId", "unknown"
 
 
 def read(span: SpanView) -> Reading | None:
-    """Leave calls to the AI SDK's words; of the rest, what a turn did is shown, and all else is noise."""
+    """Leave calls to the words of the AI SDK or the conventions; of the rest all is noise but what a turn did."""
     attrs = span.attrs
     if "ai.operationId" in attrs:
         if attrs.get(WHO) == NOBODY:
             del attrs[WHO]
-        return Reading(call=_called(attrs.get("ai.toolCall.id"))) if "ai.toolCall.id" in attrs else None
+        return Reading(call=as_text(attrs.get("ai.toolCall.id"))) if "ai.toolCall.id" in attrs else None
     if span.name == TOOL:
         named = text(attrs, "tool.name")
-        return Reading(type=ObservationType.TOOL, name=named, tool=named, call=_called(attrs.get("tool.call_id")))
+        return Reading(type=ObservationType.TOOL, name=named, tool=named, call=as_text(attrs.get("tool.call_id")))
     if span.name in TURN:
         return Reading(type=ObservationType.CHAIN)
-    return Reading(noise=True)
-
-
-def _called(said: Json) -> str | None:
-    return said if isinstance(said, str) and said else None
+    return None if speaks_of(attrs, "gen_ai.") else Reading(noise=True)
 
 
 DIALECT = Dialect(

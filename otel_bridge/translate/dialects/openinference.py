@@ -6,14 +6,18 @@ https://github.com/Arize-ai/openinference/blob/main/spec/semantic_conventions.md
 import re
 from typing import Any
 
+import orjson
+
 from otel_bridge.model import CALLS, Json, ObservationType, Usage
 from otel_bridge.translate import provider, table
 from otel_bridge.translate.dialect import (
     Dialect,
     Reading,
+    as_text,
     count,
     from_json,
     identifier,
+    named,
     strings,
     text,
     unflatten,
@@ -89,8 +93,7 @@ def read(span: SpanView) -> Reading:
     if reading.type is ObservationType.SPAN:
         reading.noise = True
     if reading.type is ObservationType.TOOL:
-        name = attrs.get("tool.name")
-        reading.name = name if isinstance(name, str) and name not in span.name else None
+        reading.name = named(span, attrs.get("tool.name"))
     return reading
 
 
@@ -112,8 +115,8 @@ def _usage(attrs: dict[str, Any], answer: dict[str, Any], *, calls: bool) -> Usa
     Where the input is what a provider counted who counts cached tokens beside it, they are beside it here as well.
     """
     raw = _counted(answer)
-    if calls and attrs.keys().isdisjoint(SIDES):
-        return provider.usage(raw)[0]
+    if attrs.keys().isdisjoint(SIDES):
+        return provider.usage(raw)[0] if calls else None
     told = provider.parts(raw) if raw else {}
     read, written = count(attrs, *CACHE_READ), count(attrs, *CACHE_WRITE)
     thought = count(attrs, "llm.token_count.completion_details.reasoning")
@@ -234,8 +237,8 @@ def _looped(sent: Json, answer: dict[str, Any]) -> list[Json]:
     return led if isinstance(led, list) else []
 
 
-def _messages(raw: Json, role: str) -> list[Json] | None:
-    if not isinstance(raw, list):
+def _messages(raw: list[Json] | None, role: str) -> list[Json] | None:
+    if raw is None:
         return None
     spoken: list[Json] = []
     for item in _inner(raw, "message"):
@@ -248,7 +251,8 @@ def _opened(said: dict[str, Any]) -> dict[str, Any]:
     opened = dict(said)
     calls = _inner(opened.pop("tool_calls"), "tool_call") if isinstance(opened.get("tool_calls"), list) else []
     contents = opened.pop("contents") if isinstance(opened.get("contents"), list) else []
-    parts = [_part(part) for part in contents if not _repeats(part, calls)]
+    known = set(map(_written, calls)) if contents else set()
+    parts = [_part(part) for part in contents if not _repeats(part, known)]
     if parts:
         before = opened.pop("content", None)
         before = [{"type": "text", "text": before}] if isinstance(before, str) else before
@@ -264,11 +268,16 @@ def _opened(said: dict[str, Any]) -> dict[str, Any]:
     return opened
 
 
-def _repeats(part: Json, known: list[Json]) -> bool:
+def _repeats(part: Json, known: set[bytes]) -> bool:
     """A tool call among the contents that is among the calls as well."""
     if not isinstance(part, dict) or part.get("message_content") not in (None, {"type": "tool_use"}):
         return False
-    return isinstance(part.get("tool_call"), dict) and part["tool_call"] in known
+    return bool(known) and isinstance(part.get("tool_call"), dict) and _written(part["tool_call"]) in known
+
+
+def _written(call: Json) -> bytes:
+    """The same for the same call, to look it up among many."""
+    return orjson.dumps(call, option=orjson.OPT_SORT_KEYS)
 
 
 def _part(part: Json) -> Json:
@@ -301,8 +310,9 @@ def _inner(raw: Json, wrapper: str) -> list[Any]:
 
 def _prompts(attrs: dict[str, Any]) -> Json:
     """Text completions: `llm.prompts` as a list, or `llm.prompts.N.prompt.text`."""
-    if isinstance(attrs.get("llm.prompts"), list):
-        return strings(attrs.pop("llm.prompts"))
+    if isinstance(attrs.get("llm.prompts"), list) and (texts := strings(attrs["llm.prompts"])):
+        del attrs["llm.prompts"]
+        return list(texts)
     return _inner(unflatten(attrs, "llm.prompts."), "prompt") or None
 
 
@@ -329,7 +339,7 @@ def _metadata(attrs: dict[str, Any], reading: Reading) -> None:
 
 
 def _text(said: dict[str, Any], *keys: str) -> str | None:
-    return next((said[key] for key in keys if isinstance(said.get(key), str) and said[key]), None)
+    return next((found for key in keys if (found := as_text(said.get(key)))), None)
 
 
 DIALECT = Dialect(

@@ -8,7 +8,7 @@ from typing import Any
 
 from otel_bridge.model import Json, ObservationType, Usage
 from otel_bridge.translate import table
-from otel_bridge.translate.dialect import Dialect, Reading, from_json, from_printed, nested, text, value, whole
+from otel_bridge.translate.dialect import Dialect, Reading, count, from_json, from_printed, nested, text, value, whole
 from otel_bridge.translate.messages import messages
 from otel_bridge.translate.span import ERROR_CODE, SpanView
 
@@ -62,8 +62,8 @@ def read(span: SpanView) -> Reading:
     if attrs.get("gen_ai.request.user") == "":
         del attrs["gen_ai.request.user"]
     if any(key.startswith("gen_ai.usage.") for key in attrs):
-        if TOTAL[1] in attrs:
-            attrs.setdefault(TOTAL[0], attrs.pop(TOTAL[1]))
+        if TOTAL[1] in attrs and attrs.setdefault(TOTAL[0], attrs[TOTAL[1]]) == attrs[TOTAL[1]]:
+            del attrs[TOTAL[1]]
         reading.usage = _usage(span)
     if any(attrs.get(key) is False for key in STREAMED) and FIRST_ANSWER in attrs:
         reading.metadata[FIRST_ANSWER] = attrs.pop(FIRST_ANSWER)  # of an answer in one piece: the whole duration
@@ -90,7 +90,7 @@ def _usage(span: SpanView) -> Usage | None:
     )
     if thoughts and (counted := whole(attrs.get(OUTPUT))) is not None:
         attrs[OUTPUT] = counted + thoughts
-        attrs.pop(TOTAL[0], None)
+        count(attrs, TOTAL[0])
     return table.usage(attrs, beside=_beside(span))
 
 

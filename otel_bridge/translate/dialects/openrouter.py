@@ -8,16 +8,15 @@ from typing import Any
 
 from otel_bridge.model import Json, Level, ObservationType
 from otel_bridge.translate.dialect import (
-    LONGEST_MS,
     MS,
     Dialect,
     Reading,
+    after,
     from_json,
     nested,
     number,
     text,
     value,
-    within,
 )
 from otel_bridge.translate.messages import messages, with_tools
 from otel_bridge.translate.provider import request
@@ -40,8 +39,7 @@ def read(span: SpanView) -> Reading:
     if attrs.get("span.level") in (Level.ERROR, Level.WARNING):
         reading.level = Level(attrs.pop("span.level"))
     if FIRST_CAME in attrs and (delay := number(attrs, FIRST_CAME)) is not None:
-        if 0 < delay < LONGEST_MS:
-            reading.completion_start_ns = within(span, span.start_ns + round(delay * MS))
+        reading.completion_start_ns = after(span, delay, MS)
         reading.metadata["openrouter.first_token_ms"] = delay
     for key, said in nested(attrs, "trace.metadata.").items():
         told = reading.metadata if key.startswith("openrouter") else reading.trace_metadata
@@ -50,7 +48,8 @@ def read(span: SpanView) -> Reading:
     asked, offered, sent = request(value(attrs, *ASKED))
     if sent:
         reading.metadata["request"] = sent
-    reading.input = with_tools(messages(asked) if isinstance(asked, list) else asked, offered or tools)
+    spoken = messages(asked) if isinstance(asked, list) else asked
+    reading.input = with_tools(reading.input if spoken is None else spoken, offered or tools)
     return reading
 
 
@@ -60,20 +59,25 @@ def _answered(attrs: dict[str, Any], reading: Reading) -> Json:
     if not isinstance(said, dict) or "completion" not in said:
         reading.output = said
         return None
-    rest = {key: item for key, item in said.items() if key not in SPOKEN}
     spoken = {
         "role": "assistant",
         "content": said["completion"],
         "reasoning_content": said.get("reasoning"),
         "tool_calls": said.get("toolCalls") or [],
         "finish_reason": attrs.get("gen_ai.response.finish_reason"),
-        **rest,
     }
-    reading.output = messages(spoken, "assistant")
+    rest = {key: item for key, item in said.items() if key not in SPOKEN}
+    reading.output = messages(spoken | {key: item for key, item in rest.items() if key not in spoken}, "assistant")
+    if again := {key: item for key, item in rest.items() if key in spoken}:
+        reading.metadata["answer"] = again
     sent = said.get("rawRequest")
     if not isinstance(sent, dict):
+        if sent is not None:
+            reading.metadata["raw_request"] = sent
         return None
-    _, tools, parameters = request(sent)
+    asked, tools, parameters = request(sent)
+    if parameters and attrs.keys().isdisjoint(ASKED):
+        reading.input = messages(asked) if isinstance(asked, list) else asked
     parameters = parameters or {key: item for key, item in sent.items() if key != "tools"}
     tools = tools or sent.get("tools")
     reading.model_parameters = {

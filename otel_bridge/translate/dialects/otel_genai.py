@@ -7,8 +7,20 @@ from typing import Any
 
 from otel_bridge.model import CALLS, Json, Level, ObservationType
 from otel_bridge.translate import table
-from otel_bridge.translate.dialect import Dialect, Reading, from_json, leave, nested, strings, take, text, value
-from otel_bridge.translate.messages import message, messages, system, with_tools
+from otel_bridge.translate.dialect import (
+    Dialect,
+    Reading,
+    as_text,
+    from_json,
+    leave,
+    named,
+    nested,
+    strings,
+    take,
+    text,
+    value,
+)
+from otel_bridge.translate.messages import instructed, message, messages, system, with_tools
 from otel_bridge.translate.provider import request, response
 from otel_bridge.translate.span import ERROR_CODE, LogView, SpanView
 
@@ -77,9 +89,8 @@ def read(span: SpanView) -> Reading:
     if span.events or span.logs:
         _join_details(span)
     kind = reading.type = _type(attrs)
-    response_id = attrs.get("gen_ai.response.id")
-    reading.response_id = response_id if isinstance(response_id, str) else None
-    reading.model = _model(attrs)
+    reading.response_id = as_text(attrs.get("gen_ai.response.id"))
+    reading.model = _model(attrs, reading)
     if kind is None or kind is AGENT or kind in CALLS:
         reading.model_parameters = _parameters(attrs, reading) or None
     reading.usage = table.usage(
@@ -125,15 +136,18 @@ def _type(attrs: dict[str, Any]) -> ObservationType | None:
     return ObservationType.GENERATION if "gen_ai.usage.output_tokens" in attrs else None
 
 
-def _model(attrs: dict[str, Any]) -> str | None:
+def _model(attrs: dict[str, Any], reading: Reading) -> str | None:
     """What answered, else what was asked; the one that is not used stays."""
+    for key in table.MODELS:
+        if attrs.get(key) in table.NO_MODELS:
+            reading.metadata[key] = attrs.pop(key)
     answered = text(attrs, "gen_ai.response.model")
     if answered is None:
         return text(attrs, "gen_ai.request.model")
     if attrs.get("gen_ai.request.model") == answered:
         del attrs["gen_ai.request.model"]
     elif "gen_ai.request.model" in attrs:
-        attrs["requested_model"] = attrs.pop("gen_ai.request.model")
+        reading.metadata["requested_model"] = attrs.pop("gen_ai.request.model")
     return answered
 
 
@@ -153,9 +167,7 @@ def _tool(span: SpanView, reading: Reading) -> None:
     reading.output = value(
         attrs, "gen_ai.tool.call.result", "gen_ai.tool.result", "gen_ai.tool.output", "gen_ai.tool.message"
     )
-    name = attrs.get("gen_ai.tool.name")
-    if isinstance(name, str) and name not in span.name:
-        reading.name = name
+    reading.name = named(span, attrs.get("gen_ai.tool.name"))
 
 
 def _content(span: SpanView, reading: Reading) -> None:
@@ -171,13 +183,14 @@ def _content(span: SpanView, reading: Reading) -> None:
         prompt, tools, completion = _oldest(span, reading)
     asked = _first(reading, "input", messages(spoken), heard, prompt)
     reading.output = _first(reading, "output", messages(answered, "assistant"), chosen, completion)
-    instructions = system(value(attrs, "gen_ai.system_instructions"))
-    if instructions and isinstance(asked, list | None) and not (asked and _is_system(asked[0])):
-        asked = instructions + (asked or [])
-    elif instructions and not (isinstance(asked, list) and asked[0] == instructions[0]):
-        reading.metadata["gen_ai.system_instructions"] = instructions
-    offered = value(attrs, "gen_ai.tool.definitions") or tools
-    reading.input = asked if reading.type is TOOL else with_tools(asked, offered)
+    instructions = value(attrs, "gen_ai.system_instructions")
+    if isinstance(asked, dict) or (isinstance(asked, list) and asked and _is_system(asked[0])):
+        if (said := system(instructions)) and not (isinstance(asked, list) and asked[: len(said)] == said):
+            reading.metadata["gen_ai.system_instructions"] = said
+    else:
+        asked = instructed(asked, instructions)
+    offered = None if reading.type is TOOL else value(attrs, "gen_ai.tool.definitions") or tools
+    reading.input = with_tools(asked, offered)
 
 
 def _first(reading: Reading, field: str, *found: Json) -> Json:
@@ -206,7 +219,7 @@ def _spoken(span: SpanView) -> tuple[list[Json], list[Json]]:
         if isinstance(body, dict):
             _merge(said, body)
         elif body not in (None, ""):
-            said["content"] = body
+            _merge(said, {"content": body})
         if event.name == CHOICE:
             inner = said.pop("message", None)
             _merge(said, inner if isinstance(inner, dict) else {} if inner is None else {"content": inner})
@@ -228,7 +241,10 @@ def _merge(said: dict[str, Any], more: dict[str, Any]) -> None:
     """The inner word counts; an outer one that differs is kept beside it."""
     for key, item in more.items():
         if key in said and said[key] != item:
-            said[f"event.{key}"] = said[key]
+            outer = f"event.{key}"
+            while outer in said:
+                outer = f"event.{outer}"
+            said[outer] = said[key]
         said[key] = item
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from otel_bridge.model import Json, Level, ObservationType
 from otel_bridge.translate import table
-from otel_bridge.translate.dialect import Dialect, Reading, number, text, value, within
-from otel_bridge.translate.messages import messages, with_tools
+from otel_bridge.translate.dialect import NS, Dialect, Reading, after, finite, text, value
+from otel_bridge.translate.messages import instructed, messages, with_tools
 from otel_bridge.translate.span import SpanView
 
 TYPES = {
@@ -38,10 +38,8 @@ def read(span: SpanView) -> Reading:
     _content(attrs, reading)
     if attrs.get("gen_ai.provider.name", attrs.get("gen_ai.system")) in BESIDE:
         reading.usage = table.usage(attrs, beside=True)
-    if reading.type is ObservationType.GENERATION and (delay := number(attrs, "metrics.ttfb")) is not None:
-        first = within(span, span.start_ns + round(delay * 1e9)) if 0 < delay < table.MAX_DELAY else None
-        reading.completion_start_ns = first
-        reading.metadata["metrics.ttfb"] = delay
+    if reading.type is ObservationType.GENERATION:
+        reading.completion_start_ns = after(span, finite(attrs.get("metrics.ttfb")), NS)
     if attrs.get("tool.result_status") == "error":
         reading.level, reading.status_message = Level.ERROR, str(reading.output or "the tool failed")
     if reading.type is ObservationType.TOOL:
@@ -62,10 +60,9 @@ def _content(attrs: dict[str, Any], reading: Reading) -> None:
     heard = value(attrs, "transcript")
     if attrs.get("transcript.is_input") is True and asked is None:
         asked, heard = heard, None
-    if instructions is not None:
-        spoken = asked if isinstance(asked, list) else [] if asked is None else [{"role": "user", "content": asked}]
-        if not any(isinstance(item, dict) and item.get("content") == instructions for item in spoken):
-            asked = [{"role": "system", "content": instructions}, *spoken]
+    spoken = asked if isinstance(asked, list) else []
+    if not any(isinstance(item, dict) and item.get("content") == instructions for item in spoken):
+        asked = instructed(asked, instructions)
     tools = value(attrs, "tools", "tools.definitions")
     reading.input = with_tools(asked, tools if isinstance(tools, list | dict) else None)
     if tools is not None and not isinstance(tools, list | dict):

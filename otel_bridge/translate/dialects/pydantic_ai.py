@@ -10,7 +10,7 @@ from typing import Any
 
 from otel_bridge.model import Json, ObservationType, Usage
 from otel_bridge.translate import table
-from otel_bridge.translate.dialect import Dialect, Reading, count, from_json, nested, speaks_of, value, whole
+from otel_bridge.translate.dialect import Dialect, Reading, count, from_json, named, nested, speaks_of, value, whole
 from otel_bridge.translate.messages import events, messages, system, with_tools
 from otel_bridge.translate.span import SpanView
 
@@ -44,8 +44,7 @@ def read(span: SpanView) -> Reading:
     elif "gen_ai.tool.definitions" not in attrs and (tools := _tools(attrs)):
         attrs["gen_ai.tool.definitions"] = tools
     if reading.type is ObservationType.AGENT:
-        name = attrs.get("gen_ai.agent.name", attrs.get("agent_name"))
-        reading.name = name if isinstance(name, str) and name and name not in span.name else None
+        reading.name = named(span, attrs.get("gen_ai.agent.name", attrs.get("agent_name")))
         if isinstance(said := from_json(attrs.get("metadata")), dict):
             del attrs["metadata"]
             reading.metadata |= said

@@ -36,10 +36,10 @@ def read(span: SpanView) -> Reading:
         if MESSAGES.fullmatch(log.name):
             _open(log, places)
     reading.metadata = {key: found[0] if len(found) == 1 else found for key, found in places.items()}
-    for log in [log for log in span.logs if log.name == PROMPT]:
-        attrs.setdefault(PROMPT, log.body)
-        if attrs[PROMPT] == log.body and not log.attrs:
-            span.logs.remove(log)
+    prompts = [log.body for log in span.logs if log.name == PROMPT]
+    if prompts:
+        asked = attrs.setdefault(PROMPT, prompts[0])
+        span.logs = [log for log in span.logs if log.name != PROMPT or log.body != asked or log.attrs]
     reading.usage = _usage(span)
     return reading
 

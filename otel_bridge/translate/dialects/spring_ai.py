@@ -7,7 +7,7 @@ https://docs.spring.io/spring-ai/reference/observability/index.html
 from typing import Any
 
 from otel_bridge.model import Json, ObservationType
-from otel_bridge.translate.dialect import Dialect, Reading, from_json, identifier, leave, value
+from otel_bridge.translate.dialect import Dialect, Reading, from_json, identifier, leave, named, value
 from otel_bridge.translate.span import LogView, SpanView
 
 SCOPE = "org.springframework.boot"  # of Micrometer's bridge, whatever it observed
@@ -23,16 +23,11 @@ ASKED = ("Chat Model Prompt Content:\n", "Chat Client Prompt Content:\n")
 ANSWERED = ("Chat Model Completion:\n", "Chat Client Completion:\n")
 FOUND = ("Vector Store Query Response:\n",)
 CONTENT = (*ASKED, *ANSWERED, *FOUND)
-UNKNOWN = "none"
-MAY_BE_UNKNOWN = ("gen_ai.request.model", "gen_ai.response.model")
 
 
 def read(span: SpanView) -> Reading | None:
     """Read the framework's own spans, and the content that it logged within a span."""
     attrs = span.attrs
-    for key in MAY_BE_UNKNOWN:
-        if attrs.get(key) == UNKNOWN:
-            del attrs[key]
     kind = attrs.get(KIND)
     reading = Reading(type=TYPES.get(kind) if isinstance(kind, str) else None)
     if kind == STORE:
@@ -44,8 +39,7 @@ def read(span: SpanView) -> Reading | None:
         reading.input = value(attrs, "spring.ai.tool.call.arguments", "spring.ai.chat.client.input")
         reading.output = value(attrs, "spring.ai.tool.call.result", "spring.ai.chat.client.output")
         reading.session_id = identifier(attrs, "spring.ai.chat.client.conversation.id")
-        named = attrs.get(TOOL)
-        reading.name = named if isinstance(named, str) and named and named not in span.name else None
+        reading.name = named(span, attrs.get(TOOL))
     if span.logs:
         _logged(span, reading)
     return reading

@@ -8,7 +8,7 @@ https://strandsagents.com/latest/documentation/docs/user-guide/observability-eva
 from typing import Any
 
 from otel_bridge.model import Json, Level, ObservationType
-from otel_bridge.translate.dialect import Dialect, Reading, from_json, leave, number, take, text, value, within
+from otel_bridge.translate.dialect import MS, Dialect, Reading, after, from_json, leave, number, take, text, value
 from otel_bridge.translate.messages import messages
 from otel_bridge.translate.span import SpanView
 
@@ -45,7 +45,7 @@ def read(span: SpanView) -> Reading:
         if attrs["gen_ai.system_instructions"] == attrs["system_prompt"]:
             del attrs["system_prompt"]
     if (delay_ms := number(attrs, FIRST_IN_MS)) is not None:
-        reading.completion_start_ns = within(span, span.start_ns + round(delay_ms * 1e6)) if delay_ms < 1e9 else None
+        reading.completion_start_ns = after(span, delay_ms, MS)
         reading.metadata["time_to_first_token_ms"] = delay_ms
     if "strands.cancellation.type" in attrs:
         reading.level, reading.status_message = Level.WARNING, f"cancelled: {attrs['strands.cancellation.type']}"
@@ -84,11 +84,9 @@ def _tool(span: SpanView, reading: Reading) -> None:
     taken = take(span, TOOL_EVENTS)
     for event in taken:
         if event.name == "gen_ai.choice":
-            answer = _one_text(value(event.attrs, "message"))
-            reading.output = answer if reading.output is None else reading.output
+            reading.output = _heard(event.attrs, "message", reading.output)
         else:
-            given = value(event.attrs, "content")
-            reading.input = given if reading.input is None else reading.input
+            reading.input = _heard(event.attrs, "content", reading.input)
             if event.attrs.get("role") == "tool":
                 del event.attrs["role"]
         if "id" in event.attrs and event.attrs["id"] == attrs.get("gen_ai.tool.call.id"):
@@ -104,26 +102,33 @@ def _tool_results(span: SpanView, reading: Reading) -> None:
     """A cycle's choice says what the tools answered beside what the model did."""
     for event in span.events:
         if event.name == "gen_ai.choice" and "tool.result" in event.attrs:
-            reading.metadata["tool_results"] = messages(
-                {"role": "user", "content": value(event.attrs, "tool.result")}, "user"
-            )
+            told = messages({"role": "user", "content": value(event.attrs, "tool.result")})
+            reading.metadata.setdefault("tool_results", []).extend(told if isinstance(told, list) else [told])
 
 
 def _memory(span: SpanView, reading: Reading) -> None:
     """What is asked or kept, and what was found: in events, or in attributes of the same names."""
     taken = take(span, (*MEMORY_IN, MEMORY_OUT))
     for event in taken:
-        said = value(event.attrs, "content")
         if event.name == MEMORY_OUT:
-            reading.output = said
+            reading.output = _heard(event.attrs, "content", reading.output)
         else:
-            reading.input = said
+            reading.input = _heard(event.attrs, "content", reading.input)
     leave(span, taken)
     if not taken and (said := text(span.attrs, "content")):
         if (found := from_json(said)) != said:
             reading.output = found
         else:
             reading.input = said
+
+
+def _heard(attrs: dict[str, Any], key: str, known: Json) -> Json:
+    """What is known, else what is said here; what is said here otherwise stays."""
+    said = _one_text(from_json(attrs.get(key)))
+    if said in (None, "") or known not in (None, said):
+        return known
+    del attrs[key]
+    return said
 
 
 def _one_text(raw: Json) -> Json:

@@ -5,7 +5,18 @@ https://github.com/traceloop/openllmetry
 
 from otel_bridge.model import Json, ObservationType
 from otel_bridge.translate import table
-from otel_bridge.translate.dialect import Dialect, Reading, from_json, nested, take, unflatten, value
+from otel_bridge.translate.dialect import (
+    Dialect,
+    Reading,
+    from_json,
+    leave,
+    named,
+    nested,
+    take,
+    unflatten,
+    value,
+    within,
+)
 from otel_bridge.translate.messages import messages, with_tools
 from otel_bridge.translate.span import SpanView
 
@@ -43,7 +54,7 @@ def read(span: SpanView) -> Reading:
     reading.metadata = properties
     asked, answered = unflatten(attrs, "gen_ai.prompt."), unflatten(attrs, "gen_ai.completion.")
     tools = unflatten(attrs, "llm.request.functions.")
-    if isinstance(tools, list):
+    if tools is not None:
         tools = [_opened(tool) for tool in tools]
     if asked is not None or tools is not None:
         reading.input = with_tools(messages(_parsed(asked)) if asked is not None else None, tools)
@@ -56,8 +67,7 @@ def read(span: SpanView) -> Reading:
     if reading.type is ObservationType.RETRIEVER and reading.output is None:
         reading.output = _documents(span)
     if reading.type is ObservationType.TOOL:
-        name = attrs.get("traceloop.entity.name", attrs.get("gen_ai.tool.name"))
-        reading.name = name if isinstance(name, str) and name not in span.name else None
+        reading.name = named(span, attrs.get("traceloop.entity.name", attrs.get("gen_ai.tool.name")))
     _chunks(span, reading)
     return reading
 
@@ -98,9 +108,11 @@ def _embeds(span: SpanView) -> bool:
 def _documents(span: SpanView) -> Json:
     """What was found: one event each."""
     found = take(span, (FOUND,))
-    return [
-        {key.removeprefix(f"{FOUND}."): from_json(item) for key, item in event.attrs.items()} for event in found
-    ] or None
+    documents = [
+        {key.removeprefix(f"{FOUND}."): from_json(event.attrs.pop(key)) for key in list(event.attrs)} for event in found
+    ]
+    leave(span, found)
+    return documents or None
 
 
 def _parsed(spoken: Json) -> Json:
@@ -128,8 +140,7 @@ def _chunks(span: SpanView, reading: Reading) -> None:
         return
     span.events = [event for event in span.events if event.name not in CHUNKS or event.attrs]
     reading.metadata["stream_chunks"] = len(chunks)
-    first = min(event.time_ns for event in chunks)
-    reading.completion_start_ns = first if span.start_ns <= first <= span.end_ns else None
+    reading.completion_start_ns = within(span, min(event.time_ns for event in chunks))
 
 
 DIALECT = Dialect(

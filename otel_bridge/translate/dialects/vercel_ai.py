@@ -15,8 +15,11 @@ from typing import Any
 from otel_bridge.model import Json, ObservationType, Usage
 from otel_bridge.translate import table
 from otel_bridge.translate.dialect import (
+    MS,
     Dialect,
     Reading,
+    after,
+    as_text,
     count,
     finite,
     from_json,
@@ -84,9 +87,6 @@ COPIED = ("input.value", "output.value", "llm.invocation_parameters", "tool.name
 """What openinference-vercel puts beside the attributes it reads."""
 ROLES = {"system", "user", "assistant", "tool"}
 
-MS = 1_000_000
-MAX_DELAY = 1e12
-
 
 def read(span: SpanView) -> Reading:
     """Read a span of any version; what version 7 says in the words of the conventions is left to them."""
@@ -100,11 +100,10 @@ def read(span: SpanView) -> Reading:
         reading.aggregate = True
         reading.usage = _usage(attrs, [])  # what the provider told is of the last request alone
     elif kind is ObservationType.TOOL:
-        name = attrs.get("ai.toolCall.name")
-        reading.name = name if isinstance(name, str) and name else None
+        reading.name = as_text(attrs.get("ai.toolCall.name"))
     elif span.scope_name == VERSION_7 and "ai.operationId" not in attrs:
-        _usage(attrs, [])
-        reading.usage = table.usage(attrs, beside=False)  # whatever the provider does, the SDK counts the cache in
+        own = _usage(attrs, [])  # whatever the provider does, the SDK counts the cache in
+        reading.usage = table.usage(attrs, beside=False) or own
     else:
         told = _told(attrs)
         reading.usage = _usage(attrs, told)
@@ -155,12 +154,11 @@ def _model(attrs: dict[str, Any], reading: Reading) -> None:
     for own, common in (("ai.response.id", "gen_ai.response.id"), ("ai.model.id", "gen_ai.request.model")):
         if own in attrs and attrs.setdefault(common, attrs[own]) == attrs[own]:
             del attrs[own]
-    found = attrs.get("gen_ai.response.id")
-    reading.response_id = found if isinstance(found, str) and found else None
+    reading.response_id = as_text(attrs.get("gen_ai.response.id"))
     requested = text(attrs, "gen_ai.request.model")
     reading.model = text(attrs, "gen_ai.response.model", "ai.response.model") or requested
     if requested not in (None, reading.model):
-        attrs["requested_model"] = requested
+        reading.metadata["requested_model"] = requested
     reading.model_parameters = (nested(attrs, "ai.settings.") | nested(attrs, "gen_ai.request.")) or None
 
 
@@ -169,9 +167,8 @@ def _first_chunk(span: SpanView) -> int | None:
         if event.name == "ai.stream.firstChunk":
             return within(span, event.time_ns)
     for key in FIRST_CHUNK:
-        delay_ms = finite(span.attrs.get(key))
-        if delay_ms is not None and abs(delay_ms) < MAX_DELAY:
-            return within(span, span.start_ns + round(delay_ms * MS))
+        if (at := after(span, finite(span.attrs.get(key)), MS)) is not None:
+            return at
     return None
 
 
@@ -207,7 +204,7 @@ def _usage(attrs: dict[str, Any], told: list[tuple[str, dict[str, Any]]]) -> Usa
     beside = _beside(attrs, told, counted_in)
     total = count(attrs, "ai.usage.totalTokens")
     for key in REPEATED:
-        if key in attrs and whole(attrs[key]) in (counted_in, counted_out):
+        if key in attrs and (again := whole(attrs[key])) is not None and again in (counted_in, counted_out):
             del attrs[key]
     return (Usage.exclusive if beside else Usage.inclusive)(
         counted_in,
