@@ -3,6 +3,7 @@
 Known shapes: OpenAI (chat, Responses, completions), Anthropic, Bedrock, Gemini, Ollama; the counts of LangChain.
 """
 
+import re
 from typing import Any
 
 from otel_bridge.model import Json, Usage
@@ -33,6 +34,7 @@ CACHE_WRITE = ("cache_creation_input_tokens", "cacheWriteInputTokens", "cache_wr
 REASONING = ("reasoning_tokens", "thoughts_token_count", "thoughtsTokenCount")
 FOR_1H = "ephemeral_1h_input_tokens"
 LASTING = ("ephemeral_5m_input_tokens", FOR_1H)
+BEGUN = re.compile(r'\s*\{\s*"id"\s*:\s*"([^"\\]{1,200})"')  # of a response, where its JSON is not whole
 PREDICTED = ("accepted_prediction_tokens", "rejected_prediction_tokens")
 SIDES = (*INPUT_COUNT, *OUTPUT_COUNT, *TOTAL_COUNT)
 READ_COUNTS = frozenset({*SIDES, *CACHE_READ, *CACHE_WRITE, *REASONING})
@@ -88,7 +90,9 @@ def response(raw: Json) -> tuple[Json, dict[str, Any]]:
 
 
 def response_id(raw: Json) -> str | None:
-    """The id of a response, also where a result of LangChain's holds it."""
+    """The id of a response, also where a result of LangChain's holds it, or where a limit cut its JSON off."""
+    if isinstance(raw, str):
+        return begun[1] if (begun := BEGUN.match(raw)) else None
     if not isinstance(raw, dict):
         return None
     answered = raw.get("id")

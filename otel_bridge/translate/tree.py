@@ -335,9 +335,16 @@ def _is_response_again(other: Node, node: Node) -> bool:
 
 
 def _settle_beside(order: Sequence[Node]) -> None:
-    """The same where one side names no response: below one parent, one within the time of the other, one count."""
+    """The same where one side names no response: below one parent, one within the time of the other, one count.
+
+    Or none, if both failed.
+    """
     calls = [
-        node for node in order if node.observation.type in CALLS and node.span.parent_id and node.observation.usage
+        node
+        for node in order
+        if node.observation.type in CALLS
+        and node.span.parent_id
+        and (node.observation.usage or node.observation.level is Level.ERROR)
     ]
     if len({node.span.scope_name for node in calls}) < 2:
         return
@@ -357,13 +364,10 @@ def _settle_beside(order: Sequence[Node]) -> None:
 
 def _places(node: Node) -> list[tuple[str, ObservationType, int]]:
     """Where calls are that may be this one: below the same parent, with the same count, the cache in it or not."""
-    counted = node.observation.usage or {}
+    seen, counted = node.observation, node.observation.usage or {}
     if not (total := counted.get("total", 0)):
-        return []
-    return [
-        (node.span.parent_id, node.observation.type, count)
-        for count in dict.fromkeys((total, total - _of_cache(counted)))
-    ]
+        return [(node.span.parent_id, seen.type, 0)] if seen.level is Level.ERROR else []
+    return [(node.span.parent_id, seen.type, count) for count in dict.fromkeys((total, total - _of_cache(counted)))]
 
 
 def _of_cache(counted: Mapping[str, int]) -> int:
@@ -442,7 +446,7 @@ def _keep(rich: Node, poor: Node) -> None:
         kept.completion_start_ns = None
     if left.level is Level.ERROR and not kept.output:
         kept.level = Level.ERROR
-    if kept.usage is None or (left.usage and _of_cache(left.usage) and not _of_cache(kept.usage)):
+    if kept.usage is None or (left.usage and _of_cache(left.usage) > _of_cache(kept.usage)):
         kept.usage = left.usage
     left.type = ObservationType.SPAN
     left.metadata["same_call_as"] = kept.id

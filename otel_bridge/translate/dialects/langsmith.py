@@ -59,6 +59,7 @@ OWN_TAGS = re.compile(r"(seq|graph|map|condition|branch):|langsmith:|langgraph")
 TRACEBACK = "Traceback (most recent call last)"
 THROWN = re.compile(r"""([A-Za-z_][\w.]*)\((['"]?)(.*)\2\)\s*""", re.DOTALL)
 WRAPPERS = ("messages", "message", "input", "inputs", "output", "outputs", "query", "documents")
+OF_PROVIDER = ("token_usage", "usage", "token_count")
 MAX_WRAPPERS = 4
 PAIRED = ("user", "human", "assistant", "ai", "system")
 NOTHING: tuple[Json, ...] = (None, [], {})
@@ -136,16 +137,31 @@ def _usage(attrs: dict[str, Any], metadata: dict[str, Any], answered: Json) -> U
         counted["total"] = None  # LangChain adds up what each of several answers says of all
         parts = {side: _shared(told, summed[side]) for side, told in parts.items()}
     into, out = parts["input"], parts["output"]
+    theirs = _of_provider(_object(last.get("response_metadata")) or {})
+    if theirs and counted["input"] is None and counted["output"] is None:
+        return provider.usage(theirs)[0]
+    same = _count(theirs, *provider.INPUT_COUNT) == counted["input"]
+    more = provider.parts(theirs) if same else {}
+    read, thought = _sum(into, "cache_read"), _sum(out, "reasoning")
     return Usage.inclusive(
         counted["input"],
         counted["output"],
-        cache_read=_sum(into, "cache_read"),
+        cache_read=more.get("cache_read") if read is None else read,
         cache_write=_sum(into, "cache_creation", "ephemeral_"),
-        reasoning=_sum(out, "reasoning"),
+        reasoning=more.get("reasoning") if thought is None else thought,
         input_audio=whole(into.get("audio")),
         output_audio=whole(out.get("audio")),
         total=counted["total"],
     )
+
+
+def _of_provider(answered: dict[str, Any]) -> dict[str, Any]:
+    """What the provider counted, where LangChain's class for it hands that on and says less in its own words."""
+    return next((found for key in OF_PROVIDER if (found := _object(answered.get(key)))), {})
+
+
+def _count(counted: dict[str, Any], *keys: str) -> int | None:
+    return next((found for key in keys if (found := whole(counted.get(key))) is not None), None)
 
 
 def _shared(parts: dict[str, Any], answers: int) -> dict[str, Any]:

@@ -54,6 +54,7 @@ COUNTED = (
     ("meta", "billed_units"),  # Cohere
     ("llm_output", "token_usage"),
     ("generations", 0, 0, "message", "kwargs", "usage_metadata"),
+    ("generations", 0, 0, "generation_info", "token_count"),  # Cohere, streamed
 )
 CREW_SCOPE = "openinference.instrumentation.crewai"
 TASK = ("description", "expected_output")
@@ -69,7 +70,7 @@ def read(span: SpanView) -> Reading:
             attrs[key] = from_json(attrs[key])
     answer = attrs.get("output.value")
     raw = answer if isinstance(answer, dict) else {}
-    reading = Reading(type=_type(span), response_id=provider.response_id(raw) or _text(attrs, "llm.response.id"))
+    reading = Reading(type=_type(span), response_id=provider.response_id(answer) or _text(attrs, "llm.response.id"))
     reading.model = text(
         attrs,
         "llm.response.model_name",

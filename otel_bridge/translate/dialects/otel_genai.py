@@ -84,8 +84,7 @@ def read(span: SpanView) -> Reading:
         reading.model_parameters = _parameters(attrs, reading) or None
     reading.usage = table.usage(
         attrs,
-        beside=span.scope_name in table.CACHE_BESIDE
-        or attrs.get("gen_ai.provider.name", attrs.get("gen_ai.system")) in table.CACHE_BESIDE_PROVIDERS,
+        beside=table.counts_beside(span),
         model=reading.model,
     )
     reading.cost = table.cost(attrs, table.COST_TOTAL, table.COST_INPUT, table.COST_OUTPUT)
