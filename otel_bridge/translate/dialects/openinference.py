@@ -56,6 +56,8 @@ COUNTED = (
     ("generations", 0, 0, "message", "kwargs", "usage_metadata"),
     ("generations", 0, 0, "generation_info", "token_count"),  # Cohere, streamed
 )
+AGNO_SCOPE = "openinference.instrumentation.agno"
+AGNO_BESIDE = ("Anthropic", "AwsBedrock", "VertexAI", "AzureFoundry")  # whose counts Agno hands on: Claude, and Bedrock
 CREW_SCOPE = "openinference.instrumentation.crewai"
 TASK = ("description", "expected_output")
 DOCUMENTS_IN = ("reranker.input_documents.",)
@@ -79,7 +81,7 @@ def read(span: SpanView) -> Reading:
         "embedding.model_name",
         "reranker.model_name",
     )
-    reading.usage = _usage(attrs, raw, calls=reading.type in CALLS)
+    reading.usage = _usage(span, raw, reading)
     reading.cost = table.cost(attrs, ("llm.cost.total",), ("llm.cost.prompt",), ("llm.cost.completion",))
     reading.model_parameters = _parameters(attrs)
     if reading.model is None and reading.type in CALLS:
@@ -106,14 +108,15 @@ def _type(span: SpanView) -> ObservationType | None:
     return KINDS.get(kind.upper()) if isinstance(kind, str) else None
 
 
-def _usage(attrs: dict[str, Any], answer: dict[str, Any], *, calls: bool) -> Usage | None:
+def _usage(span: SpanView, answer: dict[str, Any], reading: Reading) -> Usage | None:
     """Counts from the attributes; what parts of them are, if they don't say, from the provider's answer.
 
     Where the conventions' words stand beside them and count the same input, what they say was cached holds too.
     Where the input is what a provider counted who counts cached tokens beside it, they are beside it here as well.
+    What a total of Gemini's says more than both sides can only be thoughts.
     """
-    raw = _counted(answer)
-    if calls and attrs.keys().isdisjoint(SIDES):
+    attrs, raw = span.attrs, _counted(answer)
+    if reading.type in CALLS and attrs.keys().isdisjoint(SIDES):
         return provider.usage(raw)[0]
     told = provider.parts(raw) if raw else {}
     read, written = count(attrs, *CACHE_READ), count(attrs, *CACHE_WRITE)
@@ -124,15 +127,20 @@ def _usage(attrs: dict[str, Any], answer: dict[str, Any], *, calls: bool) -> Usa
     if read is None and asked is not None and any(whole(attrs.get(key)) == asked for key in table.INPUT_TOKENS):
         read = count(attrs, *table.CACHE_READ)
     beside = provider.beside(raw) and whole(raw.get("input_tokens")) == asked
+    beside = beside or (span.scope_name == AGNO_SCOPE and attrs.get("llm.provider") in AGNO_BESIDE)
+    total = count(attrs, "llm.token_count.total")
+    thought = told.get("reasoning") if thought is None else thought
+    if thought is None and None not in (asked, answered, total) and "gemini" in (reading.model or ""):
+        thought = max(0, (total or 0) - (asked or 0) - (answered or 0))
     return (Usage.exclusive if beside else Usage.inclusive)(
         asked,
         answered,
         cache_read=told.get("cache_read") if read is None else read,
         cache_write=told.get("cache_write") if written is None else written,
-        reasoning=told.get("reasoning") if thought is None else thought,
+        reasoning=thought,
         input_audio=count(attrs, "llm.token_count.prompt_details.audio"),
         output_audio=count(attrs, "llm.token_count.completion_details.audio"),
-        total=count(attrs, "llm.token_count.total"),
+        total=total,
     )
 
 
