@@ -30,7 +30,10 @@ CACHE_READ = (
     *("cached_tokens", "cache_read_input_tokens", "cacheReadInputTokens"),
     *("cached_content_token_count", "cachedContentTokenCount"),
 )
-CACHE_WRITE = ("cache_creation_input_tokens", "cacheWriteInputTokens", "cache_write_tokens")
+CACHE_WRITE = (
+    *("cache_creation_input_tokens", "cache_write_input_tokens"),
+    *("cacheWriteInputTokens", "cache_write_tokens"),
+)
 REASONING = ("reasoning_tokens", "thoughts_token_count", "thoughtsTokenCount")
 FOR_1H = "ephemeral_1h_input_tokens"
 LASTING = ("ephemeral_5m_input_tokens", FOR_1H)

@@ -8,7 +8,7 @@ from typing import Any
 
 from otel_bridge.model import CALLS, Json, Level, ObservationType
 from otel_bridge.translate import provider
-from otel_bridge.translate.dialect import NS, Dialect, Reading, moment, text, value, within
+from otel_bridge.translate.dialect import NS, Dialect, Reading, moment, text, value, whole, within
 from otel_bridge.translate.messages import messages, with_tools
 from otel_bridge.translate.span import SpanView
 
@@ -45,6 +45,9 @@ OUTPUT = (
     "haystack.component.outputs",
     "haystack.pipeline.output_data",
 )
+STEP = "haystack.agent.step.llm"
+OR_TEXT = "ChatMessage] | str"
+ANTHROPIC = "cache_creation_input_tokens"
 SCALARS = (bool, int, float, str)
 QUARTER = 900 * NS
 
@@ -92,6 +95,8 @@ def _call(span: SpanView, reading: Reading, given: Json, answered: Json) -> None
         asked: Json = messages([_message(item) for item in spoken])
     elif spoken is not None:
         asked = spoken
+    elif not isinstance(given, dict):
+        asked = given  # printed, where a callback among the arguments is nothing that JSON knows
     else:
         asked = said.pop("prompt", None) or said.pop("text", None)
     said = {key: item for key, item in said.items() if item is not None}
@@ -124,10 +129,22 @@ def _replies(span: SpanView, reading: Reading, answered: Json) -> None:
     if isinstance(told, dict):
         model = told.get("model")
         reading.model = model if isinstance(model, str) and model else None
-        reading.usage, uncounted = provider.usage(told.get("usage"))
+        reading.usage, uncounted = provider.usage(_counted(span, told.get("usage")))
         if uncounted:
             reading.metadata["uncounted_usage"] = uncounted
         reading.completion_start_ns = _first_token(span, told.get("completion_start_time"))
+
+
+def _counted(span: SpanView, raw: Json) -> Json:
+    """Since Haystack 3 what Anthropic cached is counted in the prompt as well; spans of steps and texts to chat with
+    are as old as that."""
+    if not isinstance(raw, dict) or ANTHROPIC not in raw or "total_tokens" in raw:
+        return raw
+    if span.name != STEP and OR_TEXT not in str(span.attrs.get("haystack.component.input_spec")):
+        return raw
+    cached = sum(whole(raw.get(key)) or 0 for key in (ANTHROPIC, "cache_read_input_tokens"))
+    prompt = whole(raw.get("prompt_tokens"))
+    return raw if prompt is None or prompt < cached else raw | {"prompt_tokens": prompt - cached}
 
 
 def _first_token(span: SpanView, raw: Json) -> int | None:
