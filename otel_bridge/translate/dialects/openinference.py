@@ -122,13 +122,15 @@ def _usage(span: SpanView, answer: dict[str, Any], reading: Reading) -> Usage | 
     read, written = count(attrs, *CACHE_READ), count(attrs, *CACHE_WRITE)
     thought = count(attrs, "llm.token_count.completion_details.reasoning")
     asked, answered = count(attrs, SIDES[0]), count(attrs, SIDES[1])
+    total = count(attrs, "llm.token_count.total")
     if answered is not None and whole(raw.get("candidates_token_count")) == answered:  # without the thoughts
-        answered += told.get("reasoning") or 0
-    if read is None and asked is not None and any(whole(attrs.get(key)) == asked for key in table.INPUT_TOKENS):
-        read = count(attrs, *table.CACHE_READ)
+        apart = told.get("reasoning") or 0
+        answered += apart if total is None or (asked or 0) + answered + apart <= total else 0
+    if asked is not None and any(whole(attrs.get(key)) == asked for key in table.INPUT_TOKENS):
+        read = count(attrs, *table.CACHE_READ) if read is None else read
+        written = count(attrs, *table.CACHE_WRITE) if written is None else written
     beside = provider.beside(raw) and whole(raw.get("input_tokens")) == asked
     beside = beside or (span.scope_name == AGNO_SCOPE and attrs.get("llm.provider") in AGNO_BESIDE)
-    total = count(attrs, "llm.token_count.total")
     thought = told.get("reasoning") if thought is None else thought
     if thought is None and None not in (asked, answered, total) and "gemini" in (reading.model or ""):
         thought = max(0, (total or 0) - (asked or 0) - (answered or 0))
