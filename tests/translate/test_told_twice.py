@@ -218,3 +218,34 @@ def test_of_two_that_tell_of_a_call_the_one_that_says_more_of_the_cache_counts(o
     assert seen == {
         "2": {"input": 111, "input_cached_tokens": 40, "input_cache_creation": 7, "output": 2, "total": 160}
     }
+
+
+@pytest.mark.parametrize(
+    ("parents", "names", "times", "calls"),
+    [
+        pytest.param((1, 1), ("one", "two"), ((0, 80), (2, 82)), 1, id="beside each other, most of the time"),
+        pytest.param((1, 1), ("one", "two"), ((0, 80), (50, 130)), 2, id="beside each other, at another time"),
+        pytest.param((1, 2), ("Chat", "Chat"), ((0, 80), (2, 78)), 1, id="two tracers of one framework"),
+        pytest.param((1, 2), ("Chat", "other"), ((0, 80), (2, 78)), 2, id="two frameworks"),
+    ],
+)
+def test_two_that_name_no_response_tell_of_one_call(
+    otlp: Any, parents: tuple[int, int], names: tuple[str, str], times: tuple[tuple[int, int], ...], calls: int
+) -> None:
+    counted = {"gen_ai.operation.name": "chat", "gen_ai.usage.input_tokens": 11, "gen_ai.usage.output_tokens": 2}
+    spans = [
+        otlp.span(1, at_ms=(0, 200)),
+        otlp.span(2, 1, at_ms=(0, 200)),
+        *(
+            otlp.span(number, parent, name=name, scope=scope, at_ms=at_ms, attrs=counted)
+            for number, parent, name, scope, at_ms in zip(
+                (3, 4), parents, names, ("langfuse-sdk", "openinference"), times, strict=True
+            )
+        ),
+    ]
+
+    for order in (spans, spans[::-1]):
+        seen = translate(otlp.trace(*order)).observations
+
+        assert len([one for one in seen if one.type == "GENERATION"]) == calls
+        assert sum((one.usage or {}).get("total", 0) for one in seen) == 13 * calls
