@@ -64,6 +64,7 @@ SPOKEN = frozenset(
         "gen_ai.completion_json",
     }
 )
+EVENT_CONTENT = "gen_ai.event.content"  # a message's body among the attributes of its event, as Azure's SDKs have it
 TEXT_OR_CHAT = ("gen_ai.prompt", "gen_ai.completion")
 PROMPT = ("gen_ai.prompt", "gen_ai.prompt_json")
 COMPLETION = ("gen_ai.completion", "gen_ai.completion_json")
@@ -202,10 +203,11 @@ def _spoken(span: SpanView) -> tuple[list[Json], list[Json]]:
             for key, item in attrs.items()
             if key not in PROVIDERS or span.attrs.setdefault(key, item) != item
         }
-        if isinstance(body, dict):
-            _merge(said, body)
-        elif body not in (None, ""):
-            said["content"] = body
+        for whole in (said.pop(EVENT_CONTENT, None), body):
+            if isinstance(whole, dict):
+                _merge(said, whole)
+            elif whole not in (None, ""):
+                said["content"] = whole
         if event.name == CHOICE:
             inner = said.pop("message", None)
             _merge(said, inner if isinstance(inner, dict) else {} if inner is None else {"content": inner})
