@@ -263,5 +263,5 @@ DIALECT = Dialect(
     scopes=("haystack",),
     marks=("haystack.component.*", "haystack.agent.*", "haystack.pipeline.*", "haystack.tool.name"),
     read=read,
-    checked="haystack-ai 2.10.0, 2.20.0 and 3.4.1, opentelemetry-haystack 2.0.0",
+    checked="haystack-ai 2.10.0, 2.20.0 and 3.4.1, opentelemetry-haystack 2.0.0, and seven providers' generators",
 )

@@ -350,5 +350,5 @@ DIALECT = Dialect(
     marks=("langsmith.*",),
     rank=20,
     read=read,
-    checked="langsmith 0.4, 0.14 and 0.15 (Python), 0.10 (JavaScript), with LangChain 0.3 and 1.4",
+    checked="langsmith 0.4, 0.14 and 0.15 (Python), 0.10 (JavaScript), with LangChain 0.3 to 1.5 and nine providers",
 )
