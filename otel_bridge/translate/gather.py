@@ -30,6 +30,7 @@ Gathered = dict[str, tuple[list[SpanRecord], list[LogEntry]]]
 
 NO_TRACE = ""
 ANSWERS = ("gen_ai.output.messages", "gen_ai.completion", "llm.output_messages", "output.value")
+RESPONSES = ("output.value", "gen_ai.completion")  # that may be whole, as OpenInference and LangSmith have them
 TRACE_ID_BYTES = 16
 
 
@@ -190,7 +191,7 @@ def _response(record: SpanRecord) -> str | None:
     for pair in record.span.attributes:
         if pair.key in RESPONSE_IDS:
             return pair.value.string_value or None
-        raw = pair.value.string_value if pair.key == "output.value" else ""
+        raw = pair.value.string_value if pair.key in RESPONSES else ""
         if '"id"' in raw and (answered := provider.response_id(from_json(raw))):
             return answered
     return None

@@ -249,7 +249,7 @@ def _find(model: str, provider: str | None) -> "tuple[Provider, ModelInfo] | Non
 def _provider(said: str, every: "list[Provider]") -> "Provider | None":
     from genai_prices.data_snapshot import find_provider_by_id
 
-    if said.startswith(("azure", "az.")):
+    if said.startswith(("azure", "az.", "microsoft.foundry")):
         said = "azure"
     first = said.partition(".")[0]
     for name in (ALIASES.get(said, said), ALIASES.get(first, first)):

@@ -3,6 +3,7 @@
 Known shapes: OpenAI (chat, Responses, completions), Anthropic, Bedrock, Gemini, Ollama; the counts of LangChain.
 """
 
+import re
 from typing import Any
 
 from otel_bridge.model import Json, Usage
@@ -29,10 +30,14 @@ CACHE_READ = (
     *("cached_tokens", "cache_read_input_tokens", "cacheReadInputTokens"),
     *("cached_content_token_count", "cachedContentTokenCount"),
 )
-CACHE_WRITE = ("cache_creation_input_tokens", "cacheWriteInputTokens", "cache_write_tokens")
+CACHE_WRITE = (
+    *("cache_creation_input_tokens", "cache_write_input_tokens"),
+    *("cacheWriteInputTokens", "cache_write_tokens"),
+)
 REASONING = ("reasoning_tokens", "thoughts_token_count", "thoughtsTokenCount")
 FOR_1H = "ephemeral_1h_input_tokens"
 LASTING = ("ephemeral_5m_input_tokens", FOR_1H)
+BEGUN = re.compile(r'\s*\{\s*"id"\s*:\s*"([^"\\]{1,200})"')  # of a response, where its JSON is not whole
 PREDICTED = ("accepted_prediction_tokens", "rejected_prediction_tokens")
 SIDES = (*INPUT_COUNT, *OUTPUT_COUNT, *TOTAL_COUNT)
 READ_COUNTS = frozenset({*SIDES, *CACHE_READ, *CACHE_WRITE, *REASONING})
@@ -86,7 +91,9 @@ def response(raw: Json) -> tuple[Json, dict[str, Any]]:
 
 
 def response_id(raw: Json) -> str | None:
-    """The id of a response, also where a result of LangChain's holds it."""
+    """The id of a response, also where a result of LangChain's holds it, or where a limit cut its JSON off."""
+    if isinstance(raw, str):
+        return begun[1] if (begun := BEGUN.match(raw)) else None
     if not isinstance(raw, dict):
         return None
     answered = raw.get("id")

@@ -113,6 +113,9 @@ CACHE_BESIDE = frozenset(
 )
 """Scopes that report input tokens without the cached ones. The conventions say they are included."""
 
+CACHE_INSIDE = frozenset({"opentelemetry.instrumentation.langchain", "opentelemetry.instrumentation.genai.langchain"})
+"""Scopes that report what LangChain counts, the cached tokens included, whoever the provider is."""
+
 CACHE_BESIDE_PROVIDERS = ("aws.bedrock", "aws_bedrock", "bedrock", "AWS")
 """Bedrock counts cached tokens beside the input, and those who instrument it report what it counts."""
 
@@ -179,6 +182,14 @@ WHO = {
     **dict.fromkeys(ENVIRONMENT, "environment"),
 }
 """What tells who and where → of what of it."""
+
+
+def counts_beside(span: SpanView) -> bool:
+    """Are the cached tokens of a span that speaks the conventions not included in its input count?"""
+    if span.scope_name in CACHE_INSIDE:
+        return False
+    provider = span.attrs.get("gen_ai.provider.name", span.attrs.get("gen_ai.system"))
+    return span.scope_name in CACHE_BESIDE or provider in CACHE_BESIDE_PROVIDERS
 
 
 def usage(attrs: dict[str, Any], *, beside: bool, model: str | None = None) -> Usage | None:

@@ -335,9 +335,17 @@ def _is_response_again(other: Node, node: Node) -> bool:
 
 
 def _settle_beside(order: Sequence[Node]) -> None:
-    """The same where one side names no response: below one parent, one within the time of the other, one count."""
+    """The same where one side names no response: below one parent or under one name, at one time, with one count.
+
+    Under one name, as two that trace one framework give it, their parents may be two as well. If both failed below one
+    parent they have no count.
+    """
     calls = [
-        node for node in order if node.observation.type in CALLS and node.span.parent_id and node.observation.usage
+        node
+        for node in order
+        if node.observation.type in CALLS
+        and node.span.parent_id
+        and (node.observation.usage or node.observation.level is Level.ERROR)
     ]
     if len({node.span.scope_name for node in calls}) < 2:
         return
@@ -345,7 +353,8 @@ def _settle_beside(order: Sequence[Node]) -> None:
     for node in sorted(calls, key=lambda call: (call.span.start_ns, -call.span.end_ns)):
         places = _places(node)
         near = [other for place in places for other in seen.get(place, [])[: -1 - MAX_TOLD : -1]]
-        other = next((other for other in near if _is_beside(other, node)), None)
+        alike = [other for other in near if _is_beside(other, node)]
+        other = next((other for other in alike if _together(other, node)), next(iter(alike), None))
         if other is None:
             for place in places:
                 seen.setdefault(place, []).append(node)
@@ -356,14 +365,12 @@ def _settle_beside(order: Sequence[Node]) -> None:
 
 
 def _places(node: Node) -> list[tuple[str, ObservationType, int]]:
-    """Where calls are that may be this one: below the same parent, with the same count, the cache in it or not."""
-    counted = node.observation.usage or {}
+    """Where calls are that may be this one: of one parent or name, with the same count, the cache in it or not."""
+    seen, counted = node.observation, node.observation.usage or {}
     if not (total := counted.get("total", 0)):
-        return []
-    return [
-        (node.span.parent_id, node.observation.type, count)
-        for count in dict.fromkeys((total, total - _of_cache(counted)))
-    ]
+        return [(node.span.parent_id, seen.type, 0)] if seen.level is Level.ERROR else []
+    counts = dict.fromkeys((total, total - _of_cache(counted)))
+    return [(near, seen.type, count) for near in (node.span.parent_id, node.span.name) for count in counts]
 
 
 def _of_cache(counted: Mapping[str, int]) -> int:
@@ -371,7 +378,11 @@ def _of_cache(counted: Mapping[str, int]) -> int:
 
 
 def _is_beside(other: Node, node: Node) -> bool:
-    return _together(other, node) and _one_call(other, node) is None and _alike(other.observation, node.observation)
+    return (
+        _is_response_again(other, node)
+        and _one_call(other, node) is None
+        and _alike(other.observation, node.observation)
+    )
 
 
 def _alike(one: Observation, other: Observation) -> bool:
@@ -442,7 +453,7 @@ def _keep(rich: Node, poor: Node) -> None:
         kept.completion_start_ns = None
     if left.level is Level.ERROR and not kept.output:
         kept.level = Level.ERROR
-    if kept.usage is None or (left.usage and _of_cache(left.usage) and not _of_cache(kept.usage)):
+    if kept.usage is None or (left.usage and _of_cache(left.usage) > _of_cache(kept.usage)):
         kept.usage = left.usage
     left.type = ObservationType.SPAN
     left.metadata["same_call_as"] = kept.id

@@ -121,6 +121,7 @@ def test_a_model_that_costs_nothing_costs_nothing(otlp: Any) -> None:
     ("provider", "model"),
     [
         ("azure.ai.openai", "gpt-4o"),
+        ("microsoft.foundry", "gpt-4o"),
         ("az.ai.openai", "gpt-4o"),
         ("openai.chat", "gpt-4o-2024-08-06"),
         ("aws.bedrock", "us.anthropic.claude-3-5-sonnet-20241022-v2:0"),

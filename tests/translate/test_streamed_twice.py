@@ -101,3 +101,24 @@ def test_a_call_without_a_span_around_it_is_told_in_the_trace_of_its_answer(
     assert [one.type for one in asked] == [ObservationType.SPAN] * len(asked)
     assert not any(one.usage or one.cost for one in asked)
     assert [(one.type, one.usage) for one in answered] == [(ObservationType.GENERATION, USAGE)]
+
+
+def test_a_limit_that_cuts_off_one_halfs_schema_leaves_them_halves_of_one_call(otlp: Any) -> None:
+    schema = json.dumps({"type": "object", "properties": {"gen_ai.input.messages": {"type": "array"}}})
+    scope = "logfire.openai"
+    spans = [
+        otlp.span(99),
+        otlp.span(1, 99, scope=scope, name="Chat", at_ms=(0, 5), attrs=ASKED | {"logfire.json_schema": schema}),
+        otlp.span(
+            2,
+            99,
+            scope=scope,
+            name=STREAMING,
+            at_ms=(9, 9),
+            attrs=ASKED | ANSWERED | {"logfire.json_schema": schema[:20]},
+        ),
+    ]
+
+    seen = translate(otlp.trace(*spans)).observations
+
+    assert len([one for one in seen if one.type is ObservationType.GENERATION]) == 1

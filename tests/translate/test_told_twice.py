@@ -25,6 +25,10 @@ OF_OPENINFERENCE = {
     "llm.token_count.completion": 2,
 }
 
+OF_LANGCHAIN = {
+    "generations": [[{"text": "Sunny.", "message": {"lc": 1, "kwargs": {"response_metadata": {"id": "r1"}}}}]],
+}
+
 
 def told(otlp: Any, number: int, scope: str, at_ms: tuple[float, float], attrs: Mapping[str, Any]) -> SpanRecord:
     otlp.trace_id = f"{number:032x}"
@@ -140,3 +144,108 @@ def test_a_call_beside_one_that_leaves_the_cache_out_of_its_count_is_the_same(ot
             "total": 181,
         }
         assert seen["2"].usage is None
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        pytest.param({"output.value": '{"id": "r1", "content": [{"te'}, id="cut off by a limit"),
+        pytest.param({"gen_ai.completion": json.dumps(OF_LANGCHAIN), "langsmith.span.kind": "llm"}, id="LangSmith"),
+    ],
+)
+def test_a_response_that_an_answer_names_is_the_same_in_another_trace(otlp: Any, shown: Mapping[str, Any]) -> None:
+    counted = {key: item for key, item in OF_OPENINFERENCE.items() if key != "llm.response.id"}
+    request = ExportTraceServiceRequest()
+    for record in (
+        told(otlp, 1, "langsmith", (0, 100), counted | shown),
+        told(otlp, 2, "com.anthropic.sdk.python", (10, 90), OF_CONVENTIONS),
+    ):
+        block = request.resource_spans.add()
+        block.scope_spans.add(scope=record.scope).spans.append(record.span)
+
+    traces = traces_of([Batch.from_wire(Signal.TRACES, request.SerializeToString())])
+    seen = [observation for trace in traces for observation in translate(trace).observations]
+
+    assert sum((observation.usage or {}).get("total", 0) for observation in seen) == 13
+
+
+@pytest.mark.parametrize("models", [("o4-mini", "o4-mini"), ("o4-mini", "o3")])
+def test_calls_beside_each_other_that_failed_both_are_one_if_the_model_is(otlp: Any, models: tuple[str, str]) -> None:
+    spans = [
+        otlp.span(1),
+        *(
+            otlp.span(
+                number,
+                1,
+                scope=scope,
+                at_ms=at_ms,
+                status=(2, "overloaded"),
+                attrs={"gen_ai.operation.name": "chat", "gen_ai.request.model": model},
+            )
+            for number, scope, at_ms, model in zip((2, 3), ("outer", "sdk"), ((1, 9), (2, 8)), models, strict=True)
+        ),
+    ]
+
+    for order in (spans, spans[::-1]):
+        seen = translate(otlp.trace(*order)).observations
+
+        assert len([one for one in seen if one.type == "GENERATION"]) == len(set(models))
+        assert len([one for one in seen if one.level == "ERROR"]) == 2
+
+
+def test_of_two_that_tell_of_a_call_the_one_that_says_more_of_the_cache_counts(otlp: Any) -> None:
+    read = {"gen_ai.usage.input_tokens": 158, "gen_ai.usage.cache_read.input_tokens": 40}
+    spans = [
+        otlp.span(1),
+        otlp.span(2, 1, scope="langchain", at_ms=(0, 100), attrs=OF_CONVENTIONS | read),
+        otlp.span(
+            3,
+            1,
+            scope="com.anthropic.sdk.python",
+            at_ms=(10, 90),
+            attrs={
+                "gen_ai.operation.name": "chat",
+                "gen_ai.response.id": "r1",
+                **read,
+                "gen_ai.usage.output_tokens": 2,
+                "gen_ai.usage.cache_write.input_tokens": 7,
+            },
+        ),
+    ]
+
+    seen = {one.id[-1]: one.usage for one in translate(otlp.trace(*spans)).observations if one.type == "GENERATION"}
+
+    assert seen == {
+        "2": {"input": 111, "input_cached_tokens": 40, "input_cache_creation": 7, "output": 2, "total": 160}
+    }
+
+
+@pytest.mark.parametrize(
+    ("parents", "names", "times", "calls"),
+    [
+        pytest.param((1, 1), ("one", "two"), ((0, 80), (2, 82)), 1, id="beside each other, most of the time"),
+        pytest.param((1, 1), ("one", "two"), ((0, 80), (50, 130)), 2, id="beside each other, at another time"),
+        pytest.param((1, 2), ("Chat", "Chat"), ((0, 80), (2, 78)), 1, id="two tracers of one framework"),
+        pytest.param((1, 2), ("Chat", "other"), ((0, 80), (2, 78)), 2, id="two frameworks"),
+    ],
+)
+def test_two_that_name_no_response_tell_of_one_call(
+    otlp: Any, parents: tuple[int, int], names: tuple[str, str], times: tuple[tuple[int, int], ...], calls: int
+) -> None:
+    counted = {"gen_ai.operation.name": "chat", "gen_ai.usage.input_tokens": 11, "gen_ai.usage.output_tokens": 2}
+    spans = [
+        otlp.span(1, at_ms=(0, 200)),
+        otlp.span(2, 1, at_ms=(0, 200)),
+        *(
+            otlp.span(number, parent, name=name, scope=scope, at_ms=at_ms, attrs=counted)
+            for number, parent, name, scope, at_ms in zip(
+                (3, 4), parents, names, ("langfuse-sdk", "openinference"), times, strict=True
+            )
+        ),
+    ]
+
+    for order in (spans, spans[::-1]):
+        seen = translate(otlp.trace(*order)).observations
+
+        assert len([one for one in seen if one.type == "GENERATION"]) == calls
+        assert sum((one.usage or {}).get("total", 0) for one in seen) == 13 * calls

@@ -64,10 +64,14 @@ def _model_call(attrs: dict[str, Any], reading: Reading) -> None:
         del attrs[f"{PREFIX}llm_request"]
         if asked:
             _request(asked, reading)
+    elif isinstance(asked, str) and "gen_ai.input.messages" not in attrs:  # that a limit cut off
+        reading.input = attrs.pop(f"{PREFIX}llm_request")
     if isinstance(answered, dict):
         del attrs[f"{PREFIX}llm_response"]
         if answered:
             _response(answered, attrs, reading)
+    elif isinstance(answered, str) and "gen_ai.output.messages" not in attrs:
+        reading.output = attrs.pop(f"{PREFIX}llm_response")
 
 
 def _request(asked: dict[str, Any], reading: Reading) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from otel_bridge.model import CALLS, Json, Level, ObservationType
 from otel_bridge.translate import provider
-from otel_bridge.translate.dialect import NS, Dialect, Reading, as_text, moment, text, value, within
+from otel_bridge.translate.dialect import NS, Dialect, Reading, as_text, moment, text, value, whole, within
 from otel_bridge.translate.messages import messages, with_tools
 from otel_bridge.translate.span import SpanView
 
@@ -45,6 +45,9 @@ OUTPUT = (
     "haystack.component.outputs",
     "haystack.pipeline.output_data",
 )
+STEP = "haystack.agent.step.llm"
+OR_TEXT = "ChatMessage] | str"
+ANTHROPIC = "cache_creation_input_tokens"
 SCALARS = (bool, int, float, str)
 QUARTER = 900 * NS
 
@@ -122,10 +125,22 @@ def _replies(span: SpanView, reading: Reading, answered: Json) -> None:
         reading.metadata["results"] = rest
     if isinstance(told, dict):
         reading.model = as_text(told.get("model"))
-        reading.usage, uncounted = provider.usage(told.get("usage"))
+        reading.usage, uncounted = provider.usage(_counted(span, told.get("usage")))
         if uncounted:
             reading.metadata["uncounted_usage"] = uncounted
         reading.completion_start_ns = _first_token(span, told.get("completion_start_time"))
+
+
+def _counted(span: SpanView, raw: Json) -> Json:
+    """Since Haystack 3 what Anthropic cached is counted in the prompt as well; spans of steps and texts to chat with
+    are as old as that."""
+    if not isinstance(raw, dict) or ANTHROPIC not in raw or "total_tokens" in raw:
+        return raw
+    if span.name != STEP and OR_TEXT not in str(span.attrs.get("haystack.component.input_spec")):
+        return raw
+    cached = sum(whole(raw.get(key)) or 0 for key in (ANTHROPIC, "cache_read_input_tokens"))
+    prompt = whole(raw.get("prompt_tokens"))
+    return raw if prompt is None or prompt < cached else raw | {"prompt_tokens": prompt - cached}
 
 
 def _first_token(span: SpanView, raw: Json) -> int | None:
@@ -252,5 +267,5 @@ DIALECT = Dialect(
     scopes=("haystack",),
     marks=("haystack.component.*", "haystack.agent.*", "haystack.pipeline.*", "haystack.tool.name"),
     read=read,
-    checked="haystack-ai 2.10.0, 2.20.0 and 3.4.1, opentelemetry-haystack 2.0.0",
+    checked="haystack-ai 2.10.0, 2.20.0 and 3.4.1, opentelemetry-haystack 2.0.0, and seven providers' generators",
 )

@@ -219,7 +219,9 @@ def _streamed(span: SpanView, reading: Reading) -> str | None:
     answered = "gen_ai.response.id" in attrs or "gen_ai.output.messages" in attrs or "response_data" in attrs
     if not span.name.startswith(STREAMED) and (answered or reading.usage is not None):
         return None
-    said = [attrs.get(key) for key in ("request_data", "gen_ai.input.messages", "gen_ai.system_instructions")]
+    said = [
+        from_json(attrs.get(key)) for key in ("request_data", "gen_ai.input.messages", "gen_ai.system_instructions")
+    ]
     return derived_key("logfire", span.parent_id, *map(str, said))
 
 

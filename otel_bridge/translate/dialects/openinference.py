@@ -58,7 +58,10 @@ COUNTED = (
     ("meta", "billed_units"),  # Cohere
     ("llm_output", "token_usage"),
     ("generations", 0, 0, "message", "kwargs", "usage_metadata"),
+    ("generations", 0, 0, "generation_info", "token_count"),  # Cohere, streamed
 )
+AGNO_SCOPE = "openinference.instrumentation.agno"
+AGNO_BESIDE = ("Anthropic", "AwsBedrock", "VertexAI", "AzureFoundry")  # whose counts Agno hands on: Claude, and Bedrock
 CREW_SCOPE = "openinference.instrumentation.crewai"
 TASK = ("description", "expected_output")
 DOCUMENTS_IN = ("reranker.input_documents.",)
@@ -73,7 +76,7 @@ def read(span: SpanView) -> Reading:
             attrs[key] = from_json(attrs[key])
     answer = attrs.get("output.value")
     raw = answer if isinstance(answer, dict) else {}
-    reading = Reading(type=_type(span), response_id=provider.response_id(raw) or _text(attrs, "llm.response.id"))
+    reading = Reading(type=_type(span), response_id=provider.response_id(answer) or _text(attrs, "llm.response.id"))
     reading.model = text(
         attrs,
         "llm.response.model_name",
@@ -82,7 +85,7 @@ def read(span: SpanView) -> Reading:
         "embedding.model_name",
         "reranker.model_name",
     )
-    reading.usage = _usage(attrs, raw, calls=reading.type in CALLS)
+    reading.usage = _usage(span, raw, reading)
     reading.cost = table.cost(attrs, ("llm.cost.total",), ("llm.cost.prompt",), ("llm.cost.completion",))
     reading.model_parameters = _parameters(attrs)
     if reading.model is None and reading.type in CALLS:
@@ -108,33 +111,41 @@ def _type(span: SpanView) -> ObservationType | None:
     return KINDS.get(kind.upper()) if isinstance(kind, str) else None
 
 
-def _usage(attrs: dict[str, Any], answer: dict[str, Any], *, calls: bool) -> Usage | None:
+def _usage(span: SpanView, answer: dict[str, Any], reading: Reading) -> Usage | None:
     """Counts from the attributes; what parts of them are, if they don't say, from the provider's answer.
 
     Where the conventions' words stand beside them and count the same input, what they say was cached holds too.
     Where the input is what a provider counted who counts cached tokens beside it, they are beside it here as well.
+    What a total of Gemini's says more than both sides can only be thoughts.
     """
-    raw = _counted(answer)
+    attrs, raw = span.attrs, _counted(answer)
     if attrs.keys().isdisjoint(SIDES):
-        return provider.usage(raw)[0] if calls else None
+        return provider.usage(raw)[0] if reading.type in CALLS else None
     told = provider.parts(raw) if raw else {}
     read, written = count(attrs, *CACHE_READ), count(attrs, *CACHE_WRITE)
     thought = count(attrs, "llm.token_count.completion_details.reasoning")
     asked, answered = count(attrs, SIDES[0]), count(attrs, SIDES[1])
+    total = count(attrs, "llm.token_count.total")
     if answered is not None and whole(raw.get("candidates_token_count")) == answered:  # without the thoughts
-        answered += told.get("reasoning") or 0
-    if read is None and asked is not None and any(whole(attrs.get(key)) == asked for key in table.INPUT_TOKENS):
-        read = count(attrs, *table.CACHE_READ)
+        apart = told.get("reasoning") or 0
+        answered += apart if total is None or (asked or 0) + answered + apart <= total else 0
+    if asked is not None and any(whole(attrs.get(key)) == asked for key in table.INPUT_TOKENS):
+        read = count(attrs, *table.CACHE_READ) if read is None else read
+        written = count(attrs, *table.CACHE_WRITE) if written is None else written
     beside = provider.beside(raw) and whole(raw.get("input_tokens")) == asked
+    beside = beside or (span.scope_name == AGNO_SCOPE and attrs.get("llm.provider") in AGNO_BESIDE)
+    thought = told.get("reasoning") if thought is None else thought
+    if thought is None and None not in (asked, answered, total) and "gemini" in (reading.model or ""):
+        thought = max(0, (total or 0) - (asked or 0) - (answered or 0))
     return (Usage.exclusive if beside else Usage.inclusive)(
         asked,
         answered,
         cache_read=told.get("cache_read") if read is None else read,
         cache_write=told.get("cache_write") if written is None else written,
-        reasoning=told.get("reasoning") if thought is None else thought,
+        reasoning=thought,
         input_audio=count(attrs, "llm.token_count.prompt_details.audio"),
         output_audio=count(attrs, "llm.token_count.completion_details.audio"),
-        total=count(attrs, "llm.token_count.total"),
+        total=total,
     )
 
 

@@ -8,7 +8,18 @@ from typing import Any
 
 from otel_bridge.model import Json, ObservationType, Usage
 from otel_bridge.translate import table
-from otel_bridge.translate.dialect import Dialect, Reading, count, from_json, from_printed, nested, text, value, whole
+from otel_bridge.translate.dialect import (
+    NS,
+    Dialect,
+    Reading,
+    count,
+    from_json,
+    from_printed,
+    nested,
+    text,
+    value,
+    whole,
+)
 from otel_bridge.translate.messages import messages
 from otel_bridge.translate.span import ERROR_CODE, SpanView
 
@@ -65,8 +76,9 @@ def read(span: SpanView) -> Reading:
         if TOTAL[1] in attrs and attrs.setdefault(TOTAL[0], attrs[TOTAL[1]]) == attrs[TOTAL[1]]:
             del attrs[TOTAL[1]]
         reading.usage = _usage(span)
-    if any(attrs.get(key) is False for key in STREAMED) and FIRST_ANSWER in attrs:
-        reading.metadata[FIRST_ANSWER] = attrs.pop(FIRST_ANSWER)  # of an answer in one piece: the whole duration
+    if any(attrs.get(key) is False for key in STREAMED) and _is_whole(span):
+        reading.metadata[FIRST_ANSWER] = attrs.pop(FIRST_ANSWER)
+    _unnamed(attrs, reading)
     model = attrs.pop("gen_ai.request.model", None)
     parameters = nested(attrs, "gen_ai.request.")
     if model is not None:
@@ -80,6 +92,20 @@ def read(span: SpanView) -> Reading:
     else:
         _arguments(attrs)
     return reading
+
+
+def _is_whole(span: SpanView) -> bool:
+    """Of an answer in one piece the first token is all of it; one that calls tools may be a stream without the word."""
+    delay_s = span.attrs.get(FIRST_ANSWER)
+    return isinstance(delay_s, int | float) and 2 * delay_s * NS >= span.end_ns - span.start_ns
+
+
+def _unnamed(attrs: dict[str, Any], reading: Reading) -> None:
+    """Where it finds no model among what LangChain says it takes the provider's name for it, which is none."""
+    maker = attrs.get("gen_ai.provider.name")
+    for key in table.MODELS if maker else ():
+        if attrs.get(key) == maker:
+            reading.metadata[key] = attrs.pop(key)
 
 
 def _usage(span: SpanView) -> Usage | None:

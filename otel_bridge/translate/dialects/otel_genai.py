@@ -76,6 +76,7 @@ SPOKEN = frozenset(
         "gen_ai.completion_json",
     }
 )
+EVENT_CONTENT = "gen_ai.event.content"  # a message's body among the attributes of its event, as Azure's SDKs have it
 TEXT_OR_CHAT = ("gen_ai.prompt", "gen_ai.completion")
 PROMPT = ("gen_ai.prompt", "gen_ai.prompt_json")
 COMPLETION = ("gen_ai.completion", "gen_ai.completion_json")
@@ -95,8 +96,7 @@ def read(span: SpanView) -> Reading:
         reading.model_parameters = _parameters(attrs, reading) or None
     reading.usage = table.usage(
         attrs,
-        beside=span.scope_name in table.CACHE_BESIDE
-        or attrs.get("gen_ai.provider.name", attrs.get("gen_ai.system")) in table.CACHE_BESIDE_PROVIDERS,
+        beside=table.counts_beside(span),
         model=reading.model,
     )
     reading.cost = table.cost(attrs, table.COST_TOTAL, table.COST_INPUT, table.COST_OUTPUT)
@@ -216,10 +216,11 @@ def _spoken(span: SpanView) -> tuple[list[Json], list[Json]]:
             for key, item in attrs.items()
             if key not in PROVIDERS or span.attrs.setdefault(key, item) != item
         }
-        if isinstance(body, dict):
-            _merge(said, body)
-        elif body not in (None, ""):
-            _merge(said, {"content": body})
+        for whole in (said.pop(EVENT_CONTENT, None), body):
+            if isinstance(whole, dict):
+                _merge(said, whole)
+            elif whole not in (None, ""):
+                _merge(said, {"content": whole})
         if event.name == CHOICE:
             inner = said.pop("message", None)
             _merge(said, inner if isinstance(inner, dict) else {} if inner is None else {"content": inner})

@@ -13,6 +13,7 @@ from otel_bridge.translate.dialect import (
     named,
     nested,
     take,
+    text,
     unflatten,
     value,
     within,
@@ -43,6 +44,7 @@ STORES = ("chroma", "lancedb", "marqo", "milvus", "pinecone", "qdrant", "weaviat
 SEARCHES = ("query", "search", "hybrid_search", "discover", "recommend", "fetch_objects")
 FOUND = "db.query.result"
 PROPERTIES = "traceloop.association.properties."
+UNKNOWN = "unknown"  # a model that the instrumentation does not find where it looks; LangChain's metadata names it
 
 
 def read(span: SpanView) -> Reading:
@@ -51,6 +53,11 @@ def read(span: SpanView) -> Reading:
     reading = Reading(type=_type(span))
     properties = nested(attrs, PROPERTIES)
     reading.session_id, reading.user_id = table.session(properties), table.user(properties)
+    if attrs.get("gen_ai.request.model") == UNKNOWN and (model := text(properties, "ls_model_name")):
+        reading.model = model
+        for key in table.MODELS:
+            if attrs.get(key) == UNKNOWN:
+                del attrs[key]
     reading.metadata = properties
     asked, answered = unflatten(attrs, "gen_ai.prompt."), unflatten(attrs, "gen_ai.completion.")
     tools = unflatten(attrs, "llm.request.functions.")
