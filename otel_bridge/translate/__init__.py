@@ -15,10 +15,12 @@ from otel_bridge.translate.dialect import derived_key
 from otel_bridge.translate.explain import explain
 from otel_bridge.translate.gather import gather, traces_of
 from otel_bridge.translate.hide import Hidden, hide, promote
+from otel_bridge.translate.node import Node
 from otel_bridge.translate.price import Prices
 from otel_bridge.translate.sent import Sent, digest, unpack
 from otel_bridge.translate.span import LogView, SpanView, attributes
-from otel_bridge.translate.tree import Arranged, Node, answers, arrange, remember, uncount
+from otel_bridge.translate.tree import Arranged, answers, arrange, remember
+from otel_bridge.translate.usage import uncount
 
 __all__ = ["Prices", "dialects", "explain", "gather", "prepare", "to_json", "traces_of", "translate"]
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 
 from otel_bridge.model import Level, ObservationType, Omitted, TraceAttributes
 from otel_bridge.trace import BY_DIALECT, WITHOUT_LLM, Trace
+from otel_bridge.translate.node import Node
 from otel_bridge.translate.sent import Sent
 from otel_bridge.translate.span import LogView
-from otel_bridge.translate.tree import Arranged, Node
+from otel_bridge.translate.tree import Arranged
 
 WORK = frozenset(ObservationType) - {ObservationType.SPAN, ObservationType.EVENT, ObservationType.CHAIN}
 REQUEST = ("http.", "url.", "server.", "client.", "user_agent.", "network.protocol.")

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
 from otel_bridge.model import CALLS, Observation
-from otel_bridge.translate.tree import ACTORS, Node
+from otel_bridge.translate.node import ACTORS, Node
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, Provider

@@ -18,9 +18,9 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from otel_bridge.model import Observation, ObservationType, TraceAttributes, Usage
 from otel_bridge.translate import Prices, translate
 from otel_bridge.translate.dialect import Reading
+from otel_bridge.translate.node import Node
 from otel_bridge.translate.price import PRICED_BY, SLOT_NS
 from otel_bridge.translate.span import SpanView
-from otel_bridge.translate.tree import Node
 
 CALL = {
     "gen_ai.operation.name": "chat",
