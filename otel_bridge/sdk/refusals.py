@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 
 from otel_bridge.sdk.values import words
 
+UNREACHED = re.compile(r"\[Errno -?\d+\] [^'\")>]+|CERTIFICATE_VERIFY_FAILED\][^'\")]*")  # no answer has come
 REASONS = (  # in what exporters log, the surest first
-    re.compile(r"\[Errno -?\d+\] [^'\")>]+|CERTIFICATE_VERIFY_FAILED\][^'\")]*"),
+    UNREACHED,
     re.compile(r"(?<=code: )\d+, reason: .*"),
     re.compile(r"(?<=error ).*(?= encountered while)"),
     re.compile(r"StatusCode\.[A-Z_]+"),
@@ -32,7 +33,10 @@ class Heard(logging.Filter):
 
     @contextlib.contextmanager
     def telling(self, tell: Callable[[str], None]) -> Iterator[None]:
-        """Tell why each try failed of those that an exporter makes meanwhile in this thread."""
+        """Tell why nobody was reached, by each try that an exporter makes meanwhile in this thread.
+
+        Who answers that it is busy may take the next one.
+        """
         self._tell[threading.get_ident()] = tell
         try:
             yield
@@ -47,7 +51,7 @@ class Heard(logging.Filter):
         if found := next(filter(None, (reason.search(said) for reason in REASONS)), None):
             thread = threading.get_ident()
             self._of[thread] = found[0]
-            if (tell := self._tell.get(thread)) is not None:
+            if (tell := self._tell.get(thread)) is not None and UNREACHED.match(found[0]):
                 tell(words(found[0]))
         return False
 

@@ -404,7 +404,7 @@ class Sender(Generic[T]):
         try:
             self._prepare()
             is_theirs = True
-            with HEARD.telling(self._failing):
+            with HEARD.telling(self._unreached):
                 sent = self._send([put.item for put in batch])
             why = "" if sent else HEARD.take(threading.current_thread()) or "the exporter says that it failed"
             is_theirs, is_said = False, not sent
@@ -468,8 +468,8 @@ class Sender(Generic[T]):
             return
         self._warn_unsent(why)
 
-    def _failing(self, why: str) -> None:
-        """An exporter has failed and tries again by itself: whoever waits is told, but at the end it is waited for."""
+    def _unreached(self, why: str) -> None:
+        """An exporter reaches nobody, and tries again by itself: who waits is told, but at the end it is waited for."""
         with self._changed:
             if not self._closed and self._tickets:
                 self._settle(refused=True)

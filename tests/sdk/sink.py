@@ -13,12 +13,16 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
 class Sink:
-    """What arrived."""
+    """What arrived.
+
+    busy: how many more are refused with 503 before one is answered by `status`.
+    """
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
         self.logs: list[LogRecord] = []
         self.status = 200
+        self.busy = 0
         self.url = ""
         self.resource: dict[str, str] = {}
 
@@ -45,9 +49,13 @@ def sink(port: int = 0) -> Iterator[Sink]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if self.headers.get("Content-Encoding") == "gzip":
                 body = gzip.decompress(body)
-            if found.status == 200:
+            status = found.status
+            if found.busy:
+                found.busy -= 1
+                status = 503
+            if status == 200:
                 found.take(self.path, body)
-            self.send_response(found.status)
+            self.send_response(status)
             self.send_header("Content-Length", "0")
             self.end_headers()
 

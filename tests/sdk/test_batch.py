@@ -17,6 +17,7 @@ from opentelemetry.trace import Status, StatusCode, Tracer
 
 from otel_bridge.sdk.batch import BatchSpanProcessor
 from otel_bridge.sdk.context import ContextProcessor
+from otel_bridge.sdk.installing import quiet
 from otel_bridge.sdk.open_spans import OpenSpans
 from tests.sdk.conftest import Main
 from tests.sdk.sink import sink
@@ -129,9 +130,9 @@ def test_a_hung_destination_blocks_nobody(destination: Destination, run: Callabl
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("status", [503, None], ids=["refused by status", "nobody there"])
+@pytest.mark.parametrize(("status", "least_turns"), [(503, 10), (None, 0)], ids=["busy", "nobody there: at once"])
 def test_opentelemetrys_own_exporter_holds_up_no_loop_and_is_not_believed(
-    status: int | None, run: Callable[[Main], Any]
+    status: int | None, least_turns: int, run: Callable[[Main], Any]
 ) -> None:
     """Which tries for ten seconds, and by its own processor says True then."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -144,9 +145,25 @@ def test_opentelemetrys_own_exporter_holds_up_no_loop_and_is_not_believed(
         tracing(processor).start_span("a").end()
         sent, turns = run(lambda: flushed(processor, 0.2))
         assert sent is False
-        assert turns > 1
+        assert turns > least_turns
         processor.shutdown()
     assert processor.dropped == {"exit": 1}
+
+
+@pytest.mark.slow
+def test_a_bridge_that_is_busy_once_has_what_is_flushed(caplog: pytest.LogCaptureFixture) -> None:
+    """The exporter asks again by itself, which is nothing to warn of."""
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+    quiet()
+    with sink() as bridge:
+        bridge.busy = 1
+        processor = BatchSpanProcessor(OTLPSpanExporter(f"{bridge.url}/v1/traces"), delay_s=60)
+        tracing(processor).start_span("a").end()
+        assert processor.force_flush(20_000) is True
+        processor.shutdown()
+        assert bridge.names == ["a"]
+    assert not caplog.records
 
 
 def test_plain_spans_are_sent_with_all_that_is_around_them(destination: Destination) -> None:
