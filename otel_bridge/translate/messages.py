@@ -150,7 +150,7 @@ def _opened(said: dict[str, Any], content: Json) -> Json:
 
 def call(raw: Json) -> Json:
     """A tool call in OpenAI's form: {id, type: function, function: {name, arguments: JSON text}}."""
-    if not isinstance(raw, dict) or isinstance(raw.get("function"), dict):
+    if not isinstance(raw, dict) or raw.get("function") is not None:
         return raw
     said = dict(raw)
     name = said.pop("name", None) or said.pop("tool_name", None) or said.pop("toolName", None)
@@ -158,16 +158,20 @@ def call(raw: Json) -> Json:
         return raw
     given = _pop(said, ARGUMENTS)
     called = _pop(said, CALL_IDS)
-    if "id" in said and (own := said.pop("id")) != called:
-        said["item_id"] = own
+    if "id" in said and (own := said.pop("id")) != called and said.setdefault("item_id", own) != own:
+        said["id"] = own
     if said.get("type") == SERVER_CALL:
         said["kind"] = said.pop("type")
     elif said.get("type") in (*CALL_KINDS, "function"):
         del said["type"]
     text = given if isinstance(given, str) else "" if given is None else orjson.dumps(given, default=str).decode()
     made: dict[str, Any] = {"type": "function", "function": {"name": name, "arguments": text}}
-    rest = {key: item for key, item in said.items() if item is not None} if said else said
-    return ({"id": called} if called is not None else {}) | made | rest
+    return _with_rest(({"id": called} if called is not None else {}) | made, said)
+
+
+def _with_rest(made: dict[str, Any], rest: dict[str, Any]) -> dict[str, Any]:
+    """What else was said, under names of its own where ours are taken."""
+    return made | {f"part.{key}" if key in made else key: item for key, item in rest.items() if item is not None}
 
 
 def _sort(part: Json, kept: list[Json], calls: list[Json], results: list[Json], thoughts: list[str]) -> None:
@@ -243,7 +247,7 @@ def _result(part: dict[str, Any]) -> Json:
     spoken: dict[str, Any] = {"role": "tool", "content": answer}
     if called is not None:
         spoken["tool_call_id"] = called
-    return spoken | {key: item for key, item in said.items() if item is not None}
+    return _with_rest(spoken, said)
 
 
 def _bare(item: Json) -> bool:

@@ -39,6 +39,11 @@ LLM = {"haystack.component.type": "OpenAIChatGenerator"}
         ("gemini-cli", "llm_call", {"gen_ai.output.messages": "KEPT", "response_text": [{"candidates": []}]}),
         ("gemini-cli", "llm_call", {"gen_ai.output.messages": "a", "response_text": "KEPT"}),
         ("gemini-cli", "llm_call", {"response_text": [{"candidates": [{"content": {}, "citationMetadata": "KEPT"}]}]}),
+        (
+            "gemini-cli",
+            "llm_call",
+            {"response_text": [{"candidates": [{"content": {}, "finishReason": why}]} for why in ("KEPT", "STOP")]},
+        ),
         ("gemini-cli", "llm_call", {"input_token_count": 1, "tool_token_count": 4711}),
         ("gemini-cli", "llm_call", {"gen_ai.input.messages": "a", "gen_ai.system_instructions": "KEPT"}),
         ("livekit-agents", "llm_node", {"lk.response.function_calls": "KEPT"}),

@@ -2,8 +2,12 @@
 
 from typing import Any
 
+import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from otel_bridge import message_parts
 from otel_bridge.translate.messages import messages
 
 RESULT = {"type": "tool_result", "tool_use_id": "c", "content": "sunny"}
@@ -73,3 +77,35 @@ def test_the_name_beside_a_tools_result_is_the_results() -> None:
     assert messages([said]) == [
         {"role": "tool", "name": "weather", "content": "sunny", "tool_call_id": "c", "type": "tool_call_response"}
     ]
+
+
+KINDS = [*message_parts.CALL_KINDS, *message_parts.RESULT_KINDS, *message_parts.THOUGHT_KINDS, "text"]
+WORDS = sorted(
+    {
+        *(*message_parts.CALL_IDS, *message_parts.ARGUMENTS, *message_parts.ANSWERS, *message_parts.TOOL_NAMES),
+        *("content", "parts", "tool_calls", "reasoning_content", "item_id", "kind", "function", "text", "blocks"),
+    }
+)
+SAID = st.recursive(
+    st.uuids().map(str),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(st.sampled_from(WORDS), inner, max_size=4)
+        | st.builds(dict, st.dictionaries(st.sampled_from(WORDS), inner, max_size=4), type=st.sampled_from(KINDS))
+    ),
+    max_leaves=8,
+)
+
+
+def leaves(said: Any) -> list[str]:
+    """All that is said but of which kind a part is, which its place tells."""
+    if isinstance(said, str):
+        return [] if said in KINDS else [said]
+    return [leaf for item in (said.values() if isinstance(said, dict) else said) for leaf in leaves(item)]
+
+
+@given(role=st.sampled_from(["user", "assistant", "tool"]), said=st.dictionaries(st.sampled_from(WORDS), SAID))
+def test_nothing_that_a_message_says_is_lost(role: str, said: dict[str, Any]) -> None:
+    found = orjson.dumps(messages([{"role": role} | said])).decode()
+
+    assert [leaf for leaf in leaves(said) if leaf not in found] == []

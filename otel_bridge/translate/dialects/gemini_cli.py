@@ -139,9 +139,10 @@ def _words(spoken: Json) -> list[Json]:
 
 
 def _candidates(chunks: list[Json]) -> tuple[Json, dict[str, Any]]:
-    """The contents of a streamed answer, and what its last piece says besides."""
+    """The contents of a streamed answer, and what is said besides: of each candidate all, of the counts the last."""
     contents: list[Json] = []
     last: dict[str, Any] = {}
+    of_candidates: dict[str, list[Json]] = {}
     for chunk in chunks:
         if not isinstance(chunk, dict):
             contents.append(chunk)
@@ -149,9 +150,14 @@ def _candidates(chunks: list[Json]) -> tuple[Json, dict[str, Any]]:
         for candidate in chunk["candidates"] if isinstance(chunk.get("candidates"), list) else []:
             inner = candidate.get("content") if isinstance(candidate, dict) else None
             contents.append(candidate if inner is None else inner)
-            if inner is not None:
-                last |= {key: item for key, item in candidate.items() if key not in ("content", "index") and item}
+            for key, item in candidate.items() if inner is not None else ():
+                if key in ("content", "index") or not item:
+                    continue
+                told = of_candidates.setdefault(key, [])
+                if not told or told[-1] != item:
+                    told.append(item)
         last |= {key: item for key, item in chunk.items() if key != "candidates"}
+    last |= {key: told[0] if len(told) == 1 else told for key, told in of_candidates.items()}
     return contents, {"response": last} if last else {}
 
 
