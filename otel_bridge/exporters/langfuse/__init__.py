@@ -25,7 +25,6 @@ from otel_bridge.tasks import owned_tasks
 if TYPE_CHECKING:
     from otel_bridge.exporters.langfuse.client import Client
     from otel_bridge.exporters.langfuse.ingestion import Event
-    from otel_bridge.exporters.langfuse.scores import ScoreList
     from otel_bridge.exporters.langfuse.uploads import Uploads
     from otel_bridge.exporters.langfuse.versions import Version
 
@@ -89,7 +88,6 @@ class Project:
         self._host = host
         self._taken = Taken()
         self._uploads: Uploads | None = None
-        self._score_list: ScoreList | None = None
         self._no_lists_until_s = 0.0
         self._spoken_of: Version | None = None
 
@@ -166,31 +164,31 @@ class Project:
 
     async def _send_scores(self, scores: Sequence[Score], version: "Version") -> None:
         from otel_bridge.exporters.langfuse import ingestion
-        from otel_bridge.exporters.langfuse.scores import ScoreList, lists
+        from otel_bridge.exporters.langfuse.scores import lists
 
         as_events = ingestion.score_events(scores, version=version)
         if version < versions.SCORE_LISTS or time.monotonic() < self._no_lists_until_s:
             await self._ingest(as_events, len(scores))
             return
-        if self._score_list is None:
-            self._score_list = await ScoreList.connect(self._client)
         try:
             for some in lists(scores):
-                await self._send_list(some, self._score_list)
+                await self._send_list(some)
         except NoListError as refused:
             self._host.log.warning("scores are sent one by one as events: their list was refused", why=str(refused))
             await self._ingest(as_events, len(scores))
             self._no_lists_until_s = time.monotonic() + NO_LISTS_FOR_S
 
-    async def _send_list(self, scores: Sequence[Score], score_list: "ScoreList") -> None:
+    async def _send_list(self, scores: Sequence[Score]) -> None:
         """Send a list; where some of it were rejected, one by one to find which.
 
         Raises:
             NoListError: the server refuses the list as a whole.
             RefusedError: some were rejected; the others are remembered as taken.
         """
+        from otel_bridge.exporters.langfuse.scores import send
+
         try:
-            rejected = await score_list.send(scores)
+            rejected = await send(scores, self._client)
         except RefusedError as error:
             raise NoListError(str(error)) from error
         if not rejected:
@@ -198,7 +196,7 @@ class Project:
             return
         if len(scores) > 1:
             for score in scores:
-                if not await score_list.send([score]):
+                if not await send([score], self._client):
                     self._taken.add([score])
         raise RefusedError(f"langfuse answered 207: rejected {len(rejected)} of {len(scores)} scores: {rejected[0]}")
 

@@ -1,4 +1,4 @@
-"""Scores as Langfuse's API takes them, and the array endpoint of servers from 4.59 on, through the langfuse package."""
+"""Scores as Langfuse's API takes them, and the array endpoint of servers from 4.59 on."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -14,13 +14,10 @@ from otel_bridge.model import Score, as_environment
 from otel_bridge.plain_json import dump
 
 if TYPE_CHECKING:
-    from langfuse.api import AsyncLangfuseAPI
-
     from otel_bridge.exporters.langfuse.client import Client
 
 PATH = "/api/public/scores"
 PARTLY = 207
-ALL_ACCEPTED = b'{"accepted":0,"rejected":0,"errors":[]}'  # the counts are not looked at
 UNKNOWN_ANSWER = f"{PATH} gave an answer that is not Langfuse's"
 MAX_TEXT = 500  # longer TEXT values are refused
 MAX_LIST = 50
@@ -65,53 +62,26 @@ def lists(given: Sequence[Score]) -> Iterator[list[Score]]:
         yield cut
 
 
-class ScoreList:
-    """`POST /api/public/scores` with an array."""
+async def send(scores: Sequence[Score], client: "Client") -> list[str]:
+    """Send a list to the array endpoint; returns why some of it were rejected, a sentence each: not which.
 
-    def __init__(self, api: "AsyncLangfuseAPI") -> None:
-        self._api = api
+    The package reads what was rejected. It has no part in a list that was taken: importing it takes half a second, a
+    third of what a program's end may wait for its scores.
 
-    @classmethod
-    async def connect(cls, client: "Client") -> "ScoreList":
-        """Import the package in a thread, for it takes most of a second, and put it on the client's connections."""
-        return cls(await asyncio.to_thread(_connect, client))
-
-    async def send(self, scores: Sequence[Score]) -> list[str]:
-        """Send a list; returns why some of it were rejected, one sentence each: the server does not say which.
-
-        Raises:
-            RetryableError, RefusedError, TooLargeError, ParkedError: nothing is known to have been taken.
-        """
-        from langfuse.api.core.api_error import ApiError
-        from langfuse.api.scores.types import CreateScoreBatchResults
-
-        request: Any = [body(score) | {"timestamp": iso(score.timestamp_ns)} for score in scores]
-        try:
-            answer = await self._api.scores.create(request=request)
-        except (ApiError, ValidationError) as error:
-            raise ParkedError(UNKNOWN_ANSWER, "unknown_answer") from error
-        if not isinstance(answer, CreateScoreBatchResults):
-            raise ParkedError(UNKNOWN_ANSWER, "unknown_answer")
-        said = [excerpt(error.message) for error in answer.errors]
-        return (said + ["no reason given"] * answer.rejected)[: answer.rejected]
+    Raises:
+        RetryableError, RefusedError, TooLargeError, ParkedError: nothing is known to have been taken.
+    """
+    request = [body(score) | {"timestamp": iso(score.timestamp_ns)} for score in scores]
+    answer = await client.post(PATH, dump(request).encode(), content_type="application/json")
+    return await asyncio.to_thread(_rejected, answer.body) if answer.status == PARTLY else []
 
 
-def _connect(client: "Client") -> "AsyncLangfuseAPI":
-    import httpx
-    from langfuse.api import AsyncLangfuseAPI
+def _rejected(told: bytes) -> list[str]:
+    from langfuse.api.scores.types import CreateScoreBatchResults
 
-    class Transport(httpx.AsyncBaseTransport):
-        """The package's requests over our own connections: one set of limits, one reading of answers.
-
-        What is no 2xx is raised here, before the package sees it and would try again by itself.
-        """
-
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            path = str(request.url).removeprefix(client.base_url)
-            answer = await client.post(path, await request.aread(), content_type="application/json")
-            told = answer.body if answer.status == PARTLY else ALL_ACCEPTED  # else the status says all
-            return httpx.Response(answer.status, headers={"content-type": "application/json"}, content=told)
-
-    return AsyncLangfuseAPI(
-        base_url=client.base_url, httpx_client=httpx.AsyncClient(transport=Transport(), trust_env=False)
-    )
+    try:
+        said = CreateScoreBatchResults.model_validate_json(told)
+    except ValidationError as error:
+        raise ParkedError(UNKNOWN_ANSWER, "unknown_answer") from error
+    why = [excerpt(error.message) for error in said.errors]
+    return (why + ["no reason given"] * said.rejected)[: said.rejected]
