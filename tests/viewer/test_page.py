@@ -127,8 +127,11 @@ async def test_what_a_trace_holds_is_inert(page: Page, url: str) -> None:
 
 
 async def test_messages_are_shown_as_in_the_terminal(page: Page, url: str, data_dir: Path) -> None:
-    """Calls, results and thoughts in whatever words; what a message has besides; and a role that is no text at all."""
-    call, result = {"name": "add", "id": "c1", "arguments": "1"}, {"tool_name": "add", "call_id": "c1", "result": "2"}
+    """Calls, results and thoughts in whatever words, each call by the id that its result names; what a message has
+    besides; and a role that is no text at all.
+    """
+    call = {"name": "add", "id": "own", "call_id": "c1", "arguments": "1"}
+    result = {"tool_name": "add", "id": "own", "tool_use_id": "c1", "result": "2"}
     parts = [*({"type": kind, **call} for kind in CALL_KINDS), *({"type": kind, **result} for kind in RESULT_KINDS)]
     thoughts = [{"type": kind, "reasoning": "hm"} for kind in THOUGHT_KINDS]
     said = [
