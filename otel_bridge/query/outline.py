@@ -1,5 +1,6 @@
 """A trace as text: for a terminal, a chat or another program to read."""
 
+from decimal import ROUND_HALF_UP, Decimal, localcontext
 from typing import Any
 
 import orjson
@@ -26,9 +27,13 @@ def duration(milliseconds: float) -> str:
 
 
 def cost(dollars: float) -> str:
-    """A cost for people: cents and less keep two digits that count."""
-    dollars *= 1 + 1e-12  # so that halves go up, as they do on the page
-    return f"${dollars:.2f}" if dollars >= 1 else f"${dollars:.2g}" if dollars >= 0.0001 or not dollars else "<$0.0001"
+    """A cost for people: cents and less keep two digits that count. As the page writes it (ui/elements.js)."""
+    sign, dollars = "-" if dollars < 0 else "", abs(dollars)
+    if 0 < dollars < 0.0001:
+        return f"{sign}<$0.0001"
+    exact = Decimal(dollars)  # browsers, too, round what the float is, which for 1.005 is a little less
+    with localcontext(rounding=ROUND_HALF_UP):
+        return f"{sign}${exact:.2f}" if dollars >= 1 else f"{sign}${float(f'{exact:.2g}'):g}"
 
 
 def left_out(trace: Answer) -> tuple[str, str]:

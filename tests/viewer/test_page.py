@@ -17,6 +17,7 @@ from otel_bridge.message_parts import CALL_KINDS, RESULT_KINDS, THOUGHT_KINDS
 from otel_bridge.model import Level, Observation, ObservationType, TraceAttributes, Translation
 from otel_bridge.store.writer import Writer
 from otel_bridge.telemetry import Counters
+from tests.query.conftest import COSTS
 from tests.viewer.conftest import OPEN, START, harmful
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -151,6 +152,12 @@ async def test_messages_are_shown_as_in_the_terminal(page: Page, url: str, data_
     for content in ("Beside the content.", "I will not.", '"user": "ada"'):
         await expect(detail).to_contain_text(content)
     await expect(page.locator("#live")).to_have_text("live")
+
+
+async def test_costs_are_written_as_in_the_terminal(page: Page, url: str) -> None:
+    await page.goto(url)
+    write = "async (costs) => costs.map((await import('./elements.js')).cost)"
+    assert dict(zip(COSTS, await page.evaluate(write, list(COSTS)), strict=True)) == COSTS
 
 
 async def test_of_two_traces_with_one_id_each_is_shown_and_leads_to_the_other(
