@@ -197,6 +197,18 @@ def test_what_has_settled_has_not_ended_where_something_runs_still(
     assert f"{found[5]['id']} not kept (sampled: rate)\n" in outline(found[5])
 
 
+def test_parents_elsewhere_do_not_hide_the_one_that_is_missing_here(
+    settled: Settled, writer: Writer, reader: Opened
+) -> None:
+    settled(1)
+    for number in range(21):
+        came(writer, span=100 + number, parent=200 + number, flags=0x300)
+    assert one_trace(reader(), ONE)["unfinished"] is None
+
+    came(writer, span=9, parent=8, flags=0x100, start_ns=START + 60)
+    assert one_trace(reader(), ONE)["unfinished"]["parents"] == [f"{8:016x}"]
+
+
 def test_a_span_that_nothing_stands_for_is_shown_in_its_place(settled: Settled, writer: Writer, reader: Opened) -> None:
     """Late ones, and those a processor dropped; those that settled are not shown twice."""
     settled(1, ((1, 0), (2, 1)))
