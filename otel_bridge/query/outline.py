@@ -43,9 +43,9 @@ def left_out(trace: Answer) -> tuple[str, str]:
 
 
 def state(trace: Answer) -> str:
-    """` (open)`, ` not kept (sampled: rate)`, or nothing for a trace that has settled."""
+    """`(open)`, `not kept (sampled: rate)`, or nothing for a trace that has settled."""
     decision, reason = left_out(trace)
-    return f" not kept ({decision}: {reason})" if decision else "" if trace["settled"] else " (open)"
+    return f"not kept ({decision}: {reason})" if decision else "" if trace["settled"] else "(open)"
 
 
 def facts(answer: Answer) -> str:
@@ -142,7 +142,7 @@ def brief(value: Any) -> str:
 
 def outline(trace: Answer) -> str:
     """A trace as a tree of lines."""
-    lines = [f"trace {printable(trace['name'] or '')} {trace['id']}{state(trace)}", facts(trace)]
+    lines = [f"trace {printable(trace['name'] or '')} {trace['id']} {state(trace)}".rstrip(), facts(trace)]
     lines += [f"{label}: {text}" for label, text in heading(trace)]
     scores = scores_by_observation(trace)
     lines += [f"score {scored(score)}" for score in scores.get(None, ())]
