@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from otel_bridge.viewer.requests import body_of
+from otel_bridge.viewer.requests import body_of, tenant_query
 
 OPEN = frozenset({"/healthz", "/readyz"})  # for probes, which are told no more than that
 COOKIE = "otel_bridge_session"
@@ -180,10 +180,9 @@ class Entry:
             cookie = self._login.open_session(form.get("password", [""])[0], request.headers, address)
             if cookie is None:
                 return _refuse(request, 401, WRONG)
-            here = "./" + quote(
-                request.scope["path"].rpartition("/")[2], safe=""
-            )  # a proxy may have a prefix before it
-            return Response(status_code=303, headers={"Location": here, "Set-Cookie": cookie})
+            here = quote(request.scope["path"].rpartition("/")[2], safe="")
+            there = f"./{here}{tenant_query(request)}"  # a proxy may have a prefix before it
+            return Response(status_code=303, headers={"Location": there, "Set-Cookie": cookie})
         if self._login.allows(request.headers, address):
             return None
         return _refuse(request, 401, self._login.asks)

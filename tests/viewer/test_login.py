@@ -145,6 +145,8 @@ async def test_a_browser_logs_in_on_the_page_that_it_asked_for(opened: Opened) -
         async with http.get(f"{url}/api/v1/traces") as found:
             assert found.status == 200
         assert (await post_login(http, url, PASSWORD, "/")).headers["Location"] == "./"
+        of_acme = await post_login(http, url, PASSWORD, "/t/last?tenant=%0D%0Aacme")
+        assert of_acme.headers["Location"] == "./last?tenant=%0D%0Aacme"
         for elsewhere in ("/t/%5C%5Cevil.example", "/t/https:evil.example", "/t/..%2F..%2Fx"):
             there = (await post_login(http, url, PASSWORD, elsewhere)).headers["Location"]
             assert urljoin(f"{url}{elsewhere}", there.replace("\\", "/")).startswith(f"{url}/t/")

@@ -178,6 +178,8 @@ async def test_of_two_traces_with_one_id_each_is_shown_and_leads_to_the_other(
     assert page.url.endswith(f"#/t/{TRACE}/{2:016x}?tenant=default")
     await facts.first.get_by_role("link").first.click()
     await expect(rows).to_have_count(1)
+    await page.goto(f"{url}/t/{TRACE}?tenant=%3Cb%3Eacme%26")
+    await expect(facts.first).to_contain_text("tenant <b>acme&the same id: default")
 
 
 def running(seconds: int) -> Batch:
