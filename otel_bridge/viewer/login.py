@@ -72,6 +72,8 @@ class Login:
 
     def __init__(self, password: str | None, token: str, needed: Callable[[], bool], *, secure: bool) -> None:
         self._key = secrets.token_bytes(32)
+        # Cookies know no ports, so each viewer of a host has one of its own; its sessions end with it anyway.
+        self._cookie = f"{COOKIE}_{secrets.token_hex(4)}"
         self._password = self._digest(token if password is None else password)
         self._token = self._digest(token)
         self._needed = needed
@@ -115,12 +117,12 @@ class Login:
         if len(self._sessions) > MAX_SESSIONS:
             self._sessions.popitem(last=False)
         secure = "; Secure" if self._secure else ""
-        return f"{COOKIE}={name}; Path=/; Max-Age={SESSION_S}; HttpOnly; SameSite=Strict{secure}"
+        return f"{self._cookie}={name}; Path=/; Max-Age={SESSION_S}; HttpOnly; SameSite=Strict{secure}"
 
     def _session(self, headers: Headers) -> bytes | None:
         """The digest of the session that a request is of."""
         try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+            cookie = SimpleCookie(headers.get("cookie", "")).get(self._cookie)
         except CookieError:
             return None
         digest = self._digest(cookie.value) if cookie is not None else b""
