@@ -7,6 +7,7 @@ SERVER_CALL = "server_tool_call"  # of a tool that the provider runs itself
 CALL_KINDS = ("tool_call", "tool_use", "tool-call", "toolUse", SERVER_CALL)
 RESULT_KINDS = ("tool_call_response", "tool_result", "tool-result", "server_tool_call_response")
 THOUGHT_KINDS = ("reasoning", "thinking")
+TEXTS = ("text", "content", "thinking", "reasoning")
 TOOL_NAMES = ("name", "tool_name", "toolName")
 CALL_IDS = ("tool_use_id", "tool_call_id", "toolCallId", "toolUseId", "call_id", "id")
 """What names a call; a bare `id` last, as an item may have one of its own beside."""

@@ -19,7 +19,6 @@ from typing import Any
 
 from otel_bridge import __version__
 from otel_bridge.batch import DEFAULT_TENANT, Batch
-from otel_bridge.clock import iso
 from otel_bridge.component import Consume, Host, Kind, Operator, Pass, Settle, Sinks, Takes, Translated
 from otel_bridge.delivery import (
     DEAD_LETTERS_FILE,
@@ -37,6 +36,7 @@ from otel_bridge.journal.disk import held, unusable
 from otel_bridge.journal.segments import Segments, open_segments
 from otel_bridge.journal.state import State, open_state
 from otel_bridge.model import Translation
+from otel_bridge.moments import iso
 from otel_bridge.plan import JournalConfig, Plan, Planned
 from otel_bridge.sides import settled_side
 from otel_bridge.telemetry import Counters, logger

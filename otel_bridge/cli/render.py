@@ -127,8 +127,8 @@ def render_tree(found: dict[str, Any], width: int | None = None) -> "RenderableT
     stands = state(found)
     name = Text(printable(found["name"] or "trace"), "bold")
     if width is not None:
-        name.truncate(max(width - len(f"  {found['id']} {stands}"), NAME_WIDTH), overflow="ellipsis")
-    lines = [Text.assemble(name, "  ", (found["id"], "dim"), (f" {stands}" if stands else "", "cyan"))]
+        name.truncate(max(width - len(f"  {found['id']}  {stands}"), NAME_WIDTH), overflow="ellipsis")
+    lines = [Text.assemble(name, "  ", (found["id"], "dim"), (f"  {stands}" if stands else "", "cyan"))]
     lines.append(Text(facts(found)))
     lines += [Text.assemble((f"{label}: ", "dim"), said) for label, said in heading(found)]
     lines += [Text.assemble(("score: ", "dim"), (scored(score), "green")) for score in scores.get(None, ())]

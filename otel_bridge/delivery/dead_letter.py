@@ -18,7 +18,6 @@ import orjson
 
 from otel_bridge import otlp_json
 from otel_bridge.batch import Batch, Signal
-from otel_bridge.clock import iso
 from otel_bridge.delivery.piece import Piece, count
 from otel_bridge.errors import ConsumeError, FilesError, UsageError
 from otel_bridge.journal.database import (
@@ -32,6 +31,7 @@ from otel_bridge.journal.database import (
 from otel_bridge.journal.exporters import DAMAGED
 from otel_bridge.mistakes import hint
 from otel_bridge.model import Translation
+from otel_bridge.moments import iso
 from otel_bridge.plain_json import clean, dump
 from otel_bridge.sides import side_of
 from otel_bridge.telemetry import Counters

@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from otel_bridge.batch import Batch, Signal
-from otel_bridge.clock import iso
 from otel_bridge.delivery.cursor import FOREVER_NS, PARTS_AT_ONCE, Lease, Stretch
 from otel_bridge.delivery.lane import Lane
 from otel_bridge.delivery.parts import Parts
@@ -23,6 +22,7 @@ from otel_bridge.journal.parts import Part
 from otel_bridge.journal.state import Replay, State
 from otel_bridge.mistakes import hint
 from otel_bridge.model import Translation
+from otel_bridge.moments import iso
 from otel_bridge.sides import side_of
 from otel_bridge.tasks import first
 from otel_bridge.telemetry import Counters, logger

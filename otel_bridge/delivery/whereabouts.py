@@ -11,7 +11,6 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from otel_bridge.assemble import Gather, Group, grouped
 from otel_bridge.batch import DEFAULT_TENANT, Signal
-from otel_bridge.clock import iso
 from otel_bridge.counts import plural
 from otel_bridge.delivery.accounts import DEAD_LETTERS_FILE, JOURNAL_DIR, STATE_FILE, Facts
 from otel_bridge.delivery.dead_letter import DeadLetter, letters_in, read_letters
@@ -22,6 +21,7 @@ from otel_bridge.journal.exporters import Account, Registered
 from otel_bridge.journal.reader import read_segments
 from otel_bridge.journal.state import VERSION
 from otel_bridge.model import Translation
+from otel_bridge.moments import iso
 from otel_bridge.telemetry import Outcome
 from otel_bridge.trace import Decision
 

@@ -4,7 +4,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from otel_bridge.clock import iso
+from otel_bridge.moments import iso
 
 Answer: TypeAlias = dict[str, Any]
 """A JSON object in the field names of Langfuse's public API (camelCase)."""

@@ -1,5 +1,6 @@
 """A trace as text: for a terminal, a chat or another program to read."""
 
+from decimal import ROUND_HALF_UP, Decimal, localcontext
 from typing import Any
 
 import orjson
@@ -26,9 +27,13 @@ def duration(milliseconds: float) -> str:
 
 
 def cost(dollars: float) -> str:
-    """A cost for people: cents and less keep two digits that count."""
-    dollars *= 1 + 1e-12  # so that halves go up, as they do on the page
-    return f"${dollars:.2f}" if dollars >= 1 else f"${dollars:.2g}" if dollars >= 0.0001 or not dollars else "<$0.0001"
+    """A cost for people: cents and less keep two digits that count. As the page writes it (ui/elements.js)."""
+    sign, dollars = "-" if dollars < 0 else "", abs(dollars)
+    if 0 < dollars < 0.0001:
+        return f"{sign}<$0.0001"
+    exact = Decimal(dollars)  # browsers, too, round what the float is, which for 1.005 is a little less
+    with localcontext(rounding=ROUND_HALF_UP):
+        return f"{sign}${exact:.2f}" if dollars >= 1 else f"{sign}${float(f'{exact:.2g}'):g}"
 
 
 def left_out(trace: Answer) -> tuple[str, str]:
@@ -38,9 +43,9 @@ def left_out(trace: Answer) -> tuple[str, str]:
 
 
 def state(trace: Answer) -> str:
-    """` (open)`, ` not kept (sampled: rate)`, or nothing for a trace that has settled."""
+    """`(open)`, `not kept (sampled: rate)`, or nothing for a trace that has settled."""
     decision, reason = left_out(trace)
-    return f" not kept ({decision}: {reason})" if decision else "" if trace["settled"] else " (open)"
+    return f"not kept ({decision}: {reason})" if decision else "" if trace["settled"] else "(open)"
 
 
 def facts(answer: Answer) -> str:
@@ -137,7 +142,7 @@ def brief(value: Any) -> str:
 
 def outline(trace: Answer) -> str:
     """A trace as a tree of lines."""
-    lines = [f"trace {printable(trace['name'] or '')} {trace['id']}{state(trace)}", facts(trace)]
+    lines = [f"trace {printable(trace['name'] or '')} {trace['id']} {state(trace)}".rstrip(), facts(trace)]
     lines += [f"{label}: {text}" for label, text in heading(trace)]
     scores = scores_by_observation(trace)
     lines += [f"score {scored(score)}" for score in scores.get(None, ())]

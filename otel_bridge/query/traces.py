@@ -1,6 +1,7 @@
 """Traces: a list to page through, and one as a tree."""
 
 from collections.abc import Collection
+from contextlib import suppress
 
 import orjson
 
@@ -13,7 +14,7 @@ from otel_bridge.query.observations import light, whole
 from otel_bridge.query.scores import score_count, scores_of_trace
 from otel_bridge.query.tree import in_tree_order
 from otel_bridge.query.unfinished import unfinished
-from otel_bridge.store.reader import Reader, Row
+from otel_bridge.store.reader import Reader, Row, SlowQuestionError
 from otel_bridge.store.statements import statements
 
 SQL = statements("otel_bridge.query", "traces.sql")
@@ -131,7 +132,8 @@ def one_trace(
     Observations come in tree order with their `depth`; a span that has not settled, or that no observation stands
     for, is among them with `settled` false, and `open` if it has not ended: its end is then when it was told of last.
     `omitted` says why, where nothing will become of it; `unfinished` what is waited for. `scoreCount` counts all
-    scores, where only the first are shown. `nextCursor` is None on the last page.
+    scores, where only the first are shown. These two are told on the first page, and None where there is no time left
+    for them. `nextCursor` is None on the last page.
 
     Raises:
         NotFoundError: there is none.
@@ -158,16 +160,21 @@ def one_trace(
         if room < 0:
             break
     end = offset + len(observations)
-    return {
+    found: Answer = {
         **summary,
-        "unfinished": unfinished(reader, whole_id, its_tenant, summary),
+        "unfinished": None,
         "otherTenants": other_tenants(reader, whole_id, its_tenant),
         "public": None if content.get("public") is None else bool(content["public"]),
         "metadata": loaded(content.get("metadata")) or {},
         "input": loaded(content.get("input")),
         "output": loaded(content.get("output")),
         "scores": scores_of_trace(reader, whole_id, its_tenant),
-        "scoreCount": score_count(reader, whole_id, its_tenant),
+        "scoreCount": None,
         "observations": observations,
         "nextCursor": write_cursor(end, ordered[end - 1][0]) if len(ordered) > end else None,
     }
+    if cursor is None:
+        with suppress(SlowQuestionError):  # a trace is worth showing without them
+            found["scoreCount"] = score_count(reader, whole_id, its_tenant)
+            found["unfinished"] = unfinished(reader, whole_id, its_tenant, summary)
+    return found

@@ -11,6 +11,7 @@ from otel_bridge.message_parts import (
     CALL_KINDS,
     MESSAGE_KEYS,
     RESULT_KINDS,
+    TEXTS,
     THOUGHT_KINDS,
     TOOL_NAMES,
 )
@@ -96,7 +97,7 @@ def _part(part: Any) -> tuple[str, str]:
     if not isinstance(part, dict):
         return "", written(part)
     kind = part.get("type")
-    text = next((part[key] for key in ("text", "content", "thinking", "reasoning") if part.get(key)), None)
+    text = next((part[key] for key in TEXTS if part.get(key)), None)
     if kind in CALL_KINDS:
         return _call(part)
     if kind in RESULT_KINDS:

@@ -1,6 +1,6 @@
 """What of a trace has not ended yet, as far as anybody has told: a span comes when it ends, and not before."""
 
-from opentelemetry.proto.trace.v1.trace_pb2 import Span, SpanFlags
+from opentelemetry.proto.trace.v1.trace_pb2 import SpanFlags
 
 from otel_bridge.query.answer import Answer, moment, name
 from otel_bridge.store.reader import Reader, Row
@@ -11,7 +11,9 @@ SQL = statements("otel_bridge.query", "unfinished.sql")
 MOST = 20
 NAMED = 3
 TOLD = SpanFlags.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK
+"""What a span says of where its parent is: in its own program. Without these bits nobody has told."""
 REMOTE = TOLD | SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK
+"""In another one, from which it may never come here."""
 
 
 def unfinished(reader: Reader, trace_id: str, tenant: str, summary: Answer) -> Answer | None:
@@ -25,7 +27,7 @@ def unfinished(reader: Reader, trace_id: str, tenant: str, summary: Answer) -> A
         return None
     named = {"trace_id": trace_id, "tenant": tenant, "most": MOST}
     spans = reader.rows(SQL["spans"], named)
-    parents = [row for row in reader.rows(SQL["parents"], named) if not summary["settled"] or _where(row) == TOLD]
+    parents = reader.rows(SQL["parents"], {**named, "settled": summary["settled"], "told": TOLD, "remote": REMOTE})
     if summary["settled"] and not (spans or parents):
         return None
     return {
@@ -38,17 +40,12 @@ def unfinished(reader: Reader, trace_id: str, tenant: str, summary: Answer) -> A
     }
 
 
-def _where(row: Row) -> int:
-    """TOLD: in the program of its child, REMOTE: in another, and it may never come here; else nobody has told."""
-    return Span.FromString(row["span"]).flags & REMOTE
-
-
 def _said(spans: list[Row], parents: list[Row], *, is_settled: bool) -> str:
     begin = "settled in part" if is_settled else "still running"
     if spans:
         have = "has" if spans[0]["of"] == 1 else "have"
         return f"{begin}: {_names([row['name'] for row in spans], spans[0]['of'])} {have} not ended"
-    if local := [row for row in parents if _where(row) != REMOTE]:
+    if local := [row for row in parents if row["place"] != REMOTE]:
         children = sum(row["children"] for row in local)
         below = _names([row["child"] for row in local], children)
         if is_settled:

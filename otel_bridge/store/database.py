@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from otel_bridge.errors import FilesError
 from otel_bridge.journal.database import log_pages, move_aside
@@ -85,7 +86,7 @@ def _prepared(path: Path) -> "apsw.Connection":
 
 
 def open_reading(path: Path) -> "apsw.Connection":
-    """A connection that can only read, beside a running writer or without one.
+    """A connection that can only read, beside a running writer or without one, with `span_flags` in its SQL.
 
     Raises:
         FilesError: there is no store here, or it can not be read, or another version of the bridge wrote it.
@@ -102,8 +103,14 @@ def open_reading(path: Path) -> "apsw.Connection":
         connection.set_busy_timeout(1000)
         version = connection.pragma("user_version")
         connection.pragma("query_only", True)
+        connection.create_scalar_function("span_flags", _span_flags, 1, deterministic=True)
     except apsw.Error as error:
         raise FilesError(f"the store {path} can not be read: {error}") from error
     if version != VERSION:
         raise FilesError(f"the store {path} has format {version}, this bridge reads {VERSION}: start the bridge once")
     return connection
+
+
+def _span_flags(*said: Any) -> int:
+    """The flags of a span that is stored as it came."""
+    return Span.FromString(*said).flags

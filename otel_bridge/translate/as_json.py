@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from otel_bridge.clock import iso
 from otel_bridge.model import Observation, Omitted, Score, TraceAttributes, Translation, renamed
+from otel_bridge.moments import iso
 
 
 def _time(time_ns: int | None) -> str | None:

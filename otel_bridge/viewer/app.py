@@ -29,7 +29,7 @@ from otel_bridge.viewer.guard import Guard
 from otel_bridge.viewer.login import Entry, Login
 from otel_bridge.viewer.operating import operating
 from otel_bridge.viewer.probes import probes
-from otel_bridge.viewer.requests import answer_json, asked, body_of, limit_of, one_of
+from otel_bridge.viewer.requests import answer_json, asked, body_of, limit_of, one_of, tenant_query
 from otel_bridge.viewer.scores import MAX_BODY_BYTES, evaluation, read_score
 
 SCRIPTS = sorted(file.name for file in (files("otel_bridge.viewer") / "ui").iterdir() if file.name.endswith(".js"))
@@ -186,7 +186,8 @@ def _page() -> list[Route]:
         trace_id = request.path_params["trace_id"]
         if not HEX.fullmatch(trace_id) and trace_id != "last":
             raise HTTPException(404, "this is no trace id")
-        return RedirectResponse(f"../#/t/{trace_id}")  # relative, so that it holds under a path prefix as well
+        # Relative, so that it holds under a path prefix as well.
+        return RedirectResponse(f"../#/t/{trace_id}{tenant_query(request)}")
 
     return [*(_file(path, *what) for path, what in UI.items()), Route("/t/{trace_id}", link)]
 

@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from otel_bridge.viewer.requests import body_of
+from otel_bridge.viewer.requests import body_of, tenant_query
 
 OPEN = frozenset({"/healthz", "/readyz"})  # for probes, which are told no more than that
 COOKIE = "otel_bridge_session"
@@ -72,6 +72,8 @@ class Login:
 
     def __init__(self, password: str | None, token: str, needed: Callable[[], bool], *, secure: bool) -> None:
         self._key = secrets.token_bytes(32)
+        # Cookies know no ports, so each viewer of a host has one of its own; its sessions end with it anyway.
+        self._cookie = f"{COOKIE}_{secrets.token_hex(4)}"
         self._password = self._digest(token if password is None else password)
         self._token = self._digest(token)
         self._needed = needed
@@ -115,12 +117,12 @@ class Login:
         if len(self._sessions) > MAX_SESSIONS:
             self._sessions.popitem(last=False)
         secure = "; Secure" if self._secure else ""
-        return f"{COOKIE}={name}; Path=/; Max-Age={SESSION_S}; HttpOnly; SameSite=Strict{secure}"
+        return f"{self._cookie}={name}; Path=/; Max-Age={SESSION_S}; HttpOnly; SameSite=Strict{secure}"
 
     def _session(self, headers: Headers) -> bytes | None:
         """The digest of the session that a request is of."""
         try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+            cookie = SimpleCookie(headers.get("cookie", "")).get(self._cookie)
         except CookieError:
             return None
         digest = self._digest(cookie.value) if cookie is not None else b""
@@ -180,10 +182,9 @@ class Entry:
             cookie = self._login.open_session(form.get("password", [""])[0], request.headers, address)
             if cookie is None:
                 return _refuse(request, 401, WRONG)
-            here = "./" + quote(
-                request.scope["path"].rpartition("/")[2], safe=""
-            )  # a proxy may have a prefix before it
-            return Response(status_code=303, headers={"Location": here, "Set-Cookie": cookie})
+            here = quote(request.scope["path"].rpartition("/")[2], safe="")
+            there = f"./{here}{tenant_query(request)}"  # a proxy may have a prefix before it
+            return Response(status_code=303, headers={"Location": there, "Set-Cookie": cookie})
         if self._login.allows(request.headers, address):
             return None
         return _refuse(request, 401, self._login.asks)

@@ -1,6 +1,7 @@
 """Reading what was asked, and answering it; the same for all routes."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 import orjson
 from starlette.exceptions import HTTPException
@@ -17,6 +18,12 @@ def asked(request: Request, *known: str) -> dict[str, str]:
             there = f"there are {', '.join(known)}" if known else "none is taken here"
             raise UsageError(f"no parameter {key[:50]!r}, {there}")
     return dict(request.query_params)
+
+
+def tenant_query(request: Request) -> str:
+    """What a link says of whose a trace is, for the address that it leads to: `?tenant=acme`, or nothing."""
+    tenant = request.query_params.get("tenant")
+    return "" if tenant is None else f"?{urlencode({'tenant': tenant})}"
 
 
 def one_of(said: dict[str, str], name: str, default: str, *others: str) -> str:

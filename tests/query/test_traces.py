@@ -1,6 +1,7 @@
 """Lists to page through, trees in order, and one observation with all it holds."""
 
 from collections.abc import Callable
+from typing import Any
 
 import orjson
 import pytest
@@ -22,6 +23,7 @@ from otel_bridge.query.sessions import list_sessions, one_session
 from otel_bridge.query.traces import list_traces, one_trace
 from otel_bridge.query.transcript import transcript
 from otel_bridge.query.tree import guides, in_tree_order
+from otel_bridge.query.unfinished import SQL as WHAT_IS_OPEN
 from otel_bridge.store.reader import Reader, SlowQuestionError
 from otel_bridge.store.writer import Writer
 from otel_bridge.trace import Decision
@@ -197,6 +199,18 @@ def test_what_has_settled_has_not_ended_where_something_runs_still(
     assert f"{found[5]['id']} not kept (sampled: rate)\n" in outline(found[5])
 
 
+def test_parents_elsewhere_do_not_hide_the_one_that_is_missing_here(
+    settled: Settled, writer: Writer, reader: Opened
+) -> None:
+    settled(1)
+    for number in range(21):
+        came(writer, span=100 + number, parent=200 + number, flags=0x300)
+    assert one_trace(reader(), ONE)["unfinished"] is None
+
+    came(writer, span=9, parent=8, flags=0x100, start_ns=START + 60)
+    assert one_trace(reader(), ONE)["unfinished"]["parents"] == [f"{8:016x}"]
+
+
 def test_a_span_that_nothing_stands_for_is_shown_in_its_place(settled: Settled, writer: Writer, reader: Opened) -> None:
     """Late ones, and those a processor dropped; those that settled are not shown twice."""
     settled(1, ((1, 0), (2, 1)))
@@ -329,6 +343,29 @@ def test_a_tree_comes_in_pages(settled: Settled, reader: Opened) -> None:
     second = one_trace(reader(), ONE, limit=100, cursor=first["nextCursor"])
     assert [int(row["id"], 16) for row in first["observations"] + second["observations"]] == list(range(1, 12))
     assert second["nextCursor"] is None
+
+
+def test_what_is_said_of_a_whole_trace_is_found_out_once_and_never_instead_of_the_trace(
+    writer: Writer, reader: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    came(writer, parent=1)
+    came(writer, span=10, parent=1)
+    first = one_trace(reader(), ONE, limit=1)
+    second = one_trace(reader(), ONE, limit=1, cursor=first["nextCursor"])
+    assert (first["scoreCount"], first["unfinished"]["parents"]) == (0, [f"{1:016x}"])
+    assert (second["scoreCount"], second["unfinished"]) == (None, None)
+
+    monkeypatch.setattr("otel_bridge.store.reader.STEPS_BETWEEN_LOOKS", 1)
+    late = reader()
+    ask = late.rows
+
+    def rows(sql: str, values: Any = ()) -> list[dict[str, Any]]:
+        if sql in WHAT_IS_OPEN.values():
+            late._deadline = 0
+        return ask(sql, values)
+
+    monkeypatch.setattr(late, "rows", rows)
+    assert one_trace(late, ONE, limit=1) == {**first, "unfinished": None}
 
 
 def test_a_page_of_a_tree_begins_where_the_one_before_ended(settled: Settled, writer: Writer, reader: Opened) -> None:

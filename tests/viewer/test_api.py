@@ -126,6 +126,8 @@ async def test_what_can_not_be_answered_is_said(http: aiohttp.ClientSession, pat
 async def test_a_link_leads_to_the_page(http: aiohttp.ClientSession) -> None:
     async with http.get(f"/t/{TRACE}", allow_redirects=False) as response:
         assert (response.status, response.headers["Location"]) == (307, f"../#/t/{TRACE}")
+    async with http.get(f"/t/{TRACE}", params={"tenant": "a&b #1"}, allow_redirects=False) as response:
+        assert response.headers["Location"] == f"../#/t/{TRACE}?tenant=a%26b+%231"
 
 
 async def test_probes(http: aiohttp.ClientSession, bridge: Any) -> None:

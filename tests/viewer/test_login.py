@@ -145,6 +145,8 @@ async def test_a_browser_logs_in_on_the_page_that_it_asked_for(opened: Opened) -
         async with http.get(f"{url}/api/v1/traces") as found:
             assert found.status == 200
         assert (await post_login(http, url, PASSWORD, "/")).headers["Location"] == "./"
+        of_acme = await post_login(http, url, PASSWORD, "/t/last?tenant=%0D%0Aacme")
+        assert of_acme.headers["Location"] == "./last?tenant=%0D%0Aacme"
         for elsewhere in ("/t/%5C%5Cevil.example", "/t/https:evil.example", "/t/..%2F..%2Fx"):
             there = (await post_login(http, url, PASSWORD, elsewhere)).headers["Location"]
             assert urljoin(f"{url}{elsewhere}", there.replace("\\", "/")).startswith(f"{url}/t/")
@@ -152,7 +154,8 @@ async def test_a_browser_logs_in_on_the_page_that_it_asked_for(opened: Opened) -
 
 async def test_a_new_login_ends_the_session_before_it_and_takes_no_session_from_outside(opened: Opened) -> None:
     async with opened(password=PASSWORD) as (url, _), aiohttp.ClientSession() as http:
-        planted = f"{login.COOKIE}=planted-by-somebody"
+        name = (await post_login(http, url, PASSWORD)).headers["Set-Cookie"].partition("=")[0]
+        planted = f"{name}=planted-by-somebody"
         first = (await post_login(http, url, PASSWORD, Cookie=planted)).headers["Set-Cookie"].partition(";")[0]
         assert first != planted
         assert await status(url, headers={"Cookie": planted}) == 401
@@ -161,6 +164,20 @@ async def test_a_new_login_ends_the_session_before_it_and_takes_no_session_from_
         second = (await post_login(http, url, PASSWORD, Cookie=first)).headers["Set-Cookie"].partition(";")[0]
         assert await status(url, headers={"Cookie": first}) == 401
         assert await status(url, headers={"Cookie": second}) == 200
+
+
+async def test_a_browser_is_logged_in_to_two_viewers_of_one_host(opened: Opened) -> None:
+    """Its cookies do not tell their ports apart."""
+    async with (
+        opened(password=PASSWORD) as (one, _),
+        opened(password=PASSWORD) as (other, _),
+        aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as http,
+    ):
+        for url in (one, other):
+            assert (await post_login(http, url, PASSWORD)).status == 303
+        for url in (one, other):
+            async with http.get(f"{url}/api/v1/traces") as found:
+                assert found.status == 200
 
 
 async def test_a_session_ends_by_itself(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:

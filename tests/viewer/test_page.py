@@ -17,6 +17,7 @@ from otel_bridge.message_parts import CALL_KINDS, RESULT_KINDS, THOUGHT_KINDS
 from otel_bridge.model import Level, Observation, ObservationType, TraceAttributes, Translation
 from otel_bridge.store.writer import Writer
 from otel_bridge.telemetry import Counters
+from tests.query.conftest import COSTS
 from tests.viewer.conftest import OPEN, START, harmful
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -127,8 +128,11 @@ async def test_what_a_trace_holds_is_inert(page: Page, url: str) -> None:
 
 
 async def test_messages_are_shown_as_in_the_terminal(page: Page, url: str, data_dir: Path) -> None:
-    """Calls, results and thoughts in whatever words; what a message has besides; and a role that is no text at all."""
-    call, result = {"name": "add", "id": "c1", "arguments": "1"}, {"tool_name": "add", "call_id": "c1", "result": "2"}
+    """Calls, results and thoughts in whatever words, each call by the id that its result names; what a message has
+    besides; and a role that is no text at all.
+    """
+    call = {"name": "add", "id": "own", "call_id": "c1", "arguments": "1"}
+    result = {"tool_name": "add", "id": "own", "tool_use_id": "c1", "result": "2"}
     parts = [*({"type": kind, **call} for kind in CALL_KINDS), *({"type": kind, **result} for kind in RESULT_KINDS)]
     thoughts = [{"type": kind, "reasoning": "hm"} for kind in THOUGHT_KINDS]
     said = [
@@ -150,6 +154,12 @@ async def test_messages_are_shown_as_in_the_terminal(page: Page, url: str, data_
     await expect(page.locator("#live")).to_have_text("live")
 
 
+async def test_costs_are_written_as_in_the_terminal(page: Page, url: str) -> None:
+    await page.goto(url)
+    write = "async (costs) => costs.map((await import('./elements.js')).cost)"
+    assert dict(zip(COSTS, await page.evaluate(write, list(COSTS)), strict=True)) == COSTS
+
+
 async def test_of_two_traces_with_one_id_each_is_shown_and_leads_to_the_other(
     page: Page, url: str, data_dir: Path
 ) -> None:
@@ -168,6 +178,8 @@ async def test_of_two_traces_with_one_id_each_is_shown_and_leads_to_the_other(
     assert page.url.endswith(f"#/t/{TRACE}/{2:016x}?tenant=default")
     await facts.first.get_by_role("link").first.click()
     await expect(rows).to_have_count(1)
+    await page.goto(f"{url}/t/{TRACE}?tenant=%3Cb%3Eacme%26")
+    await expect(facts.first).to_contain_text("tenant <b>acme&the same id: default")
 
 
 def running(seconds: int) -> Batch:

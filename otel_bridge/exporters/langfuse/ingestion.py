@@ -7,12 +7,12 @@ from uuid import UUID, uuid5
 import orjson
 
 from otel_bridge.answers import error, excerpt
-from otel_bridge.clock import iso
 from otel_bridge.errors import ConsumeError, ParkedError, RefusedError, RetryableError
 from otel_bridge.exporters.langfuse import scores, values, versions
 from otel_bridge.exporters.langfuse.otlp import is_root, trace_io, typed
 from otel_bridge.exporters.langfuse.versions import Version
 from otel_bridge.model import Observation, ObservationType, Score, TraceAttributes, Translation
+from otel_bridge.moments import iso
 from otel_bridge.plain_json import dump
 
 Event: TypeAlias = dict[str, Any]

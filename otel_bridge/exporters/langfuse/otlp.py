@@ -14,7 +14,6 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span, Status
 
 from otel_bridge.answers import excerpt
 from otel_bridge.batch import INT64
-from otel_bridge.clock import clamp, iso
 from otel_bridge.errors import RefusedError
 from otel_bridge.exporters.langfuse import values, versions
 from otel_bridge.exporters.langfuse.versions import Version
@@ -27,6 +26,7 @@ from otel_bridge.model import (
     Translation,
     as_environment,
 )
+from otel_bridge.moments import clamp, iso
 from otel_bridge.plain_json import clean, dump
 
 if TYPE_CHECKING:

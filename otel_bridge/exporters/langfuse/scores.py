@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from otel_bridge.answers import excerpt
-from otel_bridge.clock import iso
 from otel_bridge.errors import ParkedError
 from otel_bridge.exporters.langfuse import values
 from otel_bridge.model import Score, as_environment
+from otel_bridge.moments import iso
 from otel_bridge.plain_json import dump
 
 if TYPE_CHECKING:

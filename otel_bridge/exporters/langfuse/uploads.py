@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from otel_bridge.clock import iso
 from otel_bridge.component import Host
 from otel_bridge.errors import ConsumeError, ParkedError, RetryableError
 from otel_bridge.exporters.langfuse.media import Lifted, Link, Medium, lift
 from otel_bridge.model import Observation
+from otel_bridge.moments import iso
 
 if TYPE_CHECKING:
     from otel_bridge.exporters.langfuse.client import Client

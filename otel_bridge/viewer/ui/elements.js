@@ -30,10 +30,13 @@ export function ago(iso) {
 
 export const count = (number) => (number === null || number === undefined ? "" : number.toLocaleString("en-US"));
 
+/** As the terminal writes it (query/outline.py). */
 export function cost(dollars) {
   if (dollars === null || dollars === undefined) return "";
-  if (dollars >= 1) return `$${dollars.toFixed(2)}`;
-  return dollars > 0 && dollars < 0.0001 ? "<$0.0001" : `$${Number(dollars.toPrecision(2))}`;
+  const sign = dollars < 0 ? "-" : "";
+  const size = Math.abs(dollars);
+  if (size >= 1) return `${sign}$${size.toFixed(2)}`;
+  return size > 0 && size < 0.0001 ? `${sign}<$0.0001` : `${sign}$${Number(size.toPrecision(2))}`;
 }
 
 export const microseconds = (iso) => Date.parse(`${iso.slice(0, 23)}Z`) + Number(iso.slice(23, 26)) / 1000;

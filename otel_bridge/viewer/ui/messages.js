@@ -47,14 +47,14 @@ function message(each) {
   );
 }
 
-// As otel_bridge/message_parts.py has them, for the terminal.
+// As otel_bridge/message_parts.py has them, for the terminal: the first that is there counts.
 const MESSAGE_KEYS = ["content", "parts", "tool_calls", "reasoning_content"];
 const CALL_KINDS = ["tool_call", "tool_use", "tool-call", "toolUse", "server_tool_call"];
 const RESULT_KINDS = ["tool_call_response", "tool_result", "tool-result", "server_tool_call_response"];
 const THOUGHT_KINDS = ["reasoning", "thinking"];
 const TEXTS = ["text", "content", "thinking", "reasoning"];
 const TOOL_NAMES = ["name", "tool_name", "toolName"];
-const CALL_IDS = ["id", "tool_use_id", "tool_call_id", "toolCallId", "toolUseId", "call_id"];
+const CALL_IDS = ["tool_use_id", "tool_call_id", "toolCallId", "toolUseId", "call_id", "id"];
 const ARGUMENTS = ["arguments", "args", "input", "parameters", "tool_kwargs", "server_tool_call"];
 const ANSWERS = ["response", "result", "content", "output", "server_tool_call_response"];
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from otel_bridge.clock import iso
+from otel_bridge.moments import iso
 
 NS = 1_795_890_488_315_912_700
 
