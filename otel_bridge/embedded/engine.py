@@ -176,8 +176,9 @@ class Engine:
             asyncio.run(self._serve())
         except BaseException as error:  # noqa: BLE001 - the agent goes on without; who sends is told
             self._failed = error
-            if not self._closed:
-                log.error("otel-bridge: the bridge in this process has ended: %s", error)  # noqa: TRY400 - in a line
+            if not self._is_left:
+                kept = f"; what it took lies in {self._place}, and the next run delivers it" if self._has_taken else ""
+                log.error("otel-bridge: the bridge in this process has ended: %s%s", error, kept)  # noqa: TRY400
         finally:
             with self._changing:
                 self._door = None

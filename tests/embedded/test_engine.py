@@ -51,6 +51,23 @@ def a_trace() -> list[ReadableSpan]:
     return [span for span in (child, root) if isinstance(span, ReadableSpan)]
 
 
+def test_a_wrong_configuration_is_told_also_where_the_program_is_over_before_it_is_read(
+    fake: FakeLangfuse, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was taken until then waits for a right one."""
+    written = tmp_path / "bridge.yaml"
+    written.write_text(config(fake.url, tmp_path).replace("exporters: {langfuse", "exporters: {langfyse", 1))
+    wrong = Engine(written)
+    child, root = a_trace()
+    assert wrong.spans.export([child, root]) is SpanExportResult.SUCCESS
+    assert wrong.close(PATIENT_S)
+
+    assert len(list((tmp_path / "data" / HANDED).iterdir())) == 1
+    [told] = [record.getMessage() for record in caplog.records if "otel-bridge: " in record.getMessage()]
+    assert "langfyse" in told
+    assert f"lies in {tmp_path / 'data'}" in told
+
+
 @pytest.mark.slow
 def test_a_trace_that_came_in_pieces_is_delivered_whole_at_the_end(fake: FakeLangfuse, tmp_path: Path) -> None:
     """Without waiting for the quiet time after its root: nobody else sends."""
