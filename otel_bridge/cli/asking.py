@@ -55,9 +55,11 @@ def running(url: str | None, config: Path | None, data_dir: Path | None) -> View
 
 def holder(endpoint: str) -> str | None:
     """Which bridge has its viewer on a `host:port`, as far as that tells anybody who it is; it is shown no password."""
-    with suppress(BridgeError, LookupError, TypeError, ValueError):
+    with suppress(BridgeError, LookupError):
         said = ask(Viewer(from_here(f"http://{endpoint}")), "/api/v1/status", timeout_s=HOLDER_TIMEOUT_S)
-        return f"it is the bridge on {str(said['data_dir'])[:MAX_NAME]}, process {int(said['pid'])}"
+        folder, pid = said["data_dir"], said["pid"]
+        if type(folder) is str and type(pid) is int:  # True is no process
+            return f"it is the bridge on {folder[:MAX_NAME]}, process {pid}"
     return None
 
 
@@ -114,7 +116,7 @@ def ask(
         answer: Any = json.loads(body)
     except (OSError, HTTPException) as error:
         raise UnreachableError(f"no bridge answers at {url} ({error}): start one with `otel-bridge`") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UnreachableError(f"what answers at {url} is not the viewer of a bridge") from error
     finally:
         connection.close()

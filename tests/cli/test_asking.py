@@ -87,6 +87,24 @@ def test_the_bridge_that_has_the_port_is_named_as_far_as_it_tells(
     assert b"Authorization" not in request
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"no": "bridge of ours"}',
+        b'{"data_dir": "x", "pid": Infinity}',
+        b'{"data_dir": "x", "pid": true}',
+        b'{"data_dir": "x", "pid": "7"}',
+        b"[" * 100_000,
+        b"<html>",
+    ],
+    ids=lambda body: body[:30].decode(),
+)
+def test_whoever_has_the_port_and_is_no_bridge_is_not_named(body: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    with answering(whole(body)) as (endpoint, _):
+        assert _end(AddressInUseError("viewer can not listen", endpoint)) == 73
+    assert capsys.readouterr().err == "otel-bridge: viewer can not listen\n"
+
+
 def test_who_has_the_port_of_a_receiver_is_not_asked(capsys: pytest.CaptureFixture[str]) -> None:
     """No viewer is there, and what is may answer anything."""
     with socket.create_server(("127.0.0.1", 0)) as other:
