@@ -7,10 +7,8 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection, Incomple
 from pathlib import Path
 from socket import SHUT_RDWR
 from threading import Event, Timer
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import urlencode, urlsplit
-
-import typer
 
 from otel_bridge.cli.found import PASSWORD, Place, Viewer, find, from_here, place, viewer_of
 from otel_bridge.errors import BridgeError, UnreachableError, UsageError
@@ -20,10 +18,6 @@ HOLDER_TIMEOUT_S = 1.0
 MAX_ANSWER_BYTES = 64 << 20
 MAX_NAME = 300
 NEEDS_A_RESTART = "needs a restart"  # says the bridge of what it can not change while it runs
-
-UrlOption = Annotated[
-    str | None, typer.Option("--url", help="Ask the viewer of a running bridge, as http://127.0.0.1:4319.")
-]
 
 
 class LockedError(UnreachableError):

@@ -3,14 +3,17 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from typer.testing import CliRunner
@@ -19,8 +22,9 @@ from otel_bridge.cli.app import app
 from otel_bridge.cli.found import Viewer, find
 from otel_bridge.cli.own import say_last
 from otel_bridge.cli.questions import load_traces
-from otel_bridge.cli.run import _parse, _Signals, _start, environment, main, otherwise
-from otel_bridge.cli.seen import not_taken, refused, seen_by_bridge, since, told
+from otel_bridge.cli.refused import refused, since
+from otel_bridge.cli.run import _parse, _refused_before, _Signals, _start, environment, main, otherwise
+from otel_bridge.cli.seen import not_taken, seen_by_bridge, told
 from otel_bridge.errors import CommandError, UnreachableError
 from otel_bridge.testing.fake_langfuse import FakeLangfuse
 from otel_bridge.undelivered import last_words, undelivered
@@ -175,7 +179,7 @@ def test_what_is_refused_at_the_viewers_door_is_not_the_programs(monkeypatch: py
         {"name": "refused", "reason": "unauthenticated", "value": 2},
         {"name": "received", "value": 9},
     ]
-    monkeypatch.setattr("otel_bridge.cli.seen.ask", lambda *_asked: {"counters": counters})
+    monkeypatch.setattr("otel_bridge.cli.refused.ask", lambda *_asked, **_more: {"counters": counters})
     assert refused(Viewer.at("http://127.0.0.1:1")) == {"no_certificate": 3, "unauthenticated": 2}
 
 
@@ -192,6 +196,53 @@ def test_who_lacks_a_key_is_told_so_and_not_that_nothing_is_instrumented() -> No
 
 def test_what_the_bridge_has_refused_to_others_before_is_not_told_of() -> None:
     assert since({"unauthenticated": 2, "too_large": 1}, {"unauthenticated": 2, "too_large": 3}) == {"too_large": 2}
+
+
+class _Refuses(BaseHTTPRequestHandler):
+    """A bridge that takes nothing from anybody, and says so."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path.partition("?")[0])
+        times = 5 + self.asked.count("/v1/traces")
+        counters = [{"name": "refused", "reason": "unauthenticated", "value": times}]
+        said = {"counters": counters, "outcomes": [], "exporters": {}, "traces": [], "nextCursor": None}
+        self.send_response(401 if self.path == "/v1/traces" else 200)
+        self.end_headers()
+        self.wfile.write(json.dumps(said).encode())
+
+    def log_message(self, *_said: Any) -> None:
+        """Nobody asks."""
+
+
+def announced_at(folder: Path, port: int) -> None:
+    """As if this process were a bridge whose viewer is there."""
+    at = {"http": f"http://127.0.0.1:{port}"}
+    (folder / "bridge.json").write_text(json.dumps({"pid": os.getpid(), "endpoints": {"otlp": at, "viewer": at}}))
+
+
+@pytest.mark.slow
+def test_what_it_refuses_to_a_program_that_is_quick_is_told_of(tmp_path: Path) -> None:
+    """What it had refused before is known before the program begins."""
+    _Refuses.asked.clear()
+    sends = "import os, urllib.request as u; u.urlopen(os.environ['OTEL_EXPORTER_OTLP_ENDPOINT'] + '/v1/traces')"
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Refuses) as bridge:
+        threading.Thread(target=bridge.serve_forever).start()
+        announced_at(tmp_path, bridge.server_port)
+        done = run(tmp_path, "--", sys.executable, "-S", "-c", sends)
+        bridge.shutdown()
+    assert _Refuses.asked == ["/api/v1/status", "/v1/traces", "/api/v1/status", "/api/v1/traces"]
+    assert "no spans came, and the bridge refused 1 request meanwhile: unauthenticated" in done.stderr
+
+
+def test_a_program_does_not_wait_long_for_a_viewer_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then it is not told what the bridge has refused, as that may have been to others."""
+    monkeypatch.setattr("otel_bridge.cli.run.BEFORE_TIMEOUT_S", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        before = _refused_before(Viewer.at(f"http://127.0.0.1:{silent.getsockname()[1]}"), None)
+    assert before is None
+    assert since(before, {"unauthenticated": 2}) == {}
 
 
 def test_who_does_not_take_it_is_named_with_the_reason_that_the_status_has(monkeypatch: pytest.MonkeyPatch) -> None:
