@@ -10,6 +10,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from otel_bridge.cli.found import Found, Viewer, find, place, viewer_of
-from otel_bridge.cli.own import BorrowedBridge, OwnBridge, Use, begin, last_words, one_at_a_time, use
+from otel_bridge.cli.own import LOOK_EVERY_S, BorrowedBridge, OwnBridge, Use, begin, last_words, one_at_a_time, use
 from otel_bridge.errors import BridgeError, CommandError, UnreachableError, UsageError
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ def run(words: list[str]) -> int:
         if viewer and not ends:
             seen = seen_by_bridge(viewer, began, before, stopped=lambda: signals.asked is not None)
             if ending is not None and find(at.data_dir) is None:
-                ending.wait()  # another command was the last, and has ended it meanwhile
+                while not (ending.has_ended() or signals.asked is not None):
+                    time.sleep(LOOK_EVERY_S)  # another command was the last, and ends it: it is not ours to hurry
         refusals = since(before, refused(viewer)) if viewer and ends and before is not None else {}
     ended = last_words(at.data_dir, bridge.pid) if ending is not None else None
     if viewer and ended:  # its end makes traces whole, and is quicker than to wait for that

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from otel_bridge.cli.app import app
 from otel_bridge.cli.found import Viewer, find
-from otel_bridge.cli.own import say_last
+from otel_bridge.cli.own import say_last, use
 from otel_bridge.cli.questions import load_traces
 from otel_bridge.cli.refused import refused, since
 from otel_bridge.cli.run import _parse, _refused_before, _Signals, _start, environment, main, otherwise
@@ -490,6 +490,35 @@ def test_a_bridge_that_another_has_started_and_that_died_is_told_of(
         say_last(tmp_path, {"waiting": {}})  # by this process's id
         assert main(["--", "kill", "-9", str(bridge.pid)]) == 0
     assert capsys.readouterr().err == f"otel-bridge: the bridge has failed; what it had taken is in {tmp_path}\n"
+
+
+@pytest.mark.slow
+def test_who_waits_for_the_end_of_a_bridge_that_another_ends_can_be_stopped(tmp_path: Path) -> None:
+    """It has not begun that end, and so does not hurry it."""
+    program = "import os, sys; os.remove(sys.argv[1]); print('up', flush=True)"
+    where = tmp_path / "bridge.json"
+    command = [sys.executable, "-m", "otel_bridge", "run", "--", sys.executable, "-S", "-c", program, str(where)]
+    variables = {**os.environ, "OTEL_BRIDGE_DATA_DIR": str(tmp_path)}
+    with (
+        use(tmp_path, lambda: False),  # as the other one that sends to it
+        subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE) as bridge,
+    ):
+        at = {"http": "http://127.0.0.1:1"}
+        said = {"pid": bridge.pid, "endpoints": {"otlp": at, "viewer": at}, "whileUsed": True}
+        where.write_text(json.dumps(said))
+        with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"up\n"
+            until_s = time.monotonic() + 10
+            while process.poll() is None and time.monotonic() < until_s:
+                process.send_signal(signal.SIGTERM)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(0.05)
+            has_stopped = process.poll() is not None
+            process.kill()
+        assert has_stopped
+        assert bridge.poll() is None
+        bridge.communicate(b"\n")
 
 
 @pytest.mark.slow
