@@ -27,7 +27,6 @@ from otel_bridge.cli.run import _parse, _refused_before, _Signals, _start, envir
 from otel_bridge.cli.seen import not_taken, seen_by_bridge, told
 from otel_bridge.errors import CommandError, UnreachableError
 from otel_bridge.testing.fake_langfuse import FakeLangfuse
-from otel_bridge.undelivered import last_words, undelivered
 
 PROGRAM = """
 import sys
@@ -531,24 +530,3 @@ def test_why_langfuse_took_nothing_is_told_at_the_end(tmp_path: Path) -> None:
     assert line.endswith(
         "check address and keys); the next bridge with these files does that, `otel-bridge audit` counts it"
     )
-
-
-def test_what_was_not_delivered_is_told_with_the_reason() -> None:
-    left = {"langfuse": {"traces": 1, "logs": 2}, "otlp/copy": {"traces": 12}}
-    lane = {"waiting": 3, "parked": None, "why": "nobody answers"}
-    counters = [{"name": "dead_lettered", "exporter": "store.settled", "reason": "refused", "value": 1}]
-    status: dict[str, Any] = {
-        "exporters": {"main/langfuse": {"default": lane, "acme": {**lane, "parked": "forbidden"}, "b": lane}},
-        "assembly": {"main": {"open_traces": 0}},
-        "counters": counters,
-    }
-    waiting, dead = undelivered(last_words(left, status), " -c bridge.yaml")
-    assert waiting == (
-        "still to be delivered: 1 span and 2 log records to langfuse (nobody answers; forbidden: nobody answers),"
-        " 12 spans to otlp/copy (it takes longer than the end of a bridge waits);"
-        " the next bridge with these files does that, `otel-bridge audit -c bridge.yaml` counts it"
-    )
-    assert dead == "not taken by store: 1 item (refused); `otel-bridge dead-letter list -c bridge.yaml` shows why"
-    open_ = {**status, "exporters": {}, "assembly": {"main": {"open_traces": 1}}, "counters": []}
-    [line] = undelivered(last_words({"store": {"traces": 1}}, open_))
-    assert "1 span to store (of traces that are open);" in line
