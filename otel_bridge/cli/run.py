@@ -85,7 +85,7 @@ def run(words: list[str]) -> int:
         how = "" if ending.code is None else f" ({ending.code})"
         seen = {"error": f"the bridge has failed{how}; what it had taken is in {at.data_dir}"}
     said = ended or NOTHING_SAID
-    if asked.as_json and (seen is not None or said["waiting"]):
+    if asked.as_json and (seen is not None or said["waiting"] or said["deadLettered"]):
         _say(json.dumps({**said, **(seen or {})}))
     elif not asked.as_json:
         lines = undelivered(said, asked.again)

@@ -458,7 +458,8 @@ where = {**said, "endpoints": {"otlp": {"http": "http://127.0.0.1:1"}}, "whileUs
 print("up", flush=True)
 signal.sigwait({15})
 left = {"waiting": {"langfuse": {"traces": 1}}, "why": {"langfuse": ["nobody answers"]}, "deadLettered": {}}
-(folder / "runs-end.json").write_text(json.dumps({**said, **left}))
+dead = {"waiting": {}, "why": {}, "deadLettered": {"langfuse": {"refused": 1}}}
+(folder / "runs-end.json").write_text(json.dumps({**said, **(dead if "dead" in sys.argv else left)}))
 """
 
 
@@ -474,6 +475,20 @@ def test_whoever_is_the_last_waits_for_the_end_of_a_bridge_that_another_has_star
         assert bridge.wait(20) == 0
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("otel-bridge: still to be delivered: 1 span to langfuse (nobody answers);")
+
+
+def test_programs_are_told_of_dead_letters_alone_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a bridge without a viewer, of which nothing else is known."""
+    monkeypatch.setenv("OTEL_BRIDGE_DATA_DIR", str(tmp_path))
+    monkeypatch.delenv("OTEL_BRIDGE_CONFIG", raising=False)
+    with subprocess.Popen([sys.executable, "-S", "-c", ENDS, str(tmp_path), "dead"], stdout=subprocess.PIPE) as bridge:
+        assert bridge.stdout is not None
+        assert bridge.stdout.readline() == b"up\n"
+        assert main(["--json", "--", "true"]) == 0
+        assert bridge.wait(20) == 0
+    assert json.loads(capsys.readouterr().err)["deadLettered"] == {"langfuse": {"refused": 1}}
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc to tell the end of somebody else's child")
