@@ -19,7 +19,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from otel_bridge.cli.found import Found, Viewer, find, place, viewer_of
-from otel_bridge.cli.own import LOOK_EVERY_S, BorrowedBridge, OwnBridge, Use, begin, last_words, one_at_a_time, use
+from otel_bridge.cli.own import LOOK_EVERY_S, BorrowedBridge, OwnBridge, Use, begin, heard, one_at_a_time, use
 from otel_bridge.errors import BridgeError, CommandError, UnreachableError, UsageError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def run(words: list[str]) -> int:
                 while not (ending.has_ended() or signals.asked is not None):
                     time.sleep(LOOK_EVERY_S)  # another command was the last, and ends it: it is not ours to hurry
         refusals = since(before, refused(viewer)) if viewer and ends and before is not None else {}
-    ended = last_words(at.data_dir, bridge.pid) if ending is not None else None
+    ended = heard(at.data_dir, bridge.pid) if ending is not None else None
     if viewer and ended:  # its end makes traces whole, and is quicker than to wait for that
         seen = seen_in_store(at.store, began, refusals)
     elif ending is not None and ends and not ended and not signals.hurried:
