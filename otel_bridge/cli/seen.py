@@ -16,9 +16,10 @@ from otel_bridge.sides import side_of
 from otel_bridge.undelivered import configured, reasons
 
 WAIT_S, LOOK_EVERY_S = 1.0, 0.02
-# Refusals that are no question of who sends.
-TOO_MUCH = {"busy", "headers_too_large", "journal_full", "malformed", "memory", "rate_limited", "slow_client"}
-TOO_MUCH |= {"too_large", "unavailable", "wrong_protocol"}
+# Refusals over who sends: keys, and the handshakes of TLS.
+ABOUT_ACCESS = {"unauthenticated", "too_many_failures", "no_certificate", "bad_certificate", "expired_certificate"}
+ABOUT_ACCESS |= {"certificate_not_yet_valid", "unknown_ca", "refused_by_client", "plaintext", "tls_version"}
+ABOUT_ACCESS |= {"no_shared_cipher", "other"}
 PAGES = 50  # of 200 traces; more are not counted
 
 
@@ -106,7 +107,7 @@ def not_taken(seen: Mapping[str, Any], again: str = "") -> list[str]:
 
 def _page(reason: str) -> str:
     """Where more is said of a refusal."""
-    return "docs/operating.md#senders-that-ask-too-much" if reason in TOO_MUCH else "docs/access.md"
+    return "docs/access.md" if reason in ABOUT_ACCESS else "docs/operating.md#senders-that-ask-too-much"
 
 
 def _untried(status: Mapping[str, Any], tenants: Collection[str]) -> list[str]:

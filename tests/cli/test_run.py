@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -24,9 +25,10 @@ from otel_bridge.cli.own import say_last, use
 from otel_bridge.cli.questions import load_traces
 from otel_bridge.cli.refused import refused, since
 from otel_bridge.cli.run import _parse, _refused_before, _Signals, _start, environment, main, otherwise
-from otel_bridge.cli.seen import not_taken, seen_by_bridge, told
+from otel_bridge.cli.seen import ABOUT_ACCESS, not_taken, seen_by_bridge, told
 from otel_bridge.errors import CommandError, UnreachableError
 from otel_bridge.testing.fake_langfuse import FakeLangfuse
+from otel_bridge.tls import REASONS, VERIFY_CODES, reason_of
 
 PROGRAM = """
 import sys
@@ -188,9 +190,20 @@ def test_who_lacks_a_key_is_told_so_and_not_that_nothing_is_instrumented() -> No
     assert told(seen) == (
         "no spans came, and the bridge refused 2 requests meanwhile: unauthenticated; see docs/access.md"
     )
-    assert told({**seen, "refused": {"too_large": 1}}).endswith(
-        "too_large; see docs/operating.md#senders-that-ask-too-much"
-    )
+
+
+@pytest.mark.parametrize("reason", ["too_large", "too_many_connections", "wrong_protocol", "refused", "of_a_plugin"])
+def test_what_is_no_question_of_access_is_looked_up_elsewhere(reason: str) -> None:
+    line = told({"traces": [], "refused": {reason: 1}})
+    assert line.endswith(f"{reason}; see docs/operating.md#senders-that-ask-too-much")
+
+
+def test_why_tls_does_not_come_about_is_a_question_of_access() -> None:
+    unverified, alert = ssl.SSLCertVerificationError(), ssl.SSLError()
+    unverified.verify_code, alert.reason = 1, "TLSV1_ALERT_UNKNOWN_CA"
+    others = [reason_of(error) for error in (unverified, alert, ssl.SSLError())]
+    words = [*REASONS.values(), *VERIFY_CODES.values(), *others]
+    assert {word for word, _ in words} <= ABOUT_ACCESS
 
 
 def test_what_the_bridge_has_refused_to_others_before_is_not_told_of() -> None:
