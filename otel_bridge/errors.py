@@ -92,11 +92,11 @@ class FilesError(BridgeError):
 
 
 class AddressInUseError(FilesError):
-    """Another program listens on `endpoint`, a `host:port`."""
+    """Another program listens there; viewer: the `host:port`, where it is a viewer's and so may be that of a bridge."""
 
-    def __init__(self, message: str, endpoint: str) -> None:
+    def __init__(self, message: str, viewer: str | None = None) -> None:
         super().__init__(message)
-        self.endpoint = endpoint
+        self.viewer = viewer
 
 
 class InUseError(FilesError):

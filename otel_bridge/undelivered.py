@@ -8,7 +8,7 @@ from otel_bridge.counts import plural
 from otel_bridge.sides import side_of
 
 PAUSED, NOT_CONFIGURED = "paused", "not_configured"
-SLOW, OPEN = "it takes longer than the end of a bridge waits", "of traces that are open"
+OPEN, NO_TIME = "of traces that are open", "there was no time left for it"
 NOTHING_SAID: Mapping[str, Any] = {"waiting": {}, "why": {}, "deadLettered": {}}
 ITEMS = {"traces": "span", "logs": "log record", "metrics": "data point"}
 
@@ -41,13 +41,23 @@ def configured(exporter: str) -> str:
 def last_words(left: Mapping[str, Mapping[str, int]], status: Mapping[str, Any]) -> dict[str, Any]:
     """Plain JSON, of a bridge that has ended: `waiting`, what is `left` by exporter and signal; `why`, reasons by
     exporter; `deadLettered` since its start, by exporter and reason."""
-    known = reasons(status["exporters"])
-    unknown = OPEN if any(of["open_traces"] for of in status["assembly"].values()) else SLOW
+    known = {**_unhindered(status), **reasons(status["exporters"])}
     dead: dict[str, Counter[str]] = {}
     for one in status["counters"]:
         if one["name"] == "dead_lettered":
             dead.setdefault(side_of(one["exporter"]), Counter())[one["reason"]] += one["value"]
-    return {"waiting": left, "why": {to: known.get(to, [unknown]) for to in left}, "deadLettered": dead}
+    return {"waiting": left, "why": {to: known.get(to, [NO_TIME]) for to in left}, "deadLettered": dead}
+
+
+def _unhindered(status: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Why what waits was not delivered where nothing went wrong, by exporter as the configuration calls them."""
+    why: dict[str, set[str]] = {}
+    for exporter, lanes in status["exporters"].items():
+        has_open = status["assembly"].get(exporter.partition("/")[0], {}).get("open_traces", 0) > 0
+        for lane in lanes.values():
+            if lane["waiting"] > 0:
+                why.setdefault(configured(exporter), set()).add(OPEN if has_open and lane["settled"] else NO_TIME)
+    return {exporter: sorted(said) for exporter, said in why.items()}
 
 
 def undelivered(said: Mapping[str, Any], again: str = "") -> list[str]:

@@ -3,24 +3,21 @@
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPSConnection, IncompleteRead
 from pathlib import Path
-from typing import Annotated, Any
+from socket import SHUT_RDWR
+from threading import Event, Timer
+from typing import Any
 from urllib.parse import urlencode, urlsplit
-
-import typer
 
 from otel_bridge.cli.found import PASSWORD, Place, Viewer, find, from_here, place, viewer_of
 from otel_bridge.errors import BridgeError, UnreachableError, UsageError
 
 ANSWER_TIMEOUT_S = 10.0
 HOLDER_TIMEOUT_S = 1.0
+MAX_ANSWER_BYTES = 64 << 20
 MAX_NAME = 300
 NEEDS_A_RESTART = "needs a restart"  # says the bridge of what it can not change while it runs
-
-UrlOption = Annotated[
-    str | None, typer.Option("--url", help="Ask the viewer of a running bridge, as http://127.0.0.1:4319.")
-]
 
 
 class LockedError(UnreachableError):
@@ -51,10 +48,12 @@ def running(url: str | None, config: Path | None, data_dir: Path | None) -> View
 
 
 def holder(endpoint: str) -> str | None:
-    """Which bridge listens on a `host:port`, as far as that tells anybody who it is; it is shown no password."""
-    with suppress(BridgeError, LookupError, TypeError, ValueError):
+    """Which bridge has its viewer on a `host:port`, as far as that tells anybody who it is; it is shown no password."""
+    with suppress(BridgeError, LookupError):
         said = ask(Viewer(from_here(f"http://{endpoint}")), "/api/v1/status", timeout_s=HOLDER_TIMEOUT_S)
-        return f"it is the bridge on {str(said['data_dir'])[:MAX_NAME]}, process {int(said['pid'])}"
+        folder, pid = said["data_dir"], said["pid"]
+        if type(folder) is str and type(pid) is int:  # True is no process
+            return f"it is the bridge on {folder[:MAX_NAME]}, process {pid}"
     return None
 
 
@@ -91,7 +90,7 @@ def ask(
 ) -> dict[str, Any]:
     """What the viewer answers to a question, or to a request that it `change` something.
 
-    viewer: or the address of one.
+    viewer: or the address of one. timeout_s: for the whole answer, however it comes.
 
     Raises:
         UnreachableError: no viewer answers at the URL, or it has nothing to answer with, or it asks for a password.
@@ -104,30 +103,67 @@ def ask(
     target = f"{base}{path}" + (f"?{urlencode(query)}" if query else "")
     try:
         if change is None:
-            connection.request("GET", target, headers=viewer.headers())
+            status, body = _exchange(connection, timeout_s, "GET", target, None, viewer.headers())
         else:
             headers = {"Content-Type": "application/json", "X-Otel-Bridge": "1", **viewer.headers()}
-            connection.request("POST", target, json.dumps(change), headers)
-        response = connection.getresponse()
-        answer: Any = json.loads(response.read())
+            status, body = _exchange(connection, timeout_s, "POST", target, json.dumps(change), headers)
+        answer: Any = json.loads(body)
     except (OSError, HTTPException) as error:
         raise UnreachableError(f"no bridge answers at {url} ({error}): start one with `otel-bridge`") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UnreachableError(f"what answers at {url} is not the viewer of a bridge") from error
     finally:
         connection.close()
-    if response.status == 200 and isinstance(answer, dict):
+    if status == 200 and isinstance(answer, dict):
         return answer
-    if response.status == 401:
+    if status == 401:
         raise LockedError(f"the viewer at {url} asks for its password: set {PASSWORD} to it")
     from otel_bridge.query.find import NotFoundError
 
     if not isinstance(answer, dict) or "error" not in answer:  # as an OTLP receiver, which speaks JSON too
         raise UnreachableError(
-            f"what answers at {url} ({response.status}) is not the viewer of a bridge; `otel-bridge` prints its address"
+            f"what answers at {url} ({status}) is not the viewer of a bridge; `otel-bridge` prints its address"
         )
     refusals = {400: UsageError, 404: NotFoundError}
-    raise refusals.get(response.status, UnreachableError)(f"{url}: {answer['error']}")
+    raise refusals.get(status, UnreachableError)(f"{url}: {answer['error']}")
+
+
+def _exchange(
+    connection: HTTPConnection, timeout_s: float, method: str, target: str, body: str | None, headers: Mapping[str, str]
+) -> tuple[int, bytes]:
+    """The status and the body of an answer.
+
+    The timeout of a connection is for each piece of an answer: who sends one piece after the other is hung up on.
+
+    Raises:
+        OSError, HTTPException: there is no answer, or not all of it in time, or it is too long to be one.
+    """
+    connection.connect()
+    socket, is_late = connection.sock, Event()
+
+    def hang_up() -> None:
+        is_late.set()
+        with suppress(OSError):  # it has closed it meanwhile
+            socket.shutdown(SHUT_RDWR)
+
+    timer = Timer(timeout_s, hang_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        connection.request(method, target, body, headers)
+        response = connection.getresponse()
+        told = response.read(MAX_ANSWER_BYTES)
+        is_whole = not response.length and not response.read(1)
+    except (OSError, HTTPException):
+        if not is_late.is_set():
+            raise
+    finally:
+        timer.cancel()
+    if is_late.is_set():
+        raise TimeoutError(f"no whole answer in {timeout_s:g} s")
+    if not is_whole:
+        raise IncompleteRead(told)
+    return response.status, told
 
 
 def _connection(viewer: Viewer, timeout_s: float) -> tuple[HTTPConnection, str]:

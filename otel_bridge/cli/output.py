@@ -19,6 +19,9 @@ DataDirOption = Annotated[
     Path | None,  # OTEL_BRIDGE_DATA_DIR is read where the default configuration is: another one may not ask for it
     typer.Option("--data-dir", help="Where the bridge keeps its files, instead of where the configuration says."),
 ]
+UrlOption = Annotated[
+    str | None, typer.Option("--url", help="Ask the viewer of a running bridge, as http://127.0.0.1:4319.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 

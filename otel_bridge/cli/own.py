@@ -106,7 +106,7 @@ def say_last(data_dir: Path, said: Mapping[str, Any]) -> None:
         write(data_dir / LAST_WORDS, {**said, "pid": os.getpid()})
 
 
-def last_words(data_dir: Path, pid: int) -> dict[str, Any] | None:
+def heard(data_dir: Path, pid: int) -> dict[str, Any] | None:
     """What a bridge said when it had ended; None where it has not, or has failed."""
     with suppress(OSError, ValueError):
         said = json.loads((data_dir / LAST_WORDS).read_text(encoding="utf-8"))
@@ -129,9 +129,13 @@ class BorrowedBridge:
         with suppress(ProcessLookupError):
             os.kill(self._pid, number)
 
+    def has_ended(self) -> bool:
+        """Whether it has, as far as it says so or is gone."""
+        return not is_alive(self._pid) or heard(self._data_dir, self._pid) is not None
+
     def wait(self) -> None:
         """Until it has ended."""
-        while is_alive(self._pid) and last_words(self._data_dir, self._pid) is None:
+        while not self.has_ended():
             time.sleep(LOOK_EVERY_S)
 
 
@@ -150,6 +154,10 @@ class OwnBridge:
     def send_signal(self, number: int) -> None:
         """Unless it has ended."""
         self.process.send_signal(number)
+
+    def has_ended(self) -> bool:
+        """Whether it has."""
+        return self.process.poll() is not None
 
     def wait(self) -> None:
         """Until it has ended."""

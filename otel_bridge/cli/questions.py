@@ -8,9 +8,9 @@ from urllib.parse import quote
 
 import typer
 
-from otel_bridge.cli.asking import UrlOption, ask
+from otel_bridge.cli.asking import ask
 from otel_bridge.cli.found import Viewer, place
-from otel_bridge.cli.output import ConfigOption, DataDirOption, JsonOption, print_json
+from otel_bridge.cli.output import ConfigOption, DataDirOption, JsonOption, UrlOption, print_json
 
 TenantOption = Annotated[str | None, typer.Option("--tenant", help="Of this tenant.")]
 

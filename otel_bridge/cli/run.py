@@ -10,18 +10,23 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from otel_bridge.cli.found import Found, Viewer, find, place, viewer_of
-from otel_bridge.cli.own import BorrowedBridge, OwnBridge, Use, begin, last_words, one_at_a_time, use
+from otel_bridge.cli.own import LOOK_EVERY_S, BorrowedBridge, OwnBridge, Use, begin, heard, one_at_a_time, use
 from otel_bridge.errors import BridgeError, CommandError, UnreachableError, UsageError
 
+if TYPE_CHECKING:
+    from otel_bridge.cli.refused import Refused
+
 SITE = Path(__file__).parents[1] / "sdk" / "site"
+BEFORE_TIMEOUT_S = 1.0  # the program waits meanwhile
 GENERAL = "OTEL_EXPORTER_OTLP_ENDPOINT"
 USAGE = "otel-bridge run [--config FILE] [--json] -- COMMAND [ARGUMENT …]"
 
@@ -56,28 +61,31 @@ def run(words: list[str]) -> int:
         if otlp is None:
             raise UnreachableError("the bridge that runs has no OTLP/HTTP receiver; stop it, then try again")
         viewer = viewer_of(at.data_dir, address) if (address := bridge.address("viewer")) else None
+        before = _refused_before(viewer, ending)
         began = datetime.now(UTC)
         grpc = bridge.address("otlp", name="grpc")
         program = _start(asked.command, environment(os.environ, otlp, grpc))
         with signals.to(program):
-            code, before = _wait(program, viewer, ending)
-        from otel_bridge.cli.seen import not_taken, refused, seen_by_bridge, seen_in_store, since, told
+            code = _wait(program, ending)
+        from otel_bridge.cli.refused import refused, since
+        from otel_bridge.cli.seen import not_taken, seen_by_bridge, seen_in_store, told
         from otel_bridge.undelivered import NOTHING_SAID, undelivered
 
         ends = ending is not None and using.is_last()
         if viewer and not ends:
             seen = seen_by_bridge(viewer, began, before, stopped=lambda: signals.asked is not None)
             if ending is not None and find(at.data_dir) is None:
-                ending.wait()  # another command was the last, and has ended it meanwhile
-        refusals = since(before, refused(viewer)) if viewer and ends else {}
-    ended = last_words(at.data_dir, bridge.pid) if ending is not None else None
+                while not (ending.has_ended() or signals.asked is not None):
+                    time.sleep(LOOK_EVERY_S)  # another command was the last, and ends it: it is not ours to hurry
+        refusals = since(before, refused(viewer)) if viewer and ends and before is not None else {}
+    ended = heard(at.data_dir, bridge.pid) if ending is not None else None
     if viewer and ended:  # its end makes traces whole, and is quicker than to wait for that
         seen = seen_in_store(at.store, began, refusals)
     elif ending is not None and ends and not ended and not signals.hurried:
         how = "" if ending.code is None else f" ({ending.code})"
         seen = {"error": f"the bridge has failed{how}; what it had taken is in {at.data_dir}"}
     said = ended or NOTHING_SAID
-    if asked.as_json and (seen is not None or said["waiting"]):
+    if asked.as_json and (seen is not None or said["waiting"] or said["deadLettered"]):
         _say(json.dumps({**said, **(seen or {})}))
     elif not asked.as_json:
         lines = undelivered(said, asked.again)
@@ -90,25 +98,26 @@ def run(words: list[str]) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _wait(
-    program: "subprocess.Popen[bytes]", viewer: Viewer | None, ending: OwnBridge | BorrowedBridge | None
-) -> tuple[int, dict[str, int]]:
-    """Until it has ended; returns its exit code, and what a bridge that is not our own has refused before.
+def _refused_before(viewer: Viewer | None, ending: OwnBridge | BorrowedBridge | None) -> "Refused | None":
+    """What the bridge has refused to others until now; None where it does not tell, which nothing waits for long."""
+    if viewer is None or isinstance(ending, OwnBridge):
+        return {}
+    from otel_bridge.cli.refused import refused
 
-    While the program starts, what is needed then is imported.
-    """
-    before: dict[str, int] = {}
+    return refused(viewer, timeout_s=BEFORE_TIMEOUT_S)
+
+
+def _wait(program: "subprocess.Popen[bytes]", ending: OwnBridge | BorrowedBridge | None) -> int:
+    """Until it has ended; returns its exit code. While it starts, what is needed then is imported."""
     try:
-        from otel_bridge.cli.seen import refused
+        import otel_bridge.cli.seen
 
-        if viewer and not isinstance(ending, OwnBridge):
-            before = refused(viewer)
         if ending is not None:
             import otel_bridge.query.traces
             import otel_bridge.store.reader  # noqa: F401
     finally:
         code = program.wait()
-    return code, before
+    return code
 
 
 def otherwise(given: Mapping[str, str], *bridge: str | None) -> str | None:

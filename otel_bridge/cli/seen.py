@@ -1,9 +1,7 @@
 """What `otel-bridge run` says at the end: what came while the program ran, in sums and in a line."""
 
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,20 +9,22 @@ from typing import Any
 from otel_bridge.cli.asking import ask
 from otel_bridge.cli.found import Viewer
 from otel_bridge.cli.questions import load_traces
+from otel_bridge.cli.refused import Refused, refused_in, since
 from otel_bridge.counts import plural
 from otel_bridge.errors import BridgeError
 from otel_bridge.sides import side_of
 from otel_bridge.undelivered import configured, reasons
 
 WAIT_S, LOOK_EVERY_S = 1.0, 0.02
-# Refusals that are no question of who sends.
-TOO_MUCH = {"busy", "headers_too_large", "journal_full", "malformed", "memory", "rate_limited", "slow_client"}
-TOO_MUCH |= {"too_large", "unavailable", "wrong_protocol"}
+# Refusals over who sends: keys, and the handshakes of TLS.
+ABOUT_ACCESS = {"unauthenticated", "too_many_failures", "no_certificate", "bad_certificate", "expired_certificate"}
+ABOUT_ACCESS |= {"certificate_not_yet_valid", "unknown_ca", "refused_by_client", "plaintext", "tls_version"}
+ABOUT_ACCESS |= {"no_shared_cipher", "other"}
 PAGES = 50  # of 200 traces; more are not counted
 
 
 def seen_by_bridge(
-    viewer: Viewer, began: datetime, before: Mapping[str, int], stopped: Callable[[], bool]
+    viewer: Viewer, began: datetime, before: Refused | None, stopped: Callable[[], bool]
 ) -> dict[str, Any] | None:
     """What a bridge that goes on has seen since, as `_sums` says, or `{"error": sentence}`; with it `why`, the reasons
     for which exporters do not take it now, and `untried`, those that have never had anything of its tenants.
@@ -32,7 +32,8 @@ def seen_by_bridge(
     What it has acknowledged comes to its store a tenth of a second later; a bridge that many send to always has
     something on the way, so that is not waited for longer than a second.
 
-    before: what it had `refused` until then. stopped: whether nobody wants to know any more; then it is None.
+    before: what it had refused until then; None: that is not known. stopped: whether nobody wants to know any more;
+    then it is None.
     """
     until_s = time.monotonic() + WAIT_S
     try:
@@ -41,7 +42,7 @@ def seen_by_bridge(
         traces, is_all = _since(viewer, began)
         tenants = {found["tenant"] for found in traces}
         seen = {
-            **_sums(traces, {} if traces else since(before, _refused(status)), is_all=is_all),
+            **_sums(traces, {} if traces else since(before, refused_in(status)), is_all=is_all),
             "why": reasons(status["exporters"], tenants),
             "untried": _untried(status, tenants),
         }
@@ -50,10 +51,10 @@ def seen_by_bridge(
     return None if stopped() else seen
 
 
-def seen_in_store(store: Path, began: datetime, refusals: Mapping[str, int]) -> dict[str, Any]:
+def seen_in_store(store: Path, began: datetime, refusals: Refused) -> dict[str, Any]:
     """What the store of a bridge that has ended holds since, as `_sums` says, or `{"error": sentence}`.
 
-    refusals: what that bridge had `refused`.
+    refusals: what that bridge had refused meanwhile.
     """
     try:
         traces, is_all = _since(store, began)
@@ -62,29 +63,8 @@ def seen_in_store(store: Path, began: datetime, refusals: Mapping[str, int]) -> 
     return _sums(traces, refusals, is_all=is_all)
 
 
-def refused(viewer: Viewer) -> dict[str, int]:
-    """Why a bridge has taken in nothing of what it was asked to, if it was: reason → how often, since its start;
-    empty where no viewer answers."""
-    with suppress(BridgeError):
-        return _refused(_status(viewer))
-    return {}
-
-
-def since(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:
-    """What was `refused` between."""
-    return {reason: more for reason, count in now.items() if (more := count - before.get(reason, 0)) > 0}
-
-
 def _status(viewer: Viewer) -> dict[str, Any]:
     return ask(viewer, "/api/v1/status")
-
-
-def _refused(status: Mapping[str, Any]) -> dict[str, int]:
-    found: Counter[str] = Counter()
-    for one in status["counters"]:
-        if one["name"] == "refused" or (one["name"] == "tls_refused" and one["component"].startswith("otlp")):
-            found[one["reason"]] += one["value"]
-    return dict(found)
 
 
 def told(seen: Mapping[str, Any], again: str = "", otherwise: str | None = None) -> str:
@@ -127,7 +107,7 @@ def not_taken(seen: Mapping[str, Any], again: str = "") -> list[str]:
 
 def _page(reason: str) -> str:
     """Where more is said of a refusal."""
-    return "docs/operating.md#senders-that-ask-too-much" if reason in TOO_MUCH else "docs/access.md"
+    return "docs/access.md" if reason in ABOUT_ACCESS else "docs/operating.md#senders-that-ask-too-much"
 
 
 def _untried(status: Mapping[str, Any], tenants: Collection[str]) -> list[str]:
@@ -165,7 +145,7 @@ def _since(source: Viewer | Path, began: datetime) -> tuple[list[dict[str, Any]]
     return traces, False
 
 
-def _sums(traces: list[dict[str, Any]], refusals: Mapping[str, int], *, is_all: bool) -> dict[str, Any]:
+def _sums(traces: list[dict[str, Any]], refusals: Refused, *, is_all: bool) -> dict[str, Any]:
     """Plain JSON: `traces` (ids) and whether these are `all`, the id of the `largest`, whether all are `settled`; sums
     of `spans`, `tokens`, `cost` in dollars and `errors`; `refused` where nothing came.
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import typer
 
-from otel_bridge.cli.asking import UrlOption, ask, running
+from otel_bridge.cli.asking import ask, running
 from otel_bridge.cli.findings import faults, findings
 from otel_bridge.cli.output import (
     ConfigOption,
     DataDirOption,
     JsonOption,
+    UrlOption,
     print_json,
     print_row,
     print_table,

@@ -301,11 +301,17 @@ class Delivery:
         return waiting
 
     def left(self) -> dict[str, Counter[Signal]]:
-        """Of these, what is still to be delivered to each exporter that is configured."""
-        left: dict[str, Counter[Signal]] = {}
+        """Of these, what is still to be delivered to each exporter that is configured.
+
+        What both sides of one still have to take is the same items, but for what one of them has already.
+        """
+        most: Counter[tuple[str, str, str, Signal]] = Counter()
         for account, items in self.waiting().items():
-            if items > 0 and account[:2] in self._destinations:
-                left.setdefault(side_of(account.exporter), Counter())[account.signal] += items
+            if account[:2] in self._destinations:
+                most |= Counter({(account.pipeline, side_of(account.exporter), account.tenant, account.signal): items})
+        left: dict[str, Counter[Signal]] = {}
+        for (_, exporter, _, signal), items in most.items():
+            left.setdefault(exporter, Counter())[signal] += items
         return left
 
     @property
@@ -325,16 +331,19 @@ class Delivery:
         )
 
     def status(self) -> dict[str, Any]:
-        """Assembly by pipeline; waiting items, parked reason and retries by exporter and tenant; plain JSON."""
+        """Assembly by pipeline; by exporter and tenant whether it takes what has settled, waiting items, parked reason
+        and retries; plain JSON."""
         exporters: dict[str, Any] = {}
         for account, items in self.waiting().items():
-            is_absent = self._state.exporters.registered[account.pipeline, account.exporter].end_seq < NEVER
+            known = self._state.exporters.registered[account.pipeline, account.exporter]
+            is_absent = known.end_seq < NEVER
             if is_absent and not items:
                 continue
             tenants = exporters.setdefault(f"{account.pipeline}/{account.exporter}", {})
             of_tenant = tenants.setdefault(
                 account.tenant, {"waiting": 0, "parked": None, "why": None, "tries": 0, "oldest_s": 0.0, "postponed": 0}
             )
+            of_tenant["settled"] = known.settled
             of_tenant["waiting"] += items
             of_tenant["parked"] = "not_configured" if is_absent else None
         for (pipeline, exporter), destination in self._destinations.items():

@@ -5,14 +5,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from otel_bridge import __version__
-from otel_bridge.cli.app import _end
-from otel_bridge.cli.found import Viewer
-from otel_bridge.errors import AddressInUseError
 from otel_bridge.telemetry import printable
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -126,24 +122,3 @@ def test_looking_into_the_files_of_a_configuration(run: Run, tmp_path: Path, wor
         result = run(*given, more=more)
         assert result.returncode == 73, result.stdout
         assert "over-there" in result.stderr
-
-
-def test_the_bridge_that_has_the_port_is_named_as_far_as_it_tells(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Whoever has it may be anybody: it is shown no password, and what it says is escaped."""
-    monkeypatch.setenv("OTEL_BRIDGE_VIEWER_PASSWORD", "secret")
-    taken = AddressInUseError("viewer can not listen on 0.0.0.0:4319", "0.0.0.0:4319")
-    answers: list[dict[str, Any]] = [{"data_dir": "/other\x1b[2J", "pid": 7}, {"no": "bridge of ours"}]
-    asked: list[Viewer] = []
-
-    def ask(viewer: Viewer, _path: str, **_more: float) -> dict[str, Any]:
-        asked.append(viewer)
-        return answers.pop(0)
-
-    monkeypatch.setattr("otel_bridge.cli.asking.ask", ask)
-    assert (_end(taken), _end(taken)) == (73, 73)
-    named, unnamed = capsys.readouterr().err.splitlines()
-    assert named == "otel-bridge: viewer can not listen on 0.0.0.0:4319; it is the bridge on /other\\x1b[2J, process 7"
-    assert unnamed == "otel-bridge: viewer can not listen on 0.0.0.0:4319"
-    assert asked == [Viewer("http://127.0.0.1:4319")] * 2

@@ -3,27 +3,32 @@
 import json
 import os
 import signal
+import socket
+import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from typer.testing import CliRunner
 
 from otel_bridge.cli.app import app
 from otel_bridge.cli.found import Viewer, find
-from otel_bridge.cli.own import say_last
+from otel_bridge.cli.own import say_last, use
 from otel_bridge.cli.questions import load_traces
-from otel_bridge.cli.run import _parse, _Signals, _start, environment, main, otherwise
-from otel_bridge.cli.seen import not_taken, refused, seen_by_bridge, since, told
+from otel_bridge.cli.refused import refused, since
+from otel_bridge.cli.run import _parse, _refused_before, _Signals, _start, environment, main, otherwise
+from otel_bridge.cli.seen import ABOUT_ACCESS, not_taken, seen_by_bridge, told
 from otel_bridge.errors import CommandError, UnreachableError
 from otel_bridge.testing.fake_langfuse import FakeLangfuse
-from otel_bridge.undelivered import last_words, undelivered
+from otel_bridge.tls import REASONS, VERIFY_CODES, reason_of
 
 PROGRAM = """
 import sys
@@ -175,7 +180,7 @@ def test_what_is_refused_at_the_viewers_door_is_not_the_programs(monkeypatch: py
         {"name": "refused", "reason": "unauthenticated", "value": 2},
         {"name": "received", "value": 9},
     ]
-    monkeypatch.setattr("otel_bridge.cli.seen.ask", lambda *_asked: {"counters": counters})
+    monkeypatch.setattr("otel_bridge.cli.refused.ask", lambda *_asked, **_more: {"counters": counters})
     assert refused(Viewer.at("http://127.0.0.1:1")) == {"no_certificate": 3, "unauthenticated": 2}
 
 
@@ -185,13 +190,71 @@ def test_who_lacks_a_key_is_told_so_and_not_that_nothing_is_instrumented() -> No
     assert told(seen) == (
         "no spans came, and the bridge refused 2 requests meanwhile: unauthenticated; see docs/access.md"
     )
-    assert told({**seen, "refused": {"too_large": 1}}).endswith(
-        "too_large; see docs/operating.md#senders-that-ask-too-much"
-    )
+
+
+@pytest.mark.parametrize("reason", ["too_large", "too_many_connections", "wrong_protocol", "refused", "of_a_plugin"])
+def test_what_is_no_question_of_access_is_looked_up_elsewhere(reason: str) -> None:
+    line = told({"traces": [], "refused": {reason: 1}})
+    assert line.endswith(f"{reason}; see docs/operating.md#senders-that-ask-too-much")
+
+
+def test_why_tls_does_not_come_about_is_a_question_of_access() -> None:
+    unverified, alert = ssl.SSLCertVerificationError(), ssl.SSLError()
+    unverified.verify_code, alert.reason = 1, "TLSV1_ALERT_UNKNOWN_CA"
+    others = [reason_of(error) for error in (unverified, alert, ssl.SSLError())]
+    words = [*REASONS.values(), *VERIFY_CODES.values(), *others]
+    assert {word for word, _ in words} <= ABOUT_ACCESS
 
 
 def test_what_the_bridge_has_refused_to_others_before_is_not_told_of() -> None:
     assert since({"unauthenticated": 2, "too_large": 1}, {"unauthenticated": 2, "too_large": 3}) == {"too_large": 2}
+
+
+class _Refuses(BaseHTTPRequestHandler):
+    """A bridge that takes nothing from anybody, and says so."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path.partition("?")[0])
+        times = 5 + self.asked.count("/v1/traces")
+        counters = [{"name": "refused", "reason": "unauthenticated", "value": times}]
+        said = {"counters": counters, "outcomes": [], "exporters": {}, "traces": [], "nextCursor": None}
+        self.send_response(401 if self.path == "/v1/traces" else 200)
+        self.end_headers()
+        self.wfile.write(json.dumps(said).encode())
+
+    def log_message(self, *_said: Any) -> None:
+        """Nobody asks."""
+
+
+def announced_at(folder: Path, port: int) -> None:
+    """As if this process were a bridge whose viewer is there."""
+    at = {"http": f"http://127.0.0.1:{port}"}
+    (folder / "bridge.json").write_text(json.dumps({"pid": os.getpid(), "endpoints": {"otlp": at, "viewer": at}}))
+
+
+@pytest.mark.slow
+def test_what_it_refuses_to_a_program_that_is_quick_is_told_of(tmp_path: Path) -> None:
+    """What it had refused before is known before the program begins."""
+    _Refuses.asked.clear()
+    sends = "import os, urllib.request as u; u.urlopen(os.environ['OTEL_EXPORTER_OTLP_ENDPOINT'] + '/v1/traces')"
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Refuses) as bridge:
+        threading.Thread(target=bridge.serve_forever).start()
+        announced_at(tmp_path, bridge.server_port)
+        done = run(tmp_path, "--", sys.executable, "-S", "-c", sends)
+        bridge.shutdown()
+    assert _Refuses.asked == ["/api/v1/status", "/v1/traces", "/api/v1/status", "/api/v1/traces"]
+    assert "no spans came, and the bridge refused 1 request meanwhile: unauthenticated" in done.stderr
+
+
+def test_a_program_does_not_wait_long_for_a_viewer_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then it is not told what the bridge has refused, as that may have been to others."""
+    monkeypatch.setattr("otel_bridge.cli.run.BEFORE_TIMEOUT_S", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        before = _refused_before(Viewer.at(f"http://127.0.0.1:{silent.getsockname()[1]}"), None)
+    assert before is None
+    assert since(before, {"unauthenticated": 2}) == {}
 
 
 def test_who_does_not_take_it_is_named_with_the_reason_that_the_status_has(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -408,7 +471,8 @@ where = {**said, "endpoints": {"otlp": {"http": "http://127.0.0.1:1"}}, "whileUs
 print("up", flush=True)
 signal.sigwait({15})
 left = {"waiting": {"langfuse": {"traces": 1}}, "why": {"langfuse": ["nobody answers"]}, "deadLettered": {}}
-(folder / "runs-end.json").write_text(json.dumps({**said, **left}))
+dead = {"waiting": {}, "why": {}, "deadLettered": {"langfuse": {"refused": 1}}}
+(folder / "runs-end.json").write_text(json.dumps({**said, **(dead if "dead" in sys.argv else left)}))
 """
 
 
@@ -424,6 +488,20 @@ def test_whoever_is_the_last_waits_for_the_end_of_a_bridge_that_another_has_star
         assert bridge.wait(20) == 0
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("otel-bridge: still to be delivered: 1 span to langfuse (nobody answers);")
+
+
+def test_programs_are_told_of_dead_letters_alone_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a bridge without a viewer, of which nothing else is known."""
+    monkeypatch.setenv("OTEL_BRIDGE_DATA_DIR", str(tmp_path))
+    monkeypatch.delenv("OTEL_BRIDGE_CONFIG", raising=False)
+    with subprocess.Popen([sys.executable, "-S", "-c", ENDS, str(tmp_path), "dead"], stdout=subprocess.PIPE) as bridge:
+        assert bridge.stdout is not None
+        assert bridge.stdout.readline() == b"up\n"
+        assert main(["--json", "--", "true"]) == 0
+        assert bridge.wait(20) == 0
+    assert json.loads(capsys.readouterr().err)["deadLettered"] == {"langfuse": {"refused": 1}}
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc to tell the end of somebody else's child")
@@ -442,6 +520,35 @@ def test_a_bridge_that_another_has_started_and_that_died_is_told_of(
 
 
 @pytest.mark.slow
+def test_who_waits_for_the_end_of_a_bridge_that_another_ends_can_be_stopped(tmp_path: Path) -> None:
+    """It has not begun that end, and so does not hurry it."""
+    program = "import os, sys; os.remove(sys.argv[1]); print('up', flush=True)"
+    where = tmp_path / "bridge.json"
+    command = [sys.executable, "-m", "otel_bridge", "run", "--", sys.executable, "-S", "-c", program, str(where)]
+    variables = {**os.environ, "OTEL_BRIDGE_DATA_DIR": str(tmp_path)}
+    with (
+        use(tmp_path, lambda: False),  # as the other one that sends to it
+        subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE) as bridge,
+    ):
+        at = {"http": "http://127.0.0.1:1"}
+        said = {"pid": bridge.pid, "endpoints": {"otlp": at, "viewer": at}, "whileUsed": True}
+        where.write_text(json.dumps(said))
+        with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"up\n"
+            until_s = time.monotonic() + 10
+            while process.poll() is None and time.monotonic() < until_s:
+                process.send_signal(signal.SIGTERM)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(0.05)
+            has_stopped = process.poll() is not None
+            process.kill()
+        assert has_stopped
+        assert bridge.poll() is None
+        bridge.communicate(b"\n")
+
+
+@pytest.mark.slow
 def test_why_langfuse_took_nothing_is_told_at_the_end(tmp_path: Path) -> None:
     with FakeLangfuse().in_thread() as fake:
         keys = {"LANGFUSE_PUBLIC_KEY": "pk-lf-fake", "LANGFUSE_SECRET_KEY": "sk-lf-wrong"}
@@ -451,24 +558,3 @@ def test_why_langfuse_took_nothing_is_told_at_the_end(tmp_path: Path) -> None:
     assert line.endswith(
         "check address and keys); the next bridge with these files does that, `otel-bridge audit` counts it"
     )
-
-
-def test_what_was_not_delivered_is_told_with_the_reason() -> None:
-    left = {"langfuse": {"traces": 1, "logs": 2}, "otlp/copy": {"traces": 12}}
-    lane = {"waiting": 3, "parked": None, "why": "nobody answers"}
-    counters = [{"name": "dead_lettered", "exporter": "store.settled", "reason": "refused", "value": 1}]
-    status: dict[str, Any] = {
-        "exporters": {"main/langfuse": {"default": lane, "acme": {**lane, "parked": "forbidden"}, "b": lane}},
-        "assembly": {"main": {"open_traces": 0}},
-        "counters": counters,
-    }
-    waiting, dead = undelivered(last_words(left, status), " -c bridge.yaml")
-    assert waiting == (
-        "still to be delivered: 1 span and 2 log records to langfuse (nobody answers; forbidden: nobody answers),"
-        " 12 spans to otlp/copy (it takes longer than the end of a bridge waits);"
-        " the next bridge with these files does that, `otel-bridge audit -c bridge.yaml` counts it"
-    )
-    assert dead == "not taken by store: 1 item (refused); `otel-bridge dead-letter list -c bridge.yaml` shows why"
-    open_ = {**status, "exporters": {}, "assembly": {"main": {"open_traces": 1}}, "counters": []}
-    [line] = undelivered(last_words({"store": {"traces": 1}}, open_))
-    assert "1 span to store (of traces that are open);" in line

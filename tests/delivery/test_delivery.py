@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from otel_bridge.batch import Batch
+from otel_bridge.batch import Batch, Signal
 from otel_bridge.delivery import DeliverConfig
 from otel_bridge.errors import ParkedError, RefusedError, RetryableError, TooLargeError
 
@@ -172,6 +172,7 @@ async def test_parked_keeps_everything_and_probes(house: "House", sink: "Sink") 
             "tries": tries,
             "oldest_s": pytest.approx(house.clock.steady_ns() / 1e9 - appended_s, abs=10),
             "postponed": 0,
+            "settled": False,
         }
         await house.clock.advance(PROBE_S)
         await sink.called(tries + 1)
@@ -464,3 +465,22 @@ async def test_what_is_told_of_left_out_traces_is_tried_until_it_is_taken(house:
     await sink.called(2)
     await house.stop()
     assert house.outcomes("store.settled") == {"filtered": 1}
+
+
+async def test_what_both_sides_of_an_exporter_lack_is_left_once(house: "House", sinks: "type[Sink]") -> None:
+    """Of each pipeline and tenant; what one side has, the other may lack."""
+    sink = sinks()
+    sink.trouble = lambda _names: RetryableError("down")
+    await house.start(batches={"store": sink}, settled={"store.settled": sink, "langfuse": sinks()})
+    await house.append("root", "child")
+    await house.append("root", tenant="another")
+    await house.settle()
+    await house.clock.asleep(BACKOFF_S)
+    await house.stop()
+    assert house.delivery.left() == {"store": {Signal.TRACES: 3}}
+    sides = house.delivery.status()["exporters"]
+    assert {side: of["t"]["settled"] for side, of in sides.items()} == {
+        "main/store": False,
+        "main/store.settled": True,
+        "main/langfuse": True,
+    }
