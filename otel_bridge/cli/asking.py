@@ -117,7 +117,8 @@ def ask(
     if status == 200 and isinstance(answer, dict):
         return answer
     if status == 401:
-        raise LockedError(f"the viewer at {url} asks for its password: set {PASSWORD} to it")
+        why = "has another password than it was shown" if viewer.headers() else "asks for its password"
+        raise LockedError(f"the viewer at {url} {why}: set {PASSWORD} to it")
     from otel_bridge.query.find import NotFoundError
 
     if not isinstance(answer, dict) or "error" not in answer:  # as an OTLP receiver, which speaks JSON too

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import resource
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -64,18 +65,16 @@ def serve(
         print(printable(f"warning: {warning}"), file=sys.stderr)
     sys.setswitchinterval(SWITCH_S)
     again = partial(load, config, environ=os.environ, allow_public=insecure_allow_public)
-    asyncio.run(
-        _serve(plan, None if config is None else again, as_json=json, settle=settle_at_end, while_used=while_used)
-    )
+    asyncio.run(_serve(plan, config, again, as_json=json, settle=settle_at_end, while_used=while_used))
     gc.freeze()  # all is closed: Python then ends without going over what was imported
 
 
 async def _serve(
-    plan: "Plan", again: "Callable[[], Plan] | None", *, as_json: bool, settle: bool, while_used: bool
+    plan: "Plan", config: Path | None, again: "Callable[[], Plan]", *, as_json: bool, settle: bool, while_used: bool
 ) -> None:
     from otel_bridge.pipeline import running
 
-    with signals(reloads=again is not None) as told:
+    with signals(reloads=config is not None) as told:
         async with running(plan, settle=settle, hurry=told.stopped) as bridge, owned_tasks() as tasks:
             if while_used:
                 begin_to_speak(plan.data_dir)
@@ -85,9 +84,10 @@ async def _serve(
                 if as_json:
                     print_json(facts(plan, bridge.endpoints))
                 else:
-                    print(banner(plan, bridge.endpoints), next_steps(plan, bridge.endpoints), sep="\n", flush=True)
+                    steps = next_steps(plan, bridge.endpoints, config)
+                    print(banner(plan, bridge.endpoints), steps, sep="\n", flush=True)
                 await _prepare(plan, told)
-                if again is not None:
+                if config is not None:
                     await _reload_when_told(bridge, again, told, while_used=while_used)
                 await told.stopped.wait()
     said = last_words(bridge.left(), bridge.status())
@@ -261,11 +261,15 @@ def _langfuse_missing(plan: "Plan") -> str:
     return f"set {' and '.join(missing)}" + (" as well" if len(missing) == 1 else "")
 
 
-def next_steps(plan: "Plan", endpoints: Endpoints) -> str:
-    """What to type next."""
-    lines = ["  an example:  otel-bridge demo", "  then look:   otel-bridge trace last"]
-    agent = "\n               ".join(your_agent(plan, endpoints))
-    return "\n".join([f"  your agent:  {agent}", *lines] if agent else lines) + "\n"
+def next_steps(plan: "Plan", endpoints: Endpoints, config: Path | None) -> str:
+    """What to type next, for this bridge: where nothing comes over OTLP/HTTP, or nothing is stored, that is less."""
+    with_config = "" if config is None else printable(f" --config {shlex.quote(str(config))}")
+    lines = []
+    if agent := "\n               ".join(your_agent(plan, endpoints)):
+        lines = [f"  your agent:  {agent}", f"  an example:  otel-bridge demo{with_config}"]
+    if any(key.partition("/")[0] == "store" for key in plan.exporters):
+        lines.append(f"  then look:   otel-bridge trace last{with_config}")
+    return "\n".join(lines) + "\n"
 
 
 def your_agent(plan: "Plan", endpoints: Endpoints) -> list[str]:

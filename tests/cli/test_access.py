@@ -79,6 +79,8 @@ def test_commands_find_their_way_in_and_secrets_stay_where_they_are(
         stranger = run("traces", "--url", viewer, more={"SSL_CERT_FILE": str(authority)})
         assert stranger.returncode == 3
         assert "asks for its password: set OTEL_BRIDGE_VIEWER_PASSWORD" in stranger.stderr
+        mistaken = {"SSL_CERT_FILE": str(authority), "OTEL_BRIDGE_VIEWER_PASSWORD": "another"}
+        assert "has another password than it was shown" in run("traces", "--url", viewer, more=mistaken).stderr
         known = {"SSL_CERT_FILE": str(authority), "OTEL_BRIDGE_VIEWER_PASSWORD": PASSWORD}
         assert run("traces", "--url", viewer, "--json", more=known).returncode == 0
 

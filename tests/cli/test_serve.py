@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -307,7 +308,7 @@ ENDPOINTS = {"otlp": {"http": "https://0.0.0.0:4318"}}
 def test_who_has_to_show_a_key_is_told_so_and_no_key(authority: str, acme: str, lines: list[str]) -> None:
     plan = parse(KEYED.replace(" CA", authority).replace("ACME", acme), "bridge.yaml", environ={})
 
-    shown = serve.next_steps(plan, ENDPOINTS)
+    shown = serve.next_steps(plan, ENDPOINTS, None)
 
     assert "export OTEL_EXPORTER_OTLP_ENDPOINT=https://127.0.0.1:4318 OTEL_EXPORTER_OTLP_PROTOCOL=http/prot" in shown
     assert "export OTEL_EXPORTER_OTLP_CERTIFICATE='<authority of /etc/tls.crt>'\n" in shown
@@ -319,3 +320,24 @@ def test_who_has_nothing_to_show_is_told_one_line() -> None:
     assert serve.your_agent(load(None, environ={}), {"otlp": {"http": "http://127.0.0.1:4318"}}) == [
         "export OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"
     ]
+
+
+@pytest.mark.parametrize(
+    ("config", "store", "shown"),
+    [
+        (None, True, ["otel-bridge demo", "otel-bridge trace last"]),
+        (
+            Path("a b.yaml"),
+            True,
+            ["otel-bridge demo --config 'a b.yaml'", "otel-bridge trace last --config 'a b.yaml'"],
+        ),
+        (None, False, ["otel-bridge demo"]),
+    ],
+)
+def test_what_to_type_next_is_for_this_bridge(config: Path | None, store: bool, shown: list[str]) -> None:
+    plan = load(None, environ={})
+    exporters = plan.exporters if store else {}
+
+    steps = serve.next_steps(replace(plan, exporters=exporters), {"otlp": {"http": "http://127.0.0.1:4318"}}, config)
+
+    assert [line.partition(":  ")[2].strip() for line in steps.splitlines()[1:]] == shown
