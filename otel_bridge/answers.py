@@ -75,6 +75,8 @@ def retry_after_s(text: str | None) -> float | None:
 
 
 def excerpt(text: bytes | str, limit: int = 200) -> str:
-    """The beginning of an answer, fit for a terminal, a log and a page: nothing in it acts."""
-    shown = text[: limit * 4].decode(errors="replace") if isinstance(text, bytes) else text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown[:limit])
+    """The first `limit` characters of an answer, with … where there are more, fit for a terminal, a log and a page:
+    nothing in it acts."""
+    shown = text[: limit * 4 + 4].decode(errors="replace") if isinstance(text, bytes) else text
+    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown[:limit])
+    return f"{safe}…" if len(shown) > limit else safe

@@ -65,8 +65,10 @@ def translate(
 
     if explain and to is not Target.OBSERVATIONS:
         raise UsageError("--explain tells about observations, and takes the place of their translation; leave out --to")
-    if shape is Format.TEXT and (json or not explain):
+    if shape is Format.TEXT and not explain:
         raise UsageError("--format text is for --explain alone: all else is JSON")
+    if shape is Format.TEXT and json:
+        raise UsageError("--format text and --json are two things: leave one of them out")
     counters = Counters()
     batches: list[Batch] = []
     rejected: list[Omitted] = []

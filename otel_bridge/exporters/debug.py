@@ -94,4 +94,4 @@ def _value(value: AnyValue) -> str:
 
 
 def _shown(text: str) -> str:
-    return excerpt(text, MAX_VALUE) + ("…" if len(text) > MAX_VALUE else "")
+    return excerpt(text, MAX_VALUE)

@@ -124,6 +124,7 @@ def test_an_explanation_is_text_in_a_pipe_too_where_that_is_asked_for(files: lis
     assert "gen_ai.request.model" in line
     assert json.loads(said("--explain", "--format", "json")) == json.loads(said("--explain", "--json"))
     assert said("--format", "text") == "--format text is for --explain alone: all else is JSON"
+    assert said("--explain", "--json", "--format", "text").endswith("are two things: leave one of them out")
 
 
 def test_the_same_twice_is_the_same(run: Run, files: list[Path]) -> None:

@@ -97,4 +97,9 @@ def test_429_carries_the_wait() -> None:
 def test_an_excerpt_is_short_and_does_nothing(body: bytes) -> None:
     shown = excerpt(body)
     assert shown.isprintable()
-    assert len(shown) <= 200 * 10
+    assert len(shown) <= 200 * 10 + 1
+    assert shown.endswith("…") or len(body.decode(errors="replace")) <= 200
+
+
+def test_an_excerpt_says_that_there_is_more() -> None:
+    assert (excerpt("a" * 200), excerpt(b"a" * 201)) == ("a" * 200, "a" * 200 + "…")
