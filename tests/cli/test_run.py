@@ -476,14 +476,24 @@ dead = {"waiting": {}, "why": {}, "deadLettered": {"langfuse": {"refused": 1}}}
 """
 
 
+@contextmanager
+def started_by_another(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *words: str
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """A bridge that `run` finds there, and ends; it says `ENDS` of its end."""
+    monkeypatch.setenv("OTEL_BRIDGE_DATA_DIR", str(folder))
+    monkeypatch.delenv("OTEL_BRIDGE_CONFIG", raising=False)
+    command = [sys.executable, "-S", "-c", ENDS, str(folder), *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as bridge:
+        assert bridge.stdout is not None
+        assert bridge.stdout.readline() == b"up\n"
+        yield bridge
+
+
 def test_whoever_is_the_last_waits_for_the_end_of_a_bridge_that_another_has_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("OTEL_BRIDGE_DATA_DIR", str(tmp_path))
-    monkeypatch.delenv("OTEL_BRIDGE_CONFIG", raising=False)
-    with subprocess.Popen([sys.executable, "-S", "-c", ENDS, str(tmp_path)], stdout=subprocess.PIPE) as bridge:
-        assert bridge.stdout is not None
-        assert bridge.stdout.readline() == b"up\n"
+    with started_by_another(tmp_path, monkeypatch) as bridge:
         assert main(["--", "true"]) == 0
         assert bridge.wait(20) == 0
     [line] = capsys.readouterr().err.splitlines()
@@ -494,11 +504,7 @@ def test_programs_are_told_of_dead_letters_alone_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Of a bridge without a viewer, of which nothing else is known."""
-    monkeypatch.setenv("OTEL_BRIDGE_DATA_DIR", str(tmp_path))
-    monkeypatch.delenv("OTEL_BRIDGE_CONFIG", raising=False)
-    with subprocess.Popen([sys.executable, "-S", "-c", ENDS, str(tmp_path), "dead"], stdout=subprocess.PIPE) as bridge:
-        assert bridge.stdout is not None
-        assert bridge.stdout.readline() == b"up\n"
+    with started_by_another(tmp_path, monkeypatch, "dead") as bridge:
         assert main(["--json", "--", "true"]) == 0
         assert bridge.wait(20) == 0
     assert json.loads(capsys.readouterr().err)["deadLettered"] == {"langfuse": {"refused": 1}}
@@ -509,11 +515,7 @@ def test_a_bridge_that_another_has_started_and_that_died_is_told_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Also where nobody has asked how it ended; and what one before it said last, by the same id, is not its word."""
-    monkeypatch.setenv("OTEL_BRIDGE_DATA_DIR", str(tmp_path))
-    monkeypatch.delenv("OTEL_BRIDGE_CONFIG", raising=False)
-    with subprocess.Popen([sys.executable, "-S", "-c", ENDS, str(tmp_path)], stdout=subprocess.PIPE) as bridge:
-        assert bridge.stdout is not None
-        assert bridge.stdout.readline() == b"up\n"
+    with started_by_another(tmp_path, monkeypatch) as bridge:
         say_last(tmp_path, {"waiting": {}})  # by this process's id
         assert main(["--", "kill", "-9", str(bridge.pid)]) == 0
     assert capsys.readouterr().err == f"otel-bridge: the bridge has failed; what it had taken is in {tmp_path}\n"
