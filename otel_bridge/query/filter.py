@@ -52,18 +52,7 @@ STATUS = {
 OF_OBSERVATIONS = "observations o WHERE o.trace_id = t.trace_id AND o.tenant = t.tenant AND"
 OF_RESOURCES = "observed_resources r WHERE r.trace_id = t.trace_id AND r.tenant = t.tenant AND"
 OF_SCORES = "scores s WHERE s.trace_id = t.trace_id AND s.tenant = t.tenant AND"
-FIELDS = (
-    *TEXTS,
-    *OBSERVED,
-    *NUMBERS,
-    "duration",
-    "start",
-    "age",
-    "status",
-    "tag",
-    "score",
-    "metadata.KEY",
-)
+FIELDS = (*TEXTS, *OBSERVED, *NUMBERS, "duration", "start", "age", "status", "tag", "score", "metadata.KEY")
 
 Convert: TypeAlias = Callable[[str], float]
 
@@ -159,9 +148,7 @@ class _Compiler:
         if field in TEXTS:
             return _like(TEXTS[field], field, node)
         if field in OBSERVED:
-            of_observation = _like(OBSERVED[field], field, node)
-            named = field == "observation"
-            return _observed(of_observation, _like("s.name", field, node) if named else Condition("0"))
+            return _of_observation(field, node)
         if field == "score":
             return _exists(OF_SCORES, _like("s.name", field, node))
         if field == "tag":
@@ -175,6 +162,14 @@ class _Compiler:
 
 def _exists(source: str, inner: Condition) -> Condition:
     return Condition(f"EXISTS (SELECT 1 FROM {source} {inner.sql})", inner.values)  # noqa: S608 - both are our own SQL
+
+
+def _of_observation(field: str, node: Any) -> Condition:
+    """Of what no span says before its trace has settled, but for its name."""
+    became = _like(OBSERVED[field], field, node)
+    if field != "observation":
+        return _exists(OF_OBSERVATIONS, became)
+    return _observed(became, _like("s.name", field, node))
 
 
 def _observed(became: Condition, came: Condition) -> Condition:
