@@ -30,6 +30,8 @@ from otel_bridge.journal.segments import open_segments
 from otel_bridge.journal.state import open_state
 from otel_bridge.telemetry import Counters, Outcome
 
+sys.stdout = sys.stderr  # the logs: a line of them may be written in two pieces
+
 def say(what, wire):
     os.write(1, what + b" " + wire.split(b" ")[0] + b"\\n")
 
@@ -110,12 +112,10 @@ class Points:
         program = [sys.executable, "-B", "-c", PROGRAM, str(self.folder), str(times)]
         done = subprocess.run([*(tracing if call else []), *program], capture_output=True, timeout=100)
         assert b"Traceback" not in done.stderr, done.stderr.decode()
-        for line in done.stdout.splitlines(keepends=True):
-            what, *wires = line.split()
-            if what.decode() in Said._fields:
-                getattr(self.said, what.decode()).update(wires)
-            else:
-                assert b"error" not in line or "error=" in inject, line  # what it logs
+        assert b"error" not in done.stderr or "error=" in inject, done.stderr.decode()
+        for line in done.stdout.splitlines():
+            what, wire = line.split()
+            getattr(self.said, what.decode()).add(wire)
         return done.returncode
 
     def look(self) -> None:
