@@ -1,14 +1,12 @@
 """Auto-instrumentation: what `opentelemetry-instrument` and `otel-bridge run` load by their entry points."""
 
-import atexit
-import gc
 import os
 from typing import Any
 
 from opentelemetry.instrumentation.distro import BaseDistro  # type: ignore[attr-defined]  # published without types
 from opentelemetry.sdk._configuration import _OTelSDKConfigurator
 
-from otel_bridge.sdk import installing
+from otel_bridge.sdk import freezing, installing
 from otel_bridge.sdk.batch import BatchLogRecordProcessor, BatchSpanProcessor
 
 DEFAULTS = {
@@ -27,7 +25,7 @@ class Distro(BaseDistro):  # type: ignore[misc]
 
     def _configure(self, **_kwargs: Any) -> None:
         Distro.is_used = True
-        atexit.register(_thaw)  # the first, so the last
+        freezing.thaw_in_time()
         for name, value in DEFAULTS.items():
             os.environ.setdefault(name, value)
         for signal, path in installing.PATHS.items():
@@ -65,18 +63,6 @@ class Configurator(_OTelSDKConfigurator):
 
 
 def instrumented() -> None:
-    """All is instrumented, and the program's first line comes next: what stands until now is frozen until the end."""
+    """All is instrumented, and the program's first line comes next."""
     if Distro.is_used:
-        gc.freeze()
-
-
-def _thaw() -> None:
-    """The first thing that Python does as it ends is a collection over all that there is, which finds next to nothing.
-
-    Done here, while what was imported before the program began is frozen, it finds the same in a part of the time. What
-    comes then, when modules go, has to see everything: a file that nobody has closed is written out by it.
-    """
-    if gc.isenabled():
-        gc.collect()
-        gc.disable()
-    gc.unfreeze()
+        freezing.freeze()
