@@ -35,7 +35,7 @@ def thaw_in_time() -> None:
 
 def _stand_last() -> None:
     """Python lets go of its modules one by one, in order, before it takes any apart: the last tells that all are."""
-    last = sys.modules["otel_bridge.sdk.freezing.last"] = ModuleType("last")
+    last = sys.modules[f"{__name__}.last"] = ModuleType("last")
     _watched.append(weakref.ref(last, _thaw))
 
 
