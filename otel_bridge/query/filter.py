@@ -30,7 +30,7 @@ TEXTS = {
     "version": "t.version",
     "tenant": "t.tenant",
 }
-OBSERVED = {"model": "o.model", "type": "o.type", "level": "o.level", "observation": "o.name"}
+OBSERVED = {"model": "model", "type": "type", "level": "level", "observation": "name"}
 OF_SPANS = "spans s WHERE s.trace_id = t.trace_id AND s.tenant = t.tenant"
 # Until a trace has settled, what came is counted. (S608: it is all our own SQL.)
 OBSERVATION_COUNT = f"(CASE WHEN t.settled THEN t.observation_count ELSE (SELECT count(*) FROM {OF_SPANS}) END)"  # noqa: S608
@@ -148,7 +148,8 @@ class _Compiler:
         if field in TEXTS:
             return _like(TEXTS[field], field, node)
         if field in OBSERVED:
-            return _of_observation(field, node)
+            column = OBSERVED[field]
+            return _observed(_like(f"o.{column}", field, node), _like(f"s.{column}", field, node))
         if field == "score":
             return _exists(OF_SCORES, _like("s.name", field, node))
         if field == "tag":
@@ -162,14 +163,6 @@ class _Compiler:
 
 def _exists(source: str, inner: Condition) -> Condition:
     return Condition(f"EXISTS (SELECT 1 FROM {source} {inner.sql})", inner.values)  # noqa: S608 - both are our own SQL
-
-
-def _of_observation(field: str, node: Any) -> Condition:
-    """Of what no span says before its trace has settled, but for its name."""
-    became = _like(OBSERVED[field], field, node)
-    if field != "observation":
-        return _exists(OF_OBSERVATIONS, became)
-    return _observed(became, _like("s.name", field, node))
 
 
 def _observed(became: Condition, came: Condition) -> Condition:

@@ -21,8 +21,7 @@ SELECT
 FROM observations WHERE trace_id = :trace_id AND tenant = :tenant
 UNION ALL
 SELECT
-    id, parent_id, 'SPAN', name, start_ns, end_ns, CASE status WHEN 2 THEN 'ERROR' ELSE 'DEFAULT' END,
-    NULL, NULL, NULL, NULL, 0, status = -1,
+    id, parent_id, type, name, start_ns, end_ns, level, model, NULL, NULL, NULL, 0, status = -1,
     (SELECT reason FROM omitted o WHERE o.trace_id = s.trace_id AND o.id = s.id AND o.tenant = s.tenant)
 FROM spans s WHERE trace_id = :trace_id AND tenant = :tenant AND NOT EXISTS (
     SELECT 1 FROM observations o WHERE o.trace_id = s.trace_id AND o.id = s.id AND o.tenant = s.tenant

@@ -10,11 +10,12 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from otel_bridge.errors import FilesError
 from otel_bridge.journal.database import log_pages, move_aside
 from otel_bridge.store.statements import text
+from otel_bridge.translate.propagate import MAX_TAGS
 
 if TYPE_CHECKING:
     import apsw
 
-VERSION = 3
+VERSION = 4
 """Of the schema, in SQLite's user_version; a store of an older one is begun anew, as everything in it is derived."""
 
 
@@ -47,11 +48,13 @@ def _merging(connection: "apsw.Connection") -> "apsw.Connection":
 
 
 def _merged(*said: Any) -> str | None:
-    """A JSON object, and another one to be added to it; either may be missing."""
+    """A JSON object or list of tags, and another one to be added to it; either may be missing."""
     before, now = said
     if before is None or now is None or before == now:
         return before if now is None else now  # type: ignore[no-any-return]  # columns of text
-    return orjson.dumps(orjson.loads(before) | orjson.loads(now)).decode()
+    known, more = orjson.loads(before), orjson.loads(now)
+    both = known | more if isinstance(known, dict) else [*dict.fromkeys([*known, *more])][:MAX_TAGS]
+    return orjson.dumps(both).decode()
 
 
 def _prepared(path: Path) -> "apsw.Connection":

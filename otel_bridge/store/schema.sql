@@ -2,7 +2,8 @@
 -- The two never share a row, so what is provisional can not overwrite what has settled.
 -- Large columns stand last: a row is then read only as far as it is needed.
 
--- settled = 0: only spans have come; observation_count and what follows it are then unknown (errors: none, or some).
+-- settled = 0: only spans have come; then the words are what these said, observation_count, sums and content are
+-- unknown (errors: none, or some).
 -- seen_ns: when the bridge first saw it; retention goes by this, as the times of spans may be anything.
 CREATE TABLE traces (
     tenant TEXT NOT NULL,
@@ -69,6 +70,9 @@ CREATE TABLE spans (
     start_ns INTEGER NOT NULL,
     end_ns INTEGER NOT NULL,
     status INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    level TEXT NOT NULL,
+    model TEXT,
     scope TEXT NOT NULL,
     resource_id BLOB NOT NULL,
     span BLOB NOT NULL,

@@ -3,32 +3,45 @@ INSERT INTO resources (id, seen_ns, resource) VALUES (?, ?, ?)
 ON CONFLICT DO UPDATE SET seen_ns = excluded.seen_ns;
 
 -- name: span
-INSERT INTO spans (tenant, trace_id, id, parent_id, name, start_ns, end_ns, status, scope, resource_id, span)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO spans
+    (tenant, trace_id, id, parent_id, name, start_ns, end_ns, status, type, level, model, scope, resource_id, span)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (trace_id, id, tenant) DO UPDATE SET
     parent_id = excluded.parent_id,
     name = excluded.name,
     start_ns = excluded.start_ns,
     end_ns = excluded.end_ns,
     status = excluded.status,
+    type = excluded.type,
+    level = excluded.level,
+    model = excluded.model,
     scope = excluded.scope,
     resource_id = excluded.resource_id,
     span = excluded.span;
 
 -- One that has not ended: when it was told of last stands as its end, until it comes itself.
 -- name: open_span
-INSERT INTO spans (tenant, trace_id, id, parent_id, name, start_ns, end_ns, status, scope, resource_id, span)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO spans
+    (tenant, trace_id, id, parent_id, name, start_ns, end_ns, status, type, level, model, scope, resource_id, span)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (trace_id, id, tenant) DO UPDATE SET end_ns = max(end_ns, excluded.end_ns) WHERE status = -1;
 
 -- name: provisional_trace
-INSERT INTO traces (tenant, trace_id, settled, seen_ns, start_ns, end_ns, error_count, name)
-VALUES (?, ?, 0, ?, ?, ?, ?, ?)
+INSERT INTO traces
+    (tenant, trace_id, settled, seen_ns, start_ns, end_ns, error_count, name, user_id, session_id, environment, release,
+    version, tags)
+VALUES (?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (trace_id, tenant) DO UPDATE SET
     start_ns = min(start_ns, excluded.start_ns),
     end_ns = max(end_ns, excluded.end_ns),
     error_count = max(error_count, excluded.error_count),
-    name = coalesce(excluded.name, name)
+    name = coalesce(excluded.name, name),
+    user_id = coalesce(user_id, excluded.user_id),
+    session_id = coalesce(session_id, excluded.session_id),
+    environment = coalesce(environment, excluded.environment),
+    release = coalesce(release, excluded.release),
+    version = coalesce(version, excluded.version),
+    tags = merged(tags, excluded.tags)
 WHERE settled = 0;
 
 -- name: log
@@ -88,7 +101,7 @@ ON CONFLICT (id, tenant) DO UPDATE SET
     metadata = excluded.metadata;
 
 -- Rolled up from all observations of the trace that are here, so a part that comes twice counts once.
--- What a later part does not know (coalesce, merged) stays as an earlier part said it.
+-- What a later part does not know (coalesce, merged) stays as an earlier part said it; what was only provisional goes.
 -- name: settled_trace
 INSERT INTO traces
     (tenant, trace_id, settled, seen_ns, start_ns, end_ns, error_count, observation_count, total_tokens, total_cost,
@@ -107,14 +120,14 @@ ON CONFLICT (trace_id, tenant) DO UPDATE SET
     observation_count = excluded.observation_count,
     total_tokens = excluded.total_tokens,
     total_cost = excluded.total_cost,
-    name = coalesce(excluded.name, name),
-    user_id = coalesce(excluded.user_id, user_id),
-    session_id = coalesce(excluded.session_id, session_id),
-    environment = coalesce(excluded.environment, environment),
-    release = coalesce(excluded.release, release),
-    version = coalesce(excluded.version, version),
+    name = coalesce(excluded.name, CASE WHEN settled THEN name END),
+    user_id = coalesce(excluded.user_id, CASE WHEN settled THEN user_id END),
+    session_id = coalesce(excluded.session_id, CASE WHEN settled THEN session_id END),
+    environment = coalesce(excluded.environment, CASE WHEN settled THEN environment END),
+    release = coalesce(excluded.release, CASE WHEN settled THEN release END),
+    version = coalesce(excluded.version, CASE WHEN settled THEN version END),
     public = coalesce(excluded.public, public),
-    tags = coalesce(excluded.tags, tags),
+    tags = coalesce(excluded.tags, CASE WHEN settled THEN tags END),
     metadata = merged(metadata, excluded.metadata),
     input = coalesce(excluded.input, input),
     output = coalesce(excluded.output, output);
