@@ -42,12 +42,14 @@ NUMBERS = {
     "observations": OBSERVATION_COUNT,
 }
 LEFT_OUT = "SELECT 1 FROM omitted x WHERE x.trace_id = t.trace_id AND x.id = '' AND x.tenant = t.tenant"
+PARTIAL = f"(t.settled = 1 AND (t.lacks_parent = 1 OR EXISTS (SELECT 1 FROM {OF_SPANS} AND s.status = -1)))"  # noqa: S608
 STATUS = {
     "error": "t.error_count > 0",
     "ok": "(t.error_count = 0 AND t.settled = 1)",
     "open": f"(t.settled = 0 AND NOT EXISTS ({LEFT_OUT}))",
     "sampled_out": f"(t.settled = 0 AND EXISTS ({LEFT_OUT} AND x.decision = 'sampled_out'))",
     "filtered": f"(t.settled = 0 AND EXISTS ({LEFT_OUT} AND x.decision = 'filtered'))",
+    "partial": PARTIAL,
 }
 OF_OBSERVATIONS = "observations o WHERE o.trace_id = t.trace_id AND o.tenant = t.tenant AND"
 OF_RESOURCES = "observed_resources r WHERE r.trace_id = t.trace_id AND r.tenant = t.tenant AND"

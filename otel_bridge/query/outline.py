@@ -43,9 +43,11 @@ def left_out(trace: Answer) -> tuple[str, str]:
 
 
 def state(trace: Answer) -> str:
-    """`(open)`, `not kept (sampled: rate)`, or nothing for a trace that has settled."""
+    """`(open)`, `(in part)`, `not kept (sampled: rate)`, or nothing for a trace that has settled whole."""
     decision, reason = left_out(trace)
-    return f"not kept ({decision}: {reason})" if decision else "" if trace["settled"] else "(open)"
+    if decision:
+        return f"not kept ({decision}: {reason})"
+    return "(in part)" if trace["partial"] else "" if trace["settled"] else "(open)"
 
 
 def facts(answer: Answer) -> str:

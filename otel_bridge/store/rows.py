@@ -20,6 +20,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from otel_bridge.assemble import OPEN_SPAN
 from otel_bridge.batch import Request
 from otel_bridge.model import Observation, Score, TraceAttributes, Translation
+from otel_bridge.store.database import REMOTE, TOLD
 from otel_bridge.store.provisional import Under, Words
 
 Rows: TypeAlias = dict[str, list[tuple[Any, ...]]]
@@ -213,6 +214,8 @@ def settled_traces(translation: Translation, seen_ns: int) -> list[dict[str, Any
 
 def _trace(trace_id: str, trace: TraceAttributes, tenant: str, seen_ns: int) -> dict[str, Any]:
     return {
+        "told": TOLD,
+        "remote": REMOTE,
         "tenant": tenant,
         "trace_id": trace_id,
         "seen_ns": seen_ns,

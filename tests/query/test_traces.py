@@ -113,8 +113,9 @@ def test_a_summary_says_what_lists_show(settled: Settled, reader: Opened) -> Non
 
     assert list_traces(reader())["traces"] == [
         {
-            "id": ONE, "tenant": "default", "name": "trace 1", "status": "error", "settled": True, "omitted": None,
-            "startTime": "2023-11-14T22:13:20.000000Z", "endTime": "2023-11-14T22:13:22.500000Z", "durationMs": 2500.0,
+            "id": ONE, "tenant": "default", "name": "trace 1", "status": "error", "settled": True, "partial": False,
+            "omitted": None, "startTime": "2023-11-14T22:13:20.000000Z", "endTime": "2023-11-14T22:13:22.500000Z",
+            "durationMs": 2500.0,
             "observationCount": 2, "errorCount": 2, "totalTokens": 6, "totalCost": 0.5, "userId": "u", "sessionId": "s",
             "environment": "e", "release": None, "version": None, "tags": ["a"],
         }
@@ -197,6 +198,38 @@ def test_what_has_settled_has_not_ended_where_something_runs_still(
         None,
     ]
     assert f"{found[5]['id']} not kept (sampled: rate)\n" in outline(found[5])
+
+
+def test_a_trace_that_settled_in_part_is_marked_and_keeps_the_root_that_is_known(
+    settled: Settled, writer: Writer, reader: Opened
+) -> None:
+    """Told elsewhere as two without a parent; here they stand below what they came under, and that names the trace."""
+
+    def shown(number: int = 1) -> tuple[str, bool, list[tuple[str, int]]]:
+        [listed] = list_traces(reader(), f"id:{number:032x}")["traces"]
+        found = one_trace(reader(), f"{number:032x}", full=True)
+        assert (found["name"], found["partial"]) == (listed["name"], listed["partial"])
+        return listed["name"], listed["partial"], [(row["name"], row["depth"]) for row in found["observations"]]
+
+    def parts(number: int) -> None:
+        for span in (8, 9):
+            came(writer, number, span, parent=1, flags=0x100)
+        settled(number, ((8, 0), (9, 0)), name="observation 8")
+
+    still_open(writer, 1, "agent")
+    parts(1)
+    assert shown() == ("agent", True, [("agent", 0), ("observation 8", 1), ("observation 9", 1)])
+    assert "(in part)" in outline(one_trace(reader(), ONE))
+    assert len(list_traces(reader(), "status:partial")["traces"]) == 1
+    came(writer, span=1, parent=0)
+    settled(1, ((1, 0),), name="observation 1")
+    assert shown() == ("observation 1", False, [("observation 1", 0), ("observation 8", 1), ("observation 9", 1)])
+
+    parts(2)
+    assert shown(2) == ("observation 8", True, [("observation 8", 0), ("observation 9", 0)])
+    still_open(writer, 1, "agent", number=3)
+    settled(3, ((8, 0),), name="by hand")
+    assert shown(3)[:2] == ("by hand", True)
 
 
 def test_parents_elsewhere_do_not_hide_the_one_that_is_missing_here(
