@@ -246,12 +246,14 @@ async def test_a_list_that_changes_keeps_the_focus_and_the_way_back(page: Page, 
 
 
 async def test_who_logs_in_sees_what_the_link_was_to(page: Page, viewing: Any) -> None:
-    """With the headers that a browser really sends."""
+    """With the headers that a browser really sends; to load the page anew sends no password again."""
     async with viewing(password="correct horse battery") as url:
         await page.goto(f"{url}/#/?filter=status%3Aerror")
         await page.get_by_label("Password").fill("wrong horse battery")
         await page.keyboard.press("Enter")
         await expect(page.get_by_role("status")).to_have_text("This is not the password.")
+        await page.reload()
+        await expect(page.get_by_role("status")).to_have_text("Log in to see traces.")
         await page.get_by_label("Password").fill("correct horse battery")
         await page.keyboard.press("Enter")
         await expect(page.locator("table.traces tbody tr")).to_have_count(1)
