@@ -5,6 +5,8 @@ const SLOW_TIMES = 10; // a question that the store has to search long for is no
 
 const live = document.getElementById("live");
 const problem = document.getElementById("problem");
+const [problemSaid, login] = problem.children;
+login.addEventListener("click", () => location.reload()); // the bridge asks for the password, and leads back here
 
 let asking = new AbortController();
 
@@ -35,13 +37,15 @@ async function answer(path) {
   }
 }
 
-/** Say what went wrong, or that nothing did; only where nothing answers is the page not connected. */
+/** Say what went wrong, or that nothing did; where nothing answers, or nobody is known any more, nothing is live. */
 export function report(error) {
-  const unanswered = error instanceof Unanswered;
-  live.className = unanswered ? "off" : "";
-  say(live, unanswered ? "not connected" : "live");
+  const loggedOut = error?.status === 401;
+  const off = error instanceof Unanswered ? "not connected" : loggedOut ? "logged out" : "";
+  live.className = off && "off";
+  say(live, off || "live");
   problem.hidden = !error;
-  say(problem, error?.message ?? "");
+  login.hidden = !loggedOut;
+  say(problemSaid, loggedOut ? "You are not logged in any more; what stands here is from before." : (error?.message ?? ""));
 }
 
 /** What is written anew is read out anew by a screen reader. */
