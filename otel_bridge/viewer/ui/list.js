@@ -32,7 +32,7 @@ export function showList(parameters) {
     more,
   );
   view.querySelector(`[data-sort="${sorting}"]`)?.focus();
-  let { pages = 1, scrolled = 0 } = history.state ?? {};
+  let { pages = 1, scrolled = 0, opened = null } = history.state ?? {};
   const draw = drawing(rows);
   const refresh = async () => {
     const traces = [];
@@ -48,10 +48,16 @@ export function showList(parameters) {
     draw(traces);
     nothing.hidden = traces.length > 0;
     if (scrolled) view.scrollTop = scrolled;
+    if (opened) [...rows.querySelectorAll("a")].find((link) => link.hash === opened)?.focus({ preventScroll: true });
     scrolled = 0;
+    opened = null;
   };
-  const leave = () => history.replaceState({ pages, scrolled: view.scrollTop }, ""); // the way back leads here again
-  rows.addEventListener("click", (event) => event.target.closest("a") && leave());
+  /** The way back leads here again, to the link that was followed. */
+  const leave = (link) => history.replaceState({ pages, scrolled: view.scrollTop, opened: link?.hash }, "");
+  rows.addEventListener("click", (event) => {
+    const link = event.target.closest("a");
+    if (link) leave(link);
+  });
   more.addEventListener("click", () => {
     pages += 1;
     leave();
