@@ -17,7 +17,7 @@ from otel_bridge.message_parts import CALL_KINDS, RESULT_KINDS, THOUGHT_KINDS
 from otel_bridge.model import Level, Observation, ObservationType, TraceAttributes, Translation
 from otel_bridge.store.writer import Writer
 from otel_bridge.telemetry import Counters
-from tests.query.conftest import COSTS
+from tests.query.conftest import COSTS, DURATIONS
 from tests.viewer.conftest import OPEN, START, harmful
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -154,10 +154,11 @@ async def test_messages_are_shown_as_in_the_terminal(page: Page, url: str, data_
     await expect(page.locator("#live")).to_have_text("live")
 
 
-async def test_costs_are_written_as_in_the_terminal(page: Page, url: str) -> None:
+@pytest.mark.parametrize(("what", "said"), [("cost", COSTS), ("duration", DURATIONS)])
+async def test_numbers_are_written_as_in_the_terminal(page: Page, url: str, what: str, said: dict[float, str]) -> None:
     await page.goto(url)
-    write = "async (costs) => costs.map((await import('./elements.js')).cost)"
-    assert dict(zip(COSTS, await page.evaluate(write, list(COSTS)), strict=True)) == COSTS
+    write = f"async (numbers) => numbers.map((await import('./elements.js')).{what})"
+    assert dict(zip(said, await page.evaluate(write, list(said)), strict=True)) == said
 
 
 async def test_of_two_traces_with_one_id_each_is_shown_and_leads_to_the_other(
@@ -180,6 +181,17 @@ async def test_of_two_traces_with_one_id_each_is_shown_and_leads_to_the_other(
     await expect(rows).to_have_count(1)
     await page.goto(f"{url}/t/{TRACE}?tenant=%3Cb%3Eacme%26")
     await expect(facts.first).to_contain_text("tenant <b>acme&the same id: default")
+
+
+async def test_rows_of_a_tree_stay_in_line_however_long_they_took(page: Page, url: str, data_dir: Path) -> None:
+    with writing(data_dir) as writer:
+        writer.batch(running(7190))
+    await page.goto(f"{url}/#/t/{OPEN}")
+    tooks = page.locator(".tree .row .took")
+    await expect(tooks).to_have_text(["119 min 50 s …", "119 min 50 s …", "0.00 ms"])
+    measured = "(all) => all.map((each) => [each.offsetHeight, each.offsetLeft, each.scrollWidth > each.clientWidth])"
+    long, _, short = await tooks.evaluate_all(measured)
+    assert long == short
 
 
 def running(seconds: int) -> Batch:
@@ -243,6 +255,7 @@ async def test_a_list_that_changes_keeps_the_focus_and_the_way_back(page: Page, 
     await page.go_back()
     await expect(rows).to_have_count(63)
     await expect(page.get_by_role("link", name="trace 5", exact=True)).to_be_in_viewport()
+    await expect(page.get_by_role("link", name="trace 5", exact=True)).to_be_focused()
 
 
 async def test_who_logs_in_sees_what_the_link_was_to(page: Page, viewing: Any) -> None:
@@ -258,6 +271,30 @@ async def test_who_logs_in_sees_what_the_link_was_to(page: Page, viewing: Any) -
         await page.keyboard.press("Enter")
         await expect(page.locator("table.traces tbody tr")).to_have_count(1)
         assert page.url == f"{url}/#/?filter=status%3Aerror"
+
+
+async def test_who_is_not_logged_in_any_more_is_told_and_comes_back(page: Page, viewing: Any) -> None:
+    """After the session has ended, as at a restart of the bridge, the page that is open says so, and leads to the
+    login and from there to where it was.
+    """
+
+    async def log_in() -> None:
+        await page.get_by_label("Password").fill("correct horse battery")
+        await page.keyboard.press("Enter")
+
+    async with viewing(password="correct horse battery") as url:
+        await page.goto(f"{url}/#/t/{TRACE}")
+        await log_in()
+        await expect(page.get_by_role("treeitem")).to_have_count(3)
+        await page.context.clear_cookies()
+        await page.get_by_role("treeitem").nth(1).click()
+        await expect(page.get_by_role("alert")).to_contain_text("You are not logged in any more")
+        await expect(page.locator("#live")).to_have_text("logged out")
+        await page.get_by_role("button", name="Log in").click()
+        await log_in()
+        await expect(page.get_by_role("treeitem")).to_have_count(3)
+        await expect(page.get_by_role("alert")).to_be_hidden()
+        assert page.url == f"{url}/#/t/{TRACE}/{2:016x}"
 
 
 async def test_a_mistake_in_the_filter_is_said(page: Page, url: str) -> None:

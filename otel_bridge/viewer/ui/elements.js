@@ -11,12 +11,15 @@ export function el(tag, properties = {}, ...children) {
   return node;
 }
 
+/** As the terminal writes it (query/outline.py), and what is below a millisecond. */
 export function duration(ms) {
   if (ms < 1) return `${ms.toFixed(2)} ms`;
   if (ms < 1000) return `${Math.round(ms)} ms`;
   if (ms < 120000) return `${(ms / 1000).toFixed(1)} s`;
-  const seconds = Math.round(ms / 1000);
-  return `${Math.floor(seconds / 60)} min ${String(seconds % 60).padStart(2, "0")} s`;
+  const of = (whole, unit, each, smaller) => `${Math.floor(whole / each)} ${unit} ${String(whole % each).padStart(2, "0")} ${smaller}`;
+  if (ms < 7200000) return of(Math.round(ms / 1000), "min", 60, "s");
+  if (ms < 172800000) return of(Math.round(ms / 60000), "h", 60, "min");
+  return of(Math.round(ms / 3600000), "d", 24, "h");
 }
 
 export function ago(iso) {
