@@ -109,6 +109,18 @@ async def test_lists_traces_and_shows_one(page: Page, url: str) -> None:
     assert page.url.endswith(f"#/t/{TRACE}/{3:016x}")
 
 
+async def test_times_are_of_utc_wherever_the_browser_is(browser: Browser, url: str) -> None:
+    """As days of a filter are; that of the machine is said on pointing at one."""
+    async with await browser.new_context(timezone_id="Asia/Tokyo", locale="en-GB") as context:
+        page = await context.new_page()
+        await page.goto(url)
+        time = page.locator("time").last
+        await expect(time).to_have_text("2023-11-14 22:13 UTC")
+        await expect(time).to_have_attribute("title", "2023-11-14T22:13:20.100000Z, here 15/11/2023, 07:13:20")
+        await page.goto(f"{url}/#/t/{TRACE}")
+        await expect(page.locator(".summary")).to_contain_text("2023-11-14 22:13:20 UTC")
+
+
 async def test_what_a_trace_holds_is_inert(page: Page, url: str) -> None:
     """Every place that shows content is visited; no script runs, nothing is asked of elsewhere, no policy is broken."""
     seen = Seen(page, url)

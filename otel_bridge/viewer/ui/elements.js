@@ -22,9 +22,13 @@ export function duration(ms) {
   return of(Math.round(ms / 3600000), "d", 24, "h");
 }
 
+/** Times are UTC, as in filters and on the terminal, and say so; that of this machine is shown on pointing at one. */
+export const moment = (iso) => `${iso.slice(0, 10)} ${iso.slice(11, 19)} UTC`;
+export const everywhere = (iso) => `${iso}, here ${new Date(iso).toLocaleString()}`;
+
 export function ago(iso) {
   const seconds = (Date.now() - Date.parse(iso)) / 1000;
-  if (seconds < 0 || seconds > 86400 * 6) return new Date(iso).toLocaleString();
+  if (seconds < 0 || seconds > 86400 * 6) return `${iso.slice(0, 10)} ${iso.slice(11, 16)} UTC`;
   if (seconds < 60) return `${Math.floor(seconds)} s ago`;
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
   if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ago`;

@@ -3,7 +3,7 @@
 import { listHash, ofTenant, sessionHash, traceHash } from "./addresses.js";
 import { ask, repeat } from "./asking.js";
 import { dot, stateTag } from "./marks.js";
-import { ago, cost, count, duration, el } from "./elements.js";
+import { ago, cost, count, duration, el, everywhere } from "./elements.js";
 
 const view = document.getElementById("view");
 const filter = document.getElementById("filter");
@@ -118,7 +118,7 @@ function traceRow(trace) {
     "tr",
     {},
     el("td", { className: "name", title: trace.name ?? "" }, dot(trace), link, stateTag(trace), whose),
-    el("td", {}, el("time", { dateTime: trace.startTime, title: trace.startTime })),
+    el("td", {}, el("time", { dateTime: trace.startTime, title: everywhere(trace.startTime) })),
     el("td", { className: "number" }, duration(trace.durationMs)),
     el("td", { className: "number" }, count(trace.totalTokens)),
     el("td", { className: "number" }, cost(trace.totalCost)),
@@ -129,7 +129,7 @@ function traceRow(trace) {
 
 const noMatch = () => [
   el("h1", {}, "No trace matches this filter"),
-  el("p", {}, "Fields: name, session, user, status, duration, tokens, cost, errors, model, type, tag, age, metadata.KEY."),
+  el("p", {}, "Fields: name, session, user, status, duration, tokens, cost, errors, model, type, tag, age, start (a day of UTC, or a time), metadata.KEY."),
 ];
 
 const noTraces = () => [

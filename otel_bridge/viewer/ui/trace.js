@@ -2,7 +2,7 @@
 
 import { ofTenant, sessionHash, traceHash } from "./addresses.js";
 import { LIST_EVERY_MS, ask, repeat, report } from "./asking.js";
-import { ago, cost, count, duration, el, microseconds, notFound } from "./elements.js";
+import { ago, cost, count, duration, el, everywhere, microseconds, moment, notFound } from "./elements.js";
 import { dot, stateTag } from "./marks.js";
 import { observationDetail, scoreTag } from "./observation.js";
 
@@ -140,7 +140,7 @@ function traceSummary(trace) {
       ofTenant(trace) && el("span", {}, `tenant ${trace.tenant}`),
       trace.otherTenants.length > 0 && el("span", { className: "others" }, "the same id: ", trace.otherTenants.map((other) => [el("a", { href: traceHash({ ...trace, tenant: other }) }, other), " "])),
       trace.userId && el("span", {}, `user ${trace.userId}`),
-      el("span", { title: trace.startTime }, new Date(trace.startTime).toLocaleString()),
+      el("span", { title: everywhere(trace.startTime) }, moment(trace.startTime)),
       trace.tags.map((tag) => el("span", { className: "tag" }, String(tag))),
       trace.scores.filter((score) => !score.observationId).map(scoreTag),
       trace.scoreCount > trace.scores.length && el("span", {}, `the first ${trace.scores.length} of ${count(trace.scoreCount)} scores`),
@@ -159,7 +159,7 @@ function tellUnfinished(where, found) {
   const said = found ? `${found.said} (began ${ago(found.since)}${told})` : "";
   if (where.textContent === said) return;
   where.textContent = said;
-  where.title = found?.since ?? "";
+  where.title = found ? everywhere(found.since) : "";
 }
 
 function treeRows(trace) {
