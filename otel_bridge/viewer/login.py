@@ -15,11 +15,13 @@ from collections.abc import Callable
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, quote
 
+from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.routing import Match
+from starlette.types import Receive, Scope, Send
 
 from otel_bridge.viewer.requests import body_of, tenant_query
 
@@ -163,9 +165,10 @@ class Login:
 
 
 class Entry:
-    """Stands before the routes: all but those for probes are for who is logged in."""
+    """Stands before the routes: all but those for probes are for who is logged in, and that there is nothing at an
+    address is no secret."""
 
-    def __init__(self, app: ASGIApp, login: Login) -> None:
+    def __init__(self, app: Starlette, login: Login) -> None:
         self._app = app
         self._login = login
 
@@ -184,13 +187,18 @@ class Entry:
             return None
         if is_login(request.scope):
             return self._back(request, await self._log_in(request, address) or self._login.refusal("wrong"))
-        if self._login.allows(request.headers, address):
+        if self._login.allows(request.headers, address) or self._is_nowhere(request.scope):
             return None
         why = self._login.refused(request.headers) if _is_page(request.scope["path"]) else None
         answer = _refuse(request, why, self._login.asks)
         if why is not None:
             answer.headers["Set-Cookie"] = self._login.refusal(why, 0)
         return answer
+
+    def _is_nowhere(self, scope: Scope) -> bool:
+        """Programs are asked who they are first: a wrong address of the API is told to those alone who may use it."""
+        api = scope["path"].startswith("/api/")
+        return not api and all(route.matches(scope)[0] is Match.NONE for route in self._app.routes)
 
     async def _log_in(self, request: Request, address: str) -> str | None:
         try:

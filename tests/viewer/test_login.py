@@ -68,8 +68,11 @@ def every_route(tmp_path: Path) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("config", [{"password": PASSWORD}, {"tenants": TENANTS}], ids=["password", "tenants"])
 async def test_every_route_asks_who_it_is(opened: Opened, config: dict[str, Any], tmp_path: Path) -> None:
-    """All that there are, found in the application, and one that is not there: 401, and nothing of what they hold."""
-    wanted = [*every_route(tmp_path), ("/nothing/here", "GET"), ("/", "POST"), ("/docs", "GET")]
+    """All that there are, found in the application, and one of the API that is not there: 401, and nothing of what they
+    hold. An address where nothing is has none to ask for.
+    """
+    nowhere = [("/nothing/here", "GET"), ("/docs", "GET"), ("/nope", "POST")]
+    wanted = [*every_route(tmp_path), ("/api/v1/nothing", "GET"), ("/", "POST"), *nowhere]
     assert len(wanted) > 20
     async with opened(**config) as (url, _):
         for path, method in wanted:
@@ -78,6 +81,10 @@ async def test_every_route_asks_who_it_is(opened: Opened, config: dict[str, Any]
                 said = await response.text()
             if path in OPEN:
                 assert (response.status, said) in ((200, "ok\n"), (200, "ready\n"), (200, ""))
+                continue
+            if (path, method) in nowhere:
+                assert (response.status, "WWW-Authenticate" in response.headers) == (404, False)
+                assert "nothing at this address" in said
                 continue
             assert response.status == 401, (path, method)
             assert response.headers["WWW-Authenticate"] == 'Bearer realm="otel-bridge"'
