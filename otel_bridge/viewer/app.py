@@ -140,11 +140,14 @@ def _api(store: _Store, tenants: Tenants) -> list[Route]:
         )
 
     async def session(request: Request) -> Response:
-        said = asked(request, "limit", "cursor", "tenant")
+        said = asked(request, "limit", "cursor", "tenant", "sort", "turns")
         limit, cursor, tenant = limit_of(said, 50), said.get("cursor"), said.get("tenant")
+        sort, turns = said.get("sort", "-start"), one_of(said, "turns", "false", "true") == "true"
         session_id = request.path_params["session_id"]
         return answer_json(
-            await store.ask(lambda reader: one_session(reader, session_id, limit, cursor, tenant=tenant))
+            await store.ask(
+                lambda reader: one_session(reader, session_id, limit, cursor, tenant=tenant, sort=sort, turns=turns)
+            )
         )
 
     async def scores(request: Request) -> Response:

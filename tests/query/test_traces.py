@@ -19,7 +19,7 @@ from otel_bridge.query.find import NotFoundError
 from otel_bridge.query.observations import one_observation
 from otel_bridge.query.outline import outline
 from otel_bridge.query.scores import list_scores
-from otel_bridge.query.sessions import list_sessions, one_session
+from otel_bridge.query.sessions import TURN_CHARACTERS, list_sessions, one_session
 from otel_bridge.query.traces import list_traces, one_trace
 from otel_bridge.query.transcript import transcript
 from otel_bridge.query.tree import guides, in_tree_order
@@ -465,6 +465,24 @@ def test_sessions_gather_their_traces(settled: Settled, reader: Opened) -> None:
     assert [int(trace["id"], 16) for trace in one["traces"]] == [6, 3]
     with pytest.raises(NotFoundError):
         one_session(reader(), "s")
+
+
+def test_a_session_is_told_as_a_conversation(settled: Settled, writer: Writer, reader: Opened) -> None:
+    """In order, of each turn what is new; who takes part; and the turn that runs."""
+    system, hi, hello = ({"role": role, "content": role} for role in ("system", "user", "assistant"))
+    more = {"role": "user", "content": "x" * TURN_CHARACTERS}
+    settled(1, session_id="s", user_id="ada", input=[system, hi], output=hello)
+    settled(2, session_id="s", user_id="bob", start_s=1, input={"messages": [system, hi, hello, more]}, output="yes")
+    settled(3, session_id="s", user_id="ada", start_s=2, input=[hi, hello])
+    settled(4, session_id="s", start_s=3, input={"city": "Oslo"}, output=0)
+
+    told = one_session(reader(), "s", sort="start", turns=True)
+    assert told["userIds"] == ["ada", "bob"]
+    turns = [(turn["input"], turn["output"]) for turn in told["traces"]]
+    assert turns[0] == ([hi], hello)
+    assert turns[1][0].endswith("characters, cut)")
+    assert [turns[1][1], *turns[2:]] == ["yes", ([hello], None), ({"city": "Oslo"}, 0)]
+    assert "input" not in one_session(reader(), "s")["traces"][0]
 
 
 def test_who_else_has_a_trace_or_a_session_of_one_id_is_told_and_can_be_chosen(
