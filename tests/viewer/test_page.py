@@ -130,7 +130,11 @@ async def test_what_a_trace_holds_is_inert(page: Page, url: str) -> None:
         await tree.nth(i).click()
         await expect(page.locator(".detail h2")).to_contain_text(name)
     await page.locator(".facts a").click()
+    await expect(page.locator(".turn")).to_have_count(1)
+    await page.get_by_role("link", name="as a list").click()
     await expect(page.locator("table.traces tbody tr")).to_have_count(1)
+    await page.get_by_role("link", name="Sessions").click()
+    await expect(page.locator("table.sessions tbody tr")).to_have_count(1)
     await page.goto(f"{url}/t/{'bb' * 16}")
     await expect(page.locator(".detail")).to_contain_text("<script>alert(1)</script>")
 
@@ -190,6 +194,8 @@ async def test_of_two_traces_with_one_id_each_is_shown_and_leads_to_the_other(
     await page.locator(".tree .row").nth(1).click()
     assert page.url.endswith(f"#/t/{TRACE}/{2:016x}?tenant=default")
     await facts.first.get_by_role("link").first.click()
+    await expect(page.locator(".turn")).to_have_count(1)
+    await page.get_by_role("link", name="as a list").click()
     await expect(rows).to_have_count(1)
     await page.goto(f"{url}/t/{TRACE}?tenant=%3Cb%3Eacme%26")
     await expect(facts.first).to_contain_text("tenant <b>acme&the same id: default")
@@ -268,6 +274,54 @@ async def test_a_list_that_changes_keeps_the_focus_and_the_way_back(page: Page, 
     await expect(rows).to_have_count(63)
     await expect(page.get_by_role("link", name="trace 5", exact=True)).to_be_in_viewport()
     await expect(page.get_by_role("link", name="trace 5", exact=True)).to_be_focused()
+
+
+async def test_a_session_is_read_as_a_conversation(page: Page, url: str, data_dir: Path) -> None:
+    """From the list of sessions to one, whose next turn comes while it is read, to a trace of it and back."""
+
+    def turn(number: int, user: str) -> Translation:
+        said = {
+            "user_id": user,
+            "session_id": "week/planning #1?",
+            "input": [{"role": "user", "content": f"ask {number}"}],
+        }
+        trace = TraceAttributes(f"{number:032x}", name=f"turn {number}", output=f"answer {number}", **said)
+        begin_ns = START + number * 10**9
+        return Translation(traces=[trace], observations=[
+            Observation("01" * 8, trace.trace_id, None, ObservationType.GENERATION, "chat", begin_ns, begin_ns + 1,
+                        trace, usage={"total": 20}, cost={"total": 0.01})
+        ])  # fmt: skip
+
+    with writing(data_dir) as writer:
+        for number in (2, 1):
+            writer.settled(turn(number, ("ada", "bob")[number % 2]))
+        await page.goto(url)
+        await page.get_by_role("link", name="Sessions").click()
+        row = page.get_by_role("row").filter(has_text="week/planning")
+        await expect(row).to_contain_text("week/planning #1?")
+        for cell in ("2", "40", "$0.02", "ada, bob"):
+            await expect(row.get_by_role("cell", name=cell, exact=True)).to_be_visible()
+        await row.get_by_role("link").click()
+
+        turns = page.locator(".turn")
+        await expect(turns).to_have_count(2)
+        await expect(turns.nth(0)).to_contain_text("ask 1")
+        await expect(turns.nth(1)).to_contain_text("answer 2")
+        summary = page.locator(".summary")
+        await expect(summary).to_contain_text("2 traces")
+        await expect(summary).to_contain_text("2023-11-14 22:13:21 UTC to 2023-11-14 22:13:22 UTC")
+        link = page.get_by_role("link", name="turn 2")
+        await link.focus()
+        writer.settled(turn(3, "ada"))
+        await expect(turns).to_have_count(3, timeout=15_000)
+    await expect(link).to_be_focused()
+    await expect(summary).to_contain_text("60 tokens")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("tree")).to_be_focused()
+    await page.go_back()
+    await expect(link).to_be_focused()
+    await page.goto(f"{url}/#/s/nobody")
+    await expect(page.locator("main h1")).to_have_text("There is no such session")
 
 
 async def test_who_logs_in_sees_what_the_link_was_to(page: Page, viewing: Any) -> None:

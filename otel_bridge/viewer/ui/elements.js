@@ -35,6 +35,9 @@ export function ago(iso) {
   return `${Math.floor(seconds / 86400)} d ago`;
 }
 
+/** When something began, as long ago as it is: who draws it again writes that anew. */
+export const timeOf = (iso) => el("time", { dateTime: iso, title: everywhere(iso) }, ago(iso));
+
 export const count = (number) => (number === null || number === undefined ? "" : number.toLocaleString("en-US"));
 
 /** As the terminal writes it (query/outline.py). */
@@ -48,5 +51,5 @@ export function cost(dollars) {
 
 export const microseconds = (iso) => Date.parse(`${iso.slice(0, 23)}Z`) + Number(iso.slice(23, 26)) / 1000;
 
-export const notFound = (title, words) =>
-  el("div", { className: "empty" }, el("h1", {}, title), el("p", {}, words), el("p", {}, el("a", { href: "#/" }, "All traces")));
+export const notFoundWords = (title, words) => [el("h1", {}, title), el("p", {}, words), el("p", {}, el("a", { href: "#/" }, "All traces"))];
+export const notFound = (title, words) => el("div", { className: "empty" }, notFoundWords(title, words));
