@@ -13,6 +13,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 from otel_bridge.batch import Batch
+from otel_bridge.errors import RetryableError
 from otel_bridge.message_parts import CALL_KINDS, RESULT_KINDS, THOUGHT_KINDS
 from otel_bridge.model import Level, Observation, ObservationType, TraceAttributes, Translation
 from otel_bridge.store.writer import Writer
@@ -322,6 +323,35 @@ async def test_a_session_is_read_as_a_conversation(page: Page, url: str, data_di
     await expect(link).to_be_focused()
     await page.goto(f"{url}/#/s/nobody")
     await expect(page.locator("main h1")).to_have_text("There is no such session")
+
+
+async def test_a_score_is_given_by_hand(page: Page, url: str, bridge: Any) -> None:
+    """Of the trace, and of what is chosen in it; a refusal is said, and keeps what was typed."""
+    await page.goto(f"{url}/#/t/{TRACE}/{2:016x}")
+    form = page.locator(".scoring")
+    await form.get_by_text("Score", exact=True).click()
+    await form.get_by_label("value").fill("0.5")
+    await form.get_by_label("comment").press_sequentially("1/2 <b>of it")
+    await page.keyboard.press("Enter")
+    await expect(form.get_by_role("status")).to_contain_text("Taken")
+    await form.get_by_role("combobox").select_option("the chosen observation")
+    await form.get_by_label("value").fill("wrong")
+    await form.get_by_role("button").click()
+    await expect(form.get_by_label("value")).to_have_value("")
+    records = [batch.request.resource_logs[0].scope_logs[0].log_records[0] for batch in bridge.batches]
+    assert [record.span_id.hex() for record in records] == ["", f"{2:016x}"]
+    said = [{pair.key.rpartition(".")[2]: pair.value for pair in record.attributes} for record in records]
+    assert (said[0]["value"].double_value, said[0]["explanation"].string_value) == (0.5, "1/2 <b>of it")
+    assert (said[1]["name"].string_value, said[1]["label"].string_value) == ("helpful", "wrong")
+
+    async def full(_: Batch) -> None:
+        raise RetryableError("the journal is full")
+
+    bridge.consume = full
+    await form.get_by_label("value").fill("true")
+    await form.get_by_role("button").click()
+    await expect(form.get_by_role("status")).to_have_text("the journal is full")
+    await expect(form.get_by_label("value")).to_have_value("true")
 
 
 async def test_who_logs_in_sees_what_the_link_was_to(page: Page, viewing: Any) -> None:

@@ -45,7 +45,7 @@ document.getElementById("search").addEventListener("submit", (event) => {
   location.hash = listHash({ filter: filter.value, ...(sort ? { sort } : {}) });
 });
 document.addEventListener("keydown", (event) => {
-  if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || event.target === filter) return;
+  if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select")) return;
   event.preventDefault();
   filter.focus();
 });

@@ -21,20 +21,23 @@ class Refusal extends Error {
 /** Nothing answers. */
 class Unanswered extends Error {}
 
-export async function ask(path) {
-  const [response, said] = await answer(path);
-  if (response.ok) return JSON.parse(said);
-  const isJson = response.headers.get("content-type")?.startsWith("application/json");
-  throw new Refusal(response.status, (isJson && JSON.parse(said).error) || `The bridge answered ${response.status}.`);
-}
+export const ask = (path) => answered(path, { signal: asking.signal });
 
-async function answer(path) {
+/** Have something changed; that goes on where the view is left. */
+export const tell = (path, change) =>
+  answered(path, { method: "POST", body: JSON.stringify(change), headers: { "Content-Type": "application/json", "X-Otel-Bridge": "1" } });
+
+async function answered(path, { headers, ...asked }) {
+  let response, said;
   try {
-    const response = await fetch(path, { signal: asking.signal, headers: { Accept: "application/json" } });
-    return [response, await response.text()];
+    response = await fetch(path, { ...asked, headers: { Accept: "application/json", ...headers } });
+    said = await response.text();
   } catch (error) {
     throw error instanceof TypeError ? new Unanswered("The bridge does not answer; trying again.") : error;
   }
+  if (response.ok) return JSON.parse(said);
+  const isJson = response.headers.get("content-type")?.startsWith("application/json");
+  throw new Refusal(response.status, (isJson && JSON.parse(said).error) || `The bridge answered ${response.status}.`);
 }
 
 /** Say what went wrong, or that nothing did; where nothing answers, or nobody is known any more, nothing is live. */

@@ -5,6 +5,7 @@ import { LIST_EVERY_MS, ask, repeat, report } from "./asking.js";
 import { ago, cost, count, duration, el, everywhere, microseconds, moment, notFound } from "./elements.js";
 import { dot, stateTag } from "./marks.js";
 import { observationDetail, scoreTag } from "./observation.js";
+import { scoring } from "./scoring.js";
 
 const OPEN_EVERY_MS = 2000;
 const SETTLED_EVERY_MS = 10000;
@@ -20,7 +21,8 @@ export function showTrace(id, chosen, tenant) {
   const tree = el("section", { className: "tree", tabIndex: 0, role: "tree", ariaLabel: "Observations" });
   const detail = el("section", { className: "detail", ariaLabel: "Observation" });
   const unfinished = el("p", { className: "unfinished", hidden: true });
-  const article = el("article", { className: "trace" }, el("div", { className: "above" }, summary, unfinished), tree, detail);
+  const score = scoring(() => ({ trace, chosen: trace.observations.find((each) => each.id === chosen) }));
+  const article = el("article", { className: "trace" }, el("div", { className: "above" }, summary, unfinished, score), tree, detail);
   document.title = "otel-bridge";
   view.replaceChildren();
   let shown = "";
