@@ -101,7 +101,7 @@ ON CONFLICT (id, tenant) DO UPDATE SET
     metadata = excluded.metadata;
 
 -- Rolled up from all observations of the trace that are here, so a part that comes twice counts once.
--- What a later part does not know (coalesce, merged) stays as an earlier part said it; what was only provisional goes.
+-- What a later part does not know (coalesce, merged) stays as an earlier part said it, or a span that has not settled.
 -- One that has not ended is known by its name only: where it is the root, the trace is called by it, and not by what
 -- ended first below it, until it comes or somebody says another name.
 -- name: settled_trace
@@ -137,14 +137,14 @@ ON CONFLICT (trace_id, tenant) DO UPDATE SET
     observation_count = excluded.observation_count,
     total_tokens = excluded.total_tokens,
     total_cost = excluded.total_cost,
-    name = coalesce(excluded.name, CASE WHEN settled THEN name END),
-    user_id = coalesce(excluded.user_id, CASE WHEN settled THEN user_id END),
-    session_id = coalesce(excluded.session_id, CASE WHEN settled THEN session_id END),
-    environment = coalesce(excluded.environment, CASE WHEN settled THEN environment END),
-    release = coalesce(excluded.release, CASE WHEN settled THEN release END),
-    version = coalesce(excluded.version, CASE WHEN settled THEN version END),
+    name = coalesce(excluded.name, name),
+    user_id = coalesce(excluded.user_id, user_id),
+    session_id = coalesce(excluded.session_id, session_id),
+    environment = coalesce(excluded.environment, environment),
+    release = coalesce(excluded.release, release),
+    version = coalesce(excluded.version, version),
     public = coalesce(excluded.public, public),
-    tags = coalesce(excluded.tags, CASE WHEN settled THEN tags END),
+    tags = coalesce(excluded.tags, tags),
     metadata = merged(metadata, excluded.metadata),
     input = coalesce(excluded.input, input),
     output = coalesce(excluded.output, output);
