@@ -107,7 +107,7 @@ def _summary(row: Row) -> Answer:
         "errorCount": row["error_count"],
         "totalTokens": row["total_tokens"],
         "totalCost": usd(row["total_cost"]),
-        "userId": name(row["user_id"]),
+        "userId": name(row["user_id"], ID_CHARACTERS),
         "sessionId": name(row["session_id"], ID_CHARACTERS),
         "environment": name(row["environment"]),
         "release": name(row["release"]),

@@ -130,7 +130,11 @@ async def test_what_a_trace_holds_is_inert(page: Page, url: str) -> None:
     for i, name in enumerate(("planner", "2 <script>", "3 <script>")):
         await tree.nth(i).click()
         await expect(page.locator(".detail h2")).to_contain_text(name)
-    await page.locator(".facts a").click()
+    for of_user_or_tag in (1, 4):
+        await page.locator(".facts a").nth(of_user_or_tag).click()
+        await expect(page.locator("table.traces tbody tr")).to_have_count(1)
+        await page.go_back()
+    await page.locator(".facts a").first.click()
     await expect(page.locator(".turn")).to_have_count(1)
     await page.get_by_role("link", name="as a list").click()
     await expect(page.locator("table.traces tbody tr")).to_have_count(1)

@@ -4,6 +4,7 @@ const DEFAULT_TENANT = "default";
 
 export const listHash = (parameters) => `#/?${new URLSearchParams(parameters)}`;
 const quoted = (value) => `"${value.replace(/[\\"]/g, "\\$&")}"`;
+export const filterHash = (field, value) => listHash({ filter: `${field}:${quoted(value)}` });
 export const ofTenant = (trace) => trace.tenant !== DEFAULT_TENANT || trace.otherTenants?.length > 0;
 
 const tenantQuery = (tenant) => (tenant ? `?${new URLSearchParams({ tenant })}` : "");

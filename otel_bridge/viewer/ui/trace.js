@@ -1,6 +1,6 @@
 // One trace: its summary, its tree beside the time it took, and the observation that was chosen.
 
-import { ofTenant, sessionHash, traceHash } from "./addresses.js";
+import { filterHash, ofTenant, sessionHash, traceHash } from "./addresses.js";
 import { LIST_EVERY_MS, ask, repeat, report } from "./asking.js";
 import { ago, cost, count, duration, el, everywhere, microseconds, moment, notFound } from "./elements.js";
 import { dot, stateTag } from "./marks.js";
@@ -141,9 +141,9 @@ function traceSummary(trace) {
       trace.sessionId && el("span", {}, "session ", el("a", { href: sessionHash(trace) }, trace.sessionId)),
       ofTenant(trace) && el("span", {}, `tenant ${trace.tenant}`),
       trace.otherTenants.length > 0 && el("span", { className: "others" }, "the same id: ", trace.otherTenants.map((other) => [el("a", { href: traceHash({ ...trace, tenant: other }) }, other), " "])),
-      trace.userId && el("span", {}, `user ${trace.userId}`),
+      trace.userId && el("span", {}, "user ", el("a", { href: filterHash("user", trace.userId) }, trace.userId)),
       el("span", { title: everywhere(trace.startTime) }, moment(trace.startTime)),
-      trace.tags.map((tag) => el("span", { className: "tag" }, String(tag))),
+      trace.tags.map((tag) => el("a", { className: "tag", href: filterHash("tag", tag) }, tag)),
       trace.scores.filter((score) => !score.observationId).map(scoreTag),
       trace.scoreCount > trace.scores.length && el("span", {}, `the first ${trace.scores.length} of ${count(trace.scoreCount)} scores`),
       el("span", { className: "mono" }, trace.id),
