@@ -145,6 +145,34 @@ def test_an_open_trace_is_listed_and_shown(writer: Writer, reader: Opened) -> No
     ]
 
 
+def test_what_has_not_settled_is_read_as_its_dialect_says_it(writer: Writer, reader: Opened) -> None:
+    """Messages, counts, parameters of a call, for who looks on while its agent runs; what nobody understands stays."""
+    request = ExportTraceServiceRequest()
+    span = (
+        request.resource_spans.add()
+        .scope_spans.add()
+        .spans.add(trace_id=(1).to_bytes(16), span_id=b"\1" * 8, name="chat gpt-9", start_time_unix_nano=START)
+    )
+    said = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.input.messages": '[{"role": "user", "parts": [{"type": "text", "content": "hi"}]}]',
+        "gen_ai.output.messages": '[{"role": "assistant", "parts": [{"type": "text", "content": "hello"}]}]',
+        "team": "blue",
+    }
+    for key, value in said.items():
+        span.attributes.add(key=key).value.string_value = value
+    span.attributes.add(key="gen_ai.usage.input_tokens").value.int_value = 3
+    span.attributes.add(key="gen_ai.request.temperature").value.double_value = 0.5
+    writer.batch(Batch.from_request(request))
+
+    shown = one_observation(reader(), ONE, "chat")
+    assert (shown["type"], shown["settled"]) == ("GENERATION", False)
+    assert [each["role"] for each in (*shown["input"], *shown["output"])] == ["user", "assistant"]
+    assert (shown["usageDetails"]["input"], shown["modelParameters"]) == (3, {"temperature": 0.5})
+    assert (shown["metadata"]["team"], "gen_ai.input.messages" in shown["metadata"]) == ("blue", False)
+    assert "hello" in str(transcript(shown))
+
+
 def test_of_an_open_trace_is_said_what_has_not_ended(writer: Writer, reader: Opened) -> None:
     """That is the span above those that came, whether anything has told of it or not; and it is no mistake."""
 
