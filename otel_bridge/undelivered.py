@@ -10,7 +10,8 @@ from otel_bridge.sides import side_of
 PAUSED, NOT_CONFIGURED = "paused", "not_configured"
 OPEN, NO_TIME = "of traces that are open", "there was no time left for it"
 NOTHING_SAID: Mapping[str, Any] = {"waiting": {}, "why": {}, "deadLettered": {}}
-ITEMS = {"traces": "span", "logs": "log record", "metrics": "data point"}
+ITEMS = {"traces": "spans", "logs": "logRecords", "metrics": "dataPoints"}
+NOUNS = {"spans": "span", "logRecords": "log record", "dataPoints": "data point"}
 
 
 def reason(lane: Mapping[str, Any]) -> str | None:
@@ -39,14 +40,15 @@ def configured(exporter: str) -> str:
 
 
 def last_words(left: Mapping[str, Mapping[str, int]], status: Mapping[str, Any]) -> dict[str, Any]:
-    """Plain JSON, of a bridge that has ended: `waiting`, what is `left` by exporter and signal; `why`, reasons by
-    exporter; `deadLettered` since its start, by exporter and reason."""
+    """Plain JSON, of a bridge that has ended: `waiting`, what is `left` by exporter and kind of item; `why`, reasons
+    by exporter; `deadLettered` since its start, by exporter and reason."""
     known = {**_unhindered(status), **reasons(status["exporters"])}
     dead: dict[str, Counter[str]] = {}
     for one in status["counters"]:
         if one["name"] == "dead_lettered":
             dead.setdefault(side_of(one["exporter"]), Counter())[one["reason"]] += one["value"]
-    return {"waiting": left, "why": {to: known.get(to, [NO_TIME]) for to in left}, "deadLettered": dead}
+    waiting = {to: {ITEMS[signal]: items for signal, items in signals.items()} for to, signals in left.items()}
+    return {"waiting": waiting, "why": {to: known.get(to, [NO_TIME]) for to in left}, "deadLettered": dead}
 
 
 def _unhindered(status: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -77,9 +79,9 @@ def undelivered(said: Mapping[str, Any], again: str = "") -> list[str]:
 def waiting(said: Mapping[str, Any]) -> str:
     """What waits of it, if anything does, and why."""
     left = said["waiting"].items()
-    shown = [f"{_items(signals)} to {to} ({'; '.join(said['why'][to])})" for to, signals in left]
+    shown = [f"{_items(counted)} to {to} ({'; '.join(said['why'][to])})" for to, counted in left]
     return f"still to be delivered: {', '.join(shown)}"
 
 
-def _items(signals: Mapping[str, int]) -> str:
-    return " and ".join(plural(items, ITEMS[signal]) for signal, items in sorted(signals.items(), reverse=True))
+def _items(counted: Mapping[str, int]) -> str:
+    return " and ".join(plural(items, NOUNS[kind]) for kind, items in sorted(counted.items(), reverse=True))

@@ -20,7 +20,9 @@ def test_what_was_not_delivered_is_told_with_the_reason() -> None:
         "main/langfuse": {"default": lane, "acme": {**lane, "parked": "forbidden"}, "b": SETTLED},
         "main/otlp/copy": {"default": {**LANE, "waiting": 12}},
     }
-    waiting, dead = undelivered(last_words(left, status(1, exporters=exporters, counters=counters)), " -c bridge.yaml")
+    said = last_words(left, status(1, exporters=exporters, counters=counters))
+    waiting, dead = undelivered(said, " -c bridge.yaml")
+    assert said["waiting"] == {"langfuse": {"spans": 1, "logRecords": 2}, "otlp/copy": {"spans": 12}}
     assert waiting == (
         "still to be delivered: 1 span and 2 log records to langfuse (nobody answers; forbidden: nobody answers),"
         " 12 spans to otlp/copy (there was no time left for it);"

@@ -106,7 +106,7 @@ def _cells(row: dict[str, Any], *, tenants: bool) -> tuple[str, ...]:
         _tokens(row),
         "" if row["totalCost"] is None else cost(row["totalCost"]),
         str(row["errorCount"] or ""),
-        printable(row["name"] or ""),
+        printable(row["name"] or "") + (f" {state(row)}" if row["partial"] else ""),
         printable(row["sessionId"] or ""),
     )
 

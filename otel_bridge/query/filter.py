@@ -4,6 +4,7 @@ Lucene's syntax. Terms side by side must all hold; OR, NOT, `-`, parentheses and
 typed only ever becomes a parameter of the SQL, never a part of it.
 """
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ TEXTS = {
     "version": "t.version",
     "tenant": "t.tenant",
 }
-OBSERVED = {"model": "o.model", "type": "o.type", "level": "o.level", "observation": "o.name"}
+OBSERVED = {"model": "model", "type": "type", "level": "level", "observation": "name"}
 OF_SPANS = "spans s WHERE s.trace_id = t.trace_id AND s.tenant = t.tenant"
 # Until a trace has settled, what came is counted. (S608: it is all our own SQL.)
 OBSERVATION_COUNT = f"(CASE WHEN t.settled THEN t.observation_count ELSE (SELECT count(*) FROM {OF_SPANS}) END)"  # noqa: S608
@@ -42,17 +43,24 @@ NUMBERS = {
     "observations": OBSERVATION_COUNT,
 }
 LEFT_OUT = "SELECT 1 FROM omitted x WHERE x.trace_id = t.trace_id AND x.id = '' AND x.tenant = t.tenant"
+PARTIAL = f"(t.settled = 1 AND (t.lacks_parent = 1 OR EXISTS (SELECT 1 FROM {OF_SPANS} AND s.status = -1)))"  # noqa: S608
 STATUS = {
     "error": "t.error_count > 0",
     "ok": "(t.error_count = 0 AND t.settled = 1)",
     "open": f"(t.settled = 0 AND NOT EXISTS ({LEFT_OUT}))",
     "sampled_out": f"(t.settled = 0 AND EXISTS ({LEFT_OUT} AND x.decision = 'sampled_out'))",
     "filtered": f"(t.settled = 0 AND EXISTS ({LEFT_OUT} AND x.decision = 'filtered'))",
+    "partial": PARTIAL,
 }
 OF_OBSERVATIONS = "observations o WHERE o.trace_id = t.trace_id AND o.tenant = t.tenant AND"
 OF_RESOURCES = "observed_resources r WHERE r.trace_id = t.trace_id AND r.tenant = t.tenant AND"
 OF_SCORES = "scores s WHERE s.trace_id = t.trace_id AND s.tenant = t.tenant AND"
 FIELDS = (*TEXTS, *OBSERVED, *NUMBERS, "duration", "start", "age", "status", "tag", "score", "metadata.KEY")
+
+QUOTED_OR_OFFSET = re.compile(
+    r'"(?:\\.|[^"\\])*"|(?<=[:\[{>=<\s])(\d{4}-\d\d-\d\dT[\d:.]+[+-]\d\d(?::?\d\d)?)(?=[\s\]})]|$)'
+)
+"""A time with an offset has a sign that stands for something else in Lucene's syntax, where it is not quoted."""
 
 Convert: TypeAlias = Callable[[str], float]
 
@@ -86,7 +94,7 @@ def compile_filter(text: str, now_ns: int | None = None) -> Condition:
     from luqum.thread import parse
 
     try:
-        tree = parse(text)
+        tree = parse(QUOTED_OR_OFFSET.sub(lambda found: f'"{found[1]}"' if found[1] else found[0], text))
     except ParseError as error:
         raise UsageError(
             f'the filter can not be read: {error}. Write it as: status:error duration:>10s name:chat* "free text"'
@@ -148,7 +156,8 @@ class _Compiler:
         if field in TEXTS:
             return _like(TEXTS[field], field, node)
         if field in OBSERVED:
-            return _of_observation(field, node)
+            column = OBSERVED[field]
+            return _observed(_like(f"o.{column}", field, node), _like(f"s.{column}", field, node))
         if field == "score":
             return _exists(OF_SCORES, _like("s.name", field, node))
         if field == "tag":
@@ -162,14 +171,6 @@ class _Compiler:
 
 def _exists(source: str, inner: Condition) -> Condition:
     return Condition(f"EXISTS (SELECT 1 FROM {source} {inner.sql})", inner.values)  # noqa: S608 - both are our own SQL
-
-
-def _of_observation(field: str, node: Any) -> Condition:
-    """Of what no span says before its trace has settled, but for its name."""
-    became = _like(OBSERVED[field], field, node)
-    if field != "observation":
-        return _exists(OF_OBSERVATIONS, became)
-    return _observed(became, _like("s.name", field, node))
 
 
 def _observed(became: Condition, came: Condition) -> Condition:
@@ -262,20 +263,30 @@ def _compared(column: str, field: str, node: Any, convert: Convert) -> Condition
 
 
 def _started(node: Any) -> Condition:
-    """A day is all of it, a minute too: where it is named alone, and where it is the end of what is included."""
+    """A day is all of it, as is a minute: what is after it begins at its end, and what it is the end of ends there."""
     from luqum import tree
 
-    column = "t.start_ns"
     match node:
-        case tree.To() if node.include:
-            return Condition(f"{column} < ?", (after_ns(_literal("start", node.a)),))
-        case tree.Range() if node.include_high and str(node.high).strip() != "*":
-            end = Condition(f"{column} < ?", (after_ns(_literal("start", node.high)),))
-            if str(node.low).strip() == "*":
-                return end
-            begin = _compared(column, "start", tree.From(node.low, node.include_low), time_ns)
-            return Condition(f"{begin.sql} AND {end.sql}", (*begin.values, *end.values))
-        case tree.Word() | tree.Phrase():
-            text = _literal("start", node)
-            return Condition(f"{column} >= ? AND {column} < ?", (time_ns(text), after_ns(text)))
-    return _compared(column, "start", node, time_ns)
+        case tree.From():
+            ends = [_since(node.a, of_it=node.include)]
+        case tree.To():
+            ends = [_until(node.a, of_it=node.include)]
+        case tree.Range():
+            ends = [_since(node.low, of_it=node.include_low), _until(node.high, of_it=node.include_high)]
+        case _:
+            ends = [_since(node, of_it=True), _until(node, of_it=True)]
+    return Condition(" AND ".join(end.sql for end in ends), tuple(value for end in ends for value in end.values))
+
+
+def _since(node: Any, *, of_it: bool) -> Condition:
+    if str(node).strip() == "*":
+        return ALL
+    text = _literal("start", node)
+    return Condition("t.start_ns >= ?", (time_ns(text) if of_it else after_ns(text),))
+
+
+def _until(node: Any, *, of_it: bool) -> Condition:
+    if str(node).strip() == "*":
+        return ALL
+    text = _literal("start", node)
+    return Condition("t.start_ns < ?", (after_ns(text) if of_it else time_ns(text),))

@@ -3,6 +3,7 @@
 from typing import Any
 
 import orjson
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -11,7 +12,8 @@ from otel_bridge.query.answer import SHOWN_CHARACTERS, Answer, cut, milliseconds
 from otel_bridge.query.find import find_observation, find_trace, other_tenants
 from otel_bridge.store.reader import Reader, Row
 from otel_bridge.store.statements import statements
-from otel_bridge.translate.span import attributes, plain
+from otel_bridge.translate.choose import read
+from otel_bridge.translate.span import SpanView, attributes, plain
 
 SQL = statements("otel_bridge.query", "observations.sql")
 
@@ -73,7 +75,7 @@ def _settled_content(row: Row) -> Answer:
     detail = orjson.loads(row["detail"])
     completion_start_ns = detail.pop("completionStartNs", None)
     if costs := detail.get("costDetails"):
-        detail["costDetails"] = {bucket: usd(cost) for bucket, cost in costs.items()}
+        detail["costDetails"] = _by_bucket(costs)
     events, logs = (_taken(detail.get("metadata", {}), key) for key in ("otel.events", "otel.logs"))
     return {
         "statusMessage": name(row["status_message"], SHOWN_CHARACTERS),
@@ -87,6 +89,10 @@ def _settled_content(row: Row) -> Answer:
     }
 
 
+def _by_bucket(costs: dict[str, float]) -> Answer:
+    return {bucket: usd(cost) for bucket, cost in costs.items()}
+
+
 def _taken(metadata: Answer, key: str) -> list[Answer]:
     """What translation left of a span's events or log records, out of the metadata; attributes so called stay there."""
     found = metadata.get(key)
@@ -96,17 +102,29 @@ def _taken(metadata: Answer, key: str) -> list[Answer]:
 
 
 def _span_content(row: Row, logs: list[Row]) -> Answer:
-    span = Span.FromString(row["span"])
+    """What a span says by itself: of its trace and of log records translation knows more."""
+    resource = attributes(Resource.FromString(row["resource"] or b"").attributes)
+    view = SpanView.of(Span.FromString(row["span"]), InstrumentationScope(name=row["scope"]), resource)
+    message = view.status_message
+    reading = read(view)
+    said = {
+        "modelParameters": reading.model_parameters,
+        "input": reading.input,
+        "output": reading.output,
+        "usageDetails": reading.usage,
+        "costDetails": reading.cost and _by_bucket(reading.cost),
+    }
     return {
-        "statusMessage": name(span.status.message, SHOWN_CHARACTERS) or None,
-        "metadata": cut(attributes(span.attributes)),
-        "resource": cut(attributes(Resource.FromString(row["resource"] or b"").attributes)),
+        "statusMessage": name(reading.status_message or message, SHOWN_CHARACTERS) or None,
+        **{key: cut(value) for key, value in said.items() if value is not None},
+        "metadata": cut(view.attrs | reading.metadata),
+        "resource": cut(resource),
         "scope": {"name": row["scope"]} if row["scope"] else None,
         "events": [
-            _event({"time_ns": event.time_unix_nano, "name": event.name, "attributes": attributes(event.attributes)})
-            for event in span.events[:MAX_OCCURRENCES]
+            _event({"time_ns": event.time_ns, "name": event.name, "attributes": event.attrs})
+            for event in view.events[:MAX_OCCURRENCES]
         ],
-        "eventCount": len(span.events),
+        "eventCount": len(view.events),
         "logs": [_log(_record(log)) for log in logs],
         "logCount": logs[0]["log_count"] if logs else 0,
     }

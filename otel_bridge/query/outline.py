@@ -1,6 +1,7 @@
 """A trace as text: for a terminal, a chat or another program to read."""
 
 from decimal import ROUND_HALF_UP, Decimal, localcontext
+from math import inf
 from typing import Any
 
 import orjson
@@ -13,17 +14,25 @@ from otel_bridge.query.tree import guides
 from otel_bridge.telemetry import printable
 
 BRIEF_CHARACTERS = 300
+LONGER: tuple[tuple[float, tuple[int, str, int, str]], ...] = (
+    (7_200_000, (1000, "min", 60, "s")),
+    (172_800_000, (60_000, "h", 60, "min")),
+    (inf, (3_600_000, "d", 24, "h")),
+)
+"""Durations below so many milliseconds: what they are counted in, and the units that are shown."""
+
 NOT_KEPT = {"sampled_out": "sampled"}
 
 
 def duration(milliseconds: float) -> str:
-    """A duration for people: `850 ms`, `12.3 s`, `4 min 05 s`."""
+    """A duration for people: `850 ms`, `12.3 s`, `4 min 05 s`, `3 h 05 min`. As the page writes it (ui/elements.js)."""
     if milliseconds < 1000:
         return f"{milliseconds:.0f} ms"
     if milliseconds < 120_000:
         return f"{milliseconds / 1000:.1f} s"
-    minutes, seconds = divmod(round(milliseconds / 1000), 60)
-    return f"{minutes} min {seconds:02} s"
+    whole, unit, each, smaller = next(units for most, units in LONGER if milliseconds < most)
+    larger, rest = divmod(round(milliseconds / whole), each)
+    return f"{larger} {unit} {rest:02} {smaller}"
 
 
 def cost(dollars: float) -> str:
@@ -43,9 +52,11 @@ def left_out(trace: Answer) -> tuple[str, str]:
 
 
 def state(trace: Answer) -> str:
-    """`(open)`, `not kept (sampled: rate)`, or nothing for a trace that has settled."""
+    """`(open)`, `(in part)`, `not kept (sampled: rate)`, or nothing for a trace that has settled whole."""
     decision, reason = left_out(trace)
-    return f"not kept ({decision}: {reason})" if decision else "" if trace["settled"] else "(open)"
+    if decision:
+        return f"not kept ({decision}: {reason})"
+    return "(in part)" if trace["partial"] else "" if trace["settled"] else "(open)"
 
 
 def facts(answer: Answer) -> str:

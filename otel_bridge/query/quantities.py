@@ -34,12 +34,14 @@ def time_ns(text: str) -> float:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"{text!r} is no time: write it as 2026-01-31 or 2026-01-31T12:00:00Z") from None
+        raise UsageError(
+            f"{text!r} is no time: write it as 2026-01-31, 2026-01-31T12:00 (UTC) or 2026-01-31T12:00+01:00"
+        ) from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1e9
 
 
 def after_ns(text: str) -> float:
     """The first moment after the day, hour, minute or second that is named."""
-    digits = len(re.findall(r"\d", re.sub(r"(Z|[+-]\d\d:?\d\d)$", "", text[len("2026-01-31") :])))
+    digits = len(re.findall(r"\d", re.sub(r"(Z|[+-]\d\d(:?\d\d)?)$", "", text[len("2026-01-31") :])))
     named = next((seconds for most, seconds in ((0, 86400), (2, 3600), (4, 60), (6, 1)) if digits <= most), 1e-6)
     return time_ns(text) + named * 1e9

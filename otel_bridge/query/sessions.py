@@ -5,17 +5,28 @@ from collections.abc import Collection
 import orjson
 
 from otel_bridge.errors import UsageError
-from otel_bridge.query.answer import ID_CHARACTERS, Answer, milliseconds, moment, name, usd
+from otel_bridge.query.answer import ID_CHARACTERS, Answer, cut, milliseconds, moment, name, usd
 from otel_bridge.query.cursor import read_cursor, write_cursor
 from otel_bridge.query.filter import ERROR_COUNT, Condition
 from otel_bridge.query.find import NotFoundError, check_tenant
 from otel_bridge.query.traces import page
+from otel_bridge.query.transcript import messages_of
 from otel_bridge.store.reader import Reader, Row
 from otel_bridge.store.statements import statements
 
-PAGE = statements("otel_bridge.query", "sessions.sql")["page"].format(error_count=ERROR_COUNT)
+SQL = statements("otel_bridge.query", "sessions.sql")
+PAGE = SQL["page"].format(error_count=ERROR_COUNT)
 
 MAX_SESSIONS = 200
+MAX_USERS = 20
+
+TURN_CHARACTERS = 20_000
+"""Of what was said to a trace of a session, and of its answer; a page of them stays below 8 MB."""
+
+ANSWERING = ("assistant", "ai", "model")
+"""Who a message may come from that a trace before has given."""
+STANDING = ("system", "developer")
+"""Who says the same in every turn."""
 
 
 def list_sessions(
@@ -49,13 +60,24 @@ def list_sessions(
 
 
 def one_session(
-    reader: Reader, session_id: str, limit: int = 50, cursor: str | None = None, *, tenant: str | None = None
+    reader: Reader,
+    session_id: str,
+    limit: int = 50,
+    cursor: str | None = None,
+    *,
+    tenant: str | None = None,
+    sort: str = "-start",
+    turns: bool = False,
 ) -> Answer:
-    """A session's summary with a page of its traces, the newest first; of one tenant's, or of all who use its id.
+    """A session's summary with a page of its traces, in an order of `list_traces`; of one tenant's, or of all who use
+    its id.
+
+    turns: each trace comes with its `input`, of messages those since the last answer, and its `output`; both are null
+        until it has settled, and cut where they are long.
 
     Raises:
         NotFoundError: no trace names it.
-        UsageError: the limit or cursor can not be used.
+        UsageError: the limit, sort or cursor can not be used.
     """
     named = {"only": session_id, "tenant": tenant, "latest_ns": None, "session_id": None, "limit": 1}
     row = reader.row(PAGE, named)
@@ -65,7 +87,24 @@ def one_session(
     condition = Condition("t.session_id = ?", (session_id,))
     if tenant is not None:
         condition = Condition(f"{condition.sql} AND t.tenant = ?", (*condition.values, tenant))
-    return {**_summary(row), **page(reader, condition, "-start", limit, cursor)}
+    found = page(reader, condition, sort, limit, cursor)
+    if turns:
+        found["traces"] = [{**trace, **_turn(reader, trace)} for trace in found["traces"]]
+    return {**_summary(row), **found}
+
+
+def _turn(reader: Reader, trace: Answer) -> Answer:
+    """What was said to a trace, and its answer."""
+    [content] = reader.rows(SQL["content"], {"trace_id": trace["id"], "tenant": trace["tenant"]})
+    said, answered = (content[key] and orjson.loads(content[key]) for key in ("input", "output"))
+    if messages := messages_of(said):
+        last = max((i for i, each in enumerate(messages) if each["role"] in ANSWERING), default=-1)
+        new = messages[last + 1 :] or messages[last:]
+        said = [each for each in new if each["role"] not in STANDING] or new
+    return {
+        "input": None if said is None else cut(said, TURN_CHARACTERS),
+        "output": None if answered is None else cut(answered, TURN_CHARACTERS),
+    }
 
 
 def _summary(row: Row) -> Answer:
@@ -79,5 +118,5 @@ def _summary(row: Row) -> Answer:
         "errorCount": row["error_count"],
         "totalTokens": row["total_tokens"],
         "totalCost": usd(row["total_cost"]),
-        "userId": name(row["user_id"]),
+        "userIds": sorted(name(user) or "" for user in orjson.loads(row["users"]) if user)[:MAX_USERS],
     }

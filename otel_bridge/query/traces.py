@@ -8,7 +8,7 @@ import orjson
 from otel_bridge.errors import UsageError
 from otel_bridge.query.answer import ID_CHARACTERS, Answer, loaded, milliseconds, moment, name, usd
 from otel_bridge.query.cursor import read_cursor, write_cursor
-from otel_bridge.query.filter import ALL, ERROR_COUNT, OBSERVATION_COUNT, Condition, compile_filter
+from otel_bridge.query.filter import ALL, ERROR_COUNT, OBSERVATION_COUNT, PARTIAL, Condition, compile_filter
 from otel_bridge.query.find import check_tenant, find_trace, other_tenants
 from otel_bridge.query.observations import light, whole
 from otel_bridge.query.scores import score_count, scores_of_trace
@@ -77,6 +77,7 @@ def page(reader: Reader, condition: Condition, sort: str, limit: int, cursor: st
     sql = SQL["page"].format(
         observation_count=OBSERVATION_COUNT,
         error_count=ERROR_COUNT,
+        partial=PARTIAL,
         key=key,
         condition=f"{condition.sql} AND {after.sql}",
         direction="DESC" if descending else "ASC",
@@ -97,6 +98,7 @@ def _summary(row: Row) -> Answer:
         "name": name(row["name"]),
         "status": "error" if row["error_count"] else done,
         "settled": bool(row["settled"]),
+        "partial": bool(row["partial"]),
         "omitted": row["decision"] and f"{row['decision']}:{row['reason']}",
         "startTime": moment(row["start_ns"]),
         "endTime": moment(row["end_ns"]),
@@ -105,7 +107,7 @@ def _summary(row: Row) -> Answer:
         "errorCount": row["error_count"],
         "totalTokens": row["total_tokens"],
         "totalCost": usd(row["total_cost"]),
-        "userId": name(row["user_id"]),
+        "userId": name(row["user_id"], ID_CHARACTERS),
         "sessionId": name(row["session_id"], ID_CHARACTERS),
         "environment": name(row["environment"]),
         "release": name(row["release"]),
@@ -129,7 +131,8 @@ def one_trace(
         name. `otherTenants` has the others.
     full: observations come with all they hold, as `one_observation` answers, and not without their content.
 
-    Observations come in tree order with their `depth`; a span that has not settled, or that no observation stands
+    `partial`: it has settled, and something of it has not ended, or has not come. Observations come in tree order with
+    their `depth`, below a parent that came later, too; a span that has not settled, or that no observation stands
     for, is among them with `settled` false, and `open` if it has not ended: its end is then when it was told of last.
     `omitted` says why, where nothing will become of it; `unfinished` what is waited for. `scoreCount` counts all
     scores, where only the first are shown. These two are told on the first page, and None where there is no time left
@@ -155,7 +158,7 @@ def one_trace(
     room = FULL_BYTES
     for node, depth in ordered[offset : offset + limit]:
         held = whole(reader, whole_id, its_tenant, node) if full else light(rows[node])
-        observations.append({**held, "depth": depth})
+        observations.append({**held, "parentObservationId": rows[node]["parent_id"], "depth": depth})
         room -= len(orjson.dumps(held)) if full else 0
         if room < 0:
             break

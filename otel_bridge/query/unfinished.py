@@ -1,8 +1,7 @@
 """What of a trace has not ended yet, as far as anybody has told: a span comes when it ends, and not before."""
 
-from opentelemetry.proto.trace.v1.trace_pb2 import SpanFlags
-
 from otel_bridge.query.answer import Answer, moment, name
+from otel_bridge.store.database import REMOTE, TOLD
 from otel_bridge.store.reader import Reader, Row
 from otel_bridge.store.statements import statements
 
@@ -10,10 +9,6 @@ SQL = statements("otel_bridge.query", "unfinished.sql")
 
 MOST = 20
 NAMED = 3
-TOLD = SpanFlags.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK
-"""What a span says of where its parent is: in its own program. Without these bits nobody has told."""
-REMOTE = TOLD | SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK
-"""In another one, from which it may never come here."""
 
 
 def unfinished(reader: Reader, trace_id: str, tenant: str, summary: Answer) -> Answer | None:

@@ -5,17 +5,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, SpanFlags
 
 from otel_bridge.errors import FilesError
 from otel_bridge.journal.database import log_pages, move_aside
 from otel_bridge.store.statements import text
+from otel_bridge.translate.propagate import MAX_TAGS
 
 if TYPE_CHECKING:
     import apsw
 
-VERSION = 3
+VERSION = 4
 """Of the schema, in SQLite's user_version; a store of an older one is begun anew, as everything in it is derived."""
+
+TOLD = SpanFlags.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK
+"""What a span says of where its parent is: in its own program. Without these bits nobody has told."""
+REMOTE = TOLD | SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK
+"""In another one, from which it may never come here."""
 
 
 def open_writing(path: Path) -> "apsw.Connection":
@@ -32,7 +38,7 @@ def open_writing(path: Path) -> "apsw.Connection":
     except OSError as error:
         raise FilesError(f"the store {path} can not be written: {error.strerror}") from error
     try:
-        return _merging(_prepared(path))
+        return _with_functions(_prepared(path))
     except (apsw.CorruptError, apsw.NotADBError) as error:
         move_aside(path, str(error))
         return open_writing(path)
@@ -40,18 +46,21 @@ def open_writing(path: Path) -> "apsw.Connection":
         raise FilesError(f"the store {path} can not be opened: {error}") from error
 
 
-def _merging(connection: "apsw.Connection") -> "apsw.Connection":
-    """With `merged` in its SQL."""
+def _with_functions(connection: "apsw.Connection") -> "apsw.Connection":
+    """With `merged` and `span_flags` in its SQL."""
     connection.create_scalar_function("merged", _merged, 2, deterministic=True)
+    connection.create_scalar_function("span_flags", _span_flags, 1, deterministic=True)
     return connection
 
 
 def _merged(*said: Any) -> str | None:
-    """A JSON object, and another one to be added to it; either may be missing."""
+    """A JSON object or list of tags, and another one to be added to it; either may be missing."""
     before, now = said
     if before is None or now is None or before == now:
         return before if now is None else now  # type: ignore[no-any-return]  # columns of text
-    return orjson.dumps(orjson.loads(before) | orjson.loads(now)).decode()
+    known, more = orjson.loads(before), orjson.loads(now)
+    both = known | more if isinstance(known, dict) else [*dict.fromkeys([*known, *more])][:MAX_TAGS]
+    return orjson.dumps(both).decode()
 
 
 def _prepared(path: Path) -> "apsw.Connection":

@@ -2,7 +2,9 @@
 -- The two never share a row, so what is provisional can not overwrite what has settled.
 -- Large columns stand last: a row is then read only as far as it is needed.
 
--- settled = 0: only spans have come; observation_count and what follows it are then unknown (errors: none, or some).
+-- settled = 0: only spans have come; then the words are what these said, observation_count, sums and content are
+-- unknown (errors: none, or some).
+-- lacks_parent: settled without a span that another one of its own program names as its parent.
 -- seen_ns: when the bridge first saw it; retention goes by this, as the times of spans may be anything.
 CREATE TABLE traces (
     tenant TEXT NOT NULL,
@@ -12,6 +14,7 @@ CREATE TABLE traces (
     start_ns INTEGER NOT NULL,
     end_ns INTEGER NOT NULL,
     error_count INTEGER NOT NULL,
+    lacks_parent INTEGER NOT NULL,
     observation_count INTEGER,
     total_tokens INTEGER,
     total_cost REAL,
@@ -69,11 +72,15 @@ CREATE TABLE spans (
     start_ns INTEGER NOT NULL,
     end_ns INTEGER NOT NULL,
     status INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    level TEXT NOT NULL,
+    model TEXT,
     scope TEXT NOT NULL,
     resource_id BLOB NOT NULL,
     span BLOB NOT NULL,
     UNIQUE (trace_id, id, tenant)
 );
+CREATE INDEX spans_open ON spans (trace_id, tenant) WHERE status = -1;
 
 -- Spans that no observation stands for, and traces that are not kept (their `id` is ''), and why. What came of them
 -- stays as it came.

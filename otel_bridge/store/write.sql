@@ -3,32 +3,45 @@ INSERT INTO resources (id, seen_ns, resource) VALUES (?, ?, ?)
 ON CONFLICT DO UPDATE SET seen_ns = excluded.seen_ns;
 
 -- name: span
-INSERT INTO spans (tenant, trace_id, id, parent_id, name, start_ns, end_ns, status, scope, resource_id, span)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO spans
+    (tenant, trace_id, id, parent_id, name, start_ns, end_ns, status, type, level, model, scope, resource_id, span)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (trace_id, id, tenant) DO UPDATE SET
     parent_id = excluded.parent_id,
     name = excluded.name,
     start_ns = excluded.start_ns,
     end_ns = excluded.end_ns,
     status = excluded.status,
+    type = excluded.type,
+    level = excluded.level,
+    model = excluded.model,
     scope = excluded.scope,
     resource_id = excluded.resource_id,
     span = excluded.span;
 
 -- One that has not ended: when it was told of last stands as its end, until it comes itself.
 -- name: open_span
-INSERT INTO spans (tenant, trace_id, id, parent_id, name, start_ns, end_ns, status, scope, resource_id, span)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO spans
+    (tenant, trace_id, id, parent_id, name, start_ns, end_ns, status, type, level, model, scope, resource_id, span)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (trace_id, id, tenant) DO UPDATE SET end_ns = max(end_ns, excluded.end_ns) WHERE status = -1;
 
 -- name: provisional_trace
-INSERT INTO traces (tenant, trace_id, settled, seen_ns, start_ns, end_ns, error_count, name)
-VALUES (?, ?, 0, ?, ?, ?, ?, ?)
+INSERT INTO traces
+    (tenant, trace_id, settled, seen_ns, start_ns, end_ns, error_count, lacks_parent, name, user_id, session_id,
+    environment, release, version, tags)
+VALUES (?, ?, 0, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (trace_id, tenant) DO UPDATE SET
     start_ns = min(start_ns, excluded.start_ns),
     end_ns = max(end_ns, excluded.end_ns),
     error_count = max(error_count, excluded.error_count),
-    name = coalesce(excluded.name, name)
+    name = coalesce(excluded.name, name),
+    user_id = coalesce(user_id, excluded.user_id),
+    session_id = coalesce(session_id, excluded.session_id),
+    environment = coalesce(environment, excluded.environment),
+    release = coalesce(release, excluded.release),
+    version = coalesce(version, excluded.version),
+    tags = merged(tags, excluded.tags)
 WHERE settled = 0;
 
 -- name: log
@@ -88,15 +101,31 @@ ON CONFLICT (id, tenant) DO UPDATE SET
     metadata = excluded.metadata;
 
 -- Rolled up from all observations of the trace that are here, so a part that comes twice counts once.
--- What a later part does not know (coalesce, merged) stays as an earlier part said it.
+-- What a later part does not know (coalesce, merged) stays as an earlier part said it, or a span that has not settled.
+-- One that has not ended is known by its name only: where it is the root, the trace is called by it, and not by what
+-- ended first below it, until it comes or somebody says another name.
 -- name: settled_trace
 INSERT INTO traces
-    (tenant, trace_id, settled, seen_ns, start_ns, end_ns, error_count, observation_count, total_tokens, total_cost,
-    name, user_id, session_id, environment, release, version, public, tags, metadata, input, output)
+    (tenant, trace_id, settled, seen_ns, start_ns, end_ns, error_count, lacks_parent, observation_count, total_tokens,
+    total_cost, name, user_id, session_id, environment, release, version, public, tags, metadata, input, output)
 SELECT
-    :tenant, :trace_id, 1, :seen_ns, min(start_ns), max(end_ns), sum(level = 'ERROR'), count(*),
-    CASE WHEN count(tokens) THEN CAST(total(tokens) AS INTEGER) END, sum(cost),
-    :name, :user_id, :session_id, :environment, :release, :version, :public, :tags, :metadata, :input, :output
+    :tenant, :trace_id, 1, :seen_ns, min(start_ns), max(end_ns), sum(level = 'ERROR'),
+    EXISTS (
+        SELECT 1 FROM spans s WHERE s.trace_id = :trace_id AND s.tenant = :tenant AND s.parent_id IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM spans p WHERE p.trace_id = :trace_id AND p.id = s.parent_id AND p.tenant = :tenant)
+        AND NOT EXISTS (
+            SELECT 1 FROM observations p WHERE p.trace_id = :trace_id AND p.id = s.parent_id AND p.tenant = :tenant
+        ) AND span_flags(s.span) & :remote = :told
+    ),
+    count(*), CASE WHEN count(tokens) THEN CAST(total(tokens) AS INTEGER) END, sum(cost),
+    coalesce((
+        SELECT s.name FROM spans s WHERE s.trace_id = :trace_id AND s.tenant = :tenant AND s.status = -1
+        AND s.parent_id IS NULL AND s.name <> '' AND EXISTS (
+            SELECT 1 FROM observations o
+            WHERE o.trace_id = :trace_id AND o.tenant = :tenant AND o.parent_id IS NULL AND o.name = :name
+        )
+    ), :name),
+    :user_id, :session_id, :environment, :release, :version, :public, :tags, :metadata, :input, :output
 FROM observations WHERE trace_id = :trace_id AND tenant = :tenant
 HAVING count(*) > 0
 ON CONFLICT (trace_id, tenant) DO UPDATE SET
@@ -104,6 +133,7 @@ ON CONFLICT (trace_id, tenant) DO UPDATE SET
     start_ns = excluded.start_ns,
     end_ns = excluded.end_ns,
     error_count = excluded.error_count,
+    lacks_parent = excluded.lacks_parent,
     observation_count = excluded.observation_count,
     total_tokens = excluded.total_tokens,
     total_cost = excluded.total_cost,

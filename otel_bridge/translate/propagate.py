@@ -224,7 +224,7 @@ def _resource_says(order: Sequence[Node]) -> dict[str, tuple[str, int]]:
     """What the resource of the first says."""
     if not order or order[0].span.resource.keys().isdisjoint(OF_RESOURCE_KEYS):
         return {}
-    told = {name: _of_resource(name, order[0].span.resource) for name in RESOURCE}
+    told = {name: of_resource(name, order[0].span.resource) for name in RESOURCE}
     return {name: (heard, OF_RESOURCE) for name, heard in told.items() if heard is not None}
 
 
@@ -235,11 +235,12 @@ def _tell_versions(order: Sequence[Node]) -> None:
         if not node.observation.version:
             resource = node.span.resource
             if id(resource) not in known:
-                known[id(resource)] = _of_resource("version", resource)
+                known[id(resource)] = of_resource("version", resource)
             node.observation.version = known[id(resource)]
 
 
-def _of_resource(name: str, resource: Mapping[str, Any]) -> str | None:
+def of_resource(name: str, resource: Mapping[str, Any]) -> str | None:
+    """What a resource says of its traces: under one of the names in `RESOURCE`."""
     for key in RESOURCE[name]:
         text = resource.get(key)
         if text is None:

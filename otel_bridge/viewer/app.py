@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
+from http import HTTPStatus
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ UI = {
 }
 """The only files that are served."""
 
+NOWHERE = "there is nothing at this address: the page is at /, and what programs can ask is in /openapi.json"
 STATUSES: dict[type[BridgeError], int] = {
     UsageError: 400,
     NotFoundError: 404,
@@ -138,11 +140,14 @@ def _api(store: _Store, tenants: Tenants) -> list[Route]:
         )
 
     async def session(request: Request) -> Response:
-        said = asked(request, "limit", "cursor", "tenant")
+        said = asked(request, "limit", "cursor", "tenant", "sort", "turns")
         limit, cursor, tenant = limit_of(said, 50), said.get("cursor"), said.get("tenant")
+        sort, turns = said.get("sort", "-start"), one_of(said, "turns", "false", "true") == "true"
         session_id = request.path_params["session_id"]
         return answer_json(
-            await store.ask(lambda reader: one_session(reader, session_id, limit, cursor, tenant=tenant))
+            await store.ask(
+                lambda reader: one_session(reader, session_id, limit, cursor, tenant=tenant, sort=sort, turns=turns)
+            )
         )
 
     async def scores(request: Request) -> Response:
@@ -203,6 +208,7 @@ def _file(path: str, name: str, media_type: str) -> Route:
 
 async def _refused(_: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
-        return answer_json({"error": error.detail}, error.status_code)
+        nowhere = error.status_code == 404 and error.detail == HTTPStatus.NOT_FOUND.phrase  # as the router says it
+        return answer_json({"error": NOWHERE if nowhere else error.detail}, error.status_code)
     status = next((code for kind, code in STATUSES.items() if isinstance(error, kind)), 500)
     return answer_json({"error": str(error)}, status)

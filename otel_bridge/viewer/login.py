@@ -15,11 +15,13 @@ from collections.abc import Callable
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, quote
 
+from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.routing import Match
+from starlette.types import Receive, Scope, Send
 
 from otel_bridge.viewer.requests import body_of, tenant_query
 
@@ -52,8 +54,11 @@ POLICY = (
 )
 ASK = "Log in to see traces."
 NONE_SET = " No password is configured, so it is the token in viewer.json of the data dir."
-WRONG = "This is not the password."
 TOO_MANY = f"Too many wrong passwords from this address: wait a minute, {FAILURES} are allowed in one."
+REFUSALS = {"wrong": (401, "This is not the password."), "often": (429, TOO_MANY)}
+"""What a login may be refused for; the browser that is led back to the page says which it was, once."""
+
+REFUSAL_S = 60
 PROGRAMS = "log in by loading this page anew; programs send the viewer's password as `Authorization: Bearer PASSWORD`"
 
 
@@ -119,13 +124,19 @@ class Login:
         secure = "; Secure" if self._secure else ""
         return f"{self._cookie}={name}; Path=/; Max-Age={SESSION_S}; HttpOnly; SameSite=Strict{secure}"
 
+    def refusal(self, why: str, max_age_s: int = REFUSAL_S) -> str:
+        """The cookie that says why a login was refused; without an age it is taken back."""
+        return f"{self._cookie}_refused={why}; Path=/; Max-Age={max_age_s}; HttpOnly; SameSite=Strict"
+
+    def refused(self, headers: Headers) -> str | None:
+        """Which of the `REFUSALS` a browser was led back with."""
+        why = _cookie(headers, f"{self._cookie}_refused")
+        return why if why in REFUSALS else None
+
     def _session(self, headers: Headers) -> bytes | None:
         """The digest of the session that a request is of."""
-        try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(self._cookie)
-        except CookieError:
-            return None
-        digest = self._digest(cookie.value) if cookie is not None else b""
+        name = _cookie(headers, self._cookie)
+        digest = self._digest(name) if name is not None else b""
         until_s = self._sessions.get(digest)
         if until_s is None:
             return None
@@ -154,9 +165,10 @@ class Login:
 
 
 class Entry:
-    """Stands before the routes: all but those for probes are for who is logged in."""
+    """Stands before the routes: all but those for probes are for who is logged in, and that there is nothing at an
+    address is no secret."""
 
-    def __init__(self, app: ASGIApp, login: Login) -> None:
+    def __init__(self, app: Starlette, login: Login) -> None:
         self._app = app
         self._login = login
 
@@ -167,27 +179,47 @@ class Entry:
         try:
             answer = await self._answer(request, address)
         except TooManyFailuresError:
-            answer = _refuse(request, 429, TOO_MANY)
-            answer.headers["Retry-After"] = str(round(WITHIN_S))
+            answer = self._back(request, self._login.refusal("often")) if is_login(scope) else _refuse(request, "often")
         await (answer or self._app)(scope, receive, send)
 
     async def _answer(self, request: Request, address: str) -> Response | None:
         if request.scope["path"] in OPEN:
             return None
         if is_login(request.scope):
-            try:
-                form = parse_qs((await body_of(request, MAX_FORM_BYTES)).decode(errors="replace"))
-            except HTTPException as error:
-                return _refuse(request, error.status_code, WRONG)
-            cookie = self._login.open_session(form.get("password", [""])[0], request.headers, address)
-            if cookie is None:
-                return _refuse(request, 401, WRONG)
-            here = quote(request.scope["path"].rpartition("/")[2], safe="")
-            there = f"./{here}{tenant_query(request)}"  # a proxy may have a prefix before it
-            return Response(status_code=303, headers={"Location": there, "Set-Cookie": cookie})
-        if self._login.allows(request.headers, address):
+            return self._back(request, await self._log_in(request, address) or self._login.refusal("wrong"))
+        if self._login.allows(request.headers, address) or self._is_nowhere(request.scope):
             return None
-        return _refuse(request, 401, self._login.asks)
+        why = self._login.refused(request.headers) if _is_page(request.scope["path"]) else None
+        answer = _refuse(request, why, self._login.asks)
+        if why is not None:
+            answer.headers["Set-Cookie"] = self._login.refusal(why, 0)
+        return answer
+
+    def _is_nowhere(self, scope: Scope) -> bool:
+        """Programs are asked who they are first: a wrong address of the API is told to those alone who may use it."""
+        api = scope["path"].startswith("/api/")
+        return not api and all(route.matches(scope)[0] is Match.NONE for route in self._app.routes)
+
+    async def _log_in(self, request: Request, address: str) -> str | None:
+        try:
+            form = parse_qs((await body_of(request, MAX_FORM_BYTES)).decode(errors="replace"))
+        except HTTPException:  # it is too long to be a password
+            return None
+        return self._login.open_session(form.get("password", [""])[0], request.headers, address)
+
+    def _back(self, request: Request, cookie: str) -> Response:
+        """To the page that was asked for, in or not: so that to load it anew is not to send the form again."""
+        here = quote(request.scope["path"].rpartition("/")[2], safe="")
+        there = f"./{here}{tenant_query(request)}"  # a proxy may have a prefix before it
+        return Response(status_code=303, headers={"Location": there, "Set-Cookie": cookie})
+
+
+def _cookie(headers: Headers, name: str) -> str | None:
+    try:
+        cookie = SimpleCookie(headers.get("cookie", "")).get(name)
+    except CookieError:
+        return None
+    return None if cookie is None else cookie.value
 
 
 def address_of(request: Request) -> str:
@@ -197,9 +229,12 @@ def address_of(request: Request) -> str:
 
 def is_login(scope: Scope) -> bool:
     """Whether this is the form of the login page, which is sent to the page that was asked for."""
-    path = scope["path"]
     content_type = Headers(scope=scope).get("content-type", "").partition(";")[0].strip()
-    return scope["method"] == "POST" and (path == "/" or path.startswith("/t/")) and content_type == FORM
+    return scope["method"] == "POST" and _is_page(scope["path"]) and content_type == FORM
+
+
+def _is_page(path: str) -> bool:
+    return path == "/" or path.startswith("/t/")
 
 
 def _said(authorization: str) -> str | None:
@@ -217,14 +252,16 @@ def _said(authorization: str) -> str | None:
             return None
 
 
-def _refuse(request: Request, status: int, said: str) -> Response:
-    path = request.scope["path"]
-    if path == "/" or path.startswith("/t/"):
+def _refuse(request: Request, why: str | None, asks: str = "") -> Response:
+    status, said = (401, asks) if why is None else REFUSALS[why]
+    if _is_page(request.scope["path"]):
         page = HTMLResponse(PAGE.format(style=STYLE, said=said), status)
         page.headers["Content-Security-Policy"] = POLICY
         page.headers["Referrer-Policy"] = "same-origin"  # without a referrer browsers send forms with `Origin: null`
         answer: Response = page
     else:
         answer = JSONResponse({"error": said if status == 429 else PROGRAMS}, status)
+    if status == 429:
+        answer.headers["Retry-After"] = str(round(WITHIN_S))
     answer.headers["WWW-Authenticate"] = 'Bearer realm="otel-bridge"'
     return answer

@@ -64,8 +64,8 @@ def test_a_folder_that_can_not_be_used_is_named(tmp_path: Path) -> None:
 
 def test_what_a_bridge_says_last_is_heard_as_its_own(tmp_path: Path) -> None:
     """Not as that of another, nor of one before it that had the same id, as in a container."""
-    say_last(tmp_path, {"waiting": {"langfuse": {"traces": 3}}})
-    assert heard(tmp_path, os.getpid()) == {"waiting": {"langfuse": {"traces": 3}}}
+    say_last(tmp_path, {"waiting": {"langfuse": {"spans": 3}}})
+    assert heard(tmp_path, os.getpid()) == {"waiting": {"langfuse": {"spans": 3}}}
     assert heard(tmp_path, os.getpid() + 1) is None
     begin_to_speak(tmp_path)
     assert heard(tmp_path, os.getpid()) is None

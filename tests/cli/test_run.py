@@ -470,7 +470,7 @@ where = {**said, "endpoints": {"otlp": {"http": "http://127.0.0.1:1"}}, "whileUs
 (folder / "bridge.json").write_text(json.dumps(where))
 print("up", flush=True)
 signal.sigwait({15})
-left = {"waiting": {"langfuse": {"traces": 1}}, "why": {"langfuse": ["nobody answers"]}, "deadLettered": {}}
+left = {"waiting": {"langfuse": {"spans": 1}}, "why": {"langfuse": ["nobody answers"]}, "deadLettered": {}}
 dead = {"waiting": {}, "why": {}, "deadLettered": {"langfuse": {"refused": 1}}}
 (folder / "runs-end.json").write_text(json.dumps({**said, **(dead if "dead" in sys.argv else left)}))
 """

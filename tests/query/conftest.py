@@ -20,6 +20,12 @@ COSTS = {
 }  # fmt: skip
 """What the terminal and the page write of a cost."""
 
+DURATIONS = {
+    850: "850 ms", 12_340: "12.3 s", 245_000: "4 min 05 s", 7_199_000: "119 min 59 s", 7_200_000: "2 h 00 min",
+    100_000_000: "27 h 47 min", 1_000_000_000: "11 d 14 h",
+}  # fmt: skip
+"""The same of milliseconds."""
+
 Settled: TypeAlias = Callable[..., None]
 
 

@@ -13,6 +13,7 @@ from otel_bridge.batch import Batch
 from otel_bridge.errors import UsageError
 from otel_bridge.model import ObservationType, Score
 from otel_bridge.query.filter import compile_filter
+from otel_bridge.query.sessions import list_sessions
 from otel_bridge.query.traces import list_traces
 from otel_bridge.store.reader import Reader
 from otel_bridge.store.writer import Writer
@@ -105,6 +106,17 @@ def asked(settled: Callable[..., None], reader: Callable[[], Reader]) -> Callabl
         ("start:[* TO 2023-11-14]", [1, 3, 4, 2]),
         ("start:[2023-11-14 TO 2023-11-14}", []),
         ("start:<=2023-11-14", [1, 3, 4, 2]),
+        ("start:>2023-11-14", []),
+        ("start:>=2023-11-14", [1, 3, 4, 2]),
+        ("start:<2023-11-14", []),
+        ("start:<2023-11-15", [1, 3, 4, 2]),
+        ("start:{2023-11-13 TO 2023-11-15}", [1, 3, 4, 2]),
+        ("start:{2023-11-14 TO *]", []),
+        ("start:>2023-11-14T22:13", [2]),
+        ("start:>2023-11-15T00:12+01:00", [2]),
+        ("start:<=2023-11-15T00:12+01:00 -status:error", [1, 3, 4]),
+        ("start:[2023-11-14T17:00-05 TO 2023-11-14T19:00-05:00]", [1, 3, 4, 2]),
+        ('"at 2023-11-15T00:12+01:00 "', []),
         ("start:2023-11-14", [1, 3, 4, 2]),
         ("start:2023-11-13", []),
         ('start:"2023-11-14T23:13"', [2]),
@@ -121,18 +133,43 @@ def test_finds(asked: Callable[[str], list[int]], text: str, found: list[int]) -
 def test_an_open_trace_is_found_by_what_is_shown_of_it(
     asked: Callable[[str], list[int]], writer: Writer, reader: Callable[[], Reader]
 ) -> None:
-    """By how many spans and errors came, and by their names; lists are in that order, too."""
+    """By how many spans and errors came, by their names, models and types, and by what they say of their trace; lists
+    are in that order, too.
+    """
+    said = {
+        "session.id": "night",
+        "user.id": "bob",
+        "langfuse.release": "r9",
+        "gen_ai.operation.name": "chat",
+        "gen_ai.request.model": "gpt-9",
+    }
     request = ExportTraceServiceRequest()
-    spans = request.resource_spans.add().scope_spans.add().spans
+    block = request.resource_spans.add()
+    block.resource.attributes.add(key="deployment.environment.name").value.string_value = "staging"
+    spans = block.scope_spans.add().spans
     for span in (1, 2, 3):
         spans.add(trace_id=(5).to_bytes(16), span_id=span.to_bytes(8), name=f"tool {span}", start_time_unix_nano=START)
         spans[-1].status.code = Status.STATUS_CODE_ERROR
+        for key, value in said.items() if span == 2 else ():
+            spans[-1].attributes.add(key=key).value.string_value = value
+        tags = spans[-1].attributes.add(key="langfuse.trace.tags").value.array_value.values
+        tags.add().string_value = f"tag {span}"
     writer.batch(Batch.from_request(request))
 
-    for text in ("errors:3", "observations:>2", "observation:tool*2", '"tool 2"', "-errors:<3"):
-        assert asked(text) == [5], text
+    by_number = ("errors:3", "observations:>2", "-errors:<3")
+    by_name = ("observation:tool*2", '"tool 2"', 'tag:"tag 3"')
+    by_word = ("session:night", "user:bob", "env:staging", "release:r9", "model:gpt-9", "level:error status:error")
+    for text in (*by_number, *by_name, *by_word, "type:generation -model:gpt-5"):
+        assert 5 in asked(text), text
+        assert set(asked(text)) <= {2, 5}, text
     listed = list_traces(reader(), sort="-errors")["traces"]
     assert [trace["errorCount"] for trace in listed] == [3, 1, 0, 0, 0]
+    assert (listed[0]["sessionId"], listed[0]["userId"], listed[0]["tags"]) == (
+        "night",
+        "bob",
+        ["tag 1", "tag 2", "tag 3"],
+    )
+    assert [each["id"] for each in list_sessions(reader())["sessions"]] == ["evening", "morning", "night"]
 
 
 @pytest.mark.parametrize(

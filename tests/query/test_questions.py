@@ -23,7 +23,7 @@ from otel_bridge.query.find import NotFoundError
 from otel_bridge.query.outline import brief, cost, duration, markdown, outline
 from otel_bridge.query.transcript import spoken
 from otel_bridge.store.writer import Writer
-from tests.query.conftest import COSTS
+from tests.query.conftest import COSTS, DURATIONS
 
 HOSTILE = "\x1b[31mred\x1b]0;title\x07 \x9b2J \u202eevil [bold]not bold[/bold] :smile:\r\nnext"
 
@@ -289,7 +289,8 @@ def test_no_store_and_no_bridge_are_said(tmp_path: Path) -> None:
 
 
 def test_short_words() -> None:
-    assert [duration(ms) for ms in (0.2, 850, 12_340, 245_000)] == ["0 ms", "850 ms", "12.3 s", "4 min 05 s"]
+    assert {ms: duration(ms) for ms in DURATIONS} == DURATIONS
+    assert duration(0.2) == "0 ms"
     assert {dollars: cost(dollars) for dollars in COSTS} == COSTS
     assert (
         brief([{"role": "user", "content": "a"}, {"role": "user", "content": [{"type": "text", "text": "b"}]}]) == "b"

@@ -19,7 +19,7 @@ from otel_bridge.query.find import NotFoundError
 from otel_bridge.query.observations import one_observation
 from otel_bridge.query.outline import outline
 from otel_bridge.query.scores import list_scores
-from otel_bridge.query.sessions import list_sessions, one_session
+from otel_bridge.query.sessions import TURN_CHARACTERS, list_sessions, one_session
 from otel_bridge.query.traces import list_traces, one_trace
 from otel_bridge.query.transcript import transcript
 from otel_bridge.query.tree import guides, in_tree_order
@@ -113,8 +113,9 @@ def test_a_summary_says_what_lists_show(settled: Settled, reader: Opened) -> Non
 
     assert list_traces(reader())["traces"] == [
         {
-            "id": ONE, "tenant": "default", "name": "trace 1", "status": "error", "settled": True, "omitted": None,
-            "startTime": "2023-11-14T22:13:20.000000Z", "endTime": "2023-11-14T22:13:22.500000Z", "durationMs": 2500.0,
+            "id": ONE, "tenant": "default", "name": "trace 1", "status": "error", "settled": True, "partial": False,
+            "omitted": None, "startTime": "2023-11-14T22:13:20.000000Z", "endTime": "2023-11-14T22:13:22.500000Z",
+            "durationMs": 2500.0,
             "observationCount": 2, "errorCount": 2, "totalTokens": 6, "totalCost": 0.5, "userId": "u", "sessionId": "s",
             "environment": "e", "release": None, "version": None, "tags": ["a"],
         }
@@ -142,6 +143,34 @@ def test_an_open_trace_is_listed_and_shown(writer: Writer, reader: Opened) -> No
     assert [(row["name"], row["settled"], row["level"], row["type"]) for row in shown["observations"]] == [
         ("running", False, "ERROR", "SPAN")
     ]
+
+
+def test_what_has_not_settled_is_read_as_its_dialect_says_it(writer: Writer, reader: Opened) -> None:
+    """Messages, counts, parameters of a call, for who looks on while its agent runs; what nobody understands stays."""
+    request = ExportTraceServiceRequest()
+    span = (
+        request.resource_spans.add()
+        .scope_spans.add()
+        .spans.add(trace_id=(1).to_bytes(16), span_id=b"\1" * 8, name="chat gpt-9", start_time_unix_nano=START)
+    )
+    said = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.input.messages": '[{"role": "user", "parts": [{"type": "text", "content": "hi"}]}]',
+        "gen_ai.output.messages": '[{"role": "assistant", "parts": [{"type": "text", "content": "hello"}]}]',
+        "team": "blue",
+    }
+    for key, value in said.items():
+        span.attributes.add(key=key).value.string_value = value
+    span.attributes.add(key="gen_ai.usage.input_tokens").value.int_value = 3
+    span.attributes.add(key="gen_ai.request.temperature").value.double_value = 0.5
+    writer.batch(Batch.from_request(request))
+
+    shown = one_observation(reader(), ONE, "chat")
+    assert (shown["type"], shown["settled"]) == ("GENERATION", False)
+    assert [each["role"] for each in (*shown["input"], *shown["output"])] == ["user", "assistant"]
+    assert (shown["usageDetails"]["input"], shown["modelParameters"]) == (3, {"temperature": 0.5})
+    assert (shown["metadata"]["team"], "gen_ai.input.messages" in shown["metadata"]) == ("blue", False)
+    assert "hello" in str(transcript(shown))
 
 
 def test_of_an_open_trace_is_said_what_has_not_ended(writer: Writer, reader: Opened) -> None:
@@ -197,6 +226,38 @@ def test_what_has_settled_has_not_ended_where_something_runs_still(
         None,
     ]
     assert f"{found[5]['id']} not kept (sampled: rate)\n" in outline(found[5])
+
+
+def test_a_trace_that_settled_in_part_is_marked_and_keeps_the_root_that_is_known(
+    settled: Settled, writer: Writer, reader: Opened
+) -> None:
+    """Told elsewhere as two without a parent; here they stand below what they came under, and that names the trace."""
+
+    def shown(number: int = 1) -> tuple[str, bool, list[tuple[str, int]]]:
+        [listed] = list_traces(reader(), f"id:{number:032x}")["traces"]
+        found = one_trace(reader(), f"{number:032x}", full=True)
+        assert (found["name"], found["partial"]) == (listed["name"], listed["partial"])
+        return listed["name"], listed["partial"], [(row["name"], row["depth"]) for row in found["observations"]]
+
+    def parts(number: int) -> None:
+        for span in (8, 9):
+            came(writer, number, span, parent=1, flags=0x100)
+        settled(number, ((8, 0), (9, 0)), name="observation 8")
+
+    still_open(writer, 1, "agent")
+    parts(1)
+    assert shown() == ("agent", True, [("agent", 0), ("observation 8", 1), ("observation 9", 1)])
+    assert "(in part)" in outline(one_trace(reader(), ONE))
+    assert len(list_traces(reader(), "status:partial")["traces"]) == 1
+    came(writer, span=1, parent=0)
+    settled(1, ((1, 0),), name="observation 1")
+    assert shown() == ("observation 1", False, [("observation 1", 0), ("observation 8", 1), ("observation 9", 1)])
+
+    parts(2)
+    assert shown(2) == ("observation 8", True, [("observation 8", 0), ("observation 9", 0)])
+    still_open(writer, 1, "agent", number=3)
+    settled(3, ((8, 0),), name="by hand")
+    assert shown(3)[:2] == ("by hand", True)
 
 
 def test_parents_elsewhere_do_not_hide_the_one_that_is_missing_here(
@@ -432,6 +493,24 @@ def test_sessions_gather_their_traces(settled: Settled, reader: Opened) -> None:
     assert [int(trace["id"], 16) for trace in one["traces"]] == [6, 3]
     with pytest.raises(NotFoundError):
         one_session(reader(), "s")
+
+
+def test_a_session_is_told_as_a_conversation(settled: Settled, writer: Writer, reader: Opened) -> None:
+    """In order, of each turn what is new; who takes part; and the turn that runs."""
+    system, hi, hello = ({"role": role, "content": role} for role in ("system", "user", "assistant"))
+    more = {"role": "user", "content": "x" * TURN_CHARACTERS}
+    settled(1, session_id="s", user_id="ada", input=[system, hi], output=hello)
+    settled(2, session_id="s", user_id="bob", start_s=1, input={"messages": [system, hi, hello, more]}, output="yes")
+    settled(3, session_id="s", user_id="ada", start_s=2, input=[hi, hello])
+    settled(4, session_id="s", start_s=3, input={"city": "Oslo"}, output=0)
+
+    told = one_session(reader(), "s", sort="start", turns=True)
+    assert told["userIds"] == ["ada", "bob"]
+    turns = [(turn["input"], turn["output"]) for turn in told["traces"]]
+    assert turns[0] == ([hi], hello)
+    assert turns[1][0].endswith("characters, cut)")
+    assert [turns[1][1], *turns[2:]] == ["yes", ([hello], None), ({"city": "Oslo"}, 0)]
+    assert "input" not in one_session(reader(), "s")["traces"][0]
 
 
 def test_who_else_has_a_trace_or_a_session_of_one_id_is_told_and_can_be_chosen(

@@ -127,6 +127,31 @@ def test_of_a_trace_each_resource_is_kept_once(writer: Writer, path: Path, clock
     assert (count(path, "observations"), count(path, "observed_resources")) == (0, 0)
 
 
+def saying(number: int, **said: str) -> Batch:
+    batch = spans("a")
+    request = batch.editable()
+    span = request.resource_spans[0].scope_spans[0].spans[0]  # type: ignore[union-attr]  # it is of spans
+    span.span_id = number.to_bytes(8)
+    for key, value in said.items():
+        span.attributes.add(key=key.replace("_", ".")).value.string_value = value
+    return Batch.from_request(request)
+
+
+def test_what_spans_say_of_their_trace_stands_until_it_settles(writer: Writer, path: Path) -> None:
+    """The first who says something is heard, tags are those of all. What settles in part may lack the span that said a
+    word, as it has not ended: then that stands."""
+    writer.batch(saying(1, user_id="ada", langfuse_trace_tags='["one"]', session_id="night"))
+    writer.batch(
+        saying(2, user_id="bob", langfuse_trace_tags='["two", "one"]', langfuse_observation_input="x" * 10_000)
+    )
+    came = trace_row(path)
+    writer.settled(translation("a", session_id=None, user_id="eve", tags=["two"]))
+    became = trace_row(path)
+
+    assert (came["user_id"], came["session_id"], came["tags"]) == ("ada", "night", '["one","two"]')
+    assert (became["user_id"], became["session_id"], became["tags"]) == ("eve", "night", '["two"]')
+
+
 def test_a_trace_is_provisional_until_it_settles(writer: Writer, path: Path) -> None:
     writer.batch(spans("a", "b", status=Status.STATUS_CODE_ERROR))
     came = trace_row(path)

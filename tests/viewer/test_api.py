@@ -112,11 +112,11 @@ async def test_a_trace_as_text_is_a_download(http: aiohttp.ClientSession, form: 
         ("/api/v1/traces/ffff", 404, "no trace"),
         (f"/api/v1/traces/{TRACE}/observations/ffff", 404, "no observation"),
         ("/api/v1/sessions/nobody", 404, "no session"),
-        ("/api/v1/nothing", 404, "Not Found"),
-        ("/t/..%2f..%2fetc", 404, "Not Found"),
+        ("/api/v1/nothing", 404, "nothing at this address"),
+        ("/t/..%2f..%2fetc", 404, "nothing at this address"),
         ("/t/xyz", 404, "no trace id"),
-        ("/ui/app.js", 404, "Not Found"),
-        ("/../app.py", 404, "Not Found"),
+        ("/ui/app.js", 404, "nothing at this address"),
+        ("/../app.py", 404, "nothing at this address"),
     ],
 )
 async def test_what_can_not_be_answered_is_said(http: aiohttp.ClientSession, path: str, status: int, said: str) -> None:

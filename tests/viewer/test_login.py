@@ -68,8 +68,11 @@ def every_route(tmp_path: Path) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("config", [{"password": PASSWORD}, {"tenants": TENANTS}], ids=["password", "tenants"])
 async def test_every_route_asks_who_it_is(opened: Opened, config: dict[str, Any], tmp_path: Path) -> None:
-    """All that there are, found in the application, and one that is not there: 401, and nothing of what they hold."""
-    wanted = [*every_route(tmp_path), ("/nothing/here", "GET"), ("/", "POST"), ("/docs", "GET")]
+    """All that there are, found in the application, and one of the API that is not there: 401, and nothing of what they
+    hold. An address where nothing is has none to ask for.
+    """
+    nowhere = [("/nothing/here", "GET"), ("/docs", "GET"), ("/nope", "POST")]
+    wanted = [*every_route(tmp_path), ("/api/v1/nothing", "GET"), ("/", "POST"), *nowhere]
     assert len(wanted) > 20
     async with opened(**config) as (url, _):
         for path, method in wanted:
@@ -78,6 +81,10 @@ async def test_every_route_asks_who_it_is(opened: Opened, config: dict[str, Any]
                 said = await response.text()
             if path in OPEN:
                 assert (response.status, said) in ((200, "ok\n"), (200, "ready\n"), (200, ""))
+                continue
+            if (path, method) in nowhere:
+                assert (response.status, "WWW-Authenticate" in response.headers) == (404, False)
+                assert "nothing at this address" in said
                 continue
             assert response.status == 401, (path, method)
             assert response.headers["WWW-Authenticate"] == 'Bearer realm="otel-bridge"'
@@ -205,7 +212,11 @@ async def test_five_wrong_passwords_a_minute_and_no_more_are_listened_to(
         answers = [await status(url, headers=bearer(f"guess {number}")) for number in range(7)]
         assert answers == [401] * 5 + [429] * 2
         late = await post_login(http, url, PASSWORD)
-        assert (late.status, late.headers["Retry-After"]) == (429, "60")
+        led_back = {"Cookie": late.headers["Set-Cookie"].partition(";")[0]}
+        async with http.get(url, headers=led_back) as page:
+            assert (late.status, page.status, page.headers["Retry-After"]) == (303, 429, "60")
+            assert "wait a minute" in await page.text()
+        assert await status(url, headers=led_back) == 401
         assert await status(url, headers=bearer(PASSWORD)) == 429
         assert await status(url, headers=bearer(token)) == 200
         assert await status(url, headers={"Cookie": cookie}) == 200

@@ -13,11 +13,12 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 from otel_bridge.batch import Batch
+from otel_bridge.errors import RetryableError
 from otel_bridge.message_parts import CALL_KINDS, RESULT_KINDS, THOUGHT_KINDS
 from otel_bridge.model import Level, Observation, ObservationType, TraceAttributes, Translation
 from otel_bridge.store.writer import Writer
 from otel_bridge.telemetry import Counters
-from tests.query.conftest import COSTS
+from tests.query.conftest import COSTS, DURATIONS
 from tests.viewer.conftest import OPEN, START, harmful
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -109,6 +110,18 @@ async def test_lists_traces_and_shows_one(page: Page, url: str) -> None:
     assert page.url.endswith(f"#/t/{TRACE}/{3:016x}")
 
 
+async def test_times_are_of_utc_wherever_the_browser_is(browser: Browser, url: str) -> None:
+    """As days of a filter are; that of the machine is said on pointing at one."""
+    async with await browser.new_context(timezone_id="Asia/Tokyo", locale="en-GB") as context:
+        page = await context.new_page()
+        await page.goto(url)
+        time = page.locator("time").last
+        await expect(time).to_have_text("2023-11-14 22:13 UTC")
+        await expect(time).to_have_attribute("title", "2023-11-14T22:13:20.100000Z, here 15/11/2023, 07:13:20")
+        await page.goto(f"{url}/#/t/{TRACE}")
+        await expect(page.locator(".summary")).to_contain_text("2023-11-14 22:13:20 UTC")
+
+
 async def test_what_a_trace_holds_is_inert(page: Page, url: str) -> None:
     """Every place that shows content is visited; no script runs, nothing is asked of elsewhere, no policy is broken."""
     seen = Seen(page, url)
@@ -117,8 +130,16 @@ async def test_what_a_trace_holds_is_inert(page: Page, url: str) -> None:
     for i, name in enumerate(("planner", "2 <script>", "3 <script>")):
         await tree.nth(i).click()
         await expect(page.locator(".detail h2")).to_contain_text(name)
-    await page.locator(".facts a").click()
+    for of_user_or_tag in (1, 4):
+        await page.locator(".facts a").nth(of_user_or_tag).click()
+        await expect(page.locator("table.traces tbody tr")).to_have_count(1)
+        await page.go_back()
+    await page.locator(".facts a").first.click()
+    await expect(page.locator(".turn")).to_have_count(1)
+    await page.get_by_role("link", name="as a list").click()
     await expect(page.locator("table.traces tbody tr")).to_have_count(1)
+    await page.get_by_role("link", name="Sessions").click()
+    await expect(page.locator("table.sessions tbody tr")).to_have_count(1)
     await page.goto(f"{url}/t/{'bb' * 16}")
     await expect(page.locator(".detail")).to_contain_text("<script>alert(1)</script>")
 
@@ -154,10 +175,11 @@ async def test_messages_are_shown_as_in_the_terminal(page: Page, url: str, data_
     await expect(page.locator("#live")).to_have_text("live")
 
 
-async def test_costs_are_written_as_in_the_terminal(page: Page, url: str) -> None:
+@pytest.mark.parametrize(("what", "said"), [("cost", COSTS), ("duration", DURATIONS)])
+async def test_numbers_are_written_as_in_the_terminal(page: Page, url: str, what: str, said: dict[float, str]) -> None:
     await page.goto(url)
-    write = "async (costs) => costs.map((await import('./elements.js')).cost)"
-    assert dict(zip(COSTS, await page.evaluate(write, list(COSTS)), strict=True)) == COSTS
+    write = f"async (numbers) => numbers.map((await import('./elements.js')).{what})"
+    assert dict(zip(said, await page.evaluate(write, list(said)), strict=True)) == said
 
 
 async def test_of_two_traces_with_one_id_each_is_shown_and_leads_to_the_other(
@@ -177,9 +199,22 @@ async def test_of_two_traces_with_one_id_each_is_shown_and_leads_to_the_other(
     await page.locator(".tree .row").nth(1).click()
     assert page.url.endswith(f"#/t/{TRACE}/{2:016x}?tenant=default")
     await facts.first.get_by_role("link").first.click()
+    await expect(page.locator(".turn")).to_have_count(1)
+    await page.get_by_role("link", name="as a list").click()
     await expect(rows).to_have_count(1)
     await page.goto(f"{url}/t/{TRACE}?tenant=%3Cb%3Eacme%26")
     await expect(facts.first).to_contain_text("tenant <b>acme&the same id: default")
+
+
+async def test_rows_of_a_tree_stay_in_line_however_long_they_took(page: Page, url: str, data_dir: Path) -> None:
+    with writing(data_dir) as writer:
+        writer.batch(running(7190))
+    await page.goto(f"{url}/#/t/{OPEN}")
+    tooks = page.locator(".tree .row .took")
+    await expect(tooks).to_have_text(["119 min 50 s …", "119 min 50 s …", "0.00 ms"])
+    measured = "(all) => all.map((each) => [each.offsetHeight, each.offsetLeft, each.scrollWidth > each.clientWidth])"
+    long, _, short = await tooks.evaluate_all(measured)
+    assert long == short
 
 
 def running(seconds: int) -> Batch:
@@ -243,19 +278,123 @@ async def test_a_list_that_changes_keeps_the_focus_and_the_way_back(page: Page, 
     await page.go_back()
     await expect(rows).to_have_count(63)
     await expect(page.get_by_role("link", name="trace 5", exact=True)).to_be_in_viewport()
+    await expect(page.get_by_role("link", name="trace 5", exact=True)).to_be_focused()
+
+
+async def test_a_session_is_read_as_a_conversation(page: Page, url: str, data_dir: Path) -> None:
+    """From the list of sessions to one, whose next turn comes while it is read, to a trace of it and back."""
+
+    def turn(number: int, user: str) -> Translation:
+        said = {
+            "user_id": user,
+            "session_id": "week/planning #1?",
+            "input": [{"role": "user", "content": f"ask {number}"}],
+        }
+        trace = TraceAttributes(f"{number:032x}", name=f"turn {number}", output=f"answer {number}", **said)
+        begin_ns = START + number * 10**9
+        return Translation(traces=[trace], observations=[
+            Observation("01" * 8, trace.trace_id, None, ObservationType.GENERATION, "chat", begin_ns, begin_ns + 1,
+                        trace, usage={"total": 20}, cost={"total": 0.01})
+        ])  # fmt: skip
+
+    with writing(data_dir) as writer:
+        for number in (2, 1):
+            writer.settled(turn(number, ("ada", "bob")[number % 2]))
+        await page.goto(url)
+        await page.get_by_role("link", name="Sessions").click()
+        row = page.get_by_role("row").filter(has_text="week/planning")
+        await expect(row).to_contain_text("week/planning #1?")
+        for cell in ("2", "40", "$0.02", "ada, bob"):
+            await expect(row.get_by_role("cell", name=cell, exact=True)).to_be_visible()
+        await row.get_by_role("link").click()
+
+        turns = page.locator(".turn")
+        await expect(turns).to_have_count(2)
+        await expect(turns.nth(0)).to_contain_text("ask 1")
+        await expect(turns.nth(1)).to_contain_text("answer 2")
+        summary = page.locator(".summary")
+        await expect(summary).to_contain_text("2 traces")
+        await expect(summary).to_contain_text("2023-11-14 22:13:21 UTC to 2023-11-14 22:13:22 UTC")
+        link = page.get_by_role("link", name="turn 2")
+        await link.focus()
+        writer.settled(turn(3, "ada"))
+        await expect(turns).to_have_count(3, timeout=15_000)
+    await expect(link).to_be_focused()
+    await expect(summary).to_contain_text("60 tokens")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("tree")).to_be_focused()
+    await page.go_back()
+    await expect(link).to_be_focused()
+    await page.goto(f"{url}/#/s/nobody")
+    await expect(page.locator("main h1")).to_have_text("There is no such session")
+
+
+async def test_a_score_is_given_by_hand(page: Page, url: str, bridge: Any) -> None:
+    """Of the trace, and of what is chosen in it; a refusal is said, and keeps what was typed."""
+    await page.goto(f"{url}/#/t/{TRACE}/{2:016x}")
+    form = page.locator(".scoring")
+    await form.get_by_text("Score", exact=True).click()
+    await form.get_by_label("value").fill("0.5")
+    await form.get_by_label("comment").press_sequentially("1/2 <b>of it")
+    await page.keyboard.press("Enter")
+    await expect(form.get_by_role("status")).to_contain_text("Taken")
+    await form.get_by_role("combobox").select_option("the chosen observation")
+    await form.get_by_label("value").fill("wrong")
+    await form.get_by_role("button").click()
+    await expect(form.get_by_label("value")).to_have_value("")
+    records = [batch.request.resource_logs[0].scope_logs[0].log_records[0] for batch in bridge.batches]
+    assert [record.span_id.hex() for record in records] == ["", f"{2:016x}"]
+    said = [{pair.key.rpartition(".")[2]: pair.value for pair in record.attributes} for record in records]
+    assert (said[0]["value"].double_value, said[0]["explanation"].string_value) == (0.5, "1/2 <b>of it")
+    assert (said[1]["name"].string_value, said[1]["label"].string_value) == ("helpful", "wrong")
+
+    async def full(_: Batch) -> None:
+        raise RetryableError("the journal is full")
+
+    bridge.consume = full
+    await form.get_by_label("value").fill("true")
+    await form.get_by_role("button").click()
+    await expect(form.get_by_role("status")).to_have_text("the journal is full")
+    await expect(form.get_by_label("value")).to_have_value("true")
 
 
 async def test_who_logs_in_sees_what_the_link_was_to(page: Page, viewing: Any) -> None:
-    """With the headers that a browser really sends."""
+    """With the headers that a browser really sends; to load the page anew sends no password again."""
     async with viewing(password="correct horse battery") as url:
         await page.goto(f"{url}/#/?filter=status%3Aerror")
         await page.get_by_label("Password").fill("wrong horse battery")
         await page.keyboard.press("Enter")
         await expect(page.get_by_role("status")).to_have_text("This is not the password.")
+        await page.reload()
+        await expect(page.get_by_role("status")).to_have_text("Log in to see traces.")
         await page.get_by_label("Password").fill("correct horse battery")
         await page.keyboard.press("Enter")
         await expect(page.locator("table.traces tbody tr")).to_have_count(1)
         assert page.url == f"{url}/#/?filter=status%3Aerror"
+
+
+async def test_who_is_not_logged_in_any_more_is_told_and_comes_back(page: Page, viewing: Any) -> None:
+    """After the session has ended, as at a restart of the bridge, the page that is open says so, and leads to the
+    login and from there to where it was.
+    """
+
+    async def log_in() -> None:
+        await page.get_by_label("Password").fill("correct horse battery")
+        await page.keyboard.press("Enter")
+
+    async with viewing(password="correct horse battery") as url:
+        await page.goto(f"{url}/#/t/{TRACE}")
+        await log_in()
+        await expect(page.get_by_role("treeitem")).to_have_count(3)
+        await page.context.clear_cookies()
+        await page.get_by_role("treeitem").nth(1).click()
+        await expect(page.get_by_role("alert")).to_contain_text("You are not logged in any more")
+        await expect(page.locator("#live")).to_have_text("logged out")
+        await page.get_by_role("button", name="Log in").click()
+        await log_in()
+        await expect(page.get_by_role("treeitem")).to_have_count(3)
+        await expect(page.get_by_role("alert")).to_be_hidden()
+        assert page.url == f"{url}/#/t/{TRACE}/{2:016x}"
 
 
 async def test_a_mistake_in_the_filter_is_said(page: Page, url: str) -> None:

@@ -4,14 +4,16 @@ const DEFAULT_TENANT = "default";
 
 export const listHash = (parameters) => `#/?${new URLSearchParams(parameters)}`;
 const quoted = (value) => `"${value.replace(/[\\"]/g, "\\$&")}"`;
+export const filterHash = (field, value) => listHash({ filter: `${field}:${quoted(value)}` });
 export const ofTenant = (trace) => trace.tenant !== DEFAULT_TENANT || trace.otherTenants?.length > 0;
 
+const tenantQuery = (tenant) => (tenant ? `?${new URLSearchParams({ tenant })}` : "");
+
 /** The session of a trace; others may use its id as well. */
-export const sessionHash = (trace) =>
-  listHash({ filter: `session:${quoted(trace.sessionId)}${ofTenant(trace) ? ` tenant:${quoted(trace.tenant)}` : ""}` });
+export const sessionHash = (trace) => `#/s/${encodeURIComponent(trace.sessionId)}${tenantQuery(trace.tenant && ofTenant(trace) && trace.tenant)}`;
+export const sessionFilter = (id, tenant) => `session:${quoted(id)}${tenant ? ` tenant:${quoted(tenant)}` : ""}`;
 
 /** Whose a trace is stands in its address where there are tenants: several may have one of its id. */
 export function traceHash(trace, chosen) {
-  const query = ofTenant(trace) ? `?${new URLSearchParams({ tenant: trace.tenant })}` : "";
-  return `#/t/${trace.id}${chosen ? `/${chosen}` : ""}${query}`;
+  return `#/t/${trace.id}${chosen ? `/${chosen}` : ""}${tenantQuery(ofTenant(trace) && trace.tenant)}`;
 }

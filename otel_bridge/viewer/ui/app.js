@@ -4,21 +4,38 @@ import { listHash } from "./addresses.js";
 import { report, stop } from "./asking.js";
 import { notFound } from "./elements.js";
 import { showList } from "./list.js";
+import { showSession, showSessions } from "./sessions.js";
 import { showTrace } from "./trace.js";
 
 const view = document.getElementById("view");
 const filter = document.getElementById("filter");
+const places = document.querySelectorAll("nav a");
 
 function route() {
   const hash = location.hash || "#/";
-  const [, id, chosen, query] = hash.match(/^#\/t\/([0-9a-f]{1,64}|last)(?:\/([0-9a-f]{1,64}))?(\?.*)?$/i) ?? [];
-  if (id) showTrace(id.toLowerCase(), chosen?.toLowerCase(), new URLSearchParams(query ?? "").get("tenant"));
-  else if (/^#\/?(\?|$)/.test(hash)) showList(new URLSearchParams(hash.split("?")[1] ?? ""));
+  const parameters = new URLSearchParams(hash.split("?")[1] ?? "");
+  const session = hash.match(/^#\/s\/([^?]+)/)?.[1];
+  const [, id, chosen] = hash.match(/^#\/t\/([0-9a-f]{1,64}|last)(?:\/([0-9a-f]{1,64}))?(?:\?.*)?$/i) ?? [];
+  const within = session || /^#\/sessions(\?|$)/.test(hash) ? "#/sessions" : "#/";
+  for (const link of places) link.ariaCurrent = link.hash === within ? "page" : null;
+  if (id) showTrace(id.toLowerCase(), chosen?.toLowerCase(), parameters.get("tenant"));
+  else if (session) showSession(decoded(session), parameters.get("tenant"));
+  else if (/^#\/sessions(\?|$)/.test(hash)) showSessions(parameters);
+  else if (/^#\/?(\?|$)/.test(hash)) showList(parameters);
   else {
     stop();
     report(null);
     document.title = "otel-bridge";
     view.replaceChildren(notFound("There is no such page", hash));
+  }
+}
+
+/** What somebody typed may be no encoding: then it is what it looks like. */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
   }
 }
 
@@ -28,7 +45,7 @@ document.getElementById("search").addEventListener("submit", (event) => {
   location.hash = listHash({ filter: filter.value, ...(sort ? { sort } : {}) });
 });
 document.addEventListener("keydown", (event) => {
-  if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || event.target === filter) return;
+  if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select")) return;
   event.preventDefault();
   filter.focus();
 });

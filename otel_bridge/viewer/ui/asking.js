@@ -5,6 +5,8 @@ const SLOW_TIMES = 10; // a question that the store has to search long for is no
 
 const live = document.getElementById("live");
 const problem = document.getElementById("problem");
+const [problemSaid, login] = problem.children;
+login.addEventListener("click", () => location.reload()); // the bridge asks for the password, and leads back here
 
 let asking = new AbortController();
 
@@ -19,29 +21,34 @@ class Refusal extends Error {
 /** Nothing answers. */
 class Unanswered extends Error {}
 
-export async function ask(path) {
-  const [response, said] = await answer(path);
+export const ask = (path) => answered(path, { signal: asking.signal });
+
+/** Have something changed; that goes on where the view is left. */
+export const tell = (path, change) =>
+  answered(path, { method: "POST", body: JSON.stringify(change), headers: { "Content-Type": "application/json", "X-Otel-Bridge": "1" } });
+
+async function answered(path, { headers, ...asked }) {
+  let response, said;
+  try {
+    response = await fetch(path, { ...asked, headers: { Accept: "application/json", ...headers } });
+    said = await response.text();
+  } catch (error) {
+    throw error instanceof TypeError ? new Unanswered("The bridge does not answer; trying again.") : error;
+  }
   if (response.ok) return JSON.parse(said);
   const isJson = response.headers.get("content-type")?.startsWith("application/json");
   throw new Refusal(response.status, (isJson && JSON.parse(said).error) || `The bridge answered ${response.status}.`);
 }
 
-async function answer(path) {
-  try {
-    const response = await fetch(path, { signal: asking.signal, headers: { Accept: "application/json" } });
-    return [response, await response.text()];
-  } catch (error) {
-    throw error instanceof TypeError ? new Unanswered("The bridge does not answer; trying again.") : error;
-  }
-}
-
-/** Say what went wrong, or that nothing did; only where nothing answers is the page not connected. */
+/** Say what went wrong, or that nothing did; where nothing answers, or nobody is known any more, nothing is live. */
 export function report(error) {
-  const unanswered = error instanceof Unanswered;
-  live.className = unanswered ? "off" : "";
-  say(live, unanswered ? "not connected" : "live");
+  const loggedOut = error?.status === 401;
+  const off = error instanceof Unanswered ? "not connected" : loggedOut ? "logged out" : "";
+  live.className = off && "off";
+  say(live, off || "live");
   problem.hidden = !error;
-  say(problem, error?.message ?? "");
+  login.hidden = !loggedOut;
+  say(problemSaid, loggedOut ? "You are not logged in any more; what stands here is from before." : (error?.message ?? ""));
 }
 
 /** What is written anew is read out anew by a screen reader. */

@@ -10,7 +10,7 @@ export function observationDetail(observation, scores) {
     observation.totalTokens === null ? "" : `${count(observation.totalTokens)} tokens`,
     cost(observation.totalCost),
     observation.promptName && `prompt ${observation.promptName} v${observation.promptVersion ?? "?"}`,
-    observation.open ? "it has not ended: shown as it was told of last" : observation.settled ? "" : observation.omitted ? `left out (${observation.omitted}): shown as it came` : "not settled yet: shown as it came",
+    observation.open ? "it has not ended: shown as it was told of last" : observation.settled ? "" : observation.omitted ? `left out (${observation.omitted}): shown as it came` : "not settled yet: shown as it says itself",
   ];
   const plainLevel = observation.level === "DEFAULT" || observation.level === "DEBUG";
   return [

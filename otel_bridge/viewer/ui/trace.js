@@ -1,10 +1,11 @@
 // One trace: its summary, its tree beside the time it took, and the observation that was chosen.
 
-import { ofTenant, sessionHash, traceHash } from "./addresses.js";
+import { filterHash, ofTenant, sessionHash, traceHash } from "./addresses.js";
 import { LIST_EVERY_MS, ask, repeat, report } from "./asking.js";
-import { ago, cost, count, duration, el, microseconds, notFound } from "./elements.js";
+import { ago, cost, count, duration, el, everywhere, microseconds, moment, notFound } from "./elements.js";
 import { dot, stateTag } from "./marks.js";
 import { observationDetail, scoreTag } from "./observation.js";
+import { scoring } from "./scoring.js";
 
 const OPEN_EVERY_MS = 2000;
 const SETTLED_EVERY_MS = 10000;
@@ -20,7 +21,8 @@ export function showTrace(id, chosen, tenant) {
   const tree = el("section", { className: "tree", tabIndex: 0, role: "tree", ariaLabel: "Observations" });
   const detail = el("section", { className: "detail", ariaLabel: "Observation" });
   const unfinished = el("p", { className: "unfinished", hidden: true });
-  const article = el("article", { className: "trace" }, el("div", { className: "above" }, summary, unfinished), tree, detail);
+  const score = scoring(() => ({ trace, chosen: trace.observations.find((each) => each.id === chosen) }));
+  const article = el("article", { className: "trace" }, el("div", { className: "above" }, summary, unfinished, score), tree, detail);
   document.title = "otel-bridge";
   view.replaceChildren();
   let shown = "";
@@ -139,9 +141,9 @@ function traceSummary(trace) {
       trace.sessionId && el("span", {}, "session ", el("a", { href: sessionHash(trace) }, trace.sessionId)),
       ofTenant(trace) && el("span", {}, `tenant ${trace.tenant}`),
       trace.otherTenants.length > 0 && el("span", { className: "others" }, "the same id: ", trace.otherTenants.map((other) => [el("a", { href: traceHash({ ...trace, tenant: other }) }, other), " "])),
-      trace.userId && el("span", {}, `user ${trace.userId}`),
-      el("span", { title: trace.startTime }, new Date(trace.startTime).toLocaleString()),
-      trace.tags.map((tag) => el("span", { className: "tag" }, String(tag))),
+      trace.userId && el("span", {}, "user ", el("a", { href: filterHash("user", trace.userId) }, trace.userId)),
+      el("span", { title: everywhere(trace.startTime) }, moment(trace.startTime)),
+      trace.tags.map((tag) => el("a", { className: "tag", href: filterHash("tag", tag) }, tag)),
       trace.scores.filter((score) => !score.observationId).map(scoreTag),
       trace.scoreCount > trace.scores.length && el("span", {}, `the first ${trace.scores.length} of ${count(trace.scoreCount)} scores`),
       el("span", { className: "mono" }, trace.id),
@@ -159,7 +161,7 @@ function tellUnfinished(where, found) {
   const said = found ? `${found.said} (began ${ago(found.since)}${told})` : "";
   if (where.textContent === said) return;
   where.textContent = said;
-  where.title = found?.since ?? "";
+  where.title = found ? everywhere(found.since) : "";
 }
 
 function treeRows(trace) {

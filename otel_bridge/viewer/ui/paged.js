@@ -1,0 +1,79 @@
+// A list that grows by pages: asked for now and again, and as it was on the way back.
+
+import { repeat } from "./asking.js";
+import { ago, el } from "./elements.js";
+
+const view = document.getElementById("view");
+
+/**
+ * Fill `into` with what `ask` gives for a cursor: `{rows, nextCursor}`, each row drawn once by `draw` and known by `key`.
+ * Gives what stands below it: the button for more, and `nothing`, which is shown where there is nothing else.
+ */
+export function paged(into, { ask, key, draw, nothing }) {
+  const more = el("button", { className: "more", hidden: true, type: "button" }, "Show more");
+  const empty = el("div", { className: "empty", hidden: true }, nothing);
+  let { pages = 1, scrolled = 0, opened = null } = history.state ?? {};
+  const drawAll = drawing(into, key, draw);
+  const refresh = async () => {
+    const rows = [];
+    let cursor = null;
+    for (let page = 0; page < pages; page += 1) {
+      const answer = await ask(cursor ? { cursor } : {});
+      rows.push(...answer.rows);
+      cursor = answer.nextCursor;
+      if (!cursor) break;
+    }
+    more.hidden = !cursor;
+    drawAll(rows);
+    empty.hidden = rows.length > 0;
+    if (scrolled) view.scrollTop = scrolled;
+    if (opened) [...into.querySelectorAll("a")].find((link) => link.hash === opened)?.focus({ preventScroll: true });
+    scrolled = 0;
+    opened = null;
+  };
+  /** The way back leads here again, to the link that was followed. */
+  const leave = (link) => history.replaceState({ pages, scrolled: view.scrollTop, opened: link?.hash }, "");
+  into.addEventListener("click", (event) => {
+    const link = event.target.closest("a");
+    if (link) leave(link);
+  });
+  more.addEventListener("click", () => {
+    pages += 1;
+    leave();
+    repeat(refresh);
+  });
+  repeat(refresh);
+  return [empty, more];
+}
+
+/** Draws rows; what has not changed stays, and so do the focus and what is marked. */
+function drawing(into, key, draw) {
+  let drawn = new Map();
+  return (all) => {
+    const before = drawn;
+    drawn = new Map();
+    for (const each of all) {
+      const said = JSON.stringify(each);
+      const known = before.get(key(each));
+      drawn.set(key(each), known?.said === said ? known : { said, row: draw(each) });
+    }
+    const focused = document.activeElement;
+    const links = (row) => [...row.querySelectorAll("a")];
+    const left = [...before].find(([, { row }]) => row.contains(focused));
+    let next = into.firstChild;
+    for (const { row } of drawn.values()) {
+      for (const time of row.querySelectorAll("time")) time.textContent = ago(time.dateTime);
+      if (row === next) next = next.nextSibling;
+      else into.insertBefore(row, next);
+    }
+    while (next) {
+      const gone = next;
+      next = next.nextSibling;
+      gone.remove();
+    }
+    if (left && document.activeElement !== focused) {
+      const [which, { row }] = left;
+      links(drawn.get(which)?.row ?? into)[links(row).indexOf(focused)]?.focus();
+    }
+  };
+}
