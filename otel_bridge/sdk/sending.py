@@ -110,6 +110,7 @@ class Sender(Generic[T]):
     def begin(self) -> None:
         """With nothing waiting and no thread: at the start, and in a forked child, whose parent sends what waits."""
         self._preparing, self._trying_first = threading.RLock(), threading.RLock()
+        self._ending = threading.RLock()
         self._lock = threading.RLock()  # re-entrant: a signal's handler may come while it is held
         self._changed = threading.Condition(self._lock)
         self._plain: deque[_Put[T]] = deque()
@@ -213,17 +214,25 @@ class Sender(Generic[T]):
                 self._changed.notify_all()
 
     def shutdown(self) -> None:
-        """Close, and wait until all is sent, for `exit_s` at most; the rest is kept, or counted as dropped."""
+        """Close, and wait until all is sent, for `exit_s` at most; the rest is kept, or counted as dropped.
+
+        A second call waits for the first: SIGTERM may come while a child of multiprocessing ends by itself.
+        """
         self.close()
+        if self._ending.acquire(timeout=self.left_s):
+            try:
+                self._shut_down_once()
+            finally:
+                self._ending.release()
+
+    def _shut_down_once(self) -> None:
+        thread = self._thread
+        if thread is not None and not self._is_shut_down:
+            self.flush(self.left_s)
         with self._changed:
             if self._is_shut_down:
                 return
-            self._is_shut_down = True
-            thread = self._thread
-        if thread is not None:
-            self.flush(self.left_s)
-        with self._changed:
-            self._over = True
+            self._is_shut_down = self._over = True
             if left := self._waiting + self._sending:
                 if self._kept is not None:
                     self._warn(f"kept {self._what}", f"{self._kept()} Not sent{self._where} in time.")

@@ -195,6 +195,43 @@ def test_at_the_end_what_is_too_much_at_once_goes_in_halves() -> None:
     assert sender.dropped == {}
 
 
+def test_a_second_shutdown_waits_for_the_first() -> None:
+    """As SIGTERM's does, which comes while a child of multiprocessing ends by itself: the process is over after it."""
+    take = Taking()
+    take.open.clear()
+    sender = made(take)
+    sender.put("a", 1)
+    seen: list[list[str]] = []
+
+    def end() -> None:
+        sender.shutdown()
+        seen.append(list(take.taken))
+
+    ending = [threading.Thread(target=end) for _ in range(2)]
+    for thread in ending:
+        thread.start()
+    ending[1].join(0.1)
+    take.open.set()
+    for thread in ending:
+        thread.join()
+    assert seen == [["a"], ["a"]]
+
+
+def test_a_shutdown_that_ctrl_c_broke_off_is_taken_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_off(_timeout_s: float) -> bool:
+        raise KeyboardInterrupt
+
+    take = Taking()
+    sender = made(take)
+    with monkeypatch.context() as patched:
+        patched.setattr(sender, "flush", break_off)
+        sender.put("a", 1)
+        with pytest.raises(KeyboardInterrupt):
+            sender.shutdown()
+    sender.shutdown()
+    assert (take.taken, sender.dropped) == (["a"], {})
+
+
 def test_at_the_end_one_that_is_refused_is_lost_alone() -> None:
     take = Taking()
     take.refuses = {"2"}
