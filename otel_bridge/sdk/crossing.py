@@ -5,7 +5,7 @@ import contextvars
 import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
@@ -121,7 +121,8 @@ def run_sync(function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwa
     """Run an async function from sync code, inside a running loop too, and return what it returns.
 
     It runs on a loop that the process keeps for this, on a thread of its own, in the caller's context: what it holds on
-    to (connections, say) is there at the next call. The caller's thread waits; on Ctrl-C the function is cancelled.
+    to (connections, say) is there at the next call. The caller's thread waits. Where a signal's handler raises
+    meanwhile (Ctrl-C, an exit by SIGTERM), the function is cancelled and its end waited for; by a second one no longer.
     """
     private = _loop_for_this_thread()
     context = contextvars.copy_context()
@@ -150,16 +151,25 @@ def run_sync(function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwa
         else:
             done.set_result(cast("T", task.result()))
 
+    def end() -> None:
+        if running:
+            running[0].cancel()
+        else:
+            done.cancel()
+            done.set_running_or_notify_cancel()
+
     left: list[BaseException] = []
     running: list[asyncio.Task[T | None]] = []
-    private.loop.call_soon_threadsafe(begin)
     try:
-        if (raised := done.exception()) is not None:  # `result` takes one that is falsy, as an empty group, for none
-            raise raised
-        return done.result()
-    except KeyboardInterrupt:
-        private.loop.call_soon_threadsafe(lambda: [task.cancel() for task in running])
+        private.loop.call_soon_threadsafe(begin)
+        wait([done])
+    except BaseException:  # a signal's handler raised it: what was begun ends first, as under `asyncio.run`
+        private.loop.call_soon_threadsafe(end)
+        wait([done])
         raise
+    if (raised := done.exception()) is not None:  # `result` takes one that is falsy, as an empty group, for none
+        raise raised
+    return done.result()
 
 
 def _loop_for_this_thread() -> _Loop:

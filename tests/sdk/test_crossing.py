@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from types import ModuleType
@@ -223,6 +224,32 @@ def test_who_exits_in_it_exits_the_caller_alone(error: BaseException) -> None:
         run_sync(leave)
     assert run_sync(leave_in_a_task) == 5
     assert run_sync(asyncio.sleep, 0, 7) == 7
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_a_signal_that_ends_the_caller_cancels_it_and_waits_for_its_end(
+    spans: Spans, error: type[BaseException]
+) -> None:
+    """Else its spans end when everything was sent already, as the program is over."""
+
+    def stop(_number: int, _frame: object) -> None:
+        raise error
+
+    async def long() -> None:
+        async with span("inner"):
+            os.kill(os.getpid(), signal.SIGUSR1)
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await asyncio.sleep(0.02)
+
+    before = signal.signal(signal.SIGUSR1, stop)
+    try:
+        with pytest.raises(error):
+            run_sync(long)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert (spans["inner"].attributes or {})["otel_bridge.outcome"] == "cancelled"
 
 
 def test_a_thread_of_anyio_goes_on_where_it_was_asked_for(spans: Spans, run: Callable[[Main], Any]) -> None:
