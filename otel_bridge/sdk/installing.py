@@ -286,7 +286,7 @@ def _join_parent() -> None:
 
 
 def quiet() -> None:
-    """The exporters' own word for each failed try is left out; the processors say it once in a while."""
+    """Under our processors an exporter's own word for each failed try is left out: they say it once in a while."""
     for name in TALKATIVE:
         logging.getLogger(name).addFilter(HEARD)
 

@@ -381,8 +381,12 @@ class Sender(Generic[T]):
 
     def _run(self) -> None:
         otel.attach(otel.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True, Context()))  # not of who came first
-        with contextlib.suppress(BaseException):  # it is tried again, and told, with the first batch
-            self._prepare()
+        with HEARD.listening(self._unreached):
+            with contextlib.suppress(BaseException):  # it is tried again, and told, with the first batch
+                self._prepare()
+            self._send_all()
+
+    def _send_all(self) -> None:
         while True:
             self._say()
             with self._changed:
@@ -413,9 +417,9 @@ class Sender(Generic[T]):
         try:
             self._prepare()
             is_theirs = True
-            with HEARD.telling(self._unreached):
-                sent = self._send([put.item for put in batch])
-            why = "" if sent else HEARD.take(threading.current_thread()) or "the exporter says that it failed"
+            sent = self._send([put.item for put in batch])
+            heard = HEARD.take(threading.current_thread())
+            why = "" if sent else heard or "the exporter says that it failed"
             is_theirs, is_said = False, not sent
         except BaseException as error:  # noqa: BLE001 - whatever an exporter raises must not end this thread
             sent, why = False, f"{type(error).__name__}: {words(error)}"
