@@ -245,10 +245,9 @@ def prepare(
 
         when_imported(wanted)
     found = Installed(spans, logs, OpenSpans(_beat_s() if logs or has_logs else None), engine, providers)
-    provider = trace.get_tracer_provider()
-    if isinstance(provider, TracerProvider) and found.open_spans is not None:
-        provider.add_span_processor(ContextProcessor())
-        provider.add_span_processor(found.open_spans)
+    if (add := _adds_spans(trace.get_tracer_provider())) is not None and found.open_spans is not None:
+        add(ContextProcessor())
+        add(found.open_spans)
 
     def end() -> None:
         found.shutdown("SIGTERM" if has_come() else None)
@@ -335,24 +334,34 @@ def _set_up(endpoint: Destination | None, service: str | None, spool: Path | Non
         engine.start()
         spans, logs = [BatchSpanProcessor(engine.spans)], [BatchLogRecordProcessor(engine.logs)]
     resource = Resource.create({**of_langfuse(), **({"service.name": service} if service else {})})
-    provider = trace.get_tracer_provider()
-    if spans and not isinstance(provider, TracerProvider):
-        provider = TracerProvider(resource=resource, id_generator=_id_generator())
-        trace.set_tracer_provider(provider)
-    logger_provider = _logs.get_logger_provider()
-    if logs and not isinstance(logger_provider, LoggerProvider):
-        logger_provider = LoggerProvider(resource=resource)
-        _logs.set_logger_provider(logger_provider)
+    if spans and _adds_spans(trace.get_tracer_provider()) is None:
+        trace.set_tracer_provider(TracerProvider(resource=resource, id_generator=_id_generator()))
+    if logs and _adds_logs(_logs.get_logger_provider()) is None:
+        _logs.set_logger_provider(LoggerProvider(resource=resource))
     found = prepare(spans, logs, engine)
     instrument_threads()
-    if isinstance(provider, TracerProvider):
-        for span_processor in spans:
-            provider.add_span_processor(span_processor)
-    if isinstance(logger_provider, LoggerProvider):
-        for log_processor in logs:
-            logger_provider.add_log_record_processor(log_processor)
+    _add("spans", spans, provider := trace.get_tracer_provider(), _adds_spans(provider))
+    _add("log records", logs, loggers := _logs.get_logger_provider(), _adds_logs(loggers))
     log.info("otel-bridge: exporting spans by %d and log records by %d exporters", len(spans), len(logs))
     return found
+
+
+def _adds_spans(provider: object) -> Callable[[Any], None] | None:
+    """How a provider gets processors: the SDK's, and those around it, as Logfire's."""
+    return getattr(provider, "add_span_processor", None)
+
+
+def _adds_logs(provider: object) -> Callable[[Any], None] | None:
+    return getattr(provider, "add_log_record_processor", None)
+
+
+def _add(what: str, processors: Sequence[object], provider: object, add: Callable[[Any], None] | None) -> None:
+    if add is not None:
+        for processor in processors:
+            add(processor)
+    elif processors:
+        named = f"{type(provider).__module__}.{type(provider).__qualname__}"
+        log.warning("otel-bridge: no %s are exported, as %s was set before and takes no processors", what, named)
 
 
 def _set_up_by_file(spool: Path | None) -> Installed:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from opentelemetry import _logs, baggage, trace
@@ -428,6 +429,47 @@ def test_providers_that_a_file_set_up_are_flushed_shut_down_and_told_what_is_ope
     found.shutdown("SIGTERM")
     assert not still.is_recording()
     assert [span.name for span in kept.get_finished_spans()] == ["a", "open"]
+
+
+class Around(trace.TracerProvider):
+    """A provider that has the SDK's in it, as Logfire's."""
+
+    def __init__(self) -> None:
+        self._within = TracerProvider(shutdown_on_exit=False)
+        self.add_span_processor = self._within.add_span_processor
+
+    def get_tracer(self, *args: Any, **kwargs: Any) -> trace.Tracer:
+        return self._within.get_tracer(*args, **kwargs)
+
+
+def test_a_provider_around_the_sdks_gets_the_processors(
+    arrived: Sink, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    provider = Around()
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
+    monkeypatch.setattr(installing, "on_sigterm", lambda *_: None)
+    monkeypatch.setattr("atexit.register", lambda _: None)
+    monkeypatch.setenv("OTEL_LOGS_EXPORTER", "none")
+    monkeypatch.setenv("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "threading")
+    found = installing._set_up(arrived.url, None, None)
+    provider.get_tracer("agent").start_span("a").end()
+    assert found.flush(20)
+    found.shutdown()
+    assert arrived.names == ["a"]
+    assert not caplog.records
+
+
+def test_of_a_provider_that_takes_no_processors_it_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", trace.NoOpTracerProvider())
+    monkeypatch.setattr(trace._TRACER_PROVIDER_SET_ONCE, "_done", True)
+    monkeypatch.setattr(installing, "on_sigterm", lambda *_: None)
+    monkeypatch.setattr("atexit.register", lambda _: None)
+    monkeypatch.setenv("OTEL_LOGS_EXPORTER", "none")
+    monkeypatch.setenv("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "threading")
+    installing._set_up("http://127.0.0.1:9", None, None).shutdown()
+    assert "no spans are exported, as opentelemetry.trace.NoOpTracerProvider was set before" in caplog.text
 
 
 def test_a_spool_in_the_home_of_nobody_is_none(
