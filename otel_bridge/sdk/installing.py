@@ -31,7 +31,7 @@ from otel_bridge.sdk.open_spans import BEAT_S, OpenSpans
 from otel_bridge.sdk.refusals import HEARD
 from otel_bridge.sdk.saying import log
 from otel_bridge.sdk.sending import in_trio
-from otel_bridge.sdk.signals import has_come, on_sigterm
+from otel_bridge.sdk.signals import on_end, that_came
 
 ENDPOINT, GRPC_ENDPOINT = "http://127.0.0.1:4318", "http://127.0.0.1:4317"
 ENGINE = ("otel_bridge.embedded.engine", "Engine")  # found by its name: the agent's side imports nothing of the server
@@ -250,7 +250,7 @@ def prepare(
         add(found.open_spans)
 
     def end() -> None:
-        found.shutdown("SIGTERM" if has_come() else None)
+        found.shutdown(that_came())
         _end_as_interrupted()
 
     atexit.register(end)  # before the providers' own
@@ -258,7 +258,7 @@ def prepare(
         from otel_bridge.sdk.ending import before_threads_end
 
         before_threads_end(end)
-    on_sigterm(lambda: found.shutdown("SIGTERM"), exit_seconds())
+    on_end(found.shutdown, exit_seconds())
     return found
 
 

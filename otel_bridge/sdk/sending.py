@@ -273,10 +273,12 @@ class Sender(Generic[T]):
             self._uneventful_to = 0
 
     def _begin_thread(self) -> None:
-        thread = threading.Thread(target=self._run, name=f"otel-bridge-{self._what}s", daemon=True)
         try:
+            thread = threading.Thread(target=self._run, name=f"otel-bridge-{self._what}s", daemon=True)
             thread.start()
-        except RuntimeError as error:  # there are too many, or Python is ending; the next item tries again
+        except (
+            RuntimeError
+        ) as error:  # too many, Python is ending, an interpreter without daemons; the next tries again
             self._warn("unsent", f"{self._what}s wait, as no thread can be started: {error}")
         else:
             self._thread = thread

@@ -94,6 +94,20 @@ def test_sigterm_sends_what_ended_and_ends_what_is_open(arrived: Sink, handler: 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("of_theirs", ["", "signal.signal(1, lambda *_: print('reloaded', flush=True))"])
+def test_so_does_sighup_where_nobody_has_a_use_for_it(arrived: Sink, of_theirs: str) -> None:
+    """As when a terminal is closed; to others it is a word to reload, and no end."""
+    then = f"os.kill(os.getpid(), 1); {'still.end()' if of_theirs else 'threading.Event().wait()'}"
+    done, _ = run(then, arrived.url, first=f"import signal\n{of_theirs}\n{INSTALL}")
+    [still] = [span for span in arrived.spans if span.name == "open"]
+    if of_theirs:
+        assert (done.returncode, done.stdout, still.status.message) == (0, "ready\nreloaded\n", "")
+    else:
+        assert (done.returncode, still.status.message) == (-signal.SIGHUP, "interrupted: SIGHUP")
+    assert arrived.names == [*ENDED, "open"]
+
+
+@pytest.mark.slow
 def test_a_program_that_ctrl_c_ends_says_so(arrived: Sink) -> None:
     """By SIGINT, and not by 1: a script that runs it goes on else. What is imported to send ran text meanwhile."""
     then = "signal.signal(2, signal.default_int_handler); os.kill(os.getpid(), 2)"
@@ -413,7 +427,7 @@ def test_providers_that_a_file_set_up_are_flushed_shut_down_and_told_what_is_ope
     provider.add_span_processor(BatchSpanProcessor(kept))
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
     monkeypatch.setattr(_logs._internal, "_LOGGER_PROVIDER", LoggerProvider(shutdown_on_exit=False))  # type: ignore[attr-defined]
-    monkeypatch.setattr(installing, "on_sigterm", lambda *_: None)
+    monkeypatch.setattr(installing, "on_end", lambda *_: None)
     monkeypatch.setattr("atexit.register", lambda _: None)
 
     monkeypatch.setenv("OTEL_BRIDGE_SPOOL", "/spool")
@@ -447,7 +461,7 @@ def test_a_provider_around_the_sdks_gets_the_processors(
 ) -> None:
     provider = Around()
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
-    monkeypatch.setattr(installing, "on_sigterm", lambda *_: None)
+    monkeypatch.setattr(installing, "on_end", lambda *_: None)
     monkeypatch.setattr("atexit.register", lambda _: None)
     monkeypatch.setenv("OTEL_LOGS_EXPORTER", "none")
     monkeypatch.setenv("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "threading")
@@ -464,7 +478,7 @@ def test_of_a_provider_that_takes_no_processors_it_is_said(
 ) -> None:
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", trace.NoOpTracerProvider())
     monkeypatch.setattr(trace._TRACER_PROVIDER_SET_ONCE, "_done", True)
-    monkeypatch.setattr(installing, "on_sigterm", lambda *_: None)
+    monkeypatch.setattr(installing, "on_end", lambda *_: None)
     monkeypatch.setattr("atexit.register", lambda _: None)
     monkeypatch.setenv("OTEL_LOGS_EXPORTER", "none")
     monkeypatch.setenv("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "threading")

@@ -316,14 +316,17 @@ def test_nothing_that_is_raised_ends_the_thread() -> None:
     assert sender.dropped == {"unsendable": 1}
 
 
-def test_a_thread_that_can_not_start_is_no_matter_of_the_agents(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no(_self: threading.Thread) -> None:
+@pytest.mark.parametrize("where", ["start", "__init__"])
+def test_a_thread_that_can_not_start_is_no_matter_of_the_agents(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """Or be made, as in an interpreter that has no daemons."""
+
+    def no(_self: threading.Thread, **_given: object) -> None:
         raise RuntimeError("can't start new thread")
 
     take = Taking()
     sender = made(take)
     with monkeypatch.context() as patched:
-        patched.setattr(threading.Thread, "start", no)
+        patched.setattr(threading.Thread, where, no)
         sender.put("0", 1)
         assert sender.flush(20) is False
     assert sender.flush(20) is True
