@@ -7,6 +7,7 @@ import copy
 import gc
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -394,3 +395,52 @@ def test_the_headers_of_a_message_are_a_parent_or_a_link(spans: Spans) -> None:
     assert spans.parent("child") == "sender"
     assert spans.parent("linked") is None
     assert [link.context.span_id for link in spans["linked"].links] == [spans["sender"].context.span_id]
+
+
+class Asked:
+    async def __call__(self, number: int) -> int:
+        with span("inner"):
+            return number
+
+    @span
+    @staticmethod
+    def fixed(number: int) -> int:
+        return number
+
+    @span("of the class")
+    @classmethod
+    def made(cls, number: int) -> tuple[str, int]:
+        return cls.__name__, number
+
+    @span
+    @classmethod
+    async def awaited(cls) -> str:
+        return cls.__name__
+
+
+def test_it_goes_around_whatever_can_be_called(spans: Spans, run: Callable[[Main], Any]) -> None:
+    """With arguments bound to it, as a method of a class, or an object."""
+
+    async def main() -> list[object]:
+        return [await span(partial(Asked(), 1))(), await span("asked")(Asked())(2), await Asked.awaited()]
+
+    assert run(main) == [1, 2, "Asked"]
+    assert [Asked.fixed(3), Asked().fixed(4), Asked.made(5), Asked().made(6)] == [3, 4, ("Asked", 5), ("Asked", 6)]
+    assert span(partial(int, base=2))("11") == 3
+    names = ["Asked", "asked", "Asked.awaited", "Asked.fixed", "Asked.fixed", "of the class", "of the class", "int"]
+    assert [found.name for found in spans.all] == ["inner", "Asked", "inner", *names[1:]]
+    parents = {found.parent.span_id for found in spans.all if found.name == "inner" and found.parent}
+    assert parents == {found.context.span_id for found in spans.all[1:4:2] if found.context}
+
+
+def test_it_goes_around_nothing_else() -> None:
+    with pytest.raises(TypeError, match="a span goes around what can be called"):
+        span("read")(property(lambda _: 1))  # type: ignore[type-var]
+
+
+def test_the_span_of_a_block_can_be_made_current_by_opentelemetry(spans: Spans) -> None:
+    run, _ = span("run").start()
+    with trace.use_span(run), span("child"):  # type: ignore[arg-type]  # who has types is told of `run.otel`
+        pass
+    run.end()
+    assert spans.parent("child") == "run"
