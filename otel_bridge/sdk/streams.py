@@ -39,6 +39,7 @@ FIRST_CHUNK = "first_chunk"
 CHUNKS = "otel_bridge.stream.chunks"
 OUTPUT = "output.value"
 MAX_OUTPUT_CHARS = 64 << 10
+COPIED = [name for name in functools.WRAPPER_ASSIGNMENTS if name != "__annotations__"]
 CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 
 
@@ -118,10 +119,14 @@ class GeneratorFunction:
     def __init__(self, function: Callable[..., Any], block: SpanBlock, drive: Callable[..., Any]) -> None:
         self._block = block
         self._drive = drive
-        functools.update_wrapper(self, function)
+        functools.update_wrapper(self, function, COPIED)
         self.__code__ = drive(function, block, Output()).__code__
         self.__defaults__ = self.__kwdefaults__ = None
-        self.__annotations__ = getattr(function, "__annotations__", {})
+
+    @property
+    def __annotations__(self) -> dict[str, Any]:  # type: ignore[override]  # as of nothing that it has, none is set
+        """Only when they are asked for: since Python 3.14 they may name what is not there."""
+        return getattr(self.__wrapped__, "__annotations__", {})  # type: ignore[attr-defined]  # as below
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         function = self.__wrapped__  # type: ignore[attr-defined]  # `update_wrapper` sets it

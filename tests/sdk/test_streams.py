@@ -5,10 +5,11 @@ import contextlib
 import contextvars
 import gc
 import inspect
+import sys
 import types
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
-from typing import Any
+from typing import Any, get_type_hints
 
 import anyio
 import anyio.lowlevel
@@ -202,11 +203,28 @@ async def test_a_decorated_generator_looks_as_before(spans: Spans) -> None:
     assert inspect.isgeneratorfunction(Holder.numbers)
     assert str(inspect.signature(Holder().words)) == "(count: int = 1) -> collections.abc.AsyncIterator[int]"
     assert (Holder.words.__name__, Holder.words.__doc__) == ("words", "Words.")
+    assert get_type_hints(Holder.words) == {"count": int, "return": AsyncIterator[int]}
     assert weakref.ref(Holder.words)() is Holder.words
     assert inspect.isasyncgen(given := Holder().words(2))
     assert [at async for at in given] == [0, 1]
     assert list(Holder.numbers()) == [1]
     assert {span.name for span in spans.all} == {"Holder.words", "Holder.numbers"}
+
+
+NOT_THERE = """
+async def words(planner: OnlyForTypeCheckers):
+    yield 1
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="annotations are evaluated when the function is defined")
+async def test_annotations_are_not_evaluated_before_somebody_asks() -> None:
+    program: dict[str, Any] = {}
+    exec(NOT_THERE, program)
+    decorated = span(program["words"])
+    assert [at async for at in decorated(None)] == [1]
+    with pytest.raises(NameError):
+        _ = decorated.__annotations__
 
 
 async def test_a_timeout_in_the_generator_fires(spans: Spans) -> None:
