@@ -10,6 +10,7 @@ import contextvars
 import functools
 import inspect
 import os
+import sys
 import time
 from collections.abc import (
     AsyncGenerator,
@@ -160,7 +161,7 @@ def driving(
             watched.closes = functools.partial(_close_now, own, source)
             send = getattr(source, "asend", None)
             onward = _Step(own, source.__anext__)
-            item = await onward
+            item = await _Step(own, _first, source)
             while True:
                 watched.saw(item)
                 try:
@@ -324,6 +325,21 @@ def _thrower(source: Any) -> Callable[..., Any]:
 
 def _raise(error: BaseException) -> Any:
     raise error
+
+
+def _first(source: Any) -> Any:
+    """The first step of a generator that is ours to close: a loop that ends would close it as well, over our doing so.
+
+    What Python tells a loop of generators it tells at this step, and never again.
+    """
+    if not inspect.isasyncgen(source):
+        return source.__anext__()
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
+    try:
+        return source.__anext__()
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
 
 
 def _close_now(context: contextvars.Context, source: Any) -> None:

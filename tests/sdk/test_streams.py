@@ -424,6 +424,30 @@ def test_one_whose_loop_is_gone_ends_when_it_is_forgotten(spans: Spans) -> None:
     assert attributes(spans, "llm_stream")[OUTCOME] == "abandoned"
 
 
+def test_a_loop_that_ends_has_each_closed_once(spans: Spans) -> None:
+    """By the stream, whose source the loop would close at the same time: to each that is refused a line in the log."""
+
+    async def patient() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            await asyncio.sleep(0.001)
+            closed.append(True)
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, said: failed.append(said))
+        for number in range(8):  # they are closed in an order that is nobody's
+            kept.append(stream(patient(), f"llm_stream {number}"))
+            await anext(kept[-1])
+
+    kept: list[AsyncGenerator[int, Any]] = []
+    failed: list[object] = []
+    closed: list[bool] = []
+    asyncio.run(main())
+    assert (len(closed), failed) == (8, [])
+    assert {(found.attributes or {})[OUTCOME] for found in spans.all} == {"abandoned"}
+
+
 def test_one_that_is_dropped_in_a_step_is_abandoned_quietly(spans: Spans) -> None:
     @types.coroutine
     def never() -> Generator[None, None, None]:
