@@ -107,18 +107,26 @@ class Installed:
         """
         until_s = time.monotonic() + timeout_s
         sent = [await each.aflush(max(0.0, until_s - time.monotonic())) for each in self._processors]
-        left_ms = max(0, int((until_s - time.monotonic()) * 1000))
-        sent += [await _in_thread(partial(each.force_flush, left_ms)) for each in self.providers]
+        if self.providers:
+            sent.append(await _in_thread(partial(self._flush_providers, until_s)))
         return all(sent)
 
     def flush(self, timeout_s: float = 30.0) -> bool:
         """The same for sync code."""
         until_s = time.monotonic() + timeout_s
-        sent = [
-            each.force_flush(max(0, int((until_s - time.monotonic()) * 1000)))
-            for each in (*self._processors, *self.providers)
-        ]
-        return all(sent)
+        sent = [each.force_flush(_left_ms(until_s)) for each in self._processors]
+        return self._flush_providers(until_s) and all(sent)
+
+    def _flush_providers(self, until_s: float) -> bool:
+        """What stands in them may know nothing of our time."""
+
+        def flush_all() -> None:
+            sent.extend(each.force_flush(_left_ms(until_s)) for each in self.providers)
+
+        sent: list[bool] = []
+        if self.providers:
+            _do_within(_left_ms(until_s) / 1000, flush_all)
+        return len(sent) == len(self.providers) and all(sent)
 
     @property
     def _processors(self) -> list[BatchSpanProcessor | BatchLogRecordProcessor]:
@@ -144,21 +152,29 @@ class Installed:
                 self._ending.release()
 
     def _shut_down_providers(self, timeout_s: float) -> None:
-        """What stands in them knows nothing of our time."""
+        """As above."""
 
         def shut_down_all() -> None:
             for each in self.providers:
                 each.shutdown()
 
-        if not self.providers:
-            return
-        thread = threading.Thread(target=shut_down_all, name="otel-bridge-shutdown", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:  # Python is ending, and starts no thread any more
-            shut_down_all()
-        else:
-            thread.join(timeout_s)
+        if self.providers:
+            _do_within(timeout_s, shut_down_all)
+
+
+def _left_ms(until_s: float) -> int:
+    return max(0, int((until_s - time.monotonic()) * 1000))
+
+
+def _do_within(timeout_s: float, work: Callable[[], None]) -> None:
+    """Do it on a thread that is waited for so long, and goes on then."""
+    thread = threading.Thread(target=work, name="otel-bridge-providers", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # Python is ending, and starts no thread any more
+        work()
+    else:
+        thread.join(timeout_s)
 
 
 _installed: Installed | None = None

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -484,6 +485,22 @@ def test_of_a_provider_that_takes_no_processors_it_is_said(
     monkeypatch.setenv("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "threading")
     installing._set_up("http://127.0.0.1:9", None, None).shutdown()
     assert "no spans are exported, as opentelemetry.trace.NoOpTracerProvider was set before" in caplog.text
+
+
+async def test_a_flush_of_providers_takes_no_longer_than_it_may() -> None:
+    """OpenTelemetry's own processors know nothing of time."""
+
+    class Hung(TracerProvider):
+        def force_flush(self, timeout_millis: int = 30_000) -> bool:
+            return over.wait(20)
+
+    over = threading.Event()
+    found = installing.Installed(providers=[Hung(shutdown_on_exit=False)])
+    began_s = time.monotonic()
+    assert (await found.aflush(0.05), found.flush(0.05)) == (False, False)
+    assert time.monotonic() - began_s < 10
+    over.set()
+    assert (await found.aflush(20), found.flush(20)) == (True, True)
 
 
 def test_a_spool_in_the_home_of_nobody_is_none(
