@@ -27,6 +27,7 @@ Attributes: TypeAlias = Mapping[str, Any]
 SCOPE = "otel-bridge"
 PARENT_ENDED = "otel_bridge.parent_ended"
 WRAPPED = "__otel_bridge__"  # on a function that has a span around each call
+NOWHERE = (trace.NoOpTracer, trace.ProxyTracer)  # without a provider, or with one that is switched off
 _BLOCK = otel.create_key("otel-bridge-block")
 
 
@@ -41,6 +42,8 @@ class Tags(MutableMapping[str, Any]):
 
     def __setitem__(self, key: str, value: Any) -> None:
         self._set[key] = value
+        if isinstance(self._span, trace.NonRecordingSpan):  # nobody will see it, and it may be long
+            return
         if (fit := attribute(value)) is not None:
             self._span.set_attribute(clean_name(key), fit)
 
@@ -133,11 +136,12 @@ class SpanBlock:
                 links.append(Link(parent.get_span_context()))
                 outer = trace.set_span_in_context(trace.INVALID_SPAN, outer)
         tracer = self._tracer or trace.get_tracer(SCOPE)
+        is_off = self._tracer is None and isinstance(tracer, NOWHERE)
         span = tracer.start_span(
             words(self._name or "span"),
             context=outer,
             kind=self._kind,
-            attributes=attributes_of(given),
+            attributes=None if is_off else attributes_of(given),
             links=links or None,
             record_exception=False,
             set_status_on_exception=False,

@@ -17,7 +17,7 @@ import pytest
 from opentelemetry import baggage, trace
 from opentelemetry.trace import StatusCode
 
-from otel_bridge.sdk import asynchronous, correlation, span
+from otel_bridge.sdk import asynchronous, correlation, llm_call, span
 from otel_bridge.sdk.spans import Entered
 from otel_bridge.sdk.web import outgoing
 from tests.sdk.conftest import Main, Spans
@@ -336,6 +336,45 @@ async def test_without_a_provider_nothing_is_recorded_and_everything_works(monke
             return 7
 
     assert await decorated() == 7
+
+
+class Looked:
+    def __init__(self) -> None:
+        self.at = 0
+
+    def __str__(self) -> str:
+        self.at += 1
+        return "all that was said"
+
+
+def test_where_it_is_switched_off_no_value_is_looked_at(spans: Spans, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be long: a conversation, with its files."""
+
+    def work() -> None:
+        with contextlib.suppress(ValueError), llm_call("m", messages=value) as call:
+            call.tags["output.value"] = value
+            raise ValueError(value)
+
+    value = Looked()
+    work()
+    assert value.at > 0
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", trace.NoOpTracerProvider())
+    value = Looked()
+    work()
+    assert value.at == 0
+
+
+class UnequalError(Exception):
+    def __eq__(self, other: object) -> bool:
+        raise TypeError("compare its fields")
+
+    __hash__ = Exception.__hash__
+
+
+def test_an_exception_that_can_not_be_compared_is_told(spans: Spans) -> None:
+    with pytest.raises(BaseExceptionGroup), span("fails"):
+        raise BaseExceptionGroup("", [asyncio.CancelledError(), UnequalError("one")])
+    assert spans["fails"].status.description == "UnequalError: one"
 
 
 def test_what_a_forgotten_generator_left_current_is_over_with_the_block_around(spans: Spans) -> None:
