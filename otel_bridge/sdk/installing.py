@@ -141,8 +141,10 @@ class Installed:
         until_s = time.monotonic() + exit_seconds()
         is_alone = self._ending.acquire(timeout=exit_seconds())
         try:
-            if interrupted and self.open_spans is not None:
-                self.open_spans.interrupt(interrupted)
+            if self.open_spans is not None:
+                self.open_spans.shutdown()  # else what it tells of meanwhile comes too late, and that is said
+                if interrupted:
+                    self.open_spans.interrupt(interrupted)
         finally:
             shut_down(self._processors)
             self._shut_down_providers(max(0.0, until_s - time.monotonic()))
