@@ -81,7 +81,7 @@ class Sender(Generic[T]):
         what: str,
         where: str | None,
         send: Callable[[Sequence[T]], bool],
-        shut_down: Callable[[], None],
+        shut_down: Callable[[], None] | None = None,
         *,
         prepare: Callable[[], None] | None = None,
         max_queue_bytes: int,
@@ -96,7 +96,7 @@ class Sender(Generic[T]):
         self._what = what
         self._where = f" to {where}" if where else ""
         self._send = send
-        self._shut_down = shut_down
+        self._shut_down = shut_down or _nothing
         self._open = prepare or _nothing
         self._max_queue_bytes = max_queue_bytes
         self._max_queue = max_queue
@@ -511,7 +511,7 @@ class Sender(Generic[T]):
 
 
 def _nothing() -> None:
-    """To prepare."""
+    """To prepare, or to shut down."""
 
 
 def _answer_from_thread(loop: asyncio.AbstractEventLoop, answered: "asyncio.Future[bool]", sent: bool) -> None:

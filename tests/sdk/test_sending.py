@@ -13,6 +13,8 @@ from otel_bridge.sdk import sending
 from otel_bridge.sdk.refusals import HEARD, HINT
 from otel_bridge.sdk.sending import Sender
 
+pytestmark = pytest.mark.usefixtures("soon")
+
 
 class Taking:
     """Takes items, but those that can not be taken; may be held up."""
@@ -60,12 +62,6 @@ def made(
         max_batch=max_batch,
         exit_s=exit_s,
     )
-
-
-@pytest.fixture(autouse=True)
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sending, "FIRST_BACKOFF_S", 0.001)
-    monkeypatch.setattr(sending, "LAST_BACKOFF_S", 0.001)
 
 
 def test_a_flush_does_not_wait_for_what_an_exporter_tries_again_by_itself(caplog: pytest.LogCaptureFixture) -> None:
