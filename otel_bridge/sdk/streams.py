@@ -307,6 +307,9 @@ class _Step:
                 waiting_for = run(step, value)
             except StopIteration as stop:
                 return stop.value
+            except BaseException:
+                value = None  # else what was thrown holds this frame, and this it, until Python looks for such rings
+                raise
             try:
                 value = yield waiting_for
                 step = send

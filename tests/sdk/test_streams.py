@@ -289,6 +289,40 @@ async def test_cancelled_and_abandoned_are_told_apart(spans: Spans) -> None:
     assert attributes(spans, "llm_stream")[OUTCOME] == "cancelled"
 
 
+class Large:
+    """What somebody's generator has in hand."""
+
+
+def test_of_a_cancelled_one_nothing_is_kept(spans: Spans) -> None:
+    """Not even until Python looks for rings, which may be long after many clients have gone."""
+
+    async def endless() -> AsyncIterator[int]:
+        large = Large()
+        held.append(weakref.ref(large))
+        yield 1
+        await asyncio.sleep(60)
+
+    async def consume(first: asyncio.Event) -> None:
+        async for _ in stream(endless()):
+            first.set()
+
+    async def cancel() -> None:
+        first = asyncio.Event()
+        task = asyncio.create_task(consume(first))
+        await first.wait()
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    held: list[weakref.ref[Large]] = []
+    gc.disable()
+    try:
+        asyncio.run(cancel())
+        assert held[0]() is None
+    finally:
+        gc.enable()
+
+
 async def test_an_error_is_told_and_goes_on(spans: Spans) -> None:
     async def fails() -> AsyncIterator[int]:
         yield 1
