@@ -3,9 +3,11 @@
 import asyncio
 import concurrent.futures
 import contextlib
+import gc
 import os
 import signal
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
@@ -14,6 +16,7 @@ import anyio.to_thread
 import pytest
 from opentelemetry import trace
 from opentelemetry.instrumentation.threading import ThreadingInstrumentor
+from opentelemetry.trace import Span
 
 from otel_bridge.sdk import ContextQueue, crossing, install, installing, run_sync, span
 from tests.sdk.conftest import Main, Spans
@@ -86,6 +89,21 @@ async def test_a_get_that_timed_out_brought_nothing(spans: Spans) -> None:
         await queue.put("a")
     assert queue.get_nowait() == "a"
     assert queue.links == [spans["late"].context]
+
+
+async def test_of_a_queue_that_is_gone_nothing_is_kept(spans: Spans) -> None:
+    """As of one for each request, in a task that goes on: the next that is used takes its place."""
+    held: list[weakref.ref[Span]] = []
+    for _ in range(3):
+        queue: ContextQueue[int] = ContextQueue()
+        with span("producer") as producer:
+            queue.put_nowait(1)
+            held.append(weakref.ref(producer.otel))
+        await queue.get()
+        assert queue.links == [producer.get_span_context()]
+        del producer
+    gc.collect()
+    assert [found() is None for found in held] == [True, True, False]
 
 
 async def inner(number: int) -> int:
