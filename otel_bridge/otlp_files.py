@@ -3,7 +3,7 @@
 - one request as protobuf, or as JSON (on one line or many);
 - JSON lines, one request each;
 - protobuf requests one after the other, each after its length in four bytes, big end first;
-- the spool of an agent whose process has ended (`*.traces.spool`, `*.logs.spool`), as `otel_bridge.sdk.spool` says.
+- the spool of an agent whose process has ended (`*.traces.spool`, `*.logs.spool`), see `otel_bridge.sdk.spool_files`.
 """
 
 import fcntl

@@ -4,8 +4,9 @@ import asyncio
 import contextvars
 import os
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import Future
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
@@ -27,6 +28,11 @@ class _Received:
     is_awaited: bool = False
 
 
+# One for all queues: a context keeps each variable that was ever set in it, and what it was set to.
+_received: contextvars.ContextVar["Mapping[weakref.ref[ContextQueue[Any]], _Received]"]
+_received = contextvars.ContextVar("otel-bridge-received")
+
+
 class ContextQueue(asyncio.Queue[T], Generic[T]):
     """An `asyncio.Queue` whose items bring the context of whoever put them there.
 
@@ -36,7 +42,7 @@ class ContextQueue(asyncio.Queue[T], Generic[T]):
 
     def __init__(self, maxsize: int = 0) -> None:
         super().__init__(maxsize)
-        self._received: contextvars.ContextVar[_Received] = contextvars.ContextVar("otel-bridge")
+        self._this = weakref.ref(self)
 
     def get(self) -> Coroutine[Any, Any, T]:
         """As ever; what it receives is told to whoever calls this, wherever it is awaited."""
@@ -49,7 +55,7 @@ class ContextQueue(asyncio.Queue[T], Generic[T]):
         return super().get_nowait()
 
     async def _got(self, expected: "_Received") -> T:
-        self._received.set(expected)
+        self._set(expected)
         try:
             return await super().get()
         finally:
@@ -58,12 +64,16 @@ class ContextQueue(asyncio.Queue[T], Generic[T]):
     def _expect(self) -> "_Received":
         """A place of its own for what comes next: what others hold, who began with a copy of this context, stays."""
         expected = _Received(self._current.context, is_awaited=True)
-        self._received.set(expected)
+        self._set(expected)
         return expected
+
+    def _set(self, expected: "_Received") -> None:
+        known = {queue: got for queue, got in _received.get({}).items() if queue() is not None}
+        _received.set({**known, self._this: expected})
 
     @property
     def _current(self) -> "_Received":
-        return self._received.get(_Received())
+        return _received.get({}).get(self._this, _Received())
 
     def _put(self, item: T) -> None:
         self._queue.append((item, otel.get_current()))  # type: ignore[attr-defined]  # typeshed leaves it out
@@ -121,7 +131,8 @@ def run_sync(function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwa
     """Run an async function from sync code, inside a running loop too, and return what it returns.
 
     It runs on a loop that the process keeps for this, on a thread of its own, in the caller's context: what it holds on
-    to (connections, say) is there at the next call. The caller's thread waits; on Ctrl-C the function is cancelled.
+    to (connections, say) is there at the next call. The caller's thread waits. Where a signal's handler raises
+    meanwhile (Ctrl-C, an exit by SIGTERM), the function is cancelled and its end waited for; by a second one no longer.
     """
     private = _loop_for_this_thread()
     context = contextvars.copy_context()
@@ -150,16 +161,25 @@ def run_sync(function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwa
         else:
             done.set_result(cast("T", task.result()))
 
+    def end() -> None:
+        if running:
+            running[0].cancel()
+        else:
+            done.cancel()
+            done.set_running_or_notify_cancel()
+
     left: list[BaseException] = []
     running: list[asyncio.Task[T | None]] = []
-    private.loop.call_soon_threadsafe(begin)
     try:
-        if (raised := done.exception()) is not None:  # `result` takes one that is falsy, as an empty group, for none
-            raise raised
-        return done.result()
-    except KeyboardInterrupt:
-        private.loop.call_soon_threadsafe(lambda: [task.cancel() for task in running])
+        private.loop.call_soon_threadsafe(begin)
+        wait([done])
+    except BaseException:  # a signal's handler raised it: what was begun ends first, as under `asyncio.run`
+        private.loop.call_soon_threadsafe(end)
+        wait([done])
         raise
+    if (raised := done.exception()) is not None:  # `result` takes one that is falsy, as an empty group, for none
+        raise raised
+    return done.result()
 
 
 def _loop_for_this_thread() -> _Loop:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, SupportsFloat
 
 from opentelemetry import _logs, trace
 from opentelemetry import context as otel
@@ -13,7 +13,7 @@ from opentelemetry.trace import SpanContext
 from otel_bridge.sdk.correlation import DOWNSTREAM, correlated
 from otel_bridge.sdk.saying import log
 from otel_bridge.sdk.spans import SCOPE, Parent, context_of, span_context_of
-from otel_bridge.sdk.values import attributes_of, words
+from otel_bridge.sdk.values import attributes_of, number, words
 
 EVALUATION = "gen_ai.evaluation.result"
 
@@ -29,7 +29,7 @@ def event(name: str, attributes: Mapping[str, Any] | None = None, *, on: Parent 
 
 def score(
     name: str,
-    value: float | bool | str,
+    value: float | bool | str | SupportsFloat,
     *,
     label: str | None = None,
     comment: str | None = None,
@@ -39,11 +39,12 @@ def score(
 ) -> None:
     """A judgement: of the current span, of `on` (a span, or the ids of one in any process), or of a whole session.
 
-    value: a number, yes or no, or a word.
+    value: a number (of numpy's or torch's, too), yes or no, or a word.
     on: of the id of a trace alone it is of the trace.
     """
-    if not isinstance(value, str | int | float):
-        log.warning(  # type: ignore[unreachable]  # not all who call this have types
+    said = value if isinstance(value, str | int | float) else number(value)
+    if said is None:
+        log.warning(
             "otel-bridge: the value of a score is a number, yes, no or a word, and not %r: it is left out", value
         )
         return
@@ -53,10 +54,7 @@ def score(
         "gen_ai.evaluation.score.label": label,
         "gen_ai.evaluation.explanation": comment,
     }
-    if isinstance(value, str):
-        given["gen_ai.evaluation.score.label"] = value
-    else:
-        given["gen_ai.evaluation.score.value"] = value
+    given[f"gen_ai.evaluation.score.{'label' if isinstance(said, str) else 'value'}"] = said
     context = _judged(on) if on is not None else otel.get_current()
     if session is not None:
         given["session.id"] = session

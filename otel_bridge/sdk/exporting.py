@@ -4,6 +4,7 @@ Over `otlp` it has this: the protocol and the address are the bridge's where nob
 and said in a line a minute, and nothing is raised. Under the processors of `otel_bridge.sdk` that is their part.
 """
 
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_bridge.counts import plural
 from otel_bridge.sdk.installing import Logs, Spans, otlp, quiet
+from otel_bridge.sdk.refusals import HEARD
 from otel_bridge.sdk.saying import is_time_to_say, log
 from otel_bridge.sdk.values import words
 
@@ -46,9 +48,11 @@ class _ToBridge:
         if self._is_tried_again:
             return self._exporter.export(items)
         try:
-            if not self._prepared:
-                self._prepare()
-            result, why = self._exporter.export(items), "it was not taken"
+            with HEARD.listening():
+                if not self._prepared:
+                    self._prepare()
+                result = self._exporter.export(items)
+            why = HEARD.take(threading.current_thread()) or "it was not taken"
         except Exception as error:  # noqa: BLE001 - whatever an exporter raises must not reach the agent
             result, why = self._results.FAILURE, f"{type(error).__name__}: {words(error)}"
         if result is not self._results.SUCCESS:

@@ -31,7 +31,7 @@ from otel_bridge.sdk.open_spans import BEAT_S, OpenSpans
 from otel_bridge.sdk.refusals import HEARD
 from otel_bridge.sdk.saying import log
 from otel_bridge.sdk.sending import in_trio
-from otel_bridge.sdk.signals import has_come, on_sigterm
+from otel_bridge.sdk.signals import on_end, that_came
 
 ENDPOINT, GRPC_ENDPOINT = "http://127.0.0.1:4318", "http://127.0.0.1:4317"
 ENGINE = ("otel_bridge.embedded.engine", "Engine")  # found by its name: the agent's side imports nothing of the server
@@ -107,18 +107,26 @@ class Installed:
         """
         until_s = time.monotonic() + timeout_s
         sent = [await each.aflush(max(0.0, until_s - time.monotonic())) for each in self._processors]
-        left_ms = max(0, int((until_s - time.monotonic()) * 1000))
-        sent += [await _in_thread(partial(each.force_flush, left_ms)) for each in self.providers]
+        if self.providers:
+            sent.append(await _in_thread(partial(self._flush_providers, until_s)))
         return all(sent)
 
     def flush(self, timeout_s: float = 30.0) -> bool:
         """The same for sync code."""
         until_s = time.monotonic() + timeout_s
-        sent = [
-            each.force_flush(max(0, int((until_s - time.monotonic()) * 1000)))
-            for each in (*self._processors, *self.providers)
-        ]
-        return all(sent)
+        sent = [each.force_flush(_left_ms(until_s)) for each in self._processors]
+        return self._flush_providers(until_s) and all(sent)
+
+    def _flush_providers(self, until_s: float) -> bool:
+        """What stands in them may know nothing of our time."""
+
+        def flush_all() -> None:
+            sent.extend(each.force_flush(_left_ms(until_s)) for each in self.providers)
+
+        sent: list[bool] = []
+        if self.providers:
+            _do_within(_left_ms(until_s) / 1000, flush_all)
+        return len(sent) == len(self.providers) and all(sent)
 
     @property
     def _processors(self) -> list[BatchSpanProcessor | BatchLogRecordProcessor]:
@@ -133,8 +141,10 @@ class Installed:
         until_s = time.monotonic() + exit_seconds()
         is_alone = self._ending.acquire(timeout=exit_seconds())
         try:
-            if interrupted and self.open_spans is not None:
-                self.open_spans.interrupt(interrupted)
+            if self.open_spans is not None:
+                self.open_spans.shutdown()  # else what it tells of meanwhile comes too late, and that is said
+                if interrupted:
+                    self.open_spans.interrupt(interrupted)
         finally:
             shut_down(self._processors)
             self._shut_down_providers(max(0.0, until_s - time.monotonic()))
@@ -144,21 +154,29 @@ class Installed:
                 self._ending.release()
 
     def _shut_down_providers(self, timeout_s: float) -> None:
-        """What stands in them knows nothing of our time."""
+        """As above."""
 
         def shut_down_all() -> None:
             for each in self.providers:
                 each.shutdown()
 
-        if not self.providers:
-            return
-        thread = threading.Thread(target=shut_down_all, name="otel-bridge-shutdown", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:  # Python is ending, and starts no thread any more
-            shut_down_all()
-        else:
-            thread.join(timeout_s)
+        if self.providers:
+            _do_within(timeout_s, shut_down_all)
+
+
+def _left_ms(until_s: float) -> int:
+    return max(0, int((until_s - time.monotonic()) * 1000))
+
+
+def _do_within(timeout_s: float, work: Callable[[], None]) -> None:
+    """Do it on a thread that is waited for so long, and goes on then."""
+    thread = threading.Thread(target=work, name="otel-bridge-providers", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # Python is ending, and starts no thread any more
+        work()
+    else:
+        thread.join(timeout_s)
 
 
 _installed: Installed | None = None
@@ -245,13 +263,12 @@ def prepare(
 
         when_imported(wanted)
     found = Installed(spans, logs, OpenSpans(_beat_s() if logs or has_logs else None), engine, providers)
-    provider = trace.get_tracer_provider()
-    if isinstance(provider, TracerProvider) and found.open_spans is not None:
-        provider.add_span_processor(ContextProcessor())
-        provider.add_span_processor(found.open_spans)
+    if (add := _adds_spans(trace.get_tracer_provider())) is not None and found.open_spans is not None:
+        add(ContextProcessor())
+        add(found.open_spans)
 
     def end() -> None:
-        found.shutdown("SIGTERM" if has_come() else None)
+        found.shutdown(that_came())
         _end_as_interrupted()
 
     atexit.register(end)  # before the providers' own
@@ -259,7 +276,7 @@ def prepare(
         from otel_bridge.sdk.ending import before_threads_end
 
         before_threads_end(end)
-    on_sigterm(lambda: found.shutdown("SIGTERM"), exit_seconds())
+    on_end(found.shutdown, exit_seconds())
     return found
 
 
@@ -286,7 +303,7 @@ def _join_parent() -> None:
 
 
 def quiet() -> None:
-    """The exporters' own word for each failed try is left out; the processors say it once in a while."""
+    """Under our processors an exporter's own word for each failed try is left out: they say it once in a while."""
     for name in TALKATIVE:
         logging.getLogger(name).addFilter(HEARD)
 
@@ -335,24 +352,34 @@ def _set_up(endpoint: Destination | None, service: str | None, spool: Path | Non
         engine.start()
         spans, logs = [BatchSpanProcessor(engine.spans)], [BatchLogRecordProcessor(engine.logs)]
     resource = Resource.create({**of_langfuse(), **({"service.name": service} if service else {})})
-    provider = trace.get_tracer_provider()
-    if spans and not isinstance(provider, TracerProvider):
-        provider = TracerProvider(resource=resource, id_generator=_id_generator())
-        trace.set_tracer_provider(provider)
-    logger_provider = _logs.get_logger_provider()
-    if logs and not isinstance(logger_provider, LoggerProvider):
-        logger_provider = LoggerProvider(resource=resource)
-        _logs.set_logger_provider(logger_provider)
+    if spans and _adds_spans(trace.get_tracer_provider()) is None:
+        trace.set_tracer_provider(TracerProvider(resource=resource, id_generator=_id_generator()))
+    if logs and _adds_logs(_logs.get_logger_provider()) is None:
+        _logs.set_logger_provider(LoggerProvider(resource=resource))
     found = prepare(spans, logs, engine)
     instrument_threads()
-    if isinstance(provider, TracerProvider):
-        for span_processor in spans:
-            provider.add_span_processor(span_processor)
-    if isinstance(logger_provider, LoggerProvider):
-        for log_processor in logs:
-            logger_provider.add_log_record_processor(log_processor)
+    _add("spans", spans, provider := trace.get_tracer_provider(), _adds_spans(provider))
+    _add("log records", logs, loggers := _logs.get_logger_provider(), _adds_logs(loggers))
     log.info("otel-bridge: exporting spans by %d and log records by %d exporters", len(spans), len(logs))
     return found
+
+
+def _adds_spans(provider: object) -> Callable[[Any], None] | None:
+    """How a provider gets processors: the SDK's, and those around it, as Logfire's."""
+    return getattr(provider, "add_span_processor", None)
+
+
+def _adds_logs(provider: object) -> Callable[[Any], None] | None:
+    return getattr(provider, "add_log_record_processor", None)
+
+
+def _add(what: str, processors: Sequence[object], provider: object, add: Callable[[Any], None] | None) -> None:
+    if add is not None:
+        for processor in processors:
+            add(processor)
+    elif processors:
+        named = f"{type(provider).__module__}.{type(provider).__qualname__}"
+        log.warning("otel-bridge: no %s are exported, as %s was set before and takes no processors", what, named)
 
 
 def _set_up_by_file(spool: Path | None) -> Installed:

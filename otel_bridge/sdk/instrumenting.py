@@ -62,7 +62,7 @@ def instrument(
     found by the order of its heirs: instrument the class that has it. Of an object also what it inherits within its
     package. Private names, properties, and what has a span of ours already are left alone, so a second call changes
     nothing. Signatures and `isinstance` stay as they are, and what could be pickled still can. Who has imported a
-    function by name before keeps the one without a span.
+    function by name before keeps the one without a span, which pickle finds under its name no more.
 
     An object that is instrumented alone gets a class that inherits from its own: `__class__` and equality stay, its
     copies come back without spans, and only `type()` and `__subclasses__()` tell. Where its class is told of who

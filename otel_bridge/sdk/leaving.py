@@ -40,15 +40,16 @@ def tell(span: Span, error: BaseException | None) -> None:
 
     Raises nothing: what the agent raised goes on, whatever that says of itself.
     """
-    with contextlib.suppress(Exception):
-        _tell(span, error)
+    if error is not None and span.is_recording():
+        with contextlib.suppress(Exception):
+            _tell(span, error)
 
 
-def _tell(span: Span, error: BaseException | None) -> None:
-    leaves = list(_leaves(error)) if error is not None else []
+def _tell(span: Span, error: BaseException) -> None:
+    leaves = list(_leaves(error))
     failures = [leaf for leaf in leaves if not _is_no_failure(leaf)]
     cancelled = [leaf for leaf in failures if _is_cancellation(leaf)]
-    failed = [leaf for leaf in failures if leaf not in cancelled]
+    failed = [leaf for leaf in failures if not _is_cancellation(leaf)]  # somebody's may not take `in`, nor `==`
     if failed:
         for leaf in failed[:MOST_LEAVES]:
             _record(span, leaf)

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace import Span, SpanProcessor
 from opentelemetry.trace import Status, StatusCode
 
 from otel_bridge.sdk.leaving import INTERRUPTED, OUTCOME
-from otel_bridge.sdk.saying import log
+from otel_bridge.sdk.saying import is_time_to_say, log
 from otel_bridge.sdk.spans import SCOPE
 
 STARTED, HEARTBEAT = "otel_bridge.span.started", "otel_bridge.span.heartbeat"
@@ -103,11 +103,7 @@ class OpenSpans(SpanProcessor):
     def _beat(self) -> None:
         tick_s = min(self._told_from_s, self._beat_s or BEAT_S) / 2
         while not self._ended.wait(tick_s):
-            try:
-                self.tell()
-            except Exception:
-                log.exception("otel-bridge: heartbeats end")
-                return
+            self.tell()
 
     def tell(self) -> None:
         """Tell of each span that is due."""
@@ -124,8 +120,13 @@ class OpenSpans(SpanProcessor):
                 is_due = now_s - last_s >= (self._beat_s or BEAT_S)
                 self._told[span_id] = last_s
             if is_due:
-                self._told[span_id] = now_s
-                self._emit(STARTED if last_s is None else HEARTBEAT, span, now_ns)
+                try:
+                    self._emit(STARTED if last_s is None else HEARTBEAT, span, now_ns)
+                except Exception:  # somebody's processor, say, or the span has changed meanwhile: it is tried again
+                    if is_time_to_say("heartbeats"):
+                        log.exception("otel-bridge: a span that is open could not be told of")
+                else:
+                    self._told[span_id] = now_s
 
     def _emit(self, name: str, span: Span, now_ns: int) -> None:
         said: dict[str, Any] = {

@@ -15,6 +15,7 @@ REASONS = (  # in what exporters log, the surest first
     re.compile(r"(?<=error ).*(?= encountered while)"),
     re.compile(r"StatusCode\.[A-Z_]+"),
 )
+UNASKED = re.compile(r"(?<=code: None, reason: ).+")  # as where no thread can be started for it; else another has said
 HINTS = {  # what helps, by what is in the reason
     "CERTIFICATE_VERIFY_FAILED": "OTEL_EXPORTER_OTLP_CERTIFICATE names whom to trust",
     "401": "OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20… shows a key",
@@ -23,36 +24,50 @@ HINTS = {  # what helps, by what is in the reason
 HINT = "Is a bridge there? `otel-bridge` starts one, OTEL_EXPORTER_OTLP_ENDPOINT names another"
 
 
+class _Here(threading.local):
+    """What a thread does: whether it is one of ours that exports, and whom it tells that nobody was reached."""
+
+    is_ours = False
+    tell: Callable[[str], None] | None = None
+
+
 class Heard(logging.Filter):
-    """Hears in the log why an exporter failed, which it tells nobody else, and lets nothing of it through."""
+    """Hears in the log why an exporter failed, which it tells nobody else.
+
+    Of what is exported in `listening` nothing is let through, as that is said once in a while; who exports otherwise
+    has a word of its own.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._of: dict[int | None, str] = {}  # what sends logs in its own thread
-        self._tell: dict[int, Callable[[str], None]] = {}
+        self._here = _Here()
 
     @contextlib.contextmanager
-    def telling(self, tell: Callable[[str], None]) -> Iterator[None]:
-        """Tell why nobody was reached, by each try that an exporter makes meanwhile in this thread.
+    def listening(self, tell: Callable[[str], None] | None = None) -> Iterator[None]:
+        """Hear what this thread logs meanwhile; tell why nobody was reached, by each try that an exporter makes.
 
         Who answers that it is busy may take the next one.
         """
-        self._tell[threading.get_ident()] = tell
+        self._here.is_ours, self._here.tell = True, tell
         try:
             yield
         finally:
-            del self._tell[threading.get_ident()]
+            self._here.is_ours, self._here.tell = False, None
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if not self._here.is_ours:
+            return True
         try:
             said = record.getMessage()
         except Exception:  # noqa: BLE001 - what is logged is broken, which is no failure of what sends
             said = words(record.msg)
         if found := next(filter(None, (reason.search(said) for reason in REASONS)), None):
-            thread = threading.get_ident()
-            self._of[thread] = found[0]
-            if (tell := self._tell.get(thread)) is not None and UNREACHED.match(found[0]):
+            self._of[threading.get_ident()] = found[0]
+            if (tell := self._here.tell) is not None and UNREACHED.match(found[0]):
                 tell(words(found[0]))
+        elif found := UNASKED.search(said):
+            self._of.setdefault(threading.get_ident(), found[0])
         return False
 
     def take(self, thread: threading.Thread | None) -> str:

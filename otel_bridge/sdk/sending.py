@@ -81,7 +81,7 @@ class Sender(Generic[T]):
         what: str,
         where: str | None,
         send: Callable[[Sequence[T]], bool],
-        shut_down: Callable[[], None],
+        shut_down: Callable[[], None] | None = None,
         *,
         prepare: Callable[[], None] | None = None,
         max_queue_bytes: int,
@@ -96,7 +96,7 @@ class Sender(Generic[T]):
         self._what = what
         self._where = f" to {where}" if where else ""
         self._send = send
-        self._shut_down = shut_down
+        self._shut_down = shut_down or _nothing
         self._open = prepare or _nothing
         self._max_queue_bytes = max_queue_bytes
         self._max_queue = max_queue
@@ -110,6 +110,7 @@ class Sender(Generic[T]):
     def begin(self) -> None:
         """With nothing waiting and no thread: at the start, and in a forked child, whose parent sends what waits."""
         self._preparing, self._trying_first = threading.RLock(), threading.RLock()
+        self._ending = threading.RLock()
         self._lock = threading.RLock()  # re-entrant: a signal's handler may come while it is held
         self._changed = threading.Condition(self._lock)
         self._plain: deque[_Put[T]] = deque()
@@ -213,17 +214,25 @@ class Sender(Generic[T]):
                 self._changed.notify_all()
 
     def shutdown(self) -> None:
-        """Close, and wait until all is sent, for `exit_s` at most; the rest is kept, or counted as dropped."""
+        """Close, and wait until all is sent, for `exit_s` at most; the rest is kept, or counted as dropped.
+
+        A second call waits for the first: SIGTERM may come while a child of multiprocessing ends by itself.
+        """
         self.close()
+        if self._ending.acquire(timeout=self.left_s):
+            try:
+                self._shut_down_once()
+            finally:
+                self._ending.release()
+
+    def _shut_down_once(self) -> None:
+        thread = self._thread
+        if thread is not None and not self._is_shut_down:
+            self.flush(self.left_s)
         with self._changed:
             if self._is_shut_down:
                 return
-            self._is_shut_down = True
-            thread = self._thread
-        if thread is not None:
-            self.flush(self.left_s)
-        with self._changed:
-            self._over = True
+            self._is_shut_down = self._over = True
             if left := self._waiting + self._sending:
                 if self._kept is not None:
                     self._warn(f"kept {self._what}", f"{self._kept()} Not sent{self._where} in time.")
@@ -264,10 +273,12 @@ class Sender(Generic[T]):
             self._uneventful_to = 0
 
     def _begin_thread(self) -> None:
-        thread = threading.Thread(target=self._run, name=f"otel-bridge-{self._what}s", daemon=True)
         try:
+            thread = threading.Thread(target=self._run, name=f"otel-bridge-{self._what}s", daemon=True)
             thread.start()
-        except RuntimeError as error:  # there are too many, or Python is ending; the next item tries again
+        except (
+            RuntimeError
+        ) as error:  # too many, Python is ending, an interpreter without daemons; the next tries again
             self._warn("unsent", f"{self._what}s wait, as no thread can be started: {error}")
         else:
             self._thread = thread
@@ -372,8 +383,12 @@ class Sender(Generic[T]):
 
     def _run(self) -> None:
         otel.attach(otel.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True, Context()))  # not of who came first
-        with contextlib.suppress(BaseException):  # it is tried again, and told, with the first batch
-            self._prepare()
+        with HEARD.listening(self._unreached):
+            with contextlib.suppress(BaseException):  # it is tried again, and told, with the first batch
+                self._prepare()
+            self._send_all()
+
+    def _send_all(self) -> None:
         while True:
             self._say()
             with self._changed:
@@ -404,9 +419,9 @@ class Sender(Generic[T]):
         try:
             self._prepare()
             is_theirs = True
-            with HEARD.telling(self._unreached):
-                sent = self._send([put.item for put in batch])
-            why = "" if sent else HEARD.take(threading.current_thread()) or "the exporter says that it failed"
+            sent = self._send([put.item for put in batch])
+            heard = HEARD.take(threading.current_thread())
+            why = "" if sent else heard or "the exporter says that it failed"
             is_theirs, is_said = False, not sent
         except BaseException as error:  # noqa: BLE001 - whatever an exporter raises must not end this thread
             sent, why = False, f"{type(error).__name__}: {words(error)}"
@@ -496,7 +511,7 @@ class Sender(Generic[T]):
 
 
 def _nothing() -> None:
-    """To prepare."""
+    """To prepare, or to shut down."""
 
 
 def _answer_from_thread(loop: asyncio.AbstractEventLoop, answered: "asyncio.Future[bool]", sent: bool) -> None:

@@ -1,4 +1,7 @@
-"""SIGTERM ends a program without telling Python: spans are sent first, then it ends as it would have."""
+"""SIGTERM, and SIGHUP of a terminal that goes, end a program without telling Python: spans are sent first.
+
+Then it ends as it would have.
+"""
 
 import contextlib
 import functools
@@ -10,45 +13,57 @@ from types import FrameType
 
 from otel_bridge.sdk.saying import log
 
-_came = threading.Event()
+_came: list[str] = []
 
 
-def has_come() -> bool:
-    """Whether SIGTERM came."""
-    return _came.is_set()
+def that_came() -> str | None:
+    """The signal that ends the program, by its name, if one has come."""
+    return _came[0] if _came else None
 
 
-def on_sigterm(last: Callable[[], None], within_s: float) -> bool:
-    """Do `last`, which takes no longer than `within_s`, when SIGTERM comes, and then end as without it.
+def on_end(last: Callable[[str], None], within_s: float) -> None:
+    """Do `last`, which takes no longer than `within_s`, when SIGTERM or SIGHUP comes, and then end as without it.
 
-    Who has a handler already, or sets one later (gunicorn), ends the program in an orderly way: that is done alone, and
-    everything is sent at exit. Returns False, and does nothing, where handlers can not be set: in a thread.
+    last: is given the signal's name.
+
+    Who has a handler for SIGTERM already, or sets one later (gunicorn), ends the program in an orderly way: that is
+    done alone, and everything is sent at exit. SIGHUP is left to who has a handler for it, which may be no end. Does
+    nothing where handlers can not be set: in a thread, or in an interpreter that is not the main one (mod_wsgi).
     """
     if threading.current_thread() is not threading.main_thread():
-        return False
-    before = signal.getsignal(signal.SIGTERM)
-    if before is signal.SIG_IGN:
-        return False
+        return
+    terminates = signal.getsignal(signal.SIGTERM)
+    with contextlib.suppress(ValueError):  # as Python says of other interpreters
+        if terminates is not signal.SIG_IGN:
+            _end_by(signal.SIGTERM, terminates, last)
+            _before_it_is_raised(functools.partial(_do, last, signal.SIGTERM), within_s)
+        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+            _end_by(signal.SIGHUP, signal.SIG_DFL, last)
 
-    def do_last() -> None:
-        try:
-            last()
-        except Exception:
-            log.exception("otel-bridge: not all could be sent at SIGTERM")
 
+def _do(last: Callable[[str], None], number: signal.Signals) -> None:
+    try:
+        last(number.name)
+    except Exception:
+        log.exception("otel-bridge: not all could be sent at %s", number.name)
+
+
+def _end_by(
+    ends: signal.Signals, before: Callable[[int, FrameType | None], object] | int | None, last: Callable[[str], None]
+) -> None:
     def finish() -> None:
-        do_last()
+        _do(last, ends)
         over.set()
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), ends)
 
     def handler(number: int, frame: FrameType | None) -> None:
-        _came.set()
+        _came.append(ends.name)
         if callable(before):
             before(number, frame)
             return
         if not begun:
             # Not here: the code that the signal stopped may hold a lock that `last` needs.
-            thread = threading.Thread(target=finish, name="otel-bridge-sigterm", daemon=True)
+            thread = threading.Thread(target=finish, name=f"otel-bridge-{ends.name.lower()}", daemon=True)
             begun.append(thread)
             try:
                 thread.start()
@@ -63,9 +78,7 @@ def on_sigterm(last: Callable[[], None], within_s: float) -> bool:
 
     begun: list[threading.Thread] = []
     over = threading.Event()
-    signal.signal(signal.SIGTERM, handler)
-    _before_it_is_raised(do_last, within_s)
-    return True
+    signal.signal(ends, handler)
 
 
 def _before_it_is_raised(last: Callable[[], None], within_s: float) -> None:

@@ -27,6 +27,7 @@ Attributes: TypeAlias = Mapping[str, Any]
 SCOPE = "otel-bridge"
 PARENT_ENDED = "otel_bridge.parent_ended"
 WRAPPED = "__otel_bridge__"  # on a function that has a span around each call
+NOWHERE = (trace.NoOpTracer, trace.ProxyTracer)  # without a provider, or with one that is switched off
 _BLOCK = otel.create_key("otel-bridge-block")
 
 
@@ -41,6 +42,8 @@ class Tags(MutableMapping[str, Any]):
 
     def __setitem__(self, key: str, value: Any) -> None:
         self._set[key] = value
+        if isinstance(self._span, trace.NonRecordingSpan):  # nobody will see it, and it may be long
+            return
         if (fit := attribute(value)) is not None:
             self._span.set_attribute(clean_name(key), fit)
 
@@ -84,6 +87,8 @@ class ActiveSpan:
             raise AttributeError(name)
         return getattr(self.otel, name)
 
+
+Span.register(ActiveSpan)  # else `trace.use_span(run)` makes nothing current, and says nothing
 
 Parent: TypeAlias = ActiveSpan | Span | SpanContext | Context | Mapping[str, str] | str
 """A span; its context; a whole context; the headers of a message, as `web.outgoing` makes them; `traceparent` as in
@@ -131,11 +136,12 @@ class SpanBlock:
                 links.append(Link(parent.get_span_context()))
                 outer = trace.set_span_in_context(trace.INVALID_SPAN, outer)
         tracer = self._tracer or trace.get_tracer(SCOPE)
+        is_off = self._tracer is None and isinstance(tracer, NOWHERE)
         span = tracer.start_span(
             words(self._name or "span"),
             context=outer,
             kind=self._kind,
-            attributes=attributes_of(given),
+            attributes=None if is_off else attributes_of(given),
             links=links or None,
             record_exception=False,
             set_status_on_exception=False,
@@ -165,7 +171,11 @@ class SpanBlock:
 
     def __call__(self, function: F) -> F:
         """The function with a span around each call: sync, async, a generator, or an async generator."""
-        block = self if self._name is not None else self.copy(function.__qualname__)
+        if isinstance(function, staticmethod | classmethod):
+            return cast("F", type(function)(self(function.__func__)))
+        if not callable(function):
+            raise TypeError(f"a span goes around what can be called, and not around {function!r}")
+        block = self if self._name is not None else self.copy(_name_of(function))
         around = _around(function, block)
         setattr(around, WRAPPED, True)
         return cast("F", around)
@@ -255,8 +265,9 @@ def span(
     parent: instead of the current span.
     links: to spans that have to do with it, and are not its parent; None among them is left out.
     """
-    block = SpanBlock(None if callable(name) else name, attributes or {}, kind, parent, links, tracer)
-    return block(name) if callable(name) else block
+    is_function = callable(name) or isinstance(name, classmethod)
+    block = SpanBlock(None if is_function else cast("str | None", name), attributes or {}, kind, parent, links, tracer)
+    return block(cast("F", name)) if is_function else block
 
 
 def context_of(parent: Parent, outer: Context | None = None) -> Context:
@@ -302,11 +313,11 @@ def _from_text(said: str) -> SpanContext:
 def _around(function: Callable[..., Any], block: SpanBlock) -> Callable[..., Any]:
     from otel_bridge.sdk.streams import GeneratorFunction, driving, driving_sync
 
-    if inspect.isasyncgenfunction(function):
+    if _is(function, inspect.isasyncgenfunction):
         return GeneratorFunction(function, block, driving)
-    if inspect.isgeneratorfunction(function):
+    if _is(function, inspect.isgeneratorfunction):
         return GeneratorFunction(function, block, driving_sync)
-    if inspect.iscoroutinefunction(function):
+    if _is(function, inspect.iscoroutinefunction):
 
         @functools.wraps(function)
         async def asynchronous(*args: Any, **kwargs: Any) -> Any:
@@ -321,3 +332,20 @@ def _around(function: Callable[..., Any], block: SpanBlock) -> Callable[..., Any
             return function(*args, **kwargs)
 
     return plain
+
+
+def _is(function: Any, kind: Callable[[Any], bool]) -> bool:
+    """Also of an object that can be called."""
+    function = _without_arguments(function)
+    return kind(function) or kind(getattr(type(function), "__call__", None))  # noqa: B004 - what that is
+
+
+def _name_of(function: Any) -> str:
+    function = _without_arguments(function)
+    return getattr(function, "__qualname__", None) or type(function).__qualname__
+
+
+def _without_arguments(function: Any) -> Any:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function

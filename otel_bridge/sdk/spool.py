@@ -4,33 +4,24 @@ So an outage costs disk, and a kill costs what that tenth of a second had.
 
 Two senders in a row: the first puts what ended in a file, the second sends what is in files. Each process has files of
 its own and holds their locks, so files whose lock is free are what a dead process left: the next one sends them first.
-
-A file is records, one after the other: length, crc32 and number of items in four bytes each, big end first, and the
-OTLP request. The first bit of the length says that it was sent. Nothing is synced: the process may die, the machine
-should not.
 """
 
 import contextlib
-import fcntl
 import os
-import secrets
-import stat
-import struct
 import sys
 import threading
 import time
 import weakref
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
-from io import FileIO
 from pathlib import Path
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from otel_bridge.counts import plural
 from otel_bridge.sdk.saying import is_time_to_say, log
 from otel_bridge.sdk.sending import Sender, UnsendableError
+from otel_bridge.sdk.spool_files import HEAD, Record, SpoolFile, make, size_of, take_over
 
 T = TypeVar("T")
 
@@ -41,9 +32,6 @@ MAX_BYTES = 256 << 20  # of all files in a folder
 FILE_BYTES = 8 << 20  # the next file begins; what was sent of one leaves the disk when all of it was
 MAX_FILES = 64  # of dead processes at once
 MAX_RECORDS = 256  # in one request
-TRIES = 3  # to make a file
-HEAD = struct.Struct(">III")
-SENT = 1 << 31
 HTTP_CLIENT = "opentelemetry.exporter.otlp.common.http"
 ENCODERS = {
     "traces": ("opentelemetry.exporter.otlp.proto.common.trace_encoder", "encode_spans"),
@@ -80,13 +68,12 @@ class Spool(Generic[T]):
         self._exporter = exporter
         self._export = export
         self._dropped: Counter[str] = Counter()
-        self._files: set[_File] = set()
+        self._files: set[SpoolFile] = set()
         self._begin()
-        self._on_disk: Sender[_Record] = Sender(
+        self._on_disk: Sender[Record] = Sender(
             f"{what} request",
             where,
             self._deliver,
-            _nothing,
             prepare=self._connect,
             max_queue_bytes=sys.maxsize,  # of what is on disk
             max_queue=sys.maxsize,
@@ -122,7 +109,7 @@ class Spool(Generic[T]):
         for file in self._files:
             file.raw.close()  # the parent's lock would live as long as the child
         self._files = set()
-        self._current: _File | None = None
+        self._current: SpoolFile | None = None
         self._waiting = 0  # items on disk
         self._is_more_left = False  # by dead processes
 
@@ -171,10 +158,9 @@ class Spool(Generic[T]):
                 log.warning("otel-bridge: %s can not be read, and stays where it is: %s", path, error)
 
     def _adopt(self, path: Path) -> None:
-        raw = _locked(path)
-        if raw is None:
+        file = take_over(path)
+        if file is None:
             return
-        file = _File(path, raw, os.fstat(raw.fileno()).st_size)
         records = list(file.records())
         if file.is_torn:
             self._dropped["cut_off"] += 1
@@ -200,35 +186,16 @@ class Spool(Generic[T]):
         self._on_disk.put(record, record.length)
         return True
 
-    def _write(self, wire: bytes, items: int) -> "_Record":
-        written = HEAD.pack(len(wire), zlib.crc32(wire), items) + wire
+    def _write(self, wire: bytes, items: int) -> Record:
         with self._lock:
-            if (there := _size(self._folder)) + len(written) > MAX_BYTES:
+            if (there := size_of(self._folder)) + HEAD.size + len(wire) > MAX_BYTES:
                 raise OSError(f"{there >> 20} MiB wait there, and {MAX_BYTES >> 20} MiB are the most")
             if self._current is None or self._current.size > FILE_BYTES:
-                self._current = self._new_file()
+                self._current = make(self._folder, self._signal)
                 self._files.add(self._current)
-            file = self._current
-            file.append(written)
-            file.left += 1
+            record = self._current.append(wire, items)
             self._waiting += items
-            return _Record(file, file.size - len(written), len(wire), items)
-
-    def _new_file(self) -> "_File":
-        for _ in range(TRIES):
-            path = self._folder / f"{time.time_ns()}-{os.getpid()}-{secrets.token_hex(4)}.{self._signal}.spool"
-            raw = _open(path, os.O_CREAT | os.O_EXCL)
-            try:
-                if _is_ours(raw):
-                    return _File(path, raw, 0)
-                owner = os.fstat(raw.fileno()).st_uid
-            except OSError:
-                _remove(path, raw)  # else each batch would leave one
-                raise
-            _remove(path, raw)
-            if owner != os.geteuid():  # as NFS, CIFS and FUSE have it; nobody would take over what stands in it
-                raise OSError(f"what user {os.geteuid()} writes there belongs to user {owner}")
-        raise OSError("others take each file that is made")  # for a dead process's, before it is locked
+            return record
 
     def _warn(self, error: OSError) -> None:
         if is_time_to_say("spool"):
@@ -262,7 +229,7 @@ class Spool(Generic[T]):
                     prepare()
                 self._client = self._exporter._client  # noqa: SLF001 - no public way takes bytes
 
-    def _deliver(self, records: "Sequence[_Record]") -> bool:
+    def _deliver(self, records: Sequence[Record]) -> bool:
         """Send them in one request: those of one signal, one after the other, are one.
 
         Raises:
@@ -288,20 +255,17 @@ class Spool(Generic[T]):
             self._take_over()
         return True
 
-    def _read(self, record: "_Record") -> bytes | None:
+    def _read(self, record: Record) -> bytes | None:
         """None where it is damaged."""
         with self._lock:
-            found = os.pread(record.file.raw.fileno(), HEAD.size + record.length, record.at)
-        wire = found[HEAD.size :]
-        if len(wire) == record.length and HEAD.unpack_from(found)[1] == zlib.crc32(wire):
-            return wire
-        if is_time_to_say("damaged"):
+            wire = record.read()
+        if wire is None and is_time_to_say("damaged"):
             log.warning(
                 "otel-bridge: a record of %s is damaged: %s", record.file.path, plural(record.items, self._what)
             )
-        return None
+        return wire
 
-    def _done(self, records: "Sequence[_Record]") -> None:
+    def _done(self, records: Sequence[Record]) -> None:
         with self._lock:
             for record in records:
                 file = record.file
@@ -314,7 +278,7 @@ class Spool(Generic[T]):
                     if not file.left:
                         self._forget(file)
 
-    def _forget(self, file: "_File") -> None:
+    def _forget(self, file: SpoolFile) -> None:
         """While the lock is held, a file of which all was sent."""
         if file is self._current:
             file.clear()
@@ -327,115 +291,9 @@ class Spool(Generic[T]):
         return f"kept in {self._folder}: {plural(self._waiting, self._what)}; the next run sends what is left of that."
 
 
-class _File:
-    """Records one after the other, of a process that has its lock.
-
-    left: how many of them were not sent.
-    """
-
-    def __init__(self, path: Path, raw: FileIO, size: int) -> None:
-        self.path = path
-        self.raw = raw
-        self.size = size
-        self.left = 0
-        self.is_torn = False
-
-    def append(self, written: bytes) -> None:
-        """All of it, or nothing."""
-        count = 0
-        try:
-            count = os.pwrite(self.raw.fileno(), written, self.size)
-        finally:
-            if count < len(written):
-                os.ftruncate(self.raw.fileno(), self.size)
-        if count < len(written):
-            raise OSError("there is no room for all of it")
-        self.size += len(written)
-
-    def records(self) -> "Iterator[_Record]":
-        """Those that were not sent."""
-        at = 0
-        while at < self.size:
-            head = os.pread(self.raw.fileno(), HEAD.size, at)
-            length, _, items = HEAD.unpack(head) if len(head) == HEAD.size else (0, 0, 0)
-            end = at + HEAD.size + (length & ~SENT)
-            if not length or end > self.size:
-                self.is_torn = True
-                return
-            if not length & SENT:
-                yield _Record(self, at, length, items)
-            at = end
-
-    def mark_sent(self, record: "_Record") -> None:
-        first = (record.length | SENT) >> 24
-        os.pwrite(self.raw.fileno(), bytes([first]), record.at)
-
-    def clear(self) -> None:
-        os.ftruncate(self.raw.fileno(), 0)
-        self.size = 0
-
-
-class _Record(NamedTuple):
-    """Where a request is; at: that of its head."""
-
-    file: _File
-    at: int
-    length: int
-    items: int
-
-
 def can_spool(exporter: Any) -> bool:
     """Whether it sends by OTLP/HTTP, as far as that is known without importing anything."""
     if (by_http := getattr(exporter, "by_http", None)) is not None:
         return bool(by_http)
     module = sys.modules.get(HTTP_CLIENT)
     return module is not None and isinstance(getattr(exporter, "_client", None), module._OTLPHTTPClient)  # noqa: SLF001
-
-
-def _locked(path: Path) -> FileIO | None:
-    """A file that is ours alone from now on; None where another process has it, or has removed it."""
-    raw = _open(path)
-    try:
-        if _is_ours(raw):
-            return raw
-    except BaseException:
-        raw.close()
-        raise
-    raw.close()
-    return None
-
-
-def _open(path: Path, flags: int = 0) -> FileIO:
-    return FileIO(os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | flags, 0o600), "r+")
-
-
-def _is_ours(raw: FileIO) -> bool:
-    """Locked from now on, and a file of this user's that is still there."""
-    try:
-        fcntl.flock(raw, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    found = os.fstat(raw.fileno())
-    return stat.S_ISREG(found.st_mode) and found.st_nlink > 0 and found.st_uid == os.geteuid()
-
-
-def _remove(path: Path, raw: FileIO) -> None:
-    raw.close()
-    with contextlib.suppress(OSError):
-        path.unlink()
-
-
-def _size(folder: Path) -> int:
-    """Of all spools in it."""
-    total = 0
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if not entry.name.endswith(".spool"):
-                continue
-            with contextlib.suppress(FileNotFoundError):  # it was sent, between
-                total += entry.stat(follow_symlinks=False).st_size
-    return total
-
-
-def _nothing() -> None:
-    """To shut down."""

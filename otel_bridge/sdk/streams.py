@@ -10,6 +10,7 @@ import contextvars
 import functools
 import inspect
 import os
+import sys
 import time
 from collections.abc import (
     AsyncGenerator,
@@ -39,6 +40,7 @@ FIRST_CHUNK = "first_chunk"
 CHUNKS = "otel_bridge.stream.chunks"
 OUTPUT = "output.value"
 MAX_OUTPUT_CHARS = 64 << 10
+COPIED = [name for name in functools.WRAPPER_ASSIGNMENTS if name != "__annotations__"]
 CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 
 
@@ -118,10 +120,14 @@ class GeneratorFunction:
     def __init__(self, function: Callable[..., Any], block: SpanBlock, drive: Callable[..., Any]) -> None:
         self._block = block
         self._drive = drive
-        functools.update_wrapper(self, function)
+        functools.update_wrapper(self, function, COPIED)
         self.__code__ = drive(function, block, Output()).__code__
         self.__defaults__ = self.__kwdefaults__ = None
-        self.__annotations__ = getattr(function, "__annotations__", {})
+
+    @property
+    def __annotations__(self) -> dict[str, Any]:  # type: ignore[override]  # as of nothing that it has, none is set
+        """Only when they are asked for: since Python 3.14 they may name what is not there."""
+        return getattr(self.__wrapped__, "__annotations__", {})  # type: ignore[attr-defined]  # as below
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         function = self.__wrapped__  # type: ignore[attr-defined]  # `update_wrapper` sets it
@@ -155,7 +161,7 @@ def driving(
             watched.closes = functools.partial(_close_now, own, source)
             send = getattr(source, "asend", None)
             onward = _Step(own, source.__anext__)
-            item = await onward
+            item = await _Step(own, _first, source)
             while True:
                 watched.saw(item)
                 try:
@@ -301,6 +307,9 @@ class _Step:
                 waiting_for = run(step, value)
             except StopIteration as stop:
                 return stop.value
+            except BaseException:
+                value = None  # else what was thrown holds this frame, and this it, until Python looks for such rings
+                raise
             try:
                 value = yield waiting_for
                 step = send
@@ -319,6 +328,21 @@ def _thrower(source: Any) -> Callable[..., Any]:
 
 def _raise(error: BaseException) -> Any:
     raise error
+
+
+def _first(source: Any) -> Any:
+    """The first step of a generator that is ours to close: a loop that ends would close it as well, over our doing so.
+
+    What Python tells a loop of generators it tells at this step, and never again.
+    """
+    if not inspect.isasyncgen(source):
+        return source.__anext__()
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
+    try:
+        return source.__anext__()
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
 
 
 def _close_now(context: contextvars.Context, source: Any) -> None:

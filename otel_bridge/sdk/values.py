@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import islice
+from numbers import Real
 from types import NoneType
 from typing import Any
 
@@ -70,6 +71,8 @@ class _Telling:
                 return self._model(value)
             except Exception:  # noqa: BLE001 - as above, but its words may say what it masks
                 return _kind(value)
+        if isinstance(value, Real) and (plain := number(value)) is not None:
+            return _scalar(plain)
         if is_dataclass:
             return {field.name: self.tell(getattr(value, field.name, None)) for field in dataclasses.fields(value)}
         return words(value)
@@ -139,6 +142,15 @@ def _scalar(value: Any) -> Any:
     if isinstance(value, str):
         return clean(value)
     return words(value) if isinstance(value, int) and not LEAST_INT <= value <= MOST_INT else value
+
+
+def number(value: Any) -> int | float | None:
+    """Yes, no or a number, of what others make such of (numpy, torch, a fraction); None of all else."""
+    try:
+        plain = value.item() if hasattr(value, "item") else float(value)
+    except Exception:  # noqa: BLE001 - somebody's object is none
+        return None
+    return plain if isinstance(plain, int | float) else None
 
 
 def attributes_of(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -99,7 +99,10 @@ class _Answering:
             if message["type"] == "http.response.start":
                 self.status = message["status"]
                 if told.is_valid:
-                    message["headers"] = [*message.get("headers", ()), *_headers(told)]
+                    message = {
+                        **message,
+                        "headers": [*message.get("headers", ()), *_headers(told)],
+                    }  # it may be sent again
             elif message["type"] in WHOLE and not message.get("more_body"):
                 self._is_whole = True
             await self._send(message)

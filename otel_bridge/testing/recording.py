@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from opentelemetry import _logs, trace
 from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
@@ -124,12 +125,13 @@ def recording() -> Iterator[Recording]:
 
 def _join() -> _ToRecording:
     """Once for each pair of providers: what was added to one can not be taken away again."""
-    tracers, loggers = trace.get_tracer_provider(), _logs.get_logger_provider()
+    tracers: Any = trace.get_tracer_provider()
+    loggers: Any = _logs.get_logger_provider()
     resource = Resource({"service.name": "test"})
-    if not isinstance(tracers, TracerProvider):
+    if not hasattr(tracers, "add_span_processor"):  # the SDK's has it, and those around that, as Logfire's
         tracers = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False)
         trace.set_tracer_provider(tracers)
-    if not isinstance(loggers, LoggerProvider):
+    if not hasattr(loggers, "add_log_record_processor"):
         loggers = LoggerProvider(resource, shutdown_on_exit=False)
         _logs.set_logger_provider(loggers)
     for known_tracers, known_loggers, to in _joined:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -13,7 +14,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from otel_bridge.sdk import saying
+from otel_bridge.sdk import saying, sending
 
 
 class Spans:
@@ -68,6 +69,19 @@ def logs(monkeypatch: pytest.MonkeyPatch) -> InMemoryLogRecordExporter:
 def nothing_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Warnings that are given once a minute are given to each test."""
     monkeypatch.setattr(saying, "_told", {})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Of a spool."""
+    return tmp_path / "spool"
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be sent is tried again at once."""
+    monkeypatch.setattr(sending, "FIRST_BACKOFF_S", 0.001)
+    monkeypatch.setattr(sending, "LAST_BACKOFF_S", 0.001)
 
 
 Main = Callable[[], Coroutine[Any, Any, Any]]

@@ -3,8 +3,11 @@
 import asyncio
 import concurrent.futures
 import contextlib
+import gc
 import os
+import signal
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
@@ -13,6 +16,7 @@ import anyio.to_thread
 import pytest
 from opentelemetry import trace
 from opentelemetry.instrumentation.threading import ThreadingInstrumentor
+from opentelemetry.trace import Span
 
 from otel_bridge.sdk import ContextQueue, crossing, install, installing, run_sync, span
 from tests.sdk.conftest import Main, Spans
@@ -85,6 +89,21 @@ async def test_a_get_that_timed_out_brought_nothing(spans: Spans) -> None:
         await queue.put("a")
     assert queue.get_nowait() == "a"
     assert queue.links == [spans["late"].context]
+
+
+async def test_of_a_queue_that_is_gone_nothing_is_kept(spans: Spans) -> None:
+    """As of one for each request, in a task that goes on: the next that is used takes its place."""
+    held: list[weakref.ref[Span]] = []
+    for _ in range(3):
+        queue: ContextQueue[int] = ContextQueue()
+        with span("producer") as producer:
+            queue.put_nowait(1)
+            held.append(weakref.ref(producer.otel))
+        await queue.get()
+        assert queue.links == [producer.get_span_context()]
+        del producer
+    gc.collect()
+    assert [found() is None for found in held] == [True, True, False]
 
 
 async def inner(number: int) -> int:
@@ -223,6 +242,32 @@ def test_who_exits_in_it_exits_the_caller_alone(error: BaseException) -> None:
         run_sync(leave)
     assert run_sync(leave_in_a_task) == 5
     assert run_sync(asyncio.sleep, 0, 7) == 7
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_a_signal_that_ends_the_caller_cancels_it_and_waits_for_its_end(
+    spans: Spans, error: type[BaseException]
+) -> None:
+    """Else its spans end when everything was sent already, as the program is over."""
+
+    def stop(_number: int, _frame: object) -> None:
+        raise error
+
+    async def long() -> None:
+        async with span("inner"):
+            os.kill(os.getpid(), signal.SIGUSR1)
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await asyncio.sleep(0.02)
+
+    before = signal.signal(signal.SIGUSR1, stop)
+    try:
+        with pytest.raises(error):
+            run_sync(long)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert (spans["inner"].attributes or {})["otel_bridge.outcome"] == "cancelled"
 
 
 def test_a_thread_of_anyio_goes_on_where_it_was_asked_for(spans: Spans, run: Callable[[Main], Any]) -> None:

@@ -1,6 +1,8 @@
 """Scores, feedback and events, and the ids that stand on all of them."""
 
-from typing import Any
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, SupportsFloat
 
 import pytest
 from opentelemetry import baggage, propagate
@@ -94,3 +96,22 @@ def test_what_is_no_judgement_is_said_to_be_none(
     feedback("sideways")  # type: ignore[arg-type]
     assert said(logs) == []
     assert caplog.text.count("it is left out") == 2
+
+
+class Scalar:
+    """As those of numpy and torch."""
+
+    def __init__(self, value: float) -> None:
+        self.item = lambda: value
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+
+def test_a_score_takes_the_numbers_of_others(logs: InMemoryLogRecordExporter) -> None:
+    given: list[SupportsFloat] = [Scalar(0.5), Scalar(True), Fraction(1, 4), Decimal("0.75")]
+    for value in given:
+        score("relevance", value)
+    values = [attributes["gen_ai.evaluation.score.value"] for _, attributes in said(logs)]
+    assert values == [0.5, True, 0.25, 0.75]
+    assert values[1] is True

@@ -54,6 +54,29 @@ def test_what_ends_while_others_are_told_of_is_not_told_of(monkeypatch: pytest.M
     assert (told, open_spans.all) == (["first"], [first])
 
 
+def test_one_that_can_not_be_told_of_is_told_of_later_and_the_others_now(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its attributes changed over it, or somebody's processor of log records raised."""
+    open_spans = OpenSpans(beat_s=None, told_from_s=0)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(open_spans)
+    spans = [provider.get_tracer("test").start_span(name) for name in ("first", "second")]
+    told: list[tuple[str, str]] = []
+
+    def emit(name: str, span: Span, _now_ns: int) -> None:
+        if span.name == "first" and not told:
+            raise KeyError("model")
+        told.append((name, span.name))
+
+    monkeypatch.setattr(open_spans, "_emit", emit)
+    open_spans.tell()
+    open_spans.tell()
+    assert told == [("otel_bridge.span.started", "second"), ("otel_bridge.span.started", "first")]
+    assert [record.message for record in caplog.records] == ["otel-bridge: a span that is open could not be told of"]
+    assert len(spans) == 2
+
+
 def test_an_interrupt_ends_all_the_innermost_first() -> None:
     exporter = InMemorySpanExporter()
     open_spans = OpenSpans(beat_s=None)

@@ -9,6 +9,7 @@ from opentelemetry.sdk.trace import Span, SpanProcessor, TracerProvider
 
 from otel_bridge.sdk import feedback, instrument, score
 from otel_bridge.sdk.batch import environ
+from otel_bridge.sdk.installing import TALKATIVE, quiet
 from otel_bridge.sdk.open_spans import OpenSpans
 from otel_bridge.sdk.refusals import HEARD
 from otel_bridge.sdk.saying import log
@@ -101,4 +102,43 @@ def test_the_line_that_is_shown_is_that_of_who_says_it(caplog: pytest.LogCapture
 
 def test_what_an_exporter_logs_wrongly_is_no_failure() -> None:
     record = logging.LogRecord("exporter", logging.ERROR, "", 0, "%s: %d", ("too few",), None)
-    assert HEARD.filter(record) is False
+    with HEARD.listening():
+        assert HEARD.filter(record) is False
+
+
+def test_an_exporter_of_somebody_elses_has_its_own_word(caplog: pytest.LogCaptureFixture) -> None:
+    """The program's own processor of spans, or its metrics, which go elsewhere: nobody else would say it."""
+    quiet()
+    exporting = logging.getLogger(TALKATIVE[0])
+
+    def send(_items: Sequence[str]) -> bool:
+        exporting.error("ours: Failed to export [Errno 111] Connection refused")
+        return False
+
+    sender = made(send)
+    sender.put("a", 1)
+    assert sender.flush(20) is False
+    exporting.error("theirs: Failed to export")
+    sender.shutdown()
+    said = [record.message for record in caplog.records if record.name == TALKATIVE[0]]
+    assert said == ["theirs: Failed to export"]
+    assert "[Errno 111] Connection refused" in caplog.text
+
+
+def test_the_reason_of_a_failure_is_the_surest_that_was_heard() -> None:
+    def heard(*lines: str) -> str:
+        for line in lines:
+            HEARD.filter(logging.LogRecord("exporter", logging.ERROR, "", 0, line, (), None))
+        return HEARD.take(threading.current_thread())
+
+    no_time = "Failed to export spans batch code: None, reason: Attempted to set connect timeout to 0.0"
+    with HEARD.listening():
+        assert heard("Transient error [Errno 111] Connection refused> encountered, retrying in 1s.", no_time) == (
+            "[Errno 111] Connection refused"
+        )
+        assert heard("Failed to export spans batch code: None, reason: can't create new thread") == (
+            "can't create new thread"
+        )
+        assert heard("Failed to export spans batch code: 401, reason: Unauthorized", no_time) == (
+            "401, reason: Unauthorized"
+        )

@@ -13,6 +13,8 @@ from otel_bridge.sdk import sending
 from otel_bridge.sdk.refusals import HEARD, HINT
 from otel_bridge.sdk.sending import Sender
 
+pytestmark = pytest.mark.usefixtures("soon")
+
 
 class Taking:
     """Takes items, but those that can not be taken; may be held up."""
@@ -60,12 +62,6 @@ def made(
         max_batch=max_batch,
         exit_s=exit_s,
     )
-
-
-@pytest.fixture(autouse=True)
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sending, "FIRST_BACKOFF_S", 0.001)
-    monkeypatch.setattr(sending, "LAST_BACKOFF_S", 0.001)
 
 
 def test_a_flush_does_not_wait_for_what_an_exporter_tries_again_by_itself(caplog: pytest.LogCaptureFixture) -> None:
@@ -195,6 +191,43 @@ def test_at_the_end_what_is_too_much_at_once_goes_in_halves() -> None:
     assert sender.dropped == {}
 
 
+def test_a_second_shutdown_waits_for_the_first() -> None:
+    """As SIGTERM's does, which comes while a child of multiprocessing ends by itself: the process is over after it."""
+    take = Taking()
+    take.open.clear()
+    sender = made(take)
+    sender.put("a", 1)
+    seen: list[list[str]] = []
+
+    def end() -> None:
+        sender.shutdown()
+        seen.append(list(take.taken))
+
+    ending = [threading.Thread(target=end) for _ in range(2)]
+    for thread in ending:
+        thread.start()
+    ending[1].join(0.1)
+    take.open.set()
+    for thread in ending:
+        thread.join()
+    assert seen == [["a"], ["a"]]
+
+
+def test_a_shutdown_that_ctrl_c_broke_off_is_taken_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_off(_timeout_s: float) -> bool:
+        raise KeyboardInterrupt
+
+    take = Taking()
+    sender = made(take)
+    with monkeypatch.context() as patched:
+        patched.setattr(sender, "flush", break_off)
+        sender.put("a", 1)
+        with pytest.raises(KeyboardInterrupt):
+            sender.shutdown()
+    sender.shutdown()
+    assert (take.taken, sender.dropped) == (["a"], {})
+
+
 def test_at_the_end_one_that_is_refused_is_lost_alone() -> None:
     take = Taking()
     take.refuses = {"2"}
@@ -279,14 +312,17 @@ def test_nothing_that_is_raised_ends_the_thread() -> None:
     assert sender.dropped == {"unsendable": 1}
 
 
-def test_a_thread_that_can_not_start_is_no_matter_of_the_agents(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no(_self: threading.Thread) -> None:
+@pytest.mark.parametrize("where", ["start", "__init__"])
+def test_a_thread_that_can_not_start_is_no_matter_of_the_agents(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """Or be made, as in an interpreter that has no daemons."""
+
+    def no(_self: threading.Thread, **_given: object) -> None:
         raise RuntimeError("can't start new thread")
 
     take = Taking()
     sender = made(take)
     with monkeypatch.context() as patched:
-        patched.setattr(threading.Thread, "start", no)
+        patched.setattr(threading.Thread, where, no)
         sender.put("0", 1)
         assert sender.flush(20) is False
     assert sender.flush(20) is True

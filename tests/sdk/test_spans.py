@@ -7,6 +7,7 @@ import copy
 import gc
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from opentelemetry import baggage, trace
 from opentelemetry.trace import StatusCode
 
-from otel_bridge.sdk import asynchronous, correlation, span
+from otel_bridge.sdk import asynchronous, correlation, llm_call, span
 from otel_bridge.sdk.spans import Entered
 from otel_bridge.sdk.web import outgoing
 from tests.sdk.conftest import Main, Spans
@@ -337,6 +338,45 @@ async def test_without_a_provider_nothing_is_recorded_and_everything_works(monke
     assert await decorated() == 7
 
 
+class Looked:
+    def __init__(self) -> None:
+        self.at = 0
+
+    def __str__(self) -> str:
+        self.at += 1
+        return "all that was said"
+
+
+def test_where_it_is_switched_off_no_value_is_looked_at(spans: Spans, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be long: a conversation, with its files."""
+
+    def work() -> None:
+        with contextlib.suppress(ValueError), llm_call("m", messages=value) as call:
+            call.tags["output.value"] = value
+            raise ValueError(value)
+
+    value = Looked()
+    work()
+    assert value.at > 0
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", trace.NoOpTracerProvider())
+    value = Looked()
+    work()
+    assert value.at == 0
+
+
+class UnequalError(Exception):
+    def __eq__(self, other: object) -> bool:
+        raise TypeError("compare its fields")
+
+    __hash__ = Exception.__hash__
+
+
+def test_an_exception_that_can_not_be_compared_is_told(spans: Spans) -> None:
+    with pytest.raises(BaseExceptionGroup), span("fails"):
+        raise BaseExceptionGroup("", [asyncio.CancelledError(), UnequalError("one")])
+    assert spans["fails"].status.description == "UnequalError: one"
+
+
 def test_what_a_forgotten_generator_left_current_is_over_with_the_block_around(spans: Spans) -> None:
     def numbers() -> Iterator[int]:
         with trace.get_tracer("user").start_as_current_span("theirs"), span("inner"):
@@ -394,3 +434,52 @@ def test_the_headers_of_a_message_are_a_parent_or_a_link(spans: Spans) -> None:
     assert spans.parent("child") == "sender"
     assert spans.parent("linked") is None
     assert [link.context.span_id for link in spans["linked"].links] == [spans["sender"].context.span_id]
+
+
+class Asked:
+    async def __call__(self, number: int) -> int:
+        with span("inner"):
+            return number
+
+    @span
+    @staticmethod
+    def fixed(number: int) -> int:
+        return number
+
+    @span("of the class")
+    @classmethod
+    def made(cls, number: int) -> tuple[str, int]:
+        return cls.__name__, number
+
+    @span
+    @classmethod
+    async def awaited(cls) -> str:
+        return cls.__name__
+
+
+def test_it_goes_around_whatever_can_be_called(spans: Spans, run: Callable[[Main], Any]) -> None:
+    """With arguments bound to it, as a method of a class, or an object."""
+
+    async def main() -> list[object]:
+        return [await span(partial(Asked(), 1))(), await span("asked")(Asked())(2), await Asked.awaited()]
+
+    assert run(main) == [1, 2, "Asked"]
+    assert [Asked.fixed(3), Asked().fixed(4), Asked.made(5), Asked().made(6)] == [3, 4, ("Asked", 5), ("Asked", 6)]
+    assert span(partial(int, base=2))("11") == 3
+    names = ["Asked", "asked", "Asked.awaited", "Asked.fixed", "Asked.fixed", "of the class", "of the class", "int"]
+    assert [found.name for found in spans.all] == ["inner", "Asked", "inner", *names[1:]]
+    parents = {found.parent.span_id for found in spans.all if found.name == "inner" and found.parent}
+    assert parents == {found.context.span_id for found in spans.all[1:4:2] if found.context}
+
+
+def test_it_goes_around_nothing_else() -> None:
+    with pytest.raises(TypeError, match="a span goes around what can be called"):
+        span("read")(property(lambda _: 1))  # type: ignore[type-var]
+
+
+def test_the_span_of_a_block_can_be_made_current_by_opentelemetry(spans: Spans) -> None:
+    run, _ = span("run").start()
+    with trace.use_span(run), span("child"):  # type: ignore[arg-type]  # who has types is told of `run.otel`
+        pass
+    run.end()
+    assert spans.parent("child") == "run"

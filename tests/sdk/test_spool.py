@@ -1,147 +1,28 @@
 """With a spool nothing that ended is lost, by an outage, an exit or a kill, and nothing is sent twice."""
 
 import asyncio
-import errno
-import fcntl
 import os
-import re
-import stat
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import SpanExporter
 
 from otel_bridge.errors import MalformedError
 from otel_bridge.otlp_files import read_batches
-from otel_bridge.sdk import installing, sending, spool
+from otel_bridge.sdk import installing, spool
 from otel_bridge.sdk.batch import BatchLogRecordProcessor, BatchSpanProcessor
 from otel_bridge.sdk.exporting import BridgeLogExporter, BridgeSpanExporter
 from tests.e2e.process import free_port
 from tests.sdk.sink import sink
+from tests.sdk.spooling import Agent, ended, left, until_kept
 from tests.sdk.test_install import environment
 
-
-@dataclass
-class Answer:
-    status_code: int | None
-    reason: str = ""
-    error: Exception | None = None
-
-    @property
-    def success(self) -> bool:
-        return self.status_code == 200
-
-
-class Client:
-    """Takes requests as OpenTelemetry's does, answers as it is told, and may be held up."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-        self.status = 200
-        self.statuses: dict[str, int] = {}  # for a request with a span of this name
-        self.open = threading.Event()
-        self.open.set()
-
-    def export(self, wire: bytes) -> Answer:
-        self.open.wait(30)
-        request = ExportTraceServiceRequest.FromString(wire)
-        names = [span.name for block in request.resource_spans for scoped in block.scope_spans for span in scoped.spans]
-        for name in names:
-            if name in self.statuses:
-                return Answer(self.statuses[name])
-        if self.status == 200:
-            self.names += names
-        return Answer(self.status)
-
-
-class Exporter(SpanExporter):
-    """By HTTP."""
-
-    by_http = True
-    where = "http://bridge"
-
-    def __init__(self) -> None:
-        self.client = Client()
-        self._client = self.client
-        self.straight: list[str] = []
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        if self.client.status != 200:
-            return SpanExportResult.FAILURE
-        self.straight += [span.name for span in spans]
-        return SpanExportResult.SUCCESS
-
-    def shutdown(self) -> None:
-        self.client.open.set()
-
-
-class Agent:
-    """A process, as far as a spool knows: a processor of its own over a folder."""
-
-    def __init__(self, folder: Path, *, exit_s: float = 20) -> None:
-        exporter = Exporter()
-        self.client, self.straight = exporter.client, exporter.straight
-        self.processor = BatchSpanProcessor(exporter, delay_s=60, max_batch=1, exit_s=exit_s, spool=folder)
-        provider = TracerProvider(shutdown_on_exit=False)
-        provider.add_span_processor(self.processor)
-        self._tracer = provider.get_tracer("test")
-
-    def end(self, *names: str) -> bool:
-        """End spans; whether the bridge has them."""
-        for name in names:
-            self._tracer.start_span(name).end()
-        return self.processor.force_flush(20_000)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "spool"
-
-
-@pytest.fixture(autouse=True)
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sending, "FIRST_BACKOFF_S", 0.001)
-    monkeypatch.setattr(sending, "LAST_BACKOFF_S", 0.001)
-
-
-def ended(name: str) -> ReadableSpan:
-    span = TracerProvider(shutdown_on_exit=False).get_tracer("agent").start_span(name)
-    span.end()
-    assert isinstance(span, ReadableSpan)
-    return span
-
-
-def left(folder: Path) -> list[int]:
-    return sorted(path.stat().st_size for path in folder.iterdir())
-
-
-def until_kept(folder: Path, name: str) -> None:
-    """Return when a span is on disk."""
-    until_s = time.monotonic() + 20
-    while not any(name.encode() in path.read_bytes() for path in folder.glob("*")):
-        assert time.monotonic() < until_s
-        threading.Event().wait(0.002)
-
-
-def leave(folder: Path, *names: str) -> Path:
-    """What a process left that had no bridge."""
-    agent = Agent(folder)
-    agent.client.status = 503
-    agent.end(*names)
-    before = set(folder.iterdir())
-    agent.processor.shutdown()
-    [path] = before
-    return path
+pytestmark = pytest.mark.usefixtures("soon")
 
 
 def test_an_outage_costs_disk_and_nothing_else(folder: Path) -> None:
@@ -224,19 +105,6 @@ def test_what_many_left_is_sent_with_few_open_files(folder: Path, monkeypatch: p
     assert left(folder) == []
 
 
-def test_what_was_sent_of_a_file_is_not_sent_again(folder: Path) -> None:
-    first = Agent(folder)
-    first.client.statuses = {"b": 503}
-    assert not first.end("a", "b")
-    while first.client.names != ["a"]:  # they went together at first
-        assert not first.end()
-    first.processor.shutdown()
-    second = Agent(folder)
-    assert second.end("c")
-    assert second.client.names == ["b", "c"]
-    second.processor.shutdown()
-
-
 def test_what_is_refused_as_it_is_stops_nothing_else(folder: Path) -> None:
     agent = Agent(folder)
     agent.client.statuses = {"bad": 400}
@@ -256,56 +124,6 @@ def test_what_somebody_can_mend_loses_nothing(folder: Path, status: int | None) 
     agent.processor.shutdown()
     assert agent.processor.dropped == {}
     assert sum(left(folder))
-
-
-def test_a_record_that_is_cut_off_costs_itself(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = leave(folder, "a", "b")
-    os.truncate(path, path.stat().st_size - 1)
-    agent = Agent(folder)
-    assert agent.end("c")
-    assert agent.client.names == ["a", "c"]
-    assert agent.processor.dropped == {"cut_off": 1}
-    assert "is cut off" in caplog.text
-    agent.processor.shutdown()
-    assert left(folder) == []
-
-
-def test_a_damaged_record_costs_itself(folder: Path) -> None:
-    path = leave(folder, "first", "middle", "last")
-    path.write_bytes(path.read_bytes().replace(b"middle", b"muddle"))
-    agent = Agent(folder)
-    agent.client.status = 503
-    assert not agent.end("c")  # it is tried again, and counted once
-    agent.client.status = 200
-    assert agent.end()
-    assert agent.client.names == ["first", "last", "c"]
-    assert agent.processor.dropped == {"damaged": 1}
-    agent.processor.shutdown()
-
-
-@pytest.mark.parametrize("content", [b"", b"\0" * 5000, os.urandom(5000), b"\x7f\xff\xff\xff" + b"x" * 100])
-def test_a_file_that_is_none_stops_nothing(folder: Path, content: bytes) -> None:
-    folder.mkdir()
-    (folder / "1-1-x.traces.spool").write_bytes(content)
-    (folder / "2-1-x.traces.spool").mkdir()
-    (folder / "3-1-x.traces.spool").symlink_to("/etc/passwd")
-    agent = Agent(folder)
-    assert agent.end("a")
-    assert agent.client.names == ["a"]
-    agent.processor.shutdown()
-
-
-def test_two_at_once_leave_each_others_files(folder: Path) -> None:
-    first, second = Agent(folder), Agent(folder)
-    first.client.status = 503
-    assert not first.end("first")
-    assert second.end("second")
-    assert second.client.names == ["second"]
-    first.client.status = 200
-    assert first.end()
-    assert first.client.names == ["first"]
-    first.processor.shutdown()
-    second.processor.shutdown()
 
 
 def test_a_forked_child_leaves_its_parents_records(folder: Path) -> None:
@@ -363,89 +181,6 @@ def test_a_folder_that_can_not_be_made_is_gone_without(tmp_path: Path, caplog: p
     assert agent.straight == ["a", "b"]
     assert caplog.text.count("go without the spool") == 1
     agent.processor.shutdown()
-
-
-def as_another_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As NFS with root_squash has it, and CIFS with uid=."""
-    user = os.geteuid()
-    monkeypatch.setattr(os, "geteuid", lambda: user + 1)
-
-
-def without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no(_file: object, _flags: int) -> None:
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-    monkeypatch.setattr(fcntl, "flock", no)
-
-
-def taken_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no(_file: object, _flags: int) -> None:
-        raise BlockingIOError
-
-    monkeypatch.setattr(fcntl, "flock", no)
-
-
-@pytest.mark.parametrize(
-    ("makes", "why"),
-    [
-        (as_another_user, "what user .* writes there belongs to user"),
-        (without_locks, "No locks available"),
-        (taken_by_others, "others take each file"),
-    ],
-)
-def test_where_no_file_can_be_had_none_are_left_and_it_is_gone_without(
-    folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    makes: Callable[[pytest.MonkeyPatch], None],
-    why: str,
-) -> None:
-    makes(monkeypatch)
-    agent = Agent(folder)
-    assert agent.end("a")
-    assert agent.end("b")
-    assert (agent.straight, left(folder)) == (["a", "b"], [])
-    assert caplog.text.count("go without the spool") == 1
-    assert re.search(why, caplog.text)
-    agent.processor.shutdown()
-
-
-def test_what_is_written_in_part_leaves_no_trace(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that is full takes a part of it."""
-    for limit in ("FIRST_BACKOFF_S", "LAST_BACKOFF_S"):  # nothing is tried again until it is asked for
-        monkeypatch.setattr(sending, limit, 60.0)
-    agent = Agent(folder)
-    agent.client.status = 503
-    agent.end("a")
-    before, write = left(folder), os.pwrite
-    with monkeypatch.context() as full:
-        full.setattr(os, "pwrite", lambda fd, written, at: write(fd, written[:5], at))
-        agent.client.status = 503
-        assert not agent.end("b")
-    assert left(folder) == before
-    agent.client.status = 200
-    assert agent.end("c")
-    assert sorted(agent.client.names + agent.straight) == ["a", "b", "c"]
-    agent.processor.shutdown()
-
-
-def test_files_leave_the_disk_as_they_are_sent(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spool, "FILE_BYTES", 0)
-    agent = Agent(folder)
-    agent.client.status = 503
-    agent.end("a", "b", "c")
-    assert len(left(folder)) == 3
-    agent.client.status = 200
-    assert agent.end()
-    assert left(folder) == [0]
-    agent.processor.shutdown()
-
-
-def test_files_are_their_owners_alone_and_say_nothing_by_their_names(folder: Path) -> None:
-    path = leave(folder, "secret-name")
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert "secret" not in path.name
 
 
 @pytest.mark.slow

@@ -5,10 +5,11 @@ import contextlib
 import contextvars
 import gc
 import inspect
+import sys
 import types
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
-from typing import Any
+from typing import Any, get_type_hints
 
 import anyio
 import anyio.lowlevel
@@ -202,11 +203,28 @@ async def test_a_decorated_generator_looks_as_before(spans: Spans) -> None:
     assert inspect.isgeneratorfunction(Holder.numbers)
     assert str(inspect.signature(Holder().words)) == "(count: int = 1) -> collections.abc.AsyncIterator[int]"
     assert (Holder.words.__name__, Holder.words.__doc__) == ("words", "Words.")
+    assert get_type_hints(Holder.words) == {"count": int, "return": AsyncIterator[int]}
     assert weakref.ref(Holder.words)() is Holder.words
     assert inspect.isasyncgen(given := Holder().words(2))
     assert [at async for at in given] == [0, 1]
     assert list(Holder.numbers()) == [1]
     assert {span.name for span in spans.all} == {"Holder.words", "Holder.numbers"}
+
+
+NOT_THERE = """
+async def words(planner: OnlyForTypeCheckers):
+    yield 1
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="annotations are evaluated when the function is defined")
+async def test_annotations_are_not_evaluated_before_somebody_asks() -> None:
+    program: dict[str, Any] = {}
+    exec(NOT_THERE, program)
+    decorated = span(program["words"])
+    assert [at async for at in decorated(None)] == [1]
+    with pytest.raises(NameError):
+        _ = decorated.__annotations__
 
 
 async def test_a_timeout_in_the_generator_fires(spans: Spans) -> None:
@@ -269,6 +287,40 @@ async def test_cancelled_and_abandoned_are_told_apart(spans: Spans) -> None:
         await task
 
     assert attributes(spans, "llm_stream")[OUTCOME] == "cancelled"
+
+
+class Large:
+    """What somebody's generator has in hand."""
+
+
+def test_of_a_cancelled_one_nothing_is_kept(spans: Spans) -> None:
+    """Not even until Python looks for rings, which may be long after many clients have gone."""
+
+    async def endless() -> AsyncIterator[int]:
+        large = Large()
+        held.append(weakref.ref(large))
+        yield 1
+        await asyncio.sleep(60)
+
+    async def consume(first: asyncio.Event) -> None:
+        async for _ in stream(endless()):
+            first.set()
+
+    async def cancel() -> None:
+        first = asyncio.Event()
+        task = asyncio.create_task(consume(first))
+        await first.wait()
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    held: list[weakref.ref[Large]] = []
+    gc.disable()
+    try:
+        asyncio.run(cancel())
+        assert held[0]() is None
+    finally:
+        gc.enable()
 
 
 async def test_an_error_is_told_and_goes_on(spans: Spans) -> None:
@@ -404,6 +456,30 @@ def test_one_whose_loop_is_gone_ends_when_it_is_forgotten(spans: Spans) -> None:
     given.clear()
     gc.collect()
     assert attributes(spans, "llm_stream")[OUTCOME] == "abandoned"
+
+
+def test_a_loop_that_ends_has_each_closed_once(spans: Spans) -> None:
+    """By the stream, whose source the loop would close at the same time: to each that is refused a line in the log."""
+
+    async def patient() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            await asyncio.sleep(0.001)
+            closed.append(True)
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, said: failed.append(said))
+        for number in range(8):  # they are closed in an order that is nobody's
+            kept.append(stream(patient(), f"llm_stream {number}"))
+            await anext(kept[-1])
+
+    kept: list[AsyncGenerator[int, Any]] = []
+    failed: list[object] = []
+    closed: list[bool] = []
+    asyncio.run(main())
+    assert (len(closed), failed) == (8, [])
+    assert {(found.attributes or {})[OUTCOME] for found in spans.all} == {"abandoned"}
 
 
 def test_one_that_is_dropped_in_a_step_is_abandoned_quietly(spans: Spans) -> None:

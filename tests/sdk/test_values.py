@@ -5,6 +5,8 @@ import uuid
 from collections.abc import ItemsView, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from fractions import Fraction
+from numbers import Integral
 from typing import Annotated, Any, Optional
 
 import pydantic
@@ -80,6 +82,18 @@ def test_what_is_broken_is_put_into_words() -> None:
     assert attribute({BrokenKey(): 1}) == {"<BrokenKey>": 1}
     assert attribute(BrokenField()) == "broken"
     assert attribute([BrokenField(), 1]) == ["broken", 1]
+
+
+@Integral.register
+class Count:
+    """A number of tokens, as numpy has them."""
+
+    def item(self) -> int:
+        return 12
+
+
+def test_the_numbers_of_others_are_numbers() -> None:
+    assert attribute({"tokens": Count(), "share": Fraction(1, 4)}) == {"tokens": 12, "share": 0.25}
 
 
 class Proxy:

@@ -214,3 +214,26 @@ class _Ending(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         if span.name == self._name:
             self._ended.set()
+
+
+async def test_what_an_application_sends_is_left_as_it_is(spans: Spans) -> None:
+    """It may be one message for all: the next client would hear of the traces of those before."""
+    start = {"type": "http.response.start", "status": 204, "headers": []}
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send(start)
+        await send({"type": "http.response.body"})
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    sent: list[Message] = []
+    for _ in range(2):
+        await TraceMiddleware(app)({"type": "http", "method": "GET", "path": "/", "headers": []}, receive, send)
+    assert start["headers"] == []
+    assert [[name for name, _ in message["headers"]] for message in sent[::2]] == [
+        [b"traceresponse", b"x-trace-id"]
+    ] * 2
