@@ -49,6 +49,7 @@ class Heard(logging.Filter):
 
         Who answers that it is busy may take the next one.
         """
+        self._of.pop(threading.get_ident(), None)  # of a try before, or of a thread that had this number
         self._here.is_ours, self._here.tell = True, tell
         try:
             yield

@@ -276,9 +276,7 @@ class Sender(Generic[T]):
         try:
             thread = threading.Thread(target=self._run, name=f"otel-bridge-{self._what}s", daemon=True)
             thread.start()
-        except (
-            RuntimeError
-        ) as error:  # too many, Python is ending, an interpreter without daemons; the next tries again
+        except RuntimeError as error:  # too many, at Python's end, in a subinterpreter; the next item tries again
             self._warn("unsent", f"{self._what}s wait, as no thread can be started: {error}")
         else:
             self._thread = thread

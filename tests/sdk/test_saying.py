@@ -142,3 +142,10 @@ def test_the_reason_of_a_failure_is_the_surest_that_was_heard() -> None:
         assert heard("Failed to export spans batch code: 401, reason: Unauthorized", no_time) == (
             "401, reason: Unauthorized"
         )
+
+
+def test_what_a_thread_of_the_same_number_has_heard_before_is_not_told() -> None:
+    with HEARD.listening():
+        HEARD.filter(logging.LogRecord("exporter", logging.ERROR, "", 0, "code: 503, reason: busy", (), None))
+    with HEARD.listening():
+        assert HEARD.take(threading.current_thread()) == ""
