@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from otel_bridge.model import CALLS, Level, Observation, ObservationType
 from otel_bridge.trace import is_one_call
+from otel_bridge.translate.dialect import Reading
 from otel_bridge.translate.node import ACTORS, Node
 from otel_bridge.translate.usage import uncount
 
@@ -245,11 +246,11 @@ def _is_beside(other: Node, node: Node) -> bool:
     return (
         _is_response_again(other, node)
         and _one_call(other, node) is None
-        and _alike(other.observation, node.observation)
+        and is_alike(other.observation, node.observation)
     )
 
 
-def _alike(one: Observation, other: Observation) -> bool:
+def is_alike(one: Observation | Reading, other: Observation | Reading) -> bool:
     """Whether input and output count the same, and the model is one, with its date or provider or without.
 
     One that says nothing of a cache may count what was read of it or leave it out, as providers do.

@@ -21,8 +21,9 @@ from otel_bridge.trace import (
     is_one_call,
 )
 from otel_bridge.translate import provider
+from otel_bridge.translate.calls import MAX_TOLD, is_alike
 from otel_bridge.translate.choose import by_scope, read
-from otel_bridge.translate.dialect import from_json
+from otel_bridge.translate.dialect import Reading, from_json
 from otel_bridge.translate.scores import RESPONSE_IDS, response_id
 from otel_bridge.translate.span import LogView, SpanView, attributes
 
@@ -108,7 +109,7 @@ def traces_of(batches: Iterable[Batch]) -> list[Trace]:
 
     Judgements without a trace find the response that they name. Log records of a trace that has no span come under the
     key that their dialect derives, with those that name no trace. A call that two instrumentations report in two traces
-    counts in the one that says more of it.
+    counts in the one that says more of it, or where only one of them names the response, in that of the other.
 
     Raises:
         MalformedError: a batch's bytes are no OTLP request.
@@ -178,6 +179,9 @@ def _told_twice(whole: Gathered) -> dict[str, Known]:
         if key and (answer := _response(record)):
             seen.setdefault(answer, []).append((key, record))
     known: dict[str, Known] = {}
+    for key, found in _told_unnamed(whole):
+        if all(there == key for there, _ in seen.get(found, ())):
+            known.setdefault(key, Known()).calls.append(found)
     for found, told in seen.items():
         told.sort(key=lambda pair: (_shows_answer(pair[1]), pair[1].span.ByteSize()), reverse=True)
         rich_key, rich = told[0]
@@ -185,6 +189,58 @@ def _told_twice(whole: Gathered) -> dict[str, Known]:
             if key != rich_key and is_one_call(_told(poor), _told(rich)):
                 known.setdefault(key, Known()).calls.append(found)
     return known
+
+
+def _told_unnamed(whole: Gathered) -> list[tuple[str, str]]:
+    """Calls, by trace and response id, that another instrumentation tells in another trace without naming the response:
+    in most of the same time, with the same counts and model. There the framework's spans are, or what was set by hand.
+    """
+    if len({record.scope.name for _, record in _spans(whole)}) < 2:
+        return []
+    readings: dict[int, Reading] = {}
+    lately: list[tuple[str, SpanRecord]] = []
+    pairs: list[tuple[tuple[str, SpanRecord], tuple[str, SpanRecord]]] = []
+    settled: set[int] = set()
+    for key, record in sorted((told for told in _spans(whole) if told[0] and _counts(told[1])), key=_begun):
+        begun_ns = record.span.start_time_unix_nano
+        lately = [told for told in lately[-MAX_TOLD:] if told[1].span.end_time_unix_nano > begun_ns]
+        for there, other in lately:
+            if not _is_told_again(other, record, readings):
+                continue
+            if there == key:
+                settled |= {id(other), id(record)}
+            else:
+                pairs.append(((there, other), (key, record)))
+        lately.append((key, record))
+    found: list[tuple[str, str]] = []
+    for one, again in pairs:
+        if id(one[1]) in settled or id(again[1]) in settled:
+            continue
+        named, unnamed = (one, again) if readings[id(one[1])].response_id else (again, one)
+        response, kept = readings[id(named[1])], readings[id(unnamed[1])]
+        if response.response_id and not kept.response_id and (kept.output is not None or response.output is None):
+            found.append((named[0], response.response_id))
+            settled |= {id(one[1]), id(again[1])}
+    return found
+
+
+def _counts(record: SpanRecord) -> bool:
+    return any("token" in pair.key or "usage" in pair.key for pair in record.span.attributes)
+
+
+def _is_told_again(one: SpanRecord, other: SpanRecord, readings: dict[int, Reading]) -> bool:
+    """Whether two instrumentations tell of one call, as far as their times, counts and ids tell."""
+    if one.scope.name == other.scope.name or not is_one_call(_told(one), _told(other)):
+        return False
+    for record in (one, other):
+        if id(record) not in readings:
+            view = SpanView.of(record.span, record.scope, attributes(record.resource.attributes))
+            readings[id(record)] = read(view)
+    here, there = readings[id(one)], readings[id(other)]
+    if here.type is not there.type or here.type not in CALLS or not (here.usage and there.usage):
+        return False
+    ids = {here.response_id, there.response_id} - {None}
+    return len(ids) < 2 and is_alike(here, there)
 
 
 def _response(record: SpanRecord) -> str | None:
