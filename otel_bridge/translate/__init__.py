@@ -210,13 +210,20 @@ def _judge(
 def _add_events(
     trace: Trace, loose: Iterable[LogView], nodes: dict[str, Node], said: TraceAttributes, before: Container[str]
 ) -> None:
-    """A record whose span is not here becomes an event without usage: below that span, else below the topmost."""
+    """A record whose span is not here becomes an event without usage: below that span, else below the topmost.
+
+    If it tells of the whole call, and the span will not come, it stands for it.
+    """
     top: Node | None = None
+    whole = trace.part == 0 and trace.settled.complete
     for log in loose:
+        if whole and log.name in logs.DETAILS and log.span_id and log.span_id not in nodes:
+            _observe(logs.call_of(trace.key, log, nodes.values()), nodes, said)
+            continue
         span = logs.event_of(trace.key, log)
         if span.id in before:
             continue
-        if span.parent_id not in nodes and trace.part == 0 and trace.settled.complete:
+        if span.parent_id not in nodes and whole:
             top = top or next((node for node in nodes.values() if node.span.parent_id not in nodes), None)
             if top is not None:
                 span.parent_id = top.span.id
