@@ -304,3 +304,27 @@ def test_of_calls_at_one_time_each_is_told_again_once(otlp: Any) -> None:
     traces = traces_of([Batch.from_wire(Signal.TRACES, request.SerializeToString())])
 
     assert [(one.known.calls if one.known else []) for one in traces] == [[], []]
+
+
+@pytest.mark.parametrize(
+    ("names", "attrs", "calls"),
+    [
+        pytest.param(("request", "request"), OF_OPENINFERENCE, 1, id="in the words of two conventions"),
+        pytest.param(("proxy request", "request"), OF_CONVENTIONS, 1, id="under two names"),
+        pytest.param(("request", "request"), OF_CONVENTIONS, 2, id="in the same words, as where an id is used again"),
+    ],
+)
+def test_one_instrumentation_may_tell_two_exporters_of_one_response(
+    otlp: Any, names: tuple[str, str], attrs: Mapping[str, Any], calls: int
+) -> None:
+    """As LiteLLM's proxy does to its callbacks `otel`, `langfuse_otel` and `arize_phoenix`."""
+    spans = (
+        otlp.span(1),
+        otlp.span(2, 1, name=names[0], scope="litellm", at_ms=(0, 100), attrs=OF_CONVENTIONS),
+        otlp.span(3, 1, name=names[1], scope="litellm", at_ms=(0, 100), attrs=attrs),
+    )
+
+    seen = translate(otlp.trace(*spans)).observations
+
+    assert len([one for one in seen if one.type == "GENERATION"]) == calls
+    assert sum((one.usage or {}).get("total", 0) for one in seen) == 13 * calls
