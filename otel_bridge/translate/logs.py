@@ -8,7 +8,6 @@ import orjson
 from otel_bridge.trace import LogEntry, Trace
 from otel_bridge.translate.choose import by_scope
 from otel_bridge.translate.dialect import Dialect, whole
-from otel_bridge.translate.node import Node
 from otel_bridge.translate.span import LogView, SpanView, attributes
 
 DETAILS = ("gen_ai.client.inference.operation.details",)  # the conventions' event that says all of a call
@@ -104,17 +103,16 @@ def event_of(key: str, log: LogView) -> SpanView:
     )
 
 
-def call_of(key: str, log: LogView, nodes: Iterable[Node]) -> SpanView:
-    """A record that tells of a call, as the span that it names: from the first of what is below that to the record."""
+def call_of(key: str, log: LogView, begun_ns: int) -> SpanView:
+    """A record that tells of a call, as the span that it names: until the time of the record."""
     attrs = (log.body if isinstance(log.body, dict) else {}) | log.attrs
     called = [attrs.get("gen_ai.operation.name"), attrs.get("gen_ai.request.model")]
-    below = [node.span.start_ns for node in nodes if node.span.parent_id == log.span_id]
     return SpanView(
         id=log.span_id,
         trace_id=key,
         parent_id="",
         name=" ".join(said for said in called if isinstance(said, str)) or log.name,
-        start_ns=min([log.time_ns, *below]),
+        start_ns=min(begun_ns, log.time_ns),
         end_ns=log.time_ns,
         attrs=attrs,
         scope_name=log.scope_name,

@@ -8,7 +8,7 @@ import pytest
 
 from otel_bridge.batch import Batch
 from otel_bridge.model import Score
-from otel_bridge.trace import Trace
+from otel_bridge.trace import Settled, Trace
 from otel_bridge.translate import gather, to_json, traces_of, translate
 
 CHAT = {"gen_ai.operation.name": "chat", "gen_ai.response.id": "r1"}
@@ -72,6 +72,16 @@ def test_a_record_that_tells_of_a_call_stands_for_its_span_where_that_will_not_c
     )
     assert (call.start_ns, request.parent_id) == (request.start_ns, call.id)
     assert [(late.type, late.usage, late.parent_id) for late in again.observations] == [("EVENT", None, call.id)]
+
+
+@pytest.mark.parametrize(("settled", "kind"), [(Settled.IDLE, "GENERATION"), (Settled.WHOLE, "EVENT")])
+def test_a_record_alone_stands_for_its_span_only_where_that_had_time_to_come(
+    otlp: Any, settled: Settled, kind: str
+) -> None:
+    """A closed input may be a part of what was sent."""
+    alone = otlp.log(1, name="gen_ai.client.inference.operation.details", attrs=CHAT)
+
+    assert [str(seen.type) for seen in translate(otlp.trace(alone, settled=settled)).observations] == [kind]
 
 
 def test_a_record_of_the_trace_alone_hangs_below_its_root(otlp: Any, id_of: Any) -> None:
