@@ -28,6 +28,7 @@ from otel_bridge.translate.scores import RESPONSE_IDS, response_id
 from otel_bridge.translate.span import LogView, SpanView, attributes
 
 Gathered = dict[str, tuple[list[SpanRecord], list[LogEntry]]]
+Told = tuple[str, SpanRecord]  # and the key of its trace
 
 NO_TRACE = ""
 ANSWERS = ("gen_ai.output.messages", "gen_ai.completion", "llm.output_messages", "output.value")
@@ -94,7 +95,7 @@ def left_out(trace: Trace) -> dict[str, Answer]:
     """By response id, that a trace tells of it and is not kept, so that there is no observation of it."""
     told: dict[str, Answer] = {}
     for record in trace.spans:
-        if (found := _response(record)) and len(found) <= MAX_RESPONSE_ID:
+        if (found := _response(record)[0]) and len(found) <= MAX_RESPONSE_ID:
             told[found] = Answer(trace.key, "", *_told(record), environment=None, counted=False)
     return told
 
@@ -171,17 +172,20 @@ def _place_untold(whole: Gathered) -> None:
 
 
 def _told_twice(whole: Gathered) -> dict[str, Known]:
-    """Calls to leave to another trace, which says more of them."""
-    seen: dict[str, list[tuple[str, SpanRecord]]] = {}
+    """Calls to leave to another trace, which says more of them, or names no response."""
+    seen: dict[str, list[Told]] = {}
+    unnamed: list[Told] = []
     if len(whole) == 1:
         return {}
     for key, record in sorted(_spans(whole), key=_begun):
-        if key and (answer := _response(record)):
+        answer, counts = _response(record) if key else (None, False)
+        if answer:
             seen.setdefault(answer, []).append((key, record))
+        elif counts:
+            unnamed.append((key, record))
     known: dict[str, Known] = {}
-    for key, found in _told_unnamed(whole):
-        if all(there == key for there, _ in seen.get(found, ())):
-            known.setdefault(key, Known()).calls.append(found)
+    for key, found in _told_unnamed(seen, unnamed) if seen and unnamed else ():
+        known.setdefault(key, Known()).calls.append(found)
     for found, told in seen.items():
         told.sort(key=lambda pair: (_shows_answer(pair[1]), pair[1].span.ByteSize()), reverse=True)
         rich_key, rich = told[0]
@@ -191,45 +195,39 @@ def _told_twice(whole: Gathered) -> dict[str, Known]:
     return known
 
 
-def _told_unnamed(whole: Gathered) -> list[tuple[str, str]]:
+def _told_unnamed(seen: dict[str, list[Told]], unnamed: list[Told]) -> Iterator[tuple[str, str]]:
     """Calls, by trace and response id, that another instrumentation tells in another trace without naming the response:
     in most of the same time, with the same counts and model. There the framework's spans are, or what was set by hand.
     """
-    if len({record.scope.name for _, record in _spans(whole)}) < 2:
-        return []
+    named = {id(record): found for found, told in seen.items() for _, record in told}
+    elsewhere = {found for found, told in seen.items() if len({key for key, _ in told}) > 1}
     readings: dict[int, Reading] = {}
-    lately: list[tuple[str, SpanRecord]] = []
-    pairs: list[tuple[tuple[str, SpanRecord], tuple[str, SpanRecord]]] = []
+    lately: list[Told] = []
+    pairs: list[tuple[Told, Told]] = []
     settled: set[int] = set()
-    for key, record in sorted((told for told in _spans(whole) if told[0] and _counts(told[1])), key=_begun):
+    for told in sorted([*unnamed, *(one for all_ in seen.values() for one in all_)], key=_begun):
+        key, record = told
         begun_ns = record.span.start_time_unix_nano
-        lately = [told for told in lately[-MAX_TOLD:] if told[1].span.end_time_unix_nano > begun_ns]
-        for there, other in lately:
-            if not _is_told_again(other, record, readings):
+        lately = [before for before in lately[-MAX_TOLD:] if before[1].span.end_time_unix_nano > begun_ns]
+        for before in lately:
+            there, other = before
+            one, another = (record, other) if id(record) in named else (other, record)
+            if id(one) not in named or id(another) in named or not _is_told_again(one, another, readings):
                 continue
             if there == key:
-                settled |= {id(other), id(record)}
-            else:
-                pairs.append(((there, other), (key, record)))
-        lately.append((key, record))
-    found: list[tuple[str, str]] = []
-    for one, again in pairs:
-        if id(one[1]) in settled or id(again[1]) in settled:
-            continue
-        named, unnamed = (one, again) if readings[id(one[1])].response_id else (again, one)
-        response, kept = readings[id(named[1])], readings[id(unnamed[1])]
-        if response.response_id and not kept.response_id and (kept.output is not None or response.output is None):
-            found.append((named[0], response.response_id))
-            settled |= {id(one[1]), id(again[1])}
-    return found
-
-
-def _counts(record: SpanRecord) -> bool:
-    return any("token" in pair.key or "usage" in pair.key for pair in record.span.attributes)
+                settled |= {id(one), id(another)}
+            elif named[id(one)] not in elsewhere:
+                pairs.append((told, before) if one is record else (before, told))
+        lately.append(told)
+    for (key, record), (_, other) in pairs:
+        shown, kept = readings[id(record)].output, readings[id(other)].output
+        if not settled & {id(record), id(other)} and (kept is not None or shown is None):
+            settled |= {id(record), id(other)}
+            yield key, named[id(record)]
 
 
 def _is_told_again(one: SpanRecord, other: SpanRecord, readings: dict[int, Reading]) -> bool:
-    """Whether two instrumentations tell of one call, as far as their times, counts and ids tell."""
+    """Whether two instrumentations tell of one call, as far as their times and counts tell."""
     if one.scope.name == other.scope.name or not is_one_call(_told(one), _told(other)):
         return False
     for record in (one, other):
@@ -237,20 +235,24 @@ def _is_told_again(one: SpanRecord, other: SpanRecord, readings: dict[int, Readi
             view = SpanView.of(record.span, record.scope, attributes(record.resource.attributes))
             readings[id(record)] = read(view)
     here, there = readings[id(one)], readings[id(other)]
-    if here.type is not there.type or here.type not in CALLS or not (here.usage and there.usage):
-        return False
-    ids = {here.response_id, there.response_id} - {None}
-    return len(ids) < 2 and is_alike(here, there)
+    called = here.type is there.type and here.type in CALLS
+    return called and bool(here.usage and there.usage) and is_alike(here, there)
 
 
-def _response(record: SpanRecord) -> str | None:
+def _response(record: SpanRecord) -> tuple[str | None, bool]:
+    """The id of the response that a span tells of, and whether it counts tokens, where it says no id."""
+    counts = False
     for pair in record.span.attributes:
-        if pair.key in RESPONSE_IDS:
-            return pair.value.string_value or None
-        raw = pair.value.string_value if pair.key in RESPONSES else ""
-        if '"id"' in raw and (answered := provider.response_id(from_json(raw))):
-            return answered
-    return None
+        key = pair.key
+        if key in RESPONSE_IDS:
+            return pair.value.string_value or None, True
+        if key in RESPONSES:
+            raw = pair.value.string_value
+            if '"id"' in raw and (answered := provider.response_id(from_json(raw))):
+                return answered, True
+        elif not counts and ("token" in key or "usage" in key):
+            counts = True
+    return None, counts
 
 
 def _shows_answer(record: SpanRecord) -> bool:
