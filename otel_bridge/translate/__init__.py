@@ -166,8 +166,12 @@ def _wire(span: Span) -> bytes:
     return span.SerializeToString(deterministic=True)
 
 
+def _is_id(span_id: str) -> bool:
+    return len(span_id) == SPAN_ID_BYTES * 2 and span_id.strip("0") != ""
+
+
 def _invalid(trace: Trace, span: SpanView) -> str | None:
-    if len(span.id) != SPAN_ID_BYTES * 2 or not span.id.strip("0"):
+    if not _is_id(span.id):
         return "invalid_span_id"
     if not trace.key or span.trace_id != trace.key:
         return "invalid_trace_id"
@@ -217,12 +221,12 @@ def _add_events(
     """
     top: Node | None = None
     whole = trace.part == 0 and trace.settled.complete
-    told = {log.span_id for log in loose if log.name in logs.DETAILS} - nodes.keys() - {""} if whole else set()
+    told = {log.span_id for log in loose if log.name in logs.DETAILS} - nodes.keys() if whole else set()
     below = {node.span.parent_id: node.span.start_ns for node in reversed(nodes.values())} if told else {}
     for log in loose:
         if log.span_id in told and log.name in logs.DETAILS:
             told.remove(log.span_id)
-            if log.span_id in below or trace.settled is Settled.IDLE:
+            if _is_id(log.span_id) and (log.span_id in below or trace.settled is Settled.IDLE):
                 _observe(logs.call_of(trace.key, log, below.get(log.span_id, log.time_ns)), nodes, said)
                 continue
         span = logs.event_of(trace.key, log)

@@ -105,7 +105,8 @@ def event_of(key: str, log: LogView) -> SpanView:
 
 def call_of(key: str, log: LogView, begun_ns: int) -> SpanView:
     """A record that tells of a call, as the span that it names: until the time of the record."""
-    attrs = (log.body if isinstance(log.body, dict) else {}) | log.attrs
+    said = {} if log.body in (None, "") else log.body if isinstance(log.body, dict) else {"body": log.body}
+    attrs = said | log.attrs
     called = [attrs.get("gen_ai.operation.name"), attrs.get("gen_ai.request.model")]
     return SpanView(
         id=log.span_id,

@@ -102,7 +102,7 @@ def _is_whole(span: SpanView) -> bool:
 
 def _unnamed(attrs: dict[str, Any], reading: Reading) -> None:
     """Where it finds no model among what LangChain says it takes the provider's name for it, which is none."""
-    makers = {attrs.get("gen_ai.provider.name"), *str(attrs.get("server.address", "")).split(".")}  # or at its host
+    makers = [attrs.get("gen_ai.provider.name"), *str(attrs.get("server.address", "")).split(".")]  # or at its host
     for key in table.MODELS:
         if (said := attrs.get(key)) and isinstance(said, str) and said in makers:
             reading.metadata[key] = attrs.pop(key)
