@@ -1,13 +1,13 @@
 """Traces in, Langfuse's observations and scores out: one place for all dialects, both doors and all exporters."""
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import orjson
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from otel_bridge.model import ObservationType, Omitted, TraceAttributes, Translation
-from otel_bridge.trace import ANSWER, SESSION, Answer, Known, Trace
+from otel_bridge.trace import ANSWER, SESSION, Answer, Known, Settled, Trace
 from otel_bridge.translate import logs, observe, price, propagate, scores
 from otel_bridge.translate.as_json import to_json
 from otel_bridge.translate.choose import dialects, read
@@ -166,8 +166,12 @@ def _wire(span: Span) -> bytes:
     return span.SerializeToString(deterministic=True)
 
 
+def _is_id(span_id: str) -> bool:
+    return len(span_id) == SPAN_ID_BYTES * 2 and span_id.strip("0") != ""
+
+
 def _invalid(trace: Trace, span: SpanView) -> str | None:
-    if len(span.id) != SPAN_ID_BYTES * 2 or not span.id.strip("0"):
+    if not _is_id(span.id):
         return "invalid_span_id"
     if not trace.key or span.trace_id != trace.key:
         return "invalid_trace_id"
@@ -208,15 +212,27 @@ def _judge(
 
 
 def _add_events(
-    trace: Trace, loose: Iterable[LogView], nodes: dict[str, Node], said: TraceAttributes, before: Container[str]
+    trace: Trace, loose: Sequence[LogView], nodes: dict[str, Node], said: TraceAttributes, before: Container[str]
 ) -> None:
-    """A record whose span is not here becomes an event without usage: below that span, else below the topmost."""
+    """A record whose span is not here becomes an event without usage: below that span, else below the topmost.
+
+    If it tells of the whole call, and the span will not come, it stands for it: what is below that span is here, or
+    nothing came for long. A closed input may be a part of what was sent.
+    """
     top: Node | None = None
+    whole = trace.part == 0 and trace.settled.complete
+    told = {log.span_id for log in loose if log.name in logs.DETAILS} - nodes.keys() if whole else set()
+    below = {node.span.parent_id: node.span.start_ns for node in reversed(nodes.values())} if told else {}
     for log in loose:
+        if log.span_id in told and log.name in logs.DETAILS:
+            told.remove(log.span_id)
+            if _is_id(log.span_id) and (log.span_id in below or trace.settled is Settled.IDLE):
+                _observe(logs.call_of(trace.key, log, below.get(log.span_id, log.time_ns)), nodes, said)
+                continue
         span = logs.event_of(trace.key, log)
         if span.id in before:
             continue
-        if span.parent_id not in nodes and trace.part == 0 and trace.settled.complete:
+        if span.parent_id not in nodes and whole:
             top = top or next((node for node in nodes.values() if node.span.parent_id not in nodes), None)
             if top is not None:
                 span.parent_id = top.span.id

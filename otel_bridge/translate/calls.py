@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from otel_bridge.model import CALLS, Level, Observation, ObservationType
 from otel_bridge.trace import is_one_call
+from otel_bridge.translate.dialect import Reading
 from otel_bridge.translate.node import ACTORS, Node
 from otel_bridge.translate.usage import uncount
 
@@ -176,7 +177,7 @@ def _call_key(node: Node) -> str | None:
 
 
 def _settle_siblings(order: Sequence[Node]) -> None:
-    """Two instrumentations that do not nest: a key that the dialect gave, or one response id, two scopes, one time."""
+    """Two that do not nest: a key that the dialect gave, or one response id at one time."""
     seen: dict[str, list[Node]] = {}
     calls = [(node, key) for node in order if node.observation.type in CALLS and (key := _call_key(node))]
     for node, key in sorted(calls, key=lambda call: (call[0].span.start_ns, -call[0].span.end_ns)):
@@ -192,10 +193,17 @@ def _settle_siblings(order: Sequence[Node]) -> None:
 
 
 def _is_response_again(other: Node, node: Node) -> bool:
-    one, again = other.span, node.span
-    return one.scope_name != again.scope_name and is_one_call(
-        (one.scope_name, one.start_ns, one.end_ns), (again.scope_name, again.start_ns, again.end_ns)
+    """By another instrumentation, or by one to two exporters, in other words to each, as LiteLLM's callbacks do."""
+    if other.span.scope_name != node.span.scope_name:
+        return is_one_call(_told(other), _told(node))
+    same_words = (
+        other.span.name == node.span.name and other.observation.metadata.keys() == node.observation.metadata.keys()
     )
+    return not same_words and node.span.end_ns <= other.span.end_ns and is_alike(other.observation, node.observation)
+
+
+def _told(node: Node) -> tuple[str, int, int]:
+    return node.span.scope_name, node.span.start_ns, node.span.end_ns
 
 
 def _settle_beside(order: Sequence[Node]) -> None:
@@ -243,13 +251,14 @@ def _of_cache(counted: Mapping[str, int]) -> int:
 
 def _is_beside(other: Node, node: Node) -> bool:
     return (
-        _is_response_again(other, node)
+        other.span.scope_name != node.span.scope_name
+        and is_one_call(_told(other), _told(node))
         and _one_call(other, node) is None
-        and _alike(other.observation, node.observation)
+        and is_alike(other.observation, node.observation)
     )
 
 
-def _alike(one: Observation, other: Observation) -> bool:
+def is_alike(one: Observation | Reading, other: Observation | Reading) -> bool:
     """Whether input and output count the same, and the model is one, with its date or provider or without.
 
     One that says nothing of a cache may count what was read of it or leave it out, as providers do.

@@ -21,12 +21,14 @@ from otel_bridge.trace import (
     is_one_call,
 )
 from otel_bridge.translate import provider
+from otel_bridge.translate.calls import MAX_TOLD, is_alike
 from otel_bridge.translate.choose import by_scope, read
-from otel_bridge.translate.dialect import from_json
+from otel_bridge.translate.dialect import Reading, from_json
 from otel_bridge.translate.scores import RESPONSE_IDS, response_id
 from otel_bridge.translate.span import LogView, SpanView, attributes
 
 Gathered = dict[str, tuple[list[SpanRecord], list[LogEntry]]]
+Told = tuple[str, SpanRecord]  # and the key of its trace
 
 NO_TRACE = ""
 ANSWERS = ("gen_ai.output.messages", "gen_ai.completion", "llm.output_messages", "output.value")
@@ -93,7 +95,7 @@ def left_out(trace: Trace) -> dict[str, Answer]:
     """By response id, that a trace tells of it and is not kept, so that there is no observation of it."""
     told: dict[str, Answer] = {}
     for record in trace.spans:
-        if (found := _response(record)) and len(found) <= MAX_RESPONSE_ID:
+        if (found := _response(record)[0]) and len(found) <= MAX_RESPONSE_ID:
             told[found] = Answer(trace.key, "", *_told(record), environment=None, counted=False)
     return told
 
@@ -108,7 +110,7 @@ def traces_of(batches: Iterable[Batch]) -> list[Trace]:
 
     Judgements without a trace find the response that they name. Log records of a trace that has no span come under the
     key that their dialect derives, with those that name no trace. A call that two instrumentations report in two traces
-    counts in the one that says more of it.
+    counts in the one that says more of it, or where only one of them names the response, in that of the other.
 
     Raises:
         MalformedError: a batch's bytes are no OTLP request.
@@ -170,14 +172,20 @@ def _place_untold(whole: Gathered) -> None:
 
 
 def _told_twice(whole: Gathered) -> dict[str, Known]:
-    """Calls to leave to another trace, which says more of them."""
-    seen: dict[str, list[tuple[str, SpanRecord]]] = {}
+    """Calls to leave to another trace, which says more of them, or names no response."""
+    seen: dict[str, list[Told]] = {}
+    unnamed: list[Told] = []
     if len(whole) == 1:
         return {}
     for key, record in sorted(_spans(whole), key=_begun):
-        if key and (answer := _response(record)):
+        answer, counts = _response(record) if key else (None, False)
+        if answer:
             seen.setdefault(answer, []).append((key, record))
+        elif counts:
+            unnamed.append((key, record))
     known: dict[str, Known] = {}
+    for key, found in _told_unnamed(seen, unnamed) if seen and unnamed else ():
+        known.setdefault(key, Known()).calls.append(found)
     for found, told in seen.items():
         told.sort(key=lambda pair: (_shows_answer(pair[1]), pair[1].span.ByteSize()), reverse=True)
         rich_key, rich = told[0]
@@ -187,14 +195,64 @@ def _told_twice(whole: Gathered) -> dict[str, Known]:
     return known
 
 
-def _response(record: SpanRecord) -> str | None:
+def _told_unnamed(seen: dict[str, list[Told]], unnamed: list[Told]) -> Iterator[tuple[str, str]]:
+    """Calls, by trace and response id, that another instrumentation tells in another trace without naming the response:
+    in most of the same time, with the same counts and model. There the framework's spans are, or what was set by hand.
+    """
+    named = {id(record): found for found, told in seen.items() for _, record in told}
+    elsewhere = {found for found, told in seen.items() if len({key for key, _ in told}) > 1}
+    readings: dict[int, Reading] = {}
+    lately: list[Told] = []
+    pairs: list[tuple[Told, Told]] = []
+    settled: set[int] = set()
+    for told in sorted([*unnamed, *(one for all_ in seen.values() for one in all_)], key=_begun):
+        key, record = told
+        begun_ns = record.span.start_time_unix_nano
+        lately = [before for before in lately[-MAX_TOLD:] if before[1].span.end_time_unix_nano > begun_ns]
+        for before in lately:
+            there, other = before
+            one, another = (record, other) if id(record) in named else (other, record)
+            if id(one) not in named or id(another) in named or not _is_told_again(one, another, readings):
+                continue
+            if there == key:
+                settled |= {id(one), id(another)}
+            elif named[id(one)] not in elsewhere:
+                pairs.append((told, before) if one is record else (before, told))
+        lately.append(told)
+    for (key, record), (_, other) in pairs:
+        shown, kept = readings[id(record)].output, readings[id(other)].output
+        if not settled & {id(record), id(other)} and (kept is not None or shown is None):
+            settled |= {id(record), id(other)}
+            yield key, named[id(record)]
+
+
+def _is_told_again(one: SpanRecord, other: SpanRecord, readings: dict[int, Reading]) -> bool:
+    """Whether two instrumentations tell of one call, as far as their times and counts tell."""
+    if one.scope.name == other.scope.name or not is_one_call(_told(one), _told(other)):
+        return False
+    for record in (one, other):
+        if id(record) not in readings:
+            view = SpanView.of(record.span, record.scope, attributes(record.resource.attributes))
+            readings[id(record)] = read(view)
+    here, there = readings[id(one)], readings[id(other)]
+    called = here.type is there.type and here.type in CALLS
+    return called and bool(here.usage and there.usage) and is_alike(here, there)
+
+
+def _response(record: SpanRecord) -> tuple[str | None, bool]:
+    """The id of the response that a span tells of, and whether it counts tokens, where it says no id."""
+    counts = False
     for pair in record.span.attributes:
-        if pair.key in RESPONSE_IDS:
-            return pair.value.string_value or None
-        raw = pair.value.string_value if pair.key in RESPONSES else ""
-        if '"id"' in raw and (answered := provider.response_id(from_json(raw))):
-            return answered
-    return None
+        key = pair.key
+        if key in RESPONSE_IDS:
+            return pair.value.string_value or None, True
+        if key in RESPONSES:
+            raw = pair.value.string_value
+            if '"id"' in raw and (answered := provider.response_id(from_json(raw))):
+                return answered, True
+        elif not counts and ("token" in key or "usage" in key):
+            counts = True
+    return None, counts
 
 
 def _shows_answer(record: SpanRecord) -> bool:

@@ -10,6 +10,8 @@ from otel_bridge.translate.choose import by_scope
 from otel_bridge.translate.dialect import Dialect, whole
 from otel_bridge.translate.span import LogView, SpanView, attributes
 
+DETAILS = ("gen_ai.client.inference.operation.details",)  # the conventions' event that says all of a call
+
 
 def views(entries: Iterable[LogEntry]) -> list[LogView]:
     """Log records taken apart, in order of time (then of their sequence numbers); the same bytes twice count once."""
@@ -94,6 +96,26 @@ def event_of(key: str, log: LogView) -> SpanView:
         end_ns=log.time_ns,
         attrs={},
         logs=[log],
+        scope_name=log.scope_name,
+        scope_version=log.scope_version,
+        resource=log.resource,
+        size=log.size,
+    )
+
+
+def call_of(key: str, log: LogView, begun_ns: int) -> SpanView:
+    """A record that tells of a call, as the span that it names: until the time of the record."""
+    said = {} if log.body in (None, "") else log.body if isinstance(log.body, dict) else {"body": log.body}
+    attrs = said | log.attrs
+    called = [attrs.get("gen_ai.operation.name"), attrs.get("gen_ai.request.model")]
+    return SpanView(
+        id=log.span_id,
+        trace_id=key,
+        parent_id="",
+        name=" ".join(said for said in called if isinstance(said, str)) or log.name,
+        start_ns=min(begun_ns, log.time_ns),
+        end_ns=log.time_ns,
+        attrs=attrs,
         scope_name=log.scope_name,
         scope_version=log.scope_version,
         resource=log.resource,

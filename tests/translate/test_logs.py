@@ -8,7 +8,7 @@ import pytest
 
 from otel_bridge.batch import Batch
 from otel_bridge.model import Score
-from otel_bridge.trace import Trace
+from otel_bridge.trace import Settled, Trace
 from otel_bridge.translate import gather, to_json, traces_of, translate
 
 CHAT = {"gen_ai.operation.name": "chat", "gen_ai.response.id": "r1"}
@@ -48,6 +48,40 @@ def test_content_of_a_span_that_is_not_here_becomes_an_event_below_it(otlp: Any,
     [seen] = translate(otlp.trace(late, part=1)).observations
 
     assert (seen.type, seen.parent_id, seen.usage) == ("EVENT", id_of(1), None)
+
+
+def test_a_record_that_tells_of_a_call_stands_for_its_span_where_that_will_not_come(otlp: Any, id_of: Any) -> None:
+    """As of OpenLIT's streams of LangChain, or where the spans were sampled out and the records were not."""
+    attrs = CHAT | {
+        "gen_ai.request.model": "gpt-4o",
+        "gen_ai.output.messages": '[{"role": "assistant", "parts": [{"type": "text", "content": "Sunny."}]}]',
+        "gen_ai.usage.input_tokens": 5,
+        "gen_ai.usage.output_tokens": 2,
+    }
+    alone = otlp.log(1, name="gen_ai.client.inference.operation.details", attrs=attrs, at_ms=9)
+    below = otlp.span(2, 1, name="POST", at_ms=(2, 8))
+
+    first = translate(otlp.trace(alone, below))
+    call, request = first.observations
+    again = translate(otlp.trace(otlp.span(1, attrs=attrs), part=1, known=first.known))
+
+    assert (call.type, call.name, call.id, call.parent_id) == ("GENERATION", "chat gpt-4o", id_of(1), None)
+    assert (call.output, call.usage) == (
+        [{"role": "assistant", "content": "Sunny."}],
+        {"input": 5, "output": 2, "total": 7},
+    )
+    assert (call.start_ns, request.parent_id) == (request.start_ns, call.id)
+    assert [(late.type, late.usage, late.parent_id) for late in again.observations] == [("EVENT", None, call.id)]
+
+
+@pytest.mark.parametrize(("settled", "kind"), [(Settled.IDLE, "GENERATION"), (Settled.WHOLE, "EVENT")])
+def test_a_record_alone_stands_for_its_span_only_where_that_had_time_to_come(
+    otlp: Any, settled: Settled, kind: str
+) -> None:
+    """A closed input may be a part of what was sent."""
+    alone = otlp.log(1, name="gen_ai.client.inference.operation.details", attrs=CHAT)
+
+    assert [str(seen.type) for seen in translate(otlp.trace(alone, settled=settled)).observations] == [kind]
 
 
 def test_a_record_of_the_trace_alone_hangs_below_its_root(otlp: Any, id_of: Any) -> None:

@@ -249,3 +249,82 @@ def test_two_that_name_no_response_tell_of_one_call(
 
         assert len([one for one in seen if one.type == "GENERATION"]) == calls
         assert sum((one.usage or {}).get("total", 0) for one in seen) == 13 * calls
+
+
+@pytest.mark.parametrize(
+    ("where", "at_ms", "counts", "model", "counted"),
+    [
+        pytest.param((1, 2), (10, 90), 11, "gpt-4o", 13, id="in another trace"),
+        pytest.param((1, 2), (50, 150), 11, "gpt-4o", 26, id="half of the time"),
+        pytest.param((1, 2), (10, 90), 12, "gpt-4o", 27, id="other counts"),
+        pytest.param((1, 2), (10, 90), 11, "o3", 26, id="another model"),
+        pytest.param((2, 1), (10, 90), 11, "gpt-4o", 13, id="the trace of the other came first"),
+    ],
+)
+def test_one_that_names_no_response_tells_of_the_call_at_that_time(
+    otlp: Any, where: tuple[int, int], at_ms: tuple[float, float], counts: int, model: str, counted: int
+) -> None:
+    """As a framework's spans, or what was set by hand; an SDK's own instrumentation is in no trace of theirs."""
+    by_hand = {
+        "langfuse.observation.type": "generation",
+        "langfuse.observation.model.name": model,
+        "langfuse.observation.usage_details": json.dumps({"input": counts, "output": 2}),
+        "langfuse.observation.output": "Sunny.",
+    }
+    request = ExportTraceServiceRequest()
+    for record in (
+        told(otlp, where[0], "langfuse-sdk", (0, 100), by_hand),
+        told(otlp, where[1], "sdk", at_ms, OF_OPENINFERENCE | {"llm.model_name": "gpt-4o"}),
+    ):
+        block = request.resource_spans.add()
+        block.scope_spans.add(scope=record.scope).spans.append(record.span)
+
+    traces = traces_of([Batch.from_wire(Signal.TRACES, request.SerializeToString())])
+    seen = {one.scope_name: one for trace in traces for one in translate(trace).observations}
+
+    assert sum((observation.usage or {}).get("total", 0) for observation in seen.values()) == counted
+    assert seen["langfuse-sdk"].usage
+    assert str(seen["sdk"].type) == ("SPAN" if counted == 13 else "GENERATION")
+
+
+def test_of_calls_at_one_time_each_is_told_again_once(otlp: Any) -> None:
+    """The one that is told beside itself in its own trace is no second telling of another."""
+    request = ExportTraceServiceRequest()
+    unnamed = {key: item for key, item in OF_OPENINFERENCE.items() if key != "llm.response.id"}
+    for number, scope, attrs in (
+        (1, "langchain", unnamed),
+        (1, "sdk", OF_OPENINFERENCE),
+        (2, "sdk", OF_OPENINFERENCE | {"llm.response.id": "r2"}),
+    ):
+        record = told(otlp, number, scope, (0, 100), attrs)
+        record.span.span_id = len(request.resource_spans).to_bytes(7) + b"!"
+        block = request.resource_spans.add()
+        block.scope_spans.add(scope=record.scope).spans.append(record.span)
+
+    traces = traces_of([Batch.from_wire(Signal.TRACES, request.SerializeToString())])
+
+    assert [(one.known.calls if one.known else []) for one in traces] == [[], []]
+
+
+@pytest.mark.parametrize(
+    ("names", "attrs", "calls"),
+    [
+        pytest.param(("request", "request"), OF_OPENINFERENCE, 1, id="in the words of two conventions"),
+        pytest.param(("proxy request", "request"), OF_CONVENTIONS, 1, id="under two names"),
+        pytest.param(("request", "request"), OF_CONVENTIONS, 2, id="in the same words, as where an id is used again"),
+    ],
+)
+def test_one_instrumentation_may_tell_two_exporters_of_one_response(
+    otlp: Any, names: tuple[str, str], attrs: Mapping[str, Any], calls: int
+) -> None:
+    """As LiteLLM's proxy does to its callbacks `otel`, `langfuse_otel` and `arize_phoenix`."""
+    spans = (
+        otlp.span(1),
+        otlp.span(2, 1, name=names[0], scope="litellm", at_ms=(0, 100), attrs=OF_CONVENTIONS),
+        otlp.span(3, 1, name=names[1], scope="litellm", at_ms=(0, 100), attrs=attrs),
+    )
+
+    seen = translate(otlp.trace(*spans)).observations
+
+    assert len([one for one in seen if one.type == "GENERATION"]) == calls
+    assert sum((one.usage or {}).get("total", 0) for one in seen) == 13 * calls

@@ -102,9 +102,9 @@ def _is_whole(span: SpanView) -> bool:
 
 def _unnamed(attrs: dict[str, Any], reading: Reading) -> None:
     """Where it finds no model among what LangChain says it takes the provider's name for it, which is none."""
-    maker = attrs.get("gen_ai.provider.name")
-    for key in table.MODELS if maker else ():
-        if attrs.get(key) == maker:
+    makers = [attrs.get("gen_ai.provider.name"), *str(attrs.get("server.address", "")).split(".")]  # or at its host
+    for key in table.MODELS:
+        if (said := attrs.get(key)) and isinstance(said, str) and said in makers:
             reading.metadata[key] = attrs.pop(key)
 
 
