@@ -11,12 +11,12 @@ from otel_bridge.trace import ANSWER, SESSION, Answer, Known, Settled, Trace
 from otel_bridge.translate import logs, observe, price, propagate, scores
 from otel_bridge.translate.as_json import to_json
 from otel_bridge.translate.choose import dialects, read
-from otel_bridge.translate.dialect import derived_key
 from otel_bridge.translate.explain import explain
 from otel_bridge.translate.gather import gather, traces_of
 from otel_bridge.translate.hide import Hidden, hide, promote
 from otel_bridge.translate.node import Node
 from otel_bridge.translate.price import Prices
+from otel_bridge.translate.records import derived_key
 from otel_bridge.translate.sent import Sent, digest, unpack
 from otel_bridge.translate.span import LogView, SpanView, attributes
 from otel_bridge.translate.tree import Arranged, answers, arrange, remember

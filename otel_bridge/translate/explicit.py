@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 from otel_bridge.model import Level, ObservationType, Usage
 from otel_bridge.translate import provider
-from otel_bridge.translate.dialect import (
-    Dialect,
-    Reading,
+from otel_bridge.translate.dialect import Dialect, Reading
+from otel_bridge.translate.span import SpanView
+from otel_bridge.translate.values import (
     finite,
     from_json,
     identifier,
@@ -26,7 +26,6 @@ from otel_bridge.translate.dialect import (
     whole,
     within,
 )
-from otel_bridge.translate.span import SpanView
 
 T = TypeVar("T")
 OBSERVATION = "langfuse.observation."

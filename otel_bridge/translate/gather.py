@@ -23,9 +23,10 @@ from otel_bridge.trace import (
 from otel_bridge.translate import provider
 from otel_bridge.translate.calls import MAX_TOLD, is_alike
 from otel_bridge.translate.choose import by_scope, read
-from otel_bridge.translate.dialect import Reading, from_json
+from otel_bridge.translate.dialect import Reading
 from otel_bridge.translate.scores import RESPONSE_IDS, response_id
 from otel_bridge.translate.span import LogView, SpanView, attributes
+from otel_bridge.translate.values import from_json
 
 Gathered = dict[str, tuple[list[SpanRecord], list[LogEntry]]]
 Told = tuple[str, SpanRecord]  # and the key of its trace

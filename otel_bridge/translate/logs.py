@@ -7,8 +7,9 @@ import orjson
 
 from otel_bridge.trace import LogEntry, Trace
 from otel_bridge.translate.choose import by_scope
-from otel_bridge.translate.dialect import Dialect, whole
+from otel_bridge.translate.dialect import Dialect
 from otel_bridge.translate.span import LogView, SpanView, attributes
+from otel_bridge.translate.values import whole
 
 DETAILS = ("gen_ai.client.inference.operation.details",)  # the conventions' event that says all of a call
 

@@ -14,9 +14,10 @@ from typing import Any
 
 from otel_bridge.model import EXPERIMENT, TraceAttributes, as_environment
 from otel_bridge.plain_json import dump
-from otel_bridge.translate.dialect import Reading, speaks_of
+from otel_bridge.translate.dialect import Reading
 from otel_bridge.translate.node import Node
 from otel_bridge.translate.tree import Arranged
+from otel_bridge.translate.values import speaks_of
 
 MAX_WORD = 1_000  # characters of an id or a name
 MAX_TAGS, MAX_TAG = 200, 200  # of so many characters: Langfuse's SDKs drop longer ones

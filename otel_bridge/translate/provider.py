@@ -7,8 +7,8 @@ import re
 from typing import Any
 
 from otel_bridge.model import Json, Usage
-from otel_bridge.translate.dialect import whole
 from otel_bridge.translate.messages import instructed, message
+from otel_bridge.translate.values import whole
 
 ASKED = ("messages", "input", "contents", "prompt")
 SYSTEM = ("system", "instructions", "system_instruction", "systemInstruction")

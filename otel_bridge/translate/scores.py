@@ -7,8 +7,9 @@ import orjson
 
 from otel_bridge.model import Json, Score
 from otel_bridge.trace import JUDGEMENTS
-from otel_bridge.translate.dialect import Judgement, finite
+from otel_bridge.translate.dialect import Judgement
 from otel_bridge.translate.span import Event, LogView, SpanView
+from otel_bridge.translate.values import finite
 
 NAMESPACE = uuid.UUID("6f0b7c1e-6f5c-5d6e-9c39-0d7a3d1f2b54")
 PREFIX = "gen_ai.evaluation."

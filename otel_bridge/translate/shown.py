@@ -4,8 +4,9 @@ from typing import Any
 
 from otel_bridge.message_parts import CALL_KINDS, RESULT_KINDS
 from otel_bridge.model import Json, Usage
-from otel_bridge.translate.dialect import Reading, from_json
+from otel_bridge.translate.dialect import Reading
 from otel_bridge.translate.messages import ROLES, TEXT_KINDS
+from otel_bridge.translate.values import from_json
 
 FORM = ("type", "role", "kind", "index", "object")  # how a thing is written ...
 FORMS = frozenset(

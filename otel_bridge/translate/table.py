@@ -7,20 +7,9 @@ OpenInference 0.1.x (Python) and 4.x (JavaScript), OpenLLMetry 0.38 to 0.62, Lan
 from typing import Any
 
 from otel_bridge.model import Usage
-from otel_bridge.translate.dialect import (
-    MS,
-    NS,
-    Reading,
-    after,
-    count,
-    finite,
-    identifier,
-    number,
-    strings,
-    text,
-    within,
-)
+from otel_bridge.translate.dialect import Reading
 from otel_bridge.translate.span import SpanView
+from otel_bridge.translate.values import MS, NS, after, count, finite, identifier, number, strings, text, within
 
 VERSION = "2026-11"
 

@@ -31,7 +31,8 @@ from otel_bridge.model import MAX_COUNT, Translation
 from otel_bridge.testing import langfuse_rules as rules
 from otel_bridge.trace import LogEntry, SpanRecord, Trace
 from otel_bridge.translate import dialects, explain, to_json, translate
-from otel_bridge.translate.dialect import Dialect, from_json, whole
+from otel_bridge.translate.dialect import Dialect
+from otel_bridge.translate.values import from_json, whole
 from tests.values import pairs
 
 TRACE_ID = bytes.fromhex("0af7651916cd43dd8448eb211c80319c")

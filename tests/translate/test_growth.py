@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from otel_bridge.trace import LogEntry, Settled, SpanRecord, Trace
 from otel_bridge.translate import Prices, dialect, translate
-from otel_bridge.translate.dialect import nearest
+from otel_bridge.translate.records import nearest
 
 FEW = 40
 TIMES = 4

@@ -5,8 +5,9 @@ Read off anthropic 2.11.0 for Python (_tracing.py, lib/_tracing), and recorded p
 
 from otel_bridge.model import ObservationType
 from otel_bridge.translate import provider, table
-from otel_bridge.translate.dialect import Dialect, Reading, text, value, whole
+from otel_bridge.translate.dialect import Dialect, Reading
 from otel_bridge.translate.span import SpanView
+from otel_bridge.translate.values import text, value, whole
 
 TYPES = {
     "anthropic.messages.create": ObservationType.GENERATION,

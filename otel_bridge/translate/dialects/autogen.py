@@ -8,8 +8,9 @@ https://microsoft.github.io/autogen/stable/user-guide/core-user-guide/framework/
 from typing import Any
 
 from otel_bridge.model import ObservationType
-from otel_bridge.translate.dialect import Dialect, Reading, from_json, value
+from otel_bridge.translate.dialect import Dialect, Reading
 from otel_bridge.translate.span import SpanView
+from otel_bridge.translate.values import from_json, value
 
 NOTHING = ("No Message", "{}")
 

@@ -14,31 +14,23 @@ import orjson
 
 from otel_bridge.model import Json, Level, ObservationType, Usage
 from otel_bridge.translate import table
-from otel_bridge.translate.dialect import (
-    MS,
-    Dialect,
-    Reading,
+from otel_bridge.translate.dialect import Dialect, Reading
+from otel_bridge.translate.messages import with_tools
+from otel_bridge.translate.provider import request, response
+from otel_bridge.translate.records import (
     absorb,
-    as_text,
     began_ns,
-    count,
     derived_key,
-    finite,
-    from_json,
     in_order,
     made_of,
     nearest,
     root_of,
     take,
     take_logs,
-    text,
-    value,
-    whole,
 )
-from otel_bridge.translate.messages import with_tools
-from otel_bridge.translate.provider import request, response
 from otel_bridge.translate.span import ERROR_CODE, LogView, SpanView
 from otel_bridge.translate.subagents import Step, nest
+from otel_bridge.translate.values import MS, as_text, count, finite, from_json, text, value, whole
 
 SCOPE = "com.anthropic.claude_code"
 SLACK_NS = 5_000 * MS  # a request's record comes when the span has just ended, on another clock's milliseconds

@@ -10,26 +10,10 @@ from collections import Counter
 
 from otel_bridge.model import Json, Level, ObservationType, Usage
 from otel_bridge.translate import table
-from otel_bridge.translate.dialect import (
-    MS,
-    Dialect,
-    Reading,
-    absorb,
-    as_text,
-    began_ns,
-    count,
-    derived_key,
-    finite,
-    in_order,
-    made_of,
-    root_of,
-    take_logs,
-    text,
-    value,
-    whole,
-    within,
-)
+from otel_bridge.translate.dialect import Dialect, Reading
+from otel_bridge.translate.records import absorb, began_ns, derived_key, in_order, made_of, root_of, take_logs
 from otel_bridge.translate.span import ERROR_CODE, LogView, SpanView
+from otel_bridge.translate.values import MS, as_text, count, finite, text, value, whole, within
 
 TURN = "session_task.turn"
 SAMPLING = "try_run_sampling_request"

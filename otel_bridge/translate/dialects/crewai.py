@@ -6,8 +6,9 @@ There was no recorded payload: read off crewai 1.15.30 (telemetry/tracing, telem
 from typing import Any
 
 from otel_bridge.model import Json, Level, ObservationType
-from otel_bridge.translate.dialect import Dialect, Reading, as_text, value
+from otel_bridge.translate.dialect import Dialect, Reading
 from otel_bridge.translate.span import SpanView
+from otel_bridge.translate.values import as_text, value
 
 TYPES = {
     "execute crew": ObservationType.CHAIN,

@@ -12,28 +12,12 @@ https://github.com/QwenLM/qwen-code/blob/main/docs/developers/development/teleme
 from typing import Any
 
 from otel_bridge.model import Json, Level, ObservationType, Usage
-from otel_bridge.translate.dialect import (
-    MS,
-    Dialect,
-    Reading,
-    absorb,
-    as_text,
-    count,
-    derived_key,
-    from_json,
-    in_order,
-    made_of,
-    nearest,
-    nested,
-    root_of,
-    take_logs,
-    text,
-    value,
-    whole,
-)
+from otel_bridge.translate.dialect import Dialect, Reading
 from otel_bridge.translate.messages import instructed, messages, with_tools
+from otel_bridge.translate.records import absorb, derived_key, in_order, made_of, nearest, root_of, take_logs
 from otel_bridge.translate.shown import Shown
 from otel_bridge.translate.span import ERROR_CODE, LogView, SpanView
+from otel_bridge.translate.values import MS, as_text, count, from_json, nested, text, value, whole
 
 PREFIXES = ("gemini_cli.", "qwen-code.")
 

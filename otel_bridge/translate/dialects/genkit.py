@@ -12,9 +12,10 @@ from typing import Any
 
 from otel_bridge.model import Json, ObservationType, Usage
 from otel_bridge.translate import provider
-from otel_bridge.translate.dialect import Dialect, Judgement, Reading, as_text, from_json, text, whole
+from otel_bridge.translate.dialect import Dialect, Judgement, Reading
 from otel_bridge.translate.messages import messages, with_tools
 from otel_bridge.translate.span import SpanView
+from otel_bridge.translate.values import as_text, from_json, text, whole
 
 SUBTYPES = {
     "model": ObservationType.GENERATION,

@@ -8,9 +8,10 @@ from itertools import groupby
 from typing import Any
 
 from otel_bridge.model import Json, Level, ObservationType, Usage
-from otel_bridge.translate.dialect import Dialect, Reading, count, from_json, text, value, whole
+from otel_bridge.translate.dialect import Dialect, Reading
 from otel_bridge.translate.messages import message, messages, system, with_tools
 from otel_bridge.translate.span import SpanView
+from otel_bridge.translate.values import count, from_json, text, value, whole
 
 PREFIX = "gcp.vertex.agent."
 ELIDED = "<elided>"

@@ -8,9 +8,10 @@ from typing import Any
 
 from otel_bridge.model import CALLS, Json, Level, ObservationType
 from otel_bridge.translate import provider
-from otel_bridge.translate.dialect import NS, Dialect, Reading, as_text, moment, text, value, whole, within
+from otel_bridge.translate.dialect import Dialect, Reading
 from otel_bridge.translate.messages import messages, with_tools
 from otel_bridge.translate.span import SpanView
+from otel_bridge.translate.values import NS, as_text, moment, text, value, whole, within
 
 TYPES = {
     "haystack.agent.run": ObservationType.AGENT,

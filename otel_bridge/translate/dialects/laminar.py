@@ -8,9 +8,10 @@ from typing import Any
 
 from otel_bridge.model import Json, ObservationType
 from otel_bridge.translate import table
-from otel_bridge.translate.dialect import Dialect, Reading, from_json, nested, strings, text, value
+from otel_bridge.translate.dialect import Dialect, Reading
 from otel_bridge.translate.provider import response
 from otel_bridge.translate.span import SpanView
+from otel_bridge.translate.values import from_json, nested, strings, text, value
 
 TYPES = {
     "LLM": ObservationType.GENERATION,

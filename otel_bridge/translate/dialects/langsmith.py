@@ -13,21 +13,10 @@ from typing import Any
 
 from otel_bridge.model import CALLS, Json, ObservationType, Usage
 from otel_bridge.translate import provider, table
-from otel_bridge.translate.dialect import (
-    Dialect,
-    Reading,
-    as_text,
-    count,
-    from_json,
-    from_printed,
-    nested,
-    strings,
-    text,
-    value,
-    whole,
-)
+from otel_bridge.translate.dialect import Dialect, Reading
 from otel_bridge.translate.messages import messages, with_tools
 from otel_bridge.translate.span import ERROR_CODE, OK_CODE, SpanView
+from otel_bridge.translate.values import as_text, count, from_json, from_printed, nested, strings, text, value, whole
 
 KINDS = {
     "llm": ObservationType.GENERATION,

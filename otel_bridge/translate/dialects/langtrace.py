@@ -6,9 +6,10 @@ https://docs.langtrace.ai/
 from typing import Any
 
 from otel_bridge.model import Json, ObservationType
-from otel_bridge.translate.dialect import Dialect, Reading, from_json
+from otel_bridge.translate.dialect import Dialect, Reading
 from otel_bridge.translate.messages import messages
 from otel_bridge.translate.span import SpanView
+from otel_bridge.translate.values import from_json
 
 TYPES = {"framework": ObservationType.CHAIN}
 OFFERED = "gen_ai.request.tools"

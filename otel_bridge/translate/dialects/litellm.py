@@ -8,20 +8,12 @@ from typing import Any
 
 from otel_bridge.model import Json, ObservationType
 from otel_bridge.translate import provider, table
-from otel_bridge.translate.dialect import (
-    Dialect,
-    Reading,
-    from_json,
-    from_printed,
-    identifier,
-    leave,
-    take,
-    unflatten,
-    value,
-)
+from otel_bridge.translate.dialect import Dialect, Reading
 from otel_bridge.translate.messages import instructed, message, messages, with_tools
+from otel_bridge.translate.records import leave, take
 from otel_bridge.translate.shown import Shown
 from otel_bridge.translate.span import Event, LogView, SpanView
+from otel_bridge.translate.values import from_json, from_printed, identifier, unflatten, value
 
 CALL_TYPES = {
     "completion": ObservationType.GENERATION,

@@ -8,9 +8,10 @@ from typing import Any
 
 from otel_bridge.model import Json, Level, ObservationType, Usage
 from otel_bridge.translate import table
-from otel_bridge.translate.dialect import NS, Dialect, Reading, after, as_text, finite, from_json, value, whole
+from otel_bridge.translate.dialect import Dialect, Reading
 from otel_bridge.translate.messages import instructed, message, messages
 from otel_bridge.translate.span import SpanView
+from otel_bridge.translate.values import NS, after, as_text, finite, from_json, value, whole
 
 TYPES = {
     "agent_session": ObservationType.CHAIN,

@@ -10,21 +10,11 @@ from typing import Any, NamedTuple
 
 from otel_bridge.model import CALLS, Json, ObservationType
 from otel_bridge.translate import provider
-from otel_bridge.translate.dialect import (
-    Dialect,
-    Reading,
-    as_text,
-    from_json,
-    from_printed,
-    leave,
-    nested,
-    take,
-    text,
-    unflatten,
-    value,
-)
+from otel_bridge.translate.dialect import Dialect, Reading
 from otel_bridge.translate.messages import messages
+from otel_bridge.translate.records import leave, take
 from otel_bridge.translate.span import Event, SpanView
+from otel_bridge.translate.values import as_text, from_json, from_printed, nested, text, unflatten, value
 
 
 class Told(NamedTuple):

@@ -9,21 +9,11 @@ from typing import Any
 
 from otel_bridge.model import Json, Level, ObservationType, Usage
 from otel_bridge.translate import provider, table
-from otel_bridge.translate.dialect import (
-    Dialect,
-    Judgement,
-    Reading,
-    as_text,
-    count,
-    derived_key,
-    from_json,
-    strings,
-    text,
-    value,
-    whole,
-)
+from otel_bridge.translate.dialect import Dialect, Judgement, Reading
 from otel_bridge.translate.messages import events, messages, with_tools
+from otel_bridge.translate.records import derived_key
 from otel_bridge.translate.span import ERROR_CODE, SpanView
+from otel_bridge.translate.values import as_text, count, from_json, strings, text, value, whole
 
 OWN_SCOPE = "logfire"
 NAMED = re.compile(r"\{([A-Za-z_]\w*)")

@@ -7,8 +7,9 @@ https://github.com/alibaba/loongsuite-python-agent
 from typing import Any
 
 from otel_bridge.model import Json, ObservationType
-from otel_bridge.translate.dialect import Dialect, Reading, after, from_json, identifier, value
+from otel_bridge.translate.dialect import Dialect, Reading
 from otel_bridge.translate.span import SpanView
+from otel_bridge.translate.values import after, from_json, identifier, value
 
 KIND = "gen_ai.span.kind"
 TYPES = {

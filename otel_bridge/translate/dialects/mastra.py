@@ -13,18 +13,10 @@ from typing import Any
 
 from otel_bridge.model import CALLS, Json, ObservationType
 from otel_bridge.translate import table
-from otel_bridge.translate.dialect import (
-    Dialect,
-    Reading,
-    from_json,
-    moment,
-    nested,
-    strings,
-    value,
-    within,
-)
+from otel_bridge.translate.dialect import Dialect, Reading
 from otel_bridge.translate.messages import instructed, messages, with_tools
 from otel_bridge.translate.span import SpanView
+from otel_bridge.translate.values import from_json, moment, nested, strings, value, within
 
 TYPES = {
     "agent_run": ObservationType.AGENT,

@@ -4,8 +4,9 @@ https://github.com/open-telemetry/semantic-conventions-genai (mcp); read off mcp
 """
 
 from otel_bridge.model import ObservationType
-from otel_bridge.translate.dialect import Dialect, Reading, as_text, value
+from otel_bridge.translate.dialect import Dialect, Reading
 from otel_bridge.translate.span import SpanView
+from otel_bridge.translate.values import as_text, value
 
 CALL = "tools/call"
 WORK = ("tools/call", "resources/read", "prompts/get", "sampling/createMessage", "elicitation/create", "roots/list")

@@ -9,21 +9,10 @@ from typing import Any
 
 from otel_bridge.model import Json, Level, ObservationType, Usage
 from otel_bridge.translate import provider, table
-from otel_bridge.translate.dialect import (
-    Dialect,
-    Reading,
-    finite,
-    from_json,
-    identifier,
-    named,
-    nested,
-    text,
-    value,
-    whole,
-    within,
-)
+from otel_bridge.translate.dialect import Dialect, Reading
 from otel_bridge.translate.messages import messages, with_tools
 from otel_bridge.translate.span import ERROR_CODE, SpanView
+from otel_bridge.translate.values import finite, from_json, identifier, named, nested, text, value, whole, within
 
 TYPES = {
     "LLM": ObservationType.GENERATION,

@@ -5,8 +5,9 @@ https://opencode.ai/docs/config/
 """
 
 from otel_bridge.model import ObservationType
-from otel_bridge.translate.dialect import Dialect, Reading, as_text, speaks_of, text
+from otel_bridge.translate.dialect import Dialect, Reading
 from otel_bridge.translate.span import SpanView
+from otel_bridge.translate.values import as_text, speaks_of, text
 
 TURN = (
     *("SessionPrompt.prompt", "SessionPrompt.loop", "SessionPrompt.run", "SessionPrompt.ensureTitle"),

@@ -10,9 +10,11 @@ import orjson
 
 from otel_bridge.model import CALLS, Json, ObservationType, Usage
 from otel_bridge.translate import provider, table
-from otel_bridge.translate.dialect import (
-    Dialect,
-    Reading,
+from otel_bridge.translate.dialect import Dialect, Reading
+from otel_bridge.translate.messages import message, messages, with_tools
+from otel_bridge.translate.shown import Shown
+from otel_bridge.translate.span import SpanView
+from otel_bridge.translate.values import (
     as_text,
     count,
     from_json,
@@ -24,9 +26,6 @@ from otel_bridge.translate.dialect import (
     value,
     whole,
 )
-from otel_bridge.translate.messages import message, messages, with_tools
-from otel_bridge.translate.shown import Shown
-from otel_bridge.translate.span import SpanView
 
 KINDS = {
     "LLM": ObservationType.GENERATION,

@@ -8,20 +8,10 @@ from typing import Any
 
 from otel_bridge.model import Json, ObservationType, Usage
 from otel_bridge.translate import table
-from otel_bridge.translate.dialect import (
-    NS,
-    Dialect,
-    Reading,
-    count,
-    from_json,
-    from_printed,
-    nested,
-    text,
-    value,
-    whole,
-)
+from otel_bridge.translate.dialect import Dialect, Reading
 from otel_bridge.translate.messages import messages
 from otel_bridge.translate.span import ERROR_CODE, SpanView
+from otel_bridge.translate.values import NS, count, from_json, from_printed, nested, text, value, whole
 
 TYPES = {
     "image": ObservationType.GENERATION,

@@ -7,20 +7,11 @@ others read in it.
 from typing import Any
 
 from otel_bridge.model import Json, Level, ObservationType
-from otel_bridge.translate.dialect import (
-    MS,
-    Dialect,
-    Reading,
-    after,
-    from_json,
-    nested,
-    number,
-    text,
-    value,
-)
+from otel_bridge.translate.dialect import Dialect, Reading
 from otel_bridge.translate.messages import messages, with_tools
 from otel_bridge.translate.provider import request
 from otel_bridge.translate.span import SpanView
+from otel_bridge.translate.values import MS, after, from_json, nested, number, text, value
 
 ASKED, ANSWERED = ("gen_ai.prompt", "span.input", "trace.input"), ("gen_ai.completion", "span.output", "trace.output")
 FIRST_CAME = "trace.metadata.openrouter.first_token_ms"

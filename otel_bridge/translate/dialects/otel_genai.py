@@ -7,22 +7,12 @@ from typing import Any
 
 from otel_bridge.model import CALLS, Json, Level, ObservationType
 from otel_bridge.translate import table
-from otel_bridge.translate.dialect import (
-    Dialect,
-    Reading,
-    as_text,
-    from_json,
-    leave,
-    named,
-    nested,
-    strings,
-    take,
-    text,
-    value,
-)
+from otel_bridge.translate.dialect import Dialect, Reading
 from otel_bridge.translate.messages import instructed, message, messages, system, with_tools
 from otel_bridge.translate.provider import request, response
+from otel_bridge.translate.records import leave, take
 from otel_bridge.translate.span import ERROR_CODE, LogView, SpanView
+from otel_bridge.translate.values import as_text, from_json, named, nested, strings, text, value
 
 TYPES = {
     "chat": ObservationType.GENERATION,

@@ -8,9 +8,10 @@ from typing import Any
 
 from otel_bridge.model import Json, Level, ObservationType
 from otel_bridge.translate import table
-from otel_bridge.translate.dialect import NS, Dialect, Reading, after, finite, text, value
+from otel_bridge.translate.dialect import Dialect, Reading
 from otel_bridge.translate.messages import instructed, messages, with_tools
 from otel_bridge.translate.span import SpanView
+from otel_bridge.translate.values import NS, after, finite, text, value
 
 TYPES = {
     "conversation": ObservationType.CHAIN,

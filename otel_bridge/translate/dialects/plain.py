@@ -4,8 +4,10 @@ from typing import Any
 
 from otel_bridge.model import Level
 from otel_bridge.translate import table
-from otel_bridge.translate.dialect import Dialect, Reading, leave, take, text, value, whole
+from otel_bridge.translate.dialect import Dialect, Reading
+from otel_bridge.translate.records import leave, take
 from otel_bridge.translate.span import ERROR_CODE, OK_CODE, LogView, SpanView
+from otel_bridge.translate.values import text, value, whole
 
 INPUT = ("input", "agent.input", "tool.input", "request.input")
 OUTPUT = ("output", "agent.output", "tool.output", "response.output")

@@ -10,9 +10,10 @@ from typing import Any
 
 from otel_bridge.model import Json, ObservationType, Usage
 from otel_bridge.translate import table
-from otel_bridge.translate.dialect import Dialect, Reading, count, from_json, named, nested, speaks_of, value, whole
+from otel_bridge.translate.dialect import Dialect, Reading
 from otel_bridge.translate.messages import events, messages, system, with_tools
 from otel_bridge.translate.span import SpanView
+from otel_bridge.translate.values import count, from_json, named, nested, speaks_of, value, whole
 
 AGENT_RUN = ("agent run", "agent_run")
 RUNNING_TOOLS = "running tools"

@@ -8,8 +8,9 @@ import re
 from typing import Any
 
 from otel_bridge.model import ObservationType, Usage
-from otel_bridge.translate.dialect import Dialect, Reading, count, from_json
+from otel_bridge.translate.dialect import Dialect, Reading
 from otel_bridge.translate.span import LogView, SpanView
+from otel_bridge.translate.values import count, from_json
 
 TYPES = dict.fromkeys(
     (

@@ -7,8 +7,10 @@ https://docs.spring.io/spring-ai/reference/observability/index.html
 from typing import Any
 
 from otel_bridge.model import Json, ObservationType
-from otel_bridge.translate.dialect import Dialect, Reading, from_json, identifier, leave, named, value
+from otel_bridge.translate.dialect import Dialect, Reading
+from otel_bridge.translate.records import leave
 from otel_bridge.translate.span import LogView, SpanView
+from otel_bridge.translate.values import from_json, identifier, named, value
 
 SCOPE = "org.springframework.boot"  # of Micrometer's bridge, whatever it observed
 KIND = "spring.ai.kind"

@@ -8,9 +8,11 @@ https://strandsagents.com/latest/documentation/docs/user-guide/observability-eva
 from typing import Any
 
 from otel_bridge.model import Json, Level, ObservationType
-from otel_bridge.translate.dialect import MS, Dialect, Reading, after, from_json, leave, number, take, text, value
+from otel_bridge.translate.dialect import Dialect, Reading
 from otel_bridge.translate.messages import messages
+from otel_bridge.translate.records import leave, take
 from otel_bridge.translate.span import SpanView
+from otel_bridge.translate.values import MS, after, from_json, number, text, value
 
 TYPES = {
     "execute_event_loop_cycle": ObservationType.CHAIN,

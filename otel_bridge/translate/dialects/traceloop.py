@@ -5,21 +5,11 @@ https://github.com/traceloop/openllmetry
 
 from otel_bridge.model import Json, ObservationType
 from otel_bridge.translate import table
-from otel_bridge.translate.dialect import (
-    Dialect,
-    Reading,
-    from_json,
-    leave,
-    named,
-    nested,
-    take,
-    text,
-    unflatten,
-    value,
-    within,
-)
+from otel_bridge.translate.dialect import Dialect, Reading
 from otel_bridge.translate.messages import messages, with_tools
+from otel_bridge.translate.records import leave, take
 from otel_bridge.translate.span import SpanView
+from otel_bridge.translate.values import from_json, named, nested, text, unflatten, value, within
 
 KINDS = {
     "workflow": ObservationType.CHAIN,

@@ -14,10 +14,11 @@ from typing import Any
 
 from otel_bridge.model import Json, ObservationType, Usage
 from otel_bridge.translate import table
-from otel_bridge.translate.dialect import (
+from otel_bridge.translate.dialect import Dialect, Reading
+from otel_bridge.translate.messages import messages, with_tools
+from otel_bridge.translate.span import SpanView
+from otel_bridge.translate.values import (
     MS,
-    Dialect,
-    Reading,
     after,
     as_text,
     count,
@@ -30,8 +31,6 @@ from otel_bridge.translate.dialect import (
     whole,
     within,
 )
-from otel_bridge.translate.messages import messages, with_tools
-from otel_bridge.translate.span import SpanView
 
 TYPES = {
     "ai.generateText": ObservationType.AGENT,

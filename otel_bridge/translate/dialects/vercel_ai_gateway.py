@@ -5,8 +5,9 @@ There was no recorded payload: read off https://vercel.com/docs/ai-gateway/obser
 
 from otel_bridge.model import ObservationType
 from otel_bridge.translate import table
-from otel_bridge.translate.dialect import Dialect, Reading, identifier, speaks_of, strings, text
+from otel_bridge.translate.dialect import Dialect, Reading
 from otel_bridge.translate.span import SpanView
+from otel_bridge.translate.values import identifier, speaks_of, strings, text
 
 GATEWAY = "vercel.ai_gateway."
 ATTEMPT = f"{GATEWAY}attempt."
