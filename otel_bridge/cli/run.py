@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 SITE = Path(__file__).parents[1] / "sdk" / "site"
 BEFORE_TIMEOUT_S = 1.0  # the program waits meanwhile
+AFTER_TIMEOUT_S = 3.0  # and whoever waits for its end
 GENERAL = "OTEL_EXPORTER_OTLP_ENDPOINT"
 USAGE = "otel-bridge run [--config FILE] [--json] -- COMMAND [ARGUMENT …]"
 
@@ -77,7 +78,9 @@ def run(words: list[str]) -> int:
             if ending is not None and find(at.data_dir) is None:
                 while not (ending.has_ended() or signals.asked is not None):
                     time.sleep(LOOK_EVERY_S)  # another command was the last, and ends it: it is not ours to hurry
-        refusals = since(before, refused(viewer)) if viewer and ends and before is not None else {}
+        refusals = (
+            since(before, refused(viewer, timeout_s=AFTER_TIMEOUT_S)) if viewer and ends and before is not None else {}
+        )
     ended = heard(at.data_dir, bridge.pid) if ending is not None else None
     if viewer and ended:  # its end makes traces whole, and is quicker than to wait for that
         seen = seen_in_store(at.store, began, refusals)

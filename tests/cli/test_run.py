@@ -138,7 +138,7 @@ def test_of_a_bridge_that_goes_on_it_is_asked_when_nothing_is_on_the_way(monkeyp
     }
     left, asked = [0, 2, 1], []
 
-    def answer(_viewer: Viewer, path: str, query: dict[str, str] | None = None) -> dict[str, Any]:
+    def answer(_viewer: Viewer, path: str, query: dict[str, str] | None = None, **_more: Any) -> dict[str, Any]:
         asked.append(path)
         if query is not None:
             return pages[query.get("cursor")]
@@ -171,6 +171,7 @@ def test_its_options_are_listed(words: list[str], monkeypatch: pytest.MonkeyPatc
     done = CliRunner().invoke(app, words)
     assert "--config" in done.stdout
     assert "--json" in done.stdout
+    assert "127" in done.stdout, "what no program answers for"
 
 
 def test_what_is_refused_at_the_viewers_door_is_not_the_programs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,6 +258,18 @@ def test_a_program_does_not_wait_long_for_a_viewer_that_does_not_answer(monkeypa
     assert since(before, {"unauthenticated": 2}) == {}
 
 
+def test_a_viewer_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it is asked, all of it together; and nobody is told to start a bridge, as one is there."""
+    monkeypatch.setattr("otel_bridge.cli.seen.ANSWERS_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        began = time.monotonic()
+        seen = seen_by_bridge(Viewer.at(url), datetime.now(UTC), {}, stopped=lambda: False)
+    assert time.monotonic() - began < 5
+    assert seen is not None
+    assert told(seen).startswith(f"what listens at {url} does not answer (")
+
+
 def test_who_does_not_take_it_is_named_with_the_reason_that_the_status_has(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the tenants that were seen; and who has never taken anything yet may not."""
     well = {"waiting": 1, "parked": None, "why": None}
@@ -274,7 +287,7 @@ def test_who_does_not_take_it_is_named_with_the_reason_that_the_status_has(monke
     }
     row = {"id": "a", "tenant": "acme", "observationCount": 1, "totalTokens": 0, "totalCost": 0, "errorCount": 0}
     page = {"traces": [{**row, "settled": False}], "nextCursor": None}
-    monkeypatch.setattr("otel_bridge.cli.seen.ask", lambda *_asked: status)
+    monkeypatch.setattr("otel_bridge.cli.seen.ask", lambda *_asked, **_more: status)
     monkeypatch.setattr("otel_bridge.cli.seen.load_traces", lambda *_asked, **_more: page)
 
     seen = seen_by_bridge(Viewer.at("http://127.0.0.1:1"), datetime.now(UTC), {}, stopped=lambda: False)
