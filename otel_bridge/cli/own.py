@@ -1,8 +1,9 @@
 """A bridge that `otel-bridge run` has started, and who else sends to it: it goes on until the last of them has gone.
 
-Each `run` holds a shared lock on a file in the data dir, also where it found a bridge. Whoever is the last ends the
-bridge, and reads in a file what it said then. If the last is killed, the bridge ends itself: it notices by its standard
-input, which ends with whoever started it, and by the lock.
+Each `run` holds a shared lock on a file in the data dir, also where it found a bridge, and lends its program another.
+Whoever is the last ends the bridge, and reads in a file what it said then. If a `run` is killed, its program goes on
+and has the lock that it was lent; once nobody has one, the bridge ends itself: it notices by its standard input, which
+ends with whoever started it, and by the locks.
 """
 
 import fcntl
@@ -46,6 +47,23 @@ def use(data_dir: Path, stopped: Callable[[], bool]) -> Iterator[Use]:
     """
     with _holding(data_dir, LOCK, fcntl.LOCK_SH, stopped) as fd:
         yield Use(fd)
+
+
+@contextmanager
+def lent(data_dir: Path) -> Iterator[int]:
+    """A descriptor for a program, by which it uses the bridge of a data dir too: until this is over, whatever the
+    program has left behind by then; and until its own end, where this process is killed.
+
+    Raises:
+        FilesError: the folder can not be used.
+    """
+    fd = _opened(data_dir, LOCK)
+    try:
+        _locked(fd, fcntl.LOCK_SH)  # as this process has one, nobody's is in its way
+        yield fd
+    finally:
+        fcntl.flock(fd, fcntl.LOCK_UN)
+        os.close(fd)
 
 
 @contextmanager
@@ -189,7 +207,7 @@ class OwnBridge:
 
 @contextmanager
 def begin(config: Path | None, environ: Mapping[str, str]) -> Iterator[OwnBridge]:
-    """Start a bridge, which goes on after this."""
+    """Start a bridge, which goes on after this while others use it."""
     options = ["--config", str(config)] if config else []
     with tempfile.TemporaryFile() as err:  # a pipe that nobody reads would hold it up
         process = subprocess.Popen(  # noqa: S603 - ourselves
@@ -200,7 +218,11 @@ def begin(config: Path | None, environ: Mapping[str, str]) -> Iterator[OwnBridge
             env=dict(environ),
             start_new_session=True,  # Ctrl-C is the command's
         )
-        yield OwnBridge(process, err)
+        try:
+            yield OwnBridge(process, err)
+        finally:
+            if process.stdin is not None:
+                process.stdin.close()
 
 
 def _error(said: str) -> list[str]:

@@ -19,7 +19,17 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from otel_bridge.cli.found import Found, Viewer, find, place, viewer_of
-from otel_bridge.cli.own import LOOK_EVERY_S, BorrowedBridge, OwnBridge, Use, begin, heard, one_at_a_time, use
+from otel_bridge.cli.own import (
+    LOOK_EVERY_S,
+    BorrowedBridge,
+    OwnBridge,
+    Use,
+    begin,
+    heard,
+    lent,
+    one_at_a_time,
+    use,
+)
 from otel_bridge.errors import BridgeError, CommandError, UnreachableError, UsageError
 
 if TYPE_CHECKING:
@@ -65,9 +75,10 @@ def run(words: list[str]) -> int:
         before = _refused_before(viewer, ending)
         began = datetime.now(UTC)
         grpc = bridge.address("otlp", name="grpc")
-        program = _start(asked.command, environment(os.environ, otlp, grpc))
-        with signals.to(program):
-            code = _wait(program, ending)
+        with lent(at.data_dir) as used:
+            program = _start(asked.command, environment(os.environ, otlp, grpc), used)
+            with signals.to(program):
+                code = _wait(program, ending)
         from otel_bridge.cli.refused import refused, since
         from otel_bridge.cli.seen import not_taken, seen_by_bridge, seen_in_store, told
         from otel_bridge.undelivered import NOTHING_SAID, undelivered
@@ -302,9 +313,9 @@ def _end(bridge: OwnBridge | BorrowedBridge, using: Use, signals: _Signals) -> N
             bridge.wait()
 
 
-def _start(command: list[str], variables: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+def _start(command: list[str], variables: Mapping[str, str], *lent: int) -> "subprocess.Popen[bytes]":
     try:
-        return subprocess.Popen(command, env=dict(variables))  # noqa: S603 - what the user typed
+        return subprocess.Popen(command, env=dict(variables), pass_fds=lent)  # noqa: S603 - what the user typed
     except OSError as error:
         is_missing = isinstance(error, FileNotFoundError)
         raise CommandError(f"{command[0]} can not be run: {error.strerror}", 127 if is_missing else 126) from error

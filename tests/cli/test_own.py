@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from otel_bridge.cli.own import OwnBridge, begin_to_speak, heard, one_at_a_time, say_last, seized, use
+from otel_bridge.cli.own import (
+    OwnBridge,
+    begin_to_speak,
+    heard,
+    lent,
+    one_at_a_time,
+    say_last,
+    seized,
+    use,
+)
 from otel_bridge.errors import FilesError, PlanError, UnreachableError
 
 
@@ -26,6 +35,43 @@ def test_the_last_is_told_so_and_nobody_begins_until_it_is_over(tmp_path: Path) 
             assert len(asked) == 3, "it has waited, and was stopped"
         assert not seized(folder)
     assert seized(folder)
+
+
+KILLED = """
+import signal, subprocess, sys
+from pathlib import Path
+from otel_bridge.cli.own import lent, use
+folder = Path(sys.argv[1])
+with use(folder, lambda: False), lent(folder) as fd:
+    subprocess.Popen([sys.executable, "-S", "-c", "print('up', flush=True); input()"], pass_fds=[fd])
+    signal.pause()
+"""
+
+
+def test_a_program_whose_run_was_killed_goes_on_to_use_the_bridge(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as killed:
+        assert killed.stdin is not None
+        assert killed.stdout is not None
+        assert killed.stdout.readline() == b"up\n"
+        killed.kill()
+        killed.wait()
+        assert not seized(tmp_path)
+        killed.stdin.write(b"go on\n")
+        killed.stdin.close()
+        assert killed.stdout.read() == b"", "until it has ended"
+    assert seized(tmp_path)
+
+
+def test_what_a_program_leaves_behind_holds_up_nobody(tmp_path: Path) -> None:
+    """Once the program itself has ended, as far as its run has seen that."""
+    with lent(tmp_path) as fd:
+        left = subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[fd])
+        assert not seized(tmp_path)
+    with left:
+        assert seized(tmp_path)
+        left.communicate(b"\n")
 
 
 def test_only_one_looks_for_a_bridge_and_starts_it(tmp_path: Path) -> None:

@@ -461,17 +461,20 @@ def gone(pid: int) -> bool:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc to see the end of what is nobody's child")
 def test_a_bridge_goes_on_until_the_last_who_uses_it_has_gone(tmp_path: Path) -> None:
-    """Whoever started it ends first; and the other one is killed, which ends nothing by itself."""
+    """Whoever started it ends first; another one is killed, whose program goes on; and a third begins and ends then."""
     with started(tmp_path) as first, started(tmp_path) as second:
         bridge = find(tmp_path)
         assert bridge is not None
         _, said = first.communicate(b"go on\n", timeout=60)
         assert (first.returncode, said[:21]) == (0, b"otel-bridge: 1 trace ")
-        assert find(tmp_path) == bridge
         second.kill()
+        assert run(tmp_path, "--", "true").returncode == 0
+        assert find(tmp_path) == bridge
+        assert second.stdin is not None
+        second.stdin.close()  # by which its program goes on
         assert gone(bridge.pid)
-    [trace] = load_traces(tmp_path / "store.db")["traces"]
-    assert trace["settled"]
+    traces = load_traces(tmp_path / "store.db")["traces"]
+    assert [trace["settled"] for trace in traces] == [True, True]
 
 
 ENDS = """
