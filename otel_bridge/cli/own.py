@@ -23,6 +23,7 @@ from otel_bridge.errors import FilesError, PlanError, UnreachableError
 
 LOCK, START_LOCK = "runs.lock", "runs-start.lock"
 LAST_WORDS = "runs-end.json"
+OWNER = "lock"  # of the folder, as `otel_bridge.journal.disk` has it, which is not imported before the program starts
 START_S = 20.0
 LOOK_EVERY_S = 0.02
 
@@ -203,6 +204,29 @@ class OwnBridge:
                 return found
             time.sleep(LOOK_EVERY_S)
         raise UnreachableError(f"the bridge was not up after {START_S:.0f} s")
+
+
+def coming(data_dir: Path, stopped: Callable[[], bool]) -> Found | None:
+    """The bridge of somebody else that has a data dir, once it is up; None where none has it, or none comes up."""
+    until_s = time.monotonic() + START_S
+    while (pid := _owner(data_dir)) is not None and time.monotonic() < until_s:
+        if stopped():
+            return Found(pid, {})
+        if (found := find(data_dir)) is not None and found.pid == pid:
+            return found
+        time.sleep(LOOK_EVERY_S)
+    return None
+
+
+def _owner(data_dir: Path) -> int | None:
+    """The process that wrote itself into the lock of a data dir, if it lives.
+
+    It is not asked for by locking: a bridge that begins at that moment would be told that another has the folder.
+    """
+    with suppress(OSError, ValueError):
+        pid = int((data_dir / OWNER).read_text(encoding="ascii"))
+        return pid if pid > 0 and is_alive(pid) else None
+    return None
 
 
 @contextmanager

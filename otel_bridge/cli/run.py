@@ -25,12 +25,13 @@ from otel_bridge.cli.own import (
     OwnBridge,
     Use,
     begin,
+    coming,
     heard,
     lent,
     one_at_a_time,
     use,
 )
-from otel_bridge.errors import BridgeError, CommandError, UnreachableError, UsageError
+from otel_bridge.errors import BridgeError, CommandError, FilesError, UnreachableError, UsageError
 
 if TYPE_CHECKING:
     from otel_bridge.cli.refused import Refused
@@ -295,10 +296,17 @@ def _bridge(
         with one_at_a_time(data_dir, stopped):
             found = find(data_dir)
             if found is None:
-                ending = own = stack.enter_context(begin(config, _uninstrumented(os.environ)))
-                stack.callback(_end, own, using, signals)
-                found = own.started(data_dir, stopped)
-            elif found.while_used:
+                own = stack.enter_context(begin(config, _uninstrumented(os.environ)))
+                beginning = stack.enter_context(ExitStack())
+                beginning.callback(_end, own, using, signals)
+                try:
+                    found, ending = own.started(data_dir, stopped), own
+                except FilesError:
+                    found = coming(data_dir, stopped)  # as of a bridge that was started at the same time
+                    if found is None:
+                        raise
+                    beginning.pop_all()
+            if ending is None and found.while_used:
                 ending = BorrowedBridge(data_dir, found.pid)
                 stack.callback(_end, ending, using, signals)
         yield found, ending

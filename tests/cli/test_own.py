@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from otel_bridge.cli.found import announce
 from otel_bridge.cli.own import (
     OwnBridge,
     begin_to_speak,
+    coming,
     heard,
     lent,
     one_at_a_time,
@@ -18,6 +20,7 @@ from otel_bridge.cli.own import (
     use,
 )
 from otel_bridge.errors import FilesError, PlanError, UnreachableError
+from otel_bridge.journal.disk import held
 
 
 def never() -> bool:
@@ -72,6 +75,27 @@ def test_what_a_program_leaves_behind_holds_up_nobody(tmp_path: Path) -> None:
     with left:
         assert seized(tmp_path)
         left.communicate(b"\n")
+
+
+def test_a_bridge_that_is_starting_is_waited_for(tmp_path: Path) -> None:
+    """Whose folder it is says the lock, also where it has been left by a process that is gone."""
+    asked: list[bool] = []
+
+    def stopped() -> bool:
+        asked.append(True)
+        if len(asked) == 3:
+            announce(tmp_path, {})
+        return False
+
+    assert coming(tmp_path, stopped) is None
+    (tmp_path / "lock").write_text("99999999")
+    assert coming(tmp_path, stopped) is None
+    assert not asked
+    with held(tmp_path):
+        found = coming(tmp_path, stopped)
+    assert found is not None
+    assert found.pid == os.getpid()
+    assert len(asked) == 3
 
 
 def test_only_one_looks_for_a_bridge_and_starts_it(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,13 +20,14 @@ import pytest
 from typer.testing import CliRunner
 
 from otel_bridge.cli.app import app
-from otel_bridge.cli.found import Viewer, find
-from otel_bridge.cli.own import say_last, use
+from otel_bridge.cli.found import Found, Viewer, announce, find
+from otel_bridge.cli.own import coming, say_last, use
 from otel_bridge.cli.questions import load_traces
 from otel_bridge.cli.refused import refused, since
 from otel_bridge.cli.run import _parse, _refused_before, _Signals, _start, environment, main, otherwise
 from otel_bridge.cli.seen import ABOUT_ACCESS, not_taken, seen_by_bridge, told
 from otel_bridge.errors import CommandError, UnreachableError
+from otel_bridge.journal.disk import held
 from otel_bridge.testing.fake_langfuse import FakeLangfuse
 from otel_bridge.tls import REASONS, VERIFY_CODES, reason_of
 
@@ -475,6 +476,24 @@ def test_a_bridge_goes_on_until_the_last_who_uses_it_has_gone(tmp_path: Path) ->
         assert gone(bridge.pid)
     traces = load_traces(tmp_path / "store.db")["traces"]
     assert [trace["settled"] for trace in traces] == [True, True]
+
+
+@pytest.mark.slow
+def test_a_bridge_that_is_just_starting_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has its data dir before it can be found; the program is run with it, and not refused."""
+    monkeypatch.setenv("OTEL_BRIDGE_DATA_DIR", str(tmp_path))
+    monkeypatch.delenv("OTEL_BRIDGE_CONFIG", raising=False)
+
+    def up(data_dir: Path, stopped: Callable[[], bool]) -> Found | None:
+        announce(data_dir, {"otlp": {"http": "http://127.0.0.1:1"}})
+        return coming(data_dir, stopped)
+
+    monkeypatch.setattr("otel_bridge.cli.run.coming", up)
+    with held(tmp_path):
+        assert main(["--", "true"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 ENDS = """
