@@ -94,10 +94,10 @@ def _end(error: BridgeError | BrokenPipeError) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     said = str(error)
-    if isinstance(error, AddressInUseError) and error.viewer is not None:
-        from otel_bridge.cli.asking import holder
+    if isinstance(error, AddressInUseError):
+        from otel_bridge.cli.holder import holder
 
-        said += f"; {who}" if (who := holder(error.viewer)) else ""
+        said += f"; {holder(error.endpoint, is_viewer=error.is_viewer)}"
     if "--json" in sys.argv:
         mistakes = {"mistakes": error.mistakes} if isinstance(error, PlanError) else {}
         print(json.dumps({"error": said, "exitCode": error.exit_code, **mistakes}), file=sys.stderr)

@@ -69,4 +69,4 @@ def _bound(endpoint: str, component_id: str) -> socket.socket:
             f"{component_id} can not listen on {endpoint}: {(error.strerror or '').partition(' (while')[0]}; "
             f"{todo} extensions::{component_id}::endpoint to {other}"
         )
-        raise (AddressInUseError(said, endpoint) if taken else FilesError(said)) from error
+        raise (AddressInUseError(said, endpoint, is_viewer=True) if taken else FilesError(said)) from error
