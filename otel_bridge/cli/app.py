@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from typing import Any
 
@@ -20,6 +21,15 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,  # plain help starts quicker, and reads the same in a pipe
     pretty_exceptions_enable=False,
+)
+
+THEIRS = (
+    (re.compile(r"^Value error, "), ""),
+    (re.compile(r"is not one of ('.*')\.$"), r"is not among \1"),
+    (re.compile(r"^Input should be a valid integer.*", re.DOTALL), "it must be a whole number"),
+    (re.compile(r"^Input should be a valid number.*", re.DOTALL), "it must be a number"),
+    (re.compile(r"^Input should be (greater|less) than or equal to (\S+)"), r"it must be \2, or \1"),
+    (re.compile(r"^Input should be "), "it must be "),
 )
 
 WrongWords: Any = typer.BadParameter.__base__  # what typer raises for words it does not know
@@ -66,6 +76,7 @@ def run() -> None:
             _flush_log()
             sys.stdout.flush()
     except WrongWords as error:
+        error.message = in_words(error.message)
         if "--json" in sys.argv:
             sys.exit(_end(UsageError(error.format_message())))
         error.show()
@@ -78,6 +89,13 @@ def run() -> None:
             raise
         sys.exit(_end(_first(expected)))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def in_words(said: str) -> str:
+    """What typer says of a value that an option does not take, without the words of what it is made of."""
+    for theirs, ours in THEIRS:
+        said = theirs.sub(ours, said)
+    return said
 
 
 def _flush_log() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from otel_bridge import __version__
 from otel_bridge.errors import PlanError, UsageError
-from otel_bridge.files import Files, local
+from otel_bridge.files import FOLDER, Files, kind, local
 from otel_bridge.written import (
     DATA_DIR,
     DEFAULT_DATA_DIR,
@@ -135,12 +135,14 @@ def place(config: Path | None, data_dir: Path | None = None) -> Place:
             folder = local(said)
         except ValueError as error:
             raise PlanError([f"{name}: {error}"]) from None
+        _check(folder, name)
         return Place(folder, folder / "store.db", from_here(f"http://{_default(DEFAULT_VIEWER)}"), tenants)
 
     def text(default: str, *path: str) -> str:
         return text_at(written, path, default, config, os.environ)
 
     folder = path_at(written, ("service", "data_dir"), DATA_DIR, config, os.environ)
+    _check(folder, f"{config.name} service::data_dir")
     at_store = _first(written, "exporters", "store")
     has_own = text("", *at_store, "path")
     store = path_at(written, (*at_store, "path"), "", config, os.environ) if has_own else folder / "store.db"
@@ -149,6 +151,11 @@ def place(config: Path | None, data_dir: Path | None = None) -> Place:
             scheme = "https" if _has(written, (*at, "tls")) else "http"
             return Place(folder, store, from_here(f"{scheme}://{text(default, *at, 'endpoint')}"), tenants)
     return Place(folder, store, None, tenants)
+
+
+def _check(data_dir: Path, name: str) -> None:
+    if (there := kind(data_dir)) not in (FOLDER, None):
+        raise PlanError([f"{name}: {data_dir} is a {there}, and no folder"])
 
 
 def _default(reference: str) -> str:

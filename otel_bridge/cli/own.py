@@ -20,6 +20,7 @@ from typing import IO, Any
 
 from otel_bridge.cli.found import Found, find, is_alive, write
 from otel_bridge.errors import FilesError, PlanError, UnreachableError
+from otel_bridge.files import reason
 
 LOCK, START_LOCK = "runs.lock", "runs-start.lock"
 LAST_WORDS = "runs-end.json"
@@ -103,7 +104,7 @@ def _opened(data_dir: Path, name: str) -> int:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         return os.open(data_dir / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise FilesError(f"{data_dir} can not be used: {error.strerror}") from error
+        raise FilesError(f"{data_dir} can not be used: {reason(data_dir, error)}") from error
 
 
 def _locked(fd: int, how: int) -> bool:

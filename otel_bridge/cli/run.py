@@ -3,6 +3,7 @@
 It stands in the program's way, so nothing heavy is imported before the program has started.
 """
 
+import errno
 import gc
 import json
 import os
@@ -325,8 +326,19 @@ def _start(command: list[str], variables: Mapping[str, str], *lent: int) -> "sub
     try:
         return subprocess.Popen(command, env=dict(variables), pass_fds=lent)  # noqa: S603 - what the user typed
     except OSError as error:
-        is_missing = isinstance(error, FileNotFoundError)
-        raise CommandError(f"{command[0]} can not be run: {error.strerror}", 127 if is_missing else 126) from error
+        path = Path(command[0])
+        is_there = "/" in command[0] and path.exists()
+        why = error.strerror
+        if is_there and path.is_dir():
+            why = "it is a folder"
+        elif is_there and isinstance(error, FileNotFoundError):
+            why = "the program that its first line names is not there"
+        elif is_there and isinstance(error, PermissionError):
+            why = f"it is no program for this user; `chmod +x {shlex.quote(command[0])}` makes it one"
+        elif error.errno == errno.ENOEXEC:
+            why = "it is no program, and its first line names none, as #!/bin/sh does"
+        is_missing = isinstance(error, FileNotFoundError) and not is_there
+        raise CommandError(f"{command[0]} can not be run: {why}", 127 if is_missing else 126) from error
 
 
 def _say(line: str) -> None:

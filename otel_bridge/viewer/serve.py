@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
-from otel_bridge.errors import AddressInUseError, FilesError, UsageError
+from otel_bridge.errors import AddressInUseError, FilesError
 from otel_bridge.tls import Certificates
 
 STOP_AFTER_S = 2
@@ -54,8 +54,6 @@ async def serving(
 
 def _bound(endpoint: str, component_id: str) -> socket.socket:
     host, _, port = endpoint.rpartition(":")
-    if not host or not (port.isdecimal() and int(port) < 1 << 16):
-        raise UsageError(f"{component_id}: the endpoint {endpoint!r} is no host:port, as 127.0.0.1:4319")
     host = host.strip("[]")
     try:
         return socket.create_server(

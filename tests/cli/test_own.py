@@ -128,7 +128,10 @@ def test_why_none_can_be_started_is_said_in_words(
 
 def test_a_folder_that_can_not_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(FilesError, match="file can not be used: File exists"), use(tmp_path / "file", never):
+    with (
+        pytest.raises(FilesError, match="file can not be used: it is a file, and no folder"),
+        use(tmp_path / "file", never),
+    ):
         pass
 
 

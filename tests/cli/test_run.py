@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -112,9 +113,18 @@ def test_a_command_that_is_not_there_is_said(tmp_path: Path) -> None:
 
 def test_what_can_not_be_run_has_the_exit_code_of_shells(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no program")
-    for name, code in (("text", 126), ("nothing", 127)):
-        with pytest.raises(CommandError) as error:
-            _start([str(tmp_path / name)], {})
+    for name, script in (("interpreted", "#!/no/such/program\n"), ("data", "no program\n")):
+        (tmp_path / name).write_text(script)
+        (tmp_path / name).chmod(0o700)
+    for name, code, why in (
+        ("text", 126, f"it is no program for this user; `chmod +x {tmp_path}/text` makes it one"),
+        ("interpreted", 126, "the program that its first line names is not there"),
+        ("data", 126, "it is no program, and its first line names none"),
+        (".", 126, "it is a folder"),
+        ("nothing", 127, "No such file or directory"),
+    ):
+        with pytest.raises(CommandError, match=f"can not be run: {re.escape(why)}") as error:
+            _start([f"{tmp_path}/{name}"], {})
         assert error.value.exit_code == code
 
 
