@@ -15,6 +15,7 @@ from otel_bridge.embedded.engine import HANDED, NO_THREADS, Engine
 from otel_bridge.plan import parse
 from otel_bridge.sdk.batch import BatchSpanProcessor
 from otel_bridge.testing.fake_langfuse import FakeLangfuse, Fault
+from otel_bridge.viewer.scores import NewScore, evaluation
 
 CONFIG = """
 receivers: {{in_process: {{}}}}
@@ -164,6 +165,30 @@ def test_what_a_destination_did_not_take_is_delivered_by_the_next_run(fake: Fake
     assert second.wait(PATIENT_S)
     assert second.close(PATIENT_S)
     assert sorted(seen["name"] for seen in fake.observations.values()) == ["child", "root"]
+
+
+@pytest.mark.slow
+def test_a_trace_that_lacks_its_score_alone_is_not_sent_again_by_the_next_run(
+    fake: FakeLangfuse, tmp_path: Path
+) -> None:
+    """What was taken of it is known by its content, which is the same when it is made again."""
+    fake.always("scores", Fault(503))
+    child, root = a_trace()
+    judged = NewScore(traceId=f"{root.context.trace_id:032x}", name="helpful", value=0.5)
+    first = Engine(parse(config(fake.url, tmp_path), "test", environ={}), most_drain_s=2)
+    first.start()
+    assert first.wait(PATIENT_S)
+    first.spans.export([child, root])
+    first.take("logs", evaluation(judged, "default").wire)
+    assert first.close(PATIENT_S)
+    assert (len(fake.observations), len(fake.scores)) == (2, 0)
+
+    fake.always("scores", None)
+    second = engine(fake.url, tmp_path)
+    second.start()
+    assert second.wait(PATIENT_S)
+    assert second.close(PATIENT_S)
+    assert (len(fake.observations), len(fake.scores), fake.duplicates) == (2, 1, 0)
 
 
 @pytest.mark.slow
