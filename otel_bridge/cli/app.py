@@ -1,16 +1,19 @@
 """All commands by name, and the one place where the program ends: a refusal becomes a sentence and an exit code."""
 
+import errno
 import json
 import os
 import re
 import sys
+from contextlib import suppress
 from typing import Any
 
 import typer
 
 from otel_bridge.cli import configuration, delivery, demo, operating, questions, serve, status, translate
 from otel_bridge.cli.output import ConfigOption
-from otel_bridge.errors import AddressInUseError, BridgeError, PlanError, UsageError
+from otel_bridge.cli.streams import nowhere, say
+from otel_bridge.errors import AddressInUseError, BridgeError, FilesError, PlanError, UsageError
 from otel_bridge.telemetry import printable
 
 app = typer.Typer(
@@ -31,6 +34,8 @@ THEIRS = (
     (re.compile(r"^Input should be (greater|less) than or equal to (\S+)"), r"it must be \2, or \1"),
     (re.compile(r"^Input should be "), "it must be "),
 )
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 WrongWords: Any = typer.BadParameter.__base__  # what typer raises for words it does not know
 
@@ -69,6 +74,8 @@ app.command()(operating.version)
 
 def run() -> None:
     """Run the command that was typed, and end the process."""
+    if not os.environ.get("COLUMNS", "").strip("0 "):  # as containers say that there is no terminal
+        os.environ.pop("COLUMNS", None)
     try:
         try:
             code = app(standalone_mode=False)
@@ -79,10 +86,17 @@ def run() -> None:
         error.message = in_words(error.message)
         if "--json" in sys.argv:
             sys.exit(_end(UsageError(error.format_message())))
-        error.show()
+        with suppress(OSError):
+            error.show()
+        _flush_log()
         sys.exit(UsageError.exit_code)
     except (BridgeError, BrokenPipeError) as error:
         sys.exit(_end(error))
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        nowhere(sys.stdout)
+        sys.exit(_end(FilesError(f"{error.filename or 'standard output'} can not be written: {error.strerror}")))
     except BaseExceptionGroup as group:  # what a task raised comes in a group, however deep
         expected, bugs = group.split((BridgeError, BrokenPipeError))
         if bugs is not None or expected is None:
@@ -103,13 +117,13 @@ def _flush_log() -> None:
     try:
         sys.stderr.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+        nowhere(sys.stderr)
 
 
 def _end(error: BridgeError | BrokenPipeError) -> int:
     """Say what is to be said, to a person or to a program that asked for JSON; returns the exit code."""
     if isinstance(error, BrokenPipeError):  # whoever read our output has enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        nowhere(sys.stdout)
         return 1
     said = str(error)
     if isinstance(error, AddressInUseError):
@@ -118,10 +132,10 @@ def _end(error: BridgeError | BrokenPipeError) -> int:
         said += f"; {holder(error.endpoint, is_viewer=error.is_viewer)}"
     if "--json" in sys.argv:
         mistakes = {"mistakes": error.mistakes} if isinstance(error, PlanError) else {}
-        print(json.dumps({"error": said, "exitCode": error.exit_code, **mistakes}), file=sys.stderr)
+        say(json.dumps({"error": said, "exitCode": error.exit_code, **mistakes}), sys.stderr)
     else:
         lines = error.mistakes if isinstance(error, PlanError) else (f"otel-bridge: {said}",)
-        print("\n".join(printable(line) for line in lines), file=sys.stderr)
+        say("\n".join(printable(line) for line in lines), sys.stderr)
     return error.exit_code
 
 

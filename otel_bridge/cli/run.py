@@ -32,6 +32,7 @@ from otel_bridge.cli.own import (
     one_at_a_time,
     use,
 )
+from otel_bridge.cli.streams import say
 from otel_bridge.errors import BridgeError, CommandError, FilesError, UnreachableError, UsageError
 
 if TYPE_CHECKING:
@@ -344,4 +345,4 @@ def _start(command: list[str], variables: Mapping[str, str], *lent: int) -> "sub
 def _say(line: str) -> None:
     from otel_bridge.telemetry import printable
 
-    print(printable(line, keep="\n"), file=sys.stderr)
+    say(printable(line, keep="\n"), sys.stderr)
