@@ -15,6 +15,9 @@ Stamp: TypeAlias = tuple[int, int, int, int, int] | None
 """Device, inode, size and times of change (of what is in it; of that, its owner or its rights) of what a path leads to,
 through all links; None where there is nothing."""
 
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+TOO_MANY = frozenset({errno.EMFILE, errno.ENFILE})
+
 FOLDER, FILE = "folder", "file"
 KINDS = {
     stat.S_IFDIR: FOLDER,
@@ -123,6 +126,15 @@ def reason(path: Path, error: OSError) -> str:
     said = error.strerror or str(error)
     closed = next((part for part in reversed(path.parents) if not os.access(part, os.X_OK)), None)
     return f"{said} by {closed}" if error.errno == errno.EACCES and closed is not None else said
+
+
+def remedy(error: OSError) -> str:
+    """What to do where the files of a bridge can not be used."""
+    if error.errno in TOO_MANY:
+        return "raise the limit of open files (`ulimit -n`)"
+    if error.errno in NO_SPACE:
+        return "make room there, or name another data_dir"
+    return "give that user the directory, or name another data_dir"
 
 
 def stamp(path: Path) -> Stamp:

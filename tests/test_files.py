@@ -7,7 +7,7 @@ from threading import Thread
 
 import pytest
 
-from otel_bridge.files import Files, as_now, content, reason, stamp
+from otel_bridge.files import Files, as_now, content, reason, remedy, stamp
 
 
 def test_a_file_is_read_without_its_last_newline_and_from_the_folder_on(tmp_path: Path) -> None:
@@ -57,6 +57,13 @@ def test_who_may_not_read_is_told_by_what(tmp_path: Path, monkeypatch: pytest.Mo
     assert reason(closed / "file", denied) == "Permission denied"
     monkeypatch.setattr("os.access", lambda path, _right: path != closed)
     assert reason(closed / "file", denied) == f"Permission denied by {closed}"
+
+
+@pytest.mark.parametrize(
+    ("number", "helps"), [(errno.EMFILE, "ulimit -n"), (errno.ENOSPC, "make room"), (errno.EACCES, "give that user")]
+)
+def test_what_is_to_be_done_is_what_helps(number: int, helps: str) -> None:
+    assert helps in remedy(OSError(number, os.strerror(number)))
 
 
 def test_a_change_is_seen_through_links(tmp_path: Path) -> None:

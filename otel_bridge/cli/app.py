@@ -1,6 +1,5 @@
 """All commands by name, and the one place where the program ends: a refusal becomes a sentence and an exit code."""
 
-import errno
 import json
 import os
 import re
@@ -14,6 +13,7 @@ from otel_bridge.cli import configuration, delivery, demo, operating, questions,
 from otel_bridge.cli.output import ConfigOption
 from otel_bridge.cli.streams import nowhere, say
 from otel_bridge.errors import AddressInUseError, BridgeError, FilesError, PlanError, UsageError
+from otel_bridge.files import NO_SPACE, TOO_MANY, remedy
 from otel_bridge.telemetry import printable
 
 app = typer.Typer(
@@ -35,7 +35,7 @@ THEIRS = (
     (re.compile(r"^Input should be "), "it must be "),
 )
 
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+LIMITS = NO_SPACE | TOO_MANY
 
 WrongWords: Any = typer.BadParameter.__base__  # what typer raises for words it does not know
 
@@ -93,15 +93,16 @@ def run() -> None:
     except (BridgeError, BrokenPipeError) as error:
         sys.exit(_end(error))
     except OSError as error:
-        if error.errno not in NO_SPACE:
+        if error.errno not in LIMITS:
             raise
         nowhere(sys.stdout)
-        sys.exit(_end(FilesError(f"{error.filename or 'standard output'} can not be written: {error.strerror}")))
+        sys.exit(_end(_limited(error)))
     except BaseExceptionGroup as group:  # what a task raised comes in a group, however deep
-        expected, bugs = group.split((BridgeError, BrokenPipeError))
+        expected, bugs = group.split(_is_expected)
         if bugs is not None or expected is None:
             raise
-        sys.exit(_end(_first(expected)))
+        one = _first(expected)
+        sys.exit(_end(one if isinstance(one, BridgeError | BrokenPipeError) else _limited(one)))
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -137,6 +138,15 @@ def _end(error: BridgeError | BrokenPipeError) -> int:
         lines = error.mistakes if isinstance(error, PlanError) else (f"otel-bridge: {said}",)
         say("\n".join(printable(line) for line in lines), sys.stderr)
     return error.exit_code
+
+
+def _is_expected(error: BaseException) -> bool:
+    return isinstance(error, BridgeError | BrokenPipeError) or (isinstance(error, OSError) and error.errno in LIMITS)
+
+
+def _limited(error: OSError) -> FilesError:
+    """What a system says that has no more of something."""
+    return FilesError(f"{error.filename or 'standard output'} can not be used: {error.strerror}; {remedy(error)}")
 
 
 def _first(group: BaseExceptionGroup[Any]) -> Any:

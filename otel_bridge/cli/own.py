@@ -9,6 +9,7 @@ ends with whoever started it, and by the locks.
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,7 @@ from typing import IO, Any
 
 from otel_bridge.cli.found import Found, find, is_alive, write
 from otel_bridge.errors import FilesError, PlanError, UnreachableError
-from otel_bridge.files import reason
+from otel_bridge.files import reason, remedy
 
 LOCK, START_LOCK = "runs.lock", "runs-start.lock"
 LAST_WORDS = "runs-end.json"
@@ -104,7 +105,9 @@ def _opened(data_dir: Path, name: str) -> int:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         return os.open(data_dir / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise FilesError(f"{data_dir} can not be used: {reason(data_dir, error)}") from error
+        raise FilesError(
+            f"{data_dir} can not be used by uid {os.getuid()}: {reason(data_dir, error)}; {remedy(error)}"
+        ) from error
 
 
 def _locked(fd: int, how: int) -> bool:
@@ -193,8 +196,8 @@ class OwnBridge:
         while time.monotonic() < until_s:
             if stopped():
                 return Found(self.process.pid, {})
-            if self.process.poll() is not None:
-                why, *mistakes = _error(_read(self._err))
+            if (code := self.process.poll()) is not None:
+                why, *mistakes = _error(_read(self._err), code)
                 reason = f"no bridge runs, and none can be started: {why}"
                 if self.code == PlanError.exit_code:
                     raise PlanError([reason, *mistakes])
@@ -250,9 +253,11 @@ def begin(config: Path | None, environ: Mapping[str, str]) -> Iterator[OwnBridge
                 process.stdin.close()
 
 
-def _error(said: str) -> list[str]:
+def _error(said: str, code: int) -> list[str]:
     """The lines of what a bridge said when it could not start, as JSON unless it came to no more."""
-    last = said.strip().rpartition("\n")[2]
+    lines = [line.strip(" |+-") for line in said.splitlines()]  # which frame the error of a group
+    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    last = next((line for line in reversed(lines) if line), f"it {how}, without a word")
     try:
         return str(json.loads(last)["error"]).split("\n")
     except (ValueError, TypeError, KeyError):

@@ -113,6 +113,7 @@ def test_only_one_looks_for_a_bridge_and_starts_it(tmp_path: Path) -> None:
         (r'{"error": "a key is wrong\nand another", "exitCode": 78}', 78, PlanError, "a key is wrong\nand another"),
         ('{"error": "it is in use", "exitCode": 73}', 73, FilesError, "it is in use"),
         ("Killed", 137, UnreachableError, "Killed"),
+        ("    | OSError: no more\n    +-------------------\n", 1, UnreachableError, "OSError: no more"),
     ],
 )
 def test_why_none_can_be_started_is_said_in_words(
@@ -126,10 +127,20 @@ def test_why_none_can_be_started_is_said_in_words(
             own.started(tmp_path, never)
 
 
+def test_of_a_bridge_that_ends_without_a_word_it_is_said_how(tmp_path: Path) -> None:
+    """As where a library of it crashes."""
+    kills = "import os; os.kill(os.getpid(), 11)"
+    with (tmp_path / "err").open("w+b") as err:
+        with subprocess.Popen([sys.executable, "-S", "-c", kills], stderr=err) as process:
+            own = OwnBridge(process, err)
+        with pytest.raises(UnreachableError, match=r"it was ended by SIGSEGV, without a word$"):
+            own.started(tmp_path, never)
+
+
 def test_a_folder_that_can_not_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
-        pytest.raises(FilesError, match="file can not be used: it is a file, and no folder"),
+        pytest.raises(FilesError, match=r"file can not be used by uid .*: it is a file, and no folder"),
         use(tmp_path / "file", never),
     ):
         pass

@@ -17,7 +17,7 @@ FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device
     [
         ("version", ">&-", 0, ""),
         ("run --nonsense -- true", "2>&-", 2, ""),  # and not on standard output in its place
-        pytest.param("dialects", ">/dev/full", 73, "standard output can not be written: No space", marks=FULL),
+        pytest.param("dialects", ">/dev/full", 73, "standard output can not be used: No space", marks=FULL),
         pytest.param("nonsense", "2>/dev/full", 2, "", marks=FULL),
         pytest.param("healthcheck --url http://127.0.0.1:1", ">/dev/full", 3, "", marks=FULL),
         pytest.param("run --nonsense -- true", "2>/dev/full", 2, "", marks=FULL),
