@@ -107,7 +107,7 @@ def run(words: list[str]) -> int:
     elif not asked.as_json:
         lines = undelivered(said, asked.again)
         if seen is not None:
-            why_none = otherwise(os.environ, otlp, grpc)
+            why_none = otherwise(os.environ, otlp, grpc) or ended_by(code)
             lines = [told(seen, asked.again, why_none), *not_taken(seen, asked.again), *lines]
         for line in lines:
             _say(f"otel-bridge: {line}")
@@ -148,6 +148,11 @@ def otherwise(given: Mapping[str, str], *bridge: str | None) -> str | None:
         if said := given.get(name):
             return None if _port(said) in here else f"{name} is set, and sends them to {said}"
     return None
+
+
+def ended_by(code: int) -> str | None:
+    """That a program was ended before it could send anything, where that is how it ended."""
+    return f"the program was ended by {signal.Signals(-code).name}" if code < 0 else None
 
 
 def _port(address: str) -> str:

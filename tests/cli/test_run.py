@@ -25,7 +25,7 @@ from otel_bridge.cli.found import Found, Viewer, announce, find
 from otel_bridge.cli.own import coming, say_last, use
 from otel_bridge.cli.questions import load_traces
 from otel_bridge.cli.refused import refused, since
-from otel_bridge.cli.run import _parse, _refused_before, _Signals, _start, environment, main, otherwise
+from otel_bridge.cli.run import _parse, _refused_before, _Signals, _start, ended_by, environment, main, otherwise
 from otel_bridge.cli.seen import ABOUT_ACCESS, not_taken, seen_by_bridge, told
 from otel_bridge.errors import CommandError, UnreachableError
 from otel_bridge.journal.disk import held
@@ -392,6 +392,11 @@ def test_what_the_environment_says_against_it_is_named(given: dict[str, str], wh
     assert found == why
     line = told({"traces": [], "refused": {}}, "", found)
     assert line == f"no spans came: {why}" if why else "is the program instrumented?" in line
+
+
+def test_of_a_program_that_was_ended_nobody_says_that_it_lacks_instrumentation() -> None:
+    assert told({"traces": [], "refused": {}}, "", ended_by(-9)) == "no spans came: the program was ended by SIGKILL"
+    assert ended_by(1) is None
 
 
 def test_a_run_in_a_run_is_instrumented_once() -> None:
