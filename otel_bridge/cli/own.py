@@ -156,10 +156,12 @@ class BorrowedBridge:
         """Whether it has, as far as it says so or is gone."""
         return not is_alive(self._pid) or heard(self._data_dir, self._pid) is not None
 
-    def wait(self) -> None:
-        """Until it has ended."""
-        while not self.has_ended():
+    def wait(self, timeout_s: float) -> bool:
+        """Whether it has ended in this time."""
+        until_s = time.monotonic() + timeout_s
+        while not (has_ended := self.has_ended()) and time.monotonic() < until_s:
             time.sleep(LOOK_EVERY_S)
+        return has_ended
 
 
 class OwnBridge:
@@ -182,9 +184,11 @@ class OwnBridge:
         """Whether it has."""
         return self.process.poll() is not None
 
-    def wait(self) -> None:
-        """Until it has ended."""
-        self.process.wait()
+    def wait(self, timeout_s: float) -> bool:
+        """Whether it has ended in this time."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout_s)
+        return self.process.returncode is not None
 
     def started(self, data_dir: Path, stopped: Callable[[], bool]) -> Found:
         """Where it listens, once it does; nowhere where it is `stopped` before.

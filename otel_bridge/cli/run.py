@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 SITE = Path(__file__).parents[1] / "sdk" / "site"
 BEFORE_TIMEOUT_S = 1.0  # the program waits meanwhile
 AFTER_TIMEOUT_S = 3.0  # and whoever waits for its end
+END_S = 60.0  # of a bridge, which takes some seconds where its disk is well
 GENERAL = "OTEL_EXPORTER_OTLP_ENDPOINT"
 USAGE = "otel-bridge run [--config FILE] [--json] -- COMMAND [ARGUMENT …]"
 
@@ -202,14 +203,14 @@ class _Signals:
         if self._process is None:
             self.asked = number
         elif self._always is not None:
+            self._process.send_signal(signal.SIGKILL if self.hurried else self._always)
             self.hurried = True
-            self._process.send_signal(self._always)
         elif number != signal.SIGINT:  # the terminal sends that to the command as well
             self._process.send_signal(number)
 
     @contextmanager
     def to(self, process: "_Signalled", *, always: int | None = None) -> Iterator[None]:
-        """They are this process's meanwhile; always: as this signal, as it is not the terminal's."""
+        """They are this process's meanwhile; always: as this signal, as it is not the terminal's, and then SIGKILL."""
         self._process, self._always = process, always
         if self.asked is not None:
             process.send_signal(self.asked)
@@ -325,7 +326,9 @@ def _end(bridge: OwnBridge | BorrowedBridge, using: Use, signals: _Signals) -> N
         bridge.send_signal(signal.SIGTERM)
         signals.asked = None  # that was it; another one ends the bridge at once
         with signals.to(bridge, always=signal.SIGTERM):
-            bridge.wait()
+            if not bridge.wait(END_S):  # what it has acknowledged is on disk
+                bridge.send_signal(signal.SIGKILL)
+                bridge.wait(END_S)
 
 
 def _start(command: list[str], variables: Mapping[str, str], *lent: int) -> "subprocess.Popen[bytes]":

@@ -520,6 +520,8 @@ where = {**said, "endpoints": {"otlp": {"http": "http://127.0.0.1:1"}}, "whileUs
 (folder / "bridge.json").write_text(json.dumps(where))
 print("up", flush=True)
 signal.sigwait({15})
+if "hangs" in sys.argv:
+    signal.pause()
 left = {"waiting": {"langfuse": {"traces": 1}}, "why": {"langfuse": ["nobody answers"]}, "deadLettered": {}}
 dead = {"waiting": {}, "why": {}, "deadLettered": {"langfuse": {"refused": 1}}}
 (folder / "runs-end.json").write_text(json.dumps({**said, **(dead if "dead" in sys.argv else left)}))
@@ -548,6 +550,30 @@ def test_whoever_is_the_last_waits_for_the_end_of_a_bridge_that_another_has_star
         assert bridge.wait(20) == 0
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("otel-bridge: still to be delivered: 1 span to langfuse (nobody answers);")
+
+
+def test_a_bridge_that_hangs_at_its_end_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it has acknowledged is on disk; and nobody is held up for ever."""
+    monkeypatch.setattr("otel_bridge.cli.run.END_S", 0.1)
+    with started_by_another(tmp_path, monkeypatch, "hangs") as bridge:
+        assert main(["--", "true"]) == 0
+        assert bridge.wait(20) == -signal.SIGKILL
+    assert capsys.readouterr().err == f"otel-bridge: the bridge has failed; what it had taken is in {tmp_path}\n"
+
+
+def test_whoever_asks_twice_for_the_end_of_a_bridge_that_hangs_gets_it(tmp_path: Path) -> None:
+    waits = "import signal; signal.signal(15, lambda *_: print('asked', flush=True)); print('up', flush=True)"
+    command = [sys.executable, "-S", "-c", f"{waits}; [signal.pause() for _ in range(9)]"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as bridge, _Signals() as signals:
+        assert bridge.stdout is not None
+        assert bridge.stdout.readline() == b"up\n"
+        with signals.to(bridge, always=signal.SIGTERM):
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert bridge.stdout.readline() == b"asked\n"
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert bridge.wait(20) == -signal.SIGKILL
 
 
 def test_programs_are_told_of_dead_letters_alone_too(
