@@ -72,6 +72,7 @@ def run(words: list[str]) -> int:
     ):
         if signals.asked is not None:
             return 128 + signals.asked
+        _tell_of_another(asked, bridge, at.data_dir)
         otlp = bridge.address("otlp", name="http")
         if otlp is None:
             raise UnreachableError("the bridge that runs has no OTLP/HTTP receiver; stop it, then try again")
@@ -114,6 +115,12 @@ def run(words: list[str]) -> int:
             _say(f"otel-bridge: {line}")
     gc.freeze()  # Python then ends without going over all that was imported
     return code if code >= 0 else 128 - code
+
+
+def _tell_of_another(asked: "_Asked", bridge: Found, data_dir: Path) -> None:
+    """Configuration, by which the bridge that runs goes on; what is printed for programs is one document."""
+    if not asked.as_json and asked.config and bridge.configuration not in (None, asked.config.absolute()):
+        _say(f"otel-bridge: the bridge that runs on {data_dir} has another configuration: {bridge.configuration}")
 
 
 def _refused_before(viewer: Viewer | None, ending: OwnBridge | BorrowedBridge | None) -> "Refused | None":

@@ -552,6 +552,24 @@ def test_whoever_is_the_last_waits_for_the_end_of_a_bridge_that_another_has_star
     assert line.startswith("otel-bridge: still to be delivered: 1 span to langfuse (nobody answers);")
 
 
+@pytest.mark.parametrize(
+    ("words", "says"), [(["--config", "b.yaml"], True), (["--config", "a.yaml"], False), ([], False)]
+)
+def test_a_bridge_that_has_another_configuration_is_told_of(
+    words: list[str], says: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the one that was named says is not what becomes of the program's spans."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OTEL_BRIDGE_DATA_DIR", str(tmp_path))
+    monkeypatch.delenv("OTEL_BRIDGE_CONFIG", raising=False)
+    for name in ("a.yaml", "b.yaml"):
+        Path(name).write_text(f"service: {{data_dir: {tmp_path}}}")
+    announce(tmp_path, {"otlp": {"http": "http://127.0.0.1:1"}}, config=Path("a.yaml"))
+    assert main([*words, "--", "true"]) == 0
+    told = f"otel-bridge: the bridge that runs on {tmp_path} has another configuration: {tmp_path}/a.yaml\n"
+    assert capsys.readouterr().err == (told if says else "")
+
+
 def test_a_bridge_that_hangs_at_its_end_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
