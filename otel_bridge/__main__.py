@@ -2,9 +2,12 @@
 
 import sys
 
+from otel_bridge.cli.streams import open_standard_streams
+
 
 def main() -> None:
     """Run the command line; ends the process with the exit code of the command."""
+    open_standard_streams()
     if sys.argv[1:2] == ["healthcheck"]:  # a container asks every few seconds
         from otel_bridge.cli.healthcheck import check
 

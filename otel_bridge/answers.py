@@ -40,7 +40,7 @@ def check(status: int, headers: Mapping[str, str], body: bytes, *, who: str) -> 
 
 def error(status: int, headers: Mapping[str, str], body: bytes, *, who: str) -> ConsumeError | None:
     """The error that an answer stands for, or None where it stands for success."""
-    said = f"{who} answered {status}: {excerpt(body)}"
+    said = answered(who, str(status), body)
     if 200 <= status < 300:
         if "text/html" not in headers.get("Content-Type", "").lower():
             return None
@@ -59,6 +59,12 @@ def error(status: int, headers: Mapping[str, str], body: bytes, *, who: str) -> 
         to = excerpt(headers.get("Location", ""))
         return ParkedError(f"{said} - a redirect to {to}: write the address it leads to", "redirect")
     return ParkedError(said, f"http_{status}")
+
+
+def answered(who: str, status: str, told: bytes | str) -> str:
+    """What was answered, in a sentence; many say nothing with it."""
+    shown = excerpt(told.strip())
+    return f"{who} answered {status}: {shown}" if shown else f"{who} answered {status}"
 
 
 def retry_after_s(text: str | None) -> float | None:

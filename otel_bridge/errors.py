@@ -92,11 +92,12 @@ class FilesError(BridgeError):
 
 
 class AddressInUseError(FilesError):
-    """Another program listens there; viewer: the `host:port`, where it is a viewer's and so may be that of a bridge."""
+    """Another program listens on a `host:port`; is_viewer: of a viewer, and so it may be that of another bridge."""
 
-    def __init__(self, message: str, viewer: str | None = None) -> None:
+    def __init__(self, message: str, endpoint: str, *, is_viewer: bool = False) -> None:
         super().__init__(message)
-        self.viewer = viewer
+        self.endpoint = endpoint
+        self.is_viewer = is_viewer
 
 
 class InUseError(FilesError):

@@ -1,8 +1,10 @@
 """The files that a configuration is read from: how they are read, and whether they have changed since."""
 
+import errno
 import os
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -12,6 +14,19 @@ MAX_REFERENCED_BYTES = 64 << 10  # a key, a certificate: whatever is larger is a
 Stamp: TypeAlias = tuple[int, int, int, int, int] | None
 """Device, inode, size and times of change (of what is in it; of that, its owner or its rights) of what a path leads to,
 through all links; None where there is nothing."""
+
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+TOO_MANY = frozenset({errno.EMFILE, errno.ENFILE})
+
+FOLDER, FILE = "folder", "file"
+KINDS = {
+    stat.S_IFDIR: FOLDER,
+    stat.S_IFREG: FILE,
+    stat.S_IFIFO: "pipe",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFCHR: "device",
+    stat.S_IFBLK: "device",
+}
 
 
 @dataclass(slots=True)
@@ -37,15 +52,15 @@ class Files:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+            raise ValueError(f"{path} cannot be read: {reason(path, error)}") from error
         try:
             found = os.fstat(fd)
             self.stamps[path] = _stamp(found)
             if not stat.S_ISREG(found.st_mode):
-                raise ValueError(f"{path} is no regular file")
+                raise ValueError(f"{path} is a {KINDS[stat.S_IFMT(found.st_mode)]}, and no file")
             content = os.read(fd, MAX_REFERENCED_BYTES + 1)
         except OSError as error:
-            raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+            raise ValueError(f"{path} cannot be read: {reason(path, error)}") from error
         finally:
             os.close(fd)
         if len(content) > MAX_REFERENCED_BYTES:
@@ -66,6 +81,60 @@ def local(name: str | Path, folder: Path = Path()) -> Path:
         return folder / Path(name).expanduser()
     except RuntimeError as error:
         raise ValueError("begins with ~ and the name of nobody here: write the whole path") from error
+
+
+def content(path: Path) -> bytes:
+    """All of a file that somebody named; of a pipe what is written into it, as by the `<(…)` of a shell.
+
+    Raises:
+        OSError: it can not be read; also of a pipe that nobody writes into, as its end would never come.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as file:
+        begin = b""
+        if stat.S_ISFIFO(os.fstat(fd).st_mode):
+            with suppress(BlockingIOError):  # somebody has it open, and has not written yet
+                if not (begin := os.read(fd, 1 << 16)):
+                    raise OSError(errno.ENXIO, "it is a pipe, and nobody writes into it")
+            os.set_blocking(fd, True)
+        return begin + file.read()
+
+
+def kind(path: Path) -> str | None:
+    """What a path leads to, in a word; None where that is nothing, or can not be seen."""
+    try:
+        return KINDS.get(stat.S_IFMT(path.stat().st_mode))
+    except OSError:
+        return None
+
+
+def reason(path: Path, error: OSError) -> str:
+    """Why a file or folder can not be used, for a person: as the system says it, and where it is of the wrong kind, or
+    not there, which part of its name that is."""
+    path = path.absolute()
+    for part in reversed(path.parents):
+        there = kind(part)
+        if there is None and error.errno == errno.ENOENT:
+            return f"there is no folder {part}"
+        if there not in (FOLDER, None):
+            return f"{part} is a {there}, and no folder"
+    there = kind(path)
+    if error.errno == errno.EISDIR:
+        return "it is a folder, and no file"
+    if error.errno in (errno.EEXIST, errno.ENOTDIR) and there is not None:
+        return f"it is a {there}, and no folder"
+    said = error.strerror or str(error)
+    closed = next((part for part in reversed(path.parents) if not os.access(part, os.X_OK)), None)
+    return f"{said} by {closed}" if error.errno == errno.EACCES and closed is not None else said
+
+
+def remedy(error: OSError) -> str:
+    """What to do where the files of a bridge can not be used."""
+    if error.errno in TOO_MANY:
+        return "raise the limit of open files (`ulimit -n`)"
+    if error.errno in NO_SPACE:
+        return "make room there, or name another data_dir"
+    return "give that user the directory, or name another data_dir"
 
 
 def stamp(path: Path) -> Stamp:

@@ -1,10 +1,27 @@
 """What components that listen have in common: TLS, and that nobody listens for all the world by mistake."""
 
+import re
 from collections.abc import Mapping
 from ipaddress import ip_address
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from otel_bridge.config import Config
 from otel_bridge.tls import TlsConfig
+
+ENDPOINT = re.compile(r"(\[[0-9a-fA-F:]+\]|[^:/\s]+):([0-9]{1,5})")
+
+
+def _endpoint(value: str) -> str:
+    found = ENDPOINT.fullmatch(value)
+    if found is None or int(found[2]) > 65535:
+        raise ValueError("write it as host:port, like 127.0.0.1:4318 or [::1]:4318")
+    return value
+
+
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
+"""`host:port`; port 0 is any free one."""
 
 
 class ListeningConfig(Config):

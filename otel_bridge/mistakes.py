@@ -2,10 +2,13 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, get_args
 
 from pydantic import BaseModel, PlainSerializer
 from pydantic.fields import FieldInfo
+
+from otel_bridge.counts import plural
 
 WORDS = {
     "missing": "is required",
@@ -21,7 +24,15 @@ WORDS = {
     "path_type": "must be a path",
     "list_type": "must be a list",
     "dict_type": "must be a mapping of keys to values",
+    "finite_number": "must be a number",
     "model_type": "must be a mapping of keys to values",
+}
+
+LIMITS = {
+    "greater_than": "above",
+    "greater_than_equal": "at least",
+    "less_than": "below",
+    "less_than_equal": "at most",
 }
 
 
@@ -37,12 +48,14 @@ def said(error: Mapping[str, Any], model: type[BaseModel]) -> str:
     if kind == "tuple_type":
         return f"must be a list, write {loc[-1]}: [ … ], also for one or none"
     if kind == "too_short" and (least := error["ctx"]["min_length"]) > 1:
-        unit = "characters" if isinstance(error["input"], str) else "entries"
-        return f"has {error['ctx']['actual_length']} {unit}, and {least} are the least"
+        there = plural(error["ctx"]["actual_length"], "character" if isinstance(error["input"], str) else "entry")
+        return f"has {there}, and {least} are the least"
     if kind == "string_type" and field and isinstance(field.default, str):
         return f"must be text, as {field.default}"
-    if kind in ("greater_than", "greater_than_equal") and field:
-        return f"must be {'above' if kind == 'greater_than' else 'at least'} {_limit(error['ctx'], field)}"
+    if kind in LIMITS:
+        return f"must be {LIMITS[kind]} {_limit(error['ctx'], field)}"
+    if kind == "string_pattern_mismatch":
+        return f"must be of the form {error['ctx']['pattern']}"
     if kind == "string_too_short":
         least = error["ctx"]["min_length"]
         return "must not be empty" if least == 1 else f"must have {least} characters at least"
@@ -63,21 +76,29 @@ def model_at(model: type[BaseModel], loc: Sequence[str]) -> type[BaseModel] | No
     """The model that holds the key at the end of a path; None where that cannot be told."""
     here: Any = model
     for part in loc:
+        here = _given(here)
         if isinstance(here, type) and issubclass(here, BaseModel) and part in here.model_fields:
             here = here.model_fields[part].annotation
         elif getattr(here, "__origin__", None) is dict:
             here = here.__args__[1]
-        elif getattr(here, "__origin__", None) is list:
+        elif getattr(here, "__origin__", None) in (list, tuple):
             here = here.__args__[0]
         else:
             return None
+    here = _given(here)
     if getattr(here, "__origin__", None) is dict:
         return None
     return here if isinstance(here, type) and issubclass(here, BaseModel) else None
 
 
-def _limit(context: Mapping[str, Any], field: FieldInfo) -> str:
-    """The number that was not reached, with its unit where the field has one."""
-    limit = context.get("gt", context.get("ge"))
-    show = next((one.func for one in field.metadata if isinstance(one, PlainSerializer)), None)
-    return str(show(limit)) if show and limit else str(limit)  # type: ignore[call-arg]  # ours take the value alone
+def _given(annotation: Any) -> Any:
+    """What it is where it is not None."""
+    others = [one for one in get_args(annotation) if one is not NoneType]
+    return others[0] if isinstance(annotation, UnionType) and len(others) == 1 else annotation
+
+
+def _limit(context: Mapping[str, Any], field: FieldInfo | None) -> str:
+    """The number that was not kept to, with its unit where the field has one."""
+    limit = next(context[name] for name in ("gt", "ge", "lt", "le") if name in context)
+    show = next((one.func for one in field.metadata if isinstance(one, PlainSerializer)), None) if field else None
+    return str(show(limit)) if show and limit else str(int(limit) if limit == int(limit) else limit)  # type: ignore[call-arg]  # ours take the value alone

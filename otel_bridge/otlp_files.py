@@ -23,6 +23,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from otel_bridge import otlp_json, otlp_repair
 from otel_bridge.batch import REQUESTS, Batch, Request, Signal
 from otel_bridge.errors import FilesError, MalformedError
+from otel_bridge.files import reason
 from otel_bridge.model import Omitted
 from otel_bridge.telemetry import Counters
 
@@ -68,7 +69,7 @@ def read_batches(
                     raise MalformedError(f"{place}: {error}") from error
                 yield batch
     except OSError as error:
-        raise FilesError(f"{path} can not be read: {error.strerror}") from error
+        raise FilesError(f"{path} can not be read: {reason(path, error)}") from error
     except MalformedError as error:
         raise MalformedError(f"{path}, {error}") from error
 

@@ -6,7 +6,9 @@ that may be no nearer to this machine than the destination is: asked when it is 
 
 import asyncio
 import errno
+import os
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -55,6 +57,7 @@ Address: TypeAlias = Annotated[str, AfterValidator(_address)]
 
 
 KEY_SERVERS = ("fd00:ec2::254", "100.100.100.200")  # of clouds, beside those that are link-local
+CALL_FAILED = "onnect call failed"  # asyncio's word, of one address or several
 
 
 class Nearness(IntEnum):
@@ -153,15 +156,32 @@ class Http:
                     return Answer(response.status, bytes(told))
             raise AssertionError("the last hop is answered or raises")
         except aiohttp.ClientSSLError as error:
-            raise ParkedError(f"{url}: TLS failed: {error}", "tls") from error
+            raise ParkedError(f"{url}: TLS failed: {_untrusted(error)}", "tls") from error
         except aiohttp.InvalidURL as error:
             raise ParkedError(f"{url} is no address", "address") from error
         except aiohttp.ConnectionTimeoutError as error:
             raise LostError(f"{url}: nobody answers") from error
         except TimeoutError as error:
             raise LateError(f"{url}: no answer in time") from error
+        except aiohttp.ClientConnectorError as error:
+            raise LostError(f"{url}: can not be reached: {_unreached(error.os_error)}") from error
         except (aiohttp.ClientError, OSError) as error:
             raise LostError(f"{url}: {type(error).__name__} {error}".rstrip()) from error
+
+
+def _unreached(error: OSError) -> str:
+    """As the system says it, where that is of the connection, and not which call it was."""
+    said = error.strerror or str(error)
+    return os.strerror(error.errno) if error.errno and CALL_FAILED in said else said
+
+
+def _untrusted(error: "aiohttp.ClientSSLError") -> str:
+    found = getattr(error, "os_error", None)
+    if isinstance(found, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {found.verify_message}; SSL_CERT_FILE names whom to trust"
+    if isinstance(found, ssl.SSLError) and found.reason == "WRONG_VERSION_NUMBER":
+        return "it speaks no TLS on this port; is it http:// ?"
+    return str(found or error)
 
 
 def _within_origin(response: "ClientResponse") -> "URL | None":

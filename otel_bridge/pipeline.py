@@ -7,6 +7,7 @@ what listens. A reload opens both halves anew, as a restart would, on a ground t
 
 import asyncio
 import os
+import stat
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -575,7 +576,9 @@ def _now() -> str:
 def _own(data_dir: Path) -> Path:
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if data_dir.stat().st_uid == os.getuid():  # else it is a mounted volume, and its owner's to say
+        found = data_dir.stat()
+        is_for_all = found.st_mode & stat.S_ISVTX or data_dir == data_dir.parent  # as /tmp, which others use
+        if found.st_uid == os.getuid() and not is_for_all:  # else it is a mounted volume, and its owner's to say
             data_dir.chmod(0o700)
     except OSError as error:
         raise unusable(data_dir, error) from error

@@ -83,6 +83,8 @@ class ServiceConfig(Config):
     @field_validator("data_dir")
     @classmethod
     def _leads_somewhere(cls, name: str) -> str:
+        if not name.strip():
+            raise ValueError("must not be empty")
         local(name)
         return name
 
@@ -383,7 +385,7 @@ class _Reading:
             return model.model_validate({} if given is None else given, context=written_in(self.files.folder))
         except ValidationError as error:
             for one in error.errors(include_url=False):
-                at = (*path, *(str(part) for part in one["loc"]))
+                at = (*path, *(str(part) for part in one["loc"] if part != "[key]"))
                 if at not in self.unreadable and not (one["loc"] and one["loc"][0] in said_of):
                     self.wrong(at, said(one, model))
             return None
@@ -400,6 +402,8 @@ class _Reading:
                 given, configured = _mapping(pipeline).get(section), list(_mapping(top.get(section)))
                 named: list[Any] = given if isinstance(given, list) else []
                 for index, key in enumerate(named):
+                    if not isinstance(key, str):
+                        continue  # which is said where the pipeline is read
                     path = ("service", "pipelines", name, section)
                     line = self.line((*path, str(index)))
                     if key not in configured:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from otel_bridge.errors import PlanError
-from otel_bridge.files import Files, local
+from otel_bridge.files import Files, content, local, reason
 
 if TYPE_CHECKING:
     from ruamel.yaml.comments import CommentedMap
@@ -164,9 +164,9 @@ def read_text(path: Path) -> str:
         PlanError: it cannot be read.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        return content(path).decode()
     except OSError as error:
-        raise PlanError([f"{path}: cannot be read: {error.strerror}"]) from error
+        raise PlanError([f"{path}: cannot be read: {reason(path, error)}"]) from error
     except UnicodeDecodeError as error:
         raise PlanError([f"{path}: is not UTF-8 text (byte {error.start})"]) from error
 

@@ -1,11 +1,13 @@
 """Files that a configuration refers to: what is read of them, what is refused, and when they have changed."""
 
+import errno
 import os
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
-from otel_bridge.files import Files, as_now, stamp
+from otel_bridge.files import Files, as_now, content, reason, remedy, stamp
 
 
 def test_a_file_is_read_without_its_last_newline_and_from_the_folder_on(tmp_path: Path) -> None:
@@ -26,14 +28,42 @@ def test_what_can_not_be_meant_is_refused_and_named(tmp_path: Path) -> None:
     files = Files(tmp_path)
 
     for name, why in (
-        ("pipe", "no regular file"),
-        (".", "no regular file"),
+        ("pipe", "is a pipe, and no file"),
+        (".", "is a folder, and no file"),
         ("large", "larger than 64KiB"),
         ("binary", "not UTF-8"),
-        ("binary/x", "Not a directory"),
+        ("binary/x", "binary is a file, and no folder"),
     ):
         with pytest.raises(ValueError, match=f"{tmp_path / name}.*{why}"):
             files.text(name)
+
+
+def test_of_a_pipe_is_read_what_is_written_into_it(tmp_path: Path) -> None:
+    """As what a shell makes of `<(…)`; but nobody waits for a writer that is not there."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading), os.fdopen(writing, "w") as out:
+        writer = Thread(target=lambda: (out.write("a" * 100_000), out.close()))
+        path = Path(f"/dev/fd/{reading}")
+        writer.start()
+        assert content(path) == b"a" * 100_000
+        writer.join()
+        with pytest.raises(OSError, match="nobody writes into it"):
+            content(path)
+
+
+def test_who_may_not_read_is_told_by_what(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed, denied = tmp_path / "closed", PermissionError(errno.EACCES, "Permission denied")
+    closed.mkdir()
+    assert reason(closed / "file", denied) == "Permission denied"
+    monkeypatch.setattr("os.access", lambda path, _right: path != closed)
+    assert reason(closed / "file", denied) == f"Permission denied by {closed}"
+
+
+@pytest.mark.parametrize(
+    ("number", "helps"), [(errno.EMFILE, "ulimit -n"), (errno.ENOSPC, "make room"), (errno.EACCES, "give that user")]
+)
+def test_what_is_to_be_done_is_what_helps(number: int, helps: str) -> None:
+    assert helps in remedy(OSError(number, os.strerror(number)))
 
 
 def test_a_change_is_seen_through_links(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import stat
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -256,6 +258,18 @@ async def test_nothing_is_ready_twice_on_one_data_dir(world: World, tmp_path: Pa
             async with running(plan):
                 raise AssertionError("it must not open")
         assert world.happened == ["sink opens", "beside opens", "door opens"]
+
+
+async def test_a_folder_that_is_everybody_s_stays_so(world: World, tmp_path: Path) -> None:
+    """As `/tmp`, which nobody else could use any more; else a data dir is its owner's alone."""
+
+    def mode() -> int:
+        return stat.S_IMODE(os.stat(tmp_path).st_mode)  # noqa: PTH116 - not async, and of one call
+
+    for before, after in ((0o1777, 0o1777), (0o755, 0o700)):
+        os.chmod(tmp_path, before)  # noqa: PTH101 - as above
+        async with running(world.plan(tmp_path, main=PipelineConfig(receivers=["door"], exporters=["sink"]))):
+            assert mode() == after
 
 
 async def test_what_was_taken_before_a_stop_is_delivered_after_the_next_start(world: World, tmp_path: Path) -> None:

@@ -2,14 +2,18 @@
 
 import json
 import os
+import re
 import sys
+from contextlib import suppress
 from typing import Any
 
 import typer
 
 from otel_bridge.cli import configuration, delivery, demo, operating, questions, serve, status, translate
 from otel_bridge.cli.output import ConfigOption
-from otel_bridge.errors import AddressInUseError, BridgeError, PlanError, UsageError
+from otel_bridge.cli.streams import nowhere, say
+from otel_bridge.errors import AddressInUseError, BridgeError, FilesError, PlanError, UsageError
+from otel_bridge.files import NO_SPACE, TOO_MANY, remedy
 from otel_bridge.telemetry import printable
 
 app = typer.Typer(
@@ -21,6 +25,17 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help starts quicker, and reads the same in a pipe
     pretty_exceptions_enable=False,
 )
+
+THEIRS = (
+    (re.compile(r"^Value error, "), ""),
+    (re.compile(r"is not one of ('.*')\.$"), r"is not among \1"),
+    (re.compile(r"^Input should be a valid integer.*", re.DOTALL), "it must be a whole number"),
+    (re.compile(r"^Input should be a valid number.*", re.DOTALL), "it must be a number"),
+    (re.compile(r"^Input should be (greater|less) than or equal to (\S+)"), r"it must be \2, or \1"),
+    (re.compile(r"^Input should be "), "it must be "),
+)
+
+LIMITS = NO_SPACE | TOO_MANY
 
 WrongWords: Any = typer.BadParameter.__base__  # what typer raises for words it does not know
 
@@ -59,6 +74,8 @@ app.command()(operating.version)
 
 def run() -> None:
     """Run the command that was typed, and end the process."""
+    if not os.environ.get("COLUMNS", "").strip("0 "):  # as containers say that there is no terminal
+        os.environ.pop("COLUMNS", None)
     try:
         try:
             code = app(standalone_mode=False)
@@ -66,18 +83,34 @@ def run() -> None:
             _flush_log()
             sys.stdout.flush()
     except WrongWords as error:
+        error.message = in_words(error.message)
         if "--json" in sys.argv:
             sys.exit(_end(UsageError(error.format_message())))
-        error.show()
+        with suppress(OSError):
+            error.show()
+        _flush_log()
         sys.exit(UsageError.exit_code)
     except (BridgeError, BrokenPipeError) as error:
         sys.exit(_end(error))
+    except OSError as error:
+        if error.errno not in LIMITS:
+            raise
+        nowhere(sys.stdout)
+        sys.exit(_end(_limited(error)))
     except BaseExceptionGroup as group:  # what a task raised comes in a group, however deep
-        expected, bugs = group.split((BridgeError, BrokenPipeError))
+        expected, bugs = group.split(_is_expected)
         if bugs is not None or expected is None:
             raise
-        sys.exit(_end(_first(expected)))
+        one = _first(expected)
+        sys.exit(_end(one if isinstance(one, BridgeError | BrokenPipeError) else _limited(one)))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def in_words(said: str) -> str:
+    """What typer says of a value that an option does not take, without the words of what it is made of."""
+    for theirs, ours in THEIRS:
+        said = theirs.sub(ours, said)
+    return said
 
 
 def _flush_log() -> None:
@@ -85,26 +118,35 @@ def _flush_log() -> None:
     try:
         sys.stderr.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+        nowhere(sys.stderr)
 
 
 def _end(error: BridgeError | BrokenPipeError) -> int:
     """Say what is to be said, to a person or to a program that asked for JSON; returns the exit code."""
     if isinstance(error, BrokenPipeError):  # whoever read our output has enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        nowhere(sys.stdout)
         return 1
     said = str(error)
-    if isinstance(error, AddressInUseError) and error.viewer is not None:
-        from otel_bridge.cli.asking import holder
+    if isinstance(error, AddressInUseError):
+        from otel_bridge.cli.holder import holder
 
-        said += f"; {who}" if (who := holder(error.viewer)) else ""
+        said += f"; {holder(error.endpoint, is_viewer=error.is_viewer)}"
     if "--json" in sys.argv:
         mistakes = {"mistakes": error.mistakes} if isinstance(error, PlanError) else {}
-        print(json.dumps({"error": said, "exitCode": error.exit_code, **mistakes}), file=sys.stderr)
+        say(json.dumps({"error": said, "exitCode": error.exit_code, **mistakes}), sys.stderr)
     else:
         lines = error.mistakes if isinstance(error, PlanError) else (f"otel-bridge: {said}",)
-        print("\n".join(printable(line) for line in lines), file=sys.stderr)
+        say("\n".join(printable(line) for line in lines), sys.stderr)
     return error.exit_code
+
+
+def _is_expected(error: BaseException) -> bool:
+    return isinstance(error, BridgeError | BrokenPipeError) or (isinstance(error, OSError) and error.errno in LIMITS)
+
+
+def _limited(error: OSError) -> FilesError:
+    """What a system says that has no more of something."""
+    return FilesError(f"{error.filename or 'standard output'} can not be used: {error.strerror}; {remedy(error)}")
 
 
 def _first(group: BaseExceptionGroup[Any]) -> Any:

@@ -108,6 +108,10 @@ def ask(
             headers = {"Content-Type": "application/json", "X-Otel-Bridge": "1", **viewer.headers()}
             status, body = _exchange(connection, timeout_s, "POST", target, json.dumps(change), headers)
         answer: Any = json.loads(body)
+    except TimeoutError as error:
+        raise UnreachableError(
+            f"what listens at {url} does not answer ({error}): try again; of a bridge that hangs the log says more"
+        ) from error
     except (OSError, HTTPException) as error:
         raise UnreachableError(f"no bridge answers at {url} ({error}): start one with `otel-bridge`") from error
     except (ValueError, RecursionError) as error:

@@ -85,15 +85,18 @@ def init(
 ) -> None:
     """Write a configuration to begin with: what the bridge does without one."""
     from otel_bridge.errors import FilesError, UsageError
+    from otel_bridge.files import FOLDER, kind, reason
     from otel_bridge.written import default_text
 
     try:
         with file.open("w" if force else "x", encoding="utf-8") as out:
             out.write(default_text(langfuse=langfuse))
     except FileExistsError:
+        if kind(file) == FOLDER:
+            raise UsageError(f"{file} is a folder: name a file in it, as {file / 'bridge.yaml'}") from None
         raise UsageError(f"{file} is there already; name another file, or write over it with --force") from None
     except OSError as error:
-        raise FilesError(f"{file} cannot be written: {error.strerror}") from error
+        raise FilesError(f"{file} cannot be written: {reason(file, error)}") from error
     if json:
         print_json({"written": str(file)})
     else:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from otel_bridge import __version__
 from otel_bridge.errors import PlanError, UsageError
-from otel_bridge.files import Files, local
+from otel_bridge.files import FOLDER, Files, kind, local
 from otel_bridge.written import (
     DATA_DIR,
     DEFAULT_DATA_DIR,
@@ -40,11 +40,13 @@ class Found:
     """A bridge that runs, as it announced itself.
 
     while_used: it ends with the last `otel-bridge run` that uses it.
+    configuration: the file that it was started with; None for the default, or where it does not say.
     """
 
     pid: int
     endpoints: Endpoints
     while_used: bool = False
+    configuration: Path | None = None
 
     def address(self, *types: str, name: str | None = None) -> str | None:
         """The first address of a component of these types, by its name where it has several; reachable from here."""
@@ -135,12 +137,14 @@ def place(config: Path | None, data_dir: Path | None = None) -> Place:
             folder = local(said)
         except ValueError as error:
             raise PlanError([f"{name}: {error}"]) from None
+        _check(folder, name)
         return Place(folder, folder / "store.db", from_here(f"http://{_default(DEFAULT_VIEWER)}"), tenants)
 
     def text(default: str, *path: str) -> str:
         return text_at(written, path, default, config, os.environ)
 
     folder = path_at(written, ("service", "data_dir"), DATA_DIR, config, os.environ)
+    _check(folder, f"{config.name} service::data_dir")
     at_store = _first(written, "exporters", "store")
     has_own = text("", *at_store, "path")
     store = path_at(written, (*at_store, "path"), "", config, os.environ) if has_own else folder / "store.db"
@@ -149,6 +153,11 @@ def place(config: Path | None, data_dir: Path | None = None) -> Place:
             scheme = "https" if _has(written, (*at, "tls")) else "http"
             return Place(folder, store, from_here(f"{scheme}://{text(default, *at, 'endpoint')}"), tenants)
     return Place(folder, store, None, tenants)
+
+
+def _check(data_dir: Path, name: str) -> None:
+    if (there := kind(data_dir)) not in (FOLDER, None):
+        raise PlanError([f"{name}: {data_dir} is a {there}, and no folder"])
 
 
 def _default(reference: str) -> str:
@@ -176,19 +185,21 @@ def from_here(url: str) -> str:
 
 
 @contextmanager
-def announced(data_dir: Path, endpoints: Endpoints, *, while_used: bool = False) -> Iterator[None]:
+def announced(
+    data_dir: Path, endpoints: Endpoints, *, while_used: bool = False, config: Path | None = None
+) -> Iterator[None]:
     """Others can find this process as the bridge of a data dir, for as long as this lasts."""
-    announce(data_dir, endpoints, while_used=while_used)
+    announce(data_dir, endpoints, while_used=while_used, config=config)
     try:
         yield
     finally:
         (data_dir / ANNOUNCEMENT).unlink(missing_ok=True)
 
 
-def announce(data_dir: Path, endpoints: Endpoints, *, while_used: bool = False) -> None:
+def announce(data_dir: Path, endpoints: Endpoints, *, while_used: bool = False, config: Path | None = None) -> None:
     """Say where this process is as the bridge of a data dir, in the place of what was said before."""
     said = {"pid": os.getpid(), "version": __version__, "endpoints": endpoints, "whileUsed": while_used}
-    write(data_dir / ANNOUNCEMENT, said)
+    write(data_dir / ANNOUNCEMENT, {**said, "configuration": str(config.absolute()) if config else None})
 
 
 def write(path: Path, said: Mapping[str, Any]) -> None:
@@ -223,7 +234,8 @@ def last(data_dir: Path) -> Found | None:
     try:
         said = json.loads((data_dir / ANNOUNCEMENT).read_text(encoding="utf-8"))
         endpoints = {str(key): dict(names) for key, names in said["endpoints"].items()}
-        return Found(int(said["pid"]), endpoints, bool(said.get("whileUsed")))
+        config = said.get("configuration")
+        return Found(int(said["pid"]), endpoints, bool(said.get("whileUsed")), Path(config) if config else None)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 
 from otel_bridge.cli.findings import findings
 from otel_bridge.cli.found import Viewer, last, place, viewer_of
+from otel_bridge.cli.streams import say
 from otel_bridge.errors import BridgeError, UsageError
 from otel_bridge.telemetry import printable
 
@@ -36,9 +38,9 @@ def check(arguments: Sequence[str]) -> int:
     except BridgeError as error:
         code, said = error.exit_code, str(error)
     if options.json:
-        print(json.dumps({"url": url, "healthy": code == 0, "answer": said}))
+        say(json.dumps({"url": url, "healthy": code == 0, "answer": said}), sys.stdout)
     else:
-        print(f"{url}: {said}" if url else said)
+        say(f"{url}: {said}" if url else said, sys.stdout)
     return code
 
 

@@ -54,6 +54,9 @@ def run(
     """Run a program instrumented towards the bridge: `otel-bridge run -- python agent.py`.
 
     A bridge is started for as long if none runs. What was seen is said at the end, on standard error.
+
+    The exit code is the program's, and 128 and the signal where one ended it. Where it did not run: 127 there is no
+    such program, 126 it can not be run; 2, 3, 73 or 78 this command or its bridge could not begin, as everywhere.
     """
     from otel_bridge.cli.run import main
 

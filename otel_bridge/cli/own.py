@@ -1,13 +1,15 @@
 """A bridge that `otel-bridge run` has started, and who else sends to it: it goes on until the last of them has gone.
 
-Each `run` holds a shared lock on a file in the data dir, also where it found a bridge. Whoever is the last ends the
-bridge, and reads in a file what it said then. If the last is killed, the bridge ends itself: it notices by its standard
-input, which ends with whoever started it, and by the lock.
+Each `run` holds a shared lock on a file in the data dir, also where it found a bridge, and lends its program another.
+Whoever is the last ends the bridge, and reads in a file what it said then. If a `run` is killed, its program goes on
+and has the lock that it was lent; once nobody has one, the bridge ends itself: it notices by its standard input, which
+ends with whoever started it, and by the locks.
 """
 
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,9 +21,11 @@ from typing import IO, Any
 
 from otel_bridge.cli.found import Found, find, is_alive, write
 from otel_bridge.errors import FilesError, PlanError, UnreachableError
+from otel_bridge.files import reason, remedy
 
 LOCK, START_LOCK = "runs.lock", "runs-start.lock"
 LAST_WORDS = "runs-end.json"
+OWNER = "lock"  # of the folder, as `otel_bridge.journal.disk` has it, which is not imported before the program starts
 START_S = 20.0
 LOOK_EVERY_S = 0.02
 
@@ -46,6 +50,23 @@ def use(data_dir: Path, stopped: Callable[[], bool]) -> Iterator[Use]:
     """
     with _holding(data_dir, LOCK, fcntl.LOCK_SH, stopped) as fd:
         yield Use(fd)
+
+
+@contextmanager
+def lent(data_dir: Path) -> Iterator[int]:
+    """A descriptor for a program, by which it uses the bridge of a data dir too: until this is over, whatever the
+    program has left behind by then; and until its own end, where this process is killed.
+
+    Raises:
+        FilesError: the folder can not be used.
+    """
+    fd = _opened(data_dir, LOCK)
+    try:
+        _locked(fd, fcntl.LOCK_SH)  # as this process has one, nobody's is in its way
+        yield fd
+    finally:
+        fcntl.flock(fd, fcntl.LOCK_UN)
+        os.close(fd)
 
 
 @contextmanager
@@ -84,7 +105,9 @@ def _opened(data_dir: Path, name: str) -> int:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         return os.open(data_dir / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise FilesError(f"{data_dir} can not be used: {error.strerror}") from error
+        raise FilesError(
+            f"{data_dir} can not be used by uid {os.getuid()}: {reason(data_dir, error)}; {remedy(error)}"
+        ) from error
 
 
 def _locked(fd: int, how: int) -> bool:
@@ -133,10 +156,12 @@ class BorrowedBridge:
         """Whether it has, as far as it says so or is gone."""
         return not is_alive(self._pid) or heard(self._data_dir, self._pid) is not None
 
-    def wait(self) -> None:
-        """Until it has ended."""
-        while not self.has_ended():
+    def wait(self, timeout_s: float) -> bool:
+        """Whether it has ended in this time."""
+        until_s = time.monotonic() + timeout_s
+        while not (has_ended := self.has_ended()) and time.monotonic() < until_s:
             time.sleep(LOOK_EVERY_S)
+        return has_ended
 
 
 class OwnBridge:
@@ -159,9 +184,11 @@ class OwnBridge:
         """Whether it has."""
         return self.process.poll() is not None
 
-    def wait(self) -> None:
-        """Until it has ended."""
-        self.process.wait()
+    def wait(self, timeout_s: float) -> bool:
+        """Whether it has ended in this time."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout_s)
+        return self.process.returncode is not None
 
     def started(self, data_dir: Path, stopped: Callable[[], bool]) -> Found:
         """Where it listens, once it does; nowhere where it is `stopped` before.
@@ -173,8 +200,8 @@ class OwnBridge:
         while time.monotonic() < until_s:
             if stopped():
                 return Found(self.process.pid, {})
-            if self.process.poll() is not None:
-                why, *mistakes = _error(_read(self._err))
+            if (code := self.process.poll()) is not None:
+                why, *mistakes = _error(_read(self._err), code)
                 reason = f"no bridge runs, and none can be started: {why}"
                 if self.code == PlanError.exit_code:
                     raise PlanError([reason, *mistakes])
@@ -187,9 +214,32 @@ class OwnBridge:
         raise UnreachableError(f"the bridge was not up after {START_S:.0f} s")
 
 
+def coming(data_dir: Path, stopped: Callable[[], bool]) -> Found | None:
+    """The bridge of somebody else that has a data dir, once it is up; None where none has it, or none comes up."""
+    until_s = time.monotonic() + START_S
+    while (pid := _owner(data_dir)) is not None and time.monotonic() < until_s:
+        if stopped():
+            return Found(pid, {})
+        if (found := find(data_dir)) is not None and found.pid == pid:
+            return found
+        time.sleep(LOOK_EVERY_S)
+    return None
+
+
+def _owner(data_dir: Path) -> int | None:
+    """The process that wrote itself into the lock of a data dir, if it lives.
+
+    It is not asked for by locking: a bridge that begins at that moment would be told that another has the folder.
+    """
+    with suppress(OSError, ValueError):
+        pid = int((data_dir / OWNER).read_text(encoding="ascii"))
+        return pid if pid > 0 and is_alive(pid) else None
+    return None
+
+
 @contextmanager
 def begin(config: Path | None, environ: Mapping[str, str]) -> Iterator[OwnBridge]:
-    """Start a bridge, which goes on after this."""
+    """Start a bridge, which goes on after this while others use it."""
     options = ["--config", str(config)] if config else []
     with tempfile.TemporaryFile() as err:  # a pipe that nobody reads would hold it up
         process = subprocess.Popen(  # noqa: S603 - ourselves
@@ -200,12 +250,18 @@ def begin(config: Path | None, environ: Mapping[str, str]) -> Iterator[OwnBridge
             env=dict(environ),
             start_new_session=True,  # Ctrl-C is the command's
         )
-        yield OwnBridge(process, err)
+        try:
+            yield OwnBridge(process, err)
+        finally:
+            if process.stdin is not None:
+                process.stdin.close()
 
 
-def _error(said: str) -> list[str]:
+def _error(said: str, code: int) -> list[str]:
     """The lines of what a bridge said when it could not start, as JSON unless it came to no more."""
-    last = said.strip().rpartition("\n")[2]
+    lines = [line.strip(" |+-") for line in said.splitlines()]  # which frame the error of a group
+    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    last = next((line for line in reversed(lines) if line), f"it {how}, without a word")
     try:
         return str(json.loads(last)["error"]).split("\n")
     except (ValueError, TypeError, KeyError):

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import typer
 
-from otel_bridge.cli.asking import ask
+from otel_bridge.cli.asking import ANSWER_TIMEOUT_S, ask
 from otel_bridge.cli.found import Viewer, place
 from otel_bridge.cli.output import ConfigOption, DataDirOption, JsonOption, UrlOption, print_json
 
@@ -83,10 +83,11 @@ def load_traces(
     tenant: str | None = None,
     cursor: str | None = None,
     tenants: Collection[str] = (),
+    timeout_s: float = ANSWER_TIMEOUT_S,
 ) -> dict[str, Any]:
     """`{"traces": [...], "nextCursor": ...}` from a store's file, or from the viewer at a URL.
 
-    tenants: those that are configured; the viewer knows them.
+    tenants: those that are configured; the viewer knows them. timeout_s: for its answer.
 
     Raises:
         UsageError: the filter, sort, limit or URL can not be used, or there is no such tenant.
@@ -96,7 +97,7 @@ def load_traces(
     if not isinstance(source, Path):
         asked = {"filter": filter_text, "sort": sort, "limit": str(limit), **_of(tenant)}
         asked |= {} if cursor is None else {"cursor": cursor}
-        return ask(source, "/api/v1/traces", asked)
+        return ask(source, "/api/v1/traces", asked, timeout_s=timeout_s)
     from otel_bridge.query.traces import list_traces
     from otel_bridge.store.reader import reading
 

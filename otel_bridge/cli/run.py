@@ -3,6 +3,7 @@
 It stands in the program's way, so nothing heavy is imported before the program has started.
 """
 
+import errno
 import gc
 import json
 import os
@@ -19,14 +20,28 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from otel_bridge.cli.found import Found, Viewer, find, place, viewer_of
-from otel_bridge.cli.own import LOOK_EVERY_S, BorrowedBridge, OwnBridge, Use, begin, heard, one_at_a_time, use
-from otel_bridge.errors import BridgeError, CommandError, UnreachableError, UsageError
+from otel_bridge.cli.own import (
+    LOOK_EVERY_S,
+    BorrowedBridge,
+    OwnBridge,
+    Use,
+    begin,
+    coming,
+    heard,
+    lent,
+    one_at_a_time,
+    use,
+)
+from otel_bridge.cli.streams import say
+from otel_bridge.errors import BridgeError, CommandError, FilesError, UnreachableError, UsageError
 
 if TYPE_CHECKING:
     from otel_bridge.cli.refused import Refused
 
 SITE = Path(__file__).parents[1] / "sdk" / "site"
 BEFORE_TIMEOUT_S = 1.0  # the program waits meanwhile
+AFTER_TIMEOUT_S = 3.0  # and whoever waits for its end
+END_S = 60.0  # of a bridge, which takes some seconds where its disk is well
 GENERAL = "OTEL_EXPORTER_OTLP_ENDPOINT"
 USAGE = "otel-bridge run [--config FILE] [--json] -- COMMAND [ARGUMENT …]"
 
@@ -57,6 +72,7 @@ def run(words: list[str]) -> int:
     ):
         if signals.asked is not None:
             return 128 + signals.asked
+        _tell_of_another(asked, bridge, at.data_dir)
         otlp = bridge.address("otlp", name="http")
         if otlp is None:
             raise UnreachableError("the bridge that runs has no OTLP/HTTP receiver; stop it, then try again")
@@ -64,9 +80,10 @@ def run(words: list[str]) -> int:
         before = _refused_before(viewer, ending)
         began = datetime.now(UTC)
         grpc = bridge.address("otlp", name="grpc")
-        program = _start(asked.command, environment(os.environ, otlp, grpc))
-        with signals.to(program):
-            code = _wait(program, ending)
+        with lent(at.data_dir) as used:
+            program = _start(asked.command, environment(os.environ, otlp, grpc), used)
+            with signals.to(program):
+                code = _wait(program, ending)
         from otel_bridge.cli.refused import refused, since
         from otel_bridge.cli.seen import not_taken, seen_by_bridge, seen_in_store, told
         from otel_bridge.undelivered import NOTHING_SAID, undelivered
@@ -77,7 +94,9 @@ def run(words: list[str]) -> int:
             if ending is not None and find(at.data_dir) is None:
                 while not (ending.has_ended() or signals.asked is not None):
                     time.sleep(LOOK_EVERY_S)  # another command was the last, and ends it: it is not ours to hurry
-        refusals = since(before, refused(viewer)) if viewer and ends and before is not None else {}
+        refusals = (
+            since(before, refused(viewer, timeout_s=AFTER_TIMEOUT_S)) if viewer and ends and before is not None else {}
+        )
     ended = heard(at.data_dir, bridge.pid) if ending is not None else None
     if viewer and ended:  # its end makes traces whole, and is quicker than to wait for that
         seen = seen_in_store(at.store, began, refusals)
@@ -90,12 +109,18 @@ def run(words: list[str]) -> int:
     elif not asked.as_json:
         lines = undelivered(said, asked.again)
         if seen is not None:
-            why_none = otherwise(os.environ, otlp, grpc)
+            why_none = otherwise(os.environ, otlp, grpc) or ended_by(code)
             lines = [told(seen, asked.again, why_none), *not_taken(seen, asked.again), *lines]
         for line in lines:
             _say(f"otel-bridge: {line}")
     gc.freeze()  # Python then ends without going over all that was imported
     return code if code >= 0 else 128 - code
+
+
+def _tell_of_another(asked: "_Asked", bridge: Found, data_dir: Path) -> None:
+    """Configuration, by which the bridge that runs goes on; what is printed for programs is one document."""
+    if not asked.as_json and asked.config and bridge.configuration not in (None, asked.config.absolute()):
+        _say(f"otel-bridge: the bridge that runs on {data_dir} has another configuration: {bridge.configuration}")
 
 
 def _refused_before(viewer: Viewer | None, ending: OwnBridge | BorrowedBridge | None) -> "Refused | None":
@@ -131,6 +156,11 @@ def otherwise(given: Mapping[str, str], *bridge: str | None) -> str | None:
         if said := given.get(name):
             return None if _port(said) in here else f"{name} is set, and sends them to {said}"
     return None
+
+
+def ended_by(code: int) -> str | None:
+    """That a program was ended before it could send anything, where that is how it ended."""
+    return f"the program was ended by {signal.Signals(-code).name}" if code < 0 else None
 
 
 def _port(address: str) -> str:
@@ -180,14 +210,14 @@ class _Signals:
         if self._process is None:
             self.asked = number
         elif self._always is not None:
+            self._process.send_signal(signal.SIGKILL if self.hurried else self._always)
             self.hurried = True
-            self._process.send_signal(self._always)
         elif number != signal.SIGINT:  # the terminal sends that to the command as well
             self._process.send_signal(number)
 
     @contextmanager
     def to(self, process: "_Signalled", *, always: int | None = None) -> Iterator[None]:
-        """They are this process's meanwhile; always: as this signal, as it is not the terminal's."""
+        """They are this process's meanwhile; always: as this signal, as it is not the terminal's, and then SIGKILL."""
         self._process, self._always = process, always
         if self.asked is not None:
             process.send_signal(self.asked)
@@ -281,10 +311,17 @@ def _bridge(
         with one_at_a_time(data_dir, stopped):
             found = find(data_dir)
             if found is None:
-                ending = own = stack.enter_context(begin(config, _uninstrumented(os.environ)))
-                stack.callback(_end, own, using, signals)
-                found = own.started(data_dir, stopped)
-            elif found.while_used:
+                own = stack.enter_context(begin(config, _uninstrumented(os.environ)))
+                beginning = stack.enter_context(ExitStack())
+                beginning.callback(_end, own, using, signals)
+                try:
+                    found, ending = own.started(data_dir, stopped), own
+                except FilesError:
+                    found = coming(data_dir, stopped)  # as of a bridge that was started at the same time
+                    if found is None:
+                        raise
+                    beginning.pop_all()
+            if ending is None and found.while_used:
                 ending = BorrowedBridge(data_dir, found.pid)
                 stack.callback(_end, ending, using, signals)
         yield found, ending
@@ -296,18 +333,31 @@ def _end(bridge: OwnBridge | BorrowedBridge, using: Use, signals: _Signals) -> N
         bridge.send_signal(signal.SIGTERM)
         signals.asked = None  # that was it; another one ends the bridge at once
         with signals.to(bridge, always=signal.SIGTERM):
-            bridge.wait()
+            if not bridge.wait(END_S):  # what it has acknowledged is on disk
+                bridge.send_signal(signal.SIGKILL)
+                bridge.wait(END_S)
 
 
-def _start(command: list[str], variables: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+def _start(command: list[str], variables: Mapping[str, str], *lent: int) -> "subprocess.Popen[bytes]":
     try:
-        return subprocess.Popen(command, env=dict(variables))  # noqa: S603 - what the user typed
+        return subprocess.Popen(command, env=dict(variables), pass_fds=lent)  # noqa: S603 - what the user typed
     except OSError as error:
-        is_missing = isinstance(error, FileNotFoundError)
-        raise CommandError(f"{command[0]} can not be run: {error.strerror}", 127 if is_missing else 126) from error
+        path = Path(command[0])
+        is_there = "/" in command[0] and path.exists()
+        why = error.strerror
+        if is_there and path.is_dir():
+            why = "it is a folder"
+        elif is_there and isinstance(error, FileNotFoundError):
+            why = "the program that its first line names is not there"
+        elif is_there and isinstance(error, PermissionError):
+            why = f"it is no program for this user; `chmod +x {shlex.quote(command[0])}` makes it one"
+        elif error.errno == errno.ENOEXEC:
+            why = "it is no program, and its first line names none, as #!/bin/sh does"
+        is_missing = isinstance(error, FileNotFoundError) and not is_there
+        raise CommandError(f"{command[0]} can not be run: {why}", 127 if is_missing else 126) from error
 
 
 def _say(line: str) -> None:
     from otel_bridge.telemetry import printable
 
-    print(printable(line, keep="\n"), file=sys.stderr)
+    say(printable(line, keep="\n"), sys.stderr)

@@ -1,5 +1,6 @@
 """What `otel-bridge run` says at the end: what came while the program ran, in sums and in a line."""
 
+import math
 import time
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
@@ -16,6 +17,7 @@ from otel_bridge.sides import side_of
 from otel_bridge.undelivered import configured, reasons
 
 WAIT_S, LOOK_EVERY_S = 1.0, 0.02
+ANSWERS_S = 3.0  # for all answers of a bridge together: the program has ended, and somebody waits for the next one
 # Refusals over who sends: keys, and the handshakes of TLS.
 ABOUT_ACCESS = {"unauthenticated", "too_many_failures", "no_certificate", "bad_certificate", "expired_certificate"}
 ABOUT_ACCESS |= {"certificate_not_yet_valid", "unknown_ca", "refused_by_client", "plaintext", "tls_version"}
@@ -30,16 +32,16 @@ def seen_by_bridge(
     for which exporters do not take it now, and `untried`, those that have never had anything of its tenants.
 
     What it has acknowledged comes to its store a tenth of a second later; a bridge that many send to always has
-    something on the way, so that is not waited for longer than a second.
+    something on the way, so that is not waited for longer than a second; nor for its answers longer than three.
 
     before: what it had refused until then; None: that is not known. stopped: whether nobody wants to know any more;
     then it is None.
     """
-    until_s = time.monotonic() + WAIT_S
+    until_s, answered_s = time.monotonic() + WAIT_S, time.monotonic() + ANSWERS_S
     try:
-        while _on_the_way(status := _status(viewer)) and time.monotonic() < until_s and not stopped():
+        while _on_the_way(status := _status(viewer, answered_s)) and time.monotonic() < until_s and not stopped():
             time.sleep(LOOK_EVERY_S)
-        traces, is_all = _since(viewer, began)
+        traces, is_all = _since(viewer, began, answered_s)
         tenants = {found["tenant"] for found in traces}
         seen = {
             **_sums(traces, {} if traces else since(before, refused_in(status)), is_all=is_all),
@@ -63,8 +65,12 @@ def seen_in_store(store: Path, began: datetime, refusals: Refused) -> dict[str, 
     return _sums(traces, refusals, is_all=is_all)
 
 
-def _status(viewer: Viewer) -> dict[str, Any]:
-    return ask(viewer, "/api/v1/status")
+def _status(viewer: Viewer, until_s: float) -> dict[str, Any]:
+    return ask(viewer, "/api/v1/status", timeout_s=_left_s(until_s))
+
+
+def _left_s(until_s: float) -> float:
+    return max(LOOK_EVERY_S, until_s - time.monotonic())
 
 
 def told(seen: Mapping[str, Any], again: str = "", otherwise: str | None = None) -> str:
@@ -132,13 +138,13 @@ def _on_the_way(status: Mapping[str, Any]) -> bool:
     return any(tenant["waiting"] for tenants in stores for tenant in tenants.values())
 
 
-def _since(source: Viewer | Path, began: datetime) -> tuple[list[dict[str, Any]], bool]:
-    """The traces, and whether that is all."""
+def _since(source: Viewer | Path, began: datetime, until_s: float = math.inf) -> tuple[list[dict[str, Any]], bool]:
+    """The traces, and whether that is all; of a viewer, as it answers until a moment."""
     since = began.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     traces: list[dict[str, Any]] = []
     cursor: str | None = None
     for _ in range(PAGES):
-        page = load_traces(source, f"start:>{since}", limit=200, cursor=cursor)
+        page = load_traces(source, f"start:>{since}", limit=200, cursor=cursor, timeout_s=_left_s(until_s))
         traces += page["traces"]
         if (cursor := page["nextCursor"]) is None:
             return traces, True

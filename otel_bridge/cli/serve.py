@@ -78,7 +78,7 @@ async def _serve(
         async with running(plan, settle=settle, hurry=told.stopped) as bridge, owned_tasks() as tasks:
             if while_used:
                 begin_to_speak(plan.data_dir)
-            with announced(plan.data_dir, bridge.endpoints, while_used=while_used):
+            with announced(plan.data_dir, bridge.endpoints, while_used=while_used, config=config):
                 if while_used:
                     tasks.create_task(_stop_when_unused(plan.data_dir, told))
                 if as_json:
@@ -88,7 +88,7 @@ async def _serve(
                     print(banner(plan, bridge.endpoints), steps, sep="\n", flush=True)
                 await _prepare(plan, told)
                 if config is not None:
-                    await _reload_when_told(bridge, again, told, while_used=while_used)
+                    await _reload_when_told(bridge, again, told, config=config, while_used=while_used)
                 await told.stopped.wait()
     said = last_words(bridge.left(), bridge.status())
     if while_used:
@@ -143,7 +143,12 @@ async def _prepare(plan: "Plan", told: "Told") -> None:
 
 
 async def _reload_when_told(
-    bridge: "RunningBridge", again: "Callable[[], Plan]", told: "Told", *, while_used: bool = False
+    bridge: "RunningBridge",
+    again: "Callable[[], Plan]",
+    told: "Told",
+    *,
+    config: Path | None = None,
+    while_used: bool = False,
 ) -> None:
     """Go over to what the configuration says, on SIGHUP and when one of its files changes, until the end."""
     from otel_bridge.errors import PlanError
@@ -167,7 +172,7 @@ async def _reload_when_told(
             logger("reload").warning(warning)
         with suppress(PlanError):  # which the bridge has told of
             await bridge.reload(plan)
-            announce(bridge.plan.data_dir, bridge.endpoints, while_used=while_used)
+            announce(bridge.plan.data_dir, bridge.endpoints, while_used=while_used, config=config)
 
 
 class Told:

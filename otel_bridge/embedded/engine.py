@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_bridge.embedded import handed
-from otel_bridge.sdk.saying import Log
+from otel_bridge.sdk.saying import Log, ToldError
 
 if TYPE_CHECKING:
     from otel_bridge.pipeline import RunningBridge
@@ -38,6 +38,7 @@ TAKE_S = 10.0  # until the journal has what it was handed
 DRAIN_S = 1.5  # where nobody closes it
 STOP_S = 0.5  # of the time that `close` has, after delivering
 MOST_PROCESSES = 256
+NOWHERE = "its configuration does not say where to keep anything"
 TOO_LATE = "there was no time to deliver all"
 NEXT = "and the next run delivers it, as does `otel-bridge serve` with this configuration and that data_dir"
 NO_THREADS = "this Python starts no thread at a program's end"
@@ -50,7 +51,8 @@ class Engine:
 
     The plan needs a receiver `in_process`. Its `data_dir` belongs to one process: a second one that runs at the same
     time takes `data_dir/process-1`, and so on; what one of them leaves is delivered by the next that has its place.
-    While the engine is not up, which takes it a second or two, what it is handed goes to files, which it takes then.
+    While the engine is not up, which takes it a second or two, what it is handed goes to files, which it takes then;
+    and where it can not run, as with a mistake in its configuration, the next that can.
 
     most_drain_s: what delivering takes at the end, however much time `close` has.
     spans, logs: exporters for OpenTelemetry's processors. What they say was exported is on disk.
@@ -109,13 +111,10 @@ class Engine:
         if not self._placed.wait(TAKE_S):
             raise TimeoutError("the bridge in this process does not come up")
         with self._changing:
-            if self._door is None and self._failed is None and self._handed is not None:
-                handed.put(self._handed, kind, wire)
-                self._has_taken = True
-                return
             door = self._door
-        if door is None:
-            raise OSError(f"the bridge in this process does not run: {self._failed or 'it was closed'}")
+            if door is None:
+                self._keep(kind, wire)
+                return
         from otel_bridge.batch import Batch, Signal
         from otel_bridge.errors import BridgeError
 
@@ -124,6 +123,16 @@ class Engine:
             self._has_taken = True
         except BridgeError as error:
             raise OSError(f"the bridge in this process refuses: {error}") from error
+
+    def _keep(self, kind: Kind, wire: bytes) -> None:
+        """For the engine that comes up, here or in the next run."""
+        try:
+            if self._handed is None:
+                raise ToldError(NOWHERE)
+            handed.put(self._handed, kind, wire)
+        except OSError as error:
+            raise error if self._failed is None else ToldError(f"no bridge runs there: {error}") from error
+        self._has_taken = True
 
     def close(self, timeout_s: float) -> bool:
         """Settle and deliver what was taken, and stop; whether it stopped in this time. What is left stays on disk, and
@@ -177,13 +186,31 @@ class Engine:
         except BaseException as error:  # noqa: BLE001 - the agent goes on without; who sends is told
             self._failed = error
             if not self._is_left:
-                kept = f"; what it took lies in {self._place}, and the next run delivers it" if self._has_taken else ""
-                log.error("otel-bridge: the bridge in this process has ended: %s%s", error, kept)  # noqa: TRY400
+                log.error("otel-bridge: %s; %s", self._what_failed(error), self._what_becomes())  # noqa: TRY400
         finally:
             with self._changing:
                 self._door = None
             self._placed.set()
             self._up.set()
+
+    def _what_failed(self, error: BaseException) -> str:
+        while isinstance(error, BaseExceptionGroup):  # what a task raised comes in a group, however deep
+            error = error.exceptions[0]
+        from otel_bridge.errors import BridgeError, PlanError
+
+        if isinstance(error, PlanError):
+            named = f" {self._plan.absolute()}" if isinstance(self._plan, Path) else ""
+            return f"no bridge runs in this process, as its configuration{named} is wrong: {'; '.join(error.mistakes)}"
+        why = str(error) if isinstance(error, BridgeError) else f"{type(error).__name__}: {error}"
+        begun = "the bridge in this process has ended" if self._up.is_set() else "no bridge runs in this process"
+        return f"{begun}: {why}"
+
+    def _what_becomes(self) -> str:
+        """Of what ends from now on, and of what it took before."""
+        if self._handed is None or not handed.takes(self._handed):
+            return "what ends is dropped until that is mended and the program started again"
+        taken = f"what it took lies in {self._place}, " if self._up.is_set() else ""
+        return f"{taken}what ends goes to files in {self._handed}, and the next run delivers it, once that is mended"
 
     async def _serve(self) -> None:
         self._place = _data_dir(self._plan)
@@ -195,6 +222,8 @@ class Engine:
 
         telemetry.join_logs()
         plan = load(self._plan, environ=os.environ) if isinstance(self._plan, Path) else self._plan
+        for warning in plan.warnings:
+            log.warning("otel-bridge: %s", warning)
         receiver = _receiver(plan)
         stopped = asyncio.Event()
         with self._changing:
@@ -247,6 +276,7 @@ class EngineSpanExporter(SpanExporter):
     """Spans into the engine."""
 
     where = "the bridge in this process"
+    helps = "What otel_bridge.embedded and otel_bridge.engine say in the log tells more"
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -268,7 +298,7 @@ class EngineSpanExporter(SpanExporter):
 class EngineLogExporter(LogRecordExporter):
     """The same for log records."""
 
-    where = EngineSpanExporter.where
+    where, helps = EngineSpanExporter.where, EngineSpanExporter.helps
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

@@ -49,6 +49,15 @@ def put(folder: Path, signal: str, wire: bytes) -> None:
         raise
 
 
+def takes(folder: Path) -> bool:
+    """Whether anything can be kept there, as far as can be told before."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
 async def take_in(folder: Path, door: "InProcess") -> None:
     """Hand all of it to the journal, the oldest first; what it does not take stays for the next time."""
     from otel_bridge.batch import Batch, Signal

@@ -11,6 +11,7 @@ from otel_bridge.batch import Batch, Signal
 from otel_bridge.component import Consume, Host, exporter
 from otel_bridge.config import Config, LocalPath
 from otel_bridge.errors import FilesError, RetryableError
+from otel_bridge.files import reason
 from otel_bridge.otlp_json import dump
 
 
@@ -59,7 +60,7 @@ def _open(path: Path) -> BinaryIO:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise FilesError(f"{path} cannot be opened for writing: {error.strerror}; name another path") from error
+        raise FilesError(f"{path} cannot be opened for writing: {reason(path, error)}; name another path") from error
     return os.fdopen(descriptor, "ab", buffering=0)
 
 

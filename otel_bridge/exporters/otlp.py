@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 from pydantic import Field
 
 from otel_bridge import __version__
-from otel_bridge.answers import excerpt
+from otel_bridge.answers import answered, excerpt
 from otel_bridge.batch import RESPONSES, Batch, Signal
 from otel_bridge.component import Consume, Host, exporter
 from otel_bridge.config import Config, Seconds, SecretStr
@@ -130,7 +130,7 @@ async def _grpc(config: OtlpConfig, said: PartialSuccess) -> AsyncIterator[Consu
 def refusal(error: "grpc.aio.AioRpcError", who: str) -> ConsumeError:
     """The error that a gRPC status stands for, as OTLP says it; but what may pass (UNKNOWN, INTERNAL) is retried."""
     code = error.code().name
-    told = f"{who} answered {code}: {excerpt(error.details() or '')}"
+    told = answered(who, code, error.details() or "")
     wait_s = _retry_info_s(error)
     if code == "INVALID_ARGUMENT":
         return RefusedError(told)

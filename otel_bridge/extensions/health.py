@@ -4,13 +4,14 @@ from collections.abc import AsyncIterator
 
 from otel_bridge.component import Host, extension
 from otel_bridge.config import Config
+from otel_bridge.listening import Endpoint
 from otel_bridge.tls import TlsConfig
 
 
 class HealthConfig(Config):
     """endpoint: `host:port` to serve on; port 0 takes a free one."""
 
-    endpoint: str = "127.0.0.1:13133"
+    endpoint: Endpoint = "127.0.0.1:13133"
     tls: TlsConfig | None = None
 
 

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from otel_bridge.component import Host, extension
 from otel_bridge.config import LocalPath, SecretStr
-from otel_bridge.listening import ListeningConfig, is_local
+from otel_bridge.listening import Endpoint, ListeningConfig, is_local
 
 
 class ViewerConfig(ListeningConfig):
@@ -23,7 +23,7 @@ class ViewerConfig(ListeningConfig):
         only this machine reaches the viewer; else the token in the data dir is asked for.
     """
 
-    endpoint: str = "127.0.0.1:4319"
+    endpoint: Endpoint = "127.0.0.1:4319"
     store: LocalPath | None = None
     allowed_hosts: tuple[str, ...] = ()
     password: Annotated[SecretStr, Field(min_length=8)] | None = None

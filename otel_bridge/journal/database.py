@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from otel_bridge.errors import FilesError
+from otel_bridge.files import reason
 from otel_bridge.journal.disk import Space
 from otel_bridge.telemetry import logger
 
@@ -116,7 +117,7 @@ def _opened(path: Path, schema: str, version: int, synchronous: str, without: st
                 connection.execute(schema)
                 connection.pragma("user_version", version)
     except OSError as error:
-        raise FilesError(f"{path} can not be used: {error.strerror}") from error
+        raise FilesError(f"{path} can not be used: {reason(path, error)}") from error
     except (apsw.CorruptError, apsw.NotADBError) as error:
         raise damaged(path, error, without) from error
     except apsw.Error as error:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from otel_bridge.errors import FilesError, InUseError
+from otel_bridge.files import reason, remedy
 
-NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 KEPT_FREE_BYTES = 64 << 20  # a quarter of a small disk
 LOCK = "lock"
 IN_MEMORY = frozenset({"tmpfs", "ramfs"})
@@ -163,10 +163,7 @@ def own_directory(directory: Path) -> None:
 
 def unusable(path: Path, error: OSError) -> FilesError:
     """What to tell when files cannot be used."""
-    return FilesError(
-        f"{path} cannot be used by uid {os.getuid()}: {error.strerror or error}; "
-        "give that user the directory, or name another data_dir"
-    )
+    return FilesError(f"{path} cannot be used by uid {os.getuid()}: {reason(path, error)}; {remedy(error)}")
 
 
 @contextmanager

@@ -20,7 +20,8 @@ from typing import Literal
 from otel_bridge.batch import Batch
 from otel_bridge.clock import Clock
 from otel_bridge.errors import JournalFullError, RetryableError
-from otel_bridge.journal.disk import NO_SPACE, Disk, Space, UnsyncedDisk, held, own_directory, unusable
+from otel_bridge.files import NO_SPACE
+from otel_bridge.journal.disk import Disk, Space, UnsyncedDisk, held, own_directory, unusable
 from otel_bridge.journal.reader import Reader
 from otel_bridge.journal.record import (
     FIRST_RECORD,

@@ -162,8 +162,8 @@ def _sender(
             what,
             f" to {where}" if where else "",
         )
-    prepare = getattr(exporter, "prepare", None)
-    return Sender(what, where, export, exporter.shutdown, prepare=prepare, **limits)
+    prepare, helps = getattr(exporter, "prepare", None), getattr(exporter, "helps", None)
+    return Sender(what, where, export, exporter.shutdown, prepare=prepare, helps=helps, **limits)
 
 
 class _Limits(TypedDict):

@@ -24,6 +24,10 @@ class Log(logging.LoggerAdapter[logging.Logger]):
                 sys.stderr.write(f"{said} (the program's log raised {error!r})\n")
 
 
+class ToldError(OSError):
+    """What an exporter raises that has told by itself why nothing can be sent, and what to do about it."""
+
+
 log = Log(logging.getLogger("otel_bridge.sdk"))
 _told: dict[str, float] = {}  # about what → monotonic: not again before; of the whole process, as it has one log
 

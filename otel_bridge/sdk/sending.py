@@ -22,7 +22,7 @@ from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context
 from otel_bridge.counts import plural
 from otel_bridge.sdk import forks
 from otel_bridge.sdk.refusals import HEARD, hint
-from otel_bridge.sdk.saying import is_time_to_say, log
+from otel_bridge.sdk.saying import ToldError, is_time_to_say, log
 from otel_bridge.sdk.values import words
 
 T = TypeVar("T")
@@ -64,7 +64,7 @@ class _Ticket:
 class Sender(Generic[T]):
     """Sends items by a function that says whether they were taken; it may take its time, and raise.
 
-    what: the name of one in messages; where: that of the destination.
+    what: the name of one in messages; where: that of the destination; helps: what to do where it takes nothing.
     prepare: called on the thread before the first, until it works; shut_down: called last.
 
     max_queue_bytes: of what waits or is being sent, about; max_queue: the same in items.
@@ -90,6 +90,7 @@ class Sender(Generic[T]):
         max_batch: int,
         exit_s: float,
         kept: Callable[[], str] | None = None,
+        helps: str | None = None,
         ends_alone: bool = True,
     ) -> None:
         self.dropped: Counter[str] = Counter()
@@ -104,6 +105,7 @@ class Sender(Generic[T]):
         self._max_batch = max_batch
         self._exit_s = exit_s
         self._kept = kept
+        self._helps = helps
         self.begin()
         forks.go_through(self, ends_alone=ends_alone)
 
@@ -313,7 +315,7 @@ class Sender(Generic[T]):
         if reason == "exit":
             why = HEARD.take(self._thread) or self._why  # it may still be trying
             lost = f"{plural(items, self._what)}, and what else waited, not sent{self._where} in time"
-            self._warn("unsent", f"{lost}{f' ({why})' if why else ''}, and dropped. {hint(why)}")
+            self._warn("unsent", f"{lost}{f' ({why})' if why else ''}, and dropped. {self._helps or hint(why)}")
         else:
             self._warn(reason, f"{plural(items, self._what)} dropped ({reason}); {self.dropped.total()} in all")
 
@@ -413,7 +415,7 @@ class Sender(Generic[T]):
     def _try(self, batch: list[_Put[T]]) -> None:
         is_theirs = False  # what is sent can not be: no fault of the destination's
         is_said = False  # by the exporter: the destination may take less of it
-        is_hopeless = False
+        is_hopeless = is_told = False
         try:
             self._prepare()
             is_theirs = True
@@ -424,7 +426,8 @@ class Sender(Generic[T]):
         except BaseException as error:  # noqa: BLE001 - whatever an exporter raises must not end this thread
             sent, why = False, f"{type(error).__name__}: {words(error)}"
             is_theirs = is_theirs and not isinstance(error, OSError)
-            is_hopeless = isinstance(error, UnsendableError)
+            is_hopeless, is_told = isinstance(error, UnsendableError), isinstance(error, ToldError)
+            why = words(error) if is_told else why
         with self._changed:
             self._why = why
             self._in_flight = self._sending = self._uneventful_to = 0
@@ -441,7 +444,7 @@ class Sender(Generic[T]):
                 self._put_back(batch)
             else:
                 self._tries = TRIES if is_hopeless else self._tries + 1
-                self._not_sent(batch, why, is_theirs=is_theirs)
+                self._not_sent(batch, why, is_theirs=is_theirs, is_told=is_told)
             refused = not sent and not is_theirs and not is_cut
             self._settle(refused=refused)
             if refused and self._closed:
@@ -463,7 +466,7 @@ class Sender(Generic[T]):
         self._behind_the_others(batch.pop())
         return True
 
-    def _not_sent(self, batch: list[_Put[T]], why: str, *, is_theirs: bool) -> None:
+    def _not_sent(self, batch: list[_Put[T]], why: str, *, is_theirs: bool, is_told: bool) -> None:
         """While `_changed` is held."""
         if self._tries >= TRIES and len(batch) > 1:
             self._tries = 0
@@ -478,8 +481,8 @@ class Sender(Generic[T]):
         self._put_back(batch)
         if is_theirs:
             self._warn("unsendable", f"{self._what}s can not be sent as they are: {why}")
-            return
-        self._warn_unsent(why)
+        elif not is_told:
+            self._warn_unsent(why)
 
     def _unreached(self, why: str) -> None:
         """An exporter reaches nobody, and tries again by itself: who waits is told, but at the end it is waited for."""
@@ -492,7 +495,7 @@ class Sender(Generic[T]):
     def _warn_unsent(self, why: str) -> None:
         """While `_changed` is held."""
         left = "what waits at the end is dropped." if self._kept is None else self._kept()
-        self._warn("unsent", f"nothing can be sent{self._where}: {why}; {left} {hint(why)}")
+        self._warn("unsent", f"nothing can be sent{self._where}: {why}; {left} {self._helps or hint(why)}")
 
     def _put_back(self, batch: list[_Put[T]]) -> None:
         """While `_changed` is held."""

@@ -8,6 +8,7 @@ import orjson
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, SpanFlags
 
 from otel_bridge.errors import FilesError
+from otel_bridge.files import reason
 from otel_bridge.journal.database import log_pages, move_aside
 from otel_bridge.store.statements import text
 from otel_bridge.translate.propagate import MAX_TAGS
@@ -36,7 +37,7 @@ def open_writing(path: Path) -> "apsw.Connection":
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
-        raise FilesError(f"the store {path} can not be written: {error.strerror}") from error
+        raise FilesError(f"the store {path} can not be written: {reason(path, error)}") from error
     try:
         return _with_functions(_prepared(path))
     except (apsw.CorruptError, apsw.NotADBError) as error:

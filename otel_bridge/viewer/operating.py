@@ -17,6 +17,7 @@ from starlette.routing import Route
 from otel_bridge.batch import INT64
 from otel_bridge.component import Bridge, Operator
 from otel_bridge.errors import UsageError
+from otel_bridge.mistakes import said
 from otel_bridge.viewer.requests import answer_json, asked, body_of, limit_of
 
 MAX_BODY_BYTES = 16 << 10
@@ -121,7 +122,7 @@ async def _read(request: Request, model: type[M]) -> M:
     try:
         return model.model_validate_json(await body_of(request, MAX_BODY_BYTES))
     except ValidationError as error:
-        mistakes = [f"{'.'.join(map(str, found['loc'])) or 'body'}: {found['msg']}" for found in error.errors()]
+        mistakes = [f"{'.'.join(map(str, found['loc'])) or 'body'}: {said(found, model)}" for found in error.errors()]
         raise UsageError("; ".join(mistakes)) from None
 
 

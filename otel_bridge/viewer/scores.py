@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, Stri
 
 from otel_bridge.batch import Batch
 from otel_bridge.errors import UsageError
+from otel_bridge.mistakes import said
 
 MAX_BODY_BYTES = 64 << 10
 
@@ -42,7 +43,8 @@ def read_score(body: bytes) -> NewScore:
     try:
         return NewScore.model_validate_json(body)
     except ValidationError as error:
-        mistakes = [f"{'.'.join(map(str, found['loc'])) or 'body'}: {found['msg']}" for found in error.errors()]
+        found = [(".".join(map(str, one["loc"])) or "body", said(one, NewScore)) for one in error.errors()]
+        mistakes = [f"{where}: {what}" for where, what in found]
         raise UsageError("; ".join(mistakes)) from None
 
 

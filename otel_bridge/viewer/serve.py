@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
-from otel_bridge.errors import AddressInUseError, FilesError, UsageError
+from otel_bridge.errors import AddressInUseError, FilesError
 from otel_bridge.tls import Certificates
 
 STOP_AFTER_S = 2
@@ -54,8 +54,6 @@ async def serving(
 
 def _bound(endpoint: str, component_id: str) -> socket.socket:
     host, _, port = endpoint.rpartition(":")
-    if not host or not (port.isdecimal() and int(port) < 1 << 16):
-        raise UsageError(f"{component_id}: the endpoint {endpoint!r} is no host:port, as 127.0.0.1:4319")
     host = host.strip("[]")
     try:
         return socket.create_server(
@@ -69,4 +67,4 @@ def _bound(endpoint: str, component_id: str) -> socket.socket:
             f"{component_id} can not listen on {endpoint}: {(error.strerror or '').partition(' (while')[0]}; "
             f"{todo} extensions::{component_id}::endpoint to {other}"
         )
-        raise (AddressInUseError(said, endpoint) if taken else FilesError(said)) from error
+        raise (AddressInUseError(said, endpoint, is_viewer=True) if taken else FilesError(said)) from error

@@ -4,6 +4,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -71,6 +72,13 @@ def test_an_answer_that_is_as_long_as_may_be_is_one(monkeypatch: pytest.MonkeyPa
         assert [ask(f"http://{endpoint}", "/") for _ in range(2)] == [{"a": 1}] * 2
 
 
+@pytest.fixture
+def unknown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The system does not tell who listens, as of another user's process."""
+    monkeypatch.setattr("otel_bridge.cli.holder.PROC", tmp_path)
+
+
+@pytest.mark.usefixtures("unknown")
 def test_the_bridge_that_has_the_port_is_named_as_far_as_it_tells(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -78,7 +86,7 @@ def test_the_bridge_that_has_the_port_is_named_as_far_as_it_tells(
     monkeypatch.setenv("OTEL_BRIDGE_VIEWER_PASSWORD", "secret")
     with answering(whole(b'{"data_dir": "/other\\u001b[2J", "pid": 7}')) as (endpoint, asked):
         everywhere = endpoint.replace("127.0.0.1", "0.0.0.0")
-        assert _end(AddressInUseError("viewer can not listen", everywhere)) == 73
+        assert _end(AddressInUseError("viewer can not listen", everywhere, is_viewer=True)) == 73
     assert capsys.readouterr().err == (
         "otel-bridge: viewer can not listen; it is the bridge on /other\\x1b[2J, process 7\n"
     )
@@ -87,6 +95,7 @@ def test_the_bridge_that_has_the_port_is_named_as_far_as_it_tells(
     assert b"Authorization" not in request
 
 
+@pytest.mark.usefixtures("unknown")
 @pytest.mark.parametrize(
     "body",
     [
@@ -101,8 +110,8 @@ def test_the_bridge_that_has_the_port_is_named_as_far_as_it_tells(
 )
 def test_whoever_has_the_port_and_is_no_bridge_is_not_named(body: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     with answering(whole(body)) as (endpoint, _):
-        assert _end(AddressInUseError("viewer can not listen", endpoint)) == 73
-    assert capsys.readouterr().err == "otel-bridge: viewer can not listen\n"
+        assert _end(AddressInUseError("viewer can not listen", endpoint, is_viewer=True)) == 73
+    assert "says which" in capsys.readouterr().err
 
 
 def test_who_has_the_port_of_a_receiver_is_not_asked(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,8 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from otel_bridge.cli.own import OwnBridge, begin_to_speak, heard, one_at_a_time, say_last, seized, use
+from otel_bridge.cli.found import announce
+from otel_bridge.cli.own import (
+    OwnBridge,
+    begin_to_speak,
+    coming,
+    heard,
+    lent,
+    one_at_a_time,
+    say_last,
+    seized,
+    use,
+)
 from otel_bridge.errors import FilesError, PlanError, UnreachableError
+from otel_bridge.journal.disk import held
 
 
 def never() -> bool:
@@ -28,6 +40,64 @@ def test_the_last_is_told_so_and_nobody_begins_until_it_is_over(tmp_path: Path) 
     assert seized(folder)
 
 
+KILLED = """
+import signal, subprocess, sys
+from pathlib import Path
+from otel_bridge.cli.own import lent, use
+folder = Path(sys.argv[1])
+with use(folder, lambda: False), lent(folder) as fd:
+    subprocess.Popen([sys.executable, "-S", "-c", "print('up', flush=True); input()"], pass_fds=[fd])
+    signal.pause()
+"""
+
+
+def test_a_program_whose_run_was_killed_goes_on_to_use_the_bridge(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as killed:
+        assert killed.stdin is not None
+        assert killed.stdout is not None
+        assert killed.stdout.readline() == b"up\n"
+        killed.kill()
+        killed.wait()
+        assert not seized(tmp_path)
+        killed.stdin.write(b"go on\n")
+        killed.stdin.close()
+        assert killed.stdout.read() == b"", "until it has ended"
+    assert seized(tmp_path)
+
+
+def test_what_a_program_leaves_behind_holds_up_nobody(tmp_path: Path) -> None:
+    """Once the program itself has ended, as far as its run has seen that."""
+    with lent(tmp_path) as fd:
+        left = subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[fd])
+        assert not seized(tmp_path)
+    with left:
+        assert seized(tmp_path)
+        left.communicate(b"\n")
+
+
+def test_a_bridge_that_is_starting_is_waited_for(tmp_path: Path) -> None:
+    """Whose folder it is says the lock, also where it has been left by a process that is gone."""
+    asked: list[bool] = []
+
+    def stopped() -> bool:
+        asked.append(True)
+        if len(asked) == 3:
+            announce(tmp_path, {})
+        return False
+
+    assert coming(tmp_path, stopped) is None
+    (tmp_path / "lock").write_text("99999999")
+    assert coming(tmp_path, stopped) is None
+    assert not asked
+    with held(tmp_path):
+        found = coming(tmp_path, stopped)
+    assert found is not None
+    assert found.pid == os.getpid()
+    assert len(asked) == 3
+
+
 def test_only_one_looks_for_a_bridge_and_starts_it(tmp_path: Path) -> None:
     """Of several that begin together the others find it then."""
     asked: list[bool] = []
@@ -43,6 +113,7 @@ def test_only_one_looks_for_a_bridge_and_starts_it(tmp_path: Path) -> None:
         (r'{"error": "a key is wrong\nand another", "exitCode": 78}', 78, PlanError, "a key is wrong\nand another"),
         ('{"error": "it is in use", "exitCode": 73}', 73, FilesError, "it is in use"),
         ("Killed", 137, UnreachableError, "Killed"),
+        ("    | OSError: no more\n    +-------------------\n", 1, UnreachableError, "OSError: no more"),
     ],
 )
 def test_why_none_can_be_started_is_said_in_words(
@@ -56,9 +127,22 @@ def test_why_none_can_be_started_is_said_in_words(
             own.started(tmp_path, never)
 
 
+def test_of_a_bridge_that_ends_without_a_word_it_is_said_how(tmp_path: Path) -> None:
+    """As where a library of it crashes."""
+    kills = "import os; os.kill(os.getpid(), 11)"
+    with (tmp_path / "err").open("w+b") as err:
+        with subprocess.Popen([sys.executable, "-S", "-c", kills], stderr=err) as process:
+            own = OwnBridge(process, err)
+        with pytest.raises(UnreachableError, match=r"it was ended by SIGSEGV, without a word$"):
+            own.started(tmp_path, never)
+
+
 def test_a_folder_that_can_not_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(FilesError, match="file can not be used: File exists"), use(tmp_path / "file", never):
+    with (
+        pytest.raises(FilesError, match=r"file can not be used by uid .*: it is a file, and no folder"),
+        use(tmp_path / "file", never),
+    ):
         pass
 
 

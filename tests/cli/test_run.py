@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,13 +21,14 @@ import pytest
 from typer.testing import CliRunner
 
 from otel_bridge.cli.app import app
-from otel_bridge.cli.found import Viewer, find
-from otel_bridge.cli.own import say_last, use
+from otel_bridge.cli.found import Found, Viewer, announce, find
+from otel_bridge.cli.own import coming, say_last, use
 from otel_bridge.cli.questions import load_traces
 from otel_bridge.cli.refused import refused, since
-from otel_bridge.cli.run import _parse, _refused_before, _Signals, _start, environment, main, otherwise
+from otel_bridge.cli.run import _parse, _refused_before, _Signals, _start, ended_by, environment, main, otherwise
 from otel_bridge.cli.seen import ABOUT_ACCESS, not_taken, seen_by_bridge, told
 from otel_bridge.errors import CommandError, UnreachableError
+from otel_bridge.journal.disk import held
 from otel_bridge.testing.fake_langfuse import FakeLangfuse
 from otel_bridge.tls import REASONS, VERIFY_CODES, reason_of
 
@@ -111,9 +113,18 @@ def test_a_command_that_is_not_there_is_said(tmp_path: Path) -> None:
 
 def test_what_can_not_be_run_has_the_exit_code_of_shells(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no program")
-    for name, code in (("text", 126), ("nothing", 127)):
-        with pytest.raises(CommandError) as error:
-            _start([str(tmp_path / name)], {})
+    for name, script in (("interpreted", "#!/no/such/program\n"), ("data", "no program\n")):
+        (tmp_path / name).write_text(script)
+        (tmp_path / name).chmod(0o700)
+    for name, code, why in (
+        ("text", 126, f"it is no program for this user; `chmod +x {tmp_path}/text` makes it one"),
+        ("interpreted", 126, "the program that its first line names is not there"),
+        ("data", 126, "it is no program, and its first line names none"),
+        (".", 126, "it is a folder"),
+        ("nothing", 127, "No such file or directory"),
+    ):
+        with pytest.raises(CommandError, match=f"can not be run: {re.escape(why)}") as error:
+            _start([f"{tmp_path}/{name}"], {})
         assert error.value.exit_code == code
 
 
@@ -138,7 +149,7 @@ def test_of_a_bridge_that_goes_on_it_is_asked_when_nothing_is_on_the_way(monkeyp
     }
     left, asked = [0, 2, 1], []
 
-    def answer(_viewer: Viewer, path: str, query: dict[str, str] | None = None) -> dict[str, Any]:
+    def answer(_viewer: Viewer, path: str, query: dict[str, str] | None = None, **_more: Any) -> dict[str, Any]:
         asked.append(path)
         if query is not None:
             return pages[query.get("cursor")]
@@ -171,6 +182,7 @@ def test_its_options_are_listed(words: list[str], monkeypatch: pytest.MonkeyPatc
     done = CliRunner().invoke(app, words)
     assert "--config" in done.stdout
     assert "--json" in done.stdout
+    assert "127" in done.stdout, "what no program answers for"
 
 
 def test_what_is_refused_at_the_viewers_door_is_not_the_programs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,6 +269,18 @@ def test_a_program_does_not_wait_long_for_a_viewer_that_does_not_answer(monkeypa
     assert since(before, {"unauthenticated": 2}) == {}
 
 
+def test_a_viewer_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it is asked, all of it together; and nobody is told to start a bridge, as one is there."""
+    monkeypatch.setattr("otel_bridge.cli.seen.ANSWERS_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        began = time.monotonic()
+        seen = seen_by_bridge(Viewer.at(url), datetime.now(UTC), {}, stopped=lambda: False)
+    assert time.monotonic() - began < 5
+    assert seen is not None
+    assert told(seen).startswith(f"what listens at {url} does not answer (")
+
+
 def test_who_does_not_take_it_is_named_with_the_reason_that_the_status_has(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the tenants that were seen; and who has never taken anything yet may not."""
     well = {"waiting": 1, "parked": None, "why": None}
@@ -274,7 +298,7 @@ def test_who_does_not_take_it_is_named_with_the_reason_that_the_status_has(monke
     }
     row = {"id": "a", "tenant": "acme", "observationCount": 1, "totalTokens": 0, "totalCost": 0, "errorCount": 0}
     page = {"traces": [{**row, "settled": False}], "nextCursor": None}
-    monkeypatch.setattr("otel_bridge.cli.seen.ask", lambda *_asked: status)
+    monkeypatch.setattr("otel_bridge.cli.seen.ask", lambda *_asked, **_more: status)
     monkeypatch.setattr("otel_bridge.cli.seen.load_traces", lambda *_asked, **_more: page)
 
     seen = seen_by_bridge(Viewer.at("http://127.0.0.1:1"), datetime.now(UTC), {}, stopped=lambda: False)
@@ -370,6 +394,11 @@ def test_what_the_environment_says_against_it_is_named(given: dict[str, str], wh
     assert line == f"no spans came: {why}" if why else "is the program instrumented?" in line
 
 
+def test_of_a_program_that_was_ended_nobody_says_that_it_lacks_instrumentation() -> None:
+    assert told({"traces": [], "refused": {}}, "", ended_by(-9)) == "no spans came: the program was ended by SIGKILL"
+    assert ended_by(1) is None
+
+
 def test_a_run_in_a_run_is_instrumented_once() -> None:
     once = environment({}, "http://127.0.0.1:1")
     assert environment(once, "http://127.0.0.1:1") == once
@@ -448,17 +477,38 @@ def gone(pid: int) -> bool:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc to see the end of what is nobody's child")
 def test_a_bridge_goes_on_until_the_last_who_uses_it_has_gone(tmp_path: Path) -> None:
-    """Whoever started it ends first; and the other one is killed, which ends nothing by itself."""
+    """Whoever started it ends first; another one is killed, whose program goes on; and a third begins and ends then."""
     with started(tmp_path) as first, started(tmp_path) as second:
         bridge = find(tmp_path)
         assert bridge is not None
         _, said = first.communicate(b"go on\n", timeout=60)
         assert (first.returncode, said[:21]) == (0, b"otel-bridge: 1 trace ")
-        assert find(tmp_path) == bridge
         second.kill()
+        assert run(tmp_path, "--", "true").returncode == 0
+        assert find(tmp_path) == bridge
+        assert second.stdin is not None
+        second.stdin.close()  # by which its program goes on
         assert gone(bridge.pid)
-    [trace] = load_traces(tmp_path / "store.db")["traces"]
-    assert trace["settled"]
+    traces = load_traces(tmp_path / "store.db")["traces"]
+    assert [trace["settled"] for trace in traces] == [True, True]
+
+
+@pytest.mark.slow
+def test_a_bridge_that_is_just_starting_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has its data dir before it can be found; the program is run with it, and not refused."""
+    monkeypatch.setenv("OTEL_BRIDGE_DATA_DIR", str(tmp_path))
+    monkeypatch.delenv("OTEL_BRIDGE_CONFIG", raising=False)
+
+    def up(data_dir: Path, stopped: Callable[[], bool]) -> Found | None:
+        announce(data_dir, {"otlp": {"http": "http://127.0.0.1:1"}})
+        return coming(data_dir, stopped)
+
+    monkeypatch.setattr("otel_bridge.cli.run.coming", up)
+    with held(tmp_path):
+        assert main(["--", "true"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 ENDS = """
@@ -470,6 +520,8 @@ where = {**said, "endpoints": {"otlp": {"http": "http://127.0.0.1:1"}}, "whileUs
 (folder / "bridge.json").write_text(json.dumps(where))
 print("up", flush=True)
 signal.sigwait({15})
+if "hangs" in sys.argv:
+    signal.pause()
 left = {"waiting": {"langfuse": {"spans": 1}}, "why": {"langfuse": ["nobody answers"]}, "deadLettered": {}}
 dead = {"waiting": {}, "why": {}, "deadLettered": {"langfuse": {"refused": 1}}}
 (folder / "runs-end.json").write_text(json.dumps({**said, **(dead if "dead" in sys.argv else left)}))
@@ -498,6 +550,48 @@ def test_whoever_is_the_last_waits_for_the_end_of_a_bridge_that_another_has_star
         assert bridge.wait(20) == 0
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("otel-bridge: still to be delivered: 1 span to langfuse (nobody answers);")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"), [(["--config", "b.yaml"], True), (["--config", "a.yaml"], False), ([], False)]
+)
+def test_a_bridge_that_has_another_configuration_is_told_of(
+    words: list[str], says: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the one that was named says is not what becomes of the program's spans."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OTEL_BRIDGE_DATA_DIR", str(tmp_path))
+    monkeypatch.delenv("OTEL_BRIDGE_CONFIG", raising=False)
+    for name in ("a.yaml", "b.yaml"):
+        Path(name).write_text(f"service: {{data_dir: {tmp_path}}}")
+    announce(tmp_path, {"otlp": {"http": "http://127.0.0.1:1"}}, config=Path("a.yaml"))
+    assert main([*words, "--", "true"]) == 0
+    told = f"otel-bridge: the bridge that runs on {tmp_path} has another configuration: {tmp_path}/a.yaml\n"
+    assert capsys.readouterr().err == (told if says else "")
+
+
+def test_a_bridge_that_hangs_at_its_end_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it has acknowledged is on disk; and nobody is held up for ever."""
+    monkeypatch.setattr("otel_bridge.cli.run.END_S", 0.1)
+    with started_by_another(tmp_path, monkeypatch, "hangs") as bridge:
+        assert main(["--", "true"]) == 0
+        assert bridge.wait(20) == -signal.SIGKILL
+    assert capsys.readouterr().err == f"otel-bridge: the bridge has failed; what it had taken is in {tmp_path}\n"
+
+
+def test_whoever_asks_twice_for_the_end_of_a_bridge_that_hangs_gets_it(tmp_path: Path) -> None:
+    waits = "import signal; signal.signal(15, lambda *_: print('asked', flush=True)); print('up', flush=True)"
+    command = [sys.executable, "-S", "-c", f"{waits}; [signal.pause() for _ in range(9)]"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as bridge, _Signals() as signals:
+        assert bridge.stdout is not None
+        assert bridge.stdout.readline() == b"up\n"
+        with signals.to(bridge, always=signal.SIGTERM):
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert bridge.stdout.readline() == b"asked\n"
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert bridge.wait(20) == -signal.SIGKILL
 
 
 def test_programs_are_told_of_dead_letters_alone_too(

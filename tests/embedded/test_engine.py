@@ -13,7 +13,9 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 from otel_bridge import telemetry
 from otel_bridge.embedded.engine import HANDED, NO_THREADS, Engine
 from otel_bridge.plan import parse
+from otel_bridge.sdk.batch import BatchSpanProcessor
 from otel_bridge.testing.fake_langfuse import FakeLangfuse, Fault
+from otel_bridge.viewer.scores import NewScore, evaluation
 
 CONFIG = """
 receivers: {{in_process: {{}}}}
@@ -65,7 +67,71 @@ def test_a_wrong_configuration_is_told_also_where_the_program_is_over_before_it_
     assert len(list((tmp_path / "data" / HANDED).iterdir())) == 1
     [told] = [record.getMessage() for record in caplog.records if "otel-bridge: " in record.getMessage()]
     assert "langfyse" in told
-    assert f"lies in {tmp_path / 'data'}" in told
+    assert f"what ends goes to files in {tmp_path / 'data' / HANDED}" in told
+
+
+@pytest.mark.slow
+def test_what_ends_where_the_configuration_is_wrong_is_delivered_once_that_is_mended(
+    fake: FakeLangfuse, tmp_path: Path
+) -> None:
+    """Also what ends long after the mistake was found; the program is told once, and nothing that does not help."""
+    path, right = tmp_path / "bridge.yaml", config(fake.url, tmp_path)
+    path.write_text(right.replace("exporters: {langfuse", "exporters: {langfyse", 1))
+    ends = f"""
+import logging; logging.basicConfig()
+from otel_bridge.sdk import install, span
+installed = install(__import__("pathlib").Path({str(path)!r}))
+assert not installed.engine.wait(20)
+with span("late"):
+    pass
+print(installed.flush(20))
+"""
+    done = subprocess.run([sys.executable, "-c", ends], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "True\n"
+    [line] = done.stderr.splitlines()
+    assert f"as its configuration {path} is wrong: bridge.yaml:3 exporters::langfyse: no such exporter" in line
+    assert "and the next run delivers it, once that is mended" in line
+
+    path.write_text(right)
+    mended = Engine(path)
+    mended.start()
+    assert mended.wait(PATIENT_S)
+    assert mended.close(PATIENT_S)
+    assert names(fake) == ["late"]
+
+
+def test_what_can_not_be_kept_anywhere_is_counted_and_told_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The mistake once, with the file; then how much it was."""
+    monkeypatch.setattr("otel_bridge.sdk.saying._told", {})
+    (tmp_path / "bridge.yaml").write_text("service: [")
+    running = Engine(tmp_path / "bridge.yaml")
+    running.start()
+    assert not running.wait(PATIENT_S)
+    sender = BatchSpanProcessor(running.spans, exit_s=PATIENT_S)
+    for span in a_trace():
+        sender.on_end(span)
+    assert not sender.force_flush(20_000)
+    sender.shutdown()
+
+    assert sender.dropped == {"exit": 2}
+    told, lost = [record.getMessage() for record in caplog.records if "otel-bridge: " in record.getMessage()]
+    assert f"{tmp_path}/bridge.yaml is wrong: bridge.yaml:1 not valid YAML" in told
+    assert "what ends is dropped until that is mended" in told
+    assert lost.startswith("otel-bridge: 2 spans, and what else waited, not sent to the bridge in this process")
+    assert "otel-bridge` starts one" not in lost
+
+
+@pytest.mark.slow
+def test_what_is_probably_not_meant_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "bridge.yaml"
+    path.write_text(config("http://127.0.0.1:9", tmp_path) + "processors: {noise: {}}\n")
+    running = Engine(path)
+    running.start()
+    assert running.wait(PATIENT_S)
+    assert running.close(PATIENT_S)
+    assert "otel-bridge: bridge.yaml:5 processors::noise: no pipeline uses it" in caplog.text
 
 
 @pytest.mark.slow
@@ -102,6 +168,30 @@ def test_what_a_destination_did_not_take_is_delivered_by_the_next_run(fake: Fake
 
 
 @pytest.mark.slow
+def test_a_trace_that_lacks_its_score_alone_is_not_sent_again_by_the_next_run(
+    fake: FakeLangfuse, tmp_path: Path
+) -> None:
+    """What was taken of it is known by its content, which is the same when it is made again."""
+    fake.always("scores", Fault(503))
+    child, root = a_trace()
+    judged = NewScore(traceId=f"{root.context.trace_id:032x}", name="helpful", value=0.5)
+    first = Engine(parse(config(fake.url, tmp_path), "test", environ={}), most_drain_s=2)
+    first.start()
+    assert first.wait(PATIENT_S)
+    first.spans.export([child, root])
+    first.take("logs", evaluation(judged, "default").wire)
+    assert first.close(PATIENT_S)
+    assert (len(fake.observations), len(fake.scores)) == (2, 0)
+
+    fake.always("scores", None)
+    second = engine(fake.url, tmp_path)
+    second.start()
+    assert second.wait(PATIENT_S)
+    assert second.close(PATIENT_S)
+    assert (len(fake.observations), len(fake.scores), fake.duplicates) == (2, 1, 0)
+
+
+@pytest.mark.slow
 def test_processes_at_one_time_have_places_of_their_own(fake: FakeLangfuse, tmp_path: Path) -> None:
     here, there = engine(fake.url, tmp_path), engine(fake.url, tmp_path)
     here.start()
@@ -116,17 +206,6 @@ def test_processes_at_one_time_have_places_of_their_own(fake: FakeLangfuse, tmp_
     assert there.close(PATIENT_S)
     assert (tmp_path / "data" / "process-1" / "journal").is_dir()
     assert len(fake.observations) == 4
-
-
-def test_a_plan_that_can_not_run_is_told_and_nothing_is_taken(tmp_path: Path) -> None:
-    path = tmp_path / "bridge.yaml"
-    path.write_text("receivers: {nonsense: {}}")
-    running = Engine(path)
-    running.start()
-    assert not running.wait(PATIENT_S)
-    with pytest.raises(OSError, match=r"bridge.yaml:1 receivers::nonsense: no such receiver"):
-        running.spans.export(a_trace())
-    assert running.close(PATIENT_S)
 
 
 def test_it_delivers_at_the_end_for_as_long_as_it_is_given(tmp_path: Path) -> None:

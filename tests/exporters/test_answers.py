@@ -103,3 +103,8 @@ def test_an_excerpt_is_short_and_does_nothing(body: bytes) -> None:
 
 def test_an_excerpt_says_that_there_is_more() -> None:
     assert (excerpt("a" * 200), excerpt(b"a" * 201)) == ("a" * 200, "a" * 200 + "…")
+
+
+@pytest.mark.parametrize("body", [b"", b" \n"])
+def test_of_an_answer_that_says_nothing_it_is_the_status_alone(body: bytes) -> None:
+    assert str(error(503, {}, body, who="x")) == "x answered 503"

@@ -76,6 +76,28 @@ async def test_an_address_that_is_none_parks() -> None:
         assert parked.value.reason == "address"
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_where_nobody_is_it_is_said_in_words(host: str) -> None:
+    """Not in those of a library."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://{host}:{server.getsockname()[1]}/x"
+    async with http(30) as connections:
+        with pytest.raises(LostError) as lost:
+            await connections.request("GET", url)
+    assert str(lost.value) == f"{url}: can not be reached: Connection refused"
+
+
+async def test_why_tls_fails_is_said_in_words() -> None:
+    async def refuse(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server, http(30) as connections:
+        with pytest.raises(ParkedError) as parked:
+            await connections.request("GET", f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    assert str(parked.value).endswith(": TLS failed: it speaks no TLS on this port; is it http:// ?")
+
+
 async def test_packing_twice_gives_the_same_bytes() -> None:
     for size in (10, 1 << 20):
         assert await compress(b"x" * size) == await compress(b"x" * size)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from pydantic import ValidationError
 
 from otel_bridge.component import Component, Host
-from otel_bridge.errors import AddressInUseError, FilesError, UsageError
+from otel_bridge.errors import AddressInUseError, FilesError
 from otel_bridge.extensions.health import HealthConfig, health
 from otel_bridge.extensions.viewer import ViewerConfig, viewer
 
@@ -52,7 +53,8 @@ async def test_an_address_of_another_machine_is_not_called_taken(tmp_path: Path,
 
 
 @pytest.mark.parametrize("endpoint", ["4319", "localhost", "localhost:port", "127.0.0.1:99999", ":4319"])
-async def test_an_endpoint_that_is_none_is_said(tmp_path: Path, endpoint: str) -> None:
-    with pytest.raises(UsageError, match="no host:port"):
-        async with asynccontextmanager(viewer.open)(ViewerConfig(endpoint=endpoint), Host("viewer", tmp_path)):
-            pass
+@pytest.mark.parametrize("config", [ViewerConfig, HealthConfig])
+def test_an_endpoint_that_is_none_is_said(config: type[ViewerConfig | HealthConfig], endpoint: str) -> None:
+    """Before anything is opened, and not as one that others can reach."""
+    with pytest.raises(ValidationError, match="write it as host:port"):
+        config(endpoint=endpoint)

@@ -6,11 +6,13 @@ scores by the API that the version has (`scores`). Queue, retry, bisecting and b
 
 import asyncio
 import time
-from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
@@ -18,6 +20,7 @@ from otel_bridge.component import Host, Settle, Takes, exporter
 from otel_bridge.config import Bytes, Config, Seconds, SecretStr
 from otel_bridge.errors import ConsumeError, ParkedError, RefusedError, RetryableError, TooLargeError
 from otel_bridge.exporters.langfuse import versions
+from otel_bridge.exporters.langfuse.taken import Taken
 from otel_bridge.model import Observation, Score, Translation
 from otel_bridge.outbound import Address, Reach, http
 from otel_bridge.tasks import owned_tasks
@@ -57,13 +60,13 @@ async def langfuse(config: LangfuseConfig, host: Host) -> AsyncIterator[Settle]:
     from otel_bridge.exporters.langfuse.client import Client
 
     reach = Reach()
-    async with (
-        http(config.timeout, reach.note) as connections,
-        http(config.timeout, reach.check) as storage,
-        owned_tasks() as tasks,
-    ):
+    async with AsyncExitStack() as stack:
+        taken = stack.enter_context(Taken.kept(_file(config, host), host.log))
+        connections = await stack.enter_async_context(http(config.timeout, reach.note))
+        storage = await stack.enter_async_context(http(config.timeout, reach.check))
+        tasks = await stack.enter_async_context(owned_tasks())
         client = Client(config, connections, storage)
-        project = Project(config, client, host)
+        project = Project(config, client, host, taken)
         if config.read_back is None:
             yield project.settle
             return
@@ -79,14 +82,20 @@ async def langfuse(config: LangfuseConfig, host: Host) -> AsyncIterator[Settle]:
         yield settle
 
 
+def _file(config: LangfuseConfig, host: Host) -> Path:
+    """Of one project: what another has taken says nothing of it."""
+    of = blake2b(f"{host.id}\n{config.base_url}\n{config.public_key}".encode(), digest_size=8).hexdigest()
+    return host.data_dir / f"langfuse-taken-{of}.json"
+
+
 class Project:
     """The way of a translation to one project: observations first, then the scores on them."""
 
-    def __init__(self, config: LangfuseConfig, client: "Client", host: Host) -> None:
+    def __init__(self, config: LangfuseConfig, client: "Client", host: Host, taken: Taken) -> None:
         self._config = config
         self._client = client
         self._host = host
-        self._taken = Taken()
+        self._taken = taken
         self._uploads: Uploads | None = None
         self._no_lists_until_s = 0.0
         self._spoken_of: Version | None = None
@@ -111,7 +120,7 @@ class Project:
         if scores:
             try:
                 await self._send_scores(scores, version)
-            except ConsumeError:
+            except (ConsumeError, asyncio.CancelledError):  # it is cancelled where a bridge ends over it
                 self._taken.add(translation.observations)
                 raise
         self._taken.forget(observation.id for observation in translation.observations)
@@ -236,56 +245,3 @@ class Project:
 
 class NoListError(RefusedError):
     """A list of scores was refused as one, as servers do that know no lists."""
-
-
-T = TypeVar("T", Observation, Score)
-
-
-class Taken:
-    """What the server took of translations that failed in another part, so that only the rest is sent again.
-
-    Held by id and content, so also what was cut or translated anew is known. Bounded; what falls out is sent twice,
-    which is once: the ids are the same.
-    """
-
-    def __init__(self, limit: int = 50_000) -> None:
-        self._content: OrderedDict[str, str] = OrderedDict()
-        self._limit = limit
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._content
-
-    def add(self, items: Sequence[Observation] | Sequence[Score]) -> None:
-        """Remember these observations or scores."""
-        self._remember((item.id, fingerprint(item)) for item in items)
-
-    def add_ids(self, ids: Iterable[str]) -> None:
-        """Remember what has its content in its id, as events have."""
-        self._remember((key, "") for key in ids)
-
-    def _remember(self, contents: Iterable[tuple[str, str]]) -> None:
-        self._content.update(contents)
-        while len(self._content) > self._limit:
-            self._content.popitem(last=False)
-
-    def forget(self, ids: Iterable[str]) -> None:
-        """Let go of these: all that came with them was taken too."""
-        for key in ids:
-            self._content.pop(key, None)
-
-    def without(self, items: list[T]) -> list[T]:
-        """The items that were not taken yet."""
-        return [item for item in items if item.id not in self._content or self._content[item.id] != fingerprint(item)]
-
-
-def fingerprint(item: Observation | Score) -> str:
-    """The same for the same content."""
-    from otel_bridge.exporters.langfuse.otlp import encode
-    from otel_bridge.exporters.langfuse.scores import body
-    from otel_bridge.plain_json import dump
-
-    if isinstance(item, Observation):
-        content = encode(Translation(observations=[item])).SerializeToString()
-    else:
-        content = dump(body(item)).encode()
-    return blake2b(content, digest_size=16).hexdigest()

@@ -40,7 +40,7 @@ class NoiseConfig(Config):
     def _known(cls, presets: tuple[str, ...]) -> tuple[str, ...]:
         for name in presets:
             if name not in NAMES:
-                raise ValueError(f"no preset {name!r}{hint(name, NAMES)}; there are {', '.join(sorted(NAMES))}")
+                raise ValueError(f"no preset {name!r}{hint(name, NAMES)}")
         return presets
 
 

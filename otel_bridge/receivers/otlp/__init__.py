@@ -11,25 +11,13 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from otel_bridge.component import Door, Host, receiver
 from otel_bridge.config import Bytes, Seconds
-from otel_bridge.listening import ListeningConfig
+from otel_bridge.listening import Endpoint, ListeningConfig
 from otel_bridge.receivers.otlp.admission import Admission, Close
 from otel_bridge.receivers.otlp.memory import Memory
 from otel_bridge.receivers.otlp.routing import Routing, TenantFromConfig
 from otel_bridge.receivers.otlp.senders import Senders
 
-ENDPOINT = re.compile(r"(\[[0-9a-fA-F:]+\]|[^:/\s]+):([0-9]{1,5})")
 ORIGIN = re.compile(r"https?://(\[[0-9a-fA-F:]+\]|[^:/\s*]+)(:[0-9]{1,5})?")
-
-
-def _endpoint(value: str) -> str:
-    found = ENDPOINT.fullmatch(value)
-    if found is None or int(found[2]) > 65535:
-        raise ValueError("write it as host:port, like 127.0.0.1:4318 or [::1]:4318")
-    return value
-
-
-Endpoint = Annotated[str, AfterValidator(_endpoint)]
-"""`host:port`; port 0 is any free one."""
 
 
 def _origin(value: str) -> str:

@@ -352,6 +352,63 @@ async def test_long_lists_of_scores_go_in_pieces_and_what_was_taken_is_not_sent_
         assert max(len(request.body) for request in fake.sent_to(SCORES)) < 1 << 20
 
 
+def kept_in(folder: Path) -> list[Path]:
+    return list(folder.glob("langfuse-taken-*.json"))
+
+
+@pytest.mark.parametrize("ends", ["it fails", "it is cancelled"])
+async def test_what_was_taken_before_a_bridge_ended_is_not_sent_again_by_the_next(
+    opened: Opened, translation: Build, tmp_path: Path, ends: str
+) -> None:
+    """Its scores were missing; and what was kept of it is gone once they came, whatever project that is."""
+    async with FakeLangfuse().running() as fake:
+        async with opened(fake) as settle:
+            if ends == "it fails":
+                fake.script("scores", Fault(503))
+                with pytest.raises(RetryableError):
+                    await settle(translation(observations=2, scores=1))
+            else:
+                fake.script("scores", Fault(does="hang"))
+                sending = asyncio.ensure_future(settle(translation(observations=2, scores=1)))
+                while not fake.sent_to(SCORES):  # noqa: ASYNC110 - whoever hangs tells nobody
+                    await asyncio.sleep(0.001)
+                sending.cancel()
+                await asyncio.gather(sending, return_exceptions=True)
+        [kept] = kept_in(tmp_path)
+        assert kept.stat().st_mode & 0o777 == 0o600
+        async with opened(fake) as settle:
+            assert not kept.exists()
+            await settle(translation(observations=2, scores=1))
+        assert (len(fake.observations), len(fake.scores), fake.duplicates) == (2, 1, 0)
+        assert len(fake.sent_to(OTLP)) == 1
+        assert not kept.exists()
+
+
+async def test_what_is_kept_of_another_project_says_nothing(opened: Opened, translation: Build) -> None:
+    for _ in range(2):
+        async with FakeLangfuse().running() as fake, opened(fake) as settle:  # at an address of its own
+            fake.script("scores", Fault(503))
+            with pytest.raises(RetryableError):
+                await settle(translation(observations=2, scores=1))
+            assert len(fake.sent_to(OTLP)) == 1
+
+
+async def test_where_what_was_kept_can_not_be_read_all_comes_again(
+    opened: Opened, translation: Build, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with FakeLangfuse().running() as fake:
+        async with opened(fake) as settle:
+            fake.script("scores", Fault(503))
+            with pytest.raises(RetryableError):
+                await settle(translation(observations=2, scores=1))
+        [kept] = kept_in(tmp_path)
+        kept.write_text("[1")
+        async with opened(fake) as settle:
+            await settle(translation(observations=2, scores=1))
+        assert (len(fake.scores), fake.duplicates) == (1, 2)
+    assert "comes again" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("body", ["", "no json", "[]", '{"message":"odd"}', '{"accepted":"many"}'])
 async def test_a_207_that_cannot_be_read_parks(opened: Opened, translation: Build, body: str) -> None:
     async with FakeLangfuse().running() as fake, opened(fake) as settle:
