@@ -11,7 +11,7 @@ from functools import partial
 from typing import TypeAlias, TypeVar
 
 from otel_bridge import otlp_json, otlp_repair
-from otel_bridge.batch import RESPONSES, Batch, Response, Signal
+from otel_bridge.batch import RESPONSES, Batch, Request, Response, Signal
 from otel_bridge.component import Door, Host
 from otel_bridge.errors import (
     BridgeError,
@@ -32,10 +32,13 @@ from otel_bridge.receivers.otlp.senders import (
     TooManyFailuresError,
     UnauthenticatedError,
 )
-from otel_bridge.validate import check, summary
+from otel_bridge.validate import check, check_at_once, summary
 
 SAY_EVERY_S = 10  # of each reason
 INLINE_BYTES = 256 << 10  # decompressed; more is unpacked and decoded in a thread, so that the loop goes on
+INLINE_JSON_BYTES = 64 << 10  # which takes ten times as long
+MAX_PARTS = 1 << 18  # resources, scopes and items of one request: nobody sends more, and two bytes each would be a bomb
+MAX_OBJECTS = 1 << 20  # of one request in JSON, for the same reason
 
 T = TypeVar("T")
 
@@ -103,6 +106,13 @@ def refusal(error: BridgeError) -> Refusal:
         after_s = error.retry_after_s if isinstance(error, RetryableError) else None
         return Refusal(reason, 14, 503, text, max(1.0, after_s or random.uniform(1, 5)))  # noqa: S311 - spreads senders
     return Refusal("refused", 3, 400, text)
+
+
+def _parsed(signal: Signal, plain: bytes, rejected: list[Omitted]) -> Request:
+    """A request in JSON; empty is an empty one."""
+    if plain.count(b"{") > MAX_OBJECTS:
+        raise MalformedError(f"more than {MAX_OBJECTS} objects in one {signal} request: send smaller batches")
+    return otlp_json.parse(signal, plain or b"{}", rejected)
 
 
 class Refusals:
@@ -222,31 +232,38 @@ class Admission:
             hold(len(plain))
         self.senders.take(sender, len(plain), "bytes")
 
-        def read(*, repair: bool) -> tuple[list[Batch], list[Omitted]]:
+        def routed(checked: Batch) -> tuple[list[Batch], list[Omitted]]:
+            batches, foreign = self.routing.route(checked, sender) if checked.item_count else ([], [])
+            for batch in batches:
+                _ = batch.item_count, [part.wire for part in batch.parts]  # made here, where that is a thread
+            return batches, foreign
+
+        def read() -> tuple[list[Batch], list[Omitted]]:
             rejected: list[Omitted] = []
             if json:
-                batch = Batch.from_request(otlp_json.parse(signal, plain or b"{}", rejected))
-            elif repair:
-                batch = otlp_repair.decode(signal, plain, self._counters)
+                batch = Batch.from_request(_parsed(signal, plain, rejected))
             else:
-                batch = Batch.from_wire(signal, plain)
+                batch = otlp_repair.decode(signal, plain, self._counters, most_parts=MAX_PARTS)
             checked, more = check(batch, transport, self._counters)
             for omitted in rejected:
                 self._counters.add("rejected", reason=omitted.reason)
-            batches, foreign = self.routing.route(checked, sender) if checked.item_count else ([], [])
-            for routed in batches:
-                _ = routed.item_count, [part.wire for part in routed.parts]  # made here, where that is a thread
+            batches, foreign = routed(checked)
             return batches, rejected + more + foreign
 
-        if len(plain) > INLINE_BYTES:
-            batches, rejected = await self._in_thread(partial(read, repair=True))
-        else:
+        def read_at_once() -> tuple[list[Batch], list[Omitted]] | None:
+            """None where there is more to do than to look at it."""
+            rejected: list[Omitted] = []
             try:
-                batches, rejected = read(repair=False)
+                batch = Batch.from_request(_parsed(signal, plain, rejected)) if json else Batch.from_wire(signal, plain)
+                checked = None if rejected else check_at_once(batch, transport, self._counters)
             except MalformedError:
-                if json:
-                    raise
-                batches, rejected = await self._in_thread(partial(read, repair=True))
+                return None
+            return None if checked is None else routed(checked)
+
+        is_small = len(plain) <= (INLINE_JSON_BYTES if json else INLINE_BYTES)
+        if (found := read_at_once() if is_small else None) is None:
+            found = await self._in_thread(read)
+        batches, rejected = found
         if any(omitted.reason == FOREIGN for omitted in rejected):
             why = f"what it sends names a tenant that is not in sends_for of {sender.tenant}, and is rejected"
             self.refusals.say(FOREIGN, why, sender.peer)
