@@ -94,7 +94,7 @@ class _Arriving:
         self._within_s = config.body_timeout
         self._free = ARRIVING
         self._arriving: dict[asyncio.Timeout, float] = {}  # since when; oldest first
-        self._waiting: dict[asyncio.Future[None], bool] = {}  # whether its connection is known; oldest first
+        self._waiting: dict[bool, dict[asyncio.Future[None], None]] = {True: {}, False: {}}  # by whether they are known
         self._known: OrderedDict[str, None] = OrderedDict()
 
     async def next(self, context: Context) -> bytes:
@@ -129,12 +129,15 @@ class _Arriving:
             self._free -= 1
         else:
             turn = asyncio.get_running_loop().create_future()
-            self._waiting[turn] = known
+            waiting = self._waiting[known]
+            waiting[turn] = None
             self._hurry()
             try:
                 await turn  # who gives it to us has taken the place for us
             except asyncio.CancelledError:
-                if self._waiting.pop(turn, None) is None:
+                if turn in waiting:
+                    del waiting[turn]
+                else:
                     self._give_back()
                 raise
         self._arriving[until] = asyncio.get_running_loop().time()
@@ -150,17 +153,18 @@ class _Arriving:
 
     def _give_back(self) -> None:
         self._free += 1
-        known = (turn for turn, known in self._waiting.items() if known and not turn.done())
+        known = (turn for turn in self._waiting[True] if not turn.done())
         # Of the others the newest, as those before it may be many that never send.
-        others = (turn for turn in reversed(self._waiting) if not turn.done())
-        if (turn := next(known, None) or next(others, None)) and self._has_room(self._waiting[turn]):
-            del self._waiting[turn]
+        others = (turn for turn in reversed(self._waiting[False]) if not turn.done())
+        turn = next(known, None) or next(others, None)
+        if turn is not None and self._has_room(is_known := turn in self._waiting[True]):
+            del self._waiting[is_known][turn]
             self._free -= 1
             turn.set_result(None)
 
     def _hurry(self) -> None:
         """Of those that arrive, as many as others wait have no longer than `PATIENCE_S`; the oldest first."""
-        for until, began_s in islice(self._arriving.items(), len(self._waiting)):
+        for until, began_s in islice(self._arriving.items(), sum(map(len, self._waiting.values()))):
             at_s = began_s + PATIENCE_S
             if not until.expired() and at_s < (until.when() or 0):
                 until.reschedule(at_s)
