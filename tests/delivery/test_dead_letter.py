@@ -162,6 +162,7 @@ async def test_a_letter_that_is_set_aside_anew_is_not_gone_with_the_one_before(t
         assert await letters.show(letter(1).id) == replace(letter(1), at_ns=7)
 
 
+@pytest.mark.slow
 async def test_to_add_a_letter_takes_no_longer_where_there_are_many(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,7 +176,7 @@ async def test_to_add_a_letter_takes_no_longer_where_there_are_many(
 
     monkeypatch.setattr(apsw, "connection_hooks", [lambda opened: opened.set_progress_handler(count, 10)])
     taken = []
-    for there in (10, 200):
+    for there in (5, 60):
         path = tmp_path / f"{there}.db"
         await filled(path, there)
         async with open_dead_letters(path, Counters()) as letters:
