@@ -11,7 +11,7 @@ from functools import partial
 from typing import TypeAlias, TypeVar
 
 from otel_bridge import otlp_json, otlp_repair
-from otel_bridge.batch import RESPONSES, Batch, Request, Response, Signal
+from otel_bridge.batch import RESPONSES, Batch, Response, Signal
 from otel_bridge.component import Door, Host
 from otel_bridge.errors import (
     BridgeError,
@@ -32,6 +32,7 @@ from otel_bridge.receivers.otlp.senders import (
     TooManyFailuresError,
     UnauthenticatedError,
 )
+from otel_bridge.telemetry import Counters
 from otel_bridge.validate import check, check_at_once, summary
 
 SAY_EVERY_S = 10  # of each reason
@@ -108,11 +109,26 @@ def refusal(error: BridgeError) -> Refusal:
     return Refusal("refused", 3, 400, text)
 
 
-def _parsed(signal: Signal, plain: bytes, rejected: list[Omitted]) -> Request:
+@dataclass(slots=True, frozen=True)
+class _Body:
+    """What a request brings, unpacked; from whom, and how it came."""
+
+    signal: Signal
+    plain: bytes
+    json: bool
+    transport: str
+    sender: Sender
+
+
+_Read: TypeAlias = tuple[list[Batch], list[Omitted]]
+"""What is to be handed on, and what was rejected."""
+
+
+def _parsed(body: _Body, rejected: list[Omitted], counters: Counters) -> Batch:
     """A request in JSON; empty is an empty one."""
-    if plain.count(b"{") > MAX_OBJECTS:
-        raise MalformedError(f"more than {MAX_OBJECTS} objects in one {signal} request: send smaller batches")
-    return otlp_json.parse(signal, plain or b"{}", rejected)
+    if body.plain.count(b"{") > MAX_OBJECTS:
+        raise MalformedError(f"more than {MAX_OBJECTS} objects in one {body.signal} request: send smaller batches")
+    return Batch.from_request(otlp_json.parse(body.signal, body.plain or b"{}", rejected, counters))
 
 
 class Refusals:
@@ -232,37 +248,10 @@ class Admission:
             hold(len(plain))
         self.senders.take(sender, len(plain), "bytes")
 
-        def routed(checked: Batch) -> tuple[list[Batch], list[Omitted]]:
-            batches, foreign = self.routing.route(checked, sender) if checked.item_count else ([], [])
-            for batch in batches:
-                _ = batch.item_count, [part.wire for part in batch.parts]  # made here, where that is a thread
-            return batches, foreign
-
-        def read() -> tuple[list[Batch], list[Omitted]]:
-            rejected: list[Omitted] = []
-            if json:
-                batch = Batch.from_request(_parsed(signal, plain, rejected))
-            else:
-                batch = otlp_repair.decode(signal, plain, self._counters, most_parts=MAX_PARTS)
-            checked, more = check(batch, transport, self._counters)
-            for omitted in rejected:
-                self._counters.add("rejected", reason=omitted.reason)
-            batches, foreign = routed(checked)
-            return batches, rejected + more + foreign
-
-        def read_at_once() -> tuple[list[Batch], list[Omitted]] | None:
-            """None where there is more to do than to look at it."""
-            rejected: list[Omitted] = []
-            try:
-                batch = Batch.from_request(_parsed(signal, plain, rejected)) if json else Batch.from_wire(signal, plain)
-                checked = None if rejected else check_at_once(batch, transport, self._counters)
-            except MalformedError:
-                return None
-            return None if checked is None else routed(checked)
-
+        body = _Body(signal, plain, json, transport, sender)
         is_small = len(plain) <= (INLINE_JSON_BYTES if json else INLINE_BYTES)
-        if (found := read_at_once() if is_small else None) is None:
-            found = await self._in_thread(read)
+        if (found := self._read_at_once(body) if is_small else None) is None:
+            found = await self._in_thread(partial(self._read, body))
         batches, rejected = found
         if any(omitted.reason == FOREIGN for omitted in rejected):
             why = f"what it sends names a tenant that is not in sends_for of {sender.tenant}, and is rejected"
@@ -270,6 +259,36 @@ class Admission:
         if batches:
             await self._hand_on(batches, sender)
         return rejected
+
+    def _read(self, body: _Body) -> _Read:
+        rejected: list[Omitted] = []
+        if body.json:
+            batch = _parsed(body, rejected, self._counters)
+        else:
+            batch = otlp_repair.decode(body.signal, body.plain, self._counters, most_parts=MAX_PARTS)
+        checked, more = check(batch, body.transport, self._counters)
+        for omitted in rejected:
+            self._counters.add("rejected", reason=omitted.reason)
+        batches, foreign = self._routed(checked, body.sender)
+        return batches, rejected + more + foreign
+
+    def _read_at_once(self, body: _Body) -> _Read | None:
+        """None where there is more to do than to look at it."""
+        rejected: list[Omitted] = []
+        repaired = Counters()
+        try:
+            batch = _parsed(body, rejected, repaired) if body.json else Batch.from_wire(body.signal, body.plain)
+            is_whole = not rejected and not repaired.snapshot()
+            checked = check_at_once(batch, body.transport, self._counters) if is_whole else None
+        except MalformedError:
+            return None
+        return None if checked is None else self._routed(checked, body.sender)
+
+    def _routed(self, checked: Batch, sender: Sender) -> _Read:
+        batches, foreign = self.routing.route(checked, sender) if checked.item_count else ([], [])
+        for batch in batches:
+            _ = batch.item_count, [part.wire for part in batch.parts]  # made here, where that is a thread
+        return batches, foreign
 
     async def _hand_on(self, batches: Sequence[Batch], sender: Sender) -> None:
         """To the consumer, all or none: what is refused comes again as a whole, and counts then."""
