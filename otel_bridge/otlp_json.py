@@ -28,6 +28,7 @@ ID = re.compile(r"[0-9a-fA-F]{1,64}", re.ASCII)
 ESCAPE = re.compile(  # both halves of a character, one alone, or any other
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
 )
+STANDARD = str.maketrans("-_", "+/")
 MAX_REPAIRED = 16 << 20
 IDS = {"trace_id", "span_id", "parent_span_id"}
 ITEMS = {"spans", "log_records", "metrics"}
@@ -276,8 +277,9 @@ def _read_id(value: Any, _depth: int, _rejected: list[Omitted] | None) -> bytes:
 def _read_bytes(value: Any, _depth: int, _rejected: list[Omitted] | None) -> bytes:
     if type(value) is not str:
         raise _WrongError("must be a string of base64")
+    standard = value.translate(STANDARD).rstrip("=")  # proto3's JSON may have either alphabet, and go without padding
     try:
-        return base64.b64decode(value, validate=True)
+        return base64.b64decode(standard + "=" * (-len(standard) % 4), validate=True)
     except ValueError:
         raise _WrongError("must be base64") from None
 

@@ -287,6 +287,12 @@ def test_metrics_keep_their_presence() -> None:
     assert list(read.bucket_counts) == [1, 2]
 
 
+@pytest.mark.parametrize("written", ["+/8B", "-_8B", "+/8BAA==", "+/8BAA", "-_8BAA"])
+def test_bytes_are_base64_as_protobuf_s_json_may_have_it(written: str) -> None:
+    value = parsed(attributes=[{"key": "k", "value": {"bytesValue": written}}]).attributes[0].value
+    assert value.bytes_value == b"\xfb\xff\x01" + bytes(len(written.rstrip("=")) - 4)[:1]
+
+
 def test_an_empty_value_is_kept_as_one() -> None:
     value = parsed(attributes=[{"key": "k", "value": {}}]).attributes[0]
     assert value.HasField("value")
