@@ -67,7 +67,7 @@ class _Head:
 
     method: bytes = b""
     target: bytes = b""
-    keep_alive: bool = False
+    version: str = "1.0"
     headers: dict[bytes, bytes] = field(default_factory=dict)
     allowing: bytes = b""  # headers of the answer, for the web page that asked
 
@@ -80,6 +80,17 @@ class _Head:
 
     def get(self, name: bytes) -> bytes:
         return self.headers.get(name, b"").strip().lower()
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the sender wants the connection to stay. (The parser forgets it where there is no body.)"""
+        said = {token.strip() for token in self.get(b"connection").split(b",")}
+        return b"close" not in said if self.version == "1.1" else b"keep-alive" in said
+
+    @property
+    def expects(self) -> bool:
+        """Whether it sends the body once it is told to; what a sender of before 1.1 says of that means nothing."""
+        return self.version == "1.1" and self.get(b"expect") == b"100-continue"
 
     @property
     def content_type(self) -> bytes:
@@ -240,6 +251,8 @@ class _Connection:
         try:
             async with asyncio.timeout(idle_s):
                 first = await self._reader.read(1)
+                if first == b"\r" and await self._reader.read(1) == b"\n":
+                    first = await self._reader.read(1)  # some senders end a body with an empty line
         except TimeoutError:
             return False
         if not first:
@@ -317,8 +330,8 @@ class _Connection:
         except httptools.HttpParserError:
             raise _AnswerError(400, 3, "malformed_http", "this is not HTTP/1.1") from None
         head.method = parser.get_method()
-        head.keep_alive = parser.should_keep_alive()
-        if b"host" in head.headers or parser.get_http_version() == "1.1":
+        head.version = parser.get_http_version()
+        if b"host" in head.headers or head.version == "1.1":
             self._check_host(head.get(b"host"))
         if b"transfer-encoding" not in head.headers and b"expect" not in head.headers:
             self._unread = head.length
@@ -371,7 +384,7 @@ class _Connection:
         transfer = head.get(b"transfer-encoding")
         if transfer not in (b"", b"chunked"):
             raise _AnswerError(501, 12, "unsupported_encoding", "Transfer-Encoding may be chunked, or left out")
-        if head.get(b"expect") == b"100-continue":
+        if head.expects:
             await self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
         if not transfer:
             self._unread = head.length
