@@ -336,12 +336,15 @@ class DeadLetters:
     def _capped(self, connection: "apsw.Connection") -> Waiting:
         """Let the oldest go where there is too much, by their lengths alone; returns how many letters are left."""
         [(total,)] = connection.execute("SELECT coalesce(sum(bytes), 0) FROM held")
-        while total > self._max_bytes:
-            [(size,)] = connection.execute(
-                "DELETE FROM letter WHERE id = (SELECT id FROM letter ORDER BY at_ns, rowid LIMIT 1)"
-                " RETURNING length(content)"
+        while total > self._max_bytes and (
+            oldest := list(
+                connection.execute(
+                    "DELETE FROM letter WHERE id = (SELECT id FROM letter ORDER BY at_ns, rowid LIMIT 1)"
+                    " RETURNING length(content)"
+                )
             )
-            total -= size
+        ):
+            total -= oldest[0][0]
             self._counters.add("dead_letters_removed")
         return _waiting(connection.execute(HELD))
 
