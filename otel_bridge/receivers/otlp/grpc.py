@@ -20,11 +20,10 @@ from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # publ
 
 from otel_bridge.batch import Signal
 from otel_bridge.component import Host
-from otel_bridge.errors import BridgeError, MalformedError
+from otel_bridge.errors import BridgeError, MalformedError, RetryableError
 from otel_bridge.receivers.otlp.address import unbindable
 from otel_bridge.receivers.otlp.admission import Admission, Close, InflightFullError, Refusal, SlowSenderError, response
 from otel_bridge.receivers.otlp.senders import Shown
-from otel_bridge.telemetry import Counters
 from otel_bridge.tls import Certificates, TlsConfig
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ async def serve_grpc(config: "OtlpConfig", endpoint: str, admission: Admission, 
     arriving = _Arriving(config)
     for signal, service in SERVICES.items():
         # On the wire the same as unary_unary, which would ask for the message before we are asked.
-        export = grpc.stream_unary_rpc_method_handler(_exporting(signal, admission, arriving, host.counters))
+        export = grpc.stream_unary_rpc_method_handler(_exporting(signal, admission, arriving, host))
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": export}),))
     try:
         if config.tls is None:
@@ -204,7 +203,7 @@ def _values(metadata: Iterable[tuple[str, str | bytes]], name: str) -> list[byte
 
 
 def _exporting(
-    signal: Signal, admission: Admission, arriving: _Arriving, counters: Counters
+    signal: Signal, admission: Admission, arriving: _Arriving, host: Host
 ) -> Callable[[Any, Context], Awaitable[bytes]]:
     async def take(context: Context) -> bytes:
         def header(name: str) -> str | None:
@@ -224,8 +223,12 @@ def _exporting(
         except BridgeError as error:
             refused = admission.refused(error, context.peer())
         except asyncio.CancelledError:
-            counters.add("client_gone")  # or we go: what it sent is on disk or not, and it has no OK
+            host.counters.add("client_gone")  # or we go: what it sent is on disk or not, and it has no OK
             raise
+        except Exception:  # a bug, in us or in a processor: to UNKNOWN, which gRPC would answer, no sender comes again
+            host.counters.add("connection_failures")
+            host.log.exception("a call failed")
+            refused = admission.refused(RetryableError("this failed here, and the log says why"), context.peer())
         # Out here what is raised has no hold on the error, and with it on the message.
         details = (("grpc-status-details-bin", _status(refused)),)
         await context.abort(CODES[refused.code], refused.message, trailing_metadata=details)
