@@ -36,6 +36,7 @@ from otel_bridge.telemetry import Counters
 from otel_bridge.validate import check, check_at_once, summary
 
 SAY_EVERY_S = 10  # of each reason
+FAILED_HERE = "this failed in the bridge, whose log says why: send it again"
 INLINE_BYTES = 256 << 10  # decompressed; more is unpacked and decoded in a thread, so that the loop goes on
 INLINE_JSON_BYTES = 64 << 10  # which takes ten times as long
 MAX_PARTS = 1 << 18  # resources, scopes and items of one request: nobody sends more, and two bytes each would be a bomb

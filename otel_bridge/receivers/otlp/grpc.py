@@ -22,7 +22,15 @@ from otel_bridge.batch import Signal
 from otel_bridge.component import Host
 from otel_bridge.errors import BridgeError, MalformedError, RetryableError
 from otel_bridge.receivers.otlp.address import unbindable
-from otel_bridge.receivers.otlp.admission import Admission, Close, InflightFullError, Refusal, SlowSenderError, response
+from otel_bridge.receivers.otlp.admission import (
+    FAILED_HERE,
+    Admission,
+    Close,
+    InflightFullError,
+    Refusal,
+    SlowSenderError,
+    response,
+)
 from otel_bridge.receivers.otlp.senders import Shown
 from otel_bridge.tls import Certificates, TlsConfig
 
@@ -228,7 +236,7 @@ def _exporting(
         except Exception:  # a bug, in us or in a processor: to UNKNOWN, which gRPC would answer, no sender comes again
             host.counters.add("connection_failures")
             host.log.exception("a call failed")
-            refused = admission.refused(RetryableError("this failed here, and the log says why"), context.peer())
+            refused = admission.refused(RetryableError(FAILED_HERE), context.peer())
         # Out here what is raised has no hold on the error, and with it on the message.
         details = (("grpc-status-details-bin", _status(refused)),)
         await context.abort(CODES[refused.code], refused.message, trailing_metadata=details)

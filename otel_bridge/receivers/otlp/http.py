@@ -23,10 +23,10 @@ from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # publ
 from otel_bridge import otlp_json
 from otel_bridge.batch import Signal
 from otel_bridge.component import Host
-from otel_bridge.errors import BridgeError, MalformedError, TooLargeError
+from otel_bridge.errors import BridgeError, MalformedError, RetryableError, TooLargeError
 from otel_bridge.listening import is_loopback
 from otel_bridge.receivers.otlp.address import unbindable
-from otel_bridge.receivers.otlp.admission import Admission, Close, Hold, Unpack, response
+from otel_bridge.receivers.otlp.admission import FAILED_HERE, Admission, Close, Hold, Unpack, response
 from otel_bridge.receivers.otlp.guard import allowing, is_local_name, preflight, sharing_address
 from otel_bridge.receivers.otlp.senders import Sender, Shown, seconds
 from otel_bridge.receivers.otlp.unpack import ENCODINGS
@@ -189,8 +189,7 @@ class _Door:
             if not self._sharing[shared]:
                 del self._sharing[shared]
         if not task.cancelled() and (error := task.exception()):
-            # A bug, in us or in a processor: it costs this connection, not the bridge. The sender has no answer, and
-            # sends again.
+            # A bug beside the request: it costs this connection, not the bridge.
             self.host.counters.add("connection_failures")
             self.host.log.error("a connection failed", exc_info=error)
 
@@ -272,6 +271,14 @@ class _Connection:
             if refused.status == 401:
                 header = CHALLENGE
             answer = _refusal(refused.status, refused.code, refused.message, header)
+        except (ConnectionError, asyncio.IncompleteReadError):  # its sender is gone
+            raise
+        except Exception:  # a bug, in us or in a processor: many senders come again to a 503, and not to no answer
+            self._door.host.counters.add("connection_failures")
+            self._door.host.log.exception("a request failed")
+            failed = self._door.admission.refused(RetryableError(FAILED_HERE), self._peer)
+            self._unread = math.inf  # nobody knows how much of it was read
+            answer = _refusal(failed.status, failed.code, failed.message, b"Retry-After: 1\r\n")
         last = self._unread > MAX_SKIPPED or not head.keep_alive or self._door.closing
         await self._send(answer.encode(head, last=last))
         self.busy = False
