@@ -45,6 +45,7 @@ LET_OTHERS = 64  # requests, or chunks of one: so many may lie ready that the lo
 MAX_SKIPPED = 64 << 10  # bytes of a body that nobody wants; another connection for the next costs both sides more
 LINGER_S = 2.0  # for a refused sender to read its answer before the connection goes
 CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n")
+GONE = (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError)  # the sender, or any sense in what it says
 TLS_HANDSHAKE = b"\x16"  # what the first byte of it is
 CHALLENGE = b'WWW-Authenticate: Bearer realm="otel-bridge", Basic realm="otel-bridge"\r\n'
 WHAT_THIS_IS = "this port takes OTLP: POST /v1/traces, /v1/logs or /v1/metrics"
@@ -230,7 +231,7 @@ class _Connection:
                 idle_s = self._door.config.idle_timeout
                 if number % LET_OTHERS == 0:
                     await asyncio.sleep(0)
-        except (ConnectionError, asyncio.IncompleteReadError):
+        except GONE:
             if self.busy:
                 self._door.host.counters.add("client_gone")
         finally:
@@ -271,7 +272,7 @@ class _Connection:
             if refused.status == 401:
                 header = CHALLENGE
             answer = _refusal(refused.status, refused.code, refused.message, header)
-        except (ConnectionError, asyncio.IncompleteReadError):  # its sender is gone
+        except GONE:  # its sender is gone
             raise
         except Exception:  # a bug, in us or in a processor: many senders come again to a 503, and not to no answer
             self._door.host.counters.add("connection_failures")
