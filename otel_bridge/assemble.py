@@ -70,7 +70,7 @@ T = TypeVar("T")
 
 CHUNK_BYTES = 1 << 20
 KEPT_BYTES = 4 << 20  # on the wire, of entries that stay parsed; as objects they take several times as much
-TRACE_BYTES, SHARE_BYTES, ID_BYTES = 900, 90, 130  # of an open trace in memory: 816, 89 and 127 where 200,000 came
+TRACE_BYTES, SHARE_BYTES, ID_BYTES = 900, 90, 130  # of an open trace in memory: 870, 89 and 127 where 200,000 came
 OPEN_SPAN = "otel_bridge.span."  # event names of the records that tell of spans which have not ended
 HAS_IS_REMOTE, IS_REMOTE = 0x100, 0x200  # span flags
 
@@ -272,14 +272,16 @@ class Assembler:
         self._begin()
 
     def _begin(self) -> None:
-        self._open: dict[tuple[str, str], _Open] = {}  # in the order of their first entries
+        # In the order of their first entries. In a dict the first is found by passing all that have gone before it.
+        self._open: OrderedDict[tuple[str, str], _Open] = OrderedDict()
         self._held_bytes = 0
         self._queue: list[tuple[float, str, str]] = []
         self._recorded: dict[tuple[str, str], set[int]] = defaultdict(set)  # entries of parts from before the start
         self._accounted: Counter[int] = Counter()  # items of entries from before the start, by entry
         self._accounted_until = 0
         self._next_seq = 0
-        self._is_idle = False  # between two steps, of which the first was done
+        self._open_items = 0
+        self._is_settling = False
 
     async def run(self, conclude: Conclude) -> None:
         """Assemble for ever; begins with what the state and the journal hold, so it can be run again after an error."""
@@ -317,7 +319,6 @@ class Assembler:
 
     async def step(self, conclude: Conclude) -> float | None:
         """Take in all that is durable, then settle what is due; returns seconds until the next is, None if none is."""
-        self._is_idle = False
         end_seq = self._journal.next_seq
         while self._next_seq < end_seq:
             entries = await self._run(self._read_chunk)
@@ -338,19 +339,7 @@ class Assembler:
             else:
                 trace.queued_s = math.inf
                 self._enqueue(trace)
-        self._is_idle = True
-        async with self._news:
-            self._news.notify_all()
         return max(0.0, self._queue[0][0] - self._clock.monotonic()) if self._queue else None
-
-    async def caught_up(self) -> None:
-        """Return when all that is durable was taken in and all that is due has settled; while `run` runs."""
-        async with self._news:
-            await self._news.wait_for(lambda: self._is_idle and not self._has_work())
-
-    def _has_work(self) -> bool:
-        is_due = bool(self._queue) and self._queue[0][0] <= self._clock.monotonic()
-        return is_due or self._next_seq < self._journal.next_seq
 
     async def wait(self, newest: int) -> None:
         """Return when a part was recorded after `newest`."""
@@ -380,10 +369,19 @@ class Assembler:
         return {key: remembered.known.rulings for (_, key), remembered in found.items()}
 
     def status(self) -> dict[str, int]:
-        """How many traces are open, what they take of `max_held_bytes`; how many scores wait for what they judge."""
+        """How many traces are open, with how many items, and what they take of `max_held_bytes`; how many scores wait
+        for what they judge; and what it is behind with: entries not read yet, traces that should have settled."""
         judging = [trace for trace in self._open.values() if trace.is_judging and not trace.is_placed]
         scores = sum(share.items for trace in judging for share in trace.shares)
-        return {"open_traces": len(self._open), "held_bytes": self._held_bytes, "waiting_scores": scores}
+        now_s = self._clock.monotonic()
+        return {
+            "open_traces": len(self._open),
+            "open_items": self._open_items,
+            "held_bytes": self._held_bytes,
+            "waiting_scores": scores,
+            "unread_entries": self._journal.next_seq - self._next_seq,
+            "due_traces": self._is_settling + sum(due_s <= now_s for due_s, _, _ in self._queue),
+        }
 
     # Arrivals.
 
@@ -419,6 +417,7 @@ class Assembler:
                 before = trace.held_bytes
                 trace.take(entry, group, now_s)
                 self._held_bytes += trace.held_bytes - before
+                self._open_items += group.items
         if entries and entries[-1][0].seq >= self._accounted_until:
             self._recorded.clear()
             self._accounted.clear()
@@ -469,9 +468,14 @@ class Assembler:
             decision=earlier.decision if earlier else Decision.KEPT,
             known=earlier.known if earlier else None,
         )
-        part, known, answers, spends, later = await conclude(part)
+        self._is_settling = True
+        try:
+            part, known, answers, spends, later = await conclude(part)
+        finally:
+            self._is_settling = False
         del self._open[trace.tenant, trace.key]
         self._held_bytes -= trace.held_bytes
+        self._open_items -= sum(share.items for share in trace.shares)
         known, left_out = cut(known)
         if left_out:
             self._counters.add("attributes_not_remembered", left_out, pipeline=self.pipeline)

@@ -73,6 +73,13 @@ def count_items(request: Request) -> int:
     return sum(len(scoped.metrics) for block in request.resource_metrics for scoped in block.scope_metrics)
 
 
+def breadth(request: Request) -> int:
+    """How many resources, scopes and items a request holds."""
+    resources, scopes, _ = BLOCKS[next(signal for signal, kind in REQUESTS.items() if isinstance(request, kind))]
+    blocks = getattr(request, resources)
+    return len(blocks) + sum(len(getattr(block, scopes)) for block in blocks) + count_items(request)
+
+
 def keep_items(signal: Signal, request: Request, is_kept: Callable[[Any], bool]) -> None:
     """Take all other items out of a request, and each scope and resource that has none then; asked in their order."""
     blocks, scopes, items = (attrgetter(name) for name in BLOCKS[signal])
@@ -189,6 +196,10 @@ class Batch:
         """
         return self._parts or (self,)
 
+    def packed(self) -> "Batch":
+        """The same as its bytes alone: what they are decoded to takes several times as much, and may take much more."""
+        return Batch.from_wire(self.signal, self.wire, tenant=self.tenant, item_count=self.item_count)
+
     def of_tenant(self, tenant: str) -> "Batch":
         """The same items as another tenant's, for the door that finds out whose they are."""
         if tenant == self.tenant:
@@ -219,13 +230,22 @@ async def in_parts(batch: Batch, change: Callable[[Batch], Batch]) -> Batch:
     changed: list[Batch] = []
     for part in batch.parts:
         if len(part.wire) > INLINE_BYTES:
-            changed.append(await asyncio.to_thread(change, part))
+            changed.append(await asyncio.to_thread(_changed, part, change, alone=part is batch))
             continue
         if changed:
             await asyncio.sleep(0)
-        changed.append(change(part))
+        changed.append(_changed(part, change, alone=part is batch))
     if all(new is old for new, old in zip(changed, batch.parts, strict=True)):
         return batch
     return (
         changed[0] if len(changed) == 1 else Batch.of_parts([part for part in changed if part.item_count], like=batch)
     )
+
+
+def _changed(part: Batch, change: Callable[[Batch], Batch], *, alone: bool) -> Batch:
+    """Of many parts, none stays decoded while the others are changed."""
+    if alone:
+        return change(part)
+    given = part.packed()
+    made = change(given)
+    return part if made is given else made.packed()

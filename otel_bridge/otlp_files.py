@@ -56,13 +56,14 @@ def read_batches(
         with path.open("rb") as file:
             is_spool = path.suffix == SPOOL
             is_json = not is_spool and file.peek()[:1024].lstrip()[:1] == b"{"
-            named = next((signal for signal in Signal if f".{signal}." in path.name), None)
+            named = next((one for one in Signal if f".{one}." in path.name), None)
             read = _spool_records if is_spool else _json_documents if is_json else _protobuf_records
             records = read(file)
             for place, record in islice(records, skip, None):
                 try:
                     if is_json:
-                        batch = Batch.from_request(otlp_json.parse(_signal_of_json(record, named), record, rejected))
+                        signal = _signal_of_json(record, named)
+                        batch = Batch.from_request(otlp_json.parse(signal, record, rejected, counters))
                     else:
                         batch = otlp_repair.decode(named or _signal_of_wire(record), record, counters or Counters())
                 except MalformedError as error:

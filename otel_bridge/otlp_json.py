@@ -20,10 +20,16 @@ from google.protobuf.message import Message
 from otel_bridge.batch import REQUESTS, Request, Signal
 from otel_bridge.errors import MalformedError
 from otel_bridge.model import Omitted
+from otel_bridge.telemetry import Counters
 
 MAX_DEPTH = 100  # messages within messages: what protobuf itself reads, so that what we accept can be read back
 INTEGER = re.compile(r"-?[0-9]{1,20}", re.ASCII)
 ID = re.compile(r"[0-9a-fA-F]{1,64}", re.ASCII)
+ESCAPE = re.compile(  # both halves of a character, one alone, or any other
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
+STANDARD = str.maketrans("-_", "+/")
+MAX_REPAIRED = 16 << 20
 IDS = {"trace_id", "span_id", "parent_span_id"}
 ITEMS = {"spans", "log_records", "metrics"}
 
@@ -46,11 +52,14 @@ Read: TypeAlias = Callable[[Any, int, list[Omitted] | None], Any]
 Show: TypeAlias = Callable[[Any], Any]
 
 
-def parse(signal: Signal, data: bytes, rejected: list[Omitted] | None = None) -> Request:
-    """Read one OTLP/JSON request; unknown keys are ignored.
+def parse(
+    signal: Signal, data: bytes, rejected: list[Omitted] | None = None, counters: Counters | None = None
+) -> Request:
+    """Read one OTLP/JSON request; unknown keys are ignored, and what is no text in it is repaired.
 
     rejected: where given, a span (log record, metric) with an unreadable id or a number out of range is left out of the
         request and put here; otherwise it makes the whole request malformed.
+    counters: where `repaired{what=utf8}` is counted.
 
     Raises:
         MalformedError: it is no JSON, or a field does not have its type; names the field and holds no content.
@@ -58,7 +67,9 @@ def parse(signal: Signal, data: bytes, rejected: list[Omitted] | None = None) ->
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        raise MalformedError(f"not JSON: {error.msg.partition(':')[0]} at byte {error.pos}") from None
+        value = _loads_repaired(data, error)
+        if counters is not None:
+            counters.add("repaired", what="utf8")
     request = REQUESTS[signal]
     try:
         return request(**_fields_of(request.DESCRIPTOR).read(value, 1, rejected))
@@ -70,6 +81,25 @@ def dump(message: Message) -> bytes:
     """Write a request or response as OTLP/JSON, without a line break in it."""
     descriptor: Descriptor = message.DESCRIPTOR  # type: ignore[assignment]  # the C one is typed apart, and is the same
     return orjson.dumps(_fields_of(descriptor).show(message))
+
+
+def _loads_repaired(data: bytes, error: orjson.JSONDecodeError) -> Any:
+    """JSON that could not be read, with U+FFFD for what is no text in it.
+
+    JavaScript cuts texts through characters, and writes the half as an escape. A sender that is refused for that does
+    not come again: all that was in the request would be lost.
+
+    Raises:
+        MalformedError: it is something else that is wrong, or it is too large to look.
+    """
+    refusal = MalformedError(f"not JSON: {error.msg.partition(':')[0]} at byte {error.pos}")
+    if len(data) > MAX_REPAIRED:
+        raise refusal from None
+    mended = ESCAPE.sub(lambda found: rb"\ufffd" if found[1] else found[0], data.decode("utf-8", "replace").encode())
+    try:
+        return orjson.loads(mended)
+    except orjson.JSONDecodeError:
+        raise refusal from None
 
 
 class _WrongError(Exception):
@@ -247,8 +277,9 @@ def _read_id(value: Any, _depth: int, _rejected: list[Omitted] | None) -> bytes:
 def _read_bytes(value: Any, _depth: int, _rejected: list[Omitted] | None) -> bytes:
     if type(value) is not str:
         raise _WrongError("must be a string of base64")
+    standard = value.translate(STANDARD).rstrip("=")  # proto3's JSON may have either alphabet, and go without padding
     try:
-        return base64.b64decode(value, validate=True)
+        return base64.b64decode(standard + "=" * (-len(standard) % 4), validate=True)
     except ValueError:
         raise _WrongError("must be base64") from None
 

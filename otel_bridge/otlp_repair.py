@@ -14,27 +14,59 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from otel_bridge.batch import REQUESTS, Batch, Signal, count_items
+from otel_bridge.batch import REQUESTS, Batch, Signal, breadth, count_items
 from otel_bridge.errors import MalformedError
-from otel_bridge.otlp_pieces import cut
+from otel_bridge.otlp_pieces import PIECE_BYTES, TooManyError, check_fields, cut
 from otel_bridge.telemetry import Counters
 
+MOST_FIELDS = 4  # of one large item, for each part that a request may have
 MAX_BYTES = 16 << 20  # of a request that is repaired: two bytes may be a value to look at, so this may take seconds
 
 
-def decode(signal: Signal, wire: bytes, counters: Counters) -> Batch:
-    """A batch whose request is decoded, a large one in parts; text that is no UTF-8 is repaired and counted.
+def decode(signal: Signal, wire: bytes, counters: Counters, *, most_parts: int | None = None) -> Batch:
+    """A batch whose request was decoded, a large one in parts that are bytes again; text that is no UTF-8 is repaired
+    and counted.
 
     The counter is `repaired{what=utf8}`. A repair may take seconds: not for the event loop.
 
+    most_parts: of a large request, how many resources, scopes and items may be in it; decoded, the smallest take
+        eighty times what they are on the wire.
+
     Raises:
-        MalformedError: the bytes are no OTLP request of this signal, or are more than are repaired.
+        MalformedError: the bytes are no OTLP request of this signal, or are more than are repaired; or have more parts.
     """
-    decoded = [_decode(signal, piece) for piece in cut(wire)]
-    if repaired := sum(was_repaired for _, was_repaired in decoded):
+    try:
+        pieces = cut(wire, most_parts=most_parts)
+        if most_parts is not None:
+            for piece in pieces:
+                if len(piece) > 2 * PIECE_BYTES:  # one item, or what could not be cut
+                    check_fields(memoryview(piece), REQUESTS[signal].DESCRIPTOR, MOST_FIELDS * most_parts)
+    except TooManyError:
+        raise _too_many(signal, most_parts) from None
+    if len(pieces) == 1:
+        whole, was_repaired = _decode(signal, wire)
+        if was_repaired:
+            counters.add("repaired", what="utf8")
+        return whole
+    parts: list[Batch] = []
+    repaired = there = 0
+    for piece in pieces:
+        batch, was_repaired = _decode(signal, piece)
+        there += breadth(batch.request)
+        if most_parts is not None and there > most_parts:
+            raise _too_many(signal, most_parts)
+        repaired += was_repaired
+        parts.append(batch.packed())
+    if repaired:
         counters.add("repaired", repaired, what="utf8")
-    first, *others = parts = [batch for batch, _ in decoded]
-    return Batch.of_parts(parts, like=first) if others else first
+    return Batch.of_parts(parts, like=parts[0])
+
+
+def _too_many(signal: Signal, most_parts: int | None) -> MalformedError:
+    return MalformedError(
+        f"more than {most_parts} resources, scopes and items in one {signal} request, or far too many fields in one of "
+        "these: send smaller batches"
+    )
 
 
 def _decode(signal: Signal, wire: bytes) -> tuple[Batch, bool]:

@@ -18,7 +18,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from otel_bridge.batch import Batch, Request
+from otel_bridge.batch import Batch, Request, breadth
 from otel_bridge.component import Consume
 from otel_bridge.model import Omitted
 from otel_bridge.telemetry import Counters
@@ -29,6 +29,7 @@ MAX_ATTRIBUTES = 1024
 MAX_EVENTS = 128
 MAX_LINKS = 128
 MAX_TRACE_STATE = 512  # characters
+BROAD = 8192  # resources, scopes and items, from which on only to look at them takes long
 LONGEST_NS = 30 * 24 * 3600 * 10**9
 NO_TRACE = bytes(16)
 NO_SPAN = bytes(8)
@@ -86,16 +87,28 @@ def check(batch: Batch, transport: str, counters: Counters) -> tuple[Batch, list
     counters.add("received", batch.item_count, signal=batch.signal, transport=transport)
     received_ns = time.time_ns()
     repeats = _Repeats(batch.parts) if len(batch.parts) > 1 else None
+    if repeats is None:
+        return validate(batch, received_ns, counters)
     parts: list[Batch] = []
     rejected: list[Omitted] = []
-    for part in batch.parts:
-        checked, omitted = validate(part, received_ns, counters, repeats)
+    for part in batch.parts:  # each is decoded for as long as it is looked at
+        checked, omitted = validate(part.packed(), received_ns, counters, repeats)
         rejected += omitted
         if checked.item_count:
-            parts.append(checked)
-    if len(batch.parts) == 1:
-        return checked, rejected
+            parts.append(checked.packed())
     return Batch.of_parts(parts, like=batch), rejected
+
+
+def check_at_once(batch: Batch, transport: str, counters: Counters) -> Batch | None:
+    """The same where there is nothing to mend and little to look at; else None: then `check` may take long.
+
+    Raises:
+        MalformedError: the batch's bytes are no OTLP request.
+    """
+    if breadth(batch.request) > BROAD or not _is_sound(batch):
+        return None
+    counters.add("received", batch.item_count, signal=batch.signal, transport=transport)
+    return batch
 
 
 class _Repeats:
@@ -105,7 +118,7 @@ class _Repeats:
     """
 
     def __init__(self, parts: Sequence[Batch]) -> None:
-        requests = (part.request for part in parts)
+        requests = (part.packed().request for part in parts)
         times = Counter(
             key for request in requests if isinstance(request, ExportTraceServiceRequest) for key in _ids(request)
         )
@@ -138,9 +151,8 @@ def validate(
     Raises:
         MalformedError: the batch's bytes are no OTLP request.
     """
-    large = len(batch.wire) > MAX_VALUE_BYTES  # below it, no single value can be too large
     repeated = repeats is not None and repeats.are_in(batch.request)
-    if not _speaks_of_keys(batch.wire) and not repeated and _sound(batch.request, large):
+    if not repeated and _is_sound(batch):
         return batch, []
     repeats = repeats or _Repeats([batch])
     repairs: Repairs = Counter()
@@ -192,6 +204,11 @@ def _speaks_of_keys(wire: bytes) -> bool:
 # The quick look: True only where nothing needs mending. Everything in it is paid for every span.
 
 
+def _is_sound(batch: Batch) -> bool:
+    large = len(batch.wire) > MAX_VALUE_BYTES  # below it, no single value can be too large
+    return not _speaks_of_keys(batch.wire) and _sound(batch.request, large)
+
+
 def _sound(request: Request, large: bool) -> bool:
     if isinstance(request, ExportTraceServiceRequest):
         return _sound_spans(request, large)
@@ -214,8 +231,10 @@ def _sound_owner(owner: Attributed, large: bool) -> bool:
 def _sound_attributes(attributes: Attributes) -> bool:
     if not attributes:
         return True
+    if len(attributes) > MAX_ATTRIBUTES:
+        return False
     keys = [attribute.key for attribute in attributes]
-    return len(keys) <= MAX_ATTRIBUTES and len(max(keys, key=len)) <= MAX_KEY and len(set(keys)) == len(keys)
+    return len(max(keys, key=len)) <= MAX_KEY and len(set(keys)) == len(keys)
 
 
 def _sound_spans(request: ExportTraceServiceRequest, large: bool) -> bool:

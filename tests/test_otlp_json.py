@@ -20,6 +20,7 @@ from otel_bridge.batch import REQUESTS, Signal
 from otel_bridge.errors import MalformedError
 from otel_bridge.model import Omitted
 from otel_bridge.otlp_json import RANGES, dump, parse
+from otel_bridge.telemetry import Counters
 
 SPAN: dict[str, Any] = {"traceId": "74" * 16, "spanId": "73" * 8, "name": "one"}
 
@@ -206,10 +207,32 @@ def test_a_wrong_field_is_named_by_its_path(fields: dict[str, Any], said: str) -
     assert "SECRET" not in str(raised.value)
 
 
-@pytest.mark.parametrize("data", [b"", b"\xef\xbb\xbf{}", b"{} x", b'{"a": NaN}', b'"\xff"', b"[" * 100_000])
+@pytest.mark.parametrize("data", [b"", b"\xef\xbb\xbf{}", b"{} x", b'{"a": NaN}', b'{"\xff', b"[" * 100_000])
 def test_what_is_no_json_is_refused(data: bytes) -> None:
     with pytest.raises(MalformedError, match="not JSON"):
         parse(Signal.TRACES, data)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (rb"cut \ud83d", "cut \ufffd"),
+        (rb"\uDE00 half", "\ufffd half"),
+        (rb"\ud83d\ud83d\ude00 \n", "\ufffd\U0001f600 \n"),
+        (rb"\\ud83d said \" \ude00", '\\ud83d said " \ufffd'),
+        (b"byte \xff", "byte \ufffd"),
+    ],
+)
+def test_what_is_no_text_is_repaired(written: bytes, read: str) -> None:
+    """As JavaScript writes it, where it cuts a text through a character."""
+    data = one_span(name="NAME", attributes=[{"key": "NAME", "value": {"stringValue": "as it is: ü"}}])
+    request = parse(Signal.TRACES, data.replace(b"NAME", written), counters=(counters := Counters()))
+
+    assert isinstance(request, ExportTraceServiceRequest)
+    span = request.resource_spans[0].scope_spans[0].spans[0]
+    assert (span.name, span.attributes[0].key) == (read, read)
+    assert span.attributes[0].value.string_value == "as it is: ü"
+    assert counters.value("repaired", what="utf8") == 1
 
 
 @pytest.mark.parametrize("data", [b"[]", b"null", b"5", b'"text"'])
@@ -262,6 +285,12 @@ def test_metrics_keep_their_presence() -> None:
 
     assert (read.HasField("sum"), read.HasField("min")) == (True, False)
     assert list(read.bucket_counts) == [1, 2]
+
+
+@pytest.mark.parametrize("written", ["+/8B", "-_8B", "+/8BAA==", "+/8BAA", "-_8BAA"])
+def test_bytes_are_base64_as_protobuf_s_json_may_have_it(written: str) -> None:
+    value = parsed(attributes=[{"key": "k", "value": {"bytesValue": written}}]).attributes[0].value
+    assert value.bytes_value == b"\xfb\xff\x01" + bytes(len(written.rstrip("=")) - 4)[:1]
 
 
 def test_an_empty_value_is_kept_as_one() -> None:

@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
 from otel_bridge.batch import Batch, Signal
 from otel_bridge.otlp_pieces import PIECE_BYTES, cut
 from otel_bridge.otlp_repair import decode
+from otel_bridge.receivers.otlp.memory import resident_bytes
 from otel_bridge.telemetry import Counters
 from otel_bridge.validate import check
 
@@ -134,3 +136,18 @@ def test_a_batch_that_did_not_come_in_parts_is_its_only_part() -> None:
     batch = Batch.from_wire(Signal.TRACES, b"")
 
     assert batch.parts == (batch,)
+
+
+@pytest.mark.slow
+def test_no_part_of_a_large_request_stays_decoded() -> None:
+    """Two bytes on the wire may be thirty decoded: all of it at once would be a bomb."""
+    made = block("r", 12)
+    for span in made["scope_spans"][0]["spans"]:
+        span["attributes"] = [{"key": "list", "value": {"array_value": {"values": [AnyValue()] * 200_000}}}]
+    whole = ExportTraceServiceRequest(resource_spans=[made]).SerializeToString()
+    del made
+    before = resident_bytes()
+    checked, _ = check(decode(Signal.TRACES, whole, Counters()), "http", Counters())
+
+    assert len(checked.parts) > 5
+    assert resident_bytes() - before < 6 * len(whole)

@@ -46,7 +46,8 @@ TRANSLATION = "translation"
 MOST_LISTED = 200
 TRY_AGAIN_S = 1.0
 INSERT = "INSERT INTO letter VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-COUNT = "SELECT exporter, tenant, reason, count(*) FROM letter GROUP BY exporter, tenant, reason"
+COUNT = "SELECT exporter, tenant, reason, count(*), sum(length(content)) FROM letter GROUP BY exporter, tenant, reason"
+HELD = "SELECT exporter, tenant, reason, letters, bytes FROM held WHERE letters > 0"
 
 Waiting: TypeAlias = Counter[tuple[str, str, str]]
 """Letters by exporter as it is configured, tenant and reason."""
@@ -279,6 +280,7 @@ class DeadLetters:
 
     async def _change(self, work: "Callable[[apsw.Connection], T]") -> T:
         def attempt(connection: "apsw.Connection") -> tuple[T, Waiting]:
+            _begin_to_count(connection)
             with transaction(connection):
                 connection.executemany(f"{INSERT} ON CONFLICT DO NOTHING", map(astuple, self._rescued))
                 done = work(connection)
@@ -333,20 +335,37 @@ class DeadLetters:
 
     def _capped(self, connection: "apsw.Connection") -> Waiting:
         """Let the oldest go where there is too much, by their lengths alone; returns how many letters are left."""
-        [(total,)] = connection.execute("SELECT coalesce(sum(length(content)), 0) FROM letter")
-        while total > self._max_bytes:
-            [(size,)] = connection.execute(
-                "DELETE FROM letter WHERE id = (SELECT id FROM letter ORDER BY at_ns, rowid LIMIT 1)"
-                " RETURNING length(content)"
+        [(total,)] = connection.execute("SELECT coalesce(sum(bytes), 0) FROM held")
+        while total > self._max_bytes and (
+            oldest := list(
+                connection.execute(
+                    "DELETE FROM letter WHERE id = (SELECT id FROM letter ORDER BY at_ns, rowid LIMIT 1)"
+                    " RETURNING length(content)"
+                )
             )
-            total -= size
+        ):
+            total -= oldest[0][0]
             self._counters.add("dead_letters_removed")
-        return _counted_in(connection)
+        return _waiting(connection.execute(HELD))
+
+
+def _begin_to_count(connection: "apsw.Connection") -> None:
+    """From the first time on, a connection keeps count of the letters in `held`; raises apsw.Error: it is damaged."""
+    if list(connection.execute("SELECT 1 FROM temp.sqlite_schema WHERE name = 'held'")):
+        return
+    try:
+        rows = list(connection.execute(COUNT))
+    except UnicodeDecodeError:
+        rows = _rows(connection)
+    counting = resources.files(__package__).joinpath("dead_letter_held.sql").read_text(encoding="utf-8")
+    with transaction(connection):
+        connection.execute(counting)
+        connection.executemany("INSERT INTO held VALUES (?, ?, ?, ?, ?)", rows)
 
 
 def _waiting(rows: Iterable[Sequence[Any]]) -> Waiting:
     waiting: Waiting = Counter()
-    for exporter, tenant, reason, letters in rows:
+    for exporter, tenant, reason, letters, _ in rows:
         waiting[side_of(exporter), tenant, reason] += letters
     return waiting
 
@@ -381,7 +400,17 @@ def _counted_in(connection: "apsw.Connection") -> Waiting:
     try:
         return _waiting(connection.execute(COUNT))
     except (apsw.Error, UnicodeDecodeError):
-        return _waiting((letter.exporter, letter.tenant, letter.reason, 1) for letter in letters_in(connection))
+        return _waiting(_rows(connection))
+
+
+def _rows(connection: "apsw.Connection") -> list[tuple[str, str, str, int, int]]:
+    """As COUNT says it, letter by letter."""
+    letters, sizes = Counter[tuple[str, str, str]](), Counter[tuple[str, str, str]]()
+    for letter in letters_in(connection):
+        owner = (letter.exporter, letter.tenant, letter.reason)
+        letters[owner] += 1
+        sizes[owner] += len(letter.content)
+    return [(*owner, letters[owner], sizes[owner]) for owner in letters]
 
 
 def letters_in(connection: "apsw.Connection") -> "Iterator[DeadLetter]":

@@ -188,11 +188,6 @@ class Delivery:
             max_batch_age_s=max_batch_age_s,
         )
 
-    async def caught_up(self) -> None:
-        """Return when every pipeline has made parts of all that is durable and due."""
-        for assembler in self._assemblers.values():
-            await assembler.caught_up()
-
     async def drain(
         self, timeout_s: float, *, settle: bool = False, leave: bool = False, hurry: asyncio.Event | None = None
     ) -> None:

@@ -2,10 +2,12 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import BinaryIO, Literal
+
+import orjson
 
 from otel_bridge.batch import Batch, Signal
 from otel_bridge.component import Consume, Host, exporter
@@ -13,6 +15,10 @@ from otel_bridge.config import Config, LocalPath
 from otel_bridge.errors import FilesError, RetryableError
 from otel_bridge.files import reason
 from otel_bridge.otlp_json import dump
+
+LENGTH_BYTES = 4
+MAX_RECORD = 128 << 20  # above what is ever written; what begins as OTLP itself does would be longer
+READ_BYTES = 1 << 20
 
 
 class FileConfig(Config):
@@ -31,6 +37,9 @@ async def file(config: FileConfig, host: Host) -> AsyncIterator[Consume]:
     writing = asyncio.Lock()
 
     with ExitStack() as opened:
+        end_of_records = _end_of_lines if config.format == "json" else _end_of_framed
+        for path in set(paths(config).values()):
+            await asyncio.to_thread(_cut_off, path, end_of_records)
         files = {signal: opened.enter_context(_open(path)) for signal, path in paths(config).items()}
 
         def write(batch: Batch) -> None:
@@ -64,8 +73,55 @@ def _open(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "ab", buffering=0)
 
 
+def _cut_off(path: Path, end_of_records: Callable[[BinaryIO, int], int]) -> None:
+    """Half a record, from when the machine died, spoils those after it. It was not confirmed, and comes again."""
+    if not path.is_file():
+        return
+    with suppress(OSError), path.open("rb+") as file:  # where it can only be appended to, it is
+        size = file.seek(0, os.SEEK_END)
+        if (end := end_of_records(file, size)) < size:
+            file.truncate(end)
+
+
+def _end_of_lines(file: BinaryIO, size: int) -> int:
+    """Where the last line ends; what somebody else has written without an end of line stays, and gets one."""
+    start, tail = size, b""
+    while start and b"\n" not in tail:
+        start, end = max(0, start - READ_BYTES), start
+        file.seek(start)
+        tail = file.read(end - start) + tail
+    _, _, rest = tail.rpartition(b"\n")
+    if not rest or (rest.startswith(b"{") and not _is_json(rest)):
+        return size - len(rest)
+    file.seek(size)
+    file.write(b"\n")
+    return size + 1
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def _end_of_framed(file: BinaryIO, size: int) -> int:
+    """Where the last whole record ends; of what is no file of records, its end."""
+    at = 0
+    while at < size:
+        file.seek(at)
+        length = int.from_bytes(file.read(LENGTH_BYTES), "big")
+        if length > MAX_RECORD:
+            return size
+        if at + LENGTH_BYTES + length > size:
+            return at
+        at += LENGTH_BYTES + length
+    return size
+
+
 def _framed(wire: bytes) -> bytes:
-    return len(wire).to_bytes(4, "big") + wire
+    return len(wire).to_bytes(LENGTH_BYTES, "big") + wire
 
 
 def _append(out: BinaryIO, record: bytes, *, fsync: bool) -> None:

@@ -27,6 +27,7 @@ class Reader:
         self._segments = segments
         self._next_seq = next_seq
         self._counters = counters
+        self._sealed: tuple[list[Segment], dict[str, dict[str, int]]] = [], {}  # what `tenants` found in these
         self._showing = Lock()  # held while what has become durable is added, all of it
 
     @property
@@ -80,31 +81,27 @@ class Reader:
         """The tenants that have durable entries of the pipeline here (below `end_seq`), with the highest sequence
         number of each. What this tells of, `scan` gives."""
         end_seq = min(end_seq, self._next_seq)  # an entry is in its segment a moment before it counts as durable
-        last: dict[str, int] = {}
-        for segment in self._segments:
-            last |= segment.last_seqs(pipeline, end_seq)
-        return last
+        segments = self._segments
+        if segments and segments[-1].first_seq <= end_seq:
+            return self._sealed_tenants(segments, pipeline) | segments[-1].last_seqs(pipeline, end_seq)
+        return _last_seqs(segments, pipeline, end_seq)
 
     def accepted(self) -> tuple[int, dict[tuple[str, str, Signal], int]]:
         """`next_seq`, and (pipeline, tenant, signal) → items ever appended below it, trimmed ones included: both as of
         one moment, while entries are being appended."""
-        total: ItemCounts = {}
         with self._showing:
-            for segment in self._segments:
-                if segment.base is not None:
-                    total = dict(segment.base)
+            segments = self._segments_from_base()
+            total: ItemCounts = dict(segments[0].base or {}) if segments else {}
+            for segment in segments:
                 for owner, items in segment.items.items():
                     total[owner] = total.get(owner, 0) + items
             return self._next_seq, total
 
     def unknown(self) -> int:
         """How many entries were ever found damaged so that not even their owners are known; `accepted` lacks them."""
-        total = 0
-        for segment in self._segments:
-            if segment.base is not None:
-                total = segment.unknown_before
-            total += segment.unknown
-        return total
+        segments = self._segments_from_base()
+        before = segments[0].unknown_before if segments and segments[0].base is not None else 0
+        return before + sum(segment.unknown for segment in segments)
 
     def held(self) -> tuple[int, dict[tuple[str, str, Signal], int]]:
         """Where the entries that have not been trimmed begin, and their items as in `accepted`."""
@@ -113,6 +110,21 @@ class Reader:
         for segment in segments:
             total.update(dict(segment.items))
         return segments[0].first_seq if segments else self._next_seq, dict(total)
+
+    def _segments_from_base(self) -> list[Segment]:
+        """The last that says what was accepted before it, and those after it; all of them where none does."""
+        segments = self._segments
+        says = (place for place in range(len(segments) - 1, -1, -1) if segments[place].base is not None)
+        return segments[next(says, 0) :]
+
+    def _sealed_tenants(self, segments: list[Segment], pipeline: str) -> dict[str, int]:
+        """As `tenants`, of all segments but the last one, which alone changes; asked with each commit."""
+        known_of, known = self._sealed
+        if known_of is not segments:
+            known_of, known = self._sealed = segments, {}
+        if pipeline not in known:
+            known[pipeline] = _last_seqs(segments[:-1], pipeline, sys.maxsize)
+        return known[pipeline]
 
     def _entry(self, segment: Segment, seq: int, fd: int | None) -> Entry | None:
         place = segment.place(seq)
@@ -157,6 +169,13 @@ def _opened(segment: Segment) -> Iterator[int | None]:
         yield fd
     finally:
         os.close(fd)
+
+
+def _last_seqs(segments: list[Segment], pipeline: str, end_seq: int) -> dict[str, int]:
+    last: dict[str, int] = {}
+    for segment in segments:
+        last |= segment.last_seqs(pipeline, end_seq)
+    return last
 
 
 def _first_seq(segment: Segment) -> int:

@@ -1,6 +1,7 @@
 """OTLP files: each read once, from where the last run stopped, then done."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import quote
@@ -11,6 +12,7 @@ from otel_bridge.batch import Batch
 from otel_bridge.component import Consume, Host, receiver
 from otel_bridge.config import Config, LocalPattern
 from otel_bridge.errors import ConsumeError, FilesError, MalformedError, ParkedError, RetryableError
+from otel_bridge.journal.disk import Disk
 from otel_bridge.model import Omitted
 from otel_bridge.otlp_files import read_batches
 from otel_bridge.tasks import owned_tasks
@@ -46,6 +48,7 @@ class _Positions:
     """How many batches of each file a receiver has taken; on disk, so that a restart goes on behind them."""
 
     def __init__(self, host: Host) -> None:
+        self._disk = Disk()
         self._path = host.data_dir / f"positions.{quote(host.id, safe='')}.json"
         try:
             self._taken: dict[str, int] = orjson.loads(self._path.read_bytes()) if self._path.exists() else {}
@@ -61,10 +64,20 @@ class _Positions:
         self._taken[str(path)] = self.of(path) + 1
 
     def write(self) -> None:
-        """Put them on disk; raises OSError."""
+        """Put them on disk, whole whenever the machine dies: half of them would keep the bridge from starting.
+
+        Raises:
+            OSError: they are as before.
+        """
         written = self._path.with_suffix(".new")
-        written.write_bytes(orjson.dumps(self._taken))
-        written.replace(self._path)
+        fd = self._disk.create(written)
+        try:
+            self._disk.write(fd, [orjson.dumps(self._taken)])
+            self._disk.sync(fd)
+        finally:
+            os.close(fd)
+        self._disk.rename(written, self._path)
+        self._disk.sync_directory(self._path.parent)
 
 
 async def _read_all(paths: list[Path], positions: _Positions, consume: Consume, host: Host) -> None:

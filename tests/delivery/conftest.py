@@ -207,10 +207,21 @@ class House:
 
     async def settle(self) -> None:
         """Let all traces whose roots were appended settle."""
-        await self.delivery.caught_up()
+        await self.caught_up()
         await self.clock.asleep(self.assemble.grace)
         await self.clock.advance(self.assemble.grace)
-        await self.delivery.caught_up()
+        await self.caught_up()
+
+    async def caught_up(self) -> None:
+        """Wait until assembly has taken in all that was appended, and all that is due has settled."""
+        async with asyncio.timeout(10):
+            while any(of["unread_entries"] or of["due_traces"] for of in self.assembly().values()):  # noqa: ASYNC110 - no event tells
+                await asyncio.sleep(0.001)
+
+    def assembly(self) -> dict[str, dict[str, int]]:
+        """What the status says of each pipeline."""
+        told: dict[str, dict[str, int]] = self.delivery.status()["assembly"]
+        return told
 
     def audit(self) -> Audit:
         return audit(self.directory, gather)

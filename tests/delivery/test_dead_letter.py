@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import apsw
+import pytest
 
 from otel_bridge.delivery.dead_letter import DeadLetter, DeadLetters, open_dead_letters
 from otel_bridge.model import Observation, ObservationType, TraceAttributes, Translation
@@ -159,3 +160,29 @@ async def test_a_letter_that_is_set_aside_anew_is_not_gone_with_the_one_before(t
         await letters.add(replace(letter(1), at_ns=7))
         assert not await letters.drop(letter(1).id, 1)
         assert await letters.show(letter(1).id) == replace(letter(1), at_ns=7)
+
+
+@pytest.mark.slow
+async def test_to_add_a_letter_takes_no_longer_where_there_are_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or ten thousand that are refused one after the other would take a quarter of an hour."""
+    steps = 0
+
+    def count() -> bool:
+        nonlocal steps
+        steps += 1
+        return False
+
+    monkeypatch.setattr(apsw, "connection_hooks", [lambda opened: opened.set_progress_handler(count, 10)])
+    taken = []
+    for there in (5, 60):
+        path = tmp_path / f"{there}.db"
+        await filled(path, there)
+        async with open_dead_letters(path, Counters()) as letters:
+            await letters.add(letter(2000))
+            steps = 0
+            await letters.add(letter(2001))
+            taken.append(steps)
+
+    assert taken[1] <= taken[0] + 5

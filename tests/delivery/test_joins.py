@@ -120,18 +120,16 @@ class Joins:
 
     async def after(self, seconds: float) -> None:
         """Let time pass when all is taken in, and what then settles arrive."""
-        await self.house.delivery.caught_up()
+        await self.house.caught_up()
         await self.house.state.flush()
         await self.house.clock.advance(seconds)
-        await self.house.delivery.caught_up()
+        await self.house.caught_up()
         while not (self.taker.down or self._has_arrived()):  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(0.001)
 
     def _has_arrived(self) -> bool:
         """Whether all has that has settled."""
-        still_open = self.house.delivery._assemblers["main"]._open.values()
-        waiting = sum(self.house.delivery.waiting().values())
-        return waiting == sum(share.items for trace in still_open for share in trace.shares)
+        return sum(self.house.delivery.waiting().values()) == self.house.assembly()["main"]["open_items"]
 
     async def accounts(self) -> dict[str, int]:
         """What became of all items, by outcome and reason; the account balances."""

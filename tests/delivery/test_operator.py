@@ -475,7 +475,7 @@ async def test_a_span_is_found_wherever_it_is(house: "House", sinks: "type[Sink]
     await set_aside(house, 1)
     await house.append("open", trace=2)
     await store.has(2)
-    await house.delivery.caught_up()
+    await house.caught_up()
     await house.state.flush()
 
     def places(**wanted: str) -> dict[tuple[str, str], str]:

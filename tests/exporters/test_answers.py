@@ -68,6 +68,8 @@ def test_parked_says_why_in_a_word(status: int, headers: dict[str, str], reason:
         ("1.5", None),
         ("99999999", 99_999_999),
         ("9" * 5000, None),
+        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
+        ("Wed, 21 Oct 2015 07:28:00 -99999999999999999999", None),
     ],
 )
 def test_retry_after(said: str | None, wait_s: float | None) -> None:

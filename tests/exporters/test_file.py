@@ -103,3 +103,40 @@ async def test_a_full_disk_leaves_whole_records_and_is_retryable(tmp_path: Path)
             await consume(spans("x" * 1000))
         await consume(spans("after"))
     assert unframe((tmp_path / "out.traces.pb").read_bytes()) == [spans().wire, spans("after").wire]
+
+
+@pytest.mark.parametrize("form", ["json", "proto"])
+async def test_half_a_record_from_before_a_crash_spoils_none_after_it(tmp_path: Path, form: str) -> None:
+    """It was not confirmed, so it comes again."""
+    path = tmp_path / "out"
+    written = path if form == "json" else tmp_path / "out.traces"
+    for name in ("one", "cut", "two"):
+        async with writing(path, format=form) as consume:
+            await consume(spans(name))
+        if name == "cut":
+            written.write_bytes(written.read_bytes()[:-5])
+
+    raw = written.read_bytes()
+    if form == "json":
+        read = [otlp_json.parse(Signal.TRACES, line) for line in raw.splitlines()]
+    else:
+        read = [Batch.from_wire(Signal.TRACES, record).request for record in unframe(raw)]
+    assert read == [spans("one").request, spans("two").request]
+
+
+@pytest.mark.parametrize(
+    ("form", "there", "kept"),
+    [
+        ("json", b"somebody's words", b"somebody's words\n"),
+        ("json", b'{"a": 1}', b'{"a": 1}\n'),
+        ("proto", b"\x0a\x7fno record", b"\x0a\x7fno record"),
+    ],
+)
+async def test_what_is_no_record_of_ours_stays(tmp_path: Path, form: str, there: bytes, kept: bytes) -> None:
+    written = tmp_path / ("out" if form == "json" else "out.traces")
+    written.write_bytes(there)
+    async with writing(tmp_path / "out", format=form) as consume:
+        await consume(spans("one"))
+
+    assert written.read_bytes().startswith(kept)
+    assert len(written.read_bytes()) > len(kept)

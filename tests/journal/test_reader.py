@@ -9,7 +9,7 @@ from otel_bridge.journal.disk import UnsyncedDisk
 from otel_bridge.journal.record import Record
 from otel_bridge.journal.segment import Segment
 from otel_bridge.journal.segments import open_segments
-from tests.journal.journals import Make, wires
+from tests.journal.journals import Make, segment_names, trimmed, wires
 
 
 async def test_scan_gives_a_pipeline_and_a_tenant_their_own(journal_dir: Path, batch: Make) -> None:
@@ -82,3 +82,25 @@ async def test_reading_goes_on_from_other_threads_while_it_grows_and_goes(journa
         for n in range(total):
             await journal.append([("main", batch(b"%d" % n * 50))])
         assert await reading == [b"%d" % n * 50 for n in range(total)]
+
+
+async def test_to_ask_for_tenants_after_each_commit_takes_no_longer_where_there_are_many_segments(
+    journal_dir: Path, batch: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And it is told of what has come since, and of nothing that was let go of."""
+    async with open_segments(journal_dir, max_bytes=1 << 20, segment_bytes=600, disk=UnsyncedDisk()) as journal:
+        for n in range(30):
+            await journal.append([("main", batch(b"%d" % n, tenant=f"t{n}"))])
+        assert journal.tenants("main") == {f"t{n}": n + 1 for n in range(30)}
+        asked: list[Segment] = []
+        last_seqs = Segment.last_seqs
+        monkeypatch.setattr(Segment, "last_seqs", lambda *given: asked.append(given[0]) or last_seqs(*given))
+        assert journal.tenants("main")["t29"] == 30
+        assert len(asked) == 1 < len(segment_names(journal_dir))
+
+        await journal.append([("main", batch(b"more", tenant="t0"))])
+        await trimmed(journal, 20)
+        assert journal.tenants("main")["t0"] == 31
+        assert "t1" not in journal.tenants("main")
+        assert journal.tenants("main", 25)["t23"] == 24
+        assert "t29" not in journal.tenants("main", 25)

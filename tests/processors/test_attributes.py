@@ -21,6 +21,7 @@ from otel_bridge.processors.attributes import AttributesConfig, attributes
 from otel_bridge.translate import traces_of, translate
 from otel_bridge.translate.span import attributes as plain
 from tests.processors.passing import passed, recorded, spans
+from tests.processors.requests import pair
 
 VALUES = {
     "user": AnyValue(string_value="ada@example.com"),
@@ -347,6 +348,23 @@ async def test_what_a_span_takes_over_can_be_decoded_again() -> None:
 
     [span] = spans(Batch.from_wire(Signal.TRACES, result.wire))
     assert plain(span.attributes) == {"from.flat": ["x"]}
+
+
+async def test_a_large_attribute_of_a_resource_is_not_copied_into_each_of_many_spans(tmp_path: Path) -> None:
+    """Two hundred kilobytes would become four hundred megabytes."""
+    request = ExportTraceServiceRequest()
+    block = request.resource_spans.add()
+    block.resource.attributes.extend((pair("large", "x" * 200_000), pair("small", "y")))
+    block.scope_spans.add().spans.extend([Span()] * 2000)
+    given = Batch.from_wire(Signal.TRACES, request.SerializeToString())
+    promote = [{"action": "promote", "key": key, "of": "resource"} for key in ("large", "small")]
+    host = Host("attributes", tmp_path)
+
+    result = await passed(attributes, {"spans": promote}, given, host)
+
+    assert len(result.wire) < 3 << 20
+    assert host.counters.value("not_copied", processor="attributes", signal="traces") > 1900
+    assert all("langfuse.trace.metadata.small" in plain(span.attributes) for span in spans(result))
 
 
 KEYS = st.sampled_from(["acme.user", "acme.list", "acme.c*", "*", "no.such", "new"])

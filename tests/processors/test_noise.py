@@ -1,5 +1,6 @@
 """What the processor calls noise; what becomes of that is in tests/translate/test_hide.py."""
 
+import threading
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from pydantic import ValidationError
 
 from otel_bridge.processors.noise import NoiseConfig, noise
+from otel_bridge.processors.noise.presets import PRESETS, Preset
 from otel_bridge.trace import Decision, Known, Settled, Trace
 from otel_bridge.translate import translate
 from tests.translate.conftest import Otlp
@@ -94,3 +96,22 @@ async def test_health_checks_pass_otherwise(opened: Any, otlp: Otlp) -> None:
 def test_an_unknown_preset_is_a_mistake() -> None:
     with pytest.raises(ValidationError, match="did you mean fastapi"):
         NoiseConfig.model_validate({"presets": ["fastpai"]})
+
+
+@pytest.mark.parametrize(("spans", "in_thread"), [(10, False), (300, True)])
+async def test_a_large_trace_is_looked_at_in_a_thread(
+    opened: Any, otlp: Otlp, monkeypatch: pytest.MonkeyPatch, spans: int, in_thread: bool
+) -> None:
+    """A hundred thousand spans would hold up everybody for seconds."""
+    seen: set[threading.Thread] = set()
+
+    def shape(_span: Span) -> bool:
+        seen.add(threading.current_thread())
+        return False
+
+    monkeypatch.setitem(PRESETS, "database", Preset(shape=shape))
+    async with opened(noise, presets=["database"]) as (take, passed, _):
+        await take(Trace("00" * 16, [otlp.span(number + 1) for number in range(spans)]))
+
+    assert len(passed) == 1
+    assert (threading.main_thread() not in seen) == in_thread

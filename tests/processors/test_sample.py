@@ -1,6 +1,7 @@
 """Which traces are kept: the same on every bridge, whole, within a budget, and decided once."""
 
 import random
+import threading
 import time
 from collections import Counter
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from otel_bridge.processors.sample import SampleConfig, is_kept, sample
+from otel_bridge.processors.sample import PolicyConfig, SampleConfig, is_kept, sample
 from otel_bridge.trace import ANSWER, Decision, Ruling, Trace
 from tests.translate.conftest import Otlp
 
@@ -150,3 +151,15 @@ async def test_judgements_of_other_traces_pass(opened: Any, key: str) -> None:
 def test_a_policy_says_one_thing(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         SampleConfig.model_validate({"policies": [wrong]})
+
+
+@pytest.mark.parametrize(("spans", "in_thread"), [(10, False), (300, True)])
+async def test_policies_look_at_a_large_trace_in_a_thread(
+    opened: Any, monkeypatch: pytest.MonkeyPatch, spans: int, in_thread: bool
+) -> None:
+    seen: set[threading.Thread] = set()
+    monkeypatch.setattr(PolicyConfig, "fits", lambda *_: seen.add(threading.current_thread()))
+    otlp = Otlp(IN)
+    await decided(opened, Trace(IN, [otlp.span(number + 1) for number in range(spans)]), policies=[{"errors": True}])
+
+    assert (threading.main_thread() not in seen) == in_thread

@@ -14,8 +14,10 @@ from structlog import DropEvent
 from otel_bridge.batch import Batch
 from otel_bridge.component import Host
 from otel_bridge.errors import FilesError, RefusedError, RetryableError
+from otel_bridge.journal.disk import Disk
 from otel_bridge.otlp_json import dump
 from otel_bridge.receivers.file import FileConfig, file
+from tests.receivers.conftest import until
 
 
 def line(name: str) -> bytes:
@@ -152,6 +154,20 @@ async def test_a_malformed_file_does_not_stop_the_others(tmp_path: Path) -> None
     async with reading(tmp_path, consume) as host:
         await consume.until("a1", "b1")
         assert host.counters.value("refused", reason="malformed") == 1
+
+
+async def test_places_are_on_disk_before_they_have_their_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or after a loss of power an empty file may stand there, with which the bridge does not start."""
+    done: list[str] = []
+    for name in ("write", "sync", "rename", "sync_directory"):
+        real = getattr(Disk, name)
+        monkeypatch.setattr(Disk, name, lambda *given, real=real, name=name: done.append(name) or real(*given))
+    (tmp_path / "a.traces.json").write_bytes(line("a1"))
+    consume = Names()
+    async with reading(tmp_path, consume) as host:
+        await until(lambda: (host.data_dir / "positions.file.json").exists() and done[-1:] == ["sync_directory"])
+
+    assert done == ["write", "sync", "rename", "sync_directory"]
 
 
 async def test_damaged_positions_are_said(tmp_path: Path) -> None:

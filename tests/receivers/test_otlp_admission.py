@@ -17,6 +17,7 @@ from otel_bridge.batch import Batch, Signal
 from otel_bridge.component import Host
 from otel_bridge.errors import BridgeError, MalformedError, TooLargeError
 from otel_bridge.otlp_json import dump
+from otel_bridge.receivers.otlp import admission
 from otel_bridge.receivers.otlp.admission import INLINE_BYTES, Admission
 from otel_bridge.receivers.otlp.memory import Memory
 from otel_bridge.receivers.otlp.routing import Routing
@@ -60,7 +61,7 @@ async def take(threads: Threads, raw: bytes, **how: Any) -> list[Batch]:
         taken.extend(batches)
 
     host = Host("otlp", Path())
-    admission = Admission(
+    door = Admission(
         consume,
         host,
         threads,
@@ -71,8 +72,8 @@ async def take(threads: Threads, raw: bytes, **how: Any) -> list[Batch]:
         routing=Routing(None, host.tenants, host.counters),
     )
     sender = Sender("default")
-    with admission.holding(sender) as hold:
-        await admission.take(Signal.TRACES, raw, hold, sender, transport="http", **how)
+    with door.holding(sender) as hold:
+        await door.take(Signal.TRACES, raw, hold, sender, transport="http", **how)
     return taken
 
 
@@ -112,6 +113,53 @@ async def test_what_can_not_be_read_is_found_out_in_a_thread(
 ) -> None:
     with pytest.raises(error):
         await take(threads, raw, **how)
+    assert threads.given
+
+
+def within(tag: int, content: bytes) -> bytes:
+    size, length = len(content), b""
+    while size > 0x7F:
+        length += bytes([size & 0x7F | 0x80])
+        size >>= 7
+    return bytes([tag]) + length + bytes([size]) + content
+
+
+SPAN_HEAD = spans("x").resource_spans[0].scope_spans[0].spans[0].SerializeToString()
+TINY = {
+    "resources": b"\x0a\x00" * 300_000,
+    "spans": within(0x0A, within(0x12, b"\x12\x00" * 300_000)),
+    "spans in many scopes": within(0x0A, within(0x12, b"\x12\x00" * 2000) * 150),
+    "attributes of a span": within(0x0A, within(0x12, within(0x12, SPAN_HEAD + b"\x4a\x00" * 600_000))),
+    "items of a list": within(
+        0x0A,
+        within(0x12, within(0x12, SPAN_HEAD + within(0x4A, within(0x12, within(0x2A, b"\x0a\x00" * 600_000))))),
+    ),
+    "objects in JSON": b'{"resourceSpans":[%b{}]}' % (b"{}," * 20_000),
+}
+
+
+@pytest.mark.parametrize("what", TINY)
+async def test_very_many_very_small_things_are_refused_before_they_take_memory(
+    threads: Threads, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Two bytes on the wire are up to 170 decoded, and packed they are next to nothing: some hundred kilobytes would
+    take all the memory there is."""
+    monkeypatch.setattr(admission, "MAX_PARTS", 10_000)
+    monkeypatch.setattr(admission, "MAX_OBJECTS", 10_000)
+    with pytest.raises(MalformedError, match=r"more than \d+ .* send smaller batches"):
+        await take(threads, TINY[what], json="JSON" in what)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        within(0x0A, within(0x12, b"\x12\x00" * 10_000)),
+        within(0x0A, within(0x12, within(0x12, SPAN_HEAD + b"\x4a\x00" * 10_000))),
+        b"\x0a\x00" * 10_000,
+    ],
+)
+async def test_what_takes_long_to_look_at_is_looked_at_in_a_thread(threads: Threads, raw: bytes) -> None:
+    await take(threads, raw)
     assert threads.given
 
 

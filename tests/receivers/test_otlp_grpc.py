@@ -121,6 +121,22 @@ async def test_a_refusing_consumer_decides_the_answer(
             assert least_s <= waited <= most_s
 
 
+async def test_a_bug_costs_nobody_what_was_sent(receiving: Any) -> None:
+    """A sender gives up on what gRPC itself would answer, UNKNOWN."""
+    async with receiving() as taken, calling(taken) as export:
+        taken.refuse = ZeroDivisionError("SECRET")
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await export(ONE)
+        assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert (retry_after_s(raised.value) or 0) >= 1
+        assert "SECRET" not in (raised.value.details() or "")
+        assert taken.count("connection_failures") == 1
+
+        taken.refuse = None
+        await export(ONE)
+        assert taken.items == 1
+
+
 LARGE = ONE + b"\xa2\x06\xd8\x04" + bytes(600)  # an unknown field of 600 bytes
 
 

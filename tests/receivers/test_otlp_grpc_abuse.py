@@ -2,6 +2,7 @@
 
 import asyncio
 import resource
+import time
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,6 +12,7 @@ import grpc
 import grpc.aio
 import pytest
 
+from otel_bridge.receivers.otlp import OtlpConfig
 from otel_bridge.receivers.otlp import grpc as door
 from otel_bridge.receivers.otlp.grpc import ARRIVING
 from tests.receivers import http2
@@ -103,6 +105,49 @@ async def test_who_has_sent_before_is_not_held_up_by_those_who_stall(
 
         async with asyncio.timeout(20):
             assert await asyncio.gather(*(export(ONE) for _ in range(20))) == [b""] * 20
+
+
+@pytest.mark.slow
+async def test_who_has_sent_before_waits_no_longer_however_many_strangers_do() -> None:
+    arriving = door._Arriving(OtlpConfig())
+
+    class Call:
+        def __init__(self, peer: str, message: asyncio.Future[bytes]) -> None:
+            self._peer, self._message = peer, message
+
+        def peer(self) -> str:
+            return self._peer
+
+        async def read(self) -> bytes:
+            return await self._message
+
+    def call(peer: str, message: bytes | None) -> asyncio.Task[bytes]:
+        said = asyncio.get_running_loop().create_future()
+        if message is not None:
+            said.set_result(message)
+        made: Any = Call(peer, said)
+        return asyncio.create_task(arriving.next(made))
+
+    async def quickest_s() -> float:
+        """Of hundred messages, the best of three times."""
+        took_s = []
+        for _ in range(3):
+            began_s = time.perf_counter()
+            for _ in range(100):
+                await call("known", b"more")
+            took_s.append(time.perf_counter() - began_s)
+        return min(took_s)
+
+    await call("known", b"first")
+    strangers = [call(f"stranger {number}", None) for number in range(ARRIVING)]
+    few_s = await quickest_s()
+    strangers += [call(f"stranger {number}", None) for number in range(20_000)]
+    many_s = await quickest_s()
+    for stranger in strangers:
+        stranger.cancel()
+    await asyncio.gather(*strangers, return_exceptions=True)
+
+    assert many_s < 5 * few_s
 
 
 async def test_who_stalls_gives_way_to_who_is_new(receiving: Any, monkeypatch: pytest.MonkeyPatch) -> None:

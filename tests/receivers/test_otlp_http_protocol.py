@@ -97,6 +97,46 @@ async def test_http_1_0_is_answered_and_closed(receiving: Any) -> None:
         assert taken.items == 1
 
 
+@pytest.mark.parametrize("body", [b"", ONE])
+@pytest.mark.parametrize(
+    ("version", "said", "stays"),
+    [
+        ("1.1", "", True),
+        ("1.1", "close", False),
+        ("1.1", "TE, Close", False),
+        ("1.0", "", False),
+        ("1.0", "keep-alive", True),
+    ],
+)
+async def test_a_connection_stays_as_the_sender_says(
+    receiving: Any, body: bytes, version: str, said: str, stays: bool
+) -> None:
+    async with receiving() as taken, Client(taken.address("http")) as client:
+        client.say(request(body, connection=said).replace(b"HTTP/1.1", f"HTTP/{version}".encode()))
+        answer = await client.answer()
+        assert answer.status == 200
+        assert answer.headers.get("connection") == (None if stays else "close")
+        if stays:
+            assert (await client.post(ONE)).status == 200
+        else:
+            assert await client.closed()
+
+
+async def test_an_empty_line_before_a_request_is_passed_over(receiving: Any) -> None:
+    """Some senders end a body with one; two are no HTTP."""
+    async with receiving() as taken, Client(taken.address("http")) as client:
+        client.say(b"\r\n" + request(ONE) + b"\r\n" + request(ONE) + b"\r\n\r\n")
+        assert [(await client.answer()).status for _ in range(3)] == [200, 200, 400]
+        assert await client.closed()
+
+
+async def test_before_http_1_1_nothing_is_expected(receiving: Any) -> None:
+    """Whoever says so would take the 100 for the answer."""
+    async with receiving() as taken, Client(taken.address("http")) as client:
+        client.say(request(ONE, expect="100-continue").replace(b"HTTP/1.1", b"HTTP/1.0"))
+        assert (await client.answer()).status == 200
+
+
 async def test_tls_is_told_that_it_is_the_wrong_protocol(receiving: Any) -> None:
     async with receiving() as taken, Client(taken.address("http")) as client:
         client.say(b"\x16\x03\x01\x02\x00\x01")

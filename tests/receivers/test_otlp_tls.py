@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import os
 import socket
 import ssl
 import warnings
@@ -291,6 +292,20 @@ async def test_tls_to_a_port_that_takes_plain_text_is_named(receiving: Any, file
             client.say(b"\x16\x03\x01")
             answer = await client.answer()
             assert (answer.status, "has to begin with http://" in answer.message) == (400, True)
+
+
+async def test_nonsense_within_tls_is_no_failure_of_ours(receiving: Any, files: Files) -> None:
+    """Or whoever likes fills the log with it."""
+    async with receiving(grpc=None, tls=files.config) as taken:
+        for said in (b"", request(ONE)[:50], request(ONE)[:-5]):
+            async with TlsClient(taken.address("http"), files.client()) as client:
+                client.say(said)
+                await client.writer.drain()
+                inner = client.writer.get_extra_info("socket")
+                os.write(inner.fileno(), b"\x17\x03\x03\x00\x20" + b"nonsense" * 4)  # a record that nobody can decrypt
+                with suppress(OSError):
+                    await client.reader.read()
+        assert taken.count("connection_failures") == 0
 
 
 async def test_who_connects_and_says_nothing_is_closed(receiving: Any, files: Files) -> None:

@@ -4,6 +4,7 @@ Actions run in their order, each on what those before it left: of resources firs
 records. Values keep their types, and what no action touches stays as it was, to the byte.
 """
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from operator import attrgetter
 from typing import Any
@@ -21,8 +22,10 @@ from otel_bridge.processors.attributes.actions import (
     ScopeActionConfig,
     SpanActionConfig,
 )
-from otel_bridge.processors.attributes.steps import Step, read, run
+from otel_bridge.processors.attributes.steps import Spare, Step, read, run
 from otel_bridge.trace import LogEntry, SpanRecord
+
+COPIED_TIMES, COPIED_BYTES = 4, 1 << 20  # of what a request has on the wire, and besides: so much may be copied in it
 
 
 class AttributesConfig(Config):
@@ -41,10 +44,10 @@ async def attributes(config: AttributesConfig, consume: Consume, host: Host) -> 
     changes = _Changes(config)
 
     async def change(batch: Batch) -> None:
-        counted: list[int] = []
+        counted: Counter[str] = Counter()
         changed = await in_parts(batch, lambda part: changes.of(part, counted))
-        if counted:
-            host.counters.add("changed", sum(counted), processor=host.id, signal=batch.signal)
+        for name, times in counted.items():
+            host.counters.add(name, times, processor=host.id, signal=batch.signal)
         await consume(changed)
 
     yield change
@@ -66,7 +69,7 @@ class _Changes:
             Signal.METRICS: ([], LogEntry),
         }
 
-    def of(self, batch: Batch, counted: list[int]) -> Batch:
+    def of(self, batch: Batch, counted: Counter[str]) -> Batch:
         """The batch with all changes, how many of which is told; the very same where nothing changed."""
         of_items, record = self._items[batch.signal]
         if not any(step.may_change(batch.wire) for step in (*self._resources, *self._scopes, *of_items)):
@@ -74,18 +77,21 @@ class _Changes:
         request, tenant = batch.editable(), batch.tenant
         blocks, scopes, items = (attrgetter(name) for name in BLOCKS[batch.signal])
         changed = 0
+        spare = Spare(COPIED_TIMES * len(batch.wire) + COPIED_BYTES)
         for block in blocks(request):
             resource = block.resource
-            changed += run(self._resources, resource, resource, tenant)
+            changed += run(self._resources, resource, resource, tenant, spare)
             around = {"resource": read(resource)}
             for scoped in scopes(block):
                 scope = scoped.scope
-                changed += run(self._scopes, scope, (resource, scope), tenant)
+                changed += run(self._scopes, scope, (resource, scope), tenant, spare)
                 around["scope"] = read(scope)
                 if of_items:
                     for item in items(scoped):
-                        changed += run(of_items, item, record(item, scope, resource), tenant, around)
+                        changed += run(of_items, item, record(item, scope, resource), tenant, spare, around)
+        if spare.missing:
+            counted["not_copied"] += spare.missing
         if not changed:
             return batch
-        counted.append(changed)
+        counted["changed"] += changed
         return Batch.from_request(request, tenant=tenant, item_count=batch.item_count)

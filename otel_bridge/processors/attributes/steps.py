@@ -19,18 +19,37 @@ Attributes: TypeAlias = dict[str, KeyValue]
 MAX_DEPTH = 16  # of a value that a span takes over: it lies deeper there, and what is too deep nobody can decode
 
 
+class Spare:
+    """How many bytes spans and log records may still take over of what they came under, and how often there were not
+    enough: a large attribute of a resource in each of many small spans would be a bomb."""
+
+    def __init__(self, size: int) -> None:
+        self.left = size
+        self.missing = 0
+
+    def take(self, value: AnyValue) -> bool:
+        """Whether there is room for a value."""
+        size = value.ByteSize()
+        if size > self.left:
+            self.missing += 1
+            return False
+        self.left -= size
+        return True
+
+
 @dataclass(slots=True)
 class Place:
     """What an action works on.
 
     owner: the resource, scope, span or log record.
     attributes: its own, as they are now; `write` makes them so in the owner.
-    others: those of the resource and the scope that it came under.
+    others: those of the resource and the scope that it came under; spare: for what is copied of them.
     """
 
     owner: Any
     attributes: Attributes
     others: Mapping[str, Attributes]
+    spare: Spare
 
     def of(self, other: str | None) -> Attributes:
         """The attributes of another, or its own."""
@@ -82,7 +101,12 @@ class Step:
 
 
 def run(
-    steps: Sequence[Step], owner: Any, record: Any, tenant: str, others: Mapping[str, Attributes] | None = None
+    steps: Sequence[Step],
+    owner: Any,
+    record: Any,
+    tenant: str,
+    spare: Spare,
+    others: Mapping[str, Attributes] | None = None,
 ) -> bool:
     """Take the steps, one after the other; gives whether anything changed.
 
@@ -90,7 +114,7 @@ def run(
     """
     if not steps:
         return False
-    place = Place(owner, read(owner), others or {})
+    place = Place(owner, read(owner), others or {}, spare)
     changed = unwritten = False
     for step in steps:
         names = step.names(place)
@@ -147,7 +171,7 @@ def _copy(pattern: Pattern, to: str, of: str | None, *, away: bool) -> Act:
         there = place.of(of)
         copied = [(name, pattern.like(name, to), there[name].value) for name in names]
         if of:
-            copied = [one for one in copied if not _is_deep(one[2])]
+            copied = [one for one in copied if not _is_deep(one[2]) and place.spare.take(one[2])]
         if away:
             copied = [(name, target, value) for name, target, value in copied if target != name]
             _delete(place, [name for name, _, _ in copied])

@@ -1,5 +1,6 @@
 """Show the work of models, tools and agents, and leave out the frameworks around it, without orphaning anybody."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -17,6 +18,7 @@ from otel_bridge.trace import ANSWER, BY_DIALECT, SESSION, WITHOUT_LLM, Decision
 from otel_bridge.translate.sent import unpack
 
 NAMES = (*PRESETS, BY_DIALECT)
+MANY = 200  # spans, from which on looking at them would keep others waiting
 TELLS = frozenset(ObservationType) - {ObservationType.SPAN, ObservationType.EVENT}
 """The types that a dialect only gives to what an agent does."""
 
@@ -53,7 +55,7 @@ async def noise(config: NoiseConfig, consume: Pass, host: Host) -> AsyncIterator
         if trace.key.startswith((ANSWER, SESSION)):
             await consume(trace)  # judgements of responses and sessions
             return
-        found = noticed.of(trace)
+        found = noticed.of(trace) if len(trace.spans) < MANY else await asyncio.to_thread(noticed.of, trace)
         marked = replace(trace, noise={**trace.noise, **found}) if found else trace
         if config.without_llm == "drop" and _is_all(trace) and not await _tells_llm(marked, host):
             everything = replace(trace, noise={record.span.span_id.hex(): WITHOUT_LLM for record in trace.spans})

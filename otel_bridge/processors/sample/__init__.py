@@ -1,7 +1,8 @@
 """Send some traces and not others: whole ones, by policies, at rates on which all bridges agree, within a budget."""
 
+import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -16,6 +17,8 @@ from otel_bridge.trace import ANSWER, SESSION, Decision, Ruling, Trace
 RANDOM_BITS = (
     56  # the last of a trace id: https://opentelemetry.io/docs/specs/otel/trace/tracestate-probability-sampling
 )
+
+MANY = 200  # spans, from which on looking at them would keep others waiting
 
 Rate = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Amount = Annotated[int, Field(ge=0)]
@@ -140,7 +143,10 @@ async def _ruled(config: SampleConfig, purse: "_Purse", trace: Trace, host: Host
     called, rate = "rate", config.rate
     if config.policies:
         facts = TraceFacts(trace, await host.translate(trace))
-        policy = next((policy for policy in config.policies if policy.fits(facts)), None)
+        if len(trace.spans) < MANY:
+            policy = _fitting(config.policies, facts)
+        else:
+            policy = await asyncio.to_thread(_fitting, config.policies, facts)
         if policy is not None:
             called, rate = policy.called, policy.rate
     if not is_kept(trace.key, rate):
@@ -148,6 +154,10 @@ async def _ruled(config: SampleConfig, purse: "_Purse", trace: Trace, host: Host
     if await purse.is_empty():
         return Ruling(Decision.SAMPLED_OUT, "budget")
     return Ruling(Decision.KEPT, called, _weight(called, rate, config))
+
+
+def _fitting(policies: Sequence[PolicyConfig], facts: TraceFacts) -> PolicyConfig | None:
+    return next((policy for policy in policies if policy.fits(facts)), None)
 
 
 def _weight(called: str, rate: float, config: SampleConfig) -> dict[str, Any]:

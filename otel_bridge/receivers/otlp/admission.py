@@ -32,10 +32,15 @@ from otel_bridge.receivers.otlp.senders import (
     TooManyFailuresError,
     UnauthenticatedError,
 )
-from otel_bridge.validate import check, summary
+from otel_bridge.telemetry import Counters
+from otel_bridge.validate import check, check_at_once, summary
 
 SAY_EVERY_S = 10  # of each reason
+FAILED_HERE = "this failed in the bridge, whose log says why: send it again"
 INLINE_BYTES = 256 << 10  # decompressed; more is unpacked and decoded in a thread, so that the loop goes on
+INLINE_JSON_BYTES = 64 << 10  # which takes ten times as long
+MAX_PARTS = 1 << 18  # resources, scopes and items of one request: nobody sends more, and two bytes each would be a bomb
+MAX_OBJECTS = 1 << 20  # of one request in JSON, for the same reason
 
 T = TypeVar("T")
 
@@ -103,6 +108,28 @@ def refusal(error: BridgeError) -> Refusal:
         after_s = error.retry_after_s if isinstance(error, RetryableError) else None
         return Refusal(reason, 14, 503, text, max(1.0, after_s or random.uniform(1, 5)))  # noqa: S311 - spreads senders
     return Refusal("refused", 3, 400, text)
+
+
+@dataclass(slots=True, frozen=True)
+class _Body:
+    """What a request brings, unpacked; from whom, and how it came."""
+
+    signal: Signal
+    plain: bytes
+    json: bool
+    transport: str
+    sender: Sender
+
+
+_Read: TypeAlias = tuple[list[Batch], list[Omitted]]
+"""What is to be handed on, and what was rejected."""
+
+
+def _parsed(body: _Body, rejected: list[Omitted], counters: Counters) -> Batch:
+    """A request in JSON; empty is an empty one."""
+    if body.plain.count(b"{") > MAX_OBJECTS:
+        raise MalformedError(f"more than {MAX_OBJECTS} objects in one {body.signal} request: send smaller batches")
+    return Batch.from_request(otlp_json.parse(body.signal, body.plain or b"{}", rejected, counters))
 
 
 class Refusals:
@@ -222,37 +249,47 @@ class Admission:
             hold(len(plain))
         self.senders.take(sender, len(plain), "bytes")
 
-        def read(*, repair: bool) -> tuple[list[Batch], list[Omitted]]:
-            rejected: list[Omitted] = []
-            if json:
-                batch = Batch.from_request(otlp_json.parse(signal, plain or b"{}", rejected))
-            elif repair:
-                batch = otlp_repair.decode(signal, plain, self._counters)
-            else:
-                batch = Batch.from_wire(signal, plain)
-            checked, more = check(batch, transport, self._counters)
-            for omitted in rejected:
-                self._counters.add("rejected", reason=omitted.reason)
-            batches, foreign = self.routing.route(checked, sender) if checked.item_count else ([], [])
-            for routed in batches:
-                _ = routed.item_count, [part.wire for part in routed.parts]  # made here, where that is a thread
-            return batches, rejected + more + foreign
-
-        if len(plain) > INLINE_BYTES:
-            batches, rejected = await self._in_thread(partial(read, repair=True))
-        else:
-            try:
-                batches, rejected = read(repair=False)
-            except MalformedError:
-                if json:
-                    raise
-                batches, rejected = await self._in_thread(partial(read, repair=True))
+        body = _Body(signal, plain, json, transport, sender)
+        is_small = len(plain) <= (INLINE_JSON_BYTES if json else INLINE_BYTES)
+        if (found := self._read_at_once(body) if is_small else None) is None:
+            found = await self._in_thread(partial(self._read, body))
+        batches, rejected = found
         if any(omitted.reason == FOREIGN for omitted in rejected):
             why = f"what it sends names a tenant that is not in sends_for of {sender.tenant}, and is rejected"
             self.refusals.say(FOREIGN, why, sender.peer)
         if batches:
             await self._hand_on(batches, sender)
         return rejected
+
+    def _read(self, body: _Body) -> _Read:
+        rejected: list[Omitted] = []
+        if body.json:
+            batch = _parsed(body, rejected, self._counters)
+        else:
+            batch = otlp_repair.decode(body.signal, body.plain, self._counters, most_parts=MAX_PARTS)
+        checked, more = check(batch, body.transport, self._counters)
+        for omitted in rejected:
+            self._counters.add("rejected", reason=omitted.reason)
+        batches, foreign = self._routed(checked, body.sender)
+        return batches, rejected + more + foreign
+
+    def _read_at_once(self, body: _Body) -> _Read | None:
+        """None where there is more to do than to look at it."""
+        rejected: list[Omitted] = []
+        repaired = Counters()
+        try:
+            batch = _parsed(body, rejected, repaired) if body.json else Batch.from_wire(body.signal, body.plain)
+            is_whole = not rejected and not repaired.snapshot()
+            checked = check_at_once(batch, body.transport, self._counters) if is_whole else None
+        except MalformedError:
+            return None
+        return None if checked is None else self._routed(checked, body.sender)
+
+    def _routed(self, checked: Batch, sender: Sender) -> _Read:
+        batches, foreign = self.routing.route(checked, sender) if checked.item_count else ([], [])
+        for batch in batches:
+            _ = batch.item_count, [part.wire for part in batch.parts]  # made here, where that is a thread
+        return batches, foreign
 
     async def _hand_on(self, batches: Sequence[Batch], sender: Sender) -> None:
         """To the consumer, all or none: what is refused comes again as a whole, and counts then."""

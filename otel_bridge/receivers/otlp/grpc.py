@@ -20,11 +20,18 @@ from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # publ
 
 from otel_bridge.batch import Signal
 from otel_bridge.component import Host
-from otel_bridge.errors import BridgeError, MalformedError
+from otel_bridge.errors import BridgeError, MalformedError, RetryableError
 from otel_bridge.receivers.otlp.address import unbindable
-from otel_bridge.receivers.otlp.admission import Admission, Close, InflightFullError, Refusal, SlowSenderError, response
+from otel_bridge.receivers.otlp.admission import (
+    FAILED_HERE,
+    Admission,
+    Close,
+    InflightFullError,
+    Refusal,
+    SlowSenderError,
+    response,
+)
 from otel_bridge.receivers.otlp.senders import Shown
-from otel_bridge.telemetry import Counters
 from otel_bridge.tls import Certificates, TlsConfig
 
 if TYPE_CHECKING:
@@ -74,7 +81,7 @@ async def serve_grpc(config: "OtlpConfig", endpoint: str, admission: Admission, 
     arriving = _Arriving(config)
     for signal, service in SERVICES.items():
         # On the wire the same as unary_unary, which would ask for the message before we are asked.
-        export = grpc.stream_unary_rpc_method_handler(_exporting(signal, admission, arriving, host.counters))
+        export = grpc.stream_unary_rpc_method_handler(_exporting(signal, admission, arriving, host))
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": export}),))
     try:
         if config.tls is None:
@@ -94,7 +101,7 @@ class _Arriving:
         self._within_s = config.body_timeout
         self._free = ARRIVING
         self._arriving: dict[asyncio.Timeout, float] = {}  # since when; oldest first
-        self._waiting: dict[asyncio.Future[None], bool] = {}  # whether its connection is known; oldest first
+        self._waiting: dict[bool, dict[asyncio.Future[None], None]] = {True: {}, False: {}}  # by whether they are known
         self._known: OrderedDict[str, None] = OrderedDict()
 
     async def next(self, context: Context) -> bytes:
@@ -129,12 +136,15 @@ class _Arriving:
             self._free -= 1
         else:
             turn = asyncio.get_running_loop().create_future()
-            self._waiting[turn] = known
+            waiting = self._waiting[known]
+            waiting[turn] = None
             self._hurry()
             try:
                 await turn  # who gives it to us has taken the place for us
             except asyncio.CancelledError:
-                if self._waiting.pop(turn, None) is None:
+                if turn in waiting:
+                    del waiting[turn]
+                else:
                     self._give_back()
                 raise
         self._arriving[until] = asyncio.get_running_loop().time()
@@ -150,17 +160,18 @@ class _Arriving:
 
     def _give_back(self) -> None:
         self._free += 1
-        known = (turn for turn, known in self._waiting.items() if known and not turn.done())
+        known = (turn for turn in self._waiting[True] if not turn.done())
         # Of the others the newest, as those before it may be many that never send.
-        others = (turn for turn in reversed(self._waiting) if not turn.done())
-        if (turn := next(known, None) or next(others, None)) and self._has_room(self._waiting[turn]):
-            del self._waiting[turn]
+        others = (turn for turn in reversed(self._waiting[False]) if not turn.done())
+        turn = next(known, None) or next(others, None)
+        if turn is not None and self._has_room(is_known := turn in self._waiting[True]):
+            del self._waiting[is_known][turn]
             self._free -= 1
             turn.set_result(None)
 
     def _hurry(self) -> None:
         """Of those that arrive, as many as others wait have no longer than `PATIENCE_S`; the oldest first."""
-        for until, began_s in islice(self._arriving.items(), len(self._waiting)):
+        for until, began_s in islice(self._arriving.items(), sum(map(len, self._waiting.values()))):
             at_s = began_s + PATIENCE_S
             if not until.expired() and at_s < (until.when() or 0):
                 until.reschedule(at_s)
@@ -200,7 +211,7 @@ def _values(metadata: Iterable[tuple[str, str | bytes]], name: str) -> list[byte
 
 
 def _exporting(
-    signal: Signal, admission: Admission, arriving: _Arriving, counters: Counters
+    signal: Signal, admission: Admission, arriving: _Arriving, host: Host
 ) -> Callable[[Any, Context], Awaitable[bytes]]:
     async def take(context: Context) -> bytes:
         def header(name: str) -> str | None:
@@ -220,8 +231,12 @@ def _exporting(
         except BridgeError as error:
             refused = admission.refused(error, context.peer())
         except asyncio.CancelledError:
-            counters.add("client_gone")  # or we go: what it sent is on disk or not, and it has no OK
+            host.counters.add("client_gone")  # or we go: what it sent is on disk or not, and it has no OK
             raise
+        except Exception:  # a bug, in us or in a processor: to UNKNOWN, which gRPC would answer, no sender comes again
+            host.counters.add("connection_failures")
+            host.log.exception("a call failed")
+            refused = admission.refused(RetryableError(FAILED_HERE), context.peer())
         # Out here what is raised has no hold on the error, and with it on the message.
         details = (("grpc-status-details-bin", _status(refused)),)
         await context.abort(CODES[refused.code], refused.message, trailing_metadata=details)

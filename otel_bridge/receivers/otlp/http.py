@@ -23,10 +23,10 @@ from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # publ
 from otel_bridge import otlp_json
 from otel_bridge.batch import Signal
 from otel_bridge.component import Host
-from otel_bridge.errors import BridgeError, MalformedError, TooLargeError
+from otel_bridge.errors import BridgeError, MalformedError, RetryableError, TooLargeError
 from otel_bridge.listening import is_loopback
 from otel_bridge.receivers.otlp.address import unbindable
-from otel_bridge.receivers.otlp.admission import Admission, Close, Hold, Unpack, response
+from otel_bridge.receivers.otlp.admission import FAILED_HERE, Admission, Close, Hold, Unpack, response
 from otel_bridge.receivers.otlp.guard import allowing, is_local_name, preflight, sharing_address
 from otel_bridge.receivers.otlp.senders import Sender, Shown, seconds
 from otel_bridge.receivers.otlp.unpack import ENCODINGS
@@ -45,6 +45,7 @@ LET_OTHERS = 64  # requests, or chunks of one: so many may lie ready that the lo
 MAX_SKIPPED = 64 << 10  # bytes of a body that nobody wants; another connection for the next costs both sides more
 LINGER_S = 2.0  # for a refused sender to read its answer before the connection goes
 CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n")
+GONE = (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError)  # the sender, or any sense in what it says
 TLS_HANDSHAKE = b"\x16"  # what the first byte of it is
 CHALLENGE = b'WWW-Authenticate: Bearer realm="otel-bridge", Basic realm="otel-bridge"\r\n'
 WHAT_THIS_IS = "this port takes OTLP: POST /v1/traces, /v1/logs or /v1/metrics"
@@ -67,7 +68,7 @@ class _Head:
 
     method: bytes = b""
     target: bytes = b""
-    keep_alive: bool = False
+    version: str = "1.0"
     headers: dict[bytes, bytes] = field(default_factory=dict)
     allowing: bytes = b""  # headers of the answer, for the web page that asked
 
@@ -80,6 +81,17 @@ class _Head:
 
     def get(self, name: bytes) -> bytes:
         return self.headers.get(name, b"").strip().lower()
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the sender wants the connection to stay. (The parser forgets it where there is no body.)"""
+        said = {token.strip() for token in self.get(b"connection").split(b",")}
+        return b"close" not in said if self.version == "1.1" else b"keep-alive" in said
+
+    @property
+    def expects(self) -> bool:
+        """Whether it sends the body once it is told to; what a sender of before 1.1 says of that means nothing."""
+        return self.version == "1.1" and self.get(b"expect") == b"100-continue"
 
     @property
     def content_type(self) -> bytes:
@@ -178,8 +190,7 @@ class _Door:
             if not self._sharing[shared]:
                 del self._sharing[shared]
         if not task.cancelled() and (error := task.exception()):
-            # A bug, in us or in a processor: it costs this connection, not the bridge. The sender has no answer, and
-            # sends again.
+            # A bug beside the request: it costs this connection, not the bridge.
             self.host.counters.add("connection_failures")
             self.host.log.error("a connection failed", exc_info=error)
 
@@ -220,7 +231,7 @@ class _Connection:
                 idle_s = self._door.config.idle_timeout
                 if number % LET_OTHERS == 0:
                     await asyncio.sleep(0)
-        except (ConnectionError, asyncio.IncompleteReadError):
+        except GONE:
             if self.busy:
                 self._door.host.counters.add("client_gone")
         finally:
@@ -240,6 +251,8 @@ class _Connection:
         try:
             async with asyncio.timeout(idle_s):
                 first = await self._reader.read(1)
+                if first == b"\r" and await self._reader.read(1) == b"\n":
+                    first = await self._reader.read(1)  # some senders end a body with an empty line
         except TimeoutError:
             return False
         if not first:
@@ -259,6 +272,14 @@ class _Connection:
             if refused.status == 401:
                 header = CHALLENGE
             answer = _refusal(refused.status, refused.code, refused.message, header)
+        except GONE:  # its sender is gone
+            raise
+        except Exception:  # a bug, in us or in a processor: many senders come again to a 503, and not to no answer
+            self._door.host.counters.add("connection_failures")
+            self._door.host.log.exception("a request failed")
+            failed = self._door.admission.refused(RetryableError(FAILED_HERE), self._peer)
+            self._unread = math.inf  # nobody knows how much of it was read
+            answer = _refusal(failed.status, failed.code, failed.message, b"Retry-After: 1\r\n")
         last = self._unread > MAX_SKIPPED or not head.keep_alive or self._door.closing
         await self._send(answer.encode(head, last=last))
         self.busy = False
@@ -317,8 +338,8 @@ class _Connection:
         except httptools.HttpParserError:
             raise _AnswerError(400, 3, "malformed_http", "this is not HTTP/1.1") from None
         head.method = parser.get_method()
-        head.keep_alive = parser.should_keep_alive()
-        if b"host" in head.headers or parser.get_http_version() == "1.1":
+        head.version = parser.get_http_version()
+        if b"host" in head.headers or head.version == "1.1":
             self._check_host(head.get(b"host"))
         if b"transfer-encoding" not in head.headers and b"expect" not in head.headers:
             self._unread = head.length
@@ -371,7 +392,7 @@ class _Connection:
         transfer = head.get(b"transfer-encoding")
         if transfer not in (b"", b"chunked"):
             raise _AnswerError(501, 12, "unsupported_encoding", "Transfer-Encoding may be chunked, or left out")
-        if head.get(b"expect") == b"100-continue":
+        if head.expects:
             await self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
         if not transfer:
             self._unread = head.length
