@@ -25,7 +25,7 @@ ABOUT = frozenset(OF_IT.split())
 NEVER = ("gen_ai.usage.", "gen_ai.request.", "llm.token_count.", "gen_ai.token", "llm.usage.", "http.", "url.", "net.")
 STILL = (
     *("http.request.body", "http.response.body"),
-    *(f"gen_ai.request.{said}" for said in ("instructions", "message", "prompt", "content", "input")),
+    *(f"gen_ai.request.{said}" for said in ("instructions", "message", "prompt", "content", "input", "tool_result")),
 )
 PARTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 
