@@ -196,9 +196,8 @@ def _is_response_again(other: Node, node: Node) -> bool:
     """By another instrumentation, or by one to two exporters, in other words to each, as LiteLLM's callbacks do."""
     if other.span.scope_name != node.span.scope_name:
         return is_one_call(_told(other), _told(node))
-    same_words = (
-        other.span.name == node.span.name and other.observation.metadata.keys() == node.observation.metadata.keys()
-    )
+    words, again = set(other.observation.metadata), set(node.observation.metadata)
+    same_words = other.span.name == node.span.name and (words <= again or again <= words)  # one has something besides
     return not same_words and node.span.end_ns <= other.span.end_ns and is_alike(other.observation, node.observation)
 
 

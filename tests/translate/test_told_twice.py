@@ -312,6 +312,7 @@ def test_of_calls_at_one_time_each_is_told_again_once(otlp: Any) -> None:
         pytest.param(("request", "request"), OF_OPENINFERENCE, 1, id="in the words of two conventions"),
         pytest.param(("proxy request", "request"), OF_CONVENTIONS, 1, id="under two names"),
         pytest.param(("request", "request"), OF_CONVENTIONS, 2, id="in the same words, as where an id is used again"),
+        pytest.param(("request", "request"), OF_CONVENTIONS | {"app.try": 2}, 2, id="and one has a word of its own"),
     ],
 )
 def test_one_instrumentation_may_tell_two_exporters_of_one_response(

@@ -91,8 +91,11 @@ def _is_whole(span: SpanView) -> bool:
 
 
 def _unnamed(attrs: dict[str, Any], reading: Reading) -> None:
-    """Where it finds no model among what LangChain says it takes the provider's name for it, which is none."""
-    makers = [attrs.get("gen_ai.provider.name"), *str(attrs.get("server.address", "")).split(".")]  # or at its host
+    """Where it finds no model among what LangChain says it takes the provider's name for it, which is none.
+
+    That name may be its domain's alone; a server of one's own may well be called as the model that it runs.
+    """
+    makers = [attrs.get("gen_ai.provider.name"), *str(attrs.get("server.address", "")).split(".")[-2:-1]]
     for key in table.MODELS:
         if (said := attrs.get(key)) and isinstance(said, str) and said in makers:
             reading.metadata[key] = attrs.pop(key)
