@@ -7,25 +7,42 @@ something that stood before, such as a file in a library's registry. So where th
 """
 
 import atexit
+import contextlib
 import gc
 import io
+import os
+import site
 import sys
 import sysconfig
 import weakref
-from types import ModuleType
+from collections.abc import Callable
+from pathlib import Path
+from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType, ModuleType
+from typing import Any
 
-LIBRARIES = ("<frozen ", *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")))
+from opentelemetry import trace
+
+LIBRARIES = tuple(
+    f"{folder}{os.sep}"
+    for folder in {
+        *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+        *site.getsitepackages(),
+        *(str(Path(file).parents[up]) for file, up in ((trace.__file__, 2), (__file__, 1))),
+    }
+)
+CONNECTIONS = frozenset({
+    *("_socket", "socket", "ssl", "asyncio.unix_events", "asyncio.selector_events", "uvloop"),
+    *("grpc", "httpcore", "httpx", "requests", "urllib3"),
+    *("openai", "anthropic", "langchain_openai", "langchain_anthropic", "opentelemetry", "otel_bridge"),
+})  # fmt: skip
+"""Modules, or what they are in, whose objects let go of connections when they go, as the end of the process does."""
+DATABASES = frozenset({"sqlite3"})
+"""Modules whose objects put in order what is on disk when they go, and have no `__del__` that says so."""
 FILE = io.IOBase.__base__  # of those that are written in C, too
+WRITTEN = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
+SUSPENDED = {GeneratorType: "gi_frame", CoroutineType: "cr_frame", AsyncGeneratorType: "ag_frame"}
 
 _watched: list[weakref.ref[ModuleType]] = []
-
-
-def freeze() -> None:
-    """All that stands now. To be called before the program's first line, after all that is not the program's."""
-    gc.freeze()
-    main = ModuleType("__main__")
-    vars(main).update(vars(sys.modules["__main__"]))
-    sys.modules["__main__"] = main
 
 
 def thaw_in_time() -> None:
@@ -33,36 +50,111 @@ def thaw_in_time() -> None:
     atexit.register(_stand_last)
 
 
-def _stand_last() -> None:
-    """Python lets go of its modules one by one, in order, before it takes any apart: the last tells that all are."""
-    last = sys.modules[f"{__name__}.last"] = ModuleType("last")
-    _watched.append(weakref.ref(last, _thaw))
+def freeze() -> None:
+    """All that stands now. To be called before the program's first line, after all that is not the program's.
+
+    Nothing is frozen where something of the program stands already, as settings that an instrumentation imports, or
+    where somebody wants to be warned of what is left open.
+    """
+    main = sys.modules["__main__"]
+    if _is_begun(main) or any(map(_is_own, list(sys.modules.values()))) or sys.warnoptions or sys.flags.dev_mode:
+        return
+    gc.freeze()
+    anew = ModuleType("__main__")
+    vars(anew).update(vars(main))
+    sys.modules["__main__"] = anew
 
 
-def _thaw(_last: object) -> None:
-    """What is not collected now, though all modules are gone, is held by what is frozen."""
-    gc.collect()
+def _is_begun(main: ModuleType) -> bool:
+    """Whether the program runs, and has this done: then others hold its `__main__`."""
+    for running in sys._current_frames().values():  # noqa: SLF001 - there is no other way to see all threads
+        frame: FrameType | None = running
+        while frame is not None:
+            if frame.f_globals is vars(main):
+                return True
+            frame = frame.f_back
+    return False
+
+
+def _is_own(module: object) -> bool:
+    """Whether a module is the program's, and no library's. One that waits to be used before it is loaded is left so."""
     try:
-        is_left = _is_any_to_be_finished(gc.get_objects())
-    except Exception:  # noqa: BLE001  # the program's own classes answer
+        file = object.__getattribute__(module, "__dict__").get("__file__")
+    except AttributeError:
+        return False
+    return isinstance(file, str) and not file.startswith(LIBRARIES)
+
+
+class _Collection:
+    """Collects when it goes; without a line of ours, which what is collected could name in a warning."""
+
+    __del__ = gc.collect
+
+
+def _stand_last() -> None:
+    """Python lets go of its modules one by one, in order, before it takes any apart: the last tell that all are."""
+    if gc.get_freeze_count():
+        begin, end = ModuleType("begin"), ModuleType("end")
+        _watched.extend((weakref.ref(begin, _keep_quiet), weakref.ref(end, _thaw)))
+        last = {"begin": begin, "collection": _Collection(), "end": end}
+        sys.modules.update({f"{__name__}.{name}": found for name, found in last.items()})  # type: ignore[misc]
+
+
+def _keep_quiet(_begin: object) -> None:
+    """Python's own last collections tell nobody, and none comes between."""
+    gc.disable()
+    gc.callbacks.clear()
+
+
+def _thaw(_end: object) -> None:
+    """What has not been collected, though all modules are gone, is held by what is frozen, or by nobody knows whom."""
+    left = gc.get_objects()
+    try:
+        is_left = _is_any_to_be_finished(left)
+    except Exception:  # noqa: BLE001 - the program's own classes answer
         is_left = True
     if is_left:
-        gc.unfreeze()
+        _write_out(left)
+        gc.unfreeze()  # and Python collects
 
 
-def _is_any_to_be_finished(left: list[object]) -> bool:
-    """Is there a file open for writing, or an object with a `__del__` that is not a library's?
+def _is_any_to_be_finished(left: list[Any]) -> bool:
+    """Does Python do anything as these go that somebody might see? Of who is not known to be harmless, it does.
 
-    Only types are asked, where they can tell: `isinstance` and `hasattr` would be answered by the objects.
+    Types are asked, and not the objects, whose `isinstance` and `hasattr` they answer themselves.
     """
-    files, others = set(), set()
-    for kind in set(map(type, left)):
-        finisher = next((base.__dict__["__del__"] for base in kind.__mro__ if "__del__" in base.__dict__), None)
-        if FILE in kind.__mro__:
-            files.add(kind)
-        elif (code := getattr(finisher, "__code__", None)) and not code.co_filename.startswith(LIBRARIES):
-            others.add(kind)
-    return any(
-        type(found) in others or (type(found) in files and not found.closed and found.writable())  # type: ignore[attr-defined]
-        for found in left
-    )
+    kinds = {kind: is_left for kind in set(map(type, left)) if (is_left := _finished(kind)) is not None}
+    return any(kinds[type(found)](found) for found in left if type(found) in kinds)
+
+
+def _finished(kind: type) -> Callable[[Any], bool] | None:
+    """How to know whether one of a type is to be finished; None where none is."""
+    if kind in SUSPENDED:
+        return _is_suspended
+    if FILE in kind.__mro__:
+        return _is_open
+    finisher = next((base.__module__ for base in kind.__mro__ if "__del__" in base.__dict__), None)
+    if kind.__module__.partition(".")[0] in DATABASES or (finisher is not None and not _is_connection(finisher)):
+        return lambda _: True
+    return None
+
+
+def _is_connection(module: str) -> bool:
+    return module in CONNECTIONS or module.partition(".")[0] in CONNECTIONS
+
+
+def _is_suspended(found: Any) -> bool:
+    frame = getattr(found, SUSPENDED[type(found)])
+    return frame is not None and not _is_connection(frame.f_globals.get("__name__", ""))
+
+
+def _is_open(found: Any) -> bool:
+    return not found.closed and found.writable()
+
+
+def _write_out(left: list[Any]) -> None:
+    """Files, which nobody may finish even so, as where a library in C keeps what it was imported by."""
+    for found in left:
+        if type(found) in WRITTEN:
+            with contextlib.suppress(Exception):
+                found.flush()
