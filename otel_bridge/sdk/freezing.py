@@ -31,7 +31,7 @@ LIBRARIES = tuple(
     }
 )
 CONNECTIONS = frozenset({
-    *("_socket", "socket", "ssl", "asyncio.unix_events", "asyncio.selector_events", "uvloop"),
+    *("_socket", "socket", "ssl", "asyncio.base_events", "asyncio.selector_events", "uvloop"),
     *("grpc", "httpcore", "httpx", "requests", "urllib3"),
     *("openai", "anthropic", "langchain_openai", "langchain_anthropic", "opentelemetry", "otel_bridge"),
 })  # fmt: skip
@@ -133,19 +133,20 @@ def _finished(kind: type) -> Callable[[Any], bool] | None:
         return _is_suspended
     if FILE in kind.__mro__:
         return _is_open
-    finisher = next((base.__module__ for base in kind.__mro__ if "__del__" in base.__dict__), None)
-    if kind.__module__.partition(".")[0] in DATABASES or (finisher is not None and not _is_connection(finisher)):
+    finisher = next((base for base in kind.__mro__ if "__del__" in base.__dict__), None)
+    if _is_in(DATABASES, kind.__module__) or (finisher is not None and not _is_in(CONNECTIONS, finisher.__module__)):
         return lambda _: True
     return None
 
 
-def _is_connection(module: str) -> bool:
-    return module in CONNECTIONS or module.partition(".")[0] in CONNECTIONS
+def _is_in(modules: frozenset[str], module: object) -> bool:
+    """Whether it is one of them, or in one; what a type says of its module may be anything."""
+    return isinstance(module, str) and (module in modules or module.partition(".")[0] in modules)
 
 
 def _is_suspended(found: Any) -> bool:
     frame = getattr(found, SUSPENDED[type(found)])
-    return frame is not None and not _is_connection(frame.f_globals.get("__name__", ""))
+    return frame is not None and not _is_in(CONNECTIONS, frame.f_globals.get("__name__"))
 
 
 def _is_open(found: Any) -> bool:
