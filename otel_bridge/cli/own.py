@@ -257,10 +257,18 @@ def begin(config: Path | None, environ: Mapping[str, str]) -> Iterator[OwnBridge
                 process.stdin.close()
 
 
+def signal_name(number: int) -> str:
+    """What people call a signal; most of those for real time have no name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 def _error(said: str, code: int) -> list[str]:
     """The lines of what a bridge said when it could not start, as JSON unless it came to no more."""
     lines = [line.strip(" |+-") for line in said.splitlines()]  # which frame the error of a group
-    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    how = f"was ended by {signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
     last = next((line for line in reversed(lines) if line), f"it {how}, without a word")
     try:
         return str(json.loads(last)["error"]).split("\n")

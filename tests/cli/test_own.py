@@ -127,13 +127,14 @@ def test_why_none_can_be_started_is_said_in_words(
             own.started(tmp_path, never)
 
 
-def test_of_a_bridge_that_ends_without_a_word_it_is_said_how(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "how"), [(11, "SIGSEGV"), (35, "signal 35")])
+def test_of_a_bridge_that_ends_without_a_word_it_is_said_how(tmp_path: Path, number: int, how: str) -> None:
     """As where a library of it crashes."""
-    kills = "import os; os.kill(os.getpid(), 11)"
+    kills = f"import os; os.kill(os.getpid(), {number})"
     with (tmp_path / "err").open("w+b") as err:
         with subprocess.Popen([sys.executable, "-S", "-c", kills], stderr=err) as process:
             own = OwnBridge(process, err)
-        with pytest.raises(UnreachableError, match=r"it was ended by SIGSEGV, without a word$"):
+        with pytest.raises(UnreachableError, match=f"it was ended by {how}, without a word$"):
             own.started(tmp_path, never)
 
 

@@ -396,6 +396,7 @@ def test_what_the_environment_says_against_it_is_named(given: dict[str, str], wh
 
 def test_of_a_program_that_was_ended_nobody_says_that_it_lacks_instrumentation() -> None:
     assert told({"traces": [], "refused": {}}, "", ended_by(-9)) == "no spans came: the program was ended by SIGKILL"
+    assert ended_by(-35) == "the program was ended by signal 35", "most of those for real time have no name"
     assert ended_by(1) is None
 
 
