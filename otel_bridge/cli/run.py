@@ -120,8 +120,17 @@ def run(words: list[str]) -> int:
 
 def _tell_of_another(asked: "_Asked", bridge: Found, data_dir: Path) -> None:
     """Configuration, by which the bridge that runs goes on; what is printed for programs is one document."""
-    if not asked.as_json and asked.config and bridge.configuration not in (None, asked.config.absolute()):
-        _say(f"otel-bridge: the bridge that runs on {data_dir} has another configuration: {bridge.configuration}")
+    theirs = bridge.configuration
+    if not asked.as_json and asked.config and theirs and not _is_same(asked.config, theirs):
+        _say(f"otel-bridge: the bridge that runs on {data_dir} has another configuration: {theirs}")
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one file; where one leads nowhere any more, whether they are one path."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return one.absolute() == other.absolute()
 
 
 def _refused_before(viewer: Viewer | None, ending: OwnBridge | BorrowedBridge | None) -> "Refused | None":

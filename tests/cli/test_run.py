@@ -554,7 +554,14 @@ def test_whoever_is_the_last_waits_for_the_end_of_a_bridge_that_another_has_star
 
 
 @pytest.mark.parametrize(
-    ("words", "says"), [(["--config", "b.yaml"], True), (["--config", "a.yaml"], False), ([], False)]
+    ("words", "says"),
+    [
+        (["--config", "b.yaml"], True),
+        (["--config", "a.yaml"], False),
+        (["--config", "link.yaml"], False),
+        (["--config", "folder/../a.yaml"], False),
+        ([], False),
+    ],
 )
 def test_a_bridge_that_has_another_configuration_is_told_of(
     words: list[str], says: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -565,6 +572,8 @@ def test_a_bridge_that_has_another_configuration_is_told_of(
     monkeypatch.delenv("OTEL_BRIDGE_CONFIG", raising=False)
     for name in ("a.yaml", "b.yaml"):
         Path(name).write_text(f"service: {{data_dir: {tmp_path}}}")
+    Path("folder").mkdir()
+    Path("link.yaml").symlink_to("a.yaml")
     announce(tmp_path, {"otlp": {"http": "http://127.0.0.1:1"}}, config=Path("a.yaml"))
     assert main([*words, "--", "true"]) == 0
     told = f"otel-bridge: the bridge that runs on {tmp_path} has another configuration: {tmp_path}/a.yaml\n"
