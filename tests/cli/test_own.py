@@ -1,6 +1,7 @@
 """Who uses a bridge that `run` has started."""
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -75,6 +76,21 @@ def test_what_a_program_leaves_behind_holds_up_nobody(tmp_path: Path) -> None:
     with left:
         assert seized(tmp_path)
         left.communicate(b"\n")
+
+
+def test_what_a_program_is_lent_is_in_nobodys_way(tmp_path: Path) -> None:
+    """A script that writes to a descriptor which it finds open does not write into the lock."""
+    with lent(tmp_path) as fd:
+        assert fd >= 64
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.write(fd, b"progress")
+        assert not seized(tmp_path)
+
+
+def test_a_program_is_lent_one_within_any_limit_of_open_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("otel_bridge.cli.own.LENT_FROM", resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    with lent(tmp_path):
+        assert not seized(tmp_path)
 
 
 def test_a_bridge_that_is_starting_is_waited_for(tmp_path: Path) -> None:
