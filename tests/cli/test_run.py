@@ -21,6 +21,7 @@ import pytest
 from typer.testing import CliRunner
 
 from otel_bridge.cli.app import app
+from otel_bridge.cli.asking import LateError
 from otel_bridge.cli.found import Found, Viewer, announce, find
 from otel_bridge.cli.own import coming, say_last, use
 from otel_bridge.cli.questions import load_traces
@@ -279,6 +280,24 @@ def test_a_viewer_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.Monkey
     assert time.monotonic() - began < 5
     assert seen is not None
     assert told(seen).startswith(f"what listens at {url} does not answer (")
+
+
+def test_of_a_bridge_that_is_slow_it_is_told_what_it_has_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has many traces may not have told all of them when the time is up; it does not hang."""
+    found = {"id": "a", "observationCount": 2, "totalTokens": 7, "totalCost": None, "errorCount": 0, "settled": True}
+
+    def answer(_viewer: Viewer, path: str, query: dict[str, str] | None = None, **_more: Any) -> dict[str, Any]:
+        if query is None:
+            return {"counters": [], "outcomes": [], "exporters": {}}
+        if "cursor" in query:
+            raise LateError("no whole answer in 0.1 s")
+        return {"traces": [{**found, "tenant": "default"}], "nextCursor": "more"}
+
+    monkeypatch.setattr("otel_bridge.cli.seen.ask", answer)
+    monkeypatch.setattr("otel_bridge.cli.questions.ask", answer)
+    seen = seen_by_bridge(Viewer.at("http://127.0.0.1:1"), datetime.now(UTC), {}, stopped=lambda: False)
+    assert seen is not None
+    assert told(seen) == "more than 1 trace · 2 spans · 7 tokens · otel-bridge trace a"
 
 
 def test_who_does_not_take_it_is_named_with_the_reason_that_the_status_has(monkeypatch: pytest.MonkeyPatch) -> None:
