@@ -84,19 +84,20 @@ def local(name: str | Path, folder: Path = Path()) -> Path:
 
 
 def content(path: Path) -> bytes:
-    """All of a file that somebody named; of a pipe what is written into it, as by the `<(…)` of a shell.
+    """All of a file that somebody named; of a pipe what is written into it, as by the `<(…)` of a shell, and of a
+    terminal what is typed.
 
     Raises:
         OSError: it can not be read; also of a pipe that nobody writes into, as its end would never come.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     with os.fdopen(fd, "rb") as file:
         begin = b""
         if stat.S_ISFIFO(os.fstat(fd).st_mode):
             with suppress(BlockingIOError):  # somebody has it open, and has not written yet
                 if not (begin := os.read(fd, 1 << 16)):
                     raise OSError(errno.ENXIO, "it is a pipe, and nobody writes into it")
-            os.set_blocking(fd, True)
+        os.set_blocking(fd, True)
         return begin + file.read()
 
 

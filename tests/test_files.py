@@ -2,7 +2,10 @@
 
 import errno
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from select import select
 from threading import Thread
 
 import pytest
@@ -49,6 +52,17 @@ def test_of_a_pipe_is_read_what_is_written_into_it(tmp_path: Path) -> None:
         writer.join()
         with pytest.raises(OSError, match="nobody writes into it"):
             content(path)
+
+
+def test_of_a_terminal_is_read_what_is_typed() -> None:
+    keyboard, terminal = os.openpty()
+    with os.fdopen(keyboard, "wb", buffering=0) as typed, os.fdopen(terminal), ThreadPoolExecutor() as pool:
+        typed.write(b"service:\n")
+        read = pool.submit(content, Path(f"/dev/fd/{terminal}"))
+        while select([terminal], [], [], 0)[0]:
+            time.sleep(0)
+        typed.write(b"  data_dir: here\n\x04")
+        assert read.result(10) == b"service:\n  data_dir: here\n"
 
 
 def test_who_may_not_read_is_told_by_what(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,7 +95,8 @@ def run() -> None:
     except OSError as error:
         if error.errno not in LIMITS:
             raise
-        nowhere(sys.stdout)
+        if error.errno in NO_SPACE:  # what is left to be written there Python would try again
+            nowhere(sys.stdout)
         sys.exit(_end(_limited(error)))
     except BaseExceptionGroup as group:  # what a task raised comes in a group, however deep
         expected, bugs = group.split(_is_expected)
@@ -146,7 +147,10 @@ def _is_expected(error: BaseException) -> bool:
 
 def _limited(error: OSError) -> FilesError:
     """What a system says that has no more of something."""
-    return FilesError(f"{error.filename or 'standard output'} can not be used: {error.strerror}; {remedy(error)}")
+    what = f"{error.filename or 'standard output'} can not be used"
+    if error.filename is None and error.errno in TOO_MANY:  # no output has that, but a connection, say
+        what = "no more files or connections can be opened"
+    return FilesError(f"{what}: {error.strerror}; {remedy(error)}")
 
 
 def _first(group: BaseExceptionGroup[Any]) -> Any:

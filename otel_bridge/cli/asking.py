@@ -24,6 +24,10 @@ class LockedError(UnreachableError):
     """Who asks has not shown who they are."""
 
 
+class LateError(UnreachableError):
+    """Somebody listens there, and has not answered in time."""
+
+
 def running(url: str | None, config: Path | None, data_dir: Path | None) -> Viewer:
     """The viewer of the bridge that runs on a data dir, or the one that was named.
 
@@ -93,7 +97,8 @@ def ask(
     viewer: or the address of one. timeout_s: for the whole answer, however it comes.
 
     Raises:
-        UnreachableError: no viewer answers at the URL, or it has nothing to answer with, or it asks for a password.
+        UnreachableError: no viewer answers at the URL, or it has nothing to answer with, or it asks for a password
+            (LockedError), or its answer is late (LateError).
         UsageError: what was asked can not be used.
         NotFoundError: there is nothing by this name.
     """
@@ -109,7 +114,7 @@ def ask(
             status, body = _exchange(connection, timeout_s, "POST", target, json.dumps(change), headers)
         answer: Any = json.loads(body)
     except TimeoutError as error:
-        raise UnreachableError(
+        raise LateError(
             f"what listens at {url} does not answer ({error}): try again; of a bridge that hangs the log says more"
         ) from error
     except (OSError, HTTPException) as error:

@@ -28,6 +28,7 @@ LAST_WORDS = "runs-end.json"
 OWNER = "lock"  # of the folder, as `otel_bridge.journal.disk` has it, which is not imported before the program starts
 START_S = 20.0
 LOOK_EVERY_S = 0.02
+LENT_FROM = 64  # shells and scripts open by number, and take what they find below for theirs
 
 
 class Use:
@@ -60,7 +61,7 @@ def lent(data_dir: Path) -> Iterator[int]:
     Raises:
         FilesError: the folder can not be used.
     """
-    fd = _opened(data_dir, LOCK)
+    fd = _high(_opened(data_dir, LOCK, os.O_RDONLY))  # who writes to what it finds open writes nothing here
     try:
         _locked(fd, fcntl.LOCK_SH)  # as this process has one, nobody's is in its way
         yield fd
@@ -100,14 +101,24 @@ def seized(data_dir: Path) -> bool:
     return False
 
 
-def _opened(data_dir: Path, name: str) -> int:
+def _opened(data_dir: Path, name: str, how: int = os.O_RDWR) -> int:
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return os.open(data_dir / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return os.open(data_dir / name, how | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise FilesError(
             f"{data_dir} can not be used by uid {os.getuid()}: {reason(data_dir, error)}; {remedy(error)}"
         ) from error
+
+
+def _high(fd: int) -> int:
+    """The same by a number that nobody counts on, as far as the limit of open files has any."""
+    try:
+        high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, LENT_FROM)
+    except OSError:
+        return fd
+    os.close(fd)
+    return high
 
 
 def _locked(fd: int, how: int) -> bool:
@@ -257,10 +268,18 @@ def begin(config: Path | None, environ: Mapping[str, str]) -> Iterator[OwnBridge
                 process.stdin.close()
 
 
+def signal_name(number: int) -> str:
+    """What people call a signal; most of those for real time have no name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 def _error(said: str, code: int) -> list[str]:
     """The lines of what a bridge said when it could not start, as JSON unless it came to no more."""
     lines = [line.strip(" |+-") for line in said.splitlines()]  # which frame the error of a group
-    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    how = f"was ended by {signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
     last = next((line for line in reversed(lines) if line), f"it {how}, without a word")
     try:
         return str(json.loads(last)["error"]).split("\n")

@@ -30,6 +30,7 @@ from otel_bridge.cli.own import (
     heard,
     lent,
     one_at_a_time,
+    signal_name,
     use,
 )
 from otel_bridge.cli.streams import say
@@ -109,7 +110,7 @@ def run(words: list[str]) -> int:
     elif not asked.as_json:
         lines = undelivered(said, asked.again)
         if seen is not None:
-            why_none = otherwise(os.environ, otlp, grpc) or ended_by(code)
+            why_none = None if seen.get("traces") else otherwise(os.environ, otlp, grpc) or ended_by(code)
             lines = [told(seen, asked.again, why_none), *not_taken(seen, asked.again), *lines]
         for line in lines:
             _say(f"otel-bridge: {line}")
@@ -119,8 +120,17 @@ def run(words: list[str]) -> int:
 
 def _tell_of_another(asked: "_Asked", bridge: Found, data_dir: Path) -> None:
     """Configuration, by which the bridge that runs goes on; what is printed for programs is one document."""
-    if not asked.as_json and asked.config and bridge.configuration not in (None, asked.config.absolute()):
-        _say(f"otel-bridge: the bridge that runs on {data_dir} has another configuration: {bridge.configuration}")
+    theirs = bridge.configuration
+    if not asked.as_json and asked.config and theirs and not _is_same(asked.config, theirs):
+        _say(f"otel-bridge: the bridge that runs on {data_dir} has another configuration: {theirs}")
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one file; where one leads nowhere any more, whether they are one path."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return one.absolute() == other.absolute()
 
 
 def _refused_before(viewer: Viewer | None, ending: OwnBridge | BorrowedBridge | None) -> "Refused | None":
@@ -160,7 +170,7 @@ def otherwise(given: Mapping[str, str], *bridge: str | None) -> str | None:
 
 def ended_by(code: int) -> str | None:
     """That a program was ended before it could send anything, where that is how it ended."""
-    return f"the program was ended by {signal.Signals(-code).name}" if code < 0 else None
+    return f"the program was ended by {signal_name(-code)}" if code < 0 else None
 
 
 def _port(address: str) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from otel_bridge.cli.asking import ask
+from otel_bridge.cli.asking import LateError, ask
 from otel_bridge.cli.found import Viewer
 from otel_bridge.cli.questions import load_traces
 from otel_bridge.cli.refused import Refused, refused_in, since
@@ -139,12 +139,21 @@ def _on_the_way(status: Mapping[str, Any]) -> bool:
 
 
 def _since(source: Viewer | Path, began: datetime, until_s: float = math.inf) -> tuple[list[dict[str, Any]], bool]:
-    """The traces, and whether that is all; of a viewer, as it answers until a moment."""
+    """The traces, and whether that is all; of a viewer, as far as it has answered until a moment.
+
+    Raises:
+        BridgeError: there is no answer to begin with.
+    """
     since = began.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     traces: list[dict[str, Any]] = []
     cursor: str | None = None
     for _ in range(PAGES):
-        page = load_traces(source, f"start:>{since}", limit=200, cursor=cursor, timeout_s=_left_s(until_s))
+        try:
+            page = load_traces(source, f"start:>{since}", limit=200, cursor=cursor, timeout_s=_left_s(until_s))
+        except LateError:
+            if cursor is None:
+                raise
+            break
         traces += page["traces"]
         if (cursor := page["nextCursor"]) is None:
             return traces, True

@@ -5,9 +5,8 @@ import contextvars
 import os
 import threading
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from opentelemetry import context as otel
@@ -20,17 +19,29 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 
-@dataclass(slots=True)
-class _Received:
-    """What came with an item, once there is one; is_awaited: it is what somebody waits for."""
+class _Place:
+    """Where what comes next out of a queue is received; is_awaited: somebody waits for it.
 
-    context: Context | None = None
-    is_awaited: bool = False
+    A context holds this, and the queue what came: it goes with whichever of them goes first.
+    """
+
+    __slots__ = ("__weakref__", "is_awaited", "queue")
+
+    def __init__(self, queue: "weakref.ref[ContextQueue[Any]]", *, is_awaited: bool = False) -> None:
+        self.queue = queue
+        self.is_awaited = is_awaited
 
 
-# One for all queues: a context keeps each variable that was ever set in it, and what it was set to.
-_received: contextvars.ContextVar["Mapping[weakref.ref[ContextQueue[Any]], _Received]"]
-_received = contextvars.ContextVar("otel-bridge-received")
+# Those of queues that are gone. A context keeps each variable that was ever set in it: they are used again.
+_free: list[contextvars.ContextVar[_Place]] = []
+
+
+def _variable() -> contextvars.ContextVar[_Place]:
+    """One that no other queue has; it may hold what was received out of one before."""
+    try:
+        return _free.pop()
+    except IndexError:
+        return contextvars.ContextVar("otel-bridge-received")
 
 
 class ContextQueue(asyncio.Queue[T], Generic[T]):
@@ -43,6 +54,9 @@ class ContextQueue(asyncio.Queue[T], Generic[T]):
     def __init__(self, maxsize: int = 0) -> None:
         super().__init__(maxsize)
         self._this = weakref.ref(self)
+        self._came: weakref.WeakKeyDictionary[_Place, Context | None] = weakref.WeakKeyDictionary()
+        self._place = _variable()
+        weakref.finalize(self, _free.append, self._place).atexit = False
 
     def get(self) -> Coroutine[Any, Any, T]:
         """As ever; what it receives is told to whoever calls this, wherever it is awaited."""
@@ -50,48 +64,48 @@ class ContextQueue(asyncio.Queue[T], Generic[T]):
 
     def get_nowait(self) -> T:
         """As ever."""
-        if not self._current.is_awaited:
+        if (place := self._current) is None or not place.is_awaited:
             self._expect().is_awaited = False
         return super().get_nowait()
 
-    async def _got(self, expected: "_Received") -> T:
-        self._set(expected)
+    async def _got(self, place: _Place) -> T:
+        self._place.set(place)
         try:
             return await super().get()
         finally:
-            expected.is_awaited = False
+            place.is_awaited = False
 
-    def _expect(self) -> "_Received":
+    def _expect(self) -> _Place:
         """A place of its own for what comes next: what others hold, who began with a copy of this context, stays."""
-        expected = _Received(self._current.context, is_awaited=True)
-        self._set(expected)
-        return expected
-
-    def _set(self, expected: "_Received") -> None:
-        known = {queue: got for queue, got in _received.get({}).items() if queue() is not None}
-        _received.set({**known, self._this: expected})
+        place = _Place(self._this, is_awaited=True)
+        self._came[place] = self.received
+        self._place.set(place)
+        return place
 
     @property
-    def _current(self) -> "_Received":
-        return _received.get({}).get(self._this, _Received())
+    def _current(self) -> _Place | None:
+        place = self._place.get(None)
+        return place if place is not None and place.queue is self._this else None
 
     def _put(self, item: T) -> None:
         self._queue.append((item, otel.get_current()))  # type: ignore[attr-defined]  # typeshed leaves it out
 
     def _get(self) -> T:
         item, context = self._queue.popleft()  # type: ignore[attr-defined]
-        self._current.context = context
+        if (place := self._current) is not None:
+            self._came[place] = context
         return item  # type: ignore[no-any-return]
 
     @property
     def received(self) -> Context | None:
         """The context of the item that was got last in this one: as `parent=` it goes on in the same trace."""
-        return self._current.context
+        place = self._current
+        return None if place is None else self._came.get(place)
 
     @property
     def links(self) -> list[Any]:
         """The span that put the item which was got last, for `links=`: the work has to do with it, and is its own."""
-        context = self._current.context
+        context = self.received
         found = trace.get_current_span(context).get_span_context() if context is not None else None
         return [found] if found is not None and found.is_valid else []
 

@@ -52,7 +52,7 @@ class _ToBridge:
                 if not self._prepared:
                     self._prepare()
                 result = self._exporter.export(items)
-            why = HEARD.take(threading.current_thread()) or "it was not taken"
+                why = HEARD.take(threading.current_thread()) or "it was not taken"
         except Exception as error:  # noqa: BLE001 - whatever an exporter raises must not reach the agent
             result, why = self._results.FAILURE, f"{type(error).__name__}: {words(error)}"
         if result is not self._results.SUCCESS:

@@ -47,14 +47,21 @@ class Heard(logging.Filter):
     def listening(self, tell: Callable[[str], None] | None = None) -> Iterator[None]:
         """Hear what this thread logs meanwhile; tell why nobody was reached, by each try that an exporter makes.
 
-        Who answers that it is busy may take the next one.
+        Who answers that it is busy may take the next one. Within another one what that has heard is kept for it: what
+        is heard here is to be taken before this is over.
         """
-        self._of.pop(threading.get_ident(), None)  # of a try before, or of a thread that had this number
-        self._here.is_ours, self._here.tell = True, tell
+        here, thread = self._here, threading.get_ident()
+        around = here.is_ours, here.tell
+        before = self._of.pop(thread, None)  # else of a try before, or of a thread that had this number
+        here.is_ours, here.tell = True, tell
         try:
             yield
         finally:
-            self._here.is_ours, self._here.tell = False, None
+            here.is_ours, here.tell = around
+            if here.is_ours:
+                self._of.pop(thread, None)
+                if before is not None:
+                    self._of[thread] = before
 
     def filter(self, record: logging.LogRecord) -> bool:
         if not self._here.is_ours:

@@ -115,19 +115,27 @@ class GeneratorFunction:
     The first step is too late for that: whoever asks for it may have a context of its own, as servers of events do.
     """
 
-    __slots__ = ("__dict__", "__weakref__", "_block", "_drive")
+    __slots__ = ("__dict__", "__weakref__", "_annotations", "_block", "_drive")
 
     def __init__(self, function: Callable[..., Any], block: SpanBlock, drive: Callable[..., Any]) -> None:
         self._block = block
         self._drive = drive
+        self._annotations: dict[str, Any] | None = None
         functools.update_wrapper(self, function, COPIED)
         self.__code__ = drive(function, block, Output()).__code__
         self.__defaults__ = self.__kwdefaults__ = None
 
     @property
-    def __annotations__(self) -> dict[str, Any]:  # type: ignore[override]  # as of nothing that it has, none is set
+    def __annotations__(self) -> dict[str, Any]:
         """Only when they are asked for: since Python 3.14 they may name what is not there."""
+        if self._annotations is not None:
+            return self._annotations
         return getattr(self.__wrapped__, "__annotations__", {})  # type: ignore[attr-defined]  # as below
+
+    @__annotations__.setter
+    def __annotations__(self, given: dict[str, Any]) -> None:
+        self._annotations = given
+        self.__annotate__ = None  # as of a function: it would compute others
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         function = self.__wrapped__  # type: ignore[attr-defined]  # `update_wrapper` sets it

@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from itertools import islice
 from numbers import Real
 from types import NoneType
-from typing import Any
+from typing import Any, SupportsFloat, SupportsIndex
 
 from otel_bridge.sdk import models
 
@@ -145,9 +145,12 @@ def _scalar(value: Any) -> Any:
 
 
 def number(value: Any) -> int | float | None:
-    """Yes, no or a number, of what others make such of (numpy, torch, a fraction); None of all else."""
+    """Yes, no or a number, of what others make such of (numpy, torch, a fraction); None of all else, as of text."""
     try:
-        plain = value.item() if hasattr(value, "item") else float(value)
+        if hasattr(value, "item"):
+            plain = value.item()
+        else:
+            plain = float(value) if isinstance(value, SupportsFloat | SupportsIndex) else None
     except Exception:  # noqa: BLE001 - somebody's object is none
         return None
     return plain if isinstance(plain, int | float) else None

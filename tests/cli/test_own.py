@@ -1,6 +1,7 @@
 """Who uses a bridge that `run` has started."""
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,21 @@ def test_what_a_program_leaves_behind_holds_up_nobody(tmp_path: Path) -> None:
         left.communicate(b"\n")
 
 
+def test_what_a_program_is_lent_is_in_nobodys_way(tmp_path: Path) -> None:
+    """A script that writes to a descriptor which it finds open does not write into the lock."""
+    with lent(tmp_path) as fd:
+        assert fd >= 64
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.write(fd, b"progress")
+        assert not seized(tmp_path)
+
+
+def test_a_program_is_lent_one_within_any_limit_of_open_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("otel_bridge.cli.own.LENT_FROM", resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    with lent(tmp_path):
+        assert not seized(tmp_path)
+
+
 def test_a_bridge_that_is_starting_is_waited_for(tmp_path: Path) -> None:
     """Whose folder it is says the lock, also where it has been left by a process that is gone."""
     asked: list[bool] = []
@@ -127,13 +143,14 @@ def test_why_none_can_be_started_is_said_in_words(
             own.started(tmp_path, never)
 
 
-def test_of_a_bridge_that_ends_without_a_word_it_is_said_how(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "how"), [(11, "SIGSEGV"), (35, "signal 35")])
+def test_of_a_bridge_that_ends_without_a_word_it_is_said_how(tmp_path: Path, number: int, how: str) -> None:
     """As where a library of it crashes."""
-    kills = "import os; os.kill(os.getpid(), 11)"
+    kills = f"import os; os.kill(os.getpid(), {number})"
     with (tmp_path / "err").open("w+b") as err:
         with subprocess.Popen([sys.executable, "-S", "-c", kills], stderr=err) as process:
             own = OwnBridge(process, err)
-        with pytest.raises(UnreachableError, match=r"it was ended by SIGSEGV, without a word$"):
+        with pytest.raises(UnreachableError, match=f"it was ended by {how}, without a word$"):
             own.started(tmp_path, never)
 
 

@@ -21,6 +21,7 @@ import pytest
 from typer.testing import CliRunner
 
 from otel_bridge.cli.app import app
+from otel_bridge.cli.asking import LateError
 from otel_bridge.cli.found import Found, Viewer, announce, find
 from otel_bridge.cli.own import coming, say_last, use
 from otel_bridge.cli.questions import load_traces
@@ -281,6 +282,24 @@ def test_a_viewer_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.Monkey
     assert told(seen).startswith(f"what listens at {url} does not answer (")
 
 
+def test_of_a_bridge_that_is_slow_it_is_told_what_it_has_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has many traces may not have told all of them when the time is up; it does not hang."""
+    found = {"id": "a", "observationCount": 2, "totalTokens": 7, "totalCost": None, "errorCount": 0, "settled": True}
+
+    def answer(_viewer: Viewer, path: str, query: dict[str, str] | None = None, **_more: Any) -> dict[str, Any]:
+        if query is None:
+            return {"counters": [], "outcomes": [], "exporters": {}}
+        if "cursor" in query:
+            raise LateError("no whole answer in 0.1 s")
+        return {"traces": [{**found, "tenant": "default"}], "nextCursor": "more"}
+
+    monkeypatch.setattr("otel_bridge.cli.seen.ask", answer)
+    monkeypatch.setattr("otel_bridge.cli.questions.ask", answer)
+    seen = seen_by_bridge(Viewer.at("http://127.0.0.1:1"), datetime.now(UTC), {}, stopped=lambda: False)
+    assert seen is not None
+    assert told(seen) == "more than 1 trace · 2 spans · 7 tokens · otel-bridge trace a"
+
+
 def test_who_does_not_take_it_is_named_with_the_reason_that_the_status_has(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the tenants that were seen; and who has never taken anything yet may not."""
     well = {"waiting": 1, "parked": None, "why": None}
@@ -396,6 +415,7 @@ def test_what_the_environment_says_against_it_is_named(given: dict[str, str], wh
 
 def test_of_a_program_that_was_ended_nobody_says_that_it_lacks_instrumentation() -> None:
     assert told({"traces": [], "refused": {}}, "", ended_by(-9)) == "no spans came: the program was ended by SIGKILL"
+    assert ended_by(-35) == "the program was ended by signal 35", "most of those for real time have no name"
     assert ended_by(1) is None
 
 
@@ -553,7 +573,14 @@ def test_whoever_is_the_last_waits_for_the_end_of_a_bridge_that_another_has_star
 
 
 @pytest.mark.parametrize(
-    ("words", "says"), [(["--config", "b.yaml"], True), (["--config", "a.yaml"], False), ([], False)]
+    ("words", "says"),
+    [
+        (["--config", "b.yaml"], True),
+        (["--config", "a.yaml"], False),
+        (["--config", "link.yaml"], False),
+        (["--config", "folder/../a.yaml"], False),
+        ([], False),
+    ],
 )
 def test_a_bridge_that_has_another_configuration_is_told_of(
     words: list[str], says: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -564,6 +591,8 @@ def test_a_bridge_that_has_another_configuration_is_told_of(
     monkeypatch.delenv("OTEL_BRIDGE_CONFIG", raising=False)
     for name in ("a.yaml", "b.yaml"):
         Path(name).write_text(f"service: {{data_dir: {tmp_path}}}")
+    Path("folder").mkdir()
+    Path("link.yaml").symlink_to("a.yaml")
     announce(tmp_path, {"otlp": {"http": "http://127.0.0.1:1"}}, config=Path("a.yaml"))
     assert main([*words, "--", "true"]) == 0
     told = f"otel-bridge: the bridge that runs on {tmp_path} has another configuration: {tmp_path}/a.yaml\n"

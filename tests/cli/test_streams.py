@@ -1,5 +1,6 @@
 """Standard streams that are closed, full, or read by nobody change nothing of what a command does."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -52,3 +53,22 @@ def test_a_width_of_nothing_is_none(
     with pytest.raises(SystemExit):
         run()
     assert capsys.readouterr().out.startswith("No traces.")
+
+
+def test_of_too_many_open_files_nobody_says_that_it_is_the_output(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a connection the system names no file; and it has none to let go of what is still to be written."""
+
+    def fails(*_given: object, **_named: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("otel_bridge.cli.app.app", fails)
+    monkeypatch.setattr("os.open", fails)
+    with pytest.raises(SystemExit) as ended:
+        run()
+    assert ended.value.code == 73
+    assert capsys.readouterr().err == (
+        "otel-bridge: no more files or connections can be opened: Too many open files;"
+        " raise the limit of open files (`ulimit -n`)\n"
+    )

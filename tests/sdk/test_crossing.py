@@ -3,10 +3,12 @@
 import asyncio
 import concurrent.futures
 import contextlib
+import contextvars
 import gc
 import os
 import signal
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from types import ModuleType
@@ -104,6 +106,64 @@ async def test_of_a_queue_that_is_gone_nothing_is_kept(spans: Spans) -> None:
         del producer
     gc.collect()
     assert [found() is None for found in held] == [True, True, False]
+
+
+async def test_what_came_through_many_at_once_is_gone_with_them(spans: Spans) -> None:
+    """And the context has no more to carry than there were at once, however many come after them."""
+    held: list[weakref.ref[Span]] = []
+    carried: list[int] = []
+    for _ in range(3):
+        queues: list[ContextQueue[int]] = [ContextQueue() for _ in range(4)]
+        for queue in queues:
+            with span("producer") as producer:
+                queue.put_nowait(1)
+                held.append(weakref.ref(producer.otel))
+            await queue.get()
+            del producer
+        del queue, queues
+        gc.collect()
+        assert [found() for found in held] == [None] * len(held)
+        carried.append(len(contextvars.copy_context()))
+    assert carried == carried[:1] * 3
+
+
+async def test_a_get_takes_as_long_however_many_queues_there_are() -> None:
+    def quickest_s() -> float:
+        tries: list[float] = []
+        for _ in range(20):
+            queues[0].put_nowait(1)
+            began = time.perf_counter()
+            queues[0].get_nowait()
+            tries.append(time.perf_counter() - began)
+        return min(tries)
+
+    queues: list[ContextQueue[int]] = [ContextQueue()]
+    alone_s = quickest_s()
+    queues += [ContextQueue() for _ in range(2000)]
+    for queue in queues:
+        queue.put_nowait(1)
+        queue.get_nowait()
+    assert quickest_s() < 8 * alone_s
+
+
+class Named(ContextQueue[int]):
+    """Is equal to another by its name, and so has no hash."""
+
+    name = "jobs"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Named) and other.name == self.name
+
+    __hash__ = None  # type: ignore[assignment]  # as Python has it without this
+
+
+async def test_queues_that_are_equal_are_told_apart(spans: Spans) -> None:
+    queues = [Named(), Named()]
+    for number, queue in enumerate(queues):
+        with span(f"producer {number}"):
+            queue.put_nowait(number)
+    assert [await queue.get() for queue in queues] == [0, 1]
+    assert [queue.links for queue in queues] == [[spans[f"producer {number}"].context] for number in range(2)]
 
 
 async def inner(number: int) -> int:

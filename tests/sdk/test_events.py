@@ -93,9 +93,11 @@ def test_what_is_no_judgement_is_said_to_be_none(
     logs: InMemoryLogRecordExporter, caplog: pytest.LogCaptureFixture
 ) -> None:
     score("none", None)  # type: ignore[arg-type]
+    score("bytes", b"1.5")  # type: ignore[arg-type]
+    score("bytes", bytearray(b"1"))  # type: ignore[arg-type]
     feedback("sideways")  # type: ignore[arg-type]
     assert said(logs) == []
-    assert caplog.text.count("it is left out") == 2
+    assert caplog.text.count("it is left out") == 4
 
 
 class Scalar:

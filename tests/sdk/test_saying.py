@@ -149,3 +149,21 @@ def test_what_a_thread_of_the_same_number_has_heard_before_is_not_told() -> None
         HEARD.filter(logging.LogRecord("exporter", logging.ERROR, "", 0, "code: 503, reason: busy", (), None))
     with HEARD.listening():
         assert HEARD.take(threading.current_thread()) == ""
+
+
+def test_an_export_within_another_hears_its_own_and_leaves_the_other_what_that_has_heard() -> None:
+    """As by a handler of a signal, which comes in the midst of one."""
+
+    def hear(line: str) -> bool:
+        return HEARD.filter(logging.LogRecord("exporter", logging.ERROR, "", 0, line, (), None))
+
+    outer: list[str] = []
+    with HEARD.listening(outer.append):
+        hear("code: 503, reason: busy")
+        with HEARD.listening():
+            hear("[Errno 111] Connection refused")
+            assert HEARD.take(threading.current_thread()) == "[Errno 111] Connection refused"
+        assert HEARD.take(threading.current_thread()) == "503, reason: busy"
+        assert hear("[Errno 113] No route to host") is False, "this is ours still"
+        assert outer == ["[Errno 113] No route to host"]
+    assert hear("theirs: Failed to export") is True

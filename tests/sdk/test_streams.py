@@ -211,6 +211,20 @@ async def test_a_decorated_generator_looks_as_before(spans: Spans) -> None:
     assert {span.name for span in spans.all} == {"Holder.words", "Holder.numbers"}
 
 
+def test_a_decorated_generator_can_be_given_other_annotations() -> None:
+    """As frameworks do that build a function's parameters; those of what it goes around stay."""
+
+    def words(count: int) -> Iterator[int]:
+        yield count
+
+    decorated = span(words)
+    given = {"count": float, "return": Iterator[float]}
+    decorated.__annotations__ = given
+    assert decorated.__annotations__ is given
+    assert get_type_hints(decorated) == given
+    assert words.__annotations__ == {"count": int, "return": Iterator[int]}
+
+
 NOT_THERE = """
 async def words(planner: OnlyForTypeCheckers):
     yield 1
