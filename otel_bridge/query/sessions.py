@@ -10,7 +10,7 @@ from otel_bridge.query.cursor import read_cursor, write_cursor
 from otel_bridge.query.filter import ERROR_COUNT, Condition
 from otel_bridge.query.find import NotFoundError, check_tenant
 from otel_bridge.query.traces import page
-from otel_bridge.query.transcript import messages_of
+from otel_bridge.query.transcript import calls_tools, messages_of
 from otel_bridge.store.reader import Reader, Row
 from otel_bridge.store.statements import statements
 
@@ -98,7 +98,8 @@ def _turn(reader: Reader, trace: Answer) -> Answer:
     [content] = reader.rows(SQL["content"], {"trace_id": trace["id"], "tenant": trace["tenant"]})
     said, answered = (content[key] and orjson.loads(content[key]) for key in ("input", "output"))
     if messages := messages_of(said):
-        last = max((i for i, each in enumerate(messages) if each["role"] in ANSWERING), default=-1)
+        answers = (i for i, each in enumerate(messages) if each["role"] in ANSWERING and not calls_tools(each))
+        last = max(answers, default=-1)
         new = messages[last + 1 :] or messages[last:]
         said = [each for each in new if each["role"] not in STANDING] or new
     return {

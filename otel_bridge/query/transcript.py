@@ -71,6 +71,14 @@ def _is_message(value: Any) -> bool:
     return isinstance(value, dict) and bool(value.get("role")) and any(key in value for key in MESSAGE_KEYS)
 
 
+def calls_tools(message: Answer) -> bool:
+    """Whether it is a step on the way to an answer, as one that calls tools is."""
+    parts = [*_list(message.get("content")), *_list(message.get("parts"))]
+    return bool(message.get("tool_calls")) or any(
+        isinstance(part, dict) and part.get("type") in CALL_KINDS for part in parts
+    )
+
+
 def _wrapped(value: Any) -> bool:
     return isinstance(value, dict) and isinstance(value.get("messages"), list)
 

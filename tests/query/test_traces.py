@@ -503,13 +503,15 @@ def test_a_session_is_told_as_a_conversation(settled: Settled, writer: Writer, r
     settled(2, session_id="s", user_id="bob", start_s=1, input={"messages": [system, hi, hello, more]}, output="yes")
     settled(3, session_id="s", user_id="ada", start_s=2, input=[hi, hello])
     settled(4, session_id="s", start_s=3, input={"city": "Oslo"}, output=0)
+    run = [hi, *({**hello, "tool_calls": [{"id": "1"}]}, {"role": "tool", "content": "sunny"})]
+    settled(5, session_id="s", start_s=4, input=[system, hi, hello, *run], output="it is")
 
     told = one_session(reader(), "s", sort="start", turns=True)
     assert told["userIds"] == ["ada", "bob"]
     turns = [(turn["input"], turn["output"]) for turn in told["traces"]]
     assert turns[0] == ([hi], hello)
     assert turns[1][0].endswith("characters, cut)")
-    assert [turns[1][1], *turns[2:]] == ["yes", ([hello], None), ({"city": "Oslo"}, 0)]
+    assert [turns[1][1], *turns[2:]] == ["yes", ([hello], None), ({"city": "Oslo"}, 0), (run, "it is")]
     assert "input" not in one_session(reader(), "s")["traces"][0]
 
 
