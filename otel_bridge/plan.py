@@ -407,7 +407,8 @@ class _Reading:
                     path = ("service", "pipelines", name, section)
                     line = self.line((*path, str(index)))
                     if key not in configured:
-                        self.wrong(path, f"'{key}' is not configured" + hint(str(key), configured), line)
+                        there = hint(str(key), configured) or f"; name it under {section}, as `{key}: {{}}`"
+                        self.wrong(path, f"'{key}' is not configured{there}", line)
                     elif key in named[:index]:
                         self.wrong(path, f"'{key}' is there twice", line)
                     used.add((section, str(key)))

@@ -180,6 +180,10 @@ def _observed(became: Condition, came: Condition) -> Condition:
 
 
 def _unknown(field: str) -> UsageError:
+    if field.isdecimal():
+        return UsageError(
+            f"no field {field!r}: a time is written as 2026-11-28T{field}:…, and a + in an address as %2B"
+        )
     close = get_close_matches(field, FIELDS, 1)
     hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(FIELDS)}"
     return UsageError(f"no field {field!r} to filter by, {hint}")

@@ -176,6 +176,7 @@ def test_an_open_trace_is_found_by_what_is_shown_of_it(
     ("text", "said"),
     [
         ("modle:gpt", "did you mean model?"),
+        ("start:>2026-11-28 22:50", "a time is written as 2026-11-28T22:…"),
         ("durations:>1s", "did you mean duration?"),
         ("zzz:1", "there are id, trace, name"),
         ("duration:>soon", "write it as 500ms"),
