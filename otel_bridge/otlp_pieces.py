@@ -11,12 +11,11 @@ from collections.abc import Iterator
 
 from google.protobuf.descriptor import Descriptor
 
-from otel_bridge.otlp_json import MAX_DEPTH
-
 PIECE_BYTES = 512 << 10
 VARINT, LENGTH = 0, 2  # wire types
 FIXED = {1: 8, 5: 4}  # and of those with a fixed size
 MOST_VARINT_BYTES = 10
+MAX_DEPTH = 100  # messages within messages: what protobuf itself reads
 LARGE_BYTES = 64 << 10
 MOST_OTHERS = 1000  # fields of a block that are not repeated, where honest ones have three: more are not looked at
 REPEATED = (1, 2, 2)  # the field, level by level, that holds the blocks and in the end the items
