@@ -4,12 +4,14 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 import orjson
+from google.protobuf.message import DecodeError
 
-from otel_bridge.batch import Batch, Signal
+from otel_bridge.batch import REQUESTS, Batch, Signal
 from otel_bridge.component import Consume, Host, exporter
 from otel_bridge.config import Config, LocalPath
 from otel_bridge.errors import FilesError, RetryableError
@@ -37,8 +39,8 @@ async def file(config: FileConfig, host: Host) -> AsyncIterator[Consume]:
     writing = asyncio.Lock()
 
     with ExitStack() as opened:
-        end_of_records = _end_of_lines if config.format == "json" else _end_of_framed
-        for path in set(paths(config).values()):
+        for signal, path in paths(config).items():
+            end_of_records = _end_of_lines if config.format == "json" else partial(_end_of_framed, signal)
             await asyncio.to_thread(_cut_off, path, end_of_records)
         files = {signal: opened.enter_context(_open(path)) for signal, path in paths(config).items()}
 
@@ -74,7 +76,10 @@ def _open(path: Path) -> BinaryIO:
 
 
 def _cut_off(path: Path, end_of_records: Callable[[BinaryIO, int], int]) -> None:
-    """Half a record, from when the machine died, spoils those after it. It was not confirmed, and comes again."""
+    """Half a record, from when the machine died, spoils those after it. It was not confirmed, and comes again.
+
+    Where the file had become longer already, what did not come to the disk is zero.
+    """
     if not path.is_file():
         return
     with suppress(OSError), path.open("rb+") as file:  # where it can only be appended to, it is
@@ -91,7 +96,7 @@ def _end_of_lines(file: BinaryIO, size: int) -> int:
         file.seek(start)
         tail = file.read(end - start) + tail
     _, _, rest = tail.rpartition(b"\n")
-    if not rest or (rest.startswith(b"{") and not _is_json(rest)):
+    if not rest or (rest.startswith((b"{", b"\0")) and not _is_json(rest)):
         return size - len(rest)
     file.seek(size)
     file.write(b"\n")
@@ -106,18 +111,47 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
-def _end_of_framed(file: BinaryIO, size: int) -> int:
+def _end_of_framed(signal: Signal, file: BinaryIO, size: int) -> int:
     """Where the last whole record ends; of what is no file of records, its end."""
-    at = 0
+    last = at = 0
     while at < size:
         file.seek(at)
         length = int.from_bytes(file.read(LENGTH_BYTES), "big")
         if length > MAX_RECORD:
             return size
+        if not length:
+            found = _after_nothing(file, at, size)
+            if found == size:
+                break
+            at += (found - at) // LENGTH_BYTES * LENGTH_BYTES
+            continue
         if at + LENGTH_BYTES + length > size:
-            return at
-        at += LENGTH_BYTES + length
+            break
+        last, at = at, at + LENGTH_BYTES + length
+    file.seek(last)
+    return last if _is_torn(signal, file.read(at - last)[LENGTH_BYTES:]) else at
+
+
+def _after_nothing(file: BinaryIO, at: int, size: int) -> int:
+    """Where something is again, after bytes that are zero; `size` where nothing is."""
+    file.seek(at)
+    while at < size:
+        chunk = file.read(READ_BYTES)
+        if rest := chunk.lstrip(b"\0"):
+            return at + len(chunk) - len(rest)
+        at += len(chunk)
     return size
+
+
+def _is_torn(signal: Signal, wire: bytes) -> bool:
+    """Whether the end of a record never came to the disk."""
+    if not wire.endswith(b"\0"):
+        return False
+    try:
+        REQUESTS[signal].FromString(wire)
+    except DecodeError:
+        return True
+    return False
 
 
 def _framed(wire: bytes) -> bytes:

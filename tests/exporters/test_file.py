@@ -124,6 +124,36 @@ async def test_half_a_record_from_before_a_crash_spoils_none_after_it(tmp_path: 
     assert read == [spans("one").request, spans("two").request]
 
 
+def torn(wire: bytes, whole: int) -> bytes:
+    """A record of which so many bytes came to the disk, while the file is as long as it would be, or longer."""
+    return (len(wire).to_bytes(4, "big") + wire)[:whole].ljust(8000, b"\0")
+
+
+@pytest.mark.parametrize(
+    ("form", "left"),
+    [
+        ("json", bytes(5000)),
+        ("json", otlp_json.dump(spans("lost").request)[:30] + bytes(5000)),
+        ("json", otlp_json.dump(spans("lost").request) + bytes(5000)),
+        ("json", bytes(4096) + b'"}]}]}]}'),
+        ("proto", bytes(5000)),
+        ("proto", torn(spans("lost").wire, 30)),
+        ("proto", torn(spans("lost").wire, 30)[: len(spans("lost").wire) + 4]),
+        ("proto", torn(spans("lost").wire, 3)),
+    ],
+)
+async def test_what_a_loss_of_power_leaves_spoils_nothing(tmp_path: Path, form: str, left: bytes) -> None:
+    """The file is longer, and what was written to it is not there."""
+    written = tmp_path / ("out" if form == "json" else "out.traces")
+    async with writing(tmp_path / "out", format=form) as consume:
+        await consume(spans("one"))
+    whole = written.read_bytes()
+    written.write_bytes(whole + left)
+    async with writing(tmp_path / "out", format=form) as consume:
+        await consume(spans("one"))
+    assert written.read_bytes() == whole + whole
+
+
 @pytest.mark.parametrize(
     ("form", "there", "kept"),
     [
