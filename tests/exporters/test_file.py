@@ -17,6 +17,7 @@ from otel_bridge import otlp_json
 from otel_bridge.batch import Batch, Signal
 from otel_bridge.component import Consume, Host
 from otel_bridge.errors import FilesError, RetryableError
+from otel_bridge.exporters import file as exported
 from otel_bridge.exporters.file import FileConfig, file
 
 
@@ -122,6 +123,26 @@ async def test_half_a_record_from_before_a_crash_spoils_none_after_it(tmp_path: 
     else:
         read = [Batch.from_wire(Signal.TRACES, record).request for record in unframe(raw)]
     assert read == [spans("one").request, spans("two").request]
+
+
+async def test_a_start_looks_at_what_came_last_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would read all of a file of many gigabytes, while nobody can send."""
+    monkeypatch.setattr(exported, "MARK_BYTES", 1000)
+    path, written = tmp_path / "out.pb", tmp_path / "out.traces.pb"
+    async with writing(path, format="proto") as consume:
+        for _ in range(200):
+            await consume(spans("x" * 50))
+    whole = b"\xff" + written.read_bytes()[1:]
+    written.write_bytes(whole + b"\0\0\1\0half")
+    async with writing(path, format="proto"):
+        pass
+    assert written.read_bytes() == whole, "nobody saw that it does not begin with a record"
+
+    others = [spans("another file").wire] * 400
+    written.write_bytes(b"".join(len(one).to_bytes(4, "big") + one for one in others) + b"\0\0\1\0half")
+    async with writing(path, format="proto"):
+        pass
+    assert unframe(written.read_bytes()) == others
 
 
 def torn(wire: bytes, whole: int) -> bytes:
