@@ -220,6 +220,7 @@ class Project:
 
         sending = [event for event in events if event["id"] not in self._taken]
         if not sending:
+            self._taken.forget(event["id"] for event in events)
             return
         body = ingestion.batch(sending)
         self._check_size(body, items)
@@ -230,7 +231,10 @@ class Project:
         if error is None:
             self._taken.forget(event["id"] for event in events)
             return
-        self._taken.add_ids(ids)
+        if items > 1 or not isinstance(
+            error, RefusedError
+        ):  # one that is refused is set aside, and does not come again
+            self._taken.add_ids(ids)
         if isinstance(error, ParkedError | RetryableError):
             self._client.forget_version()
         raise error

@@ -384,6 +384,18 @@ async def test_what_was_taken_before_a_bridge_ended_is_not_sent_again_by_the_nex
         assert not kept.exists()
 
 
+async def test_nothing_is_kept_of_what_was_set_aside(
+    opened: Opened, translation: Build, score: MakeScore, tmp_path: Path
+) -> None:
+    """It does not come again by itself; and who sends it again then may have deleted it in Langfuse."""
+    async with FakeLangfuse("2.95.12").running() as fake:
+        async with opened(fake) as settle:
+            whole = translation(observations=2, scores=8)
+            whole.scores[5] = score(6, value=3.0, data_type="BOOLEAN")
+            assert await bisect(settle, whole) == ["score-6"]
+        assert kept_in(tmp_path) == []
+
+
 async def test_what_is_kept_of_another_project_says_nothing(opened: Opened, translation: Build) -> None:
     for _ in range(2):
         async with FakeLangfuse().running() as fake, opened(fake) as settle:  # at an address of its own
