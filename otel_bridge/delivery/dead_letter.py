@@ -535,13 +535,16 @@ def _translations() -> "TypeAdapter[Translation]":
 
 
 def _written(translation: Translation) -> bytes:
-    """As JSON, also of values that are none: a letter that can not be written would hold up all behind it."""
+    """As JSON, also of values that are none: a letter that can not be written would hold up all behind it.
+
+    The same where it was sent again.
+    """
     from pydantic_core import PydanticSerializationError
 
     try:
-        return _translations().dump_json(translation)
+        return _translations().dump_json(translation, exclude={"again"})
     except PydanticSerializationError:
-        return dump(_translations().dump_python(translation, warnings=False)).encode()
+        return dump(_translations().dump_python(translation, exclude={"again"}, warnings=False)).encode()
 
 
 def _without_nothing(value: Any) -> Any:

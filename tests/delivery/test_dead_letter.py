@@ -169,6 +169,21 @@ async def test_whatever_a_translation_holds_it_can_be_set_aside(tmp_path: Path) 
         assert (seen.name, seen.metadata["half"], seen.metadata["ok"]) == ("a?", "?", "kept")
 
 
+def test_what_is_refused_once_more_in_a_replay_is_the_same_letter() -> None:
+    made = {
+        DeadLetter.of(
+            Translation(traces=[TraceAttributes("t" * 32)], again=again),
+            pipeline="main",
+            exporter="langfuse",
+            reason="refused",
+            answer="no",
+            at_ns=1,
+        ).id
+        for again in (False, True)
+    }
+    assert len(made) == 1
+
+
 async def test_a_letter_that_is_set_aside_anew_is_not_gone_with_the_one_before(tmp_path: Path) -> None:
     """That one was redeemed, and is to be dropped."""
     async with open_dead_letters(tmp_path / "dead_letters.db", Counters()) as letters:

@@ -67,19 +67,24 @@ async def langfuse(config: LangfuseConfig, host: Host) -> AsyncIterator[Settle]:
         tasks = await stack.enter_async_context(owned_tasks())
         client = Client(config, connections, storage)
         project = Project(config, client, host, taken)
+        forgetful = Project(config, client, host, Taken(limit=0))
+
+        async def settle(translation: Translation) -> None:
+            await (forgetful if translation.again else project).settle(translation)
+
         if config.read_back is None:
-            yield project.settle
+            yield settle
             return
         from otel_bridge.exporters.langfuse.readback import Readback
 
         readback = Readback(client, host, config.read_back)
         tasks.create_task(readback.run(), name=f"read back:{host.id}")
 
-        async def settle(translation: Translation) -> None:
-            await project.settle(translation)
+        async def settle_and_look(translation: Translation) -> None:
+            await settle(translation)
             readback.delivered(translation.observations)
 
-        yield settle
+        yield settle_and_look
 
 
 def _file(config: LangfuseConfig, host: Host) -> Path:
