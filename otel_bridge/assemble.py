@@ -71,6 +71,7 @@ T = TypeVar("T")
 CHUNK_BYTES = 1 << 20
 KEPT_BYTES = 4 << 20  # on the wire, of entries that stay parsed; as objects they take several times as much
 TRACE_BYTES, SHARE_BYTES, ID_BYTES = 900, 90, 130  # of an open trace in memory: 870, 89 and 127 where 200,000 came
+MOST_DUE = 1000
 OPEN_SPAN = "otel_bridge.span."  # event names of the records that tell of spans which have not ended
 HAS_IS_REMOTE, IS_REMOTE = 0x100, 0x200  # span flags
 
@@ -274,6 +275,7 @@ class Assembler:
     def _begin(self) -> None:
         # In the order of their first entries. In a dict the first is found by passing all that have gone before it.
         self._open: OrderedDict[tuple[str, str], _Open] = OrderedDict()
+        self._judging: dict[tuple[str, str], _Open] = {}  # those of them that hold nothing but judgements
         self._held_bytes = 0
         self._queue: list[tuple[float, str, str]] = []
         self._recorded: dict[tuple[str, str], set[int]] = defaultdict(set)  # entries of parts from before the start
@@ -370,18 +372,28 @@ class Assembler:
 
     def status(self) -> dict[str, int]:
         """How many traces are open, with how many items, and what they take of `max_held_bytes`; how many scores wait
-        for what they judge; and what it is behind with: entries not read yet, traces that should have settled."""
-        judging = [trace for trace in self._open.values() if trace.is_judging and not trace.is_placed]
+        for what they judge; and what it is behind with: entries not read yet, traces that should have settled (at most
+        MOST_DUE are counted). It takes no longer where very many are open."""
+        judging = [trace for trace in self._judging.values() if not trace.is_placed]
         scores = sum(share.items for trace in judging for share in trace.shares)
-        now_s = self._clock.monotonic()
         return {
             "open_traces": len(self._open),
             "open_items": self._open_items,
             "held_bytes": self._held_bytes,
             "waiting_scores": scores,
             "unread_entries": self._journal.next_seq - self._next_seq,
-            "due_traces": self._is_settling + sum(due_s <= now_s for due_s, _, _ in self._queue),
+            "due_traces": self._is_settling + self._due(),
         }
+
+    def _due(self) -> int:
+        now_s = self._clock.monotonic()
+        due, places = 0, [0]
+        while places and due < MOST_DUE:
+            place = places.pop()
+            if place < len(self._queue) and self._queue[place][0] <= now_s:
+                due += 1
+                places += (2 * place + 1, 2 * place + 2)  # of a heap nothing comes before what is above it
+        return due
 
     # Arrivals.
 
@@ -416,6 +428,10 @@ class Assembler:
                 trace = touched[owner] = self._open[owner]
                 before = trace.held_bytes
                 trace.take(entry, group, now_s)
+                if trace.is_judging:
+                    self._judging[owner] = trace
+                else:
+                    self._judging.pop(owner, None)
                 self._held_bytes += trace.held_bytes - before
                 self._open_items += group.items
         if entries and entries[-1][0].seq >= self._accounted_until:
@@ -474,6 +490,7 @@ class Assembler:
         finally:
             self._is_settling = False
         del self._open[trace.tenant, trace.key]
+        self._judging.pop((trace.tenant, trace.key), None)
         self._held_bytes -= trace.held_bytes
         self._open_items -= sum(share.items for share in trace.shares)
         known, left_out = cut(known)

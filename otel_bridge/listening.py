@@ -10,7 +10,7 @@ from pydantic import AfterValidator
 from otel_bridge.config import Config
 from otel_bridge.tls import TlsConfig
 
-ENDPOINT = re.compile(r"(\[[0-9a-fA-F:]+\]|[^:/\s]+):([0-9]{1,5})")
+ENDPOINT = re.compile(r"(\[[0-9a-fA-F:.]+(?:%[^\]/\s]+)?\]|[^:/\s]+):([0-9]{1,5})")
 
 
 def _endpoint(value: str) -> str:

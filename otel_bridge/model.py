@@ -283,6 +283,7 @@ class Translation:
     known: what the next part of the trace must know; this and the following only for the translation of a single part.
     answers: by response id, what in it tells of responses that nothing told of before.
     asked: the ids of responses that are judged in it, and of which it does not know what tells of them.
+    again: somebody asked for it to be sent once more: what was there may have been deleted since.
     """
 
     traces: list[TraceAttributes] = field(default_factory=list)
@@ -294,6 +295,7 @@ class Translation:
     answers: dict[str, Answer] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     tenant: str = DEFAULT_TENANT
+    again: bool = False
 
     @classmethod
     def merge(cls, parts: Sequence["Translation"]) -> "Translation":

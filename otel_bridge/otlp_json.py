@@ -20,9 +20,9 @@ from google.protobuf.message import Message
 from otel_bridge.batch import REQUESTS, Request, Signal
 from otel_bridge.errors import MalformedError
 from otel_bridge.model import Omitted
+from otel_bridge.otlp_pieces import MAX_DEPTH
 from otel_bridge.telemetry import Counters
 
-MAX_DEPTH = 100  # messages within messages: what protobuf itself reads, so that what we accept can be read back
 INTEGER = re.compile(r"-?[0-9]{1,20}", re.ASCII)
 ID = re.compile(r"[0-9a-fA-F]{1,64}", re.ASCII)
 ESCAPE = re.compile(  # both halves of a character, one alone, or any other
@@ -135,7 +135,7 @@ class _Fields:
     def read(self, value: Any, depth: int, rejected: list[Omitted] | None) -> dict[str, Any]:
         if type(value) is not dict:
             raise _WrongError("must be an object")
-        if depth > MAX_DEPTH:
+        if depth > MAX_DEPTH:  # what we accept must be read back
             raise _WrongError(f"is nested deeper than {MAX_DEPTH} messages")
         fields: dict[str, Any] = {}
         for key, item in value.items():

@@ -15,6 +15,7 @@ PIECE_BYTES = 512 << 10
 VARINT, LENGTH = 0, 2  # wire types
 FIXED = {1: 8, 5: 4}  # and of those with a fixed size
 MOST_VARINT_BYTES = 10
+MAX_DEPTH = 100  # messages within messages: what protobuf itself reads
 LARGE_BYTES = 64 << 10
 MOST_OTHERS = 1000  # fields of a block that are not repeated, where honest ones have three: more are not looked at
 REPEATED = (1, 2, 2)  # the field, level by level, that holds the blocks and in the end the items
@@ -98,12 +99,15 @@ def _fields(block: memoryview, repeated: int, most_parts: int | None) -> "tuple[
     return places, b"".join(others)
 
 
-def check_fields(block: memoryview, kind: Descriptor, most_fields: int) -> int:
+def check_fields(block: memoryview, kind: Descriptor, most_fields: int, depth: int = 1) -> int:
     """How many fields a message of this kind has, with those of what is large in it.
 
     Raises:
-        TooManyError: more than `most_fields`. What is no message is looked at no further: who decodes it says so.
+        TooManyError: more than `most_fields`. What is no message, or too deep within others, is looked at no further:
+            who decodes it says so.
     """
+    if depth > MAX_DEPTH:
+        return 0
     at = fields = 0
     while at < len(block):
         fields += 1
@@ -114,7 +118,7 @@ def check_fields(block: memoryview, kind: Descriptor, most_fields: int) -> int:
                 at = start + length
                 field = kind.fields_by_number.get(tag >> 3)
                 if length > LARGE_BYTES and field is not None and field.message_type is not None:
-                    fields += check_fields(block[start:at], field.message_type, most_fields - fields)
+                    fields += check_fields(block[start:at], field.message_type, most_fields - fields, depth + 1)
             elif tag & 7 in FIXED:
                 at += FIXED[tag & 7]
             else:

@@ -280,8 +280,8 @@ class DeadLetters:
 
     async def _change(self, work: "Callable[[apsw.Connection], T]") -> T:
         def attempt(connection: "apsw.Connection") -> tuple[T, Waiting]:
-            _begin_to_count(connection)
             with transaction(connection):
+                _count(connection)
                 connection.executemany(f"{INSERT} ON CONFLICT DO NOTHING", map(astuple, self._rescued))
                 done = work(connection)
                 waiting = self._capped(connection)
@@ -349,18 +349,22 @@ class DeadLetters:
         return _waiting(connection.execute(HELD))
 
 
-def _begin_to_count(connection: "apsw.Connection") -> None:
-    """From the first time on, a connection keeps count of the letters in `held`; raises apsw.Error: it is damaged."""
-    if list(connection.execute("SELECT 1 FROM temp.sqlite_schema WHERE name = 'held'")):
+def _count(connection: "apsw.Connection") -> None:
+    """Within a transaction: the connection keeps count of the letters in `held`, from the first time on, and anew when
+    somebody else has written to the file; raises apsw.Error: it is damaged."""
+    [(version,)] = connection.execute("PRAGMA data_version")
+    if not list(connection.execute("SELECT 1 FROM temp.sqlite_schema WHERE name = 'held'")):
+        counting = resources.files(__package__).joinpath("dead_letter_held.sql").read_text(encoding="utf-8")
+        connection.execute(counting)
+    elif list(connection.execute("SELECT 1 FROM counted WHERE data_version = ?", (version,))):
         return
     try:
         rows = list(connection.execute(COUNT))
     except UnicodeDecodeError:
         rows = _rows(connection)
-    counting = resources.files(__package__).joinpath("dead_letter_held.sql").read_text(encoding="utf-8")
-    with transaction(connection):
-        connection.execute(counting)
-        connection.executemany("INSERT INTO held VALUES (?, ?, ?, ?, ?)", rows)
+    connection.execute("DELETE FROM held; DELETE FROM counted")
+    connection.executemany("INSERT INTO held VALUES (?, ?, ?, ?, ?)", rows)
+    connection.execute("INSERT INTO counted VALUES (?)", (version,))
 
 
 def _waiting(rows: Iterable[Sequence[Any]]) -> Waiting:
@@ -531,13 +535,16 @@ def _translations() -> "TypeAdapter[Translation]":
 
 
 def _written(translation: Translation) -> bytes:
-    """As JSON, also of values that are none: a letter that can not be written would hold up all behind it."""
+    """As JSON, also of values that are none: a letter that can not be written would hold up all behind it.
+
+    The same where it was sent again.
+    """
     from pydantic_core import PydanticSerializationError
 
     try:
-        return _translations().dump_json(translation)
+        return _translations().dump_json(translation, exclude={"again"})
     except PydanticSerializationError:
-        return dump(_translations().dump_python(translation, warnings=False)).encode()
+        return dump(_translations().dump_python(translation, exclude={"again"}, warnings=False)).encode()
 
 
 def _without_nothing(value: Any) -> Any:

@@ -10,6 +10,10 @@ CREATE TEMP TABLE held (
     PRIMARY KEY (exporter, tenant, reason)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TEMP TABLE counted (
+    data_version INTEGER NOT NULL    -- SQLite's number for what others have written, when they were counted last
+) STRICT;
+
 CREATE TEMP TRIGGER letter_came AFTER INSERT ON main.letter BEGIN
     INSERT INTO held VALUES (new.exporter, new.tenant, new.reason, 1, length(new.content))
     ON CONFLICT DO UPDATE SET letters = letters + 1, bytes = bytes + excluded.bytes;

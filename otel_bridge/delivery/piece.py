@@ -140,6 +140,7 @@ def _cut_translation(whole: Translation, max_bytes: int, max_items: int) -> Iter
             scores=[item for item in group if isinstance(item, Score)],
             dropped=[] if number else whole.dropped,
             tenant=whole.tenant,
+            again=whole.again,
         )
 
 

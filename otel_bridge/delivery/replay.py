@@ -151,7 +151,7 @@ class _PartsAgain(_Again):
                 observations += len(translation.observations)
                 taken_bytes += max(part.size, translation.size)
         if translations:
-            lease.pieces.append(Translation.merge(translations))
+            lease.pieces.append(replace(Translation.merge(translations), again=True))
         return lease
 
     def _is_wanted(self, part: Part) -> bool:

@@ -1,6 +1,7 @@
 """When traces settle, what their parts hold, and what a restart finds."""
 
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -43,6 +44,37 @@ async def test_the_status_tells_what_is_open_and_what_it_is_behind_with(assembly
     assert told() == (2, 3, 0, 1)
     await assembly.step()
     assert told() == (1, 1, 0, 0)
+
+
+async def test_the_status_is_told_as_fast_where_very_many_are_open(assembly: "Assembly") -> None:
+    """Nobody else's turn comes meanwhile."""
+
+    def steps() -> int:
+        taken = 0
+
+        def count(*_: object) -> Any:
+            nonlocal taken
+            taken += 1
+            return count
+
+        before = sys.gettrace()
+        sys.settrace(count)
+        try:
+            assembly.assembler.status()
+        finally:
+            sys.settrace(before)
+        return taken
+
+    await assembly.spans(1, (1, None))
+    await assembly.step()
+    of_one = steps()
+    for trace in range(2, 60):
+        await assembly.spans(trace, (1, None))
+    await assembly.step()
+    assert assembly.assembler.status()["open_traces"] == 59
+    assert steps() == of_one
+    await assembly.clock.advance(6)
+    assert assembly.assembler.status()["due_traces"] == 59
 
 
 async def test_every_arrival_begins_the_quiet_time_anew(assembly: "Assembly") -> None:

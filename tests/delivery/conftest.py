@@ -50,10 +50,12 @@ class Sink:
     """Takes names of spans or observations; raises what it was told to, for the pieces that a test chooses.
 
     trouble: an error for a piece's names, or None to take it.
+    again: names that came because somebody had asked for them once more.
     """
 
     def __init__(self) -> None:
         self.names: list[str] = []
+        self.again: list[str] = []
         self.calls: list[list[str]] = []
         self.wires: list[bytes] = []
         self._news = asyncio.Condition()
@@ -72,6 +74,7 @@ class Sink:
             self.wires.append(piece.wire)
         else:
             names = [observation.name for observation in piece.observations]
+            self.again += names if piece.again else []
         self.calls.append(names)
         async with self._news:
             self._news.notify_all()

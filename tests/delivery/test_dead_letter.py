@@ -1,6 +1,7 @@
 """The file of dead letters, damaged or on a full disk: delivery goes on, and what can be read is."""
 
 import asyncio
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,6 +113,21 @@ async def test_it_is_known_how_many_there_are_whatever_becomes_of_them(tmp_path:
         assert told(letters)["", "", "damaged"] >= 1
 
 
+async def test_letters_that_somebody_took_out_of_the_file_take_no_room(tmp_path: Path) -> None:
+    path, counters = tmp_path / "dead_letters.db", Counters()
+    async with open_dead_letters(path, counters, max_bytes=3000) as letters:
+        for number in range(3):
+            await letters.add(letter(number, b"x" * 1000))
+        with closing(apsw.Connection(str(path))) as other:
+            other.execute("DELETE FROM letter")
+        for number in range(3, 6):
+            await letters.add(letter(number, b"x" * 1000))
+        assert {one.id for one in await letters.list()} == {letter(number, b"x" * 1000).id for number in range(3, 6)}
+        assert sum(one["letters"] for one in letters.waiting()) == 3
+        await letters.add(letter(6, b"x" * 1000))
+        assert counters.value("dead_letters_removed") == 1
+
+
 async def test_a_letter_waits_for_a_disk_that_is_full(tmp_path: Path) -> None:
     """It is not confirmed before, so its item stays in the journal."""
     counters = Counters()
@@ -151,6 +167,21 @@ async def test_whatever_a_translation_holds_it_can_be_set_aside(tmp_path: Path) 
         assert isinstance(again, Translation)
         [seen] = again.observations
         assert (seen.name, seen.metadata["half"], seen.metadata["ok"]) == ("a?", "?", "kept")
+
+
+def test_what_is_refused_once_more_in_a_replay_is_the_same_letter() -> None:
+    made = {
+        DeadLetter.of(
+            Translation(traces=[TraceAttributes("t" * 32)], again=again),
+            pipeline="main",
+            exporter="langfuse",
+            reason="refused",
+            answer="no",
+            at_ns=1,
+        ).id
+        for again in (False, True)
+    }
+    assert len(made) == 1
 
 
 async def test_a_letter_that_is_set_aside_anew_is_not_gone_with_the_one_before(tmp_path: Path) -> None:

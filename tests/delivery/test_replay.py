@@ -60,6 +60,7 @@ async def test_everything_goes_again_with_the_same_bytes_and_is_not_accepted_aga
 
     assert (sorted(set(store.names)), len(store.names)) == (sorted(set(before[0])), 24)
     assert (sorted(set(langfuse.names)), len(langfuse.names)) == (sorted(set(before[1])), 24)
+    assert sorted(langfuse.again) == before[1]
     await house.stop()
     assert house.outcomes("store") == house.outcomes("langfuse") == {"delivered": 12}
     assert sent_again(house, "store") == sent_again(house, "langfuse") == {"delivered": 12}

@@ -17,6 +17,7 @@ from otel_bridge import otlp_json
 from otel_bridge.batch import Batch, Signal
 from otel_bridge.component import Consume, Host
 from otel_bridge.errors import FilesError, RetryableError
+from otel_bridge.exporters import file as exported
 from otel_bridge.exporters.file import FileConfig, file
 
 
@@ -122,6 +123,56 @@ async def test_half_a_record_from_before_a_crash_spoils_none_after_it(tmp_path: 
     else:
         read = [Batch.from_wire(Signal.TRACES, record).request for record in unframe(raw)]
     assert read == [spans("one").request, spans("two").request]
+
+
+async def test_a_start_looks_at_what_came_last_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would read all of a file of many gigabytes, while nobody can send."""
+    monkeypatch.setattr(exported, "MARK_BYTES", 1000)
+    path, written = tmp_path / "out.pb", tmp_path / "out.traces.pb"
+    async with writing(path, format="proto") as consume:
+        for _ in range(200):
+            await consume(spans("x" * 50))
+    whole = b"\xff" + written.read_bytes()[1:]
+    written.write_bytes(whole + b"\0\0\1\0half")
+    async with writing(path, format="proto"):
+        pass
+    assert written.read_bytes() == whole, "nobody saw that it does not begin with a record"
+
+    others = [spans("another file").wire] * 400
+    written.write_bytes(b"".join(len(one).to_bytes(4, "big") + one for one in others) + b"\0\0\1\0half")
+    async with writing(path, format="proto"):
+        pass
+    assert unframe(written.read_bytes()) == others
+
+
+def torn(wire: bytes, whole: int) -> bytes:
+    """A record of which so many bytes came to the disk, while the file is as long as it would be, or longer."""
+    return (len(wire).to_bytes(4, "big") + wire)[:whole].ljust(8000, b"\0")
+
+
+@pytest.mark.parametrize(
+    ("form", "left"),
+    [
+        ("json", bytes(5000)),
+        ("json", otlp_json.dump(spans("lost").request)[:30] + bytes(5000)),
+        ("json", otlp_json.dump(spans("lost").request) + bytes(5000)),
+        ("json", bytes(4096) + b'"}]}]}]}'),
+        ("proto", bytes(5000)),
+        ("proto", torn(spans("lost").wire, 30)),
+        ("proto", torn(spans("lost").wire, 30)[: len(spans("lost").wire) + 4]),
+        ("proto", torn(spans("lost").wire, 3)),
+    ],
+)
+async def test_what_a_loss_of_power_leaves_spoils_nothing(tmp_path: Path, form: str, left: bytes) -> None:
+    """The file is longer, and what was written to it is not there."""
+    written = tmp_path / ("out" if form == "json" else "out.traces")
+    async with writing(tmp_path / "out", format=form) as consume:
+        await consume(spans("one"))
+    whole = written.read_bytes()
+    written.write_bytes(whole + left)
+    async with writing(tmp_path / "out", format=form) as consume:
+        await consume(spans("one"))
+    assert written.read_bytes() == whole + whole
 
 
 @pytest.mark.parametrize(

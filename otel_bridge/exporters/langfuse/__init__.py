@@ -67,19 +67,24 @@ async def langfuse(config: LangfuseConfig, host: Host) -> AsyncIterator[Settle]:
         tasks = await stack.enter_async_context(owned_tasks())
         client = Client(config, connections, storage)
         project = Project(config, client, host, taken)
+        forgetful = Project(config, client, host, Taken(limit=0))
+
+        async def settle(translation: Translation) -> None:
+            await (forgetful if translation.again else project).settle(translation)
+
         if config.read_back is None:
-            yield project.settle
+            yield settle
             return
         from otel_bridge.exporters.langfuse.readback import Readback
 
         readback = Readback(client, host, config.read_back)
         tasks.create_task(readback.run(), name=f"read back:{host.id}")
 
-        async def settle(translation: Translation) -> None:
-            await project.settle(translation)
+        async def settle_and_look(translation: Translation) -> None:
+            await settle(translation)
             readback.delivered(translation.observations)
 
-        yield settle
+        yield settle_and_look
 
 
 def _file(config: LangfuseConfig, host: Host) -> Path:
@@ -220,6 +225,7 @@ class Project:
 
         sending = [event for event in events if event["id"] not in self._taken]
         if not sending:
+            self._taken.forget(event["id"] for event in events)
             return
         body = ingestion.batch(sending)
         self._check_size(body, items)
@@ -230,7 +236,10 @@ class Project:
         if error is None:
             self._taken.forget(event["id"] for event in events)
             return
-        self._taken.add_ids(ids)
+        if items > 1 or not isinstance(
+            error, RefusedError
+        ):  # one that is refused is set aside, and does not come again
+            self._taken.add_ids(ids)
         if isinstance(error, ParkedError | RetryableError):
             self._client.forget_version()
         raise error

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Executor
@@ -40,7 +41,8 @@ FAILED_HERE = "this failed in the bridge, whose log says why: send it again"
 INLINE_BYTES = 256 << 10  # decompressed; more is unpacked and decoded in a thread, so that the loop goes on
 INLINE_JSON_BYTES = 64 << 10  # which takes ten times as long
 MAX_PARTS = 1 << 18  # resources, scopes and items of one request: nobody sends more, and two bytes each would be a bomb
-MAX_OBJECTS = 1 << 20  # of one request in JSON, for the same reason
+OBJECT_BYTES = 16  # of `max_body` for each object in JSON: honest ones have more, and the smallest are three bytes
+TEXTS = re.compile(rb'(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"?[^"{]*+)++', re.DOTALL)  # of JSON, and between them no object
 
 T = TypeVar("T")
 
@@ -125,11 +127,24 @@ _Read: TypeAlias = tuple[list[Batch], list[Omitted]]
 """What is to be handed on, and what was rejected."""
 
 
-def _parsed(body: _Body, rejected: list[Omitted], counters: Counters) -> Batch:
+def _parsed(body: _Body, rejected: list[Omitted], counters: Counters, most_objects: int) -> Batch:
     """A request in JSON; empty is an empty one."""
-    if body.plain.count(b"{") > MAX_OBJECTS:
-        raise MalformedError(f"more than {MAX_OBJECTS} objects in one {body.signal} request: send smaller batches")
+    if _has_more_objects(body.plain, most_objects):
+        raise MalformedError(f"more than {most_objects} objects in one {body.signal} request: send smaller batches")
     return Batch.from_request(otlp_json.parse(body.signal, body.plain or b"{}", rejected, counters))
+
+
+def _has_more_objects(json: bytes, most: int) -> bool:
+    """Whether so many begin; in texts there are none, whatever stands there."""
+    if json.count(b"{") <= most:
+        return False
+    objects = at = 0
+    for texts in TEXTS.finditer(json):
+        objects += json.count(b"{", at, texts.start())
+        if objects > most:
+            return True
+        at = texts.end()
+    return objects + json.count(b"{", at) > most
 
 
 class Refusals:
@@ -179,6 +194,7 @@ class Admission:
         self._threads = threads
         self._memory = memory
         self._max_body = max_body
+        self._most_objects = max_body // OBJECT_BYTES
         self._max_inflight = max_inflight
         self._inflight = 0
 
@@ -264,7 +280,7 @@ class Admission:
     def _read(self, body: _Body) -> _Read:
         rejected: list[Omitted] = []
         if body.json:
-            batch = _parsed(body, rejected, self._counters)
+            batch = _parsed(body, rejected, self._counters, self._most_objects)
         else:
             batch = otlp_repair.decode(body.signal, body.plain, self._counters, most_parts=MAX_PARTS)
         checked, more = check(batch, body.transport, self._counters)
@@ -278,7 +294,10 @@ class Admission:
         rejected: list[Omitted] = []
         repaired = Counters()
         try:
-            batch = _parsed(body, rejected, repaired) if body.json else Batch.from_wire(body.signal, body.plain)
+            if body.json:
+                batch = _parsed(body, rejected, repaired, self._most_objects)
+            else:
+                batch = Batch.from_wire(body.signal, body.plain)
             is_whole = not rejected and not repaired.snapshot()
             checked = check_at_once(batch, body.transport, self._counters) if is_whole else None
         except MalformedError:

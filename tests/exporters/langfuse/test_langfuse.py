@@ -7,6 +7,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -382,6 +383,32 @@ async def test_what_was_taken_before_a_bridge_ended_is_not_sent_again_by_the_nex
         assert (len(fake.observations), len(fake.scores), fake.duplicates) == (2, 1, 0)
         assert len(fake.sent_to(OTLP)) == 1
         assert not kept.exists()
+
+
+async def test_nothing_is_kept_of_what_was_set_aside(
+    opened: Opened, translation: Build, score: MakeScore, tmp_path: Path
+) -> None:
+    """It does not come again by itself; and who sends it again then may have deleted it in Langfuse."""
+    async with FakeLangfuse("2.95.12").running() as fake:
+        async with opened(fake) as settle:
+            whole = translation(observations=2, scores=8)
+            whole.scores[5] = score(6, value=3.0, data_type="BOOLEAN")
+            assert await bisect(settle, whole) == ["score-6"]
+        assert kept_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("version", ["2.95.12", "4.61.0"])
+async def test_what_is_sent_again_by_hand_is_sent_whole(opened: Opened, translation: Build, version: str) -> None:
+    """Though Langfuse had taken a part of it, and the rest never came: that may have been deleted there since."""
+    async with FakeLangfuse(version).running() as fake, opened(fake) as settle:
+        bad = translation(2, 1)
+        bad.scores[0] = replace(bad.scores[0], value=3.0, data_type="BOOLEAN")
+        with pytest.raises(RefusedError):
+            await settle(bad)
+        assert len(fake.observations) == 2
+        fake.observations.clear()
+        await settle(replace(translation(2), again=True))
+        assert len(fake.observations) == 2
 
 
 async def test_what_is_kept_of_another_project_says_nothing(opened: Opened, translation: Build) -> None:

@@ -77,17 +77,17 @@ async def test_a_flood_of_events_and_links_is_bounded(world: World, door: str) -
     assert len(await world.observations()) == 1
 
 
-def deep(door: str, depth: int, kind: str) -> bytes:
+def deep(door: str, depth: int, kind: str, inmost: bytes = b"SECRET") -> bytes:
     """A request of one span with an attribute of lists in lists, or of maps in maps."""
     if door == "json":
         opening, closing = {
             "list": (b'{"arrayValue":{"values":[', b"]}}"),
             "map": (b'{"kvlistValue":{"values":[{"value":', b"}]}}"),
         }[kind]
-        value = opening * depth + b'{"stringValue":"SECRET"}' + closing * depth
+        value = opening * depth + b'{"stringValue":"%b"}' % inmost + closing * depth
         body = otlp_json.dump(request(span(attributes=[attribute("deep", string_value="HERE")])))
         return body.replace(b'{"stringValue":"HERE"}', value)
-    value = b"\x0a\x06SECRET"
+    value = b"\x0a" + _varint(len(inmost)) + inmost
     for _ in range(depth):
         for tag in (b"\x0a", b"\x2a") if kind == "list" else (b"\x12", b"\x0a", b"\x32"):
             value = tag + _varint(len(value)) + value
@@ -119,8 +119,10 @@ async def test_nesting_is_kept_as_deep_as_protobuf_reads_it(world: World, door: 
 
 @each_door
 @pytest.mark.parametrize("kind", ["list", "map"])
-async def test_endless_nesting_is_refused(world: World, door: str, kind: str) -> None:
-    assert (await world.send(door, deep(door, 10_000, kind))).code == INVALID
+@pytest.mark.parametrize("size", [6, 2 * MIB])
+async def test_endless_nesting_is_refused(world: World, door: str, kind: str, size: int) -> None:
+    """For good: told to come again, its sender would do so for ever."""
+    assert (await world.send(door, deep(door, 10_000 if size == 6 else 1500, kind, b"x" * size))).code == INVALID
 
 
 def _varint(size: int) -> bytes:
