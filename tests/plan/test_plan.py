@@ -84,7 +84,10 @@ def test_every_mistake_is_said_with_its_line_and_the_likely_word() -> None:
         ),
         (
             ("{receivers: [otlp]", "{receivers: [otlp], processors: [filter]"),
-            "bridge.yaml:10 service::pipelines::main::processors: 'filter' is not configured; name it under processors, as `filter: {}`",
+            (
+                "bridge.yaml:10 service::pipelines::main::processors: 'filter' is not configured"
+                "; name it under processors, as `filter: {}`"
+            ),
         ),
         (
             ("receivers: [otlp]", "receivers: otlp"),
