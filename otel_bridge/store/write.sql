@@ -2,19 +2,20 @@
 INSERT INTO resources (id, seen_ns, resource) VALUES (?, ?, ?)
 ON CONFLICT DO UPDATE SET seen_ns = excluded.seen_ns;
 
+-- One that has ended now is a new row, so that it is read again.
+-- name: ended
+DELETE FROM spans WHERE tenant = ? AND trace_id = ? AND id = ? AND status = -1;
+
 -- name: span
 INSERT INTO spans
-    (tenant, trace_id, id, parent_id, name, start_ns, end_ns, status, type, level, model, scope, resource_id, span)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    (tenant, trace_id, id, parent_id, name, start_ns, end_ns, status, scope, resource_id, span)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (trace_id, id, tenant) DO UPDATE SET
     parent_id = excluded.parent_id,
     name = excluded.name,
     start_ns = excluded.start_ns,
     end_ns = excluded.end_ns,
     status = excluded.status,
-    type = excluded.type,
-    level = excluded.level,
-    model = excluded.model,
     scope = excluded.scope,
     resource_id = excluded.resource_id,
     span = excluded.span;
@@ -22,27 +23,54 @@ ON CONFLICT (trace_id, id, tenant) DO UPDATE SET
 -- One that has not ended: when it was told of last stands as its end, until it comes itself.
 -- name: open_span
 INSERT INTO spans
-    (tenant, trace_id, id, parent_id, name, start_ns, end_ns, status, type, level, model, scope, resource_id, span)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    (tenant, trace_id, id, parent_id, name, start_ns, end_ns, status, scope, resource_id, span)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (trace_id, id, tenant) DO UPDATE SET end_ns = max(end_ns, excluded.end_ns) WHERE status = -1;
 
+-- What comes next is read with what waits already; a root, whose name this is, postpones both.
 -- name: provisional_trace
 INSERT INTO traces
-    (tenant, trace_id, settled, seen_ns, start_ns, end_ns, error_count, lacks_parent, name, user_id, session_id,
-    environment, release, version, tags)
-VALUES (?, ?, 0, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?)
+    (tenant, trace_id, settled, seen_ns, start_ns, end_ns, error_count, lacks_parent, name, due_ns)
+VALUES (?, ?, 0, ?, ?, ?, ?, 0, ?, ?)
 ON CONFLICT (trace_id, tenant) DO UPDATE SET
     start_ns = min(start_ns, excluded.start_ns),
     end_ns = max(end_ns, excluded.end_ns),
     error_count = max(error_count, excluded.error_count),
     name = coalesce(excluded.name, name),
-    user_id = coalesce(user_id, excluded.user_id),
-    session_id = coalesce(session_id, excluded.session_id),
-    environment = coalesce(environment, excluded.environment),
-    release = coalesce(release, excluded.release),
-    version = coalesce(version, excluded.version),
-    tags = merged(tags, excluded.tags)
+    due_ns = CASE
+        WHEN excluded.due_ns IS NULL THEN due_ns
+        WHEN excluded.name IS NULL THEN coalesce(due_ns, excluded.due_ns)
+        ELSE excluded.due_ns
+    END
 WHERE settled = 0;
+
+-- name: take_due
+UPDATE traces SET due_ns = NULL WHERE rowid = (SELECT rowid FROM traces WHERE due_ns <= ? ORDER BY due_ns LIMIT 1)
+RETURNING tenant, trace_id, read_to;
+
+-- name: unread
+SELECT rowid FROM spans WHERE trace_id = :trace_id AND tenant = :tenant AND +rowid > :read_to ORDER BY rowid;
+
+-- name: unread_span
+SELECT s.id, s.scope, s.span, s.resource_id, r.resource
+FROM spans s LEFT JOIN resources r ON r.id = s.resource_id WHERE s.rowid = ?;
+
+-- name: reading
+INSERT OR REPLACE INTO readings (tenant, trace_id, id, type, level, model) VALUES (?, ?, ?, ?, ?, ?);
+
+-- The first who says something is heard.
+-- name: words
+UPDATE traces SET
+    user_id = coalesce(user_id, :user_id),
+    session_id = coalesce(session_id, :session_id),
+    environment = coalesce(environment, :environment),
+    release = coalesce(release, :release),
+    version = coalesce(version, :version),
+    tags = merged(tags, :tags)
+WHERE trace_id = :trace_id AND tenant = :tenant AND settled = 0;
+
+-- name: read
+UPDATE traces SET read_to = :read_to, due_ns = :due_ns WHERE trace_id = :trace_id AND tenant = :tenant;
 
 -- name: log
 INSERT INTO logs
@@ -130,6 +158,7 @@ FROM observations WHERE trace_id = :trace_id AND tenant = :tenant
 HAVING count(*) > 0
 ON CONFLICT (trace_id, tenant) DO UPDATE SET
     settled = 1,
+    due_ns = NULL,
     start_ns = excluded.start_ns,
     end_ns = excluded.end_ns,
     error_count = excluded.error_count,
@@ -157,6 +186,7 @@ SELECT tenant, trace_id FROM traces WHERE seen_ns < ? LIMIT 1000;
 
 -- name: forget_trace
 DELETE FROM spans WHERE trace_id = :trace_id AND tenant = :tenant;
+DELETE FROM readings WHERE trace_id = :trace_id AND tenant = :tenant;
 DELETE FROM observations WHERE trace_id = :trace_id AND tenant = :tenant;
 DELETE FROM observed_resources WHERE trace_id = :trace_id AND tenant = :tenant;
 DELETE FROM omitted WHERE trace_id = :trace_id AND tenant = :tenant;
