@@ -67,8 +67,8 @@ def _spans(request: ExportTraceServiceRequest, tenant: str, seen_ns: int) -> Row
                 status, name = max(span.status.code, 0), span.name  # one below 0 would be OPEN
                 spans.append(
                     (
-                        tenant, trace_id, span_id, parent_id, name, start_ns, end_ns, status, scope, resource_id,
-                        span.SerializeToString(),
+                        tenant, trace_id, span_id, parent_id, span.flags & REMOTE, name, start_ns, end_ns, status,
+                        scope, resource_id, span.SerializeToString(),
                     )
                 )  # fmt: skip
                 first, last, errors, root = traces.get(trace_id, (start_ns, end_ns, 0, None))
@@ -100,7 +100,7 @@ def _logs(request: ExportLogsServiceRequest, tenant: str, seen_ns: int) -> Rows:
                     start_ns, end_ns = span.start_time_unix_nano, span.end_time_unix_nano
                     open_spans.append(
                         (
-                            tenant, trace_id, span.span_id.hex(), parent_id, span.name, start_ns, end_ns, OPEN,
+                            tenant, trace_id, span.span_id.hex(), parent_id, 0, span.name, start_ns, end_ns, OPEN,
                             scoped.scope.name, resource_id, span.SerializeToString(),
                         )
                     )  # fmt: skip
@@ -227,7 +227,6 @@ def settled_traces(translation: Translation, seen_ns: int) -> list[dict[str, Any
 def _trace(trace_id: str, trace: TraceAttributes, tenant: str, seen_ns: int) -> dict[str, Any]:
     return {
         "told": TOLD,
-        "remote": REMOTE,
         "tenant": tenant,
         "trace_id": trace_id,
         "seen_ns": seen_ns,

@@ -68,11 +68,13 @@ CREATE TABLE observed_resources (
     UNIQUE (trace_id, id, tenant)
 );
 
+-- parent_place: of its flags, those that tell whether its parent is in its own program.
 CREATE TABLE spans (
     tenant TEXT NOT NULL,
     trace_id TEXT NOT NULL,
     id TEXT NOT NULL,
     parent_id TEXT,
+    parent_place INTEGER NOT NULL,
     name TEXT NOT NULL,
     start_ns INTEGER NOT NULL,
     end_ns INTEGER NOT NULL,

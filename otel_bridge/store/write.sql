@@ -8,10 +8,11 @@ DELETE FROM spans WHERE tenant = ? AND trace_id = ? AND id = ? AND status = -1;
 
 -- name: span
 INSERT INTO spans
-    (tenant, trace_id, id, parent_id, name, start_ns, end_ns, status, scope, resource_id, span)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    (tenant, trace_id, id, parent_id, parent_place, name, start_ns, end_ns, status, scope, resource_id, span)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (trace_id, id, tenant) DO UPDATE SET
     parent_id = excluded.parent_id,
+    parent_place = excluded.parent_place,
     name = excluded.name,
     start_ns = excluded.start_ns,
     end_ns = excluded.end_ns,
@@ -23,8 +24,8 @@ ON CONFLICT (trace_id, id, tenant) DO UPDATE SET
 -- One that has not ended: when it was told of last stands as its end, until it comes itself.
 -- name: open_span
 INSERT INTO spans
-    (tenant, trace_id, id, parent_id, name, start_ns, end_ns, status, scope, resource_id, span)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    (tenant, trace_id, id, parent_id, parent_place, name, start_ns, end_ns, status, scope, resource_id, span)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (trace_id, id, tenant) DO UPDATE SET end_ns = max(end_ns, excluded.end_ns) WHERE status = -1;
 
 -- What comes next is read with what waits already; a root, whose name this is, postpones both.
@@ -139,11 +140,12 @@ INSERT INTO traces
 SELECT
     :tenant, :trace_id, 1, :seen_ns, min(start_ns), max(end_ns), sum(level = 'ERROR'),
     EXISTS (
-        SELECT 1 FROM spans s WHERE s.trace_id = :trace_id AND s.tenant = :tenant AND s.parent_id IS NOT NULL
+        SELECT 1 FROM spans s WHERE s.trace_id = :trace_id AND s.tenant = :tenant AND s.parent_place = :told
+        AND s.parent_id IS NOT NULL
         AND NOT EXISTS (SELECT 1 FROM spans p WHERE p.trace_id = :trace_id AND p.id = s.parent_id AND p.tenant = :tenant)
         AND NOT EXISTS (
             SELECT 1 FROM observations p WHERE p.trace_id = :trace_id AND p.id = s.parent_id AND p.tenant = :tenant
-        ) AND span_flags(s.span) & :remote = :told
+        )
     ),
     count(*), CASE WHEN count(tokens) THEN CAST(total(tokens) AS INTEGER) END, sum(cost),
     coalesce((

@@ -266,6 +266,15 @@ def test_whatever_is_said_of_an_open_span_is_taken(writer: Writer, path: Path, o
     assert still["start_ns"] in (START, START + 500)
 
 
+def test_what_settles_has_no_span_read_again(writer: Writer, path: Path) -> None:
+    """Of a trace of hours each part would read all that came before, whole."""
+    writer.batch(spans("a", "b"))
+    writer._connection.execute("UPDATE spans SET span = x'ff'")
+    writer.settled(translation("a"))
+
+    assert trace_row(path)["settled"] == 1
+
+
 def test_what_comes_later_does_not_unsettle(writer: Writer, path: Path) -> None:
     """A batch that is delivered again after its trace settled changes nothing of what settled."""
     writer.settled(translation("a", "b"))
