@@ -131,7 +131,7 @@ def one_trace(
         name. `otherTenants` has the others.
     full: observations come with all they hold, as `one_observation` answers, and not without their content.
 
-    `partial`: it has settled, and something of it has not ended, or has not come. Observations come in tree order with
+    `partial`: it has settled, and something of it has not ended; or neither its root nor another span's parent has come. Observations come in tree order with
     their `depth`, below a parent that came later, too; a span that has not settled, or that no observation stands
     for, is among them with `settled` false, and `open` if it has not ended: its end is then when it was told of last.
     `omitted` says why, where nothing will become of it; `unfinished` what is waited for. `scoreCount` counts all

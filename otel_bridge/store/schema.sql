@@ -4,7 +4,8 @@
 
 -- settled = 0: only spans have come; then the words are what these said, observation_count, sums and content are
 -- unknown (errors: none, or some).
--- lacks_parent: settled without a span that another one of its own program names as its parent.
+-- lacks_parent: settled without its root, and without a span that another one of its own program names as its parent.
+-- (Where its root has ended, all below it mostly has: what is missing there was left out at the door, or lost.)
 -- seen_ns: when the bridge first saw it; retention goes by this, as the times of spans may be anything.
 -- due_ns: when what its spans say is to be read, if it has not settled by then; NULL: there is nothing new to read.
 -- read_to: the row of the last span that was read.

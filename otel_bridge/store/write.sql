@@ -139,7 +139,10 @@ INSERT INTO traces
     total_cost, name, user_id, session_id, environment, release, version, public, tags, metadata, input, output)
 SELECT
     :tenant, :trace_id, 1, :seen_ns, min(start_ns), max(end_ns), sum(level = 'ERROR'),
-    EXISTS (
+    NOT EXISTS (
+        SELECT 1 FROM spans r WHERE r.trace_id = :trace_id AND r.tenant = :tenant AND r.parent_id IS NULL
+        AND r.status <> -1
+    ) AND EXISTS (
         SELECT 1 FROM spans s WHERE s.trace_id = :trace_id AND s.tenant = :tenant AND s.parent_place = :told
         AND s.parent_id IS NOT NULL
         AND NOT EXISTS (SELECT 1 FROM spans p WHERE p.trace_id = :trace_id AND p.id = s.parent_id AND p.tenant = :tenant)

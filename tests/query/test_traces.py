@@ -260,6 +260,25 @@ def test_a_trace_that_settled_in_part_is_marked_and_keeps_the_root_that_is_known
     assert shown(3)[:2] == ("by hand", True)
 
 
+def test_a_trace_whose_root_has_ended_is_whole_but_where_heartbeats_tell_otherwise(
+    settled: Settled, writer: Writer, reader: Opened
+) -> None:
+    """What a processor leaves out at the door is no span that runs still."""
+
+    def shown() -> tuple[bool, str | None]:
+        found = one_trace(reader(), ONE)
+        assert len(list_traces(reader(), "status:partial")["traces"]) == found["partial"]
+        return found["partial"], found["unfinished"] and found["unfinished"]["said"]
+
+    came(writer, span=1, parent=0)
+    came(writer, span=3, parent=2, flags=0x100)
+    settled(1, ((1, 0), (3, 1)))
+    assert shown() == (False, None)
+
+    still_open(writer, 2, "inner")
+    assert shown() == (True, "settled in part: inner has not ended")
+
+
 def test_parents_elsewhere_do_not_hide_the_one_that_is_missing_here(
     settled: Settled, writer: Writer, reader: Opened
 ) -> None:
