@@ -6,6 +6,7 @@
 -- unknown (errors: none, or some).
 -- lacks_parent: settled without its root, and without a span that another one of its own program names as its parent.
 -- (Where its root has ended, all below it mostly has: what is missing there was left out at the door, or lost.)
+-- hearsay: its words may be of spans that have not settled. Of what has settled with nothing left they are its own.
 -- seen_ns: when the bridge first saw it; retention goes by this, as the times of spans may be anything.
 -- due_ns: when what its spans say is to be read, if it has not settled by then; NULL: there is nothing new to read.
 -- read_to: the row of the last span that was read.
@@ -18,6 +19,7 @@ CREATE TABLE traces (
     end_ns INTEGER NOT NULL,
     error_count INTEGER NOT NULL,
     lacks_parent INTEGER NOT NULL,
+    hearsay INTEGER NOT NULL,
     due_ns INTEGER,
     read_to INTEGER NOT NULL DEFAULT 0,
     observation_count INTEGER,

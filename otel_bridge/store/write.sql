@@ -31,8 +31,8 @@ ON CONFLICT (trace_id, id, tenant) DO UPDATE SET end_ns = max(end_ns, excluded.e
 -- What comes next is read with what waits already; a root, whose name this is, postpones both.
 -- name: provisional_trace
 INSERT INTO traces
-    (tenant, trace_id, settled, seen_ns, start_ns, end_ns, error_count, lacks_parent, name, due_ns)
-VALUES (?, ?, 0, ?, ?, ?, ?, 0, ?, ?)
+    (tenant, trace_id, settled, seen_ns, start_ns, end_ns, error_count, lacks_parent, hearsay, name, due_ns)
+VALUES (?, ?, 0, ?, ?, ?, ?, 0, 1, ?, ?)
 ON CONFLICT (trace_id, tenant) DO UPDATE SET
     start_ns = min(start_ns, excluded.start_ns),
     end_ns = max(end_ns, excluded.end_ns),
@@ -130,26 +130,18 @@ ON CONFLICT (id, tenant) DO UPDATE SET
     metadata = excluded.metadata;
 
 -- Rolled up from all observations of the trace that are here, so a part that comes twice counts once.
--- What a later part does not know (coalesce, merged) stays as an earlier part said it, or a span that has not settled.
+-- What a later part does not know (coalesce, merged) stays as an earlier part said it. What only spans have said stays
+-- while something of it is open, as that may have said it.
 -- One that has not ended is known by its name only: where it is the root, the trace is called by it, and not by what
 -- ended first below it, until it comes or somebody says another name.
 -- name: settled_trace
 INSERT INTO traces
-    (tenant, trace_id, settled, seen_ns, start_ns, end_ns, error_count, lacks_parent, observation_count, total_tokens,
-    total_cost, name, user_id, session_id, environment, release, version, public, tags, metadata, input, output)
+    (tenant, trace_id, settled, seen_ns, start_ns, end_ns, error_count, lacks_parent, hearsay, observation_count,
+    total_tokens, total_cost, name, user_id, session_id, environment, release, version, public, tags, metadata, input,
+    output)
 SELECT
     :tenant, :trace_id, 1, :seen_ns, min(start_ns), max(end_ns), sum(level = 'ERROR'),
-    NOT EXISTS (
-        SELECT 1 FROM spans r WHERE r.trace_id = :trace_id AND r.tenant = :tenant AND r.parent_id IS NULL
-        AND r.status <> -1
-    ) AND EXISTS (
-        SELECT 1 FROM spans s WHERE s.trace_id = :trace_id AND s.tenant = :tenant AND s.parent_place = :told
-        AND s.parent_id IS NOT NULL
-        AND NOT EXISTS (SELECT 1 FROM spans p WHERE p.trace_id = :trace_id AND p.id = s.parent_id AND p.tenant = :tenant)
-        AND NOT EXISTS (
-            SELECT 1 FROM observations p WHERE p.trace_id = :trace_id AND p.id = s.parent_id AND p.tenant = :tenant
-        )
-    ),
+    rest.is_missing, rest.is_missing OR rest.is_open,
     count(*), CASE WHEN count(tokens) THEN CAST(total(tokens) AS INTEGER) END, sum(cost),
     coalesce((
         SELECT s.name FROM spans s WHERE s.trace_id = :trace_id AND s.tenant = :tenant AND s.status = -1
@@ -159,7 +151,22 @@ SELECT
         )
     ), :name),
     :user_id, :session_id, :environment, :release, :version, :public, :tags, :metadata, :input, :output
-FROM observations WHERE trace_id = :trace_id AND tenant = :tenant
+FROM observations, (
+    SELECT
+        NOT EXISTS (
+            SELECT 1 FROM spans r WHERE r.trace_id = :trace_id AND r.tenant = :tenant AND r.parent_id IS NULL
+            AND r.status <> -1
+        ) AND EXISTS (
+            SELECT 1 FROM spans s WHERE s.trace_id = :trace_id AND s.tenant = :tenant AND s.parent_place = :told
+            AND s.parent_id IS NOT NULL
+            AND NOT EXISTS (SELECT 1 FROM spans p WHERE p.trace_id = :trace_id AND p.id = s.parent_id AND p.tenant = :tenant)
+            AND NOT EXISTS (
+                SELECT 1 FROM observations p WHERE p.trace_id = :trace_id AND p.id = s.parent_id AND p.tenant = :tenant
+            )
+        ) AS is_missing,
+        EXISTS (SELECT 1 FROM spans s WHERE s.trace_id = :trace_id AND s.tenant = :tenant AND s.status = -1) AS is_open
+) rest
+WHERE trace_id = :trace_id AND tenant = :tenant
 HAVING count(*) > 0
 ON CONFLICT (trace_id, tenant) DO UPDATE SET
     settled = 1,
@@ -168,17 +175,18 @@ ON CONFLICT (trace_id, tenant) DO UPDATE SET
     end_ns = excluded.end_ns,
     error_count = excluded.error_count,
     lacks_parent = excluded.lacks_parent,
+    hearsay = hearsay AND excluded.hearsay,
     observation_count = excluded.observation_count,
     total_tokens = excluded.total_tokens,
     total_cost = excluded.total_cost,
     name = coalesce(excluded.name, name),
-    user_id = coalesce(excluded.user_id, user_id),
-    session_id = coalesce(excluded.session_id, session_id),
-    environment = coalesce(excluded.environment, environment),
-    release = coalesce(excluded.release, release),
-    version = coalesce(excluded.version, version),
+    user_id = coalesce(excluded.user_id, CASE WHEN excluded.hearsay >= hearsay THEN user_id END),
+    session_id = coalesce(excluded.session_id, CASE WHEN excluded.hearsay >= hearsay THEN session_id END),
+    environment = coalesce(excluded.environment, CASE WHEN excluded.hearsay >= hearsay THEN environment END),
+    release = coalesce(excluded.release, CASE WHEN excluded.hearsay >= hearsay THEN release END),
+    version = coalesce(excluded.version, CASE WHEN excluded.hearsay >= hearsay THEN version END),
     public = coalesce(excluded.public, public),
-    tags = coalesce(excluded.tags, tags),
+    tags = coalesce(excluded.tags, CASE WHEN excluded.hearsay >= hearsay THEN tags END),
     metadata = merged(metadata, excluded.metadata),
     input = coalesce(excluded.input, input),
     output = coalesce(excluded.output, output);

@@ -192,8 +192,8 @@ def saying(number: int, **said: str) -> Batch:
 
 
 def test_what_spans_say_of_their_trace_stands_until_it_settles(writer: Writer, path: Path, clock: Clock) -> None:
-    """The first who says something is heard, tags are those of all. What settles in part may lack the span that said a
-    word, as it has not ended: then that stands."""
+    """The first who says something is heard, tags are those of all. What has settled knows better what they mean, as
+    whether the first spoke for another service."""
     writer.batch(saying(1, user_id="ada", langfuse_trace_tags='["one"]', session_id="night"))
     writer.batch(
         saying(2, user_id="bob", langfuse_trace_tags='["two", "one"]', langfuse_observation_input="x" * 10_000)
@@ -205,7 +205,26 @@ def test_what_spans_say_of_their_trace_stands_until_it_settles(writer: Writer, p
     became = trace_row(path)
 
     assert (came["user_id"], came["session_id"], came["tags"]) == ("ada", "night", '["one","two"]')
-    assert (became["user_id"], became["session_id"], became["tags"]) == ("eve", "night", '["two"]')
+    assert (became["user_id"], became["session_id"], became["tags"]) == ("eve", None, '["two"]')
+
+
+def test_what_is_open_still_has_its_say_when_its_trace_settles_in_part(
+    writer: Writer, path: Path, clock: Clock
+) -> None:
+    """What settles lacks the span that said a word, as it has not ended; once it has, it is known who said what."""
+
+    def words() -> tuple[str | None, str | None, str | None]:
+        row = trace_row(path)
+        return row["user_id"], row["session_id"], row["tags"]
+
+    writer.batch(open_span("started", 500, **{"session.id": "night", "langfuse.trace.tags": '["two"]'}))
+    writer.settled(translation("a", "b", session_id=None, user_id="eve"))
+    assert words() == ("eve", "night", '["two"]')
+    writer.batch(spans("a"))
+    writer.settled(translation("a", session_id=None, user_id="eve", tags=["one"]))
+    assert words() == ("eve", None, '["one"]')
+    writer.settled(translation("late", session_id=None, user_id=None))
+    assert words() == ("eve", None, '["one"]')
 
 
 def test_a_trace_is_provisional_until_it_settles(writer: Writer, path: Path) -> None:
