@@ -158,7 +158,9 @@ def one_trace(
     room = FULL_BYTES
     for node, depth in ordered[offset : offset + limit]:
         held = whole(reader, whole_id, its_tenant, node) if full else light(rows[node])
-        observations.append({**held, "parentObservationId": rows[node]["parent_id"], "depth": depth})
+        parent_id = rows[node]["parent_id"]
+        above = None if depth == 0 and parent_id in rows else parent_id  # that closed a circle
+        observations.append({**held, "parentObservationId": above, "depth": depth})
         room -= len(orjson.dumps(held)) if full else 0
         if room < 0:
             break
