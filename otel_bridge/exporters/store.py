@@ -9,7 +9,11 @@ from otel_bridge.batch import Batch
 from otel_bridge.clock import Clock
 from otel_bridge.component import Host, Sinks, Takes, exporter
 from otel_bridge.config import Bytes, Config, LocalPath, Seconds
+from otel_bridge.errors import RetryableError
 from otel_bridge.model import Translation
+from otel_bridge.tasks import owned_tasks
+
+HEAR_EVERY_S = 1.0
 
 
 class StoreConfig(Config):
@@ -44,7 +48,19 @@ async def store(config: StoreConfig, host: Host) -> AsyncIterator[Sinks]:
         async def settled(translation: Translation) -> None:
             await loop.run_in_executor(thread, writer.settled, translation)
 
+        async def hear() -> None:
+            while True:
+                await asyncio.sleep(HEAR_EVERY_S)
+                try:
+                    await loop.run_in_executor(thread, writer.hear)
+                except RetryableError:  # as delivery says, which writes to the same file
+                    continue
+                except Exception:  # a bug costs what one trace says while it is open, and not the flow
+                    host.log.exception("what the spans of an open trace say can not be read")
+
         try:
-            yield Sinks(batches=batches, settled=settled)
+            async with owned_tasks() as tasks:
+                tasks.create_task(hear(), name=f"hear:{host.id}")
+                yield Sinks(batches=batches, settled=settled)
         finally:
             await loop.run_in_executor(thread, writer.close)

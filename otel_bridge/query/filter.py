@@ -33,6 +33,7 @@ TEXTS = {
 }
 OBSERVED = {"model": "model", "type": "type", "level": "level", "observation": "name"}
 OF_SPANS = "spans s WHERE s.trace_id = t.trace_id AND s.tenant = t.tenant"
+OF_READINGS = "readings s WHERE s.trace_id = t.trace_id AND s.tenant = t.tenant"
 # Until a trace has settled, what came is counted. (S608: it is all our own SQL.)
 OBSERVATION_COUNT = f"(CASE WHEN t.settled THEN t.observation_count ELSE (SELECT count(*) FROM {OF_SPANS}) END)"  # noqa: S608
 ERROR_COUNT = f"(CASE WHEN t.settled THEN t.error_count ELSE (SELECT count(*) FROM {OF_SPANS} AND s.status = 2) END)"  # noqa: S608
@@ -157,7 +158,8 @@ class _Compiler:
             return _like(TEXTS[field], field, node)
         if field in OBSERVED:
             column = OBSERVED[field]
-            return _observed(_like(f"o.{column}", field, node), _like(f"s.{column}", field, node))
+            came = OF_SPANS if field == "observation" else OF_READINGS
+            return _observed(_like(f"o.{column}", field, node), _like(f"s.{column}", field, node), came)
         if field == "score":
             return _exists(OF_SCORES, _like("s.name", field, node))
         if field == "tag":
@@ -173,9 +175,9 @@ def _exists(source: str, inner: Condition) -> Condition:
     return Condition(f"EXISTS (SELECT 1 FROM {source} {inner.sql})", inner.values)  # noqa: S608 - both are our own SQL
 
 
-def _observed(became: Condition, came: Condition) -> Condition:
+def _observed(became: Condition, came: Condition, source: str) -> Condition:
     """Of one of its observations; of a trace that has not settled, of one of its spans."""
-    observation, span = _exists(OF_OBSERVATIONS, became), _exists(f"{OF_SPANS} AND", came)
+    observation, span = _exists(OF_OBSERVATIONS, became), _exists(f"{source} AND", came)
     return Condition(f"({observation.sql} OR (t.settled = 0 AND {span.sql}))", (*observation.values, *span.values))
 
 
@@ -228,7 +230,7 @@ def _contains(text: str) -> Condition:
     named = f"%{_pattern(text, wild=False)}%"
     written = f"%{_pattern(orjson.dumps(text).decode()[1:-1], wild=False)}%"  # content is stored as JSON
     inside = Condition("(o.name LIKE ? ESCAPE '\\' OR o.detail LIKE ? ESCAPE '\\')", (named, written))
-    observed = _observed(inside, Condition("s.name LIKE ? ESCAPE '\\'", (named,)))
+    observed = _observed(inside, Condition("s.name LIKE ? ESCAPE '\\'", (named,)), OF_SPANS)
     under = _exists(OF_RESOURCES, Condition("r.resource LIKE ? ESCAPE '\\'", (written,)))
     return Condition(
         f"(coalesce(t.name LIKE ? ESCAPE '\\', 0) OR {observed.sql} OR {under.sql})",

@@ -114,7 +114,9 @@ def _span_content(row: Row, logs: list[Row]) -> Answer:
         "usageDetails": reading.usage,
         "costDetails": reading.cost and _by_bucket(reading.cost),
     }
+    known = {"type": reading.type, "level": reading.level, "model": reading.model and name(reading.model)}
     return {
+        **{key: value for key, value in known.items() if value is not None},
         "statusMessage": name(reading.status_message or message, SHOWN_CHARACTERS) or None,
         **{key: cut(value) for key, value in said.items() if value is not None},
         "metadata": cut(view.attrs | reading.metadata),

@@ -8,7 +8,8 @@ WHERE o.trace_id = :trace_id AND o.tenant = :tenant AND o.id = :id;
 
 -- name: span
 SELECT
-    s.id, s.parent_id, s.type, s.name, s.start_ns, s.end_ns, s.level, s.model, NULL AS tokens, NULL AS cost,
+    s.id, s.parent_id, 'SPAN' AS type, s.name, s.start_ns, s.end_ns,
+    CASE s.status WHEN 2 THEN 'ERROR' ELSE 'DEFAULT' END AS level, NULL AS model, NULL AS tokens, NULL AS cost,
     NULL AS status_message, 0 AS settled, s.status = -1 AS open, s.scope, s.span, r.resource,
     (SELECT reason FROM omitted o WHERE o.trace_id = s.trace_id AND o.id = s.id AND o.tenant = s.tenant) AS omitted
 FROM spans s LEFT JOIN resources r ON r.id = s.resource_id

@@ -131,12 +131,12 @@ def one_trace(
         name. `otherTenants` has the others.
     full: observations come with all they hold, as `one_observation` answers, and not without their content.
 
-    `partial`: it has settled, and something of it has not ended, or has not come. Observations come in tree order with
-    their `depth`, below a parent that came later, too; a span that has not settled, or that no observation stands
-    for, is among them with `settled` false, and `open` if it has not ended: its end is then when it was told of last.
-    `omitted` says why, where nothing will become of it; `unfinished` what is waited for. `scoreCount` counts all
-    scores, where only the first are shown. These two are told on the first page, and None where there is no time left
-    for them. `nextCursor` is None on the last page.
+    `partial`: it has settled, and something of it has not ended; or neither its root nor another span's parent has
+    come. Observations come in tree order with their `depth`, below a parent that came later, too; a span that has
+    not settled, or that no observation stands for, is among them with `settled` false, and `open` if it has not
+    ended: its end is then when it was told of last. `omitted` says why, where nothing will become of it;
+    `unfinished` what is waited for. `scoreCount` counts all scores, where only the first are shown. These two are
+    told on the first page, and None where there is no time left for them. `nextCursor` is None on the last page.
 
     Raises:
         NotFoundError: there is none.
@@ -158,7 +158,9 @@ def one_trace(
     room = FULL_BYTES
     for node, depth in ordered[offset : offset + limit]:
         held = whole(reader, whole_id, its_tenant, node) if full else light(rows[node])
-        observations.append({**held, "parentObservationId": rows[node]["parent_id"], "depth": depth})
+        parent_id = rows[node]["parent_id"]
+        above = None if depth == 0 and parent_id in rows else parent_id  # that closed a circle
+        observations.append({**held, "parentObservationId": above, "depth": depth})
         room -= len(orjson.dumps(held)) if full else 0
         if room < 0:
             break

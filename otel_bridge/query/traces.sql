@@ -32,9 +32,12 @@ SELECT
 FROM observations WHERE trace_id = :trace_id AND tenant = :tenant
 UNION ALL
 SELECT
-    id, parent_id, type, name, start_ns, end_ns, level, model, NULL, NULL, NULL, 0, status = -1,
+    s.id, s.parent_id, coalesce(said.type, 'SPAN'), s.name, s.start_ns, s.end_ns,
+    coalesce(said.level, CASE s.status WHEN 2 THEN 'ERROR' ELSE 'DEFAULT' END), said.model, NULL, NULL, NULL, 0,
+    s.status = -1,
     (SELECT reason FROM omitted o WHERE o.trace_id = s.trace_id AND o.id = s.id AND o.tenant = s.tenant)
-FROM spans s WHERE trace_id = :trace_id AND tenant = :tenant AND NOT EXISTS (
+FROM spans s LEFT JOIN readings said ON said.trace_id = s.trace_id AND said.id = s.id AND said.tenant = s.tenant
+WHERE s.trace_id = :trace_id AND s.tenant = :tenant AND NOT EXISTS (
     SELECT 1 FROM observations o WHERE o.trace_id = s.trace_id AND o.id = s.id AND o.tenant = s.tenant
 )
 ORDER BY start_ns, end_ns DESC, id;

@@ -22,7 +22,7 @@ def unfinished(reader: Reader, trace_id: str, tenant: str, summary: Answer) -> A
         return None
     named = {"trace_id": trace_id, "tenant": tenant, "most": MOST}
     spans = reader.rows(SQL["spans"], named)
-    parents = reader.rows(SQL["parents"], {**named, "settled": summary["settled"], "told": TOLD, "remote": REMOTE})
+    parents = reader.rows(SQL["parents"], {**named, "settled": summary["settled"], "told": TOLD})
     if summary["settled"] and not (spans or parents):
         return None
     return {

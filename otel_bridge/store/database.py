@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from opentelemetry.proto.trace.v1.trace_pb2 import Span, SpanFlags
+from opentelemetry.proto.trace.v1.trace_pb2 import SpanFlags
 
 from otel_bridge.errors import FilesError
 from otel_bridge.files import reason
@@ -39,7 +39,7 @@ def open_writing(path: Path) -> "apsw.Connection":
     except OSError as error:
         raise FilesError(f"the store {path} can not be written: {reason(path, error)}") from error
     try:
-        return _with_functions(_prepared(path))
+        return _merging(_prepared(path))
     except (apsw.CorruptError, apsw.NotADBError) as error:
         move_aside(path, str(error))
         return open_writing(path)
@@ -47,10 +47,9 @@ def open_writing(path: Path) -> "apsw.Connection":
         raise FilesError(f"the store {path} can not be opened: {error}") from error
 
 
-def _with_functions(connection: "apsw.Connection") -> "apsw.Connection":
-    """With `merged` and `span_flags` in its SQL."""
+def _merging(connection: "apsw.Connection") -> "apsw.Connection":
+    """With `merged` in its SQL."""
     connection.create_scalar_function("merged", _merged, 2, deterministic=True)
-    connection.create_scalar_function("span_flags", _span_flags, 1, deterministic=True)
     return connection
 
 
@@ -96,7 +95,7 @@ def _prepared(path: Path) -> "apsw.Connection":
 
 
 def open_reading(path: Path) -> "apsw.Connection":
-    """A connection that can only read, beside a running writer or without one, with `span_flags` in its SQL.
+    """A connection that can only read, beside a running writer or without one.
 
     Raises:
         FilesError: there is no store here, or it can not be read, or another version of the bridge wrote it.
@@ -113,14 +112,8 @@ def open_reading(path: Path) -> "apsw.Connection":
         connection.set_busy_timeout(1000)
         version = connection.pragma("user_version")
         connection.pragma("query_only", True)
-        connection.create_scalar_function("span_flags", _span_flags, 1, deterministic=True)
     except apsw.Error as error:
         raise FilesError(f"the store {path} can not be read: {error}") from error
     if version != VERSION:
         raise FilesError(f"the store {path} has format {version}, this bridge reads {VERSION}: start the bridge once")
     return connection
-
-
-def _span_flags(*said: Any) -> int:
-    """The flags of a span that is stored as it came."""
-    return Span.FromString(*said).flags

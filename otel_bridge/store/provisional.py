@@ -12,11 +12,20 @@ from otel_bridge.translate.choose import read
 from otel_bridge.translate.propagate import MAX_TAG, MAX_TAGS, MAX_WORD, of_resource
 from otel_bridge.translate.span import SpanView, attributes
 
-READ_CHARACTERS = 1000
-"""Of each attribute: what is longer is content. Until the trace settles nobody asks for that, and to read it would cost
-more than all else that is done with a span here."""
+READ_BYTES = 1000
+"""Of an attribute that is read: what is longer is content. Until the trace settles nobody asks for that, and to read it
+costs more than all else that is done with a span here."""
 
 WORDS = ("user_id", "session_id", "environment", "release", "version")
+
+
+class Said:
+    """What a resource says of the traces under it."""
+
+    def __init__(self, resource: Resource) -> None:
+        self.attributes: dict[str, Any] = attributes(resource.attributes)
+        said = {word: of_resource(word, self.attributes) for word in WORDS}
+        self.words = {word: text for word, text in said.items() if text}
 
 
 class Words:
@@ -27,36 +36,30 @@ class Words:
         self._of_resources: dict[str, str] = {}
         self._tags: dict[str, None] = {}
 
-    def hear(self, span: Span, scope: InstrumentationScope, under: "Under") -> tuple[str, str, str | None]:
-        """Take what a span says of its trace; gives the type, level and model that it says it has itself."""
-        view = SpanView.of(span, scope, under.attributes)
-        view.events = []
-        for key, value in view.attrs.items():
-            if type(value) is str and len(value) > READ_CHARACTERS:
-                view.attrs[key] = value[:READ_CHARACTERS]
-        reading = read(view)
+    def hear(self, span: Span, scope: str, resource: Said) -> tuple[str, str, str | None]:
+        """Take what a span says of its trace; gives the type, level and model that it says it has itself.
+
+        Its content is cut off: the span is the caller's own, for this alone.
+        """
+        del span.events[:], span.links[:]
+        for pair in span.attributes:
+            if pair.ByteSize() > READ_BYTES:
+                pair.value.string_value = pair.value.string_value[:READ_BYTES]  # of what is no text, nothing
+        reading = read(SpanView.of(span, InstrumentationScope(name=scope), resource.attributes))
         for word in WORDS:
             said = getattr(reading, word)
             if said and (said := as_environment(said) if word == "environment" else said):
                 self._of_spans.setdefault(word, said[:MAX_WORD])
         if not self._of_resources:
-            self._of_resources = under.words
+            self._of_resources = resource.words
         for tag in reading.tags or ():
             if len(tag) <= MAX_TAG and len(self._tags) < MAX_TAGS:
                 self._tags[tag] = None
         model = reading.model and reading.model[:MAX_WORD]
         return reading.type or ObservationType.SPAN, reading.level or Level.DEFAULT, model
 
-    def row(self) -> tuple[str | None, ...]:
-        """Its words in their order, and its tags as JSON."""
+    def of_trace(self) -> dict[str, str | None]:
+        """Its words, and its tags as JSON."""
         said = self._of_resources | self._of_spans
-        return (*map(said.get, WORDS), orjson.dumps([*self._tags]).decode() if self._tags else None)
-
-
-class Under:
-    """What the spans of a resource come under."""
-
-    def __init__(self, resource: Resource) -> None:
-        self.attributes: dict[str, Any] = attributes(resource.attributes)
-        said = {word: of_resource(word, self.attributes) for word in WORDS}
-        self.words = {word: text for word, text in said.items() if text}
+        tags = orjson.dumps([*self._tags]).decode() if self._tags else None
+        return {word: said.get(word) for word in WORDS} | {"tags": tags}

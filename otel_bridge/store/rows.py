@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections import defaultdict
 from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Any, TypeAlias
@@ -21,13 +20,18 @@ from otel_bridge.assemble import OPEN_SPAN
 from otel_bridge.batch import Request
 from otel_bridge.model import Observation, Score, TraceAttributes, Translation
 from otel_bridge.store.database import REMOTE, TOLD
-from otel_bridge.store.provisional import Under, Words
+from otel_bridge.store.provisional import Said, Words
 
-Rows: TypeAlias = dict[str, list[tuple[Any, ...]]]
+Rows: TypeAlias = dict[str, list[tuple[Any, ...]] | list[dict[str, Any]]]
 """Rows by the name of the statement that writes them."""
 
 MAX_INTEGER = (1 << 63) - 1
 """SQLite's largest; OTLP's times and counts may be larger."""
+
+UNREAD_NS = 3 * 10**9
+"""What comes of a trace is read after so long, if that has not settled."""
+SETTLING_NS = 10 * 10**9
+"""The same where its root has come: then it mostly settles within `grace`, and nothing of it is read twice."""
 
 ERROR = Status.STATUS_CODE_ERROR
 OPEN = -1  # in the place of the status of a span that has not ended
@@ -50,23 +54,21 @@ def _resource(resource: Resource, seen_ns: int) -> tuple[bytes, int, bytes]:
 def _spans(request: ExportTraceServiceRequest, tenant: str, seen_ns: int) -> Rows:
     resources, spans = [], []
     traces: dict[str, tuple[int, int, int, str | None]] = {}
-    words: defaultdict[str, Words] = defaultdict(Words)
     for block in request.resource_spans:
         resources.append(_resource(block.resource, seen_ns))
-        resource_id, under = resources[-1][0], Under(block.resource)
+        resource_id = resources[-1][0]
         for scoped in block.scope_spans:
-            scope = scoped.scope
+            scope = scoped.scope.name
             for span in scoped.spans:
                 trace_id, span_id = span.trace_id.hex(), span.span_id.hex()
                 parent_id = span.parent_span_id.hex() or None
                 start_ns = min(span.start_time_unix_nano, MAX_INTEGER)
                 end_ns = min(span.end_time_unix_nano, MAX_INTEGER)
                 status, name = max(span.status.code, 0), span.name  # one below 0 would be OPEN
-                kind, level, model = words[trace_id].hear(span, scope, under)
                 spans.append(
                     (
-                        tenant, trace_id, span_id, parent_id, name, start_ns, end_ns, status, kind, level, model,
-                        scope.name, resource_id, span.SerializeToString(),
+                        tenant, trace_id, span_id, parent_id, span.flags & REMOTE, name, start_ns, end_ns, status,
+                        scope, resource_id, span.SerializeToString(),
                     )
                 )  # fmt: skip
                 first, last, errors, root = traces.get(trace_id, (start_ns, end_ns, 0, None))
@@ -77,34 +79,37 @@ def _spans(request: ExportTraceServiceRequest, tenant: str, seen_ns: int) -> Row
                     root if parent_id else name,
                 )
     provisional = [
-        (tenant, trace_id, seen_ns, first, last, errors, root, *words[trace_id].row())
+        (tenant, trace_id, seen_ns, first, last, errors, root, seen_ns + (UNREAD_NS if root is None else SETTLING_NS))
         for trace_id, (first, last, errors, root) in traces.items()
     ]
-    return {"resource": resources, "span": spans, "provisional_trace": provisional}
+    ended = [span[:3] for span in spans]
+    return {"resource": resources, "ended": ended, "span": spans, "provisional_trace": provisional}
 
 
 def _logs(request: ExportLogsServiceRequest, tenant: str, seen_ns: int) -> Rows:
-    resources, logs, open_spans, open_traces = [], [], [], []
+    resources, logs, open_spans, open_traces, readings, words = [], [], [], [], [], []
     for block in request.resource_logs:
         resources.append(_resource(block.resource, seen_ns))
         resource_id = resources[-1][0]
-        under = Under(block.resource)
+        said = Said(block.resource)
         for scoped in block.scope_logs:
             for record in scoped.log_records:
                 if record.event_name.startswith(OPEN_SPAN) and record.trace_id and record.span_id:
                     span = _open_span(record)
                     trace_id, parent_id = span.trace_id.hex(), span.parent_span_id.hex() or None
                     start_ns, end_ns = span.start_time_unix_nano, span.end_time_unix_nano
-                    words = Words()
-                    kind, level, model = words.hear(span, scoped.scope, under)
                     open_spans.append(
                         (
-                            tenant, trace_id, span.span_id.hex(), parent_id, span.name, start_ns, end_ns, OPEN, kind,
-                            level, model, scoped.scope.name, resource_id, span.SerializeToString(),
+                            tenant, trace_id, span.span_id.hex(), parent_id, 0, span.name, start_ns, end_ns, OPEN,
+                            scoped.scope.name, resource_id, span.SerializeToString(),
                         )
                     )  # fmt: skip
                     name = None if parent_id else span.name
-                    open_traces.append((tenant, trace_id, seen_ns, start_ns, end_ns, 0, name, *words.row()))
+                    open_traces.append((tenant, trace_id, seen_ns, start_ns, end_ns, 0, name, None))
+                    heard = Words()
+                    reading = heard.hear(span, scoped.scope.name, said)
+                    readings.append((tenant, trace_id, span.span_id.hex(), *reading))
+                    words.append({"tenant": tenant, "trace_id": trace_id, **heard.of_trace()})
                 wire = record.SerializeToString()
                 logs.append(
                     (
@@ -121,7 +126,14 @@ def _logs(request: ExportLogsServiceRequest, tenant: str, seen_ns: int) -> Rows:
                         wire,
                     )
                 )
-    return {"resource": resources, "log": logs, "open_span": open_spans, "provisional_trace": open_traces}
+    return {
+        "resource": resources,
+        "log": logs,
+        "open_span": open_spans,
+        "provisional_trace": open_traces,
+        "reading": readings,
+        "words": words,
+    }
 
 
 def _open_span(record: LogRecord) -> Span:
@@ -215,7 +227,6 @@ def settled_traces(translation: Translation, seen_ns: int) -> list[dict[str, Any
 def _trace(trace_id: str, trace: TraceAttributes, tenant: str, seen_ns: int) -> dict[str, Any]:
     return {
         "told": TOLD,
-        "remote": REMOTE,
         "tenant": tenant,
         "trace_id": trace_id,
         "seen_ns": seen_ns,

@@ -4,8 +4,12 @@
 
 -- settled = 0: only spans have come; then the words are what these said, observation_count, sums and content are
 -- unknown (errors: none, or some).
--- lacks_parent: settled without a span that another one of its own program names as its parent.
+-- lacks_parent: settled without its root, and without a span that another one of its own program names as its parent.
+-- (Where its root has ended, all below it mostly has: what is missing there was left out at the door, or lost.)
+-- hearsay: its words may be of spans that have not settled. Of what has settled with nothing left they are its own.
 -- seen_ns: when the bridge first saw it; retention goes by this, as the times of spans may be anything.
+-- due_ns: when what its spans say is to be read, if it has not settled by then; NULL: there is nothing new to read.
+-- read_to: the row of the last span that was read.
 CREATE TABLE traces (
     tenant TEXT NOT NULL,
     trace_id TEXT NOT NULL,
@@ -15,6 +19,9 @@ CREATE TABLE traces (
     end_ns INTEGER NOT NULL,
     error_count INTEGER NOT NULL,
     lacks_parent INTEGER NOT NULL,
+    hearsay INTEGER NOT NULL,
+    due_ns INTEGER,
+    read_to INTEGER NOT NULL DEFAULT 0,
     observation_count INTEGER,
     total_tokens INTEGER,
     total_cost REAL,
@@ -33,6 +40,7 @@ CREATE TABLE traces (
 );
 CREATE INDEX traces_by_start ON traces (start_ns, trace_id, tenant);
 CREATE INDEX traces_by_seen ON traces (seen_ns);
+CREATE INDEX traces_due ON traces (due_ns) WHERE due_ns IS NOT NULL;
 CREATE INDEX traces_by_session ON traces (session_id, start_ns) WHERE session_id IS NOT NULL;
 
 CREATE TABLE observations (
@@ -63,24 +71,35 @@ CREATE TABLE observed_resources (
     UNIQUE (trace_id, id, tenant)
 );
 
+-- parent_place: of its flags, those that tell whether its parent is in its own program.
 CREATE TABLE spans (
     tenant TEXT NOT NULL,
     trace_id TEXT NOT NULL,
     id TEXT NOT NULL,
     parent_id TEXT,
+    parent_place INTEGER NOT NULL,
     name TEXT NOT NULL,
     start_ns INTEGER NOT NULL,
     end_ns INTEGER NOT NULL,
     status INTEGER NOT NULL,
-    type TEXT NOT NULL,
-    level TEXT NOT NULL,
-    model TEXT,
     scope TEXT NOT NULL,
     resource_id BLOB NOT NULL,
     span BLOB NOT NULL,
     UNIQUE (trace_id, id, tenant)
 );
 CREATE INDEX spans_open ON spans (trace_id, tenant) WHERE status = -1;
+
+-- What spans say of themselves, where it was read before their trace had settled. Not in `spans`, as a column that
+-- changes there has all of the span written again.
+CREATE TABLE readings (
+    tenant TEXT NOT NULL,
+    trace_id TEXT NOT NULL,
+    id TEXT NOT NULL,
+    type TEXT NOT NULL,
+    level TEXT NOT NULL,
+    model TEXT,
+    PRIMARY KEY (trace_id, id, tenant)
+) WITHOUT ROWID;
 
 -- Spans that no observation stands for, and traces that are not kept (their `id` is ''), and why. What came of them
 -- stays as it came.

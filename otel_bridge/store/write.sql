@@ -2,19 +2,21 @@
 INSERT INTO resources (id, seen_ns, resource) VALUES (?, ?, ?)
 ON CONFLICT DO UPDATE SET seen_ns = excluded.seen_ns;
 
+-- One that has ended now is a new row, so that it is read again.
+-- name: ended
+DELETE FROM spans WHERE tenant = ? AND trace_id = ? AND id = ? AND status = -1;
+
 -- name: span
 INSERT INTO spans
-    (tenant, trace_id, id, parent_id, name, start_ns, end_ns, status, type, level, model, scope, resource_id, span)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    (tenant, trace_id, id, parent_id, parent_place, name, start_ns, end_ns, status, scope, resource_id, span)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (trace_id, id, tenant) DO UPDATE SET
     parent_id = excluded.parent_id,
+    parent_place = excluded.parent_place,
     name = excluded.name,
     start_ns = excluded.start_ns,
     end_ns = excluded.end_ns,
     status = excluded.status,
-    type = excluded.type,
-    level = excluded.level,
-    model = excluded.model,
     scope = excluded.scope,
     resource_id = excluded.resource_id,
     span = excluded.span;
@@ -22,27 +24,54 @@ ON CONFLICT (trace_id, id, tenant) DO UPDATE SET
 -- One that has not ended: when it was told of last stands as its end, until it comes itself.
 -- name: open_span
 INSERT INTO spans
-    (tenant, trace_id, id, parent_id, name, start_ns, end_ns, status, type, level, model, scope, resource_id, span)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    (tenant, trace_id, id, parent_id, parent_place, name, start_ns, end_ns, status, scope, resource_id, span)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (trace_id, id, tenant) DO UPDATE SET end_ns = max(end_ns, excluded.end_ns) WHERE status = -1;
 
+-- What comes next is read with what waits already; a root, whose name this is, postpones both.
 -- name: provisional_trace
 INSERT INTO traces
-    (tenant, trace_id, settled, seen_ns, start_ns, end_ns, error_count, lacks_parent, name, user_id, session_id,
-    environment, release, version, tags)
-VALUES (?, ?, 0, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?)
+    (tenant, trace_id, settled, seen_ns, start_ns, end_ns, error_count, lacks_parent, hearsay, name, due_ns)
+VALUES (?, ?, 0, ?, ?, ?, ?, 0, 1, ?, ?)
 ON CONFLICT (trace_id, tenant) DO UPDATE SET
     start_ns = min(start_ns, excluded.start_ns),
     end_ns = max(end_ns, excluded.end_ns),
     error_count = max(error_count, excluded.error_count),
     name = coalesce(excluded.name, name),
-    user_id = coalesce(user_id, excluded.user_id),
-    session_id = coalesce(session_id, excluded.session_id),
-    environment = coalesce(environment, excluded.environment),
-    release = coalesce(release, excluded.release),
-    version = coalesce(version, excluded.version),
-    tags = merged(tags, excluded.tags)
+    due_ns = CASE
+        WHEN excluded.due_ns IS NULL THEN due_ns
+        WHEN excluded.name IS NULL THEN coalesce(due_ns, excluded.due_ns)
+        ELSE excluded.due_ns
+    END
 WHERE settled = 0;
+
+-- name: take_due
+UPDATE traces SET due_ns = NULL WHERE rowid = (SELECT rowid FROM traces WHERE due_ns <= ? ORDER BY due_ns LIMIT 1)
+RETURNING tenant, trace_id, read_to;
+
+-- name: unread
+SELECT rowid FROM spans WHERE trace_id = :trace_id AND tenant = :tenant AND +rowid > :read_to ORDER BY rowid;
+
+-- name: unread_span
+SELECT s.id, s.scope, s.span, s.resource_id, r.resource
+FROM spans s LEFT JOIN resources r ON r.id = s.resource_id WHERE s.rowid = ?;
+
+-- name: reading
+INSERT OR REPLACE INTO readings (tenant, trace_id, id, type, level, model) VALUES (?, ?, ?, ?, ?, ?);
+
+-- The first who says something is heard.
+-- name: words
+UPDATE traces SET
+    user_id = coalesce(user_id, :user_id),
+    session_id = coalesce(session_id, :session_id),
+    environment = coalesce(environment, :environment),
+    release = coalesce(release, :release),
+    version = coalesce(version, :version),
+    tags = merged(tags, :tags)
+WHERE trace_id = :trace_id AND tenant = :tenant AND settled = 0;
+
+-- name: read
+UPDATE traces SET read_to = :read_to, due_ns = :due_ns WHERE trace_id = :trace_id AND tenant = :tenant;
 
 -- name: log
 INSERT INTO logs
@@ -101,22 +130,18 @@ ON CONFLICT (id, tenant) DO UPDATE SET
     metadata = excluded.metadata;
 
 -- Rolled up from all observations of the trace that are here, so a part that comes twice counts once.
--- What a later part does not know (coalesce, merged) stays as an earlier part said it, or a span that has not settled.
+-- What a later part does not know (coalesce, merged) stays as an earlier part said it. What only spans have said stays
+-- while something of it is open, as that may have said it.
 -- One that has not ended is known by its name only: where it is the root, the trace is called by it, and not by what
 -- ended first below it, until it comes or somebody says another name.
 -- name: settled_trace
 INSERT INTO traces
-    (tenant, trace_id, settled, seen_ns, start_ns, end_ns, error_count, lacks_parent, observation_count, total_tokens,
-    total_cost, name, user_id, session_id, environment, release, version, public, tags, metadata, input, output)
+    (tenant, trace_id, settled, seen_ns, start_ns, end_ns, error_count, lacks_parent, hearsay, observation_count,
+    total_tokens, total_cost, name, user_id, session_id, environment, release, version, public, tags, metadata, input,
+    output)
 SELECT
     :tenant, :trace_id, 1, :seen_ns, min(start_ns), max(end_ns), sum(level = 'ERROR'),
-    EXISTS (
-        SELECT 1 FROM spans s WHERE s.trace_id = :trace_id AND s.tenant = :tenant AND s.parent_id IS NOT NULL
-        AND NOT EXISTS (SELECT 1 FROM spans p WHERE p.trace_id = :trace_id AND p.id = s.parent_id AND p.tenant = :tenant)
-        AND NOT EXISTS (
-            SELECT 1 FROM observations p WHERE p.trace_id = :trace_id AND p.id = s.parent_id AND p.tenant = :tenant
-        ) AND span_flags(s.span) & :remote = :told
-    ),
+    rest.is_missing, rest.is_missing OR rest.is_open,
     count(*), CASE WHEN count(tokens) THEN CAST(total(tokens) AS INTEGER) END, sum(cost),
     coalesce((
         SELECT s.name FROM spans s WHERE s.trace_id = :trace_id AND s.tenant = :tenant AND s.status = -1
@@ -126,25 +151,42 @@ SELECT
         )
     ), :name),
     :user_id, :session_id, :environment, :release, :version, :public, :tags, :metadata, :input, :output
-FROM observations WHERE trace_id = :trace_id AND tenant = :tenant
+FROM observations, (
+    SELECT
+        NOT EXISTS (
+            SELECT 1 FROM spans r WHERE r.trace_id = :trace_id AND r.tenant = :tenant AND r.parent_id IS NULL
+            AND r.status <> -1
+        ) AND EXISTS (
+            SELECT 1 FROM spans s WHERE s.trace_id = :trace_id AND s.tenant = :tenant AND s.parent_place = :told
+            AND s.parent_id IS NOT NULL
+            AND NOT EXISTS (SELECT 1 FROM spans p WHERE p.trace_id = :trace_id AND p.id = s.parent_id AND p.tenant = :tenant)
+            AND NOT EXISTS (
+                SELECT 1 FROM observations p WHERE p.trace_id = :trace_id AND p.id = s.parent_id AND p.tenant = :tenant
+            )
+        ) AS is_missing,
+        EXISTS (SELECT 1 FROM spans s WHERE s.trace_id = :trace_id AND s.tenant = :tenant AND s.status = -1) AS is_open
+) rest
+WHERE trace_id = :trace_id AND tenant = :tenant
 HAVING count(*) > 0
 ON CONFLICT (trace_id, tenant) DO UPDATE SET
     settled = 1,
+    due_ns = NULL,
     start_ns = excluded.start_ns,
     end_ns = excluded.end_ns,
     error_count = excluded.error_count,
     lacks_parent = excluded.lacks_parent,
+    hearsay = hearsay AND excluded.hearsay,
     observation_count = excluded.observation_count,
     total_tokens = excluded.total_tokens,
     total_cost = excluded.total_cost,
     name = coalesce(excluded.name, name),
-    user_id = coalesce(excluded.user_id, user_id),
-    session_id = coalesce(excluded.session_id, session_id),
-    environment = coalesce(excluded.environment, environment),
-    release = coalesce(excluded.release, release),
-    version = coalesce(excluded.version, version),
+    user_id = coalesce(excluded.user_id, CASE WHEN excluded.hearsay >= hearsay THEN user_id END),
+    session_id = coalesce(excluded.session_id, CASE WHEN excluded.hearsay >= hearsay THEN session_id END),
+    environment = coalesce(excluded.environment, CASE WHEN excluded.hearsay >= hearsay THEN environment END),
+    release = coalesce(excluded.release, CASE WHEN excluded.hearsay >= hearsay THEN release END),
+    version = coalesce(excluded.version, CASE WHEN excluded.hearsay >= hearsay THEN version END),
     public = coalesce(excluded.public, public),
-    tags = coalesce(excluded.tags, tags),
+    tags = coalesce(excluded.tags, CASE WHEN excluded.hearsay >= hearsay THEN tags END),
     metadata = merged(metadata, excluded.metadata),
     input = coalesce(excluded.input, input),
     output = coalesce(excluded.output, output);
@@ -157,6 +199,7 @@ SELECT tenant, trace_id FROM traces WHERE seen_ns < ? LIMIT 1000;
 
 -- name: forget_trace
 DELETE FROM spans WHERE trace_id = :trace_id AND tenant = :tenant;
+DELETE FROM readings WHERE trace_id = :trace_id AND tenant = :tenant;
 DELETE FROM observations WHERE trace_id = :trace_id AND tenant = :tenant;
 DELETE FROM observed_resources WHERE trace_id = :trace_id AND tenant = :tenant;
 DELETE FROM omitted WHERE trace_id = :trace_id AND tenant = :tenant;

@@ -2,7 +2,12 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeAlias
+
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from otel_bridge.batch import Batch
 from otel_bridge.errors import MalformedError, RefusedError, RetryableError, TooLargeError
@@ -10,12 +15,18 @@ from otel_bridge.journal.database import move_aside, transaction
 from otel_bridge.journal.disk import Space
 from otel_bridge.model import Translation
 from otel_bridge.store.database import open_writing
+from otel_bridge.store.provisional import Said, Words
 from otel_bridge.store.rows import Rows, became, came, settled_traces
 from otel_bridge.store.statements import statements
 from otel_bridge.telemetry import Counters
 
 TRIM_EVERY_S = 30.0
 LEAST_ROOM_BYTES = 64 << 10
+HEARD_AT_ONCE = 200
+"""Spans, in one transaction."""
+
+_Due: TypeAlias = tuple[str, str, int]
+"""Tenant, trace id, the last row that was read."""
 
 
 class Writer:
@@ -85,6 +96,45 @@ class Writer:
             self._connection.executemany(self._sql["settled_trace"], traces)
 
         self._write(put, translation.size, divisible=len(translation.observations) > 1)
+
+    def hear(self, for_s: float = 0.1) -> None:
+        """Read what spans say whose traces should have settled by now, those that wait longest first; those for which
+        there is no time wait for the next call.
+
+        Raises:
+            RetryableError: the disk is full, or another process holds the file.
+        """
+        due: list[_Due] = []
+        until_s = time.monotonic() + for_s
+        while time.monotonic() < until_s:
+            self._write(lambda: self._take_due(due), 0, divisible=False)
+            if not due:
+                break
+            self._write(partial(self._hear, due.pop(), until_s), 0, divisible=False)
+
+    def _take_due(self, due: list[_Due]) -> None:
+        """In a transaction of its own: a span that can not be read is not read again, nor are others behind it kept."""
+        taken: Any = self._connection.execute(self._sql["take_due"], (self._now_ns(),)).fetchall()
+        due += taken
+
+    def _hear(self, due: _Due, until_s: float) -> None:
+        tenant, trace_id, read_to = due
+        named = {"tenant": tenant, "trace_id": trace_id}
+        unread: Any = self._connection.execute(self._sql["unread"], {**named, "read_to": read_to}).fetchall()
+        words, said, readings = Words(), dict[bytes, Said](), []
+        for (number,) in unread:
+            row: Any = self._connection.execute(self._sql["unread_span"], (number,)).fetchone()
+            span_id, scope, span, resource_id, resource = row
+            if resource_id not in said:
+                said[resource_id] = Said(Resource.FromString(resource or b""))
+            reading = words.hear(Span.FromString(span), scope, said[resource_id])
+            readings.append((tenant, trace_id, span_id, *reading))
+            read_to = number
+            if len(readings) == HEARD_AT_ONCE or time.monotonic() > until_s:
+                break
+        self._put({"reading": readings, "words": [{**named, **words.of_trace()}]})
+        due_ns = self._now_ns() if len(readings) < len(unread) else None
+        self._connection.execute(self._sql["read"], {**named, "read_to": read_to, "due_ns": due_ns})
 
     def _put(self, rows: Rows) -> None:
         for name, values in rows.items():

@@ -1,6 +1,7 @@
 """The filter language: what it finds, and that nothing typed into it can do harm."""
 
 import re
+import time
 from collections.abc import Callable
 
 import pytest
@@ -131,7 +132,7 @@ def test_finds(asked: Callable[[str], list[int]], text: str, found: list[int]) -
 
 
 def test_an_open_trace_is_found_by_what_is_shown_of_it(
-    asked: Callable[[str], list[int]], writer: Writer, reader: Callable[[], Reader]
+    asked: Callable[[str], list[int]], writer: Writer, reader: Callable[[], Reader], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By how many spans and errors came, by their names, models and types, and by what they say of their trace; lists
     are in that order, too.
@@ -155,6 +156,8 @@ def test_an_open_trace_is_found_by_what_is_shown_of_it(
         tags = spans[-1].attributes.add(key="langfuse.trace.tags").value.array_value.values
         tags.add().string_value = f"tag {span}"
     writer.batch(Batch.from_request(request))
+    monkeypatch.setattr(writer, "_now_ns", lambda: time.time_ns() + 10**10)
+    writer.hear(for_s=60)
 
     by_number = ("errors:3", "observations:>2", "-errors:<3")
     by_name = ("observation:tool*2", '"tool 2"', 'tag:"tag 3"')

@@ -260,6 +260,52 @@ def test_a_trace_that_settled_in_part_is_marked_and_keeps_the_root_that_is_known
     assert shown(3)[:2] == ("by hand", True)
 
 
+def test_a_trace_whose_root_has_ended_is_whole_but_where_heartbeats_tell_otherwise(
+    settled: Settled, writer: Writer, reader: Opened
+) -> None:
+    """What a processor leaves out at the door is no span that runs still."""
+
+    def shown() -> tuple[bool, str | None]:
+        found = one_trace(reader(), ONE)
+        assert len(list_traces(reader(), "status:partial")["traces"]) == found["partial"]
+        return found["partial"], found["unfinished"] and found["unfinished"]["said"]
+
+    came(writer, span=1, parent=0)
+    came(writer, span=3, parent=2, flags=0x100)
+    settled(1, ((1, 0), (3, 1)))
+    assert shown() == (False, None)
+
+    still_open(writer, 2, "inner")
+    assert shown() == (True, "settled in part: inner has not ended")
+
+
+@pytest.mark.parametrize(
+    ("parents", "shown"),
+    [
+        ({1: 2, 2: 1, 3: 2}, [(1, 0, 0), (2, 1, 1), (3, 2, 2)]),
+        ({1: 1, 2: 1}, [(1, 0, 0), (2, 1, 1)]),
+        ({1: 3, 2: 1, 3: 2, 4: 0}, [(4, 0, 0), (1, 0, 0), (2, 1, 1), (3, 2, 2)]),
+        ({2: 1}, [(2, 1, 0)]),
+    ],
+)
+def test_who_follows_parents_comes_to_a_root(
+    settled: Settled, writer: Writer, reader: Opened, parents: dict[int, int], shown: list[tuple[int, int, int]]
+) -> None:
+    """Of spans in a circle the first is one, also where that has settled; what has not come may be named."""
+    first = next(iter(parents))
+    for span, parent in parents.items():
+        came(writer, span=span, parent=parent, start_ns=START + span)
+
+    def rows() -> list[tuple[int, int, int]]:
+        found = one_trace(reader(), ONE)["observations"]
+        return [(int(row["id"], 16), int(row["parentObservationId"] or "0", 16), row["depth"]) for row in found]
+
+    assert rows() == shown
+    if len(parents) > 1:
+        settled(1, tuple((span, 0 if span == first else parent) for span, parent in parents.items()))
+        assert rows() == shown
+
+
 def test_parents_elsewhere_do_not_hide_the_one_that_is_missing_here(
     settled: Settled, writer: Writer, reader: Opened
 ) -> None:

@@ -127,6 +127,60 @@ def test_of_a_trace_each_resource_is_kept_once(writer: Writer, path: Path, clock
     assert (count(path, "observations"), count(path, "observed_resources")) == (0, 0)
 
 
+def without_root(batch: Batch) -> Batch:
+    request = batch.editable()
+    del request.resource_spans[0].scope_spans[0].spans[0]  # type: ignore[union-attr]  # it is of spans
+    return Batch.from_request(request)
+
+
+def test_only_what_stays_open_is_read_and_only_once(writer: Writer, path: Path, clock: Clock) -> None:
+    """To read a span costs more than to keep it: what settles within the time that its root gives is never read."""
+
+    def read() -> list[str]:
+        writer.hear(for_s=60)
+        found = rows(path, "SELECT name FROM readings JOIN spans USING (trace_id, id, tenant) ORDER BY name")
+        return [row["name"] for row in found]
+
+    in_time, open_still = f"{2:032x}", f"{3:032x}"
+    writer.batch(spans("done", trace_id=in_time))
+    writer.batch(without_root(spans("", "settling")))
+    writer.batch(without_root(spans("", "open", "more of it", trace_id=open_still)))
+    clock.step(2)
+    assert read() == []
+    writer.batch(spans("root"))
+    clock.step(2)
+    assert read() == ["more of it", "open"]
+    clock.step(4)
+    for trace_id in (in_time, TRACE):
+        writer.settled(translation("a", trace_id=trace_id))
+    clock.step(10)
+    assert read() == ["more of it", "open"]
+    assert not rows(path, "SELECT 1 FROM traces WHERE due_ns IS NOT NULL")
+
+
+def test_what_there_is_no_time_to_read_is_read_later(writer: Writer, path: Path, clock: Clock) -> None:
+    for number in range(3):
+        writer.batch(spans(*"abcdefgh", trace_id=f"{number:032x}"))
+    clock.step(10)
+    read = []
+    while not read or read[-1] < 24:
+        writer.hear(for_s=1e-5)
+        read.append(count(path, "readings"))
+    assert len(read) > 3
+    assert read == sorted(read)
+
+
+def test_a_span_that_has_ended_is_read_again(writer: Writer, path: Path, clock: Clock) -> None:
+    """What it says at its end it had not said at its start."""
+    writer.batch(open_span("started", 500, **{"user.id": "ada"}))
+    told = trace_row(path)
+    writer.batch(saying(1, session_id="night"))
+    clock.step(10)
+    writer.hear(for_s=60)
+    assert (told["user_id"], told["session_id"]) == ("ada", None)
+    assert (trace_row(path)["user_id"], trace_row(path)["session_id"]) == ("ada", "night")
+
+
 def saying(number: int, **said: str) -> Batch:
     batch = spans("a")
     request = batch.editable()
@@ -137,19 +191,40 @@ def saying(number: int, **said: str) -> Batch:
     return Batch.from_request(request)
 
 
-def test_what_spans_say_of_their_trace_stands_until_it_settles(writer: Writer, path: Path) -> None:
-    """The first who says something is heard, tags are those of all. What settles in part may lack the span that said a
-    word, as it has not ended: then that stands."""
+def test_what_spans_say_of_their_trace_stands_until_it_settles(writer: Writer, path: Path, clock: Clock) -> None:
+    """The first who says something is heard, tags are those of all. What has settled knows better what they mean, as
+    whether the first spoke for another service."""
     writer.batch(saying(1, user_id="ada", langfuse_trace_tags='["one"]', session_id="night"))
     writer.batch(
         saying(2, user_id="bob", langfuse_trace_tags='["two", "one"]', langfuse_observation_input="x" * 10_000)
     )
+    clock.step(10)
+    writer.hear(for_s=60)
     came = trace_row(path)
     writer.settled(translation("a", session_id=None, user_id="eve", tags=["two"]))
     became = trace_row(path)
 
     assert (came["user_id"], came["session_id"], came["tags"]) == ("ada", "night", '["one","two"]')
-    assert (became["user_id"], became["session_id"], became["tags"]) == ("eve", "night", '["two"]')
+    assert (became["user_id"], became["session_id"], became["tags"]) == ("eve", None, '["two"]')
+
+
+def test_what_is_open_still_has_its_say_when_its_trace_settles_in_part(
+    writer: Writer, path: Path, clock: Clock
+) -> None:
+    """What settles lacks the span that said a word, as it has not ended; once it has, it is known who said what."""
+
+    def words() -> tuple[str | None, str | None, str | None]:
+        row = trace_row(path)
+        return row["user_id"], row["session_id"], row["tags"]
+
+    writer.batch(open_span("started", 500, **{"session.id": "night", "langfuse.trace.tags": '["two"]'}))
+    writer.settled(translation("a", "b", session_id=None, user_id="eve"))
+    assert words() == ("eve", "night", '["two"]')
+    writer.batch(spans("a"))
+    writer.settled(translation("a", session_id=None, user_id="eve", tags=["one"]))
+    assert words() == ("eve", None, '["one"]')
+    writer.settled(translation("late", session_id=None, user_id=None))
+    assert words() == ("eve", None, '["one"]')
 
 
 def test_a_trace_is_provisional_until_it_settles(writer: Writer, path: Path) -> None:
@@ -180,7 +255,7 @@ def open_span(event: str, after_ns: int, **attributes: str | int) -> Batch:
     said = {"name": "a", "start_time_unix_nano": START, **attributes}
     for key, value in said.items():
         kind = "int_value" if isinstance(value, int) else "string_value"
-        setattr(record.attributes.add(key=f"otel_bridge.span.{key}").value, kind, value)
+        setattr(record.attributes.add(key=key if "." in key else f"otel_bridge.span.{key}").value, kind, value)
     return Batch.from_request(request)
 
 
@@ -208,6 +283,15 @@ def test_whatever_is_said_of_an_open_span_is_taken(writer: Writer, path: Path, o
     writer.batch(open_span("started", 500, **odd))
     [still] = rows(path, "SELECT * FROM spans")
     assert still["start_ns"] in (START, START + 500)
+
+
+def test_what_settles_has_no_span_read_again(writer: Writer, path: Path) -> None:
+    """Of a trace of hours each part would read all that came before, whole."""
+    writer.batch(spans("a", "b"))
+    writer._connection.execute("UPDATE spans SET span = x'ff'")
+    writer.settled(translation("a"))
+
+    assert trace_row(path)["settled"] == 1
 
 
 def test_what_comes_later_does_not_unsettle(writer: Writer, path: Path) -> None:
