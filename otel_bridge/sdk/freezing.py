@@ -14,6 +14,7 @@ import os
 import site
 import sys
 import sysconfig
+import warnings
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +32,8 @@ LIBRARIES = tuple(
     }
 )
 CONNECTIONS = frozenset({
-    *("_socket", "socket", "ssl", "asyncio.base_events", "asyncio.selector_events", "uvloop"),
+    *("_socket", "socket", "ssl", "http.client", "uvloop"),
+    *(f"asyncio.{name}" for name in ("events", "base_events", "selector_events", "unix_events")),
     *("grpc", "httpcore", "httpx", "requests", "urllib3"),
     *("openai", "anthropic", "langchain_openai", "langchain_anthropic", "opentelemetry", "otel_bridge"),
 })  # fmt: skip
@@ -39,6 +41,7 @@ CONNECTIONS = frozenset({
 DATABASES = frozenset({"sqlite3"})
 """Modules whose objects put in order what is on disk when they go, and have no `__del__` that says so."""
 FILE = io.IOBase.__base__  # of those that are written in C, too
+TOLD = gc.callbacks  # who is told of collections
 WRITTEN = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
 SUSPENDED = {GeneratorType: "gi_frame", CoroutineType: "cr_frame", AsyncGeneratorType: "ag_frame"}
 
@@ -57,7 +60,7 @@ def freeze() -> None:
     where somebody wants to be warned of what is left open.
     """
     main = sys.modules["__main__"]
-    if _is_begun(main) or any(map(_is_own, list(sys.modules.values()))) or sys.warnoptions or sys.flags.dev_mode:
+    if _is_begun(main) or any(map(_is_own, list(sys.modules.values()))) or _is_warned():
         return
     gc.freeze()
     anew = ModuleType("__main__")
@@ -91,9 +94,19 @@ class _Collection:
     __del__ = gc.collect
 
 
+def _is_warned() -> bool:
+    """Whether what is left open is told of, which it is not unless somebody asks for it."""
+    for action, _, category, *_ in warnings.filters:
+        if issubclass(ResourceWarning, category):
+            return action != "ignore"
+    return True
+
+
 def _stand_last() -> None:
     """Python lets go of its modules one by one, in order, before it takes any apart: the last tell that all are."""
-    if gc.get_freeze_count():
+    if _is_warned():
+        gc.unfreeze()
+    elif gc.get_freeze_count():
         begin, end = ModuleType("begin"), ModuleType("end")
         _watched.extend((weakref.ref(begin, _keep_quiet), weakref.ref(end, _thaw)))
         last = {"begin": begin, "collection": _Collection(), "end": end}
@@ -103,15 +116,16 @@ def _stand_last() -> None:
 def _keep_quiet(_begin: object) -> None:
     """Python's own last collections tell nobody, and none comes between."""
     gc.disable()
-    gc.callbacks.clear()
+    TOLD.clear()
 
 
 def _thaw(_end: object) -> None:
     """What has not been collected, though all modules are gone, is held by what is frozen, or by nobody knows whom."""
-    left = gc.get_objects()
+    left: list[Any] = []
     try:
+        left = gc.get_objects()
         is_left = _is_any_to_be_finished(left)
-    except Exception:  # noqa: BLE001 - the program's own classes answer
+    except BaseException:  # noqa: BLE001 - the program's own classes answer, and its audit hook
         is_left = True
     if is_left:
         _write_out(left)
@@ -131,10 +145,12 @@ def _finished(kind: type) -> Callable[[Any], bool] | None:
     """How to know whether one of a type is to be finished; None where none is."""
     if kind in SUSPENDED:
         return _is_suspended
-    if FILE in kind.__mro__:
-        return _is_open
-    finisher = next((base for base in kind.__mro__ if "__del__" in base.__dict__), None)
-    if _is_in(DATABASES, kind.__module__) or (finisher is not None and not _is_in(CONNECTIONS, finisher.__module__)):
+    if FILE in kind.__mro__ and not _is_in(CONNECTIONS, kind.__module__):
+        return _is_written if kind.__module__ == "_io" else _is_open
+    classes = list(kind.__mro__)
+    while classes and "__del__" not in classes[-1].__dict__:
+        classes.pop()  # of which nothing is called then
+    if _is_in(DATABASES, kind.__module__) or not all(_is_in(CONNECTIONS, base.__module__) for base in classes):
         return lambda _: True
     return None
 
@@ -150,6 +166,10 @@ def _is_suspended(found: Any) -> bool:
 
 
 def _is_open(found: Any) -> bool:
+    return not found.closed
+
+
+def _is_written(found: Any) -> bool:
     return not found.closed and found.writable()
 
 
@@ -157,5 +177,5 @@ def _write_out(left: list[Any]) -> None:
     """Files, which nobody may finish even so, as where a library in C keeps what it was imported by."""
     for found in left:
         if type(found) in WRITTEN:
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(BaseException):
                 found.flush()

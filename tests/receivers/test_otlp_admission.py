@@ -134,7 +134,7 @@ TINY = {
         0x0A,
         within(0x12, within(0x12, SPAN_HEAD + within(0x4A, within(0x12, within(0x2A, b"\x0a\x00" * 600_000))))),
     ),
-    "objects in JSON": b'{"resourceSpans":[%b{"text":"{"}]}' % (b"{}," * (MAX_BODY // 16)),
+    "objects in JSON": b'{"resourceSpans":[%b{"text":"{"}]}' % (b"{}," * 20_000),
 }
 
 
@@ -145,13 +145,15 @@ async def test_very_many_very_small_things_are_refused_before_they_take_memory(
     """Two bytes on the wire are up to 170 decoded, and packed they are next to nothing: some hundred kilobytes would
     take all the memory there is."""
     monkeypatch.setattr(admission, "MAX_PARTS", 10_000)
+    monkeypatch.setattr(admission, "FEW_OBJECTS", 10_000)
     with pytest.raises(MalformedError, match=r"more than \d+ .* send smaller batches"):
         await take(threads, TINY[what], json="JSON" in what)
 
 
-async def test_objects_within_a_text_are_no_objects(threads: Threads) -> None:
+async def test_objects_within_a_text_are_no_objects(threads: Threads, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tool's answer is often JSON, as a text."""
-    texts = [r'{"a\\": {' * (MAX_BODY // 16), "\\", '"{']
+    monkeypatch.setattr(admission, "FEW_OBJECTS", 100)
+    texts = [r'{"a\\": {' * 20_000, "\\", '"{']
     request = spans("x")
     for text in texts:
         request.resource_spans[0].scope_spans[0].spans[0].events.add(name=text)

@@ -25,7 +25,7 @@ INSTRUMENTED = {
 }
 INSTRUMENTORS = ",".join({found.name for found in entry_points(group="opentelemetry_instrumentor")} - {"openai"})
 BEGIN = """
-import asyncio, contextlib, dbm.dumb, functools, gc, gzip, json, logging, os, shelve, sqlite3, sys, tempfile
+import asyncio, contextlib, dbm.dumb, functools, gc, gzip, io, json, logging, os, shelve, sqlite3, sys, tempfile
 class Noted:
     def __init__(self, name): self.name = name
     def __del__(self): say(self.name)
@@ -80,6 +80,21 @@ ENDS = {
         "json.JSONDecoder.kept = kept; del kept"
     ),
     "a shelf": "json.JSONDecoder.kept = shelf = shelve.Shelf(dbm.dumb.open('shelf')); shelf['a'] = 1; del shelf",
+    "warnings that are asked for": (
+        "import warnings; warnings.simplefilter('always'); out.close(); json.kept = open('script.py')"
+    ),
+    "a file of its own kind": (
+        "class Raw(io.RawIOBase):\n    def close(self): self.closed or say('raw'); super().close()\n"
+        "json.JSONDecoder.raw = Raw()"
+    ),
+    "a loop of its own kind": (
+        "class Loop(asyncio.SelectorEventLoop):\n    def close(self): self.is_closed() or say('a loop'); super().close()\n"
+        "json.JSONDecoder.loop = Loop()"
+    ),
+    "one who looks after the program": (
+        "def hook(event, told):\n    if event == 'gc.get_objects': raise RuntimeError('no')\n"
+        "sys.addaudithook(hook); json.JSONDecoder.kept = open('kept', 'w'); json.JSONDecoder.kept.write('it')"
+    ),
     "another output": "sys.stdout = open('printed', 'w'); print('all')",
     "an error": "raise ValueError('of the script')",
     "a code": "sys.exit(3)",
@@ -188,7 +203,7 @@ def test_what_was_imported_before_is_left_as_it_is_where_nothing_hangs_on_it(
 
 @pytest.mark.slow
 def test_who_wants_to_be_warned_of_what_is_left_open_is(frozen: Mapping[str, str], tmp_path: Path) -> None:
-    program = f"{BEGIN}json.JSONDecoder.kept = open('script.py')\n"
+    program = f"{BEGIN}out.close(); json.JSONDecoder.kept = open('script.py')\n"
     how = ["-W", "always", "script.py"]
     found = ended(tmp_path / "with", how, program, frozen)
     assert found == ended(tmp_path / "none", how, program, {})

@@ -41,7 +41,8 @@ FAILED_HERE = "this failed in the bridge, whose log says why: send it again"
 INLINE_BYTES = 256 << 10  # decompressed; more is unpacked and decoded in a thread, so that the loop goes on
 INLINE_JSON_BYTES = 64 << 10  # which takes ten times as long
 MAX_PARTS = 1 << 18  # resources, scopes and items of one request: nobody sends more, and two bytes each would be a bomb
-OBJECT_BYTES = 16  # of `max_body` for each object in JSON: honest ones have more, and the smallest are three bytes
+OBJECT_BYTES = 16  # of a body for each object in JSON: honest ones have more, and the smallest are three bytes
+FEW_OBJECTS = 1 << 20  # so many in any
 TEXTS = re.compile(rb'(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"?[^"{]*+)++', re.DOTALL)  # of JSON, and between them no object
 
 T = TypeVar("T")
@@ -127,8 +128,9 @@ _Read: TypeAlias = tuple[list[Batch], list[Omitted]]
 """What is to be handed on, and what was rejected."""
 
 
-def _parsed(body: _Body, rejected: list[Omitted], counters: Counters, most_objects: int) -> Batch:
+def _parsed(body: _Body, rejected: list[Omitted], counters: Counters) -> Batch:
     """A request in JSON; empty is an empty one."""
+    most_objects = max(FEW_OBJECTS, len(body.plain) // OBJECT_BYTES)
     if _has_more_objects(body.plain, most_objects):
         raise MalformedError(f"more than {most_objects} objects in one {body.signal} request: send smaller batches")
     return Batch.from_request(otlp_json.parse(body.signal, body.plain or b"{}", rejected, counters))
@@ -194,7 +196,6 @@ class Admission:
         self._threads = threads
         self._memory = memory
         self._max_body = max_body
-        self._most_objects = max_body // OBJECT_BYTES
         self._max_inflight = max_inflight
         self._inflight = 0
 
@@ -280,7 +281,7 @@ class Admission:
     def _read(self, body: _Body) -> _Read:
         rejected: list[Omitted] = []
         if body.json:
-            batch = _parsed(body, rejected, self._counters, self._most_objects)
+            batch = _parsed(body, rejected, self._counters)
         else:
             batch = otlp_repair.decode(body.signal, body.plain, self._counters, most_parts=MAX_PARTS)
         checked, more = check(batch, body.transport, self._counters)
@@ -294,10 +295,7 @@ class Admission:
         rejected: list[Omitted] = []
         repaired = Counters()
         try:
-            if body.json:
-                batch = _parsed(body, rejected, repaired, self._most_objects)
-            else:
-                batch = Batch.from_wire(body.signal, body.plain)
+            batch = _parsed(body, rejected, repaired) if body.json else Batch.from_wire(body.signal, body.plain)
             is_whole = not rejected and not repaired.snapshot()
             checked = check_at_once(batch, body.transport, self._counters) if is_whole else None
         except MalformedError:
