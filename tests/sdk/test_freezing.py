@@ -88,7 +88,7 @@ ENDS = {
         "json.JSONDecoder.raw = Raw()"
     ),
     "a loop of its own kind": (
-        "class Loop(asyncio.SelectorEventLoop):\n    def close(self): self.is_closed() or say('a loop'); super().close()\n"
+        "class Loop(asyncio.SelectorEventLoop):\n    def close(self): self.is_closed() or say('it'); super().close()\n"
         "json.JSONDecoder.loop = Loop()"
     ),
     "one who looks after the program": (
