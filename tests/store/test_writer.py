@@ -1,5 +1,6 @@
 """What is written once or twice, provisionally or settled, and what becomes of it with age, size and damage."""
 
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from otel_bridge.model import Level, Observation, ObservationType, Omitted, Scor
 from otel_bridge.store.database import VERSION, open_writing
 from otel_bridge.store.reader import Row, reading
 from otel_bridge.store.rows import OPEN
+from otel_bridge.store.statements import text
 from otel_bridge.store.writer import Writer
 from otel_bridge.telemetry import Counters
 from tests.store.conftest import Clock
@@ -536,6 +538,12 @@ def test_damage_while_running_begins_a_new_store(writer: Writer, path: Path) -> 
     assert trace_row(path)["settled"] == 1
     assert count(path, "spans") == 1
     assert list(path.parent.glob("store.db.unreadable-*"))
+
+
+def test_another_schema_is_another_version() -> None:
+    """Or the store of an older bridge is taken for one of this, and no statement fits it."""
+    digest = sha256(text("otel_bridge.store", "schema.sql").encode()).hexdigest()[:16]
+    assert (VERSION, digest) == (5, "4de085c914c0ddd0")
 
 
 def test_a_newer_format_is_left_alone(path: Path) -> None:
