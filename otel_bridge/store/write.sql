@@ -29,6 +29,8 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (trace_id, id, tenant) DO UPDATE SET end_ns = max(end_ns, excluded.end_ns) WHERE status = -1;
 
 -- What comes next is read with what waits already; a root, whose name this is, postpones both.
+-- SQLite gives the number of the last row again where that is gone, as that of a span which ended now. So this stands
+-- between `ended` and `span`: what comes then is above all that was read.
 -- name: provisional_trace
 INSERT INTO traces
     (tenant, trace_id, settled, seen_ns, start_ns, end_ns, error_count, lacks_parent, hearsay, name, due_ns)
@@ -38,6 +40,7 @@ ON CONFLICT (trace_id, tenant) DO UPDATE SET
     end_ns = max(end_ns, excluded.end_ns),
     error_count = max(error_count, excluded.error_count),
     name = coalesce(excluded.name, name),
+    read_to = min(read_to, ifnull((SELECT max(rowid) FROM spans), 0)),
     due_ns = CASE
         WHEN excluded.due_ns IS NULL THEN due_ns
         WHEN excluded.name IS NULL THEN coalesce(due_ns, excluded.due_ns)

@@ -183,6 +183,18 @@ def test_a_span_that_has_ended_is_read_again(writer: Writer, path: Path, clock: 
     assert (trace_row(path)["user_id"], trace_row(path)["session_id"]) == ("ada", "night")
 
 
+def test_a_span_that_ends_as_the_last_row_is_read_again_too(writer: Writer, path: Path, clock: Clock) -> None:
+    """It gets the number of the row that it had when it was read."""
+    writer.batch(without_root(spans("root", "kid")))
+    writer.batch(open_span("started", 500))
+    clock.step(4)
+    writer.hear(for_s=60)
+    writer.batch(saying(1, session_id="night"))
+    clock.step(11)
+    writer.hear(for_s=60)
+    assert trace_row(path)["session_id"] == "night"
+
+
 def saying(number: int, **said: str) -> Batch:
     batch = spans("a")
     request = batch.editable()
