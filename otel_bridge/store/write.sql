@@ -48,9 +48,11 @@ ON CONFLICT (trace_id, tenant) DO UPDATE SET
     END
 WHERE settled = 0;
 
--- name: take_due
-UPDATE traces SET due_ns = NULL WHERE rowid = (SELECT rowid FROM traces WHERE due_ns <= ? ORDER BY due_ns LIMIT 1)
-RETURNING tenant, trace_id, read_to;
+-- name: due
+SELECT tenant, trace_id, read_to FROM traces WHERE due_ns <= ? ORDER BY due_ns LIMIT 1;
+
+-- name: not_due
+UPDATE traces SET due_ns = NULL WHERE tenant = ? AND trace_id = ?;
 
 -- name: unread
 SELECT rowid FROM spans WHERE trace_id = :trace_id AND tenant = :tenant AND +rowid > :read_to ORDER BY rowid;

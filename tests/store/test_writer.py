@@ -1,11 +1,13 @@
 """What is written once or twice, provisionally or settled, and what becomes of it with age, size and damage."""
 
+from contextlib import nullcontext
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -14,6 +16,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from otel_bridge.batch import Batch, Signal
 from otel_bridge.errors import FilesError, RefusedError, RetryableError
+from otel_bridge.journal.disk import Space
 from otel_bridge.model import Level, Observation, ObservationType, Omitted, Score, TraceAttributes, Translation
 from otel_bridge.store.database import VERSION, open_writing
 from otel_bridge.store.reader import Row, reading
@@ -181,6 +184,47 @@ def test_a_span_that_has_ended_is_read_again(writer: Writer, path: Path, clock: 
     writer.hear(for_s=60)
     assert (told["user_id"], told["session_id"]) == ("ada", None)
     assert (trace_row(path)["user_id"], trace_row(path)["session_id"]) == ("ada", "night")
+
+
+@pytest.mark.parametrize("due", [False, True])
+def test_to_read_what_is_open_nothing_is_forgotten(
+    writer: Writer, path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, due: bool
+) -> None:
+    """It can wait: a bridge that had nothing to do gave up all it had, where somebody else filled the disk."""
+    writer.settled(translation("a"))
+    if due:
+        writer.batch(spans("a", trace_id="f" * 32))
+    clock.step(11)
+    kept = count(path, "traces")
+    with monkeypatch.context() as full, pytest.raises(RetryableError) if due else nullcontext():
+        full.setattr(Space, "of", lambda folder: Space(total=1 << 30, free=0, kept=1 << 20))
+        writer.hear(for_s=60)
+    assert count(path, "traces") == kept
+    writer.hear(for_s=60)
+    assert count(path, "readings") == due
+
+
+def test_what_could_not_be_read_now_is_read_later(writer: Writer, path: Path, clock: Clock) -> None:
+    writer.batch(spans("a", "b"))
+    clock.step(11)
+    writer._connection.pragma("query_only", True)
+    with pytest.raises(RetryableError):
+        writer.hear(for_s=60)
+    writer._connection.pragma("query_only", False)
+    writer.hear(for_s=60)
+    assert count(path, "readings") == 2
+
+
+def test_what_can_not_be_read_is_tried_once(writer: Writer, path: Path, clock: Clock) -> None:
+    writer.batch(spans("a"))
+    clock.step(1)
+    writer.batch(spans("b", trace_id="f" * 32))
+    writer._connection.execute("UPDATE spans SET span = x'ff' WHERE name = 'a'")
+    clock.step(11)
+    with pytest.raises(DecodeError):
+        writer.hear(for_s=60)
+    writer.hear(for_s=60)
+    assert [row["trace_id"] for row in rows(path, "SELECT trace_id FROM readings")] == ["f" * 32]
 
 
 def test_a_span_that_ends_as_the_last_row_is_read_again_too(writer: Writer, path: Path, clock: Clock) -> None:
