@@ -131,7 +131,7 @@ def _logs(request: ExportLogsServiceRequest, tenant: str, seen_ns: int) -> Rows:
         "log": logs,
         "open_span": open_spans,
         "provisional_trace": open_traces,
-        "reading": readings,
+        "open_reading": readings,
         "words": words,
     }
 

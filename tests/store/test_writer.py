@@ -4,6 +4,7 @@ from contextlib import nullcontext
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import orjson
 import pytest
@@ -204,13 +205,16 @@ def test_to_read_what_is_open_nothing_is_forgotten(
     assert count(path, "readings") == due
 
 
-def test_what_could_not_be_read_now_is_read_later(writer: Writer, path: Path, clock: Clock) -> None:
+def test_what_could_not_be_read_now_is_read_later(
+    writer: Writer, path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import apsw
+
     writer.batch(spans("a", "b"))
     clock.step(11)
-    writer._connection.pragma("query_only", True)
-    with pytest.raises(RetryableError):
+    with monkeypatch.context() as full, pytest.raises(RetryableError):
+        full.setattr(writer, "_put", Mock(side_effect=apsw.FullError("full")))
         writer.hear(for_s=60)
-    writer._connection.pragma("query_only", False)
     writer.hear(for_s=60)
     assert count(path, "readings") == 2
 
@@ -237,6 +241,15 @@ def test_a_span_that_ends_as_the_last_row_is_read_again_too(writer: Writer, path
     clock.step(11)
     writer.hear(for_s=60)
     assert trace_row(path)["session_id"] == "night"
+
+
+def test_a_heartbeat_after_the_end_takes_nothing_back(writer: Writer, path: Path, clock: Clock) -> None:
+    writer.batch(open_span("started", 500))
+    writer.batch(saying(1, langfuse_observation_type="generation"))
+    clock.step(11)
+    writer.hear(for_s=60)
+    writer.batch(open_span("heartbeat", 900))  # it was on its way
+    assert rows(path, "SELECT type FROM readings") == [{"type": "GENERATION"}]
 
 
 def saying(number: int, **said: str) -> Batch:
