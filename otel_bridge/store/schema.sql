@@ -6,7 +6,8 @@
 -- unknown (errors: none, or some).
 -- lacks_parent: settled without its root, and without a span that another one of its own program names as its parent.
 -- (Where its root has ended, all below it mostly has: what is missing there was left out at the door, or lost.)
--- hearsay: its words may be of spans that have not settled. Of what has settled with nothing left they are its own.
+-- hearsay: which of its words may be of spans that have not settled, as no part that has settled said them: the sum of
+-- 1 user_id, 2 session_id, 4 environment, 8 release, 16 version, 32 tags. 0 once it has settled with nothing left.
 -- seen_ns: when the bridge first saw it; retention goes by this, as the times of spans may be anything.
 -- due_ns: when what its spans say is to be read, if it has not settled by then; NULL: there is nothing new to read.
 -- read_to: the row of the last span that was read.

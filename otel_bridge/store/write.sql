@@ -34,7 +34,7 @@ ON CONFLICT (trace_id, id, tenant) DO UPDATE SET end_ns = max(end_ns, excluded.e
 -- name: provisional_trace
 INSERT INTO traces
     (tenant, trace_id, settled, seen_ns, start_ns, end_ns, error_count, lacks_parent, hearsay, name, due_ns)
-VALUES (?, ?, 0, ?, ?, ?, ?, 0, 1, ?, ?)
+VALUES (?, ?, 0, ?, ?, ?, ?, 0, 63, ?, ?)
 ON CONFLICT (trace_id, tenant) DO UPDATE SET
     start_ns = min(start_ns, excluded.start_ns),
     end_ns = max(end_ns, excluded.end_ns),
@@ -151,7 +151,11 @@ INSERT INTO traces
     output)
 SELECT
     :tenant, :trace_id, 1, :seen_ns, min(start_ns), max(end_ns), sum(level = 'ERROR'),
-    rest.is_missing, rest.is_missing OR rest.is_open,
+    rest.is_missing,
+    CASE WHEN rest.is_missing OR rest.is_open THEN
+        (:user_id IS NULL) + 2 * (:session_id IS NULL) + 4 * (:environment IS NULL) + 8 * (:release IS NULL)
+        + 16 * (:version IS NULL) + 32 * (:tags IS NULL)
+    ELSE 0 END,
     count(*), CASE WHEN count(tokens) THEN CAST(total(tokens) AS INTEGER) END, sum(cost),
     coalesce((
         SELECT s.name FROM spans s WHERE s.trace_id = :trace_id AND s.tenant = :tenant AND s.status = -1
@@ -185,18 +189,18 @@ ON CONFLICT (trace_id, tenant) DO UPDATE SET
     end_ns = excluded.end_ns,
     error_count = excluded.error_count,
     lacks_parent = excluded.lacks_parent,
-    hearsay = hearsay AND excluded.hearsay,
+    hearsay = hearsay & excluded.hearsay,
     observation_count = excluded.observation_count,
     total_tokens = excluded.total_tokens,
     total_cost = excluded.total_cost,
     name = coalesce(excluded.name, name),
-    user_id = coalesce(excluded.user_id, CASE WHEN excluded.hearsay >= hearsay THEN user_id END),
-    session_id = coalesce(excluded.session_id, CASE WHEN excluded.hearsay >= hearsay THEN session_id END),
-    environment = coalesce(excluded.environment, CASE WHEN excluded.hearsay >= hearsay THEN environment END),
-    release = coalesce(excluded.release, CASE WHEN excluded.hearsay >= hearsay THEN release END),
-    version = coalesce(excluded.version, CASE WHEN excluded.hearsay >= hearsay THEN version END),
+    user_id = coalesce(excluded.user_id, CASE WHEN excluded.hearsay & 1 >= hearsay & 1 THEN user_id END),
+    session_id = coalesce(excluded.session_id, CASE WHEN excluded.hearsay & 2 >= hearsay & 2 THEN session_id END),
+    environment = coalesce(excluded.environment, CASE WHEN excluded.hearsay & 4 >= hearsay & 4 THEN environment END),
+    release = coalesce(excluded.release, CASE WHEN excluded.hearsay & 8 >= hearsay & 8 THEN release END),
+    version = coalesce(excluded.version, CASE WHEN excluded.hearsay & 16 >= hearsay & 16 THEN version END),
     public = coalesce(excluded.public, public),
-    tags = coalesce(excluded.tags, CASE WHEN excluded.hearsay >= hearsay THEN tags END),
+    tags = coalesce(excluded.tags, CASE WHEN excluded.hearsay & 32 >= hearsay & 32 THEN tags END),
     metadata = merged(metadata, excluded.metadata),
     input = coalesce(excluded.input, input),
     output = coalesce(excluded.output, output);
