@@ -10,6 +10,7 @@
 -- 1 user_id, 2 session_id, 4 environment, 8 release, 16 version, 32 tags. 0 once it has settled with nothing left.
 -- seen_ns: when the bridge first saw it; retention goes by this, as the times of spans may be anything.
 -- due_ns: when what its spans say is to be read, if it has not settled by then; NULL: there is nothing new to read.
+-- unread_ns: when the first of that came.
 -- read_to: the row of the last span that was read.
 CREATE TABLE traces (
     tenant TEXT NOT NULL,
@@ -22,6 +23,7 @@ CREATE TABLE traces (
     lacks_parent INTEGER NOT NULL,
     hearsay INTEGER NOT NULL,
     due_ns INTEGER,
+    unread_ns INTEGER,
     read_to INTEGER NOT NULL DEFAULT 0,
     observation_count INTEGER,
     total_tokens INTEGER,

@@ -28,13 +28,15 @@ INSERT INTO spans
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (trace_id, id, tenant) DO UPDATE SET end_ns = max(end_ns, excluded.end_ns) WHERE status = -1;
 
--- What comes next is read with what waits already; a root, whose name this is, postpones both.
+-- What comes next is read with what waits already; a root, whose name this is, postpones both, to so long after the
+-- first of what waits came as it says for itself: of a trace whose roots go on coming nothing would ever be read.
 -- SQLite gives the number of the last row again where that is gone, as that of a span which ended now. So this stands
 -- between `ended` and `span`: what comes then is above all that was read.
 -- name: provisional_trace
 INSERT INTO traces
-    (tenant, trace_id, settled, seen_ns, start_ns, end_ns, error_count, lacks_parent, hearsay, name, due_ns)
-VALUES (?, ?, 0, ?, ?, ?, ?, 0, 63, ?, ?)
+    (tenant, trace_id, settled, seen_ns, start_ns, end_ns, error_count, lacks_parent, hearsay, name, due_ns,
+    unread_ns)
+VALUES (?1, ?2, 0, ?3, ?4, ?5, ?6, 0, 63, ?7, ?8, ?3)
 ON CONFLICT (trace_id, tenant) DO UPDATE SET
     start_ns = min(start_ns, excluded.start_ns),
     end_ns = max(end_ns, excluded.end_ns),
@@ -43,9 +45,11 @@ ON CONFLICT (trace_id, tenant) DO UPDATE SET
     read_to = min(read_to, ifnull((SELECT max(rowid) FROM spans), 0)),
     due_ns = CASE
         WHEN excluded.due_ns IS NULL THEN due_ns
-        WHEN excluded.name IS NULL THEN coalesce(due_ns, excluded.due_ns)
-        ELSE excluded.due_ns
-    END
+        WHEN due_ns IS NULL THEN excluded.due_ns
+        WHEN excluded.name IS NULL THEN due_ns
+        ELSE unread_ns + excluded.due_ns - excluded.seen_ns
+    END,
+    unread_ns = CASE WHEN due_ns IS NULL THEN excluded.seen_ns ELSE unread_ns END
 WHERE settled = 0;
 
 -- name: due

