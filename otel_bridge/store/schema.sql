@@ -90,6 +90,7 @@ CREATE TABLE spans (
     span BLOB NOT NULL,
     UNIQUE (trace_id, id, tenant)
 );
+CREATE INDEX spans_by_trace ON spans (trace_id, tenant); -- in the order in which they came
 CREATE INDEX spans_open ON spans (trace_id, tenant) WHERE status = -1;
 
 -- What spans say of themselves, where it was read before their trace had settled. Not in `spans`, as a column that

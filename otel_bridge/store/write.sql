@@ -59,7 +59,8 @@ SELECT tenant, trace_id, read_to FROM traces WHERE due_ns <= ? ORDER BY due_ns L
 UPDATE traces SET due_ns = NULL WHERE tenant = ? AND trace_id = ?;
 
 -- name: unread
-SELECT rowid FROM spans WHERE trace_id = :trace_id AND tenant = :tenant AND +rowid > :read_to ORDER BY rowid;
+SELECT rowid FROM spans INDEXED BY spans_by_trace
+WHERE trace_id = :trace_id AND tenant = :tenant AND rowid > :read_to ORDER BY rowid LIMIT :at_most;
 
 -- name: unread_span
 SELECT s.id, s.scope, s.span, s.resource_id, r.resource

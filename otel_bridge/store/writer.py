@@ -131,7 +131,8 @@ class Writer:
     def _hear(self, due: _Due, until_s: float) -> None:
         tenant, trace_id, read_to = due
         named = {"tenant": tenant, "trace_id": trace_id}
-        unread: Any = self._connection.execute(self._sql["unread"], {**named, "read_to": read_to}).fetchall()
+        next_ones = {**named, "read_to": read_to, "at_most": HEARD_AT_ONCE + 1}  # one more tells whether there are more
+        unread: Any = self._connection.execute(self._sql["unread"], next_ones).fetchall()
         words, said, readings = Words(), dict[bytes, Said](), []
         for (number,) in unread:
             row: Any = self._connection.execute(self._sql["unread_span"], (number,)).fetchone()
