@@ -83,7 +83,7 @@ def _spans(request: ExportTraceServiceRequest, tenant: str, seen_ns: int) -> Row
         for trace_id, (first, last, errors, root) in traces.items()
     ]
     ended = [span[:3] for span in spans]
-    return {"resource": resources, "ended": ended, "span": spans, "provisional_trace": provisional}
+    return {"resource": resources, "ended": ended, "provisional_trace": provisional, "span": spans}
 
 
 def _logs(request: ExportLogsServiceRequest, tenant: str, seen_ns: int) -> Rows:
@@ -131,7 +131,7 @@ def _logs(request: ExportLogsServiceRequest, tenant: str, seen_ns: int) -> Rows:
         "log": logs,
         "open_span": open_spans,
         "provisional_trace": open_traces,
-        "reading": readings,
+        "open_reading": readings,
         "words": words,
     }
 

@@ -6,9 +6,11 @@
 -- unknown (errors: none, or some).
 -- lacks_parent: settled without its root, and without a span that another one of its own program names as its parent.
 -- (Where its root has ended, all below it mostly has: what is missing there was left out at the door, or lost.)
--- hearsay: its words may be of spans that have not settled. Of what has settled with nothing left they are its own.
+-- hearsay: which of its words may be of spans that have not settled, as no part that has settled said them: the sum of
+-- 1 user_id, 2 session_id, 4 environment, 8 release, 16 version, 32 tags. 0 once it has settled with nothing left.
 -- seen_ns: when the bridge first saw it; retention goes by this, as the times of spans may be anything.
 -- due_ns: when what its spans say is to be read, if it has not settled by then; NULL: there is nothing new to read.
+-- unread_ns: when the first of that came.
 -- read_to: the row of the last span that was read.
 CREATE TABLE traces (
     tenant TEXT NOT NULL,
@@ -21,6 +23,7 @@ CREATE TABLE traces (
     lacks_parent INTEGER NOT NULL,
     hearsay INTEGER NOT NULL,
     due_ns INTEGER,
+    unread_ns INTEGER,
     read_to INTEGER NOT NULL DEFAULT 0,
     observation_count INTEGER,
     total_tokens INTEGER,
@@ -87,6 +90,7 @@ CREATE TABLE spans (
     span BLOB NOT NULL,
     UNIQUE (trace_id, id, tenant)
 );
+CREATE INDEX spans_by_trace ON spans (trace_id, tenant); -- in the order in which they came
 CREATE INDEX spans_open ON spans (trace_id, tenant) WHERE status = -1;
 
 -- What spans say of themselves, where it was read before their trace had settled. Not in `spans`, as a column that

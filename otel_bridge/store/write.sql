@@ -28,29 +28,39 @@ INSERT INTO spans
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (trace_id, id, tenant) DO UPDATE SET end_ns = max(end_ns, excluded.end_ns) WHERE status = -1;
 
--- What comes next is read with what waits already; a root, whose name this is, postpones both.
+-- What comes next is read with what waits already; a root, whose name this is, postpones both, to so long after the
+-- first of what waits came as it says for itself: of a trace whose roots go on coming nothing would ever be read.
+-- SQLite gives the number of the last row again where that is gone, as that of a span which ended now. So this stands
+-- between `ended` and `span`: what comes then is above all that was read.
 -- name: provisional_trace
 INSERT INTO traces
-    (tenant, trace_id, settled, seen_ns, start_ns, end_ns, error_count, lacks_parent, hearsay, name, due_ns)
-VALUES (?, ?, 0, ?, ?, ?, ?, 0, 1, ?, ?)
+    (tenant, trace_id, settled, seen_ns, start_ns, end_ns, error_count, lacks_parent, hearsay, name, due_ns,
+    unread_ns)
+VALUES (?1, ?2, 0, ?3, ?4, ?5, ?6, 0, 63, ?7, ?8, ?3)
 ON CONFLICT (trace_id, tenant) DO UPDATE SET
     start_ns = min(start_ns, excluded.start_ns),
     end_ns = max(end_ns, excluded.end_ns),
     error_count = max(error_count, excluded.error_count),
     name = coalesce(excluded.name, name),
+    read_to = min(read_to, ifnull((SELECT max(rowid) FROM spans), 0)),
     due_ns = CASE
         WHEN excluded.due_ns IS NULL THEN due_ns
-        WHEN excluded.name IS NULL THEN coalesce(due_ns, excluded.due_ns)
-        ELSE excluded.due_ns
-    END
+        WHEN due_ns IS NULL THEN excluded.due_ns
+        WHEN excluded.name IS NULL THEN due_ns
+        ELSE unread_ns + excluded.due_ns - excluded.seen_ns
+    END,
+    unread_ns = CASE WHEN due_ns IS NULL THEN excluded.seen_ns ELSE unread_ns END
 WHERE settled = 0;
 
--- name: take_due
-UPDATE traces SET due_ns = NULL WHERE rowid = (SELECT rowid FROM traces WHERE due_ns <= ? ORDER BY due_ns LIMIT 1)
-RETURNING tenant, trace_id, read_to;
+-- name: due
+SELECT tenant, trace_id, read_to FROM traces WHERE due_ns <= ? ORDER BY due_ns LIMIT 1;
+
+-- name: not_due
+UPDATE traces SET due_ns = NULL WHERE tenant = ? AND trace_id = ?;
 
 -- name: unread
-SELECT rowid FROM spans WHERE trace_id = :trace_id AND tenant = :tenant AND +rowid > :read_to ORDER BY rowid;
+SELECT rowid FROM spans INDEXED BY spans_by_trace
+WHERE trace_id = :trace_id AND tenant = :tenant AND rowid > :read_to ORDER BY rowid LIMIT :at_most;
 
 -- name: unread_span
 SELECT s.id, s.scope, s.span, s.resource_id, r.resource
@@ -58,6 +68,11 @@ FROM spans s LEFT JOIN resources r ON r.id = s.resource_id WHERE s.rowid = ?;
 
 -- name: reading
 INSERT OR REPLACE INTO readings (tenant, trace_id, id, type, level, model) VALUES (?, ?, ?, ?, ?, ?);
+
+-- Of one that has not ended, unless its end came first, which says more.
+-- name: open_reading
+INSERT OR REPLACE INTO readings (tenant, trace_id, id, type, level, model)
+SELECT tenant, trace_id, id, ?4, ?5, ?6 FROM spans WHERE tenant = ?1 AND trace_id = ?2 AND id = ?3 AND status = -1;
 
 -- The first who says something is heard.
 -- name: words
@@ -141,7 +156,11 @@ INSERT INTO traces
     output)
 SELECT
     :tenant, :trace_id, 1, :seen_ns, min(start_ns), max(end_ns), sum(level = 'ERROR'),
-    rest.is_missing, rest.is_missing OR rest.is_open,
+    rest.is_missing,
+    CASE WHEN rest.is_missing OR rest.is_open THEN
+        (:user_id IS NULL) + 2 * (:session_id IS NULL) + 4 * (:environment IS NULL) + 8 * (:release IS NULL)
+        + 16 * (:version IS NULL) + 32 * (:tags IS NULL)
+    ELSE 0 END,
     count(*), CASE WHEN count(tokens) THEN CAST(total(tokens) AS INTEGER) END, sum(cost),
     coalesce((
         SELECT s.name FROM spans s WHERE s.trace_id = :trace_id AND s.tenant = :tenant AND s.status = -1
@@ -175,18 +194,18 @@ ON CONFLICT (trace_id, tenant) DO UPDATE SET
     end_ns = excluded.end_ns,
     error_count = excluded.error_count,
     lacks_parent = excluded.lacks_parent,
-    hearsay = hearsay AND excluded.hearsay,
+    hearsay = hearsay & excluded.hearsay,
     observation_count = excluded.observation_count,
     total_tokens = excluded.total_tokens,
     total_cost = excluded.total_cost,
     name = coalesce(excluded.name, name),
-    user_id = coalesce(excluded.user_id, CASE WHEN excluded.hearsay >= hearsay THEN user_id END),
-    session_id = coalesce(excluded.session_id, CASE WHEN excluded.hearsay >= hearsay THEN session_id END),
-    environment = coalesce(excluded.environment, CASE WHEN excluded.hearsay >= hearsay THEN environment END),
-    release = coalesce(excluded.release, CASE WHEN excluded.hearsay >= hearsay THEN release END),
-    version = coalesce(excluded.version, CASE WHEN excluded.hearsay >= hearsay THEN version END),
+    user_id = coalesce(excluded.user_id, CASE WHEN excluded.hearsay & 1 >= hearsay & 1 THEN user_id END),
+    session_id = coalesce(excluded.session_id, CASE WHEN excluded.hearsay & 2 >= hearsay & 2 THEN session_id END),
+    environment = coalesce(excluded.environment, CASE WHEN excluded.hearsay & 4 >= hearsay & 4 THEN environment END),
+    release = coalesce(excluded.release, CASE WHEN excluded.hearsay & 8 >= hearsay & 8 THEN release END),
+    version = coalesce(excluded.version, CASE WHEN excluded.hearsay & 16 >= hearsay & 16 THEN version END),
     public = coalesce(excluded.public, public),
-    tags = coalesce(excluded.tags, CASE WHEN excluded.hearsay >= hearsay THEN tags END),
+    tags = coalesce(excluded.tags, CASE WHEN excluded.hearsay & 32 >= hearsay & 32 THEN tags END),
     metadata = merged(metadata, excluded.metadata),
     input = coalesce(excluded.input, input),
     output = coalesce(excluded.output, output);

@@ -104,23 +104,35 @@ class Writer:
         Raises:
             RetryableError: the disk is full, or another process holds the file.
         """
-        due: list[_Due] = []
         until_s = time.monotonic() + for_s
-        while time.monotonic() < until_s:
-            self._write(lambda: self._take_due(due), 0, divisible=False)
-            if not due:
-                break
-            self._write(partial(self._hear, due.pop(), until_s), 0, divisible=False)
+        while time.monotonic() < until_s and (due := self._due()):
+            if not self._has_room(LEAST_ROOM_BYTES):  # nothing is forgotten for what can wait
+                raise RetryableError(f"the store {self._path} can not be written now: the disk is full")
+            try:
+                self._write(partial(self._hear, due, until_s), 0, divisible=False)
+            except RetryableError:
+                raise
+            except Exception:  # a span that can not be read is not read again, nor are others behind it kept waiting
+                self._write(partial(self._not_due, due), 0, divisible=False)
+                raise
 
-    def _take_due(self, due: list[_Due]) -> None:
-        """In a transaction of its own: a span that can not be read is not read again, nor are others behind it kept."""
-        taken: Any = self._connection.execute(self._sql["take_due"], (self._now_ns(),)).fetchall()
-        due += taken
+    def _due(self) -> _Due | None:
+        import apsw
+
+        try:
+            due: Any = self._connection.execute(self._sql["due"], (self._now_ns(),)).fetchone()
+        except apsw.Error as error:
+            raise RetryableError(f"the store {self._path} can not be read now: {error}") from error
+        return due  # type: ignore[no-any-return]  # of these columns
+
+    def _not_due(self, due: _Due) -> None:
+        self._connection.execute(self._sql["not_due"], due[:2])
 
     def _hear(self, due: _Due, until_s: float) -> None:
         tenant, trace_id, read_to = due
         named = {"tenant": tenant, "trace_id": trace_id}
-        unread: Any = self._connection.execute(self._sql["unread"], {**named, "read_to": read_to}).fetchall()
+        next_ones = {**named, "read_to": read_to, "at_most": HEARD_AT_ONCE + 1}  # one more tells whether there are more
+        unread: Any = self._connection.execute(self._sql["unread"], next_ones).fetchall()
         words, said, readings = Words(), dict[bytes, Said](), []
         for (number,) in unread:
             row: Any = self._connection.execute(self._sql["unread_span"], (number,)).fetchone()
@@ -164,19 +176,21 @@ class Writer:
     def _make_room(self, needed: int, *, divisible: bool) -> None:
         """Forget the oldest where the disk is nearly full: else a store that waits for room, and the journal that waits
         for the store, would wait for ever."""
-        space = Space.of(self._path.parent)
-        if space.free - space.kept // 2 >= needed:
+        if self._has_room(needed):
             return
-        if needed > space.kept // 4 and divisible:
+        if needed > Space.of(self._path.parent).kept // 4 and divisible:
             raise TooLargeError(f"the disk of the store {self._path} takes less at once")
         changes = -1
-        while space.free - space.kept // 2 < needed and changes < (changes := self._connection.total_changes()):
+        while not self._has_room(needed) and changes < (changes := self._connection.total_changes()):
             self._forget_oldest("disk_full")
             self._connection.execute("PRAGMA incremental_vacuum").fetchall()  # a step for each page
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            space = Space.of(self._path.parent)
-        if space.free - space.kept // 2 < needed:
+        if not self._has_room(needed):
             raise RetryableError(f"the store {self._path} can not be written now: the disk is full")
+
+    def _has_room(self, needed: int) -> bool:
+        space = Space.of(self._path.parent)
+        return space.free - space.kept // 2 >= needed
 
     def _forget_oldest(self, reason: str) -> None:
         self._forget_traces("oldest_traces", reason)

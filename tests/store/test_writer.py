@@ -1,10 +1,14 @@
 """What is written once or twice, provisionally or settled, and what becomes of it with age, size and damage."""
 
+from contextlib import nullcontext
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import orjson
 import pytest
+from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -13,10 +17,12 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from otel_bridge.batch import Batch, Signal
 from otel_bridge.errors import FilesError, RefusedError, RetryableError
+from otel_bridge.journal.disk import Space
 from otel_bridge.model import Level, Observation, ObservationType, Omitted, Score, TraceAttributes, Translation
 from otel_bridge.store.database import VERSION, open_writing
 from otel_bridge.store.reader import Row, reading
 from otel_bridge.store.rows import OPEN
+from otel_bridge.store.statements import text
 from otel_bridge.store.writer import Writer
 from otel_bridge.telemetry import Counters
 from tests.store.conftest import Clock
@@ -158,6 +164,30 @@ def test_only_what_stays_open_is_read_and_only_once(writer: Writer, path: Path, 
     assert not rows(path, "SELECT 1 FROM traces WHERE due_ns IS NOT NULL")
 
 
+def test_what_is_read_next_is_found_without_looking_at_the_rest(writer: Writer) -> None:
+    """Of a trace with a hundred thousand spans all of them were looked at for each two hundred that were read."""
+    named = {"trace_id": TRACE, "tenant": "default", "read_to": 0, "at_most": 1}
+    [step] = writer._connection.execute("EXPLAIN QUERY PLAN " + writer._sql["unread"], named).fetchall()
+    assert "(trace_id=? AND tenant=? AND rowid>?)" in step[3]
+
+
+def test_what_waits_to_be_read_is_postponed_once(writer: Writer, path: Path, clock: Clock) -> None:
+    """Though a span without a parent, as each of some programs is, comes every few seconds."""
+    writer.batch(without_root(spans("root", "kid")))
+    for number in range(3, 9):
+        clock.step(2)
+        writer.batch(saying(number))
+        writer.hear(for_s=60)
+    assert count(path, "readings") == 6
+    clock.step(9)
+    writer.batch(saying(9))
+    writer.hear(for_s=60)
+    assert count(path, "readings") == 6
+    clock.step(1)
+    writer.hear(for_s=60)
+    assert count(path, "readings") == 8
+
+
 def test_what_there_is_no_time_to_read_is_read_later(writer: Writer, path: Path, clock: Clock) -> None:
     for number in range(3):
         writer.batch(spans(*"abcdefgh", trace_id=f"{number:032x}"))
@@ -179,6 +209,72 @@ def test_a_span_that_has_ended_is_read_again(writer: Writer, path: Path, clock: 
     writer.hear(for_s=60)
     assert (told["user_id"], told["session_id"]) == ("ada", None)
     assert (trace_row(path)["user_id"], trace_row(path)["session_id"]) == ("ada", "night")
+
+
+@pytest.mark.parametrize("due", [False, True])
+def test_to_read_what_is_open_nothing_is_forgotten(
+    writer: Writer, path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, due: bool
+) -> None:
+    """It can wait: a bridge that had nothing to do gave up all it had, where somebody else filled the disk."""
+    writer.settled(translation("a"))
+    if due:
+        writer.batch(spans("a", trace_id="f" * 32))
+    clock.step(11)
+    kept = count(path, "traces")
+    with monkeypatch.context() as full, pytest.raises(RetryableError) if due else nullcontext():
+        full.setattr(Space, "of", lambda folder: Space(total=1 << 30, free=0, kept=1 << 20))
+        writer.hear(for_s=60)
+    assert count(path, "traces") == kept
+    writer.hear(for_s=60)
+    assert count(path, "readings") == due
+
+
+def test_what_could_not_be_read_now_is_read_later(
+    writer: Writer, path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import apsw
+
+    writer.batch(spans("a", "b"))
+    clock.step(11)
+    with monkeypatch.context() as full:
+        full.setattr(writer, "_put", Mock(side_effect=apsw.FullError("full")))
+        with pytest.raises(RetryableError):
+            writer.hear(for_s=60)
+    writer.hear(for_s=60)
+    assert count(path, "readings") == 2
+
+
+def test_what_can_not_be_read_is_tried_once(writer: Writer, path: Path, clock: Clock) -> None:
+    writer.batch(spans("a"))
+    clock.step(1)
+    writer.batch(spans("b", trace_id="f" * 32))
+    writer._connection.execute("UPDATE spans SET span = x'ff' WHERE name = 'a'")
+    clock.step(11)
+    with pytest.raises(DecodeError):
+        writer.hear(for_s=60)
+    writer.hear(for_s=60)
+    assert [row["trace_id"] for row in rows(path, "SELECT trace_id FROM readings")] == ["f" * 32]
+
+
+def test_a_span_that_ends_as_the_last_row_is_read_again_too(writer: Writer, path: Path, clock: Clock) -> None:
+    """It gets the number of the row that it had when it was read."""
+    writer.batch(without_root(spans("root", "kid")))
+    writer.batch(open_span("started", 500))
+    clock.step(4)
+    writer.hear(for_s=60)
+    writer.batch(saying(1, session_id="night"))
+    clock.step(11)
+    writer.hear(for_s=60)
+    assert trace_row(path)["session_id"] == "night"
+
+
+def test_a_heartbeat_after_the_end_takes_nothing_back(writer: Writer, path: Path, clock: Clock) -> None:
+    writer.batch(open_span("started", 500))
+    writer.batch(saying(1, langfuse_observation_type="generation"))
+    clock.step(11)
+    writer.hear(for_s=60)
+    writer.batch(open_span("heartbeat", 900))  # it was on its way
+    assert rows(path, "SELECT type FROM readings") == [{"type": "GENERATION"}]
 
 
 def saying(number: int, **said: str) -> Batch:
@@ -225,6 +321,19 @@ def test_what_is_open_still_has_its_say_when_its_trace_settles_in_part(
     assert words() == ("eve", None, '["one"]')
     writer.settled(translation("late", session_id=None, user_id=None))
     assert words() == ("eve", None, '["one"]')
+
+
+def test_what_a_settled_part_said_stands_when_the_rest_knows_nothing_of_it(
+    writer: Writer, path: Path, clock: Clock
+) -> None:
+    """What an open span alone has said falls away once it has ended, and not what has settled."""
+    writer.batch(open_span("started", 500, **{"session.id": "night", "user.id": "ada"}))
+    writer.settled(translation("a", session_id=None, user_id="eve", version="1", tags=["one"]))
+    writer.settled(translation("b", session_id=None))
+    writer.batch(spans("a"))
+    writer.settled(translation("a", session_id=None))
+    row = trace_row(path)
+    assert (row["session_id"], row["user_id"], row["version"], row["tags"]) == (None, "eve", "1", '["one"]')
 
 
 def test_a_trace_is_provisional_until_it_settles(writer: Writer, path: Path) -> None:
@@ -536,6 +645,12 @@ def test_damage_while_running_begins_a_new_store(writer: Writer, path: Path) -> 
     assert trace_row(path)["settled"] == 1
     assert count(path, "spans") == 1
     assert list(path.parent.glob("store.db.unreadable-*"))
+
+
+def test_another_schema_is_another_version() -> None:
+    """Or the store of an older bridge is taken for one of this, and no statement fits it."""
+    digest = sha256(text("otel_bridge.store", "schema.sql").encode()).hexdigest()[:16]
+    assert (VERSION, digest) == (5, "1178c96150f42f10")
 
 
 def test_a_newer_format_is_left_alone(path: Path) -> None:
