@@ -15,7 +15,6 @@ from io import BufferedReader
 from itertools import chain, islice
 from pathlib import Path
 
-import orjson
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -77,20 +76,12 @@ def read_batches(
 
 def _json_documents(file: BufferedReader) -> Iterator[tuple[str, bytes]]:
     first = file.readline()
-    if file.peek(1) and not _is_json(first):
+    if file.peek(1) and not otlp_json.is_json(first):
         yield "the document", first + file.read()
         return
     for number, line in enumerate(chain([first], file), 1):
         if line.strip():
             yield f"line {number}", line
-
-
-def _is_json(line: bytes) -> bool:
-    try:
-        orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return False
-    return True
 
 
 def _protobuf_records(file: BufferedReader) -> Iterator[tuple[str, bytes]]:

@@ -83,6 +83,15 @@ def dump(message: Message) -> bytes:
     return orjson.dumps(_fields_of(descriptor).show(message))
 
 
+def is_json(line: bytes) -> bool:
+    """Whether it is a whole document, of OTLP or not."""
+    try:
+        orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
 def _loads_repaired(data: bytes, error: orjson.JSONDecodeError) -> Any:
     """JSON that could not be read, with U+FFFD for what is no text in it.
 

@@ -17,7 +17,7 @@ from otel_bridge.component import Consume, Host, exporter
 from otel_bridge.config import Config, LocalPath
 from otel_bridge.errors import FilesError, RetryableError
 from otel_bridge.files import reason
-from otel_bridge.otlp_json import dump
+from otel_bridge.otlp_json import dump, is_json
 
 LENGTH_BYTES = 4
 MAX_RECORD = 128 << 20  # above what is ever written; what begins as OTLP itself does would be longer
@@ -103,19 +103,11 @@ def _end_of_lines(file: BinaryIO, size: int) -> int:
         file.seek(start)
         tail = file.read(end - start) + tail
     _, _, rest = tail.rpartition(b"\n")
-    if not rest or (rest.startswith((b"{", b"\0")) and not _is_json(rest)):
+    if not rest or (rest.startswith((b"{", b"\0")) and not is_json(rest)):
         return size - len(rest)
     file.seek(size)
     file.write(b"\n")
     return size + 1
-
-
-def _is_json(line: bytes) -> bool:
-    try:
-        orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return False
-    return True
 
 
 class _Mark:
