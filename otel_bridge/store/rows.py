@@ -91,7 +91,7 @@ def _logs(request: ExportLogsServiceRequest, tenant: str, seen_ns: int) -> Rows:
     for block in request.resource_logs:
         resources.append(_resource(block.resource, seen_ns))
         resource_id = resources[-1][0]
-        said = Said(block.resource)
+        said: Said | None = None  # asked for by few, and dear
         for scoped in block.scope_logs:
             for record in scoped.log_records:
                 if record.event_name.startswith(OPEN_SPAN) and record.trace_id and record.span_id:
@@ -106,6 +106,7 @@ def _logs(request: ExportLogsServiceRequest, tenant: str, seen_ns: int) -> Rows:
                     )  # fmt: skip
                     name = None if parent_id else span.name
                     open_traces.append((tenant, trace_id, seen_ns, start_ns, end_ns, 0, name, None))
+                    said = said or Said(block.resource)
                     heard = Words()
                     reading = heard.hear(span, scoped.scope.name, said)
                     readings.append((tenant, trace_id, span.span_id.hex(), *reading))
