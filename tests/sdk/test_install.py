@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from opentelemetry import _logs, baggage, trace
@@ -22,6 +21,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from otel_bridge.sdk import installing
 from otel_bridge.sdk.open_spans import OpenSpans
+from tests.providers import Around
 from tests.sdk.sink import Sink, sink
 
 PROGRAM = """
@@ -443,17 +443,6 @@ def test_providers_that_a_file_set_up_are_flushed_shut_down_and_told_what_is_ope
     found.shutdown("SIGTERM")
     assert not still.is_recording()
     assert [span.name for span in kept.get_finished_spans()] == ["a", "open"]
-
-
-class Around(trace.TracerProvider):
-    """A provider that has the SDK's in it, as Logfire's."""
-
-    def __init__(self) -> None:
-        self._within = TracerProvider(shutdown_on_exit=False)
-        self.add_span_processor = self._within.add_span_processor
-
-    def get_tracer(self, *args: Any, **kwargs: Any) -> trace.Tracer:
-        return self._within.get_tracer(*args, **kwargs)
 
 
 def test_a_provider_around_the_sdks_gets_the_processors(

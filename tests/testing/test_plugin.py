@@ -1,13 +1,12 @@
 """The test kit as its users have it: a conftest.py that asks for it, and tests that pass, or fail and say why."""
 
 from importlib.metadata import entry_points
-from typing import Any
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
 
 from otel_bridge.testing.recording import recording
+from tests.providers import Around
 
 pytest_plugins = ["pytester"]
 
@@ -99,15 +98,6 @@ def test_a_user_of_the_kit(pytester: pytest.Pytester, monkeypatch: pytest.Monkey
 
 def test_a_provider_around_the_sdks_is_recorded_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """As Logfire's."""
-
-    class Around(trace.TracerProvider):
-        def __init__(self) -> None:
-            self._within = TracerProvider(shutdown_on_exit=False)
-            self.add_span_processor = self._within.add_span_processor
-
-        def get_tracer(self, *args: Any, **kwargs: Any) -> trace.Tracer:
-            return self._within.get_tracer(*args, **kwargs)
-
     provider = Around()
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
     with recording() as recorded:
