@@ -27,7 +27,7 @@ LOCK, START_LOCK = "runs.lock", "runs-start.lock"
 LAST_WORDS = "runs-end.json"
 OWNER = "lock"  # of the folder, as `otel_bridge.journal.disk` has it, which is not imported before the program starts
 START_S = 20.0
-LOOK_EVERY_S = 0.02
+LOOK_EVERY_S = 0.005  # people wait for their program, or for the prompt
 LENT_FROM = 64  # shells and scripts open by number, and take what they find below for theirs
 
 
@@ -169,10 +169,7 @@ class BorrowedBridge:
 
     def wait(self, timeout_s: float) -> bool:
         """Whether it has ended in this time."""
-        until_s = time.monotonic() + timeout_s
-        while not (has_ended := self.has_ended()) and time.monotonic() < until_s:
-            time.sleep(LOOK_EVERY_S)
-        return has_ended
+        return _comes_true(self.has_ended, timeout_s)
 
 
 class OwnBridge:
@@ -197,9 +194,7 @@ class OwnBridge:
 
     def wait(self, timeout_s: float) -> bool:
         """Whether it has ended in this time."""
-        with suppress(subprocess.TimeoutExpired):
-            self.process.wait(timeout_s)
-        return self.process.returncode is not None
+        return _comes_true(self.has_ended, timeout_s)  # Popen looks less and less often, 20 times a second in the end
 
     def started(self, data_dir: Path, stopped: Callable[[], bool]) -> Found:
         """Where it listens, once it does; nowhere where it is `stopped` before.
@@ -223,6 +218,13 @@ class OwnBridge:
                 return found
             time.sleep(LOOK_EVERY_S)
         raise UnreachableError(f"the bridge was not up after {START_S:.0f} s")
+
+
+def _comes_true(is_so: Callable[[], bool], timeout_s: float) -> bool:
+    until_s = time.monotonic() + timeout_s
+    while not (true := is_so()) and time.monotonic() < until_s:
+        time.sleep(LOOK_EVERY_S)
+    return true
 
 
 def coming(data_dir: Path, stopped: Callable[[], bool]) -> Found | None:

@@ -14,13 +14,41 @@ from otel_bridge.tls import Certificates
 
 STOP_AFTER_S = 2
 """What is being answered when the server stops has this long."""
+TICK_S = 1.0
 
 
 class _Server(uvicorn.Server):
+    """Ends when it is told to: uvicorn looks whether it is ten times a second, then waits as long for connections."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._told = asyncio.Event()
+
+    def stop(self) -> None:
+        """To be called once; who waits for `serve` waits for its end."""
+        self.should_exit = True
+        self._told.set()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to the bridge, which owns the process."""
         yield
+
+    async def main_loop(self) -> None:
+        """Until it is told to stop; each tick brings what all answers say up to date, as the time of day."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await self._told.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Where nobody is connected there is nobody to wait for."""
+        if self.server_state.connections or self.server_state.tasks:
+            await super().shutdown(sockets)
+            return
+        for server in self.servers:
+            server.close()
+            await server.wait_closed()
 
 
 @contextlib.asynccontextmanager
@@ -49,7 +77,7 @@ async def serving(
                 scheme = "http" if certificates is None else "https"
                 yield f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
             finally:
-                server.should_exit = True
+                server.stop()
 
 
 def _bound(endpoint: str, component_id: str) -> socket.socket:
