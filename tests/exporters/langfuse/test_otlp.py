@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,8 +13,7 @@ from otel_bridge.errors import RefusedError
 from otel_bridge.exporters.langfuse.otlp import encode
 from otel_bridge.model import Level, Observation, ObservationType, TraceAttributes, Translation
 from otel_bridge.testing import langfuse_rules as rules
-
-Make = Callable[..., Observation]
+from tests.exporters.langfuse.conftest import Make
 
 V3 = (3, 120, 0)
 V4 = (4, 61, 0)

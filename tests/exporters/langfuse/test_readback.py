@@ -10,9 +10,9 @@ import pytest
 
 from otel_bridge.component import Host
 from otel_bridge.exporters.langfuse import LangfuseConfig, langfuse, readback
-from otel_bridge.model import Translation
 from otel_bridge.telemetry import Counters
 from otel_bridge.testing.fake_langfuse import FakeLangfuse, Fault
+from tests.exporters.langfuse.conftest import Build
 
 EMPTY = Fault(200, '{"data": [], "meta": {}}')
 
@@ -44,7 +44,7 @@ def reads(fake: FakeLangfuse) -> list[str]:
     ("version", "path"), [("4.61.0", "/api/public/v2/observations"), ("3.98.2", "/api/public/observations")]
 )
 async def test_what_was_delivered_is_asked_for_once_it_is_there(
-    version: str, path: str, tmp_path: Path, translation: Callable[..., Translation]
+    version: str, path: str, tmp_path: Path, translation: Build
 ) -> None:
     async with FakeLangfuse(version).running() as fake, reading(fake, tmp_path) as (settle, counters):
         async with asyncio.timeout(10):
@@ -57,7 +57,7 @@ async def test_what_was_delivered_is_asked_for_once_it_is_there(
 
 async def test_what_never_shows_is_told_once_and_not_sent_again(
     tmp_path: Path,
-    translation: Callable[..., Translation],
+    translation: Build,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -79,7 +79,7 @@ async def test_what_never_shows_is_told_once_and_not_sent_again(
 
 @pytest.mark.parametrize("fault", [Fault(429), Fault(403), Fault(200, "<html>"), Fault(200, "[]")])
 async def test_where_nobody_can_tell_nothing_is_said_to_be_late(
-    fault: Fault, tmp_path: Path, translation: Callable[..., Translation], monkeypatch: pytest.MonkeyPatch
+    fault: Fault, tmp_path: Path, translation: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(readback, "LATE_S", 1e9)
     async with FakeLangfuse().running() as fake, reading(fake, tmp_path) as (settle, counters):
