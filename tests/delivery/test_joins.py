@@ -7,7 +7,6 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -18,9 +17,7 @@ from otel_bridge.batch import Batch
 from otel_bridge.delivery import audit
 from otel_bridge.errors import RetryableError
 from otel_bridge.model import Observation, Score, Translation
-
-if TYPE_CHECKING:
-    from tests.delivery.conftest import House
+from tests.delivery.conftest import House
 
 START_NS = 1_700_000_000 * 10**9
 CHAT: Mapping[str, str | int] = {
@@ -67,7 +64,7 @@ class Taker:
 class Joins:
     """A house whose agents call models and whose evaluators know no more than the ids of responses."""
 
-    def __init__(self, house: "House") -> None:
+    def __init__(self, house: House) -> None:
         self.house = house
         self.taker = Taker()
 
@@ -146,7 +143,7 @@ class Joins:
 
 
 @pytest.fixture
-async def joins(house: "House") -> Joins:
+async def joins(house: House) -> Joins:
     made = Joins(house)
     await made.start()
     return made
