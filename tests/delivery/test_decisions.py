@@ -4,7 +4,7 @@ import pytest
 
 from otel_bridge.trace import ANSWER, Decision, Ruling, Trace
 from tests.delivery.conftest import House
-from tests.delivery.test_joins import CHAT, GRACE_S, Joins
+from tests.delivery.joining import CHAT, GRACE_S, Joins
 
 
 class Decided(Joins):
