@@ -1,7 +1,7 @@
 """What Langfuse said 200 to can be read there, or somebody is told."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from otel_bridge.exporters.langfuse import LangfuseConfig, langfuse, readback
 from otel_bridge.telemetry import Counters
 from otel_bridge.testing.fake_langfuse import FakeLangfuse, Fault
 from tests.exporters.langfuse.conftest import Build
+from tests.waiting import until
 
 EMPTY = Fault(200, '{"data": [], "meta": {}}')
 
@@ -28,12 +29,6 @@ async def reading(fake: FakeLangfuse, folder: Path) -> AsyncIterator[tuple[Any, 
     host = Host("langfuse", folder)
     async with asynccontextmanager(langfuse.open)(config, host) as settle:
         yield settle, host.counters
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not holds():  # noqa: ASYNC110 - what it waits for has no event
-            await asyncio.sleep(0.005)
 
 
 def reads(fake: FakeLangfuse) -> list[str]:
