@@ -13,7 +13,7 @@ from otel_bridge.errors import JournalFullError, PlanError, RetryableError
 from otel_bridge.pipeline import RunningBridge, running
 from otel_bridge.plan import Plan, parse
 from otel_bridge.testing.fake_langfuse import FakeLangfuse
-from tests.reloading import World, batch
+from tests.reloading import Said, World, batch
 from tests.waiting import until
 
 TENANTS = ("acme", "globex", "initech")
