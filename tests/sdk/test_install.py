@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_bridge.sdk import installing
+from otel_bridge.sdk.installed import Installed
 from otel_bridge.sdk.open_spans import OpenSpans
 from tests.providers import Around
 from tests.sdk.programs import ENDED, INSTALL, INSTRUMENT, PROGRAM, finished, run
@@ -219,7 +220,7 @@ def test_after_the_end_nothing_is_told_of_what_is_open(monkeypatch: pytest.Monke
     provider.add_span_processor(open_spans)
     still = provider.get_tracer("agent").start_span("open")
     assert told.wait(20)
-    installing.Installed(open_spans=open_spans).shutdown()
+    Installed(open_spans=open_spans).shutdown()
     assert open_spans._thread is not None
     open_spans._thread.join(20)
     assert not open_spans._thread.is_alive()
@@ -234,7 +235,7 @@ async def test_a_flush_of_providers_takes_no_longer_than_it_may() -> None:
             return over.wait(20)
 
     over = threading.Event()
-    found = installing.Installed(providers=[Hung(shutdown_on_exit=False)])
+    found = Installed(providers=[Hung(shutdown_on_exit=False)])
     began_s = time.monotonic()
     assert (await found.aflush(0.05), found.flush(0.05)) == (False, False)
     assert time.monotonic() - began_s < 10
