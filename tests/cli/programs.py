@@ -1,9 +1,13 @@
-"""`otel-bridge run` as a process, with files and ports of its own, and a program for it to run."""
+"""Commands as processes that go on; `otel-bridge run` with files and ports of its own, and a program for it to run."""
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 PROGRAM = """
 import sys
@@ -19,7 +23,7 @@ ANYWHERE = {
     "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "openai,celery,fastapi,httpx,httpx2,langchain,sqlalchemy",  # for speed
 }
 
-RUN = [sys.executable, "-m", "otel_bridge", "run"]
+OTEL_BRIDGE = [sys.executable, "-m", "otel_bridge"]
 
 
 def variables(data_dir: Path) -> dict[str, str]:
@@ -30,10 +34,27 @@ def variables(data_dir: Path) -> dict[str, str]:
 
 def begin(data_dir: Path, *words: str, **streams: int) -> "subprocess.Popen[bytes]":
     """A run that goes on; what its program prints can be read."""
-    return subprocess.Popen([*RUN, *words], env=variables(data_dir), stdout=subprocess.PIPE, **streams)
+    return subprocess.Popen([*OTEL_BRIDGE, "run", *words], env=variables(data_dir), stdout=subprocess.PIPE, **streams)
 
 
 def run(data_dir: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*RUN, *words], env={**variables(data_dir), **more}, capture_output=True, text=True, timeout=100
+        [*OTEL_BRIDGE, "run", *words], env={**variables(data_dir), **more}, capture_output=True, text=True, timeout=100
     )
+
+
+def command(environ: Mapping[str, str], *words: str) -> "subprocess.Popen[str]":
+    """A command that goes on."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen([*OTEL_BRIDGE, *words], env=environ, stdout=pipe, stderr=pipe, text=True)
+
+
+@contextmanager
+def serving(environ: Mapping[str, str]) -> Iterator[tuple["subprocess.Popen[str]", dict[str, Any]]]:
+    """A bridge that has said where it is, and what it said."""
+    with command(environ, "serve", "--json") as process:
+        assert process.stdout is not None
+        try:
+            yield process, json.loads(process.stdout.readline())
+        finally:
+            process.kill()
