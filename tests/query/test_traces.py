@@ -19,23 +19,37 @@ from tests.query.conftest import Opened, Settled
 from tests.query.spans import ONE, START, came
 
 
-@pytest.mark.parametrize("sort", ["start", "-start", "duration", "-tokens", "-cost", "errors"])
-def test_pages_hold_every_trace_once(settled: Settled, reader: Opened, sort: str) -> None:
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize(
+    ("sort", "shown"),
+    [
+        ("start", "startTime"),
+        ("duration", "durationMs"),
+        ("tokens", "totalTokens"),
+        ("cost", "totalCost"),
+        ("errors", "errorCount"),
+    ],
+)
+def test_pages_hold_every_trace_once_in_order(
+    settled: Settled, reader: Opened, sort: str, shown: str, descending: bool
+) -> None:
     for number in range(1, 24):
-        settled(number, start_s=number % 5, seconds=number % 3, error=number % 2 == 0)
+        said = {"usage": {"total": number % 4}, "cost": {"total": number % 6}}
+        settled(number, start_s=number % 5, seconds=number % 3, error=number % 2 == 0, observation=said)
 
-    seen: list[str] = []
+    seen: list[dict[str, Any]] = []
     cursor = None
     while True:
-        answer = list_traces(reader(), sort=sort, limit=5, cursor=cursor)
-        seen += [trace["id"] for trace in answer["traces"]]
+        answer = list_traces(reader(), sort=f"-{sort}" if descending else sort, limit=5, cursor=cursor)
+        seen += answer["traces"]
         cursor = answer["nextCursor"]
         if cursor is None:
             break
 
-    whole = [trace["id"] for trace in list_traces(reader(), sort=sort, limit=100)["traces"]]
-    assert seen == whole
-    assert len(set(seen)) == 23
+    assert len({trace["id"] for trace in seen}) == len(seen) == 23
+    found = [trace[shown] for trace in seen]
+    assert found == sorted(found, reverse=descending)
+    assert len(set(found)) > 1
 
 
 def test_a_summary_says_what_lists_show(settled: Settled, reader: Opened) -> None:

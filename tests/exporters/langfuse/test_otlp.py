@@ -77,7 +77,9 @@ def test_times_and_ids_are_exact(observation: Make) -> None:
 
 
 def test_server_4_is_told_of_the_trace_on_every_span(observation: Make) -> None:
-    for row in sent(observation(1), observation(2), observation(3)):
+    rows = sent(observation(1), observation(2), observation(3))
+    assert len(rows) == 3
+    for row in rows:
         fields = rules.show(row, direct=True).fields
         assert fields["traceName"] == "answer"
         assert (fields["userId"], fields["sessionId"]) == ("ada", "s-1")
