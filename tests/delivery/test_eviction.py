@@ -66,6 +66,32 @@ async def test_what_was_not_delivered_is_evicted_for_each_exporter_and_the_rest_
     assert {name[:4] for name in otlp.names} >= {f"<{number}>" for number in range(50, 60)}
 
 
+async def test_of_a_part_of_which_some_has_gone_the_rest_is_delivered(house: House, sink: Sink) -> None:
+    small(house)
+    sink.trouble = down
+    await house.start(settled={"langfuse": sink})
+    await house.append(f"first {TEXT}", trace=1)
+    await fill(house, 4, 1)
+    await house.append(f"last {TEXT}", trace=1)
+    await house.settle()
+    more = 10
+    while not house.counters.value("evicted"):
+        await fill(house, 1, more)
+        more += 1
+    assert house.audit().balanced, house.audit().to_dict()
+
+    sink.trouble = lambda _names: None
+    await house.clock.advance(900)
+    await house.settle()
+    while any(house.delivery.waiting().values()):
+        await house.clock.advance(6)
+        await asyncio.sleep(0.001)
+    await house.stop()
+    assert {name.partition(" ")[0] for name in sink.names if name[0] != "<"} == {"last"}
+    found = house.outcomes("langfuse")
+    assert found == {"delivered": len(sink.names), "evicted": 6 + more - 10 - len(sink.names)}
+
+
 async def test_a_lease_that_was_evicted_is_not_counted_as_delivered_as_well(house: House, sink: Sink) -> None:
     small(house)
     going, arrived = asyncio.Event(), asyncio.Event()

@@ -12,11 +12,13 @@ def test_sessions_gather_their_traces(settled: Settled, reader: Opened) -> None:
     for number in range(1, 7):
         settled(number, start_s=number, session_id=f"s/{number % 3}", error=number == 6)
     settled(7)
+    settled(8, start_s=2.5, session_id="s/1")
 
     first = list_sessions(reader(), limit=2)
     rest = list_sessions(reader(), limit=2, cursor=first["nextCursor"])
     one = one_session(reader(), "s/0")
-    assert [session["id"] for session in first["sessions"] + rest["sessions"]] == ["s/0", "s/2", "s/1"]
+    sessions = [(session["id"], session["traceCount"]) for session in first["sessions"] + rest["sessions"]]
+    assert sessions == [("s/0", 2), ("s/2", 2), ("s/1", 3)]
     assert (one["traceCount"], one["errorCount"], one["durationMs"]) == (2, 1, 4000.0)
     assert [int(trace["id"], 16) for trace in one["traces"]] == [6, 3]
     with pytest.raises(NotFoundError):

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from otel_bridge.model import Omitted, Translation
-from otel_bridge.store.reader import reading
 from otel_bridge.store.writer import Writer
 from otel_bridge.telemetry import Counters
 from tests.store.conftest import Clock
@@ -28,16 +27,33 @@ def test_old_traces_go_with_all_they_have(writer: Writer, path: Path, clock: Clo
     assert counters.value("store_forgotten", reason="max_age") == 1
 
 
-def test_too_much_makes_the_oldest_go(path: Path, clock: Clock, counters: Counters) -> None:
+def test_too_much_makes_the_oldest_go_with_all_they_have(path: Path, clock: Clock, counters: Counters) -> None:
     writer = Writer(path, max_age_s=3600, max_bytes=400_000, counters=counters, now_ns=clock)
     for i in range(40):
         clock.step(1)
-        writer.settled(translation("a", trace_id=f"{i:032x}", input="x" * 20_000))
-        writer.batch(log(str(i) * 5000))
+        trace_id = f"{i:032x}"
+        writer.batch(spans("a", "left out", trace_id=trace_id))
+        writer.batch(log(str(i) * 5000, trace_id))
+        clock.step(10)
+        writer.hear(for_s=60)
+        made = translation("a", trace_id=trace_id, input="x" * 20_000)
+        made.observations[0].resource = {"host": trace_id}
+        made.scores.append(score(str(i), trace_id=trace_id))
+        made.dropped.append(Omitted(f"{2:016x}", trace_id, "noise"))
+        writer.settled(made)
+    [oldest] = rows(path, "SELECT trace_id FROM traces ORDER BY seen_ns LIMIT 1")
+    writer.batch(log("late", first := oldest["trace_id"]))
+    late = Translation(scores=[score("late", trace_id=first)], dropped=[Omitted(f"{3:016x}", first, "noise")])
+    writer.settled(late)
+    writer._forget_oldest("max_bytes")
     writer.trim()
 
-    with reading(path) as reader:
-        left = [row["trace_id"] for row in reader.rows("SELECT trace_id FROM traces ORDER BY seen_ns")]
+    left = [row["trace_id"] for row in rows(path, "SELECT trace_id FROM traces ORDER BY seen_ns")]
+    for table in ("spans", "readings", "observations", "observed_resources", "omitted", "scores", "logs"):
+        found = {row["trace_id"] for row in rows(path, f"SELECT trace_id FROM {table}")}
+        assert found, table
+        assert found <= set(left), table
+    assert first not in left
     writer.close()
     assert 0 < len(left) < 40
     assert left[-1] == f"{39:032x}"

@@ -114,13 +114,13 @@ def open_span(event: str, after_ns: int, **attributes: str | int) -> Batch:
     return Batch.from_request(request)
 
 
-def log(body: str = "hello") -> Batch:
+def log(body: str = "hello", trace_id: str = TRACE) -> Batch:
     request = ExportLogsServiceRequest()
     record = (
         request.resource_logs.add()
         .scope_logs.add()
         .log_records.add(
-            event_name="acme.said", time_unix_nano=START, trace_id=bytes.fromhex(TRACE), span_id=(1).to_bytes(8)
+            event_name="acme.said", time_unix_nano=START, trace_id=bytes.fromhex(trace_id), span_id=(1).to_bytes(8)
         )
     )
     record.body.string_value = body
