@@ -50,6 +50,13 @@ def test_of_a_bridge_that_goes_on_it_is_asked_when_nothing_is_on_the_way(monkeyp
     assert told(seen) == "2 traces · 10 spans · open for some seconds more · otel-bridge trace large"
 
 
+def test_what_there_is_to_know_of_the_program_is_in_one_line() -> None:
+    seen = {"traces": ["a", "b"], "largest": "abcdef0123", "spans": 12, "tokens": 7, "cost": 0.0123, "errors": 2}
+    assert told({**seen, "all": True, "settled": True}) == (
+        "2 traces · 12 spans · 7 tokens · $0.012 · 2 errors · otel-bridge trace abcdef01"
+    )
+
+
 def test_the_command_that_is_named_looks_where_the_program_was_seen(tmp_path: Path) -> None:
     """A configuration that was named is named there, too; one in a variable is there already."""
     seen = {"traces": ["abc"], "spans": 1, "tokens": 0, "cost": 0, "errors": 0, "all": True, "settled": True}

@@ -78,14 +78,18 @@ async def test_without_keep_only_what_the_journal_still_has_goes_again(house: Ho
     assert 0 < len(sink.names) - 6 < 4
 
 
-async def test_only_what_was_asked_for_goes_again(house: House, sink: Sink) -> None:
-    await house.start(batches={"store": sink})
-    await house.append("a", tenant="a")
-    await house.append("b", tenant="b")
-    await sink.has(2)
+@pytest.mark.parametrize("kind", ["batches", "settled"])
+async def test_only_what_was_asked_for_goes_again(house: House, sink: Sink, kind: str) -> None:
+    await house.start(**{kind: {"store": sink}})
+    await house.append("a", trace=1, tenant="a")
+    await house.append("b", trace=2, tenant="b")
     between_ns = time.time_ns()
-    await house.append("late", tenant="b")
+    await house.append("late", trace=3, tenant="b")
+    if kind == "settled":
+        await house.settle()
     await sink.has(3)
+    while any(house.delivery.waiting().values()):
+        await asyncio.sleep(0.001)
     await replay(house, "store", tenant="a")
     await done(house)
     assert sink.names[3:] == ["a"]

@@ -72,6 +72,18 @@ async def test_what_never_shows_is_told_once_and_not_sent_again(
     assert "can not be read there" in capsys.readouterr().err
 
 
+async def test_what_is_not_there_after_very_long_is_given_up(
+    tmp_path: Path, translation: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other observations of its trace are none of it."""
+    monkeypatch.setattr(readback, "GIVE_UP_S", 0.05)
+    async with FakeLangfuse().running() as fake, reading(fake, tmp_path) as (settle, counters):
+        fake.always("read", Fault(200, '{"data": [{"id": "another"}], "meta": {}}'))
+        await asyncio.sleep(0)
+        await settle(translation(1))
+        await until(lambda: counters.value("readback_lost") == 1)
+
+
 @pytest.mark.parametrize("fault", [Fault(429), Fault(403), Fault(200, "<html>"), Fault(200, "[]")])
 async def test_where_nobody_can_tell_nothing_is_said_to_be_late(
     fault: Fault, tmp_path: Path, translation: Build, monkeypatch: pytest.MonkeyPatch

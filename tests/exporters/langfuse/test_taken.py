@@ -38,6 +38,13 @@ def test_what_does_not_come_again_is_forgotten(tmp_path: Path, observation: Make
     assert not (tmp_path / "taken.json").exists()
 
 
+def test_what_is_known_is_bounded(observation: Make) -> None:
+    taken = Taken(limit=2)
+    items = [observation(number) for number in (1, 2, 3)]
+    taken.add(items)
+    assert taken.without(items) == items[:1]
+
+
 async def test_scores_that_fail_do_not_send_the_observations_again(opened: Opened, translation: Build) -> None:
     async with FakeLangfuse().running() as fake, opened(fake) as settle:
         sent = translation(observations=3, scores=1)
