@@ -88,7 +88,7 @@ async def test_only_what_was_asked_for_goes_again(house: House, sink: Sink, kind
     if kind == "settled":
         await house.settle()
     await sink.has(3)
-    while any(house.delivery.waiting().values()):
+    while any(house.delivery.waiting().values()):  # noqa: ASYNC110 - no event tells
         await asyncio.sleep(0.001)
     await replay(house, "store", tenant="a")
     await done(house)
