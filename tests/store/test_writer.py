@@ -277,6 +277,13 @@ def test_a_heartbeat_after_the_end_takes_nothing_back(writer: Writer, path: Path
     assert rows(path, "SELECT type FROM readings") == [{"type": "GENERATION"}]
 
 
+def test_a_heartbeat_takes_nothing_back_of_what_was_told_first(writer: Writer, path: Path) -> None:
+    """It says that the span has not ended, and nothing else."""
+    writer.batch(open_span("started", 500, **{"langfuse.observation.type": "agent"}))
+    writer.batch(open_span("heartbeat", 900))
+    assert rows(path, "SELECT type FROM readings") == [{"type": "AGENT"}]
+
+
 def saying(number: int, **said: str) -> Batch:
     batch = spans("a")
     request = batch.editable()
