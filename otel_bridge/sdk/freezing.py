@@ -40,6 +40,8 @@ CONNECTIONS = frozenset({
 """Modules, or what they are in, whose objects let go of connections when they go, as the end of the process does."""
 DATABASES = frozenset({"sqlite3"})
 """Modules whose objects put in order what is on disk when they go, and have no `__del__` that says so."""
+UNSEEN = frozenset({"_dbm", "_gdbm"})
+"""Modules whose objects write when they go, and that Python's collector knows nothing of."""
 FILE = io.IOBase.__base__  # of those that are written in C, too
 TOLD = gc.callbacks  # who is told of collections
 WRITTEN = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
@@ -104,7 +106,7 @@ def _is_warned() -> bool:
 
 def _stand_last() -> None:
     """Python lets go of its modules one by one, in order, before it takes any apart: the last tell that all are."""
-    if _is_warned():
+    if _is_warned() or not UNSEEN.isdisjoint(sys.modules):
         gc.unfreeze()
     elif gc.get_freeze_count():
         begin, end = ModuleType("begin"), ModuleType("end")

@@ -82,6 +82,9 @@ ENDS = {
         "kept = sqlite3.connect('data'); kept.execute('PRAGMA journal_mode = wal')\nkept.execute('CREATE TABLE t(a)')\n"
         "json.JSONDecoder.kept = kept; del kept"
     ),
+    "a database of the system's": (
+        "import dbm; kept = dbm.open('data', 'n'); kept['a'] = '1'; json.JSONDecoder.kept = kept; del kept"
+    ),
     "a shelf": "json.JSONDecoder.kept = shelf = shelve.Shelf(dbm.dumb.open('shelf')); shelf['a'] = 1; del shelf",
     "warnings that are asked for": (
         "import warnings; warnings.simplefilter('always'); out.close(); json.kept = open('script.py')"

@@ -277,6 +277,13 @@ def test_a_heartbeat_after_the_end_takes_nothing_back(writer: Writer, path: Path
     assert rows(path, "SELECT type FROM readings") == [{"type": "GENERATION"}]
 
 
+def test_a_heartbeat_takes_nothing_back_of_what_was_told_first(writer: Writer, path: Path) -> None:
+    """It says that the span has not ended, and nothing else."""
+    writer.batch(open_span("started", 500, **{"langfuse.observation.type": "agent"}))
+    writer.batch(open_span("heartbeat", 900))
+    assert rows(path, "SELECT type FROM readings") == [{"type": "AGENT"}]
+
+
 def saying(number: int, **said: str) -> Batch:
     batch = spans("a")
     request = batch.editable()
@@ -643,6 +650,48 @@ def test_damage_while_running_begins_a_new_store(writer: Writer, path: Path) -> 
     again.close()
 
     assert trace_row(path)["settled"] == 1
+    assert count(path, "spans") == 1
+    assert list(path.parent.glob("store.db.unreadable-*"))
+
+
+def test_a_new_store_begins_as_soon_as_it_can(writer: Writer, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where too many files are open at the moment in which a damaged one was moved aside."""
+    for i in range(200):
+        writer.batch(spans(*"abcdefghij", trace_id=f"{i:032x}"))
+    writer.close()
+    again = Writer(path, max_age_s=3600, max_bytes=1 << 30, counters=Counters())
+    with path.open("r+b") as file:
+        file.seek(8192)
+        file.write(b"\xa5" * 200_000)
+    with monkeypatch.context() as patched:
+        patched.setattr("otel_bridge.store.writer.open_writing", Mock(side_effect=FilesError("too many files")))
+        for _ in range(2):
+            with pytest.raises(RetryableError, match="too many files"):
+                again.batch(spans("a"))
+    again.batch(spans("a"))
+    again.close()
+
+    assert count(path, "spans") == 1
+
+
+def test_damage_that_only_retention_meets_begins_a_new_store(writer: Writer, path: Path, clock: Clock) -> None:
+    """Else nothing is ever forgotten again."""
+    for i in range(200):
+        writer.batch(spans(*"abcdefghij", trace_id=f"{i:032x}"))
+    writer.close()
+    connection = open_writing(path)
+    query = "SELECT pageno FROM dbstat WHERE name = 'spans' AND pagetype = 'leaf' LIMIT 1"
+    [(page,)] = connection.execute(query)
+    connection.close()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xa5" * 4096)
+    again = Writer(path, max_age_s=3600, max_bytes=1 << 30, counters=Counters(), now_ns=clock)
+    again.batch(spans("a", trace_id="f" * 32))
+    clock.step(3601)
+    again.batch(spans("b", trace_id="e" * 32))
+    again.close()
+
     assert count(path, "spans") == 1
     assert list(path.parent.glob("store.db.unreadable-*"))
 
