@@ -25,6 +25,7 @@ from otel_bridge.translate.usage import uncount
 __all__ = ["Prices", "dialects", "explain", "gather", "prepare", "to_json", "traces_of", "translate"]
 
 SPAN_ID_BYTES = 8
+NO_ID = "0" * SPAN_ID_BYTES * 2
 
 
 def prepare() -> None:
@@ -167,7 +168,7 @@ def _wire(span: Span) -> bytes:
 
 
 def _is_id(span_id: str) -> bool:
-    return len(span_id) == SPAN_ID_BYTES * 2 and span_id.strip("0") != ""
+    return len(span_id) == SPAN_ID_BYTES * 2 and span_id != NO_ID
 
 
 def _invalid(trace: Trace, span: SpanView) -> str | None:

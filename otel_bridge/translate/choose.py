@@ -29,6 +29,8 @@ GROUPS = [
 ]
 """The fields a few at a time, how to get them, and how it looks where nothing is said, as of most groups."""
 
+merged_of = attrgetter(*MERGED)
+
 UNSHOWN = frozenset(
     {
         "type",
@@ -153,9 +155,7 @@ def read(span: SpanView) -> Reading:
 
 def _said(reading: Reading) -> list[str]:
     """The fields of which it says something."""
-    return [
-        field for fields, of, _ in GROUPS for field, said in zip(fields, of(reading), strict=True) if said is not None
-    ]
+    return [field for field, said in zip(MERGED, merged_of(reading), strict=True) if said is not None]
 
 
 def _hear(heard: Reading, said: Reading, name: str) -> None:
