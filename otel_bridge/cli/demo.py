@@ -13,8 +13,9 @@ from urllib.parse import quote
 
 import typer
 
+from otel_bridge.announcement import Found, announced, find
 from otel_bridge.cli.asking import ask
-from otel_bridge.cli.found import Found, Viewer, announced, find, viewer_of
+from otel_bridge.cli.found import Viewer, viewer_of
 from otel_bridge.cli.output import ConfigOption, JsonOption, print_json
 from otel_bridge.cli.serve import banner, signals, with_keys, your_agent
 from otel_bridge.errors import BridgeError, UnreachableError

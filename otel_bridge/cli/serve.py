@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from otel_bridge import __version__
-from otel_bridge.cli.found import Endpoints, announce, announced, from_here
+from otel_bridge.announcement import Endpoints, announce, announced, from_here
 from otel_bridge.cli.output import ConfigOption, JsonOption, print_json, row
 from otel_bridge.cli.own import begin_to_speak, say_last, seized
 from otel_bridge.files import as_now

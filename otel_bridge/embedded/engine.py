@@ -336,7 +336,8 @@ def _data_dir(plan: "Plan | Path") -> Path:
     """Known long before the engine is up."""
     if not isinstance(plan, Path):
         return plan.data_dir
-    from otel_bridge.written import DATA_DIR, path_at, read_text, read_yaml
+    from otel_bridge.announcement import DATA_DIR
+    from otel_bridge.written import path_at, read_text, read_yaml
 
     written = read_yaml(read_text(plan), plan.name)
     return path_at(written, ("service", "data_dir"), DATA_DIR, plan, os.environ).absolute()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_bridge.cli.found import announce
+from otel_bridge.announcement import announce
 from otel_bridge.cli.own import (
     OwnBridge,
     begin_to_speak,
