@@ -167,6 +167,17 @@ def test_without_a_bridge_the_program_is_the_same(arrived: Sink, status: int | N
 
 
 @pytest.mark.slow
+def test_what_is_lost_at_the_end_is_told_of_each_kind() -> None:
+    """In the one line, with how much of it there was."""
+    emits = "still.end(); from otel_bridge.sdk import event; event('one'); event('two')"
+    done, _ = run(emits, "http://127.0.0.1:9")
+    assert done.returncode == 0
+    [line] = done.stderr.splitlines()
+    lost = "11 spans and 2 log records to http://127.0.0.1:9 ([Errno 111] Connection refused)"
+    assert line.startswith(f"otel-bridge: not sent in time, and dropped: {lost}. Is a bridge there?")
+
+
+@pytest.mark.slow
 def test_the_end_comes_at_most_two_seconds_later(arrived: Sink) -> None:
     """Where it is asked to wait, which OpenTelemetry's exporter does for ten; a busy machine has some for the rest."""
     arrived.status = 503
