@@ -446,6 +446,27 @@ async def test_who_logs_in_sees_what_the_link_was_to(page: Page, viewing: Any) -
         assert page.url == f"{url}/#/?filter=status%3Aerror"
 
 
+async def test_who_logs_out_is_asked_again(page: Page, viewing: Any) -> None:
+    """The session is over also for who kept its cookie; where nobody has logged in there is nothing to end."""
+    log_out = page.get_by_role("button", name="Log out")
+    async with viewing(password="correct horse battery") as url:
+        await page.goto(url)
+        await page.get_by_label("Password").fill("correct horse battery")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("table.traces tbody tr")).to_have_count(2)
+        kept = await page.context.cookies()
+        await log_out.click()
+        await expect(page.get_by_label("Password")).to_be_visible()
+        await page.context.add_cookies(kept)
+        await page.reload()
+        await expect(page.get_by_label("Password")).to_be_visible()
+    async with viewing() as url:
+        async with page.expect_response("**/api/v1/login"):
+            await page.goto(url)
+        await expect(page.locator("table.traces tbody tr")).to_have_count(2)
+        await expect(log_out).to_be_hidden()
+
+
 async def test_who_is_not_logged_in_any_more_is_told_and_comes_back(page: Page, viewing: Any) -> None:
     """After the session has ended, as at a restart of the bridge, the page that is open says so, and leads to the
     login and from there to where it was.
