@@ -269,7 +269,7 @@ def prepare(
         add(found.open_spans)
 
     def end() -> None:
-        found.shutdown(that_came())
+        found.shutdown(that_came() or ("SIGINT" if _is_by_ctrl_c() else None))
         _end_as_interrupted()
 
     atexit.register(end)  # before the providers' own
@@ -283,9 +283,14 @@ def prepare(
 
 def _end_as_interrupted() -> None:
     """Ctrl-C ends a program as SIGINT does, if nothing has run text since: what was imported to send has."""
-    if getattr(sys, "last_type", None) is KeyboardInterrupt:
+    if _is_by_ctrl_c():
         with contextlib.suppress(KeyboardInterrupt):
             exec("raise KeyboardInterrupt")  # noqa: S102 - by which Python notes that again
+
+
+def _is_by_ctrl_c() -> bool:
+    """Whether the program ends by an interrupt that nobody caught."""
+    return getattr(sys, "last_type", None) is KeyboardInterrupt
 
 
 async def _in_thread(work: Callable[[], bool]) -> bool:
