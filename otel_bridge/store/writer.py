@@ -11,7 +11,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from otel_bridge.batch import Batch
 from otel_bridge.errors import MalformedError, RefusedError, RetryableError, TooLargeError
-from otel_bridge.journal.database import move_aside, transaction
+from otel_bridge.journal.database import because, move_aside, transaction
 from otel_bridge.journal.disk import Space
 from otel_bridge.model import Translation
 from otel_bridge.store.database import open_writing
@@ -122,7 +122,7 @@ class Writer:
         try:
             due: Any = self._connection.execute(self._sql["due"], (self._now_ns(),)).fetchone()
         except apsw.Error as error:
-            raise RetryableError(f"the store {self._path} can not be read now: {error}") from error
+            raise RetryableError(f"the store {self._path} can not be read now: {because(error)}") from error
         return due  # type: ignore[no-any-return]  # of these columns
 
     def _not_due(self, due: _Due) -> None:
@@ -168,7 +168,7 @@ class Writer:
             with transaction(self._connection):
                 put()
         except (apsw.FullError, apsw.IOError, apsw.BusyError, apsw.LockedError, apsw.ReadOnlyError) as error:
-            raise RetryableError(f"the store {self._path} can not be written now: {error}") from error
+            raise RetryableError(f"the store {self._path} can not be written now: {because(error)}") from error
         except (UnicodeEncodeError, OverflowError) as error:
             raise RefusedError(f"the store can not keep a value: {error}") from error
         self._trim_when_due()
