@@ -138,8 +138,8 @@ def _opened(path: Path, schema: str, version: int, synchronous: str, without: st
     return connection
 
 
-def because(error: "apsw.Error") -> str:
-    """What SQLite says, with its own name for it where that tells more, and what to do about it."""
+def because(error: Exception) -> str:
+    """What SQLite says, with its own name for it where that tells more, and what to do; of others their text."""
     import apsw
 
     code = apsw.mapping_extended_result_codes.get(getattr(error, "extendedresult", 0))
