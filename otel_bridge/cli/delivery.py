@@ -9,8 +9,9 @@ from urllib.parse import quote
 
 import typer
 
+from otel_bridge.announcement import find
 from otel_bridge.cli.asking import ask, running
-from otel_bridge.cli.found import Place, Viewer, find, place, viewer_of
+from otel_bridge.cli.found import Place, Viewer, place, viewer_of
 from otel_bridge.cli.output import ConfigOption, DataDirOption, JsonOption, UrlOption, print_json, print_table
 from otel_bridge.counts import plural
 from otel_bridge.errors import UsageError

@@ -11,7 +11,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from otel_bridge.batch import Batch
 from otel_bridge.errors import FilesError, MalformedError, RefusedError, RetryableError, TooLargeError
-from otel_bridge.journal.database import move_aside, transaction
+from otel_bridge.journal.database import because, move_aside, transaction
 from otel_bridge.journal.disk import Space
 from otel_bridge.model import Translation
 from otel_bridge.store.database import open_writing
@@ -134,7 +134,7 @@ class Writer:
         try:
             due: Any = self._connection.execute(self._sql["due"], (self._now_ns(),)).fetchone()
         except (apsw.Error, FilesError) as error:
-            raise RetryableError(f"the store {self._path} can not be read now: {error}") from error
+            raise RetryableError(f"the store {self._path} can not be read now: {because(error)}") from error
         return due  # type: ignore[no-any-return]  # of these columns
 
     def _not_due(self, due: _Due) -> None:
@@ -182,7 +182,7 @@ class Writer:
                 self._move_aside(error)
                 attempt()
         except (apsw.FullError, apsw.IOError, apsw.BusyError, apsw.LockedError, apsw.ReadOnlyError) as error:
-            raise RetryableError(f"the store {self._path} can not be written now: {error}") from error
+            raise RetryableError(f"the store {self._path} can not be written now: {because(error)}") from error
         except FilesError as error:
             raise RetryableError(str(error)) from error
         except (UnicodeEncodeError, OverflowError) as error:

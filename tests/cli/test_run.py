@@ -20,9 +20,10 @@ from typing import Any, ClassVar
 import pytest
 from typer.testing import CliRunner
 
+from otel_bridge.announcement import Found, announce, find
 from otel_bridge.cli.app import app
 from otel_bridge.cli.asking import LateError
-from otel_bridge.cli.found import Found, Viewer, announce, find
+from otel_bridge.cli.found import Viewer
 from otel_bridge.cli.own import coming, say_last, use
 from otel_bridge.cli.questions import load_traces
 from otel_bridge.cli.refused import refused, since

@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from otel_bridge.announcement import announced
 from otel_bridge.sdk import installing
 from otel_bridge.sdk.open_spans import OpenSpans
 from tests.providers import Around
@@ -70,14 +71,13 @@ def run(then: str, url: str, first: str = INSTALL, **more: str) -> tuple[subproc
         ("", 0),
         ("sys.exit(3)", 3),
         ("raise RuntimeError('x')", 1),
-        ("os.kill(os.getpid(), signal.SIGINT)", None),
         ("asyncio.run(asyncio.sleep(0))", 0),
     ],
-    ids=["end", "exit", "exception", "SIGINT", "asyncio"],
+    ids=["end", "exit", "exception", "asyncio"],
 )
-def test_all_that_ended_arrives(arrived: Sink, then: str, code: int | None) -> None:
+def test_all_that_ended_arrives(arrived: Sink, then: str, code: int) -> None:
     done, _ = run(then, arrived.url)
-    assert code is None or done.returncode == code
+    assert done.returncode == code
     assert arrived.names == ENDED
     assert arrived.resource["service.name"] == "agent"
 
@@ -111,12 +111,16 @@ def test_so_does_sighup_where_nobody_has_a_use_for_it(arrived: Sink, of_theirs: 
 
 @pytest.mark.slow
 def test_a_program_that_ctrl_c_ends_says_so(arrived: Sink) -> None:
-    """By SIGINT, and not by 1: a script that runs it goes on else. What is imported to send ran text meanwhile."""
+    """By SIGINT, and not by 1: a script that runs it goes on else. What is imported to send ran text meanwhile. What is
+    open is ended, as an instrumentation leaves it that ends its spans by `except Exception`.
+    """
     then = "signal.signal(2, signal.default_int_handler); os.kill(os.getpid(), 2)"
     done, _ = run(then, arrived.url, first=f"import signal\n{INSTALL}")
     assert done.returncode == -signal.SIGINT
     assert done.stderr.rstrip().endswith("KeyboardInterrupt")
-    assert arrived.names == ENDED
+    assert arrived.names == [*ENDED, "open"]
+    [interrupted] = [span for span in arrived.spans if span.name == "open"]
+    assert interrupted.status.message == "interrupted: SIGINT"
 
 
 @pytest.mark.slow
@@ -163,6 +167,17 @@ def test_without_a_bridge_the_program_is_the_same(arrived: Sink, status: int | N
     assert line.startswith("otel-bridge: ")
     assert why in line
     assert exit_s < 50
+
+
+@pytest.mark.slow
+def test_what_is_lost_at_the_end_is_told_of_each_kind() -> None:
+    """In the one line, with how much of it there was."""
+    emits = "still.end(); from otel_bridge.sdk import event; event('one'); event('two')"
+    done, _ = run(emits, "http://127.0.0.1:9")
+    assert done.returncode == 0
+    [line] = done.stderr.splitlines()
+    lost = "11 spans and 2 log records to http://127.0.0.1:9 ([Errno 111] Connection refused)"
+    assert line.startswith(f"otel-bridge: not sent in time, and dropped: {lost}. Is a bridge there?")
 
 
 @pytest.mark.slow
@@ -352,16 +367,62 @@ def test_the_exporters_are_those_that_are_named(
     ],
 )
 def test_the_place_is_that_of_the_signal_and_the_protocol(
-    monkeypatch: pytest.MonkeyPatch, said: dict[str, str], traces: str, logs: str | None
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: dict[str, str], traces: str, logs: str | None
 ) -> None:
     for name in [name for name in os.environ if name.startswith("OTEL_")]:
         monkeypatch.delenv(name)
-    for name, value in said.items():
+    for name, value in {"OTEL_BRIDGE_DATA_DIR": str(tmp_path), **said}.items():
         monkeypatch.setenv(name, value)
     [spans] = installing._exporters("TRACES", installing.Spans, None)
     [records] = installing._exporters("LOGS", installing.Logs, None)
     assert spans.where == traces
     assert logs is None or records.where == logs
+
+
+@pytest.mark.parametrize(
+    ("said", "traces", "logs"),
+    [
+        ({}, "http://127.0.0.1:24318/v1/traces", "http://127.0.0.1:24318/v1/logs"),
+        (
+            {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc"},
+            "http://127.0.0.1:24317",
+            "http://127.0.0.1:24318/v1/logs",
+        ),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://t"}, "http://t", "http://127.0.0.1:24318/v1/logs"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://all"}, "http://all", "http://all"),
+        ({"OTEL_BRIDGE_DATA_DIR": "~nobody-of-this-name"}, "http://127.0.0.1:4318/v1/traces", None),
+    ],
+)
+def test_a_bridge_on_this_machine_is_found_on_whatever_port(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: dict[str, str], traces: str, logs: str | None
+) -> None:
+    """Where it announces itself, unless somebody says where to send; and no longer when it has ended."""
+    for name in [name for name in os.environ if name.startswith("OTEL_")]:
+        monkeypatch.delenv(name)
+    for name, value in {"OTEL_BRIDGE_DATA_DIR": str(tmp_path), **said}.items():
+        monkeypatch.setenv(name, value)
+    listens = {"grpc": "http://127.0.0.1:24317", "http": "http://0.0.0.0:24318"}
+    with announced(tmp_path, {"otlp": listens}):
+        [spans] = installing._exporters("TRACES", installing.Spans, None)
+        [records] = installing._exporters("LOGS", installing.Logs, None)
+    assert spans.where == traces
+    assert logs is None or records.where == logs
+
+
+@pytest.mark.slow
+def test_an_unchanged_program_finds_it_too(arrived: Sink, tmp_path: Path) -> None:
+    program = PROGRAM.format(first="", then="still.end()")
+    instrument = str(Path(sys.executable).with_name("opentelemetry-instrument"))
+    with announced(tmp_path, {"otlp": {"http": arrived.url}}):
+        done = subprocess.run(
+            [instrument, sys.executable, "-c", program],
+            env=environment("", OTEL_BRIDGE_DATA_DIR=str(tmp_path)),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert arrived.names == [*ENDED, "open"]
 
 
 def test_importing_it_imports_nothing_of_the_server() -> None:

@@ -1,5 +1,7 @@
 """What is written once or twice, provisionally or settled, and what becomes of it with age, size and damage."""
 
+import resource
+import signal
 from contextlib import nullcontext
 from hashlib import sha256
 from pathlib import Path
@@ -741,3 +743,33 @@ def test_a_full_disk_is_tried_again(writer: Writer, path: Path) -> None:
     writer.batch(spans("a"))
 
     assert count(path, "spans") == 1
+
+
+def test_what_a_failing_disk_says_is_said_with_the_file_and_what_to_do(writer: Writer, path: Path) -> None:
+    """SQLite's own words are no more than `disk I/O error`."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size, before[1]))
+    try:
+        with pytest.raises(RetryableError) as error:
+            writer.batch(spans(*"ab" * 500))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert str(error.value).startswith(
+        f"the store {path} can not be written now: disk I/O error (SQLITE_IOERR_WRITE); the system's log (`dmesg`) says"
+    )
+    writer.batch(spans("a"))
+    assert count(path, "spans") == 1
+
+
+def test_a_reader_of_what_is_damaged_is_told_the_file_and_what_to_do(path: Path) -> None:
+    writer = Writer(path, max_age_s=3600, max_bytes=1 << 30, counters=Counters())
+    writer.batch(spans("a"))
+    writer.close()
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (path.stat().st_size - 4096))
+    said = f"the store {path} can not be read: .*; move it away, with what begins like it, and start the bridge again"
+    with pytest.raises(FilesError, match=said), reading(path) as reader:
+        reader.rows("SELECT * FROM spans")
