@@ -27,7 +27,7 @@ from otel_bridge.model import Omitted
 from otel_bridge.telemetry import Counters
 
 FIRST_FIELD = b"\n"  # field 1 with a length: how OTLP begins; as the first byte of a length it would mean 160 MiB
-LENGTH_BYTES = 4
+LENGTH_BYTES = 4  # of a record, before it, big-endian
 MAX_RECORD = 1 << 28
 SPOOL, SPOOL_HEAD, SPOOL_SENT = ".spool", struct.Struct(">III"), 1 << 31
 JSON_SIGNALS = {b"resourceSpans": Signal.TRACES, b"resourceLogs": Signal.LOGS, b"resourceMetrics": Signal.METRICS}

@@ -9,6 +9,7 @@ import base64
 import binascii
 import math
 import re
+import threading
 from collections.abc import Callable
 from functools import cache
 from typing import Any, TypeAlias
@@ -168,20 +169,23 @@ class _Fields:
 
 
 _KNOWN: dict[str, _Fields] = {}
+_LEARNING = threading.RLock()
 
 
 def _fields_of(descriptor: Descriptor) -> _Fields:
-    """The fields of a message type; remembered before they are filled, as AnyValue holds itself."""
-    fields = _KNOWN.get(descriptor.full_name)
-    if fields is None:
-        fields = _KNOWN[descriptor.full_name] = _Fields()
-        for field in descriptor.fields:
-            read, show = _codec(field)
-            if field.is_repeated:
-                read, show = _each(read, field.name in ITEMS), _show_each(show)
-            fields.by_name[field.json_name] = field.name, read
-            fields.by_number[field.number] = field.json_name, show
-    return fields
+    """The fields of a message type; remembered before they are filled, as AnyValue holds itself. Other threads wait
+    until they are: to one that they do not find there they would pay no attention."""
+    with _LEARNING:
+        fields = _KNOWN.get(descriptor.full_name)
+        if fields is None:
+            fields = _KNOWN[descriptor.full_name] = _Fields()
+            for field in descriptor.fields:
+                read, show = _codec(field)
+                if field.is_repeated:
+                    read, show = _each(read, field.name in ITEMS), _show_each(show)
+                fields.by_name[field.json_name] = field.name, read
+                fields.by_number[field.number] = field.json_name, show
+        return fields
 
 
 def _codec(field: FieldDescriptor) -> tuple[Read, Show]:

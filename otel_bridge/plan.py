@@ -14,6 +14,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from otel_bridge import langfuse_names as names
 from otel_bridge import registry
+from otel_bridge.announcement import DATA_DIR
 from otel_bridge.assemble import AssembleConfig
 from otel_bridge.component import Component, Kind
 from otel_bridge.config import Bytes, BytesOrNone, Config, OfTenants, Seconds, written_in
@@ -25,7 +26,7 @@ from otel_bridge.mistakes import hint, said
 from otel_bridge.sides import SETTLED, side_of
 from otel_bridge.tenants import DEFAULT_TENANT, TenantConfig, TenantName, contradictions
 from otel_bridge.tls import TlsConfig, is_readable_by_all
-from otel_bridge.written import DATA_DIR, default_text, expand, read_text, read_yaml
+from otel_bridge.written import default_text, expand, read_text, read_yaml
 
 ENDPOINT = re.compile(r"(.+):([0-9]{1,5})")
 EVERYWHERE = {"0.0.0.0", "[::]"}  # noqa: S104 - compared with, not bound

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from otel_bridge.announcement import DATA_DIR, DATA_DIR_VARIABLE
 from otel_bridge.errors import PlanError
 from otel_bridge.files import Files, content, local, reason
 
@@ -24,8 +25,7 @@ REFERENCE = re.compile(
 )
 TWICE = re.compile(r'found duplicate key "(.*?)" with value', re.DOTALL)
 
-DATA_DIR = "~/.otel-bridge"
-DEFAULT_DATA_DIR = f"${{env:OTEL_BRIDGE_DATA_DIR:-{DATA_DIR}}}"
+DEFAULT_DATA_DIR = f"${{env:{DATA_DIR_VARIABLE}:-{DATA_DIR}}}"
 DEFAULT_VIEWER = "${env:OTEL_BRIDGE_VIEWER:-127.0.0.1:4319}"
 
 ALONE = """\

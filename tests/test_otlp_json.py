@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import pytest
@@ -16,7 +17,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
-from otel_bridge.batch import REQUESTS, Signal
+from otel_bridge import otlp_json
+from otel_bridge.batch import REQUESTS, Request, Signal
 from otel_bridge.errors import MalformedError
 from otel_bridge.model import Omitted
 from otel_bridge.otlp_json import RANGES, dump, parse
@@ -297,3 +299,23 @@ def test_an_empty_value_is_kept_as_one() -> None:
     value = parsed(attributes=[{"key": "k", "value": {}}]).attributes[0]
     assert value.HasField("value")
     assert value.value == AnyValue()
+
+
+def test_a_thread_that_reads_while_another_learns_how_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the first two requests of a bridge come together: what is not known is passed over, and is OK."""
+    learned = otlp_json._codec
+    meanwhile: list[Future[Request]] = []
+
+    with ThreadPoolExecutor(1) as thread:
+
+        def codec(field: FieldDescriptor) -> Any:
+            if not meanwhile:
+                meanwhile.append(thread.submit(parse, Signal.TRACES, one_span()))
+                wait(meanwhile, timeout=0.1)  # it does not come to an end before this one has
+            return learned(field)
+
+        monkeypatch.setattr(otlp_json, "_KNOWN", {})
+        monkeypatch.setattr(otlp_json, "_codec", codec)
+        first = parse(Signal.TRACES, one_span())
+    assert meanwhile[0].result() == first
+    assert b'"name":"one"' in dump(first)

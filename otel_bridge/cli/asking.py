@@ -10,7 +10,8 @@ from threading import Event, Timer
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from otel_bridge.cli.found import PASSWORD, Place, Viewer, find, from_here, place, viewer_of
+from otel_bridge.announcement import find, from_here
+from otel_bridge.cli.found import PASSWORD, Place, Viewer, place, viewer_of
 from otel_bridge.errors import BridgeError, UnreachableError, UsageError
 
 ANSWER_TIMEOUT_S = 10.0

@@ -6,8 +6,9 @@ from urllib.parse import quote
 
 import typer
 
+from otel_bridge.announcement import find
 from otel_bridge.cli.asking import ask, running
-from otel_bridge.cli.found import Place, Viewer, find, place, viewer_of
+from otel_bridge.cli.found import Place, Viewer, place, viewer_of
 from otel_bridge.cli.output import (
     ConfigOption,
     DataDirOption,

@@ -13,10 +13,11 @@ from urllib.parse import quote
 
 import typer
 
+from otel_bridge.announcement import Found, announced, find
 from otel_bridge.cli.asking import ask
-from otel_bridge.cli.found import Found, Viewer, announced, find, viewer_of
+from otel_bridge.cli.found import Viewer, viewer_of
 from otel_bridge.cli.output import ConfigOption, JsonOption, print_json
-from otel_bridge.cli.serve import banner, signals, with_keys, your_agent
+from otel_bridge.cli.serve import as_option, banner, signals, with_keys, your_agent
 from otel_bridge.errors import BridgeError, UnreachableError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def demo(
     from otel_bridge.telemetry import configure_logs
 
     configure_logs(json=json, level="warning")
-    asyncio.run(_demo(_plan(config, once=once), once=once, as_json=json))
+    asyncio.run(_demo(_plan(config, once=once), as_option(config), once=once, as_json=json))
 
 
 def _plan(config: Path | None, *, once: bool) -> "Plan":
@@ -78,10 +79,10 @@ def _free(port: int) -> bool:
     return True
 
 
-async def _demo(plan: "Plan", *, once: bool, as_json: bool) -> None:
+async def _demo(plan: "Plan", look_again: str, *, once: bool, as_json: bool) -> None:
     with signals(reloads=False) as told:
         async with _bridge(plan, quiet=as_json) as bridge, asyncio.TaskGroup() as tasks:
-            showing = tasks.create_task(_show(plan, bridge, once=once, as_json=as_json))
+            showing = tasks.create_task(_show(plan, bridge, look_again, once=once, as_json=as_json))
             if once:
                 showing.add_done_callback(lambda _: told.stopped.set())
             await told.stopped.wait()
@@ -106,8 +107,11 @@ async def _bridge(plan: "Plan", *, quiet: bool) -> AsyncIterator[Found]:
             yield Found(os.getpid(), bridge.endpoints)
 
 
-async def _show(plan: "Plan", bridge: Found, *, once: bool, as_json: bool) -> None:
-    """Run the program, wait until the bridge has made a whole trace of it, print it, compare."""
+async def _show(plan: "Plan", bridge: Found, look_again: str, *, once: bool, as_json: bool) -> None:
+    """Run the program, wait until the bridge has made a whole trace of it, print it, compare.
+
+    look_again: what a command has to be told to find it when the bridge has ended.
+    """
     otlp, page = bridge.address("otlp", name="http"), bridge.address("viewer")
     if otlp is None or page is None:
         raise UnreachableError("the bridge that runs has no OTLP/HTTP receiver or no viewer; stop it, then try again")
@@ -119,14 +123,18 @@ async def _show(plan: "Plan", bridge: Found, *, once: bool, as_json: bool) -> No
             whose = f"They are of the tenant {with_keys(plan)[0]}, and go where its data goes."
             print(f"{whose} OTEL_EXPORTER_OTLP_HEADERS shows another key.", flush=True)
     counted, said = await _run_program({"OTEL_EXPORTER_OTLP_ENDPOINT": otlp, **credentials})
-    link = f"{page}/t/{counted['trace_id']}"
+    ends = once and bridge.pid == os.getpid()
+    link = None if ends else f"{page}/t/{counted['trace_id']}"  # who reads it would find nobody there
     if not as_json:
-        print(f"They are done, and can be seen: {link}\nThe whole trace comes when nothing more does …\n", flush=True)
+        seen = f", and can be seen: {link}" if link else "."
+        print(f"They are done{seen}\nThe whole trace comes when nothing more does …\n", flush=True)
     trace = await _settled(viewer, counted["trace_id"], said)
     if as_json:
         print_json({"trace": trace, "counted": counted, "link": link})
     else:
-        _print_trace(trace, link, [] if once else your_agent(plan, bridge.endpoints))
+        _print_trace(trace, link or f"otel-bridge trace {counted['trace_id'][:8]}{look_again}")
+        if not once and (agent := your_agent(plan, bridge.endpoints)):
+            print("\nThe bridge stays up for your own agents until Ctrl-C:", *agent, sep="\n  ", flush=True)
     if once:
         await _delivered(viewer)
     if (trace["totalTokens"], round(trace["totalCost"] or 0, 9)) != (_tokens(counted), round(counted["cost"], 9)):
@@ -221,15 +229,13 @@ async def _delivered(viewer: Viewer) -> None:
                 await asyncio.sleep(LOOK_EVERY_S)
 
 
-def _print_trace(trace: dict[str, Any], link: str, agent: list[str]) -> None:
+def _print_trace(trace: dict[str, Any], look_again: str) -> None:
     from functools import partial
 
     from otel_bridge.cli.render import render_tree, show
 
     show(partial(render_tree, trace))
-    print(f"\n{link}")
-    if agent:
-        print("\nThe bridge stays up for your own agents until Ctrl-C:", *agent, sep="\n  ", flush=True)
+    print(f"\n{look_again}", flush=True)
 
 
 def _tokens(counted: dict[str, Any]) -> int:

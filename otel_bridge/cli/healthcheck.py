@@ -10,8 +10,9 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from otel_bridge.announcement import last
 from otel_bridge.cli.findings import findings
-from otel_bridge.cli.found import Viewer, last, place, viewer_of
+from otel_bridge.cli.found import Viewer, place, viewer_of
 from otel_bridge.cli.streams import say
 from otel_bridge.errors import BridgeError, UsageError
 from otel_bridge.telemetry import printable

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from otel_bridge.cli.found import last
+from otel_bridge.announcement import last
 
 PROC = Path("/proc")
 LISTENS = "0A"  # of a socket's states

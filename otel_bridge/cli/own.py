@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from otel_bridge.cli.found import Found, find, is_alive, write
+from otel_bridge.announcement import Found, find, is_alive, write
 from otel_bridge.errors import FilesError, PlanError, UnreachableError
 from otel_bridge.files import reason, remedy
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
-from otel_bridge.cli.found import Found, Viewer, find, place, viewer_of
+from otel_bridge.announcement import Found, find
+from otel_bridge.cli.found import Viewer, place, viewer_of
 from otel_bridge.cli.own import (
     LOOK_EVERY_S,
     BorrowedBridge,

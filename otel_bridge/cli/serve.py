@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from otel_bridge import __version__
-from otel_bridge.cli.found import Endpoints, announce, announced, from_here
+from otel_bridge.announcement import Endpoints, announce, announced, from_here
 from otel_bridge.cli.output import ConfigOption, JsonOption, print_json, row
 from otel_bridge.cli.own import begin_to_speak, say_last, seized
 from otel_bridge.files import as_now
@@ -268,13 +268,18 @@ def _langfuse_missing(plan: "Plan") -> str:
 
 def next_steps(plan: "Plan", endpoints: Endpoints, config: Path | None) -> str:
     """What to type next, for this bridge: where nothing comes over OTLP/HTTP, or nothing is stored, that is less."""
-    with_config = "" if config is None else printable(f" --config {shlex.quote(str(config))}")
+    with_config = as_option(config)
     lines = []
     if agent := "\n               ".join(your_agent(plan, endpoints)):
         lines = [f"  your agent:  {agent}", f"  an example:  otel-bridge demo{with_config}"]
     if any(key.partition("/")[0] == "store" for key in plan.exporters):
         lines.append(f"  then look:   otel-bridge trace last{with_config}")
     return "\n".join(lines) + "\n"
+
+
+def as_option(config: Path | None) -> str:
+    """What the next command has to be told to find the same bridge."""
+    return "" if config is None else printable(f" --config {shlex.quote(str(config))}")
 
 
 def your_agent(plan: "Plan", endpoints: Endpoints) -> list[str]:

@@ -23,6 +23,7 @@ from otel_bridge.errors import ConsumeError, FilesError, UsageError
 from otel_bridge.journal.database import (
     DamagedError,
     Database,
+    because,
     move_aside,
     open_database,
     open_reading,
@@ -298,7 +299,9 @@ class DeadLetters:
                     return attempt(self._begin_anew(connection, error))
             except (apsw.FullError, apsw.IOError, apsw.BusyError, apsw.ReadOnlyError, apsw.CantOpenError) as error:
                 self._counters.add("dead_letter_write_failures")
-                raise ConsumeError(f"the file of dead letters can not be written now: {error}") from error
+                raise ConsumeError(
+                    f"the dead letters in {self._path} can not be written now: {because(error)}"
+                ) from error
 
         try:
             done, waiting = await self._database.run(mended)

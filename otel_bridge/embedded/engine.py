@@ -40,7 +40,7 @@ STOP_S = 0.5  # of the time that `close` has, after delivering
 MOST_PROCESSES = 256
 NOWHERE = "its configuration does not say where to keep anything"
 TOO_LATE = "there was no time to deliver all"
-NEXT = "and the next run delivers it, as does `otel-bridge serve` with this configuration and that data_dir"
+NEXT = "and the next run delivers it"
 NO_THREADS = "this Python starts no thread at a program's end"
 HANDED = "handed"  # the folder of what came before the engine was up
 Kind: TypeAlias = Literal["traces", "logs"]
@@ -169,7 +169,7 @@ class Engine:
         with self._changing:
             is_said, self._is_left, self._closed = self._is_left or not self._has_taken, True, True
         if not is_said:
-            log.warning("otel-bridge: %s: what waits lies in %s, and the next run delivers it", why, self._place)
+            log.warning("otel-bridge: %s: what waits %s", why, self._lies())
         logging.getLogger("otel_bridge.engine").disabled = True
 
     def _before_fork(self) -> None:
@@ -210,7 +210,11 @@ class Engine:
         if self._handed is None or not handed.takes(self._handed):
             return "what ends is dropped until that is mended and the program started again"
         taken = f"what it took lies in {self._place}, " if self._up.is_set() else ""
-        return f"{taken}what ends goes to files in {self._handed}, and the next run delivers it, once that is mended"
+        return f"{taken}what ends goes to files in {self._handed}, {NEXT}, once that is mended"
+
+    def _lies(self) -> str:
+        """Where what was not delivered does, and who delivers it."""
+        return f"lies in {self._place}, {NEXT}, as does `otel-bridge serve` with this configuration and that data_dir"
 
     async def _serve(self) -> None:
         self._place = _data_dir(self._plan)
@@ -247,7 +251,7 @@ class Engine:
 
         said = last_words(bridge.left(), bridge.status())
         if said["waiting"] and not self._is_left:
-            log.warning("otel-bridge: %s; it lies in %s, %s", waiting(said), self._place, NEXT)
+            log.warning("otel-bridge: %s; it %s", waiting(said), self._lies())
 
     def _drain_s(self) -> float:
         """For delivering at the end: what is left of the time for closing, but for what comes after."""
@@ -336,7 +340,8 @@ def _data_dir(plan: "Plan | Path") -> Path:
     """Known long before the engine is up."""
     if not isinstance(plan, Path):
         return plan.data_dir
-    from otel_bridge.written import DATA_DIR, path_at, read_text, read_yaml
+    from otel_bridge.announcement import DATA_DIR
+    from otel_bridge.written import path_at, read_text, read_yaml
 
     written = read_yaml(read_text(plan), plan.name)
     return path_at(written, ("service", "data_dir"), DATA_DIR, plan, os.environ).absolute()

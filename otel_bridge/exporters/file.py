@@ -17,9 +17,9 @@ from otel_bridge.component import Consume, Host, exporter
 from otel_bridge.config import Config, LocalPath
 from otel_bridge.errors import FilesError, RetryableError
 from otel_bridge.files import reason
+from otel_bridge.otlp_files import LENGTH_BYTES
 from otel_bridge.otlp_json import dump, is_json
 
-LENGTH_BYTES = 4
 MAX_RECORD = 128 << 20  # above what is ever written; what begins as OTLP itself does would be longer
 READ_BYTES = 1 << 20
 MARK_BYTES = 64 << 20  # of records between marks, so the most that a start looks at again: a tenth of a second

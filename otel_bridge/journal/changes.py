@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from otel_bridge.batch import INT64
 from otel_bridge.errors import UnwrittenError
-from otel_bridge.journal.database import DamagedError, Database, damaged, transaction
+from otel_bridge.journal.database import DamagedError, Database, because, damaged, transaction
 from otel_bridge.plain_json import clean
 from otel_bridge.telemetry import Counters, logger
 
@@ -141,7 +141,9 @@ class Changes:
             # Delivery goes on: what is not committed is delivered again after a crash, and nothing is lost.
             self._counters.add("state_commit_failures")
             if not self._failing:
-                logger("state").error("state can not be written, trying again", why=str(error))
+                logger("state").error(
+                    "state can not be written, trying again", path=str(self._path), why=because(error)
+                )
             self._failing = True
             return False
         if self._failing:

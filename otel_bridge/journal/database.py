@@ -20,6 +20,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+HELPS = {  # what to do, by the class of SQLite's error
+    "IOError": "the system's log (`dmesg`) says whether the disk fails; a limit of the size of files (`ulimit -f`) and "
+    "many file systems over a network do that too: name a data_dir on a disk of this machine",
+    "FullError": "make room there",
+    "ReadOnlyError": "give the user of the bridge that file and its folder, to write",
+    "CantOpenError": "give the user of the bridge that file and its folder, or raise the limit of open files "
+    "(`ulimit -n`)",
+    "BusyError": "another program holds it: end that one",
+    "LockedError": "another program holds it: end that one",
+    "CorruptError": "move it away, with what begins like it, and start the bridge again",
+    "NotADBError": "move it away, with what begins like it, and start the bridge again",
+}
+
 
 @contextmanager
 def transaction(connection: "apsw.Connection") -> Iterator[None]:
@@ -121,8 +134,17 @@ def _opened(path: Path, schema: str, version: int, synchronous: str, without: st
     except (apsw.CorruptError, apsw.NotADBError) as error:
         raise damaged(path, error, without) from error
     except apsw.Error as error:
-        raise FilesError(f"{path} can not be used: {error}") from error
+        raise FilesError(f"{path} can not be used: {because(error)}") from error
     return connection
+
+
+def because(error: Exception) -> str:
+    """What SQLite says, with its own name for it where that tells more, and what to do; of others their text."""
+    import apsw
+
+    code = apsw.mapping_extended_result_codes.get(getattr(error, "extendedresult", 0))
+    helps = HELPS.get(type(error).__name__)
+    return f"{error}{f' ({code})' if code else ''}{f'; {helps}' if helps else ''}"
 
 
 def log_pages(directory: Path) -> int:
@@ -165,7 +187,7 @@ def open_reading(path: Path, version: int) -> "apsw.Connection":
         connection.pragma("query_only", True)
         found = connection.pragma("user_version")
     except apsw.Error as error:
-        raise FilesError(f"{path} can not be read: {error}") from error
+        raise FilesError(f"{path} can not be read: {because(error)}") from error
     if found != version:
         connection.close()
         raise wrong_version(path, found, version)

@@ -5,10 +5,12 @@ from typing import Any, TypeAlias
 import orjson
 
 from otel_bridge.message_parts import (
+    ABOUT_MESSAGES,
     ANSWERS,
     ARGUMENTS,
     CALL_IDS,
     CALL_KINDS,
+    MAX_WORD,
     MESSAGE_KEYS,
     RESULT_KINDS,
     TEXTS,
@@ -18,7 +20,7 @@ from otel_bridge.message_parts import (
 from otel_bridge.query.answer import Answer
 
 SHOWN = {"role", "name", "tool_call_id", *MESSAGE_KEYS}
-"""Of a message; what else it has, as why it ended, stands below them by its key."""
+"""Of a message; what else it has, as a refusal, stands below them by its key."""
 
 Said: TypeAlias = list[tuple[str, str]]
 """(label, text) pairs in their order; a label is empty where there is nothing to say about the text."""
@@ -93,12 +95,15 @@ def _message(message: Answer) -> Said:
     said = [("thinking", written(thought)) for thought in _list(message.get("reasoning_content"))]
     said += [_part(part) for part in (*_list(message.get("content")), *_list(message.get("parts"))) if part != ""]
     said += [_call(call) for call in _list(message.get("tool_calls"))]
-    said += [
-        (key, written(value)) for key, value in message.items() if key not in SHOWN and value not in (None, "", [])
-    ]
-    if not said:
-        return [(label, "")]
-    return [(_label(label, kind), text) for kind, text in said]
+    beside = {key: value for key, value in message.items() if key not in SHOWN and value not in (None, "", [])}
+    about = [f"{key}: {beside.pop(key)}" for key in ABOUT_MESSAGES if _is_word(beside.get(key))]
+    said += [(key, written(value)) for key, value in beside.items()]
+    (kind, text), *more = said or [("", "")]
+    return [(_label(label, *about, kind), text), *((_label(label, kind), text) for kind, text in more)]
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str) and value != "" and len(value) <= MAX_WORD and value.isprintable()
 
 
 def _part(part: Any) -> tuple[str, str]:

@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import StatusCode, TraceFlags
 
+from otel_bridge.sdk.losses import told_together
 from otel_bridge.sdk.saying import log
 from otel_bridge.sdk.sending import EXIT_S, MAX_QUEUE_BYTES, Sender
 
@@ -195,9 +196,12 @@ def environ(name: str, default: float, *, least: float) -> float:
 
 
 def shut_down(processors: Sequence[BatchSpanProcessor | BatchLogRecordProcessor]) -> None:
-    """All of them at once: it takes as long as the one that takes longest. Each is, whatever another raises."""
-    with contextlib.ExitStack() as each:
-        for processor in processors:
+    """All of them at once: it takes as long as the one that takes longest. Each is, whatever another raises.
+
+    What is lost by it is told in one line.
+    """
+    with told_together(), contextlib.ExitStack() as each:
+        for processor in reversed(processors):
             each.callback(processor.shutdown)
             processor.close()
 

@@ -28,10 +28,8 @@ class Distro(BaseDistro):  # type: ignore[misc]
         freezing.thaw_in_time()
         for name, value in DEFAULTS.items():
             os.environ.setdefault(name, value)
-        for signal, path in installing.PATHS.items():
-            if not installing.says_where(signal):
-                is_grpc = installing.protocol(signal) == "grpc"
-                url = installing.GRPC_ENDPOINT if is_grpc else f"{installing.ENDPOINT}{path}"
+        for signal in installing.PATHS:
+            if url := installing.otlp(signal, None)[1]:
                 os.environ[f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT"] = url
 
 

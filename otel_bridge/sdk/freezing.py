@@ -40,8 +40,11 @@ CONNECTIONS = frozenset({
 """Modules, or what they are in, whose objects let go of connections when they go, as the end of the process does."""
 DATABASES = frozenset({"sqlite3"})
 """Modules whose objects put in order what is on disk when they go, and have no `__del__` that says so."""
+UNSEEN = frozenset({"_dbm", "_gdbm"})
+"""Modules whose objects write when they go, and that Python's collector knows nothing of."""
 FILE = io.IOBase.__base__  # of those that are written in C, too
 TOLD = gc.callbacks  # who is told of collections
+BEGUN = gc.get_freeze_count()  # Python 3.12 freezes some objects itself
 WRITTEN = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
 SUSPENDED = {GeneratorType: "gi_frame", CoroutineType: "cr_frame", AsyncGeneratorType: "ag_frame"}
 
@@ -104,9 +107,9 @@ def _is_warned() -> bool:
 
 def _stand_last() -> None:
     """Python lets go of its modules one by one, in order, before it takes any apart: the last tell that all are."""
-    if _is_warned():
+    if _is_warned() or not UNSEEN.isdisjoint(sys.modules):
         gc.unfreeze()
-    elif gc.get_freeze_count():
+    elif gc.get_freeze_count() > BEGUN:
         begin, end = ModuleType("begin"), ModuleType("end")
         _watched.extend((weakref.ref(begin, _keep_quiet), weakref.ref(end, _thaw)))
         last = {"begin": begin, "collection": _Collection(), "end": end}

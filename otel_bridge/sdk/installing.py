@@ -21,6 +21,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
+from otel_bridge.announcement import DATA_DIR, DATA_DIR_VARIABLE, find
 from otel_bridge.sdk.batch import BatchLogRecordProcessor, BatchSpanProcessor, environ, exit_seconds
 from otel_bridge.sdk.context import ContextProcessor
 from otel_bridge.sdk.installed import Engine, Installed, Provider
@@ -150,7 +151,7 @@ def prepare(
         add(found.open_spans)
 
     def end() -> None:
-        found.shutdown(that_came())
+        found.shutdown(that_came() or ("SIGINT" if _is_by_ctrl_c() else None))
         _end_as_interrupted()
 
     atexit.register(end)  # before the providers' own
@@ -164,9 +165,14 @@ def prepare(
 
 def _end_as_interrupted() -> None:
     """Ctrl-C ends a program as SIGINT does, if nothing has run text since: what was imported to send has."""
-    if getattr(sys, "last_type", None) is KeyboardInterrupt:
+    if _is_by_ctrl_c():
         with contextlib.suppress(KeyboardInterrupt):
             exec("raise KeyboardInterrupt")  # noqa: S102 - by which Python notes that again
+
+
+def _is_by_ctrl_c() -> bool:
+    """Whether the program ends by an interrupt that nobody caught."""
+    return getattr(sys, "last_type", None) is KeyboardInterrupt
 
 
 def _join_parent() -> None:
@@ -202,7 +208,7 @@ def spool_folder() -> Path | None:
     if said.lower() in ("", *NO):
         return None
     if said.lower() in YES:
-        said = f"{os.environ.get('OTEL_BRIDGE_DATA_DIR') or '~/.otel-bridge'}/spool"
+        said = f"{_data_dir()}/spool"
     try:
         return Path(said).expanduser()
     except RuntimeError as error:  # the home of nobody, as in a container whose user has none
@@ -318,9 +324,25 @@ def _exporters(signal: str, kind: Callable[[str, str | None], E], endpoint: str 
 def otlp(signal: str, endpoint: str | None) -> tuple[str, str | None]:
     """The exporter that sends `TRACES` or `LOGS` to a bridge, and where; None: where its own variables say."""
     spoken = protocol(signal)
-    base = endpoint or (None if says_where(signal) else GRPC_ENDPOINT if spoken == "grpc" else ENDPOINT)
+    base = endpoint or (None if says_where(signal) else _here(spoken))
     path = "" if spoken == "grpc" else PATHS[signal]
     return OTLP.get(spoken, spoken), f"{base.rstrip('/')}{path}" if base else None
+
+
+def _here(spoken: str) -> str:
+    """The address of OTLP of a bridge on this machine: that which it announces where it has no configuration, on
+    whatever port; else the usual one."""
+    with contextlib.suppress(RuntimeError):  # the home of nobody
+        name = "grpc" if spoken == "grpc" else "http"
+        found = find(Path(_data_dir()).expanduser())
+        if found is not None and (announced := found.address("otlp", name=name)):
+            return announced
+    return GRPC_ENDPOINT if spoken == "grpc" else ENDPOINT
+
+
+def _data_dir() -> str:
+    """Of a bridge without a configuration."""
+    return os.environ.get(DATA_DIR_VARIABLE) or DATA_DIR
 
 
 def _made(group: str, name: str, url: str | None) -> Any:

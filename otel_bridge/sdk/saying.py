@@ -39,3 +39,8 @@ def is_time_to_say(about: str) -> bool:
         return False
     _told[about] = now_s + WARN_EVERY_S
     return True
+
+
+def was_said(about: str) -> bool:
+    """Whether it ever was."""
+    return about in _told

@@ -20,7 +20,8 @@ from opentelemetry import context as otel
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context
 
 from otel_bridge.counts import plural
-from otel_bridge.sdk import forks
+from otel_bridge.sdk import forks, losses
+from otel_bridge.sdk.losses import Loss
 from otel_bridge.sdk.refusals import HEARD, hint
 from otel_bridge.sdk.saying import ToldError, is_time_to_say, log
 from otel_bridge.sdk.values import words
@@ -95,7 +96,7 @@ class Sender(Generic[T]):
     ) -> None:
         self.dropped: Counter[str] = Counter()
         self._what = what
-        self._where = f" to {where}" if where else ""
+        self._where = where
         self._send = send
         self._shut_down = shut_down or _nothing
         self._open = prepare or _nothing
@@ -229,6 +230,7 @@ class Sender(Generic[T]):
 
     def _shut_down_once(self) -> None:
         thread = self._thread
+        loss = None
         if thread is not None and not self._is_shut_down:
             self.flush(self.left_s)
         with self._changed:
@@ -237,9 +239,11 @@ class Sender(Generic[T]):
             self._is_shut_down = self._over = True
             if left := self._waiting + self._sending:
                 if self._kept is not None:
-                    self._warn(f"kept {self._what}", f"{self._kept()} Not sent{self._where} in time.")
+                    self._warn(f"kept {self._what}", f"{self._kept()} Not sent{self._to} in time.")
                 else:
-                    self._drop("exit", left)
+                    self.dropped["exit"] += left
+                    why = HEARD.take(thread) or self._why  # it may still be trying
+                    loss = Loss(left, self._what, self._where, why, self._helps or hint(why))
                 self._lost_unsaid = True
                 self._plain.clear()
                 self._precious.clear()
@@ -247,6 +251,8 @@ class Sender(Generic[T]):
             self._settle(refused=True)
             self._changed.notify_all()
         self._say()
+        if loss is not None:
+            losses.tell(loss)
         if thread is not None:
             thread.join(self.left_s)
         self._shut_down()
@@ -288,6 +294,10 @@ class Sender(Generic[T]):
         return len(self._plain) + len(self._precious)
 
     @property
+    def _to(self) -> str:
+        return f" to {self._where}" if self._where else ""
+
+    @property
     def _is_full_batch(self) -> bool:
         return self._waiting >= self._max_batch or self._bytes >= MAX_BATCH_BYTES
 
@@ -312,12 +322,7 @@ class Sender(Generic[T]):
 
     def _drop(self, reason: str, items: int) -> None:
         self.dropped[reason] += items
-        if reason == "exit":
-            why = HEARD.take(self._thread) or self._why  # it may still be trying
-            lost = f"{plural(items, self._what)}, and what else waited, not sent{self._where} in time"
-            self._warn("unsent", f"{lost}{f' ({why})' if why else ''}, and dropped. {self._helps or hint(why)}")
-        else:
-            self._warn(reason, f"{plural(items, self._what)} dropped ({reason}); {self.dropped.total()} in all")
+        self._warn(reason, f"{plural(items, self._what)} dropped ({reason}); {self.dropped.total()} in all")
 
     def _warn(self, about: str, said: str) -> None:
         if is_time_to_say(about):
@@ -481,7 +486,7 @@ class Sender(Generic[T]):
         self._put_back(batch)
         if is_theirs:
             self._warn("unsendable", f"{self._what}s can not be sent as they are: {why}")
-        elif not is_told:
+        elif not is_told and not (self._closed and self._kept is None):  # then how much is lost is told soon
             self._warn_unsent(why)
 
     def _unreached(self, why: str) -> None:
@@ -495,7 +500,7 @@ class Sender(Generic[T]):
     def _warn_unsent(self, why: str) -> None:
         """While `_changed` is held."""
         left = "what waits at the end is dropped." if self._kept is None else self._kept()
-        self._warn("unsent", f"nothing can be sent{self._where}: {why}; {left} {self._helps or hint(why)}")
+        self._warn("unsent", f"nothing can be sent{self._to}: {why}; {left} {self._helps or hint(why)}")
 
     def _put_back(self, batch: list[_Put[T]]) -> None:
         """While `_changed` is held."""

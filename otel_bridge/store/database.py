@@ -9,7 +9,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import SpanFlags
 
 from otel_bridge.errors import FilesError
 from otel_bridge.files import reason
-from otel_bridge.journal.database import log_pages, move_aside
+from otel_bridge.journal.database import because, log_pages, move_aside
 from otel_bridge.store.statements import text
 from otel_bridge.translate.propagate import MAX_TAGS
 
@@ -44,7 +44,7 @@ def open_writing(path: Path) -> "apsw.Connection":
         move_aside(path, str(error))
         return open_writing(path)
     except apsw.Error as error:
-        raise FilesError(f"the store {path} can not be opened: {error}") from error
+        raise FilesError(f"the store {path} can not be opened: {because(error)}") from error
 
 
 def _merging(connection: "apsw.Connection") -> "apsw.Connection":
@@ -113,7 +113,7 @@ def open_reading(path: Path) -> "apsw.Connection":
         version = connection.pragma("user_version")
         connection.pragma("query_only", True)
     except apsw.Error as error:
-        raise FilesError(f"the store {path} can not be read: {error}") from error
+        raise FilesError(f"the store {path} can not be read: {because(error)}") from error
     if version != VERSION:
         raise FilesError(f"the store {path} has format {version}, this bridge reads {VERSION}: start the bridge once")
     return connection

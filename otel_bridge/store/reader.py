@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from otel_bridge.errors import BridgeError, FilesError
+from otel_bridge.journal.database import because
 from otel_bridge.store.database import open_reading
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Reader:
                 f"the store did not answer within {self._budget_s:g} s: narrow the filter, as by name, session or age"
             ) from error
         except (apsw.CorruptError, apsw.NotADBError, apsw.IOError) as error:
-            raise FilesError(f"the store can not be read: {error}") from error
+            raise FilesError(f"the store {self._connection.filename} can not be read: {because(error)}") from error
         return found
 
     def row(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> Row | None:

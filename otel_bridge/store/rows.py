@@ -247,6 +247,7 @@ def _trace(trace_id: str, trace: TraceAttributes, tenant: str, seen_ns: int) -> 
 
 def _observation(observation: Observation, tenant: str, resource_id: bytes) -> tuple[Any, ...]:
     o = observation
+    scope = {"name": o.scope_name, **({"version": o.scope_version} if o.scope_version else {})}
     detail = {
         "completionStartNs": o.completion_start_ns,
         "modelParameters": o.model_parameters,
@@ -258,7 +259,7 @@ def _observation(observation: Observation, tenant: str, resource_id: bytes) -> t
         "promptVersion": o.prompt_version,
         "version": o.version,
         "metadata": o.metadata,
-        "scope": {"name": o.scope_name, "version": o.scope_version} if o.scope_name else None,
+        "scope": scope if o.scope_name else None,
     }
     return (
         tenant,

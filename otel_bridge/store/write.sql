@@ -69,9 +69,10 @@ FROM spans s LEFT JOIN resources r ON r.id = s.resource_id WHERE s.rowid = ?;
 -- name: reading
 INSERT OR REPLACE INTO readings (tenant, trace_id, id, type, level, model) VALUES (?, ?, ?, ?, ?, ?);
 
--- Of one that has not ended, unless its end came first, which says more.
+-- Of one that has not ended, unless its end came first, which says more. What tells of it again, as heartbeats do, says
+-- less.
 -- name: open_reading
-INSERT OR REPLACE INTO readings (tenant, trace_id, id, type, level, model)
+INSERT OR IGNORE INTO readings (tenant, trace_id, id, type, level, model)
 SELECT tenant, trace_id, id, ?4, ?5, ?6 FROM spans WHERE tenant = ?1 AND trace_id = ?2 AND id = ?3 AND status = -1;
 
 -- The first who says something is heard.

@@ -4,14 +4,14 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from otel_bridge.batch import Batch
-from otel_bridge.errors import MalformedError, RefusedError, RetryableError, TooLargeError
-from otel_bridge.journal.database import move_aside, transaction
+from otel_bridge.errors import FilesError, MalformedError, RefusedError, RetryableError, TooLargeError
+from otel_bridge.journal.database import because, move_aside, transaction
 from otel_bridge.journal.disk import Space
 from otel_bridge.model import Translation
 from otel_bridge.store.database import open_writing
@@ -19,6 +19,9 @@ from otel_bridge.store.provisional import Said, Words
 from otel_bridge.store.rows import Rows, became, came, settled_traces
 from otel_bridge.store.statements import statements
 from otel_bridge.telemetry import Counters
+
+if TYPE_CHECKING:
+    import apsw
 
 TRIM_EVERY_S = 30.0
 LEAST_ROOM_BYTES = 64 << 10
@@ -55,12 +58,21 @@ class Writer:
         self._counters = counters
         self._now_ns = now_ns
         self._sql = statements("otel_bridge.store", "write.sql")
-        self._connection = open_writing(path)
+        self._opened: apsw.Connection | None = open_writing(path)
         self._next_trim_ns = 0
 
     def close(self) -> None:
         """Fold the write-ahead log into the file and let go of it."""
-        self._connection.close()
+        if self._opened is not None:
+            self._opened.close()
+
+    @property
+    def _connection(self) -> "apsw.Connection":
+        """Opened anew where the file was moved aside, and its place could not be taken then; raises FilesError: nor can
+        it be now."""
+        if self._opened is None:
+            self._opened = open_writing(self._path)
+        return self._opened
 
     def batch(self, batch: Batch) -> None:
         """Keep what came, provisionally.
@@ -121,8 +133,8 @@ class Writer:
 
         try:
             due: Any = self._connection.execute(self._sql["due"], (self._now_ns(),)).fetchone()
-        except apsw.Error as error:
-            raise RetryableError(f"the store {self._path} can not be read now: {error}") from error
+        except (apsw.Error, FilesError) as error:
+            raise RetryableError(f"the store {self._path} can not be read now: {because(error)}") from error
         return due  # type: ignore[no-any-return]  # of these columns
 
     def _not_due(self, due: _Due) -> None:
@@ -154,24 +166,35 @@ class Writer:
                 self._connection.executemany(self._sql[name], values)
 
     def _write(self, put: Callable[[], None], size: int, *, divisible: bool) -> None:
-        """Run `put` in a transaction, in a store begun anew if the old one is damaged."""
+        """Run `put` in a transaction, and trim when that is due; in a store begun anew if the old one is damaged."""
         import apsw
 
-        try:
+        def attempt() -> None:
             self._make_room(2 * size + LEAST_ROOM_BYTES, divisible=divisible)
             with transaction(self._connection):
                 put()
-        except (apsw.CorruptError, apsw.NotADBError) as error:
-            self._connection.close(True)
-            move_aside(self._path, str(error))
-            self._connection = open_writing(self._path)
-            with transaction(self._connection):
-                put()
+            self._trim_when_due()
+
+        try:
+            try:
+                attempt()
+            except (apsw.CorruptError, apsw.NotADBError) as error:
+                self._move_aside(error)
+                attempt()
         except (apsw.FullError, apsw.IOError, apsw.BusyError, apsw.LockedError, apsw.ReadOnlyError) as error:
-            raise RetryableError(f"the store {self._path} can not be written now: {error}") from error
+            raise RetryableError(f"the store {self._path} can not be written now: {because(error)}") from error
+        except FilesError as error:
+            raise RetryableError(str(error)) from error
         except (UnicodeEncodeError, OverflowError) as error:
             raise RefusedError(f"the store can not keep a value: {error}") from error
-        self._trim_when_due()
+
+    def _move_aside(self, error: Exception) -> None:
+        self._connection.close(True)
+        self._opened = None
+        try:
+            move_aside(self._path, str(error))
+        except OSError as why:
+            raise FilesError(f"the store {self._path} is damaged, and can not be moved aside: {why}") from why
 
     def _make_room(self, needed: int, *, divisible: bool) -> None:
         """Forget the oldest where the disk is nearly full: else a store that waits for room, and the journal that waits

@@ -25,6 +25,7 @@ from otel_bridge.translate.usage import uncount
 __all__ = ["Prices", "dialects", "explain", "gather", "prepare", "to_json", "traces_of", "translate"]
 
 SPAN_ID_BYTES = 8
+NO_ID = "0" * SPAN_ID_BYTES * 2
 
 
 def prepare() -> None:
@@ -167,7 +168,7 @@ def _wire(span: Span) -> bytes:
 
 
 def _is_id(span_id: str) -> bool:
-    return len(span_id) == SPAN_ID_BYTES * 2 and span_id.strip("0") != ""
+    return len(span_id) == SPAN_ID_BYTES * 2 and span_id != NO_ID
 
 
 def _invalid(trace: Trace, span: SpanView) -> str | None:
@@ -187,6 +188,8 @@ def _observe(span: SpanView, nodes: dict[str, Node], trace: TraceAttributes) -> 
 
 def _remember_roots(known: Known, made: list[SpanView]) -> None:
     """A root made out of log records is made once, and does not say that the trace has ended, as a span's would."""
+    if not made and not known.from_logs:
+        return
     known.from_logs = sorted({*known.from_logs, *(span.id for span in made if not span.parent_id)})
     if known.root_id in known.from_logs:
         known.root_id = None
@@ -219,6 +222,8 @@ def _add_events(
     If it tells of the whole call, and the span will not come, it stands for it: what is below that span is here, or
     nothing came for long. A closed input may be a part of what was sent.
     """
+    if not loose:
+        return
     top: Node | None = None
     whole = trace.part == 0 and trace.settled.complete
     told = {log.span_id for log in loose if log.name in logs.DETAILS} - nodes.keys() if whole else set()

@@ -9,7 +9,6 @@ import importlib
 import pkgutil
 from collections.abc import Sequence
 from functools import lru_cache
-from operator import attrgetter
 
 from otel_bridge.translate import dialects as folder
 from otel_bridge.translate import explicit
@@ -22,13 +21,6 @@ MAX_SHAPES = 2_000
 MAX_NAMES = 500  # in one that is remembered; those of log records may be empty
 MAX_SHAPE = 8_192  # characters of all names in one that is remembered
 MERGED = tuple(field for field in Reading.__slots__ if field not in ("by_hand", "metadata", "trace_metadata"))
-OF_GROUP = 8
-GROUPS = [
-    (fields, attrgetter(*fields), (None,) * len(fields))
-    for fields in (MERGED[start : start + OF_GROUP] for start in range(0, len(MERGED), OF_GROUP))
-]
-"""The fields a few at a time, how to get them, and how it looks where nothing is said, as of most groups."""
-
 UNSHOWN = frozenset(
     {
         "type",
@@ -153,24 +145,19 @@ def read(span: SpanView) -> Reading:
 
 def _said(reading: Reading) -> list[str]:
     """The fields of which it says something."""
-    return [
-        field for fields, of, _ in GROUPS for field, said in zip(fields, of(reading), strict=True) if said is not None
-    ]
+    return [field for field in MERGED if getattr(reading, field) is not None]
 
 
 def _hear(heard: Reading, said: Reading, name: str) -> None:
-    for fields, said_of, nothing in GROUPS:
-        given = said_of(said)
-        if given == nothing:
+    for field in MERGED:
+        more = getattr(said, field)
+        if more is None:
             continue
-        for field, more in zip(fields, given, strict=True):
-            if more is None:
-                continue
-            known = getattr(heard, field)
-            if known is None:
-                setattr(heard, field, more)
-            elif field not in UNSHOWN and more != known:
-                heard.metadata[f"{name}.{field}"] = more
+        known = getattr(heard, field)
+        if known is None:
+            setattr(heard, field, more)
+        elif field not in UNSHOWN and more != known:
+            heard.metadata[f"{name}.{field}"] = more
     for key, more in said.metadata.items():
         if heard.metadata.setdefault(key, more) != more:
             heard.metadata[f"{name}.{key}"] = more

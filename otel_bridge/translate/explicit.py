@@ -117,14 +117,13 @@ def _compat(reading: Reading) -> None:
 
 def _metadata(attrs: dict[str, Any], prefix: str) -> dict[str, Any]:
     """`<prefix>metadata` as an object, and `<prefix>metadata.*` key by key."""
-    if not speaks_of(attrs, f"{prefix}metadata"):
-        return {}
-    whole_object = from_json(attrs.get(f"{prefix}metadata"))
+    key = f"{prefix}metadata"
+    whole_object = from_json(attrs.get(key))
     found: dict[str, Any] = {}
     if isinstance(whole_object, dict):
-        del attrs[f"{prefix}metadata"]
+        del attrs[key]
         found.update(whole_object)
-    return found | _decoded(nested(attrs, f"{prefix}metadata."))
+    return found | _decoded(nested(attrs, f"{key}."))
 
 
 def _decoded(said: dict[str, Any]) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class Hidden:
 
 def hide(tree: Arranged, trace: Trace, before: Mapping[str, Sent]) -> tuple[Arranged, Hidden]:
     """Leave noise out, here and where earlier parts did; the nodes' observations are changed in place."""
-    if not trace.noise and not any(sent.hidden for sent in before.values()):
+    if not trace.noise and not [sent for sent in before.values() if sent.hidden]:
         return tree, Hidden()
     return _Hiding(tree, trace, before).run()
 

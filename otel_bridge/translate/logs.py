@@ -50,7 +50,7 @@ def join(spans: dict[str, SpanView], logs: list[LogView]) -> list[LogView]:
 
 def _dialects(told: Iterable[SpanView | LogView]) -> list[Dialect]:
     """The dialects whose scopes these come from."""
-    found = dict.fromkeys(by_scope(scope) for scope in dict.fromkeys([view.scope_name for view in told]))
+    found = dict.fromkeys(map(by_scope, dict.fromkeys([view.scope_name for view in told])))
     return [dialect for dialect in found if dialect is not None]
 
 

@@ -81,7 +81,8 @@ def tell(said: TraceAttributes, tree: Arranged, configured: Mapping[str, Any]) -
     order = sorted(tree.order, key=lambda node: (node is not first, node.span.start_ns, node.span.id))
     speakers, told = _speakers(order)
     words = _resource_says(order) | _named(first)
-    words |= {name: heard for name, field in FIELDS.items() if field in told and (heard := _heard(field, speakers))}
+    if told:
+        words |= {name: heard for name, field in FIELDS.items() if field in told and (heard := _heard(field, speakers))}
     if configured:
         words |= {name: heard for name in FIELDS if (heard := _configured(name, configured))}
     _take(words, said, unsure)
@@ -117,8 +118,10 @@ def _share_tags(said: TraceAttributes, configured: Mapping[str, Any], speakers: 
     for node in speakers:
         if node.reading.tags:
             tags += node.reading.tags
-    room, left = MAX_TAGS_LENGTH, set()
     said.tags = []
+    if not tags:
+        return
+    room, left = MAX_TAGS_LENGTH, set()
     for tag in dict.fromkeys(tags):
         if (
             len(said.tags) < MAX_TAGS
@@ -143,8 +146,10 @@ def _share_metadata(
     by_spans = {key: item for node in reversed(speakers) for key, item in node.reading.trace_metadata.items()}
     found = dict(configured.get("metadata", {}))
     whole = by_spans | found | said.metadata
+    if not whole:
+        return
     most = max(MAX_METADATA_BYTES, MAX_COPIES_BYTES // max(len(tree.order), 1))
-    if not whole or _size(whole) <= most:
+    if _size(whole) <= most:
         said.metadata = whole
         return
     fitting = _fitting({key: whole[key] for key in (*said.metadata, *found, *reversed(by_spans))}, most)
@@ -179,6 +184,8 @@ def _size(said: Mapping[str, Any]) -> int:
 def _speakers(order: Sequence[Node]) -> tuple[list[Node], set[str]]:
     """Who says anything of the trace, and which fields of a reading anybody says."""
     words = [(node, said) for node in order if (said := told_of(node.reading)) != NOTHING]
+    if not words:
+        return [], set()
     silent = (None,) * len(words)
     columns = zip(*[said for _, said in words], strict=True)
     return (

@@ -60,7 +60,9 @@ def digest(content: bytes) -> bytes:
 def pack(sent: Iterable[Row], before: str = "") -> str:
     """All that were sent `before`, and these, in base64; of too many the oldest are forgotten."""
     rows = [ONE.pack(_raw(id_), _raw(parent_id), flags, content) for id_, parent_id, flags, content in sent]
-    packed = base64.b64decode(before) + b"".join(rows)
+    packed = b"".join(rows)
+    if before:
+        packed = base64.b64decode(before) + packed
     return base64.b64encode(packed[-MAX_SENT * ONE.size :]).decode()
 
 

@@ -171,8 +171,11 @@ def _too_deep(found: Json) -> bool:
 
 
 def speaks_of(names: Iterable[str], word: str) -> bool:
-    """Whether a word stands in any of the names; joined, which is quicker than to look at each."""
-    return word in "\n".join(names)
+    """Whether a word stands in any of the names."""
+    for name in names:  # noqa: SIM110 - half as long as any(), and asked several times for each span
+        if word in name:
+            return True
+    return False
 
 
 def nested(attrs: dict[str, Any], prefix: str) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from otel_bridge.query.traces import MAX_OBSERVATIONS, list_traces, one_trace
 from otel_bridge.store.reader import Reader, SlowQuestionError, reading
 from otel_bridge.tenants import ONLY, Tenants
 from otel_bridge.viewer.guard import Guard
-from otel_bridge.viewer.login import Entry, Login
+from otel_bridge.viewer.login import Entry, Login, sessions
 from otel_bridge.viewer.operating import operating
 from otel_bridge.viewer.probes import probes
 from otel_bridge.viewer.requests import answer_json, asked, body_of, limit_of, one_of, tenant_query
@@ -79,7 +79,7 @@ def routes(store: Path, bridge: Bridge | None, thread: Executor, login: Login, t
     """All that can be asked for."""
     asking = _Store(store, thread)
     told = probes(bridge, login.knows)
-    return [*_api(asking, tenants), *_bridge(bridge, asking), *told, *operating(bridge), *_page()]
+    return [*_api(asking, tenants), *_bridge(bridge, asking), *told, *operating(bridge), *sessions(login), *_page()]
 
 
 class _Store:

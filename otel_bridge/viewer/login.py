@@ -20,12 +20,13 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.routing import Match
+from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
-from otel_bridge.viewer.requests import body_of, tenant_query
+from otel_bridge.viewer.requests import answer_json, asked, body_of, tenant_query
 
 OPEN = frozenset({"/healthz", "/readyz"})  # for probes, which are told no more than that
+PATH = "/api/v1/login"
 COOKIE = "otel_bridge_session"
 SESSION_S = 12 * 3600
 MAX_SESSIONS = 1000
@@ -121,8 +122,21 @@ class Login:
         self._sessions[self._digest(name)] = time.monotonic() + SESSION_S
         if len(self._sessions) > MAX_SESSIONS:
             self._sessions.popitem(last=False)
+        return self._session_cookie(name, SESSION_S)
+
+    def has_session(self, headers: Headers) -> bool:
+        """Whether a request is of a session, which can be ended."""
+        return self._session(headers) is not None
+
+    def end_session(self, headers: Headers) -> str:
+        """The cookie that takes a session back; who kept a copy of it gets in by that no more."""
+        if (digest := self._session(headers)) is not None:
+            del self._sessions[digest]
+        return self._session_cookie("", 0)
+
+    def _session_cookie(self, name: str, max_age_s: int) -> str:
         secure = "; Secure" if self._secure else ""
-        return f"{self._cookie}={name}; Path=/; Max-Age={SESSION_S}; HttpOnly; SameSite=Strict{secure}"
+        return f"{self._cookie}={name}; Path=/; Max-Age={max_age_s}; HttpOnly; SameSite=Strict{secure}"
 
     def refusal(self, why: str, max_age_s: int = REFUSAL_S) -> str:
         """The cookie that says why a login was refused; without an age it is taken back."""
@@ -212,6 +226,22 @@ class Entry:
         here = quote(request.scope["path"].rpartition("/")[2], safe="")
         there = f"./{here}{tenant_query(request)}"  # a proxy may have a prefix before it
         return Response(status_code=303, headers={"Location": there, "Set-Cookie": cookie})
+
+
+def sessions(login: Login) -> list[Route]:
+    """Whether a browser has logged in, and how it logs out."""
+
+    async def tell(request: Request) -> Response:
+        asked(request)
+        return answer_json({"loggedIn": login.has_session(request.headers)})
+
+    async def log_out(request: Request) -> Response:
+        asked(request)
+        answer = answer_json({"loggedIn": False})
+        answer.headers["Set-Cookie"] = login.end_session(request.headers)
+        return answer
+
+    return [Route(PATH, tell), Route(PATH, log_out, methods=["DELETE"])]
 
 
 def _cookie(headers: Headers, name: str) -> str | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_bridge.cli.found import announced
+from otel_bridge.announcement import announced
 from otel_bridge.cli.healthcheck import check
 
 

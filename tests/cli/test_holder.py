@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from otel_bridge.announcement import announce
 from otel_bridge.cli.app import _end
-from otel_bridge.cli.found import announce
 from otel_bridge.cli.holder import holder
 from otel_bridge.journal.disk import held
 from otel_bridge.receivers.otlp.address import unbindable

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_bridge.cli.found import announce
+from otel_bridge.announcement import announce
 from otel_bridge.cli.own import (
     OwnBridge,
     begin_to_speak,
@@ -123,34 +123,32 @@ def test_only_one_looks_for_a_bridge_and_starts_it(tmp_path: Path) -> None:
         pass
 
 
+SAYS = "import sys; print('a line before', file=sys.stderr); print({!r}, file=sys.stderr); sys.exit({})"
+KILLS = "import os; os.kill(os.getpid(), {})"  # as a library that crashes does
+
+
 @pytest.mark.parametrize(
-    ("last", "code", "error", "why"),
+    ("program", "error", "why"),
     [
-        (r'{"error": "a key is wrong\nand another", "exitCode": 78}', 78, PlanError, "a key is wrong\nand another"),
-        ('{"error": "it is in use", "exitCode": 73}', 73, FilesError, "it is in use"),
-        ("Killed", 137, UnreachableError, "Killed"),
-        ("    | OSError: no more\n    +-------------------\n", 1, UnreachableError, "OSError: no more"),
+        (
+            SAYS.format(r'{"error": "a key is wrong\nand another", "exitCode": 78}', 78),
+            PlanError,
+            "a key is wrong\nand another",
+        ),
+        (SAYS.format('{"error": "it is in use", "exitCode": 73}', 73), FilesError, "it is in use"),
+        (SAYS.format("Killed", 137), UnreachableError, "Killed"),
+        (SAYS.format("    | OSError: no more\n    +-------------------\n", 1), UnreachableError, "OSError: no more"),
+        (KILLS.format(11), UnreachableError, "it was ended by SIGSEGV, without a word"),
+        (KILLS.format(35), UnreachableError, "it was ended by signal 35, without a word"),
     ],
 )
 def test_why_none_can_be_started_is_said_in_words(
-    tmp_path: Path, last: str, code: int, error: type[Exception], why: str
+    tmp_path: Path, program: str, error: type[Exception], why: str
 ) -> None:
-    says = f"import sys; print('a line before', file=sys.stderr); print({last!r}, file=sys.stderr); sys.exit({code})"
     with (tmp_path / "err").open("w+b") as err:
-        with subprocess.Popen([sys.executable, "-S", "-c", says], stderr=err) as process:
+        with subprocess.Popen([sys.executable, "-S", "-c", program], stderr=err) as process:
             own = OwnBridge(process, err)
         with pytest.raises(error, match=f"no bridge runs, and none can be started: {why}$"):
-            own.started(tmp_path, never)
-
-
-@pytest.mark.parametrize(("number", "how"), [(11, "SIGSEGV"), (35, "signal 35")])
-def test_of_a_bridge_that_ends_without_a_word_it_is_said_how(tmp_path: Path, number: int, how: str) -> None:
-    """As where a library of it crashes."""
-    kills = f"import os; os.kill(os.getpid(), {number})"
-    with (tmp_path / "err").open("w+b") as err:
-        with subprocess.Popen([sys.executable, "-S", "-c", kills], stderr=err) as process:
-            own = OwnBridge(process, err)
-        with pytest.raises(UnreachableError, match=f"it was ended by {how}, without a word$"):
             own.started(tmp_path, never)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_bridge.cli.found import find
+from otel_bridge.announcement import find
 from otel_bridge.cli.own import use
 from otel_bridge.cli.run import _Signals
 from tests.cli.programs import PROGRAM, begin

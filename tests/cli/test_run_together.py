@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_bridge.cli.found import Found, announce, find
+from otel_bridge.announcement import Found, announce, find
 from otel_bridge.cli.own import coming, say_last
 from otel_bridge.cli.questions import load_traces
 from otel_bridge.cli.run import main

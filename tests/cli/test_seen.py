@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 
 import pytest
 
+from otel_bridge.announcement import announce
 from otel_bridge.cli.asking import LateError
-from otel_bridge.cli.found import Viewer, announce
+from otel_bridge.cli.found import Viewer
 from otel_bridge.cli.refused import refused, since
 from otel_bridge.cli.run import _parse, _refused_before, ended_by
 from otel_bridge.cli.seen import ABOUT_ACCESS, not_taken, seen_by_bridge, told

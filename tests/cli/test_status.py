@@ -9,8 +9,8 @@ import pytest
 import typer
 
 from otel_bridge import plan
+from otel_bridge.announcement import announced
 from otel_bridge.cli.findings import faults, findings
-from otel_bridge.cli.found import announced
 from otel_bridge.cli.healthcheck import check
 from otel_bridge.cli.output import wrapped
 from otel_bridge.cli.status import status

@@ -255,11 +255,22 @@ def test_calls_and_results_are_shown_as_such_in_whatever_words(part: dict[str, A
 def test_nothing_of_a_message_is_left_out() -> None:
     """A refusal stands beside an empty content; what only has a role, as a user of a program, is no message at all."""
     refusing = {"role": "assistant", "content": None, "refusal": "No.", "audio": None, "finish_reason": "stop"}
-    assert spoken([refusing]) == [("assistant · refusal", "No."), ("assistant · finish_reason", "stop")]
+    assert spoken([refusing]) == [("assistant · finish_reason: stop · refusal", "No.")]
     assert brief([{**refusing, "content": "Hm."}]) == "Hm."
     arguments = {"role": "admin", "user": "ada"}
     assert spoken(arguments) == [("", '{\n  "role": "admin",\n  "user": "ada"\n}')]
     assert brief([arguments]) == '[{"role":"admin","user":"ada"}]'
+
+
+def test_what_a_message_says_of_itself_is_no_message() -> None:
+    """It stands beside the role, once; what is longer than a word does not."""
+    said = {"role": "assistant", "type": "message", "content": ["Hm.", "No."], "finish_reason": "stop"}
+    assert spoken([said]) == [("assistant · type: message · finish_reason: stop", "Hm."), ("assistant", "No.")]
+    long = "stop\nhere"
+    assert spoken([{**said, "content": [], "finish_reason": long}]) == [
+        ("assistant · type: message · finish_reason", long)
+    ]
+    assert spoken([{"role": "assistant", "content": "", "status": "failed"}]) == [("assistant · status: failed", "")]
 
 
 def test_the_commands_run(hostile: Path) -> None:

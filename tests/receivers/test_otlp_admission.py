@@ -135,6 +135,7 @@ TINY = {
         within(0x12, within(0x12, SPAN_HEAD + within(0x4A, within(0x12, within(0x2A, b"\x0a\x00" * 600_000))))),
     ),
     "objects in JSON": b'{"resourceSpans":[%b{"text":"{"}]}' % (b"{}," * 20_000),
+    "lists in JSON": b'{"resourceSpans":[%b["["]]}' % (b"[]," * 20_000),
 }
 
 
@@ -153,7 +154,7 @@ async def test_very_many_very_small_things_are_refused_before_they_take_memory(
 async def test_objects_within_a_text_are_no_objects(threads: Threads, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tool's answer is often JSON, as a text."""
     monkeypatch.setattr(admission, "FEW_OBJECTS", 100)
-    texts = [r'{"a\\": {' * 20_000, "\\", '"{']
+    texts = [r'{"a\\": {' * 20_000, r'["a\\", [' * 20_000, "\\", '"{', '"[']
     request = spans("x")
     for text in texts:
         request.resource_spans[0].scope_spans[0].spans[0].events.add(name=text)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from opentelemetry import _logs, baggage, trace
@@ -16,6 +17,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from otel_bridge.announcement import announced
 from otel_bridge.sdk import installing
 from otel_bridge.sdk.installed import Installed
 from otel_bridge.sdk.open_spans import OpenSpans
@@ -78,16 +80,55 @@ def test_the_exporters_are_those_that_are_named(
     ],
 )
 def test_the_place_is_that_of_the_signal_and_the_protocol(
-    monkeypatch: pytest.MonkeyPatch, said: dict[str, str], traces: str, logs: str | None
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: dict[str, str], traces: str, logs: str | None
 ) -> None:
     for name in [name for name in os.environ if name.startswith("OTEL_")]:
         monkeypatch.delenv(name)
-    for name, value in said.items():
+    for name, value in {"OTEL_BRIDGE_DATA_DIR": str(tmp_path), **said}.items():
         monkeypatch.setenv(name, value)
     [spans] = installing._exporters("TRACES", installing.Spans, None)
     [records] = installing._exporters("LOGS", installing.Logs, None)
     assert spans.where == traces
     assert logs is None or records.where == logs
+
+
+@pytest.mark.parametrize(
+    ("said", "traces", "logs"),
+    [
+        ({}, "http://127.0.0.1:24318/v1/traces", "http://127.0.0.1:24318/v1/logs"),
+        (
+            {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc"},
+            "http://127.0.0.1:24317",
+            "http://127.0.0.1:24318/v1/logs",
+        ),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://t"}, "http://t", "http://127.0.0.1:24318/v1/logs"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://all"}, "http://all", "http://all"),
+        ({"OTEL_BRIDGE_DATA_DIR": "~nobody-of-this-name"}, "http://127.0.0.1:4318/v1/traces", None),
+    ],
+)
+def test_a_bridge_on_this_machine_is_found_on_whatever_port(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: dict[str, str], traces: str, logs: str | None
+) -> None:
+    """Where it announces itself, unless somebody says where to send; and no longer when it has ended."""
+    for name in [name for name in os.environ if name.startswith("OTEL_")]:
+        monkeypatch.delenv(name)
+    for name, value in {"OTEL_BRIDGE_DATA_DIR": str(tmp_path), **said}.items():
+        monkeypatch.setenv(name, value)
+    listens = {"grpc": "http://127.0.0.1:24317", "http": "http://0.0.0.0:24318"}
+    with announced(tmp_path, {"otlp": listens}):
+        [spans] = installing._exporters("TRACES", installing.Spans, None)
+        [records] = installing._exporters("LOGS", installing.Logs, None)
+    assert spans.where == traces
+    assert logs is None or records.where == logs
+
+
+@pytest.mark.slow
+def test_an_unchanged_program_finds_it_too(arrived: Sink, tmp_path: Path) -> None:
+    program = PROGRAM.format(first="", then="still.end()")
+    with announced(tmp_path, {"otlp": {"http": arrived.url}}):
+        done = finished(INSTRUMENT, sys.executable, "-c", program, url="", OTEL_BRIDGE_DATA_DIR=str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert arrived.names == [*ENDED, "open"]
 
 
 def test_importing_it_imports_nothing_of_the_server() -> None:

@@ -4,11 +4,13 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import pytest
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from otel_bridge.sdk import sending
+from otel_bridge.sdk.losses import told_together
 from otel_bridge.sdk.refusals import HEARD, HINT
 from tests.sdk.senders import Taking, made
 
@@ -100,6 +102,25 @@ def test_after_the_only_item_can_never_be_sent_the_next_one_is_without_being_ask
     assert take.took.wait(20)
     sender.shutdown()
     assert take.taken == ["good"]
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_of_all_that_ends_it_is_told_what_is_lost(together: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """In one line where it ends together, else in one for each."""
+    senders = []
+    for items in (1, 2):
+        senders.append(made(lambda _: False))
+        for number in range(items):
+            senders[-1].put(str(number), 1)
+    with told_together() if together else nullcontext():
+        for sender in senders:
+            sender.shutdown()
+    said = [record.message.partition(": not sent in time, and dropped: ")[2] for record in caplog.records]
+    why = "(the exporter says that it failed)"
+    if together:
+        assert said == [f"1 item and 2 items {why}. {HINT}"]
+    else:
+        assert said == [f"1 item {why}. {HINT}", f"2 items {why}. {HINT}"]
 
 
 def test_what_is_always_refused_does_not_keep_the_others_waiting() -> None:

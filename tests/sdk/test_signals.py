@@ -37,12 +37,16 @@ def test_so_does_sighup_where_nobody_has_a_use_for_it(arrived: Sink, of_theirs: 
 
 @pytest.mark.slow
 def test_a_program_that_ctrl_c_ends_says_so(arrived: Sink) -> None:
-    """By SIGINT, and not by 1: a script that runs it goes on else. What is imported to send ran text meanwhile."""
+    """By SIGINT, and not by 1: a script that runs it goes on else. What is imported to send ran text meanwhile. What is
+    open is ended, as an instrumentation leaves it that ends its spans by `except Exception`.
+    """
     then = "signal.signal(2, signal.default_int_handler); os.kill(os.getpid(), 2)"
     done = run(then, arrived.url, first=f"import signal\n{INSTALL}")
     assert done.returncode == -signal.SIGINT
     assert done.stderr.rstrip().endswith("KeyboardInterrupt")
-    assert arrived.names == ENDED
+    assert arrived.names == [*ENDED, "open"]
+    [interrupted] = [span for span in arrived.spans if span.name == "open"]
+    assert interrupted.status.message == "interrupted: SIGINT"
 
 
 @pytest.mark.slow

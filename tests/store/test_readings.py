@@ -143,6 +143,13 @@ def test_a_span_that_ends_as_the_last_row_is_read_again_too(writer: Writer, path
     assert trace_row(path)["session_id"] == "night"
 
 
+def test_a_heartbeat_takes_nothing_back_of_what_was_told_first(writer: Writer, path: Path) -> None:
+    """It says that the span has not ended, and nothing else."""
+    writer.batch(open_span("started", 500, **{"langfuse.observation.type": "agent"}))
+    writer.batch(open_span("heartbeat", 900))
+    assert rows(path, "SELECT type FROM readings") == [{"type": "AGENT"}]
+
+
 def test_a_heartbeat_after_the_end_takes_nothing_back(writer: Writer, path: Path, clock: Clock) -> None:
     writer.batch(open_span("started", 500))
     writer.batch(saying(1, langfuse_observation_type="generation"))

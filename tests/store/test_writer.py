@@ -1,8 +1,11 @@
 """What is written once or twice, settled whole or in parts; and what is done where file or disk is damaged or full."""
 
+import resource
+import signal
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import orjson
 import pytest
@@ -194,6 +197,48 @@ def test_damage_while_running_begins_a_new_store(writer: Writer, path: Path) -> 
     assert list(path.parent.glob("store.db.unreadable-*"))
 
 
+def test_a_new_store_begins_as_soon_as_it_can(writer: Writer, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where too many files are open at the moment in which a damaged one was moved aside."""
+    for i in range(200):
+        writer.batch(spans(*"abcdefghij", trace_id=f"{i:032x}"))
+    writer.close()
+    again = Writer(path, max_age_s=3600, max_bytes=1 << 30, counters=Counters())
+    with path.open("r+b") as file:
+        file.seek(8192)
+        file.write(b"\xa5" * 200_000)
+    with monkeypatch.context() as patched:
+        patched.setattr("otel_bridge.store.writer.open_writing", Mock(side_effect=FilesError("too many files")))
+        for _ in range(2):
+            with pytest.raises(RetryableError, match="too many files"):
+                again.batch(spans("a"))
+    again.batch(spans("a"))
+    again.close()
+
+    assert count(path, "spans") == 1
+
+
+def test_damage_that_only_retention_meets_begins_a_new_store(writer: Writer, path: Path, clock: Clock) -> None:
+    """Else nothing is ever forgotten again."""
+    for i in range(200):
+        writer.batch(spans(*"abcdefghij", trace_id=f"{i:032x}"))
+    writer.close()
+    connection = open_writing(path)
+    query = "SELECT pageno FROM dbstat WHERE name = 'spans' AND pagetype = 'leaf' LIMIT 1"
+    [(page,)] = connection.execute(query)
+    connection.close()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xa5" * 4096)
+    again = Writer(path, max_age_s=3600, max_bytes=1 << 30, counters=Counters(), now_ns=clock)
+    again.batch(spans("a", trace_id="f" * 32))
+    clock.step(3601)
+    again.batch(spans("b", trace_id="e" * 32))
+    again.close()
+
+    assert count(path, "spans") == 1
+    assert list(path.parent.glob("store.db.unreadable-*"))
+
+
 def test_another_schema_is_another_version() -> None:
     """Or the store of an older bridge is taken for one of this, and no statement fits it."""
     digest = sha256(text("otel_bridge.store", "schema.sql").encode()).hexdigest()[:16]
@@ -239,3 +284,33 @@ def test_a_full_disk_is_tried_again(writer: Writer, path: Path) -> None:
     writer.batch(spans("a"))
 
     assert count(path, "spans") == 1
+
+
+def test_what_a_failing_disk_says_is_said_with_the_file_and_what_to_do(writer: Writer, path: Path) -> None:
+    """SQLite's own words are no more than `disk I/O error`."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size, before[1]))
+    try:
+        with pytest.raises(RetryableError) as error:
+            writer.batch(spans(*"ab" * 500))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert str(error.value).startswith(
+        f"the store {path} can not be written now: disk I/O error (SQLITE_IOERR_WRITE); the system's log (`dmesg`) says"
+    )
+    writer.batch(spans("a"))
+    assert count(path, "spans") == 1
+
+
+def test_a_reader_of_what_is_damaged_is_told_the_file_and_what_to_do(path: Path) -> None:
+    writer = Writer(path, max_age_s=3600, max_bytes=1 << 30, counters=Counters())
+    writer.batch(spans("a"))
+    writer.close()
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (path.stat().st_size - 4096))
+    said = f"the store {path} can not be read: .*; move it away, with what begins like it, and start the bridge again"
+    with pytest.raises(FilesError, match=said), reading(path) as reader:
+        reader.rows("SELECT * FROM spans")

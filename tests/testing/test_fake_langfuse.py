@@ -228,8 +228,9 @@ def test_as_a_program_it_says_where_it_is_and_records(tmp_path: Path) -> None:
         for body, path in ((b'{"route":"otlp","faults":[{"status":418}]}', "/fake/script"), (request(), OTLP)):
             sent = urllib.request.Request(url + path, data=body, headers=headers)
             if path == OTLP:
-                with pytest.raises(urllib.error.HTTPError, match="418"):
+                with pytest.raises(urllib.error.HTTPError, match="418") as refused:
                     urllib.request.urlopen(sent)
+                refused.value.close()
             urllib.request.urlopen(sent).close()
         with urllib.request.urlopen(f"{url}/fake/state") as answer:
             assert json.load(answer)["observations"] == 1

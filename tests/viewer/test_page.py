@@ -15,7 +15,7 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 from otel_bridge.batch import Batch
 from otel_bridge.errors import RetryableError
 from otel_bridge.message_parts import CALL_KINDS, RESULT_KINDS, THOUGHT_KINDS
-from otel_bridge.model import Level, Observation, ObservationType, TraceAttributes, Translation
+from otel_bridge.model import Level, Observation, ObservationType, Score, TraceAttributes, Translation
 from otel_bridge.store.writer import Writer
 from otel_bridge.telemetry import Counters
 from tests.query.conftest import COSTS, DURATIONS
@@ -110,6 +110,55 @@ async def test_lists_traces_and_shows_one(page: Page, url: str) -> None:
     assert page.url.endswith(f"#/t/{TRACE}/{3:016x}")
 
 
+async def test_nodes_of_a_tree_close_and_open(page: Page, url: str, data_dir: Path) -> None:
+    """By left and right, as trees do everywhere, and by a click; what is below a closed one is passed over, and shown
+    where it is chosen otherwise. It stays so while traces come.
+    """
+    made = harmful()
+    made.observations[1].parent_id, made.observations[2].parent_id = f"{1:016x}", f"{2:016x}"
+    with writing(data_dir) as writer:
+        writer.settled(made)
+    await page.goto(f"{url}/#/t/{TRACE}/{2:016x}")
+    tree = page.get_by_role("tree")
+    rows, chosen = tree.get_by_role("treeitem"), tree.get_by_role("treeitem", selected=True)
+    await expect(rows).to_have_count(3)
+    await expect(tree).to_be_focused()
+    await page.keyboard.press("ArrowLeft")
+    await expect(rows).to_have_count(2)
+    await expect(tree.get_by_role("treeitem", expanded=False)).to_contain_text("2 <script>")
+    await page.keyboard.press("ArrowDown")
+    await expect(chosen).to_contain_text("2 <script>")
+    await page.keyboard.press("ArrowLeft")
+    await expect(chosen).to_contain_text("planner")
+    await page.keyboard.press("ArrowRight")
+    await expect(chosen).to_contain_text("2 <script>")
+    await page.keyboard.press("e")
+    await expect(chosen).to_contain_text("3 <script>")
+    await expect(rows).to_have_count(3)
+    await rows.first.locator(".fold").click()
+    await expect(rows).to_have_count(1)
+    await expect(chosen).to_contain_text("planner")
+    with writing(data_dir) as writer:
+        writer.settled(Translation(scores=[Score("c", "late", 1.0, "NUMERIC", START, trace_id=TRACE)]))
+    await expect(page.locator(".summary")).to_contain_text("late = 1", timeout=15_000)
+    await expect(rows).to_have_count(1)
+    await page.keyboard.press("ArrowRight")
+    await expect(rows).to_have_count(3)
+
+
+async def test_what_a_span_says_nothing_of_has_no_row(page: Page, url: str, data_dir: Path) -> None:
+    made = harmful()
+    made.observations[0].scope_name = "agent"
+    with writing(data_dir) as writer:
+        writer.settled(made)
+    await page.goto(f"{url}/#/t/{TRACE}")
+    scope = page.locator(".detail h3").filter(has_text="Scope")
+    await expect(scope.locator("+ dl dt")).to_have_text(["name"])
+    await page.get_by_role("treeitem").last.click()
+    await expect(page.locator(".detail h2")).to_contain_text("3 <script>")
+    await expect(scope).to_have_count(0)
+
+
 async def test_times_are_of_utc_wherever_the_browser_is(browser: Browser, url: str) -> None:
     """As days of a filter are; that of the machine is said on pointing at one."""
     async with await browser.new_context(timezone_id="Asia/Tokyo", locale="en-GB") as context:
@@ -158,7 +207,13 @@ async def test_messages_are_shown_as_in_the_terminal(page: Page, url: str, data_
     thoughts = [{"type": kind, "reasoning": "hm"} for kind in THOUGHT_KINDS]
     said = [
         {"role": {"toString": 1}, "content": [*parts, *thoughts], "parts": ["Beside the content."]},
-        {"role": "assistant", "content": None, "reasoning_content": "hm", "refusal": "I will not."},
+        {
+            "role": "assistant",
+            "content": None,
+            "reasoning_content": "hm",
+            "refusal": "I will not.",
+            "finish_reason": "stop",
+        },
     ]
     made = harmful()
     made.observations[1].input, made.observations[1].output = said, {"role": "admin", "user": "ada"}
@@ -169,6 +224,8 @@ async def test_messages_are_shown_as_in_the_terminal(page: Page, url: str, data_
     shown = ["call · add · c1"] * len(CALL_KINDS) + ["result · add · c1"] * len(RESULT_KINDS)
     await expect(calls).to_have_text(shown)
     await expect(page.locator(".detail .thinking")).to_have_text(["hm"] * (len(THOUGHT_KINDS) + 1))
+    await expect(page.locator(".detail .message > .role").last).to_have_text("assistant · finish_reason: stop")
+    await expect(page.locator(".detail dt").filter(has_text="finish_reason")).to_have_count(0)
     detail = page.locator(".detail")
     for content in ("Beside the content.", "I will not.", '"user": "ada"'):
         await expect(detail).to_contain_text(content)
@@ -358,6 +415,22 @@ async def test_a_score_is_given_by_hand(page: Page, url: str, bridge: Any) -> No
     await expect(form.get_by_label("value")).to_have_value("true")
 
 
+async def test_that_a_score_will_show_is_said_until_it_does(page: Page, url: str, data_dir: Path) -> None:
+    """Of an observation, on that too."""
+    await page.goto(f"{url}/#/t/{TRACE}/{3:016x}")
+    form, said = page.locator(".scoring"), page.locator(".scoring output")
+    await form.get_by_text("Score", exact=True).click()
+    await form.get_by_role("combobox").select_option("the chosen observation")
+    await form.get_by_label("value").fill("0.5")
+    await page.keyboard.press("Enter")
+    await expect(said).to_contain_text("Taken")
+    score = Score("c", "helpful", 0.5, "NUMERIC", START, trace_id=TRACE, observation_id=f"{3:016x}")
+    with writing(data_dir) as writer:
+        writer.settled(Translation(scores=[score]))
+    await expect(page.locator(".detail .tag")).to_have_text("helpful = 0.5", timeout=15_000)
+    await expect(said).to_have_text("")
+
+
 async def test_who_logs_in_sees_what_the_link_was_to(page: Page, viewing: Any) -> None:
     """With the headers that a browser really sends; to load the page anew sends no password again."""
     async with viewing(password="correct horse battery") as url:
@@ -371,6 +444,27 @@ async def test_who_logs_in_sees_what_the_link_was_to(page: Page, viewing: Any) -
         await page.keyboard.press("Enter")
         await expect(page.locator("table.traces tbody tr")).to_have_count(1)
         assert page.url == f"{url}/#/?filter=status%3Aerror"
+
+
+async def test_who_logs_out_is_asked_again(page: Page, viewing: Any) -> None:
+    """The session is over also for who kept its cookie; where nobody has logged in there is nothing to end."""
+    log_out = page.get_by_role("button", name="Log out")
+    async with viewing(password="correct horse battery") as url:
+        await page.goto(url)
+        await page.get_by_label("Password").fill("correct horse battery")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("table.traces tbody tr")).to_have_count(2)
+        kept = await page.context.cookies()
+        await log_out.click()
+        await expect(page.get_by_label("Password")).to_be_visible()
+        await page.context.add_cookies(kept)
+        await page.reload()
+        await expect(page.get_by_label("Password")).to_be_visible()
+    async with viewing() as url:
+        async with page.expect_response("**/api/v1/login"):
+            await page.goto(url)
+        await expect(page.locator("table.traces tbody tr")).to_have_count(2)
+        await expect(log_out).to_be_hidden()
 
 
 async def test_who_is_not_logged_in_any_more_is_told_and_comes_back(page: Page, viewing: Any) -> None:

@@ -67,7 +67,7 @@ async def langfuse(config: LangfuseConfig, host: Host) -> AsyncIterator[Settle]:
         tasks = await stack.enter_async_context(owned_tasks())
         client = Client(config, connections, storage)
         project = Project(config, client, host, taken)
-        forgetful = Project(config, client, host, Taken(limit=0))
+        forgetful = Project(config, client, host, None)
 
         async def settle(translation: Translation) -> None:
             await (forgetful if translation.again else project).settle(translation)
@@ -94,13 +94,17 @@ def _file(config: LangfuseConfig, host: Host) -> Path:
 
 
 class Project:
-    """The way of a translation to one project: observations first, then the scores on them."""
+    """The way of a translation to one project: observations first, then the scores on them.
 
-    def __init__(self, config: LangfuseConfig, client: "Client", host: Host, taken: Taken) -> None:
+    taken: None where all is to come again, media too, as what was taken may have been deleted since.
+    """
+
+    def __init__(self, config: LangfuseConfig, client: "Client", host: Host, taken: Taken | None) -> None:
         self._config = config
         self._client = client
         self._host = host
-        self._taken = taken
+        self._is_forgetful = taken is None
+        self._taken = Taken(limit=0) if taken is None else taken
         self._uploads: Uploads | None = None
         self._no_lists_until_s = 0.0
         self._spoken_of: Version | None = None
@@ -148,7 +152,7 @@ class Project:
         if reason is not None:
             found.left[reason] = sum(map(len, found.links.values()))
             return observations, found.left
-        self._uploads = self._uploads or Uploads(self._client, self._host)
+        self._uploads = self._uploads or Uploads(self._client, self._host, is_forgetful=self._is_forgetful)
         return await self._uploads.settle(found, observations)
 
     def _count_media(self, left: "Counter[str]") -> None:

@@ -40,11 +40,12 @@ class MediaOutcome:
 
 
 class Uploads:
-    """The media of one project's observations."""
+    """The media of one project's observations; is_forgetful: each time anew, also what is there already."""
 
-    def __init__(self, client: "Client", host: Host) -> None:
+    def __init__(self, client: "Client", host: Host, *, is_forgetful: bool = False) -> None:
         self._client = client
         self._host = host
+        self._max_linked = 0 if is_forgetful else MAX_LINKED
         self._linked: OrderedDict[Link, None] = OrderedDict()
         self._storage_failures = 0
         self._storage_again_s = 0.0
@@ -166,7 +167,7 @@ class Uploads:
 
     def _remember(self, link: Link) -> None:
         self._linked[link] = None
-        while len(self._linked) > MAX_LINKED:
+        while len(self._linked) > self._max_linked:
             self._linked.popitem(last=False)
 
 

@@ -41,9 +41,11 @@ FAILED_HERE = "this failed in the bridge, whose log says why: send it again"
 INLINE_BYTES = 256 << 10  # decompressed; more is unpacked and decoded in a thread, so that the loop goes on
 INLINE_JSON_BYTES = 64 << 10  # which takes ten times as long
 MAX_PARTS = 1 << 18  # resources, scopes and items of one request: nobody sends more, and two bytes each would be a bomb
-OBJECT_BYTES = 16  # of a body for each object in JSON: honest ones have more, and the smallest are three bytes
-FEW_OBJECTS = 1 << 20  # so many in any
-TEXTS = re.compile(rb'(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"?[^"{]*+)++', re.DOTALL)  # of JSON, and between them no object
+OBJECT_BYTES = 16  # of a body for each object or list in JSON: honest ones have more, and the smallest are three bytes
+FEW_OBJECTS = 1 << 20  # so many of each in any
+OPENING = {  # what an object or a list begins with → texts of JSON, and between them none of these
+    begin: re.compile(rb'(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"?[^"\%b]*+)++' % begin, re.DOTALL) for begin in (b"{", b"[")
+}
 
 T = TypeVar("T")
 
@@ -130,23 +132,23 @@ _Read: TypeAlias = tuple[list[Batch], list[Omitted]]
 
 def _parsed(body: _Body, rejected: list[Omitted], counters: Counters) -> Batch:
     """A request in JSON; empty is an empty one."""
-    most_objects = max(FEW_OBJECTS, len(body.plain) // OBJECT_BYTES)
-    if _has_more_objects(body.plain, most_objects):
-        raise MalformedError(f"more than {most_objects} objects in one {body.signal} request: send smaller batches")
+    most = max(FEW_OBJECTS, len(body.plain) // OBJECT_BYTES)
+    if any(_has_more(begin, body.plain, most) for begin in OPENING):
+        raise MalformedError(f"more than {most} objects or lists in one {body.signal} request: send smaller batches")
     return Batch.from_request(otlp_json.parse(body.signal, body.plain or b"{}", rejected, counters))
 
 
-def _has_more_objects(json: bytes, most: int) -> bool:
-    """Whether so many begin; in texts there are none, whatever stands there."""
-    if json.count(b"{") <= most:
+def _has_more(begin: bytes, json: bytes, most: int) -> bool:
+    """Whether more objects, or lists, begin; in texts there are none, whatever stands there."""
+    if json.count(begin) <= most:
         return False
-    objects = at = 0
-    for texts in TEXTS.finditer(json):
-        objects += json.count(b"{", at, texts.start())
-        if objects > most:
+    found = at = 0
+    for texts in OPENING[begin].finditer(json):
+        found += json.count(begin, at, texts.start())
+        if found > most:
             return True
         at = texts.end()
-    return objects + json.count(b"{", at) > most
+    return found + json.count(begin, at) > most
 
 
 class Refusals:

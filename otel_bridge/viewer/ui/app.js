@@ -1,7 +1,7 @@
 // The page: which view its address asks for.
 
 import { listHash } from "./addresses.js";
-import { report, stop } from "./asking.js";
+import { answered, report, stop, tell } from "./asking.js";
 import { notFound } from "./elements.js";
 import { showList } from "./list.js";
 import { showSession, showSessions } from "./sessions.js";
@@ -9,6 +9,7 @@ import { showTrace } from "./trace.js";
 
 const view = document.getElementById("view");
 const filter = document.getElementById("filter");
+const logout = document.getElementById("logout");
 const places = document.querySelectorAll("nav a");
 
 function route() {
@@ -49,5 +50,17 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
   filter.focus();
 });
+logout.addEventListener("click", async () => {
+  try {
+    await tell("api/v1/login", undefined, "DELETE");
+    location.reload();
+  } catch (error) {
+    report(error);
+  }
+});
+answered("api/v1/login").then(
+  ({ loggedIn }) => (logout.hidden = !loggedIn),
+  () => {}, // the view says it
+);
 window.addEventListener("hashchange", route);
 route();

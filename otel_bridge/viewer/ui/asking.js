@@ -5,6 +5,7 @@ const SLOW_TIMES = 10; // a question that the store has to search long for is no
 
 const live = document.getElementById("live");
 const problem = document.getElementById("problem");
+const logout = document.getElementById("logout");
 const [problemSaid, login] = problem.children;
 login.addEventListener("click", () => location.reload()); // the bridge asks for the password, and leads back here
 
@@ -24,10 +25,10 @@ class Unanswered extends Error {}
 export const ask = (path) => answered(path, { signal: asking.signal });
 
 /** Have something changed; that goes on where the view is left. */
-export const tell = (path, change) =>
-  answered(path, { method: "POST", body: JSON.stringify(change), headers: { "Content-Type": "application/json", "X-Otel-Bridge": "1" } });
+export const tell = (path, change, method = "POST") =>
+  answered(path, { method, body: JSON.stringify(change), headers: { "Content-Type": "application/json", "X-Otel-Bridge": "1" } });
 
-async function answered(path, { headers, ...asked }) {
+export async function answered(path, { headers, ...asked } = {}) {
   let response, said;
   try {
     response = await fetch(path, { ...asked, headers: { Accept: "application/json", ...headers } });
@@ -48,6 +49,7 @@ export function report(error) {
   say(live, off || "live");
   problem.hidden = !error;
   login.hidden = !loggedOut;
+  logout.hidden ||= loggedOut;
   say(problemSaid, loggedOut ? "You are not logged in any more; what stands here is from before." : (error?.message ?? ""));
 }
 

@@ -35,11 +35,12 @@ const isMessage = (value) => Boolean(value?.role) && MESSAGE_KEYS.some((key) => 
 
 function message(each) {
   const { role, name, tool_call_id: id, reasoning_content: thoughts, content: spoken, parts, tool_calls: calls, ...rest } = each;
-  const beside = Object.entries(rest).filter(([, value]) => !isNothing(value));
+  const about = ABOUT_MESSAGES.filter((key) => isWord(rest[key]));
+  const beside = Object.entries(rest).filter(([key, value]) => !isNothing(value) && !about.includes(key));
   return el(
     "div",
     { className: "message", data: { role: written(role) } },
-    el("div", { className: "role" }, words([role, name, id])),
+    el("div", { className: "role" }, words([role, name, id, ...about.map((key) => `${key}: ${rest[key]}`)])),
     listed(thoughts).map(thought),
     [...listed(spoken), ...listed(parts)].map(part),
     listed(calls).map(call),
@@ -49,6 +50,8 @@ function message(each) {
 
 // As otel_bridge/message_parts.py has them, for the terminal: the first that is there counts.
 const MESSAGE_KEYS = ["content", "parts", "tool_calls", "reasoning_content"];
+const ABOUT_MESSAGES = ["type", "status", "finish_reason"];
+const MAX_WORD = 50;
 const CALL_KINDS = ["tool_call", "tool_use", "tool-call", "toolUse", "server_tool_call"];
 const RESULT_KINDS = ["tool_call_response", "tool_result", "tool-result", "server_tool_call_response"];
 const THOUGHT_KINDS = ["reasoning", "thinking"];
@@ -60,6 +63,7 @@ const ANSWERS = ["response", "result", "content", "output", "server_tool_call_re
 
 const listed = (value) => [value ?? []].flat();
 const isNothing = (value) => (value ?? null) === null || value === "" || (Array.isArray(value) && !value.length);
+const isWord = (value) => typeof value === "string" && value !== "" && value.length <= MAX_WORD && !/\p{C}/u.test(value);
 const isObject = (value) => typeof value === "object" && value !== null;
 const words = (each) => each.filter(Boolean).map(written).join(" · ");
 

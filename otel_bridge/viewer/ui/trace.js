@@ -2,15 +2,15 @@
 
 import { filterHash, ofTenant, sessionHash, traceHash } from "./addresses.js";
 import { LIST_EVERY_MS, ask, repeat, report } from "./asking.js";
-import { ago, cost, count, duration, el, everywhere, microseconds, moment, notFound } from "./elements.js";
+import { ago, cost, count, duration, el, everywhere, moment, notFound } from "./elements.js";
 import { dot, stateTag } from "./marks.js";
 import { observationDetail, scoreTag } from "./observation.js";
 import { scoring } from "./scoring.js";
+import { Tree } from "./tree.js";
 
 const OPEN_EVERY_MS = 2000;
 const SETTLED_EVERY_MS = 10000;
 const MAX_ROWS = 20000;
-const MAX_INDENT = 24;
 
 const view = document.getElementById("view");
 const filter = document.getElementById("filter");
@@ -22,23 +22,23 @@ export function showTrace(id, chosen, tenant) {
   const detail = el("section", { className: "detail", ariaLabel: "Observation" });
   const unfinished = el("p", { className: "unfinished", hidden: true });
   const score = scoring(() => ({ trace, chosen: trace.observations.find((each) => each.id === chosen) }));
-  const article = el("article", { className: "trace" }, el("div", { className: "above" }, summary, unfinished, score), tree, detail);
+  const article = el("article", { className: "trace" }, el("div", { className: "above" }, summary, unfinished, score.element), tree, detail);
   document.title = "otel-bridge";
   view.replaceChildren();
   let shown = "";
   let detailShown = "";
   let trace = null;
-  let rows = new Map();
+  const drawn = new Tree();
 
   const showDetail = async () => {
-    if (!chosen || !rows.has(chosen)) return;
+    if (!chosen || !drawn.rows.has(chosen)) return;
     const asked = chosen;
     const query = new URLSearchParams({ tenant: trace.tenant });
     const observation = await ask(`api/v1/traces/${trace.id}/observations/${encodeURIComponent(asked)}?${query}`);
-    const now = JSON.stringify(observation);
+    const scores = trace.scores.filter((score) => score.observationId === asked);
+    const now = JSON.stringify([observation, scores]);
     if (asked !== chosen || now === detailShown) return;
     detailShown = now;
-    const scores = trace.scores.filter((score) => score.observationId === asked);
     detail.replaceChildren(...observationDetail(observation, scores));
   };
 
@@ -48,7 +48,7 @@ export function showTrace(id, chosen, tenant) {
       row.classList.remove("chosen");
       row.ariaSelected = "false";
     }
-    const row = rows.get(chosen);
+    const row = drawn.rows.get(chosen);
     row?.classList.add("chosen");
     if (row) row.ariaSelected = "true";
     tree.setAttribute("aria-activedescendant", row?.id ?? "");
@@ -59,25 +59,40 @@ export function showTrace(id, chosen, tenant) {
     chosen = next;
     detailShown = "";
     detail.scrollTop = 0;
+    drawn.reveal(chosen);
     mark();
-    rows.get(chosen).scrollIntoView({ block: "nearest" });
+    drawn.rows.get(chosen).scrollIntoView({ block: "nearest" });
     history.replaceState(null, "", traceHash(trace, chosen));
     showDetail().catch((error) => error.name === "AbortError" || report(error));
   };
 
-  tree.addEventListener("click", (event) => choose(event.target.closest(".row")?.dataset.id));
+  /** What was chosen within what is closed can not be seen any more. */
+  const close = (id) => {
+    drawn.close(id);
+    if (drawn.isWithin(chosen, id)) choose(id);
+  };
+
+  tree.addEventListener("click", (event) => {
+    const id = event.target.closest(".row")?.dataset.id;
+    if (!event.target.closest(".fold")) choose(id);
+    else if (drawn.isClosed(id)) drawn.open(id);
+    else close(id);
+  });
   tree.addEventListener("keydown", (event) => {
-    const ids = [...rows.keys()];
+    const ids = drawn.shown();
     const at = ids.indexOf(chosen);
-    const failed = (from) => ids.slice(from).find((each) => rows.get(each).classList.contains("failed"));
+    const all = [...drawn.rows.keys()];
+    const failed = (from) => all.slice(from).find((each) => drawn.rows.get(each).classList.contains("failed"));
     const next = {
+      ArrowRight: () => (drawn.isClosed(chosen) ? drawn.open(chosen) : drawn.isOpen(chosen) && ids[at + 1]),
+      ArrowLeft: () => (drawn.isOpen(chosen) ? drawn.close(chosen) : drawn.above(chosen)),
       ArrowDown: () => ids[at + 1],
       j: () => ids[at + 1],
       ArrowUp: () => ids[at - 1],
       k: () => ids[at - 1],
       Home: () => ids[0],
       End: () => ids.at(-1),
-      e: () => failed(at + 1) ?? failed(0),
+      e: () => failed(all.indexOf(chosen) + 1) ?? failed(0),
     }[event.key];
     if (!next || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
@@ -99,10 +114,11 @@ export function showTrace(id, chosen, tenant) {
       shown = now;
       document.title = `${titleOf(trace)} · otel-bridge`;
       summary.replaceChildren(...traceSummary(trace));
-      const first = rows.size === 0;
-      rows = treeRows(trace);
-      if (!rows.has(chosen)) chosen = trace.observations[0]?.id;
-      tree.replaceChildren(...rows.values());
+      score.shown(trace);
+      const first = drawn.rows.size === 0;
+      drawn.draw(trace);
+      if (!drawn.rows.has(chosen)) chosen = trace.observations[0]?.id;
+      tree.replaceChildren(...drawn.rows.values());
       mark();
       if (trace.nextCursor) tree.append(el("p", { className: "quiet" }, `Only the first ${MAX_ROWS} are shown.`));
       if (first) tree.focus();
@@ -162,33 +178,4 @@ function tellUnfinished(where, found) {
   if (where.textContent === said) return;
   where.textContent = said;
   where.title = found ? everywhere(found.since) : "";
-}
-
-function treeRows(trace) {
-  const times = trace.observations.map((each) => [microseconds(each.startTime), each.durationMs]);
-  const begin = times.reduce((least, [start]) => Math.min(least, start), Infinity);
-  const end = times.reduce((most, [start, ms]) => Math.max(most, start + ms), -Infinity);
-  const whole = Math.max(end - begin, 0.001);
-  const scored = new Set(trace.scores.map((score) => score.observationId));
-  const rows = trace.observations.map((each, i) => {
-    const [start, ms] = times[i];
-    const flags = [each.level === "ERROR" ? "failed" : "", each.settled ? "" : "came", each.open ? "open" : ""];
-    const bar = { left: `${(100 * (start - begin)) / whole}%`, width: `${(100 * ms) / whole}%` };
-    const row = el(
-      "div",
-      { className: ["row", ...flags].filter(Boolean).join(" "), role: "treeitem", id: `row-${each.id}`, ariaSelected: "false", data: { id: each.id, type: each.type } },
-      el(
-        "div",
-        { className: "label", style: { paddingLeft: `${14 * Math.min(each.depth, MAX_INDENT)}px` } },
-        el("span", { className: "badge" }, each.type),
-        el("span", { className: "what", title: each.name }, each.name || each.id),
-        scored.has(each.id) ? el("span", { className: "quiet", title: "has scores" }, "★") : "",
-      ),
-      el("span", { className: "took", title: each.open ? "It has not ended; so long until it was told of last" : "" }, `${duration(each.durationMs)}${each.open ? " …" : ""}`),
-      el("div", { className: "lane" }, el("div", { className: "bar", style: bar })),
-    );
-    row.ariaLevel = each.depth + 1;
-    return [each.id, row];
-  });
-  return new Map(rows);
 }

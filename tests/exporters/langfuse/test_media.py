@@ -215,6 +215,15 @@ async def test_media_are_uploaded_once_and_linked_where_they_stand(observation: 
         assert len(fake.media_links) == before
 
 
+async def test_media_come_with_each_replay(observation: Make, host: Host) -> None:
+    """Langfuse deletes the media of a trace with it."""
+    async with FakeLangfuse("4.61.0").running() as fake, delivering(fake, host) as settle:
+        for _ in range(2):
+            fake.media.clear()
+            await settle(Translation(observations=[asking(observation)], again=True))
+            assert list(fake.media.values()) == [PNG]
+
+
 async def test_the_trace_s_own_input_has_the_same_reference(observation: Make, host: Host) -> None:
     """And so is no second copy of the root's."""
     trace = TraceAttributes(trace_id="0af7651916cd43dd8448eb211c80319c", input=uri(), metadata={"logo": uri()})
