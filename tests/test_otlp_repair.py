@@ -69,14 +69,23 @@ def test_what_is_no_protobuf_is_refused(wire: bytes) -> None:
 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_read_or_refused(wire: bytes) -> None:
-    with contextlib.suppress(MalformedError):
-        decode(Signal.TRACES, wire, Counters())
+    read_or_refused(wire)
 
 
 @given(st.integers(0, len(WIRE) - 1), st.integers(0, 255))
-def test_one_wrong_byte_anywhere(at: int, byte: int) -> None:
-    with contextlib.suppress(MalformedError):
-        decode(Signal.TRACES, WIRE[:at] + bytes([byte]) + WIRE[at + 1 :], Counters())
+def test_with_one_wrong_byte_anywhere_it_is_read_or_refused(at: int, byte: int) -> None:
+    read_or_refused(WIRE[:at] + bytes([byte]) + WIRE[at + 1 :])
+
+
+def read_or_refused(wire: bytes) -> None:
+    """What is read is what its bytes say, which are those that came but where text was repaired."""
+    counters = Counters()
+    try:
+        batch = decode(Signal.TRACES, wire, counters)
+    except MalformedError:
+        return
+    assert batch.request == ExportTraceServiceRequest.FromString(batch.wire)
+    assert batch.wire == wire or counters.value("repaired", what="utf8") == 1
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,9 @@
 """A plan runs: opened back to front, closed front to back, and what comes in goes to every pipeline at once."""
 
-import asyncio
 import json
 import os
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +33,7 @@ from otel_bridge.model import Translation
 from otel_bridge.pipeline import running
 from otel_bridge.plan import JournalConfig, PipelineConfig, Plan, Planned, ServiceConfig
 from otel_bridge.trace import Trace
+from tests.waiting import until
 
 
 class Empty(Config):
@@ -135,12 +135,6 @@ def spans(*names: str, trace_id: bytes = b"t" * 16) -> Batch:
             end_time_unix_nano=2,
         )
     return Batch.from_request(request)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - it happens on threads that tell nobody
-            await asyncio.sleep(0.01)
 
 
 def tenants_in(journal: Path) -> list[str]:

@@ -9,7 +9,18 @@ from typing import Any
 
 import typer
 
-from otel_bridge.cli import configuration, delivery, demo, operating, questions, serve, status, translate
+from otel_bridge.cli import (
+    audit,
+    configuration,
+    dead_letters,
+    delivery,
+    demo,
+    operating,
+    questions,
+    serve,
+    status,
+    translate,
+)
 from otel_bridge.cli.output import ConfigOption
 from otel_bridge.cli.streams import nowhere, say
 from otel_bridge.errors import AddressInUseError, BridgeError, FilesError, PlanError, UsageError
@@ -59,8 +70,8 @@ app.add_typer(configuration.config)
 app.command()(configuration.components)
 app.command()(operating.dialects)
 app.command()(status.status)
-app.command()(delivery.audit)
-app.add_typer(delivery.dead_letter)
+app.command()(audit.audit)
+app.add_typer(dead_letters.dead_letter)
 app.command()(delivery.pause)
 app.command()(delivery.resume)
 app.command()(delivery.give_up)

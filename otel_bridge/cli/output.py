@@ -22,6 +22,7 @@ DataDirOption = Annotated[
 UrlOption = Annotated[
     str | None, typer.Option("--url", help="Ask the viewer of a running bridge, as http://127.0.0.1:4319.")
 ]
+TenantOption = Annotated[str | None, typer.Option("--tenant", help="Of this tenant.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
@@ -74,3 +75,9 @@ def row(name: str, value: str | Mapping[str, str]) -> str:
 def print_row(name: str, value: str | Mapping[str, str]) -> None:
     """Print a line about something."""
     print(printable(row(name, value)))
+
+
+def progress(what: str) -> None:
+    """Show how far something has come, in one line of a terminal; nothing elsewhere."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{printable(what)[:100]}", end="", file=sys.stderr, flush=True)

@@ -10,9 +10,7 @@ import typer
 
 from otel_bridge.cli.asking import ANSWER_TIMEOUT_S, ask
 from otel_bridge.cli.found import Viewer, place
-from otel_bridge.cli.output import ConfigOption, DataDirOption, JsonOption, UrlOption, print_json
-
-TenantOption = Annotated[str | None, typer.Option("--tenant", help="Of this tenant.")]
+from otel_bridge.cli.output import ConfigOption, DataDirOption, JsonOption, TenantOption, UrlOption, print_json
 
 FILE_BUDGET_S = 60.0
 """A question from the terminal keeps nobody else waiting."""

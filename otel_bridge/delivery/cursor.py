@@ -7,7 +7,7 @@ before it that were postponed.
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -252,17 +252,7 @@ class PartCursor(_Positions):
         if not parts:
             return None
         lease = Lease(parts[0].id, parts[0].received_ns)
-        translations: list[Translation] = []
-        observations = taken_bytes = 0
-        for part in parts:
-            if translations and (taken_bytes + part.size > max_bytes or observations >= max_items):
-                break
-            lease.position = part.id
-            translation = await self._take(lease, part)
-            if translation is not None:
-                translations.append(translation)
-                observations += len(translation.observations)
-                taken_bytes += max(part.size, translation.size)
+        translations = await fill(lease, parts, self._take, max_bytes, max_items)
         if translations:
             lease.pieces.append(Translation.merge(translations))
         lease.more = lease.position < parts[-1].id or len(parts) == PARTS_AT_ONCE
@@ -285,6 +275,28 @@ class PartCursor(_Positions):
         if made.decision == Decision.KEPT and made.translation is None:
             lease.unfit.extend(batches_of(made.trace))
         return made.sent(tell_omitted=self._tell_omitted)
+
+
+async def fill(
+    lease: Lease,
+    parts: Sequence[Part],
+    take: Callable[[Lease, Part], Awaitable[Translation | None]],
+    max_bytes: int,
+    max_items: int,
+) -> list[Translation]:
+    """Take parts into a lease: at least one of which something is to be sent, more up to the limits; what that is."""
+    translations: list[Translation] = []
+    observations = taken_bytes = 0
+    for part in parts:
+        if translations and (taken_bytes + part.size > max_bytes or observations >= max_items):
+            break
+        lease.position = part.id
+        translation = await take(lease, part)
+        if translation is not None:
+            translations.append(translation)
+            observations += len(translation.observations)
+            taken_bytes += max(part.size, translation.size)
+    return translations
 
 
 def _lose(lease: Lease, items: Counter[Signal], outcome: Outcome, reason: str) -> None:

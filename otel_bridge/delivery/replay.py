@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from otel_bridge.batch import Batch, Signal
-from otel_bridge.delivery.cursor import FOREVER_NS, PARTS_AT_ONCE, Lease, Stretch
+from otel_bridge.delivery.cursor import FOREVER_NS, PARTS_AT_ONCE, Lease, Stretch, fill
 from otel_bridge.delivery.lane import Lane
 from otel_bridge.delivery.parts import Parts
 from otel_bridge.delivery.surroundings import Surroundings
@@ -132,27 +132,21 @@ class _PartsAgain(_Again):
         if not parts:
             return None
         lease = Lease(parts[0].id, None, expires_ns=FOREVER_NS, more=True)
-        translations: list[Translation] = []
-        observations = taken_bytes = 0
-        for part in parts:
-            if translations and (taken_bytes + part.size > max_bytes or observations >= max_items):
-                break
-            lease.position = part.id
-            items = self._state.exporters.registered[self._owner].items(part.shares)
-            if not items or not self._is_wanted(part):
-                continue
-            made = await self._parts.make(part)
-            if made.decision != Decision.KEPT or made.translation is None or made.lost:
-                continue
-            lease.items += items
-            lease.losses.update(made.losses(items))
-            if (translation := made.sent(tell_omitted=False)) is not None:
-                translations.append(translation)
-                observations += len(translation.observations)
-                taken_bytes += max(part.size, translation.size)
+        translations = await fill(lease, parts, self._take, max_bytes, max_items)
         if translations:
             lease.pieces.append(replace(Translation.merge(translations), again=True))
         return lease
+
+    async def _take(self, lease: Lease, part: Part) -> Translation | None:
+        items = self._state.exporters.registered[self._owner].items(part.shares)
+        if not items or not self._is_wanted(part):
+            return None
+        made = await self._parts.make(part)
+        if made.decision != Decision.KEPT or made.translation is None or made.lost:
+            return None
+        lease.items += items
+        lease.losses.update(made.losses(items))
+        return made.sent(tell_omitted=False)
 
     def _is_wanted(self, part: Part) -> bool:
         held_seq, _ = self._journal.held()

@@ -31,7 +31,34 @@ FLAT = frozenset((int, float, bool))
 SAMPLED, ERROR = TraceFlags.SAMPLED, StatusCode.ERROR  # looking into a class takes longer
 
 
-class BatchSpanProcessor(SpanProcessor):
+class _Batching:
+    """What a processor has of its sender."""
+
+    _sender: "Sender[Any] | Spool[Any]"
+
+    @property
+    def dropped(self) -> Counter[str]:
+        """Spans or records by the reason for which they were given up."""
+        return self._sender.dropped
+
+    def force_flush(self, timeout_millis: int | None = 30_000) -> bool:
+        """Whether all that came before was sent in this time; False at once when the destination refuses it."""
+        return self._sender.flush(None if timeout_millis is None else timeout_millis / 1000)
+
+    async def aflush(self, timeout_s: float = 30.0) -> bool:
+        """`force_flush` for async code: the loop goes on meanwhile. Works under asyncio and trio."""
+        return await self._sender.aflush(timeout_s)
+
+    def close(self) -> None:
+        """Begin to shut down, without waiting."""
+        self._sender.close()
+
+    def shutdown(self) -> None:
+        """Send what waits, for `exit_s` at most; the rest is in the spool, or counted as dropped (`exit`)."""
+        self._sender.shutdown()
+
+
+class BatchSpanProcessor(_Batching, SpanProcessor):
     """Sends ended spans; where there is no room, those with an error stay longest.
 
     max_queue_bytes: of spans that wait or are being sent, about.
@@ -58,35 +85,14 @@ class BatchSpanProcessor(SpanProcessor):
         self._sender = _sender("span", "traces", exporter, export, spool, limits)
         self._put = self._sender.put
 
-    @property
-    def dropped(self) -> Counter[str]:
-        """Spans by the reason for which they were given up."""
-        return self._sender.dropped
-
     def on_end(self, span: ReadableSpan) -> None:
         """Take a span; costs microseconds."""
         context = span.context
         if context is not None and context.trace_flags & SAMPLED:
             self._put(span, _size_of_span(span), precious=span.status.status_code is ERROR)
 
-    def force_flush(self, timeout_millis: int | None = 30_000) -> bool:
-        """Whether all that ended before was sent in this time; False at once when the destination refuses it."""
-        return self._sender.flush(None if timeout_millis is None else timeout_millis / 1000)
 
-    async def aflush(self, timeout_s: float = 30.0) -> bool:
-        """`force_flush` for async code: the loop goes on meanwhile. Works under asyncio and trio."""
-        return await self._sender.aflush(timeout_s)
-
-    def close(self) -> None:
-        """Begin to shut down, without waiting."""
-        self._sender.close()
-
-    def shutdown(self) -> None:
-        """Send what waits, for `exit_s` at most; the rest is in the spool, or counted as dropped (`exit`)."""
-        self._sender.shutdown()
-
-
-class BatchLogRecordProcessor(LogRecordProcessor):
+class BatchLogRecordProcessor(_Batching, LogRecordProcessor):
     """The same for log records (`OTEL_BLRP_*`)."""
 
     def __init__(
@@ -105,11 +111,6 @@ class BatchLogRecordProcessor(LogRecordProcessor):
         limits = _limits("BLRP", max_queue_bytes, delay_s, max_batch, exit_s)
         self._sender = _sender("log record", "logs", exporter, export, spool, limits)
 
-    @property
-    def dropped(self) -> Counter[str]:
-        """Records by the reason for which they were given up."""
-        return self._sender.dropped
-
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Take a record; costs microseconds."""
         record = ReadableLogRecord(
@@ -120,22 +121,6 @@ class BatchLogRecordProcessor(LogRecordProcessor):
         )
         said = log_record.log_record
         self._sender.put(record, ITEM_BYTES + _size(said.body) + _size(dict(said.attributes or {})))
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Whether all that was emitted before was sent in this time; False at once when it is refused."""
-        return self._sender.flush(timeout_millis / 1000)
-
-    async def aflush(self, timeout_s: float = 30.0) -> bool:
-        """`force_flush` for async code: the loop goes on meanwhile."""
-        return await self._sender.aflush(timeout_s)
-
-    def close(self) -> None:
-        """Begin to shut down, without waiting."""
-        self._sender.close()
-
-    def shutdown(self) -> None:
-        """Send what waits, for `exit_s` at most; the rest is in the spool, or counted as dropped (`exit`)."""
-        self._sender.shutdown()
 
 
 def _where(exporter: object) -> str | None:

@@ -1,16 +1,12 @@
 """OpenTelemetry's SDK set up for an agent: in one call, or by the processors added to one that is there already."""
 
-import asyncio
 import atexit
 import contextlib
 import logging
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -26,12 +22,12 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
 from otel_bridge.announcement import DATA_DIR, DATA_DIR_VARIABLE, find
-from otel_bridge.sdk.batch import BatchLogRecordProcessor, BatchSpanProcessor, environ, exit_seconds, shut_down
+from otel_bridge.sdk.batch import BatchLogRecordProcessor, BatchSpanProcessor, environ, exit_seconds
 from otel_bridge.sdk.context import ContextProcessor
+from otel_bridge.sdk.installed import Engine, Installed, Provider
 from otel_bridge.sdk.open_spans import BEAT_S, OpenSpans
 from otel_bridge.sdk.refusals import HEARD
 from otel_bridge.sdk.saying import log
-from otel_bridge.sdk.sending import in_trio
 from otel_bridge.sdk.signals import on_end, that_came
 
 ENDPOINT, GRPC_ENDPOINT = "http://127.0.0.1:4318", "http://127.0.0.1:4317"
@@ -65,120 +61,6 @@ class Runnable(Protocol):
 
 
 Destination: TypeAlias = str | Path | Runnable
-
-
-class Engine(Protocol):
-    """A bridge in this process."""
-
-    spans: SpanExporter
-    logs: LogRecordExporter
-
-    def start(self) -> None:
-        """Begin, if it does not run; returns at once."""
-
-    def close(self, timeout_s: float) -> bool:
-        """Deliver what was taken, and stop; whether it stopped in this time."""
-
-
-class Provider(Protocol):
-    """One of OpenTelemetry's SDK."""
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Whether all was sent in this time."""
-
-    def shutdown(self) -> None:
-        """Send what waits."""
-
-
-@dataclass(slots=True)
-class Installed:
-    """What `install` set up; nothing at all where telemetry is off."""
-
-    spans: Sequence[BatchSpanProcessor] = ()
-    logs: Sequence[BatchLogRecordProcessor] = ()
-    open_spans: OpenSpans | None = None
-    engine: Engine | None = None
-    providers: Sequence[Provider] = ()
-    _ending: threading.RLock = field(default_factory=threading.RLock, repr=False)
-
-    async def aflush(self, timeout_s: float = 30.0) -> bool:
-        """Whether all that ended and was emitted before was sent in this time; the loop goes on meanwhile.
-
-        With a bridge in this process: whether it is on disk, from where it will be delivered.
-        """
-        until_s = time.monotonic() + timeout_s
-        sent = [await each.aflush(max(0.0, until_s - time.monotonic())) for each in self._processors]
-        if self.providers:
-            sent.append(await _in_thread(partial(self._flush_providers, until_s)))
-        return all(sent)
-
-    def flush(self, timeout_s: float = 30.0) -> bool:
-        """The same for sync code."""
-        until_s = time.monotonic() + timeout_s
-        sent = [each.force_flush(_left_ms(until_s)) for each in self._processors]
-        return self._flush_providers(until_s) and all(sent)
-
-    def _flush_providers(self, until_s: float) -> bool:
-        """What stands in them may know nothing of our time."""
-
-        def flush_all() -> None:
-            sent.extend(each.force_flush(_left_ms(until_s)) for each in self.providers)
-
-        sent: list[bool] = []
-        if self.providers:
-            _do_within(_left_ms(until_s) / 1000, flush_all)
-        return len(sent) == len(self.providers) and all(sent)
-
-    @property
-    def _processors(self) -> list[BatchSpanProcessor | BatchLogRecordProcessor]:
-        return [*self.spans, *self.logs]
-
-    def shutdown(self, interrupted: str | None = None) -> None:
-        """Send what waits, spans and logs in the time of one (`OTEL_BRIDGE_EXIT_SECONDS`); a second call waits for the
-        first: SIGTERM and the end of the program may come together.
-
-        interrupted: what is open is ended first, as interrupted by that.
-        """
-        until_s = time.monotonic() + exit_seconds()
-        is_alone = self._ending.acquire(timeout=exit_seconds())
-        try:
-            if self.open_spans is not None:
-                self.open_spans.shutdown()  # else what it tells of meanwhile comes too late, and that is said
-                if interrupted:
-                    self.open_spans.interrupt(interrupted)
-        finally:
-            shut_down(self._processors)
-            self._shut_down_providers(max(0.0, until_s - time.monotonic()))
-            if self.engine is not None:
-                self.engine.close(max(0.0, until_s - time.monotonic()))
-            if is_alone:
-                self._ending.release()
-
-    def _shut_down_providers(self, timeout_s: float) -> None:
-        """As above."""
-
-        def shut_down_all() -> None:
-            for each in self.providers:
-                each.shutdown()
-
-        if self.providers:
-            _do_within(timeout_s, shut_down_all)
-
-
-def _left_ms(until_s: float) -> int:
-    return max(0, int((until_s - time.monotonic()) * 1000))
-
-
-def _do_within(timeout_s: float, work: Callable[[], None]) -> None:
-    """Do it on a thread that is waited for so long, and goes on then."""
-    thread = threading.Thread(target=work, name="otel-bridge-providers", daemon=True)
-    try:
-        thread.start()
-    except RuntimeError:  # Python is ending, and starts no thread any more
-        work()
-    else:
-        thread.join(timeout_s)
-
 
 _installed: Installed | None = None
 _installing = threading.Lock()
@@ -291,13 +173,6 @@ def _end_as_interrupted() -> None:
 def _is_by_ctrl_c() -> bool:
     """Whether the program ends by an interrupt that nobody caught."""
     return getattr(sys, "last_type", None) is KeyboardInterrupt
-
-
-async def _in_thread(work: Callable[[], bool]) -> bool:
-    trio: Any = sys.modules.get("trio")
-    if trio is not None and in_trio(trio):
-        return bool(await trio.to_thread.run_sync(work, abandon_on_cancel=True))
-    return await asyncio.to_thread(work)
 
 
 def _join_parent() -> None:
@@ -485,61 +360,52 @@ def _prepared(exporter: Any) -> Any:
     return exporter
 
 
-class Spans(SpanExporter):
+class _Late:
     """OpenTelemetry's exporter, imported on the thread that sends: that takes a good part of a second."""
+
+    signal: str
 
     def __init__(self, name: str, url: str | None) -> None:
         self._name = name
         self._url = url
-        self.where = url or os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get(GENERAL) or name
-        self.by_http = name == OTLP[HTTP] or (name == OURS and protocol("TRACES") == HTTP)
-        self._made: SpanExporter | None = None
+        said = os.environ.get(f"OTEL_EXPORTER_OTLP_{self.signal}_ENDPOINT") or os.environ.get(GENERAL)
+        self.where = url or said or name
+        self.by_http = name == OTLP[HTTP] or (name == OURS and protocol(self.signal) == HTTP)
+        self._made: Any = None
 
     def prepare(self) -> None:
         """Import it."""
-        self._made = _prepared(_made("opentelemetry_traces_exporter", self._name, self._url))
+        self._made = _prepared(_made(f"opentelemetry_{self.signal.lower()}_exporter", self._name, self._url))
 
     @property
     def _client(self) -> Any:
         """As that of OpenTelemetry's exporters by HTTP: what sends bytes."""
-        return self._made._client  # type: ignore[union-attr]  # noqa: SLF001
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        return SpanExportResult.FAILURE if self._made is None else self._made.export(spans)
+        return self._made._client  # noqa: SLF001
 
     def shutdown(self) -> None:
         if self._made is not None:
             self._made.shutdown()
 
 
-class Logs(LogRecordExporter):
-    """The same for log records."""
+class Spans(_Late, SpanExporter):
+    """Of spans."""
 
-    def __init__(self, name: str, url: str | None) -> None:
-        self._name = name
-        self._url = url
-        self.where = url or os.environ.get("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT") or os.environ.get(GENERAL) or name
-        self.by_http = name == OTLP[HTTP] or (name == OURS and protocol("LOGS") == HTTP)
-        self._made: LogRecordExporter | None = None
+    signal = "TRACES"
 
-    def prepare(self) -> None:
-        """Import it."""
-        self._made = _prepared(_made("opentelemetry_logs_exporter", self._name, self._url))
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        return SpanExportResult.FAILURE if self._made is None else self._made.export(spans)
 
-    @property
-    def _client(self) -> Any:
-        """As that of OpenTelemetry's exporters by HTTP: what sends bytes."""
-        return self._made._client  # type: ignore[union-attr]  # noqa: SLF001
+
+class Logs(_Late, LogRecordExporter):
+    """Of log records."""
+
+    signal = "LOGS"
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
         return LogRecordExportResult.FAILURE if self._made is None else self._made.export(batch)
 
     def force_flush(self, timeout_millis: int = 10_000) -> bool:
         return True
-
-    def shutdown(self) -> None:
-        if self._made is not None:
-            self._made.shutdown()  # type: ignore[no-untyped-call]
 
 
 def _beat_s() -> float | None:

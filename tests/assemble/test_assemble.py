@@ -339,6 +339,17 @@ async def test_an_error_on_the_way_loses_nothing(assembly: "Assembly") -> None:
     assert items(part) == 1
 
 
+async def test_what_is_kept_of_entries_stays_within_its_limit(
+    assembly: "Assembly", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("otel_bridge.assemble.KEPT_BYTES", 1000)
+    for trace in range(1, 51):
+        await assembly.spans(trace, (1, None))
+    await assembly.step()
+    kept = assembly.assembler._bodies
+    assert 0 < sum(size for size, _ in kept._kept.values()) == kept._kept_bytes <= 1000
+
+
 class TestJudgementsOfAResponse:
     """They name neither a trace nor a span: only the id of the response."""
 

@@ -13,7 +13,7 @@ import pytest
 import trustme
 
 from otel_bridge.plan import load
-from tests.cli.test_serve import serving
+from tests.cli.programs import serving
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 pytestmark = pytest.mark.slow  # every test starts a bridge

@@ -4,12 +4,13 @@ import json
 import shlex
 import signal
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.cli.programs import command
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 pytestmark = pytest.mark.slow
@@ -61,14 +62,7 @@ def test_once_is_for_people_too(run: Run, tmp_path: Path) -> None:
 
 def test_it_stays_up_until_ctrl_c(environ: dict[str, str]) -> None:
     """What `make run` does; a bridge of its own, which ends well."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "otel_bridge", "demo"],
-        env=environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with process:
+    with command(environ, "demo") as process:
         assert process.stdout is not None
         shown = []
         for line in process.stdout:
@@ -85,14 +79,7 @@ def test_it_stays_up_until_ctrl_c(environ: dict[str, str]) -> None:
 
 def test_a_reader_that_has_enough(environ: dict[str, str]) -> None:
     """`otel-bridge demo --once | head -1` ends without a traceback."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "otel_bridge", "demo", "--once"],
-        env=environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with process:
+    with command(environ, "demo", "--once") as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.readline()

@@ -7,8 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +19,7 @@ from otel_bridge.cli.serve import Told, banner, signals
 from otel_bridge.errors import PlanError
 from otel_bridge.files import Stamp, stamp
 from otel_bridge.plan import Plan, load, parse
+from tests.cli.programs import command, serving
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 pytestmark = pytest.mark.slow  # every test starts a bridge
@@ -42,24 +42,6 @@ asyncio.run(main())
 """
 
 
-@contextmanager
-def serving(environ: dict[str, str]) -> Iterator[tuple["subprocess.Popen[str]", dict[str, Any]]]:
-    """A bridge that has said where it is, and what it said."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "otel_bridge", "serve", "--json"],
-        env=environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        assert process.stdout is not None
-        try:
-            yield process, json.loads(process.stdout.readline())
-        finally:
-            process.kill()
-
-
 def test_it_says_where_it_is_and_stops_when_told(environ: dict[str, str], run: Run, tmp_path: Path) -> None:
     with serving(environ) as (process, said):
         written = json.loads((tmp_path / "data" / "bridge.json").read_text())
@@ -78,10 +60,7 @@ def test_it_says_where_it_is_and_stops_when_told(environ: dict[str, str], run: R
 
 
 def test_without_a_command_it_serves_and_shows_what_to_type(environ: dict[str, str]) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "otel_bridge"], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    with process:
+    with command(environ) as process:
         assert process.stdout is not None
         lines = []
         for line in process.stdout:

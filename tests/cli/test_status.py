@@ -16,7 +16,8 @@ from otel_bridge.cli.output import wrapped
 from otel_bridge.cli.status import status
 from otel_bridge.errors import PlanError, UnreachableError
 from otel_bridge.pipeline import running
-from tests.test_reload import batch, until
+from tests.reloading import batch
+from tests.waiting import until
 
 CONFIG = """\
 receivers: {otlp: {grpc: null, http: "127.0.0.1:0"}}

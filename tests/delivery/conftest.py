@@ -32,6 +32,7 @@ from otel_bridge.model import Observation, ObservationType, TraceAttributes, Tra
 from otel_bridge.telemetry import Counters
 from otel_bridge.testing.clock import SteppingClock
 from otel_bridge.trace import Known, LogEntry, SpanRecord, Trace
+from tests.delivery.joining import Joins
 
 BACKOFF_S, PROBE_S = 7.0, 60.0
 
@@ -286,3 +287,10 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     made = House(tmp_path)
     yield made
     await made._stack.aclose()
+
+
+@pytest.fixture
+async def joins(house: House) -> Joins:
+    made = Joins(house)
+    await made.start()
+    return made

@@ -2,25 +2,20 @@
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
 
 import apsw
 import pytest
 
 from otel_bridge.batch import Signal
 from otel_bridge.errors import RetryableError
-
-if TYPE_CHECKING:
-    from tests.delivery.conftest import House, Sink
-
-BACKOFF_S = 7.0
+from tests.delivery.conftest import BACKOFF_S, House, Sink
 
 
 def down(_names: list[str]) -> Exception:
     return RetryableError("down")
 
 
-async def tidied(house: "House") -> None:
+async def tidied(house: House) -> None:
     """Tidy, and let the journal's thread delete what was let go."""
     for _ in range(3):
         await house.delivery.tidy()
@@ -29,7 +24,7 @@ async def tidied(house: "House") -> None:
 
 
 async def test_what_an_absent_exporter_lacks_is_delivered_when_it_is_back(
-    house: "House", sinks: "type[Sink]", capsys: pytest.CaptureFixture[str]
+    house: House, sinks: type[Sink], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nothing that came while it was away concerns it, although the journal still has it."""
     old, new = sinks(), sinks()
@@ -66,7 +61,7 @@ async def test_what_an_absent_exporter_lacks_is_delivered_when_it_is_back(
 
 
 async def test_an_absent_exporter_of_settled_traces_gets_its_own_when_it_is_back(
-    house: "House", sinks: "type[Sink]"
+    house: House, sinks: type[Sink]
 ) -> None:
     """A part from before, a trace that was open when it went, one that came meanwhile, and one after."""
     old, new = sinks(), sinks()
@@ -95,7 +90,7 @@ async def test_an_absent_exporter_of_settled_traces_gets_its_own_when_it_is_back
 
 @pytest.mark.parametrize("settled", [False, True])
 async def test_an_absent_exporter_that_lacks_nothing_holds_nothing(
-    house: "House", sinks: "type[Sink]", settled: bool
+    house: House, sinks: type[Sink], settled: bool
 ) -> None:
     old, new = sinks(), sinks()
     house.segment_bytes = 4096
@@ -118,7 +113,7 @@ async def test_an_absent_exporter_that_lacks_nothing_holds_nothing(
 
 
 async def test_a_bridge_ends_that_is_tidying_while_the_state_can_not_be_written(
-    house: "House", sinks: "type[Sink]", monkeypatch: pytest.MonkeyPatch
+    house: House, sinks: type[Sink], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await house.start(settled={"old": sinks()})
     await house.stop()
@@ -138,7 +133,7 @@ async def test_a_bridge_ends_that_is_tidying_while_the_state_can_not_be_written(
 
 @pytest.mark.parametrize("pipeline", ["main", "renamed"])
 async def test_what_an_absent_exporter_lacks_gets_too_old_in_the_end(
-    house: "House", sinks: "type[Sink]", pipeline: str
+    house: House, sinks: type[Sink], pipeline: str
 ) -> None:
     """Entries, a part, and a trace that was open: whether its pipeline is still there, not assembled, or not."""
     old, new = sinks(), sinks()
@@ -166,7 +161,7 @@ async def test_what_an_absent_exporter_lacks_gets_too_old_in_the_end(
     assert house.outcomes("old") == house.outcomes("langfuse") == {"expired": 3}
 
 
-async def test_what_an_absent_exporter_lacks_can_be_given_up(house: "House", sinks: "type[Sink]") -> None:
+async def test_what_an_absent_exporter_lacks_can_be_given_up(house: House, sinks: type[Sink]) -> None:
     """An entry and a settled part; of a trace that is open nothing is given up before it has settled."""
     old, new = sinks(), sinks()
     old.trouble = down
@@ -189,9 +184,7 @@ async def test_what_an_absent_exporter_lacks_can_be_given_up(house: "House", sin
     assert house.outcomes("old") == house.outcomes("langfuse") == {"evicted": 3}
 
 
-async def test_what_is_open_in_a_pipeline_that_is_gone_can_be_given_up_at_once(
-    house: "House", sinks: "type[Sink]"
-) -> None:
+async def test_what_is_open_in_a_pipeline_that_is_gone_can_be_given_up_at_once(house: House, sinks: type[Sink]) -> None:
     """For one exporter and one tenant; for others it waits, and comes if the pipeline is back."""
     old, new = sinks(), sinks()
     old.trouble = down
@@ -221,7 +214,7 @@ async def test_what_is_open_in_a_pipeline_that_is_gone_can_be_given_up_at_once(
 
 
 async def test_an_end_does_not_wait_for_what_is_open_in_a_pipeline_that_is_gone(
-    house: "House", sinks: "type[Sink]", monkeypatch: pytest.MonkeyPatch
+    house: House, sinks: type[Sink], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may be a whole journal of it."""
     await house.start(settled={"langfuse": sinks()})
@@ -244,9 +237,7 @@ async def test_an_end_does_not_wait_for_what_is_open_in_a_pipeline_that_is_gone(
         await giving_up
 
 
-async def test_what_was_given_up_of_a_pipeline_that_is_gone_frees_the_journal(
-    house: "House", sinks: "type[Sink]"
-) -> None:
+async def test_what_was_given_up_of_a_pipeline_that_is_gone_frees_the_journal(house: House, sinks: type[Sink]) -> None:
     old, new = sinks(), sinks()
     house.segment_bytes = 4096
     await house.start(settled={"langfuse": old})
@@ -264,7 +255,7 @@ async def test_what_was_given_up_of_a_pipeline_that_is_gone_frees_the_journal(
     assert house.outcomes("langfuse") == {"evicted": 1}
 
 
-async def test_a_lost_state_costs_duplicates_and_no_data(house: "House", sinks: "type[Sink]") -> None:
+async def test_a_lost_state_costs_duplicates_and_no_data(house: House, sinks: type[Sink]) -> None:
     """Who moves a damaged state away, as the message says, gets everything again that the journal still has."""
     store, langfuse = sinks(), sinks()
     langfuse.trouble = down
@@ -284,7 +275,7 @@ async def test_a_lost_state_costs_duplicates_and_no_data(house: "House", sinks: 
     assert house.outcomes("langfuse") == house.outcomes("store") == {"delivered": 3}
 
 
-async def test_tidying_goes_on_after_an_error(house: "House", sink: "Sink", monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_tidying_goes_on_after_an_error(house: House, sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
     await house.start(settled={"langfuse": sink})
 
     async def fail(_pipeline: str) -> int:

@@ -6,7 +6,6 @@ import tempfile
 from contextlib import suppress
 from enum import Enum, auto
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import apsw
 import pytest
@@ -15,9 +14,7 @@ from hypothesis import strategies as st
 
 from otel_bridge.errors import JournalFullError, ParkedError, RefusedError, RetryableError, UsageError
 from otel_bridge.telemetry import Outcome
-
-if TYPE_CHECKING:
-    from tests.delivery.conftest import House, Sink
+from tests.delivery.conftest import House, Sink
 
 
 class Step(Enum):
@@ -53,7 +50,7 @@ EXAMPLES = int(os.environ.get("CONSERVATION_EXAMPLES", "15"))
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS, drop_oldest=st.booleans())
 def test_nothing_is_lost(
-    steps: list[tuple[Step, int]], drop_oldest: bool, houses: "type[House]", sinks: "type[Sink]"
+    steps: list[tuple[Step, int]], drop_oldest: bool, houses: type[House], sinks: type[Sink]
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
         asyncio.run(Run(houses(Path(directory) / "data"), sinks(), sinks(), drop_oldest).run(steps))
@@ -62,7 +59,7 @@ def test_nothing_is_lost(
 class Run:
     """Small segments, so that trimming happens; each trace is appended to again and again, so that parts are late."""
 
-    def __init__(self, house: "House", store: "Sink", langfuse: "Sink", drop_oldest: bool) -> None:
+    def __init__(self, house: House, store: Sink, langfuse: Sink, drop_oldest: bool) -> None:
         self.house = house
         self.sinks = {"store": store, "langfuse": langfuse}
         self.there = set(self.sinks)
@@ -209,7 +206,7 @@ def full(_connection: apsw.Connection) -> None:
     raise apsw.FullError("database or disk is full")
 
 
-async def arrive(house: "House") -> None:
+async def arrive(house: House) -> None:
     """Let time pass until nothing waits for those who are there."""
     while any(items for account, items in house.delivery.waiting().items() if account.pipeline == house.pipeline):
         await house.clock.advance(1)

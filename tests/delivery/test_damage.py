@@ -1,7 +1,5 @@
 """What the journal can not read any more is accounted for, to the item."""
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from otel_bridge.batch import Signal
@@ -9,15 +7,12 @@ from otel_bridge.delivery import locate
 from otel_bridge.delivery.accounts import Audit, Line
 from otel_bridge.errors import RetryableError
 from otel_bridge.journal.exporters import Account
-from tests.delivery.conftest import gather
-
-if TYPE_CHECKING:
-    from tests.delivery.conftest import House, Sink
+from tests.delivery.conftest import House, Sink, gather
 
 DAMAGED = {"delivered": 3, "dead_lettered": 2}
 
 
-async def test_damaged_entries_are_counted_and_spare_their_neighbours(house: "House", sink: "Sink") -> None:
+async def test_damaged_entries_are_counted_and_spare_their_neighbours(house: House, sink: Sink) -> None:
     """In the middle, and at the end."""
     sink.trouble = lambda _names: RetryableError("down")
     await house.start(batches={"store": sink})
@@ -35,7 +30,7 @@ async def test_damaged_entries_are_counted_and_spare_their_neighbours(house: "Ho
     assert house.outcomes("store") == DAMAGED
 
 
-async def test_damage_is_counted_whenever_assembly_meets_it(house: "House", sink: "Sink") -> None:
+async def test_damage_is_counted_whenever_assembly_meets_it(house: House, sink: Sink) -> None:
     """In a part that waits for its exporter, in a trace that was open, and again and again while another still is."""
     sink.trouble = lambda _names: RetryableError("down")
     await house.start(settled={"langfuse": sink})
@@ -58,7 +53,7 @@ async def test_damage_is_counted_whenever_assembly_meets_it(house: "House", sink
     assert house.outcomes("langfuse") == DAMAGED
 
 
-async def test_damage_after_a_kill_is_accounted_for_as_well(house: "House", sink: "Sink") -> None:
+async def test_damage_after_a_kill_is_accounted_for_as_well(house: House, sink: Sink) -> None:
     """The last segment has no index then: what was damaged of it is known by the marks of its commits."""
     sink.trouble = lambda _names: RetryableError("down")
     await house.start(batches={"store": sink})
@@ -75,7 +70,7 @@ async def test_damage_after_a_kill_is_accounted_for_as_well(house: "House", sink
     assert house.outcomes("store") == DAMAGED
 
 
-async def test_entries_of_unknown_owners_are_told_of(house: "House", sink: "Sink") -> None:
+async def test_entries_of_unknown_owners_are_told_of(house: House, sink: Sink) -> None:
     """Their exporter had them already, so its account can not add up without them."""
     await house.start(batches={"store": sink})
     for name in ("one", "two", "three"):

@@ -1,20 +1,16 @@
 """What trace processors decide is decided once: late parts, judgements, retries and restarts follow it."""
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from otel_bridge.trace import ANSWER, Decision, Ruling, Trace
-from tests.delivery.test_joins import CHAT, GRACE_S, Joins
-
-if TYPE_CHECKING:
-    from tests.delivery.conftest import House
+from tests.delivery.conftest import House
+from tests.delivery.joining import CHAT, GRACE_S, Joins
 
 
 class Decided(Joins):
     """A house with a processor that decides as it is told, and keeps only what it has found decided before."""
 
-    def __init__(self, house: "House") -> None:
+    def __init__(self, house: House) -> None:
         super().__init__(house)
         self.keeps = True
         self.asked = 0
@@ -34,7 +30,7 @@ class Decided(Joins):
 
 
 @pytest.fixture
-async def decided(house: "House") -> Decided:
+async def decided(house: House) -> Decided:
     made = Decided(house)
     await made.start()
     return made

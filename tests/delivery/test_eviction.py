@@ -2,20 +2,18 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import apsw
 import pytest
 
 from otel_bridge.errors import JournalFullError, RetryableError, UnwrittenError
-
-if TYPE_CHECKING:
-    from tests.delivery.conftest import House, Sink
+from tests.delivery.conftest import House, Sink
 
 TEXT = "x" * 2000
 
 
-def small(house: "House") -> None:
+def small(house: House) -> None:
     house.segment_bytes, house.max_bytes, house.drop_oldest = 4096, 32 << 10, True
 
 
@@ -27,14 +25,14 @@ def down(_names: list[str]) -> Exception:
     return RetryableError("down", 900)
 
 
-async def fill(house: "House", count: int, start: int = 0) -> None:
+async def fill(house: House, count: int, start: int = 0) -> None:
     for number in range(start, start + count):
         await house.append(f"<{number}> {TEXT}", trace=number + 1, tenant=f"tenant {number % 2}")
 
 
 @pytest.mark.parametrize("kill", [False, True])
 async def test_what_was_not_delivered_is_evicted_for_each_exporter_and_the_rest_arrives(
-    house: "House", sinks: "type[Sink]", kill: bool
+    house: House, sinks: type[Sink], kill: bool
 ) -> None:
     """One exporter keeps up, one is down, one takes settled traces and is down; none of them loses the count."""
     small(house)
@@ -68,7 +66,33 @@ async def test_what_was_not_delivered_is_evicted_for_each_exporter_and_the_rest_
     assert {name[:4] for name in otlp.names} >= {f"<{number}>" for number in range(50, 60)}
 
 
-async def test_a_lease_that_was_evicted_is_not_counted_as_delivered_as_well(house: "House", sink: "Sink") -> None:
+async def test_of_a_part_of_which_some_has_gone_the_rest_is_delivered(house: House, sink: Sink) -> None:
+    small(house)
+    sink.trouble = down
+    await house.start(settled={"langfuse": sink})
+    await house.append(f"first {TEXT}", trace=1)
+    await fill(house, 4, 1)
+    await house.append(f"last {TEXT}", trace=1)
+    await house.settle()
+    more = 10
+    while not house.counters.value("evicted"):
+        await fill(house, 1, more)
+        more += 1
+    assert house.audit().balanced, house.audit().to_dict()
+
+    sink.trouble = lambda _names: None
+    await house.clock.advance(900)
+    await house.settle()
+    while any(house.delivery.waiting().values()):
+        await house.clock.advance(6)
+        await asyncio.sleep(0.001)
+    await house.stop()
+    assert {name.partition(" ")[0] for name in sink.names if name[0] != "<"} == {"last"}
+    found = house.outcomes("langfuse")
+    assert found == {"delivered": len(sink.names), "evicted": 6 + more - 10 - len(sink.names)}
+
+
+async def test_a_lease_that_was_evicted_is_not_counted_as_delivered_as_well(house: House, sink: Sink) -> None:
     small(house)
     going, arrived = asyncio.Event(), asyncio.Event()
 
@@ -92,7 +116,7 @@ async def test_a_lease_that_was_evicted_is_not_counted_as_delivered_as_well(hous
     assert counted["delivered"] + counted["evicted"] == 41
 
 
-async def test_who_goes_away_while_room_is_made_stops_no_assembly(house: "House", sink: "Sink") -> None:
+async def test_who_goes_away_while_room_is_made_stops_no_assembly(house: House, sink: Sink) -> None:
     """As a sender does whose deadline passes just then."""
     small(house)
     await house.start(settled={"langfuse": sink})
@@ -121,7 +145,7 @@ async def test_who_goes_away_while_room_is_made_stops_no_assembly(house: "House"
 
 
 async def test_a_bug_while_room_is_made_refuses_what_comes_and_stops_nothing(
-    house: "House", sink: "Sink", monkeypatch: pytest.MonkeyPatch
+    house: House, sink: Sink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small(house)
     await house.start(settled={"langfuse": sink})
@@ -141,7 +165,7 @@ async def test_a_bug_while_room_is_made_refuses_what_comes_and_stops_nothing(
     await house.stop()
 
 
-async def test_assembly_that_has_ended_is_not_well(house: "House", sink: "Sink") -> None:
+async def test_assembly_that_has_ended_is_not_well(house: House, sink: Sink) -> None:
     """Whatever ended it."""
     await house.start(settled={"langfuse": sink})
     assert house.delivery.well
@@ -151,7 +175,7 @@ async def test_assembly_that_has_ended_is_not_well(house: "House", sink: "Sink")
     assert not house.delivery.well
 
 
-async def test_nothing_goes_where_the_count_can_not_be_written(house: "House", sink: "Sink") -> None:
+async def test_nothing_goes_where_the_count_can_not_be_written(house: House, sink: Sink) -> None:
     small(house)
     sink.trouble = down
     await house.start(batches={"store": sink})
@@ -167,7 +191,7 @@ async def test_nothing_goes_where_the_count_can_not_be_written(house: "House", s
     assert house.outcomes("store")["evicted"] > 0
 
 
-async def test_what_is_kept_to_be_sent_again_goes_before_anything_is_refused(house: "House", sink: "Sink") -> None:
+async def test_what_is_kept_to_be_sent_again_goes_before_anything_is_refused(house: House, sink: Sink) -> None:
     small(house)
     house.drop_oldest, house.keep_bytes = False, 1 << 30
     await house.start(batches={"store": sink})
@@ -180,7 +204,7 @@ async def test_what_is_kept_to_be_sent_again_goes_before_anything_is_refused(hou
     assert house.journal.used_bytes <= house.max_bytes
 
 
-async def test_who_sends_does_not_wait_for_a_state_that_can_not_be_written(house: "House", sink: "Sink") -> None:
+async def test_who_sends_does_not_wait_for_a_state_that_can_not_be_written(house: House, sink: Sink) -> None:
     """Changes wait for room on its disk, and what asks for parts of traces waits for these changes."""
     small(house)
     sink.trouble = down
@@ -200,7 +224,7 @@ async def test_who_sends_does_not_wait_for_a_state_that_can_not_be_written(house
 
 @pytest.mark.parametrize("holder", ["somebody gives up", "it tidies", "nobody"])
 async def test_who_sends_does_not_wait_for_a_state_that_can_not_be_written_any_more(
-    house: "House", sink: "Sink", monkeypatch: pytest.MonkeyPatch, holder: str
+    house: House, sink: Sink, monkeypatch: pytest.MonkeyPatch, holder: str
 ) -> None:
     """Since it was asked whether it can be: for parts of traces asks whoever moves places, and who makes room."""
     small(house)
@@ -243,7 +267,7 @@ async def test_who_sends_does_not_wait_for_a_state_that_can_not_be_written_any_m
 
 
 async def test_a_backlog_is_given_up_a_piece_at_a_time_and_others_have_their_turn(
-    house: "House", sink: "Sink", monkeypatch: pytest.MonkeyPatch
+    house: House, sink: Sink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who makes room comes between two pieces; and delivery that ends does, and nothing is given up after that."""
     monkeypatch.setattr("otel_bridge.delivery.giving_up.READ_BYTES", 1)  # an entry at a time

@@ -2,21 +2,17 @@
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from otel_bridge.delivery import DeliverConfig
 from otel_bridge.errors import RefusedError, RetryableError, SlowError, TooLargeError
-
-if TYPE_CHECKING:
-    from otel_bridge.trace import Trace
-    from tests.delivery.conftest import House, Sink
-
-BACKOFF_S, PROBE_S = 7.0, 60.0
+from otel_bridge.trace import Trace
+from tests.delivery.conftest import BACKOFF_S, PROBE_S, House, Sink
 
 
-async def test_batches_are_cut_by_count(house: "House", sink: "Sink") -> None:
+async def test_batches_are_cut_by_count(house: House, sink: Sink) -> None:
     house.config = house.config.model_copy(update={"max_batch_items": 10})
     await house.start(batches={"store": sink})
     names = [f"span {number}" for number in range(25)]
@@ -27,7 +23,7 @@ async def test_batches_are_cut_by_count(house: "House", sink: "Sink") -> None:
     assert house.outcomes("store") == {"delivered": 25}
 
 
-async def test_batches_are_cut_by_bytes(house: "House", sink: "Sink") -> None:
+async def test_batches_are_cut_by_bytes(house: House, sink: Sink) -> None:
     house.config = house.config.model_copy(update={"max_batch_bytes": 10_000})
     await house.start(batches={"store": sink})
     await house.append(*("x" * 900 for _ in range(50)))
@@ -36,7 +32,7 @@ async def test_batches_are_cut_by_bytes(house: "House", sink: "Sink") -> None:
     assert len(sink.wires) <= 6
 
 
-async def test_too_large_to_everything_is_not_the_items_fault(house: "House", sink: "Sink") -> None:
+async def test_too_large_to_everything_is_not_the_items_fault(house: House, sink: Sink) -> None:
     """After 64 single items it is parked; once fixed, all of them arrive."""
     sink.trouble = lambda _names: TooLargeError("413: from a proxy")
     await house.start(batches={"store": sink})
@@ -51,7 +47,7 @@ async def test_too_large_to_everything_is_not_the_items_fault(house: "House", si
 
 
 async def test_a_destination_that_cannot_be_reached_is_told_of_once_and_so_is_its_return(
-    house: "House", sink: "Sink", capsys: pytest.CaptureFixture[str]
+    house: House, sink: Sink, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sink.trouble = lambda _names: RetryableError("nosuch.example: no such host \x1b[2J", retry_after_s=7)
     await house.start(batches={"store": sink})
@@ -72,7 +68,7 @@ async def test_a_destination_that_cannot_be_reached_is_told_of_once_and_so_is_it
     assert told.count("delivering again") == 1
 
 
-async def test_a_huge_item_says_nothing_of_how_much_may_go_together(house: "House", sink: "Sink") -> None:
+async def test_a_huge_item_says_nothing_of_how_much_may_go_together(house: House, sink: Sink) -> None:
     sink.trouble = lambda names: TooLargeError("413") if any(len(name) > 30_000 for name in names) else None
     await house.start(batches={"store": sink})
     await house.append("huge" * 10_000)
@@ -82,7 +78,7 @@ async def test_a_huge_item_says_nothing_of_how_much_may_go_together(house: "Hous
     assert len(sink.calls) == 3
 
 
-async def test_what_is_too_large_alone_arrives_with_its_largest_texts_cut(house: "House", sink: "Sink") -> None:
+async def test_what_is_too_large_alone_arrives_with_its_largest_texts_cut(house: House, sink: Sink) -> None:
     sink.trouble = lambda names: TooLargeError("413") if sum(map(len, names)) > 10_000 else None
     await house.start(batches={"store": sink})
     await house.append("small", "ü" * 50_000)
@@ -96,9 +92,7 @@ async def test_what_is_too_large_alone_arrives_with_its_largest_texts_cut(house:
     assert house.counters.value("truncated", exporter="store") == 1
 
 
-async def test_a_destination_that_takes_nothing_of_a_huge_item_leaves_a_whole_letter(
-    house: "House", sink: "Sink"
-) -> None:
+async def test_a_destination_that_takes_nothing_of_a_huge_item_leaves_a_whole_letter(house: House, sink: Sink) -> None:
     sink.trouble = lambda _names: TooLargeError("413")
     await house.start(batches={"store": sink})
     await house.append("huge" * 10_000)
@@ -108,7 +102,7 @@ async def test_a_destination_that_takes_nothing_of_a_huge_item_leaves_a_whole_le
     assert b"huge" * 10_000 in letter.content
 
 
-async def test_what_is_not_taken_in_time_is_sent_in_smaller_pieces_and_grows_back(house: "House", sink: "Sink") -> None:
+async def test_what_is_not_taken_in_time_is_sent_in_smaller_pieces_and_grows_back(house: House, sink: Sink) -> None:
     sink.trouble = lambda names: SlowError("no answer in 30 s") if len(names) > 5 else None
     await house.start(batches={"store": sink})
     names = [str(number) * 100_000 for number in range(8)]
@@ -128,7 +122,7 @@ async def test_what_is_not_taken_in_time_is_sent_in_smaller_pieces_and_grows_bac
     assert house.outcomes("store") == {"delivered": 168}
 
 
-async def test_what_is_little_is_read_once(house: "House", sink: "Sink", monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_little_is_read_once(house: House, sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
     """The moment in which more may come is waited for first."""
     house.config = DeliverConfig()
     await house.start(batches={"store": sink})
@@ -148,7 +142,7 @@ async def test_what_is_little_is_read_once(house: "House", sink: "Sink", monkeyp
     assert reads == [1, 2, 3]
 
 
-async def test_what_is_set_aside_is_told(house: "House", sink: "Sink", capsys: pytest.CaptureFixture[str]) -> None:
+async def test_what_is_set_aside_is_told(house: House, sink: Sink, capsys: pytest.CaptureFixture[str]) -> None:
     sink.trouble = lambda names: RefusedError("answered 400: no") if "b" in names else None
     await house.start(batches={"store": sink})
     await house.append("a", "b")
@@ -160,7 +154,7 @@ async def test_what_is_set_aside_is_told(house: "House", sink: "Sink", capsys: p
 
 @pytest.mark.parametrize("disturbed", [False, True])
 async def test_what_follows_is_read_while_a_destination_takes_its_time(
-    house: "House", sinks: "type[Sink]", monkeypatch: pytest.MonkeyPatch, disturbed: bool
+    house: House, sinks: type[Sink], monkeypatch: pytest.MonkeyPatch, disturbed: bool
 ) -> None:
     """Once; and where it can not be read, that is nothing to what is being sent."""
     passing = asyncio.Semaphore(0)
@@ -197,14 +191,14 @@ async def test_what_follows_is_read_while_a_destination_takes_its_time(
     assert len(sink.calls) == 3
 
 
-async def test_parts_are_made_once_for_all_exporters(house: "House", sinks: "type[Sink]") -> None:
+async def test_parts_are_made_once_for_all_exporters(house: House, sinks: type[Sink]) -> None:
     """Also where they come to them at the same time."""
     first, second = sinks(), sinks()
     down = True
     first.trouble = second.trouble = lambda _names: RetryableError("down") if down else None
     made: list[str] = []
 
-    async def slowly(trace: "Trace") -> "Trace":
+    async def slowly(trace: Trace) -> Trace:
         made.append(trace.key)
         await asyncio.sleep(0)
         return trace
@@ -224,7 +218,7 @@ async def test_parts_are_made_once_for_all_exporters(house: "House", sinks: "typ
 
 
 async def test_what_is_kept_of_parts_stays_within_its_limit(
-    house: "House", sinks: "type[Sink]", monkeypatch: pytest.MonkeyPatch
+    house: House, sinks: type[Sink], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("otel_bridge.delivery.parts.KEPT_BYTES", 2000)
     first, second = sinks(), sinks()
@@ -240,7 +234,7 @@ async def test_what_is_kept_of_parts_stays_within_its_limit(
 
 
 @pytest.mark.slow
-async def test_a_huge_batch_does_not_hold_the_loop(house: "House", sink: "Sink") -> None:
+async def test_a_huge_batch_does_not_hold_the_loop(house: House, sink: Sink) -> None:
     """200,000 spans in one request are cut while others go on; on the loop it would take a second and more."""
     longest_s = 0.0
 
@@ -271,9 +265,7 @@ async def test_a_huge_batch_does_not_hold_the_loop(house: "House", sink: "Sink")
     assert longest_s < 0.3
 
 
-async def test_an_exporter_may_wait_less_for_more_than_others(
-    house: "House", sink: "Sink", sinks: "type[Sink]"
-) -> None:
+async def test_an_exporter_may_wait_less_for_more_than_others(house: House, sink: Sink, sinks: type[Sink]) -> None:
     """As the store does, whose user looks on; requests to Langfuse are counted."""
     other = sinks()
     house.config = house.config.model_copy(update={"max_batch_age": 10.0})

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -12,16 +12,13 @@ from otel_bridge.component import Host
 from otel_bridge.exporters.langfuse import LangfuseConfig, langfuse
 from otel_bridge.testing.fake_langfuse import FakeLangfuse, Fault
 from otel_bridge.testing.fault_proxy import FaultProxy
-
-if TYPE_CHECKING:
-    from tests.delivery.conftest import House
+from tests.delivery.conftest import BACKOFF_S, PROBE_S, House
 
 OTLP = "/otel/v1/traces"
-BACKOFF_S, PROBE_S = 7.0, 60.0
 
 
 @asynccontextmanager
-async def delivering_to(house: "House", url: str, fake: FakeLangfuse, **settings: Any) -> AsyncIterator[None]:
+async def delivering_to(house: House, url: str, fake: FakeLangfuse, **settings: Any) -> AsyncIterator[None]:
     keys = {"public_key": fake.public_key, "secret_key": fake.secret_key}
     config = LangfuseConfig(base_url=url, **keys, **settings)
     async with asynccontextmanager(langfuse.open)(config, Host("langfuse", Path(), house.counters)) as settle:
@@ -30,7 +27,7 @@ async def delivering_to(house: "House", url: str, fake: FakeLangfuse, **settings
         await house.stop()
 
 
-async def delivered(house: "House", fake: FakeLangfuse, count: int, step_s: float = BACKOFF_S) -> None:
+async def delivered(house: House, fake: FakeLangfuse, count: int, step_s: float = BACKOFF_S) -> None:
     """Let time pass until so many observations arrived, and are confirmed."""
     while len(fake.observations) < count or any(house.delivery.waiting().values()):
         await house.clock.advance(step_s)
@@ -46,7 +43,7 @@ async def delivered(house: "House", fake: FakeLangfuse, count: int, step_s: floa
     ],
     ids=lambda fault: f"{fault.does}-{fault.status}-{fault.stored}",
 )
-async def test_what_may_pass_is_tried_until_it_has_passed_with_the_same_bytes(house: "House", fault: Fault) -> None:
+async def test_what_may_pass_is_tried_until_it_has_passed_with_the_same_bytes(house: House, fault: Fault) -> None:
     async with FakeLangfuse().running() as fake, delivering_to(house, fake.url, fake):
         fake.script("otlp", *[fault] * 5)
         await house.append("agent", "llm")
@@ -57,7 +54,7 @@ async def test_what_may_pass_is_tried_until_it_has_passed_with_the_same_bytes(ho
     assert house.outcomes("langfuse") == {"delivered": 2}
 
 
-async def test_fifty_500s_are_no_reason_to_give_up(house: "House") -> None:
+async def test_fifty_500s_are_no_reason_to_give_up(house: House) -> None:
     async with FakeLangfuse().running() as fake, delivering_to(house, fake.url, fake):
         fake.script("otlp", *[Fault(500)] * 50)
         await house.append("agent", "llm")
@@ -89,7 +86,7 @@ async def test_fifty_500s_are_no_reason_to_give_up(house: "House") -> None:
     ],
     ids=lambda value: str(value.status) if isinstance(value, Fault) else value,
 )
-async def test_what_somebody_must_mend_parks_and_nothing_is_lost(house: "House", fault: Fault, reason: str) -> None:
+async def test_what_somebody_must_mend_parks_and_nothing_is_lost(house: House, fault: Fault, reason: str) -> None:
     """It is asked about once a minute."""
     async with FakeLangfuse().running() as fake, delivering_to(house, fake.url, fake):
         fake.always("otlp", fault)
@@ -108,7 +105,7 @@ async def test_what_somebody_must_mend_parks_and_nothing_is_lost(house: "House",
 
 
 @pytest.mark.parametrize("body", ["", '{"id":"job"}', "\n\x02", "garbage \x00"])
-async def test_any_200_is_success(house: "House", body: str) -> None:
+async def test_any_200_is_success(house: House, body: str) -> None:
     async with FakeLangfuse().running() as fake, delivering_to(house, fake.url, fake):
         fake.script("otlp", Fault(200, body, stored=True))
         await house.append("agent", "llm")
@@ -118,7 +115,7 @@ async def test_any_200_is_success(house: "House", body: str) -> None:
     assert house.outcomes("langfuse") == {"delivered": 2}
 
 
-async def test_the_other_destination_goes_on_while_one_is_dead(house: "House", sinks: Any) -> None:
+async def test_the_other_destination_goes_on_while_one_is_dead(house: House, sinks: Any) -> None:
     store = sinks()
     async with FakeLangfuse().running() as fake, FaultProxy(fake.url).running() as proxy:
         config = LangfuseConfig(base_url=proxy.url, public_key=fake.public_key, secret_key=fake.secret_key, timeout=1)

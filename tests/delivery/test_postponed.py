@@ -2,18 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import pytest
 
 from otel_bridge.delivery import locate
 from otel_bridge.errors import ConsumeError, ParkedError, RetryableError
-from tests.delivery.conftest import gather
+from tests.delivery.conftest import BACKOFF_S, PROBE_S, House, Sink, gather
 
-if TYPE_CHECKING:
-    from tests.delivery.conftest import House, Sink
-
-BACKOFF_S, PROBE_S = 7.0, 60.0
 ERRORS = [RetryableError("500"), OSError("an exporter's bug"), ParkedError("403: a firewall dislikes it", "forbidden")]
 
 
@@ -21,7 +16,7 @@ def cursed(error: Exception) -> Callable[[list[str]], Exception | None]:
     return lambda names: error if "cursed" in names else None
 
 
-async def pass_by(house: "House", sink: "Sink", *, until: Callable[[], bool], step_s: float = BACKOFF_S) -> None:
+async def pass_by(house: House, sink: Sink, *, until: Callable[[], bool], step_s: float = BACKOFF_S) -> None:
     """Let time pass; once something is postponed, something new arrives before each step."""
     number = 0
     while not until():
@@ -33,14 +28,14 @@ async def pass_by(house: "House", sink: "Sink", *, until: Callable[[], bool], st
         await asyncio.sleep(0.001)  # the threads of the journal and of cutting need a moment of real time
 
 
-async def go_by(house: "House", *, until: Callable[[], bool]) -> None:
+async def go_by(house: House, *, until: Callable[[], bool]) -> None:
     """Let time pass, and nothing new come."""
     while not until():
         await house.clock.advance(BACKOFF_S)
         await asyncio.sleep(0.001)  # as above
 
 
-async def failed_often(house: "House", sink: "Sink", step_s: float = BACKOFF_S) -> None:
+async def failed_often(house: House, sink: Sink, step_s: float = BACKOFF_S) -> None:
     """The first in line has failed three times, and waits."""
     for tries in (1, 2, 3):
         await sink.called(tries)
@@ -50,9 +45,7 @@ async def failed_often(house: "House", sink: "Sink", step_s: float = BACKOFF_S) 
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-async def test_what_always_fails_is_found_while_the_rest_goes_on(
-    house: "House", sink: "Sink", error: Exception
-) -> None:
+async def test_what_always_fails_is_found_while_the_rest_goes_on(house: House, sink: Sink, error: Exception) -> None:
     """One span of sixteen: its neighbours and all that is behind it arrive; it is dead-lettered with what was said."""
     sink.trouble = cursed(error)
     await house.start(batches={"store": sink})
@@ -76,7 +69,7 @@ async def test_what_always_fails_is_found_while_the_rest_goes_on(
     assert counted["delivered"] == len(set(sink.names))
 
 
-async def test_a_settled_trace_that_always_fails_is_found_too(house: "House", sink: "Sink") -> None:
+async def test_a_settled_trace_that_always_fails_is_found_too(house: House, sink: Sink) -> None:
     sink.trouble = cursed(RetryableError("500"))
     await house.start(settled={"langfuse": sink})
     await house.append("agent", "cursed", "llm", trace=1)
@@ -90,7 +83,7 @@ async def test_a_settled_trace_that_always_fails_is_found_too(house: "House", si
     assert house.outcomes("langfuse")["dead_lettered"] == 1
 
 
-async def test_an_outage_is_never_taken_for_it(house: "House", sink: "Sink") -> None:
+async def test_an_outage_is_never_taken_for_it(house: House, sink: Sink) -> None:
     """However long it lasts and whatever comes in: nothing is given up, nothing is cut, and then all arrives."""
     sink.trouble = lambda _names: RetryableError("503")
     await house.start(batches={"store": sink})
@@ -109,7 +102,7 @@ async def test_an_outage_is_never_taken_for_it(house: "House", sink: "Sink") -> 
     assert house.outcomes("store") == {"delivered": 42}
 
 
-async def test_an_outage_ends_the_count_of_what_is_postponed(house: "House", sink: "Sink") -> None:
+async def test_an_outage_ends_the_count_of_what_is_postponed(house: House, sink: Sink) -> None:
     """While nothing else is taken, it may fail for ever."""
     sink.trouble = cursed(RetryableError("500"))
     await house.start(batches={"store": sink})
@@ -129,7 +122,7 @@ async def test_an_outage_ends_the_count_of_what_is_postponed(house: "House", sin
     assert house.outcomes("store") == {"delivered": 3}
 
 
-async def test_four_in_a_row_hold_up_nobody(house: "House", sink: "Sink") -> None:
+async def test_four_in_a_row_hold_up_nobody(house: House, sink: Sink) -> None:
     house.config = house.config.model_copy(update={"max_batch_items": 1})
     sink.trouble = lambda names: RetryableError("500") if "cursed" in names[0] else None
     await house.start(batches={"store": sink})
@@ -144,7 +137,7 @@ async def test_four_in_a_row_hold_up_nobody(house: "House", sink: "Sink") -> Non
 @pytest.mark.parametrize("kill", [False, True])
 @pytest.mark.parametrize("kind", ["batches", "settled"])
 async def test_what_is_postponed_survives_a_restart_and_the_rest_is_not_sent_again(
-    house: "House", sink: "Sink", kind: str, kill: bool
+    house: House, sink: Sink, kind: str, kill: bool
 ) -> None:
     sink.trouble = cursed(RetryableError("500"))
     house.segment_bytes = 4096
@@ -170,7 +163,7 @@ async def test_what_is_postponed_survives_a_restart_and_the_rest_is_not_sent_aga
     assert sorted(sink.names)[:2] == ["cursed", "well"]
 
 
-async def test_it_says_so_once(house: "House", sink: "Sink", capsys: pytest.CaptureFixture[str]) -> None:
+async def test_it_says_so_once(house: House, sink: Sink, capsys: pytest.CaptureFixture[str]) -> None:
     sink.trouble = cursed(RetryableError("500: \x1b[2J"))
     await house.start(batches={"store": sink})
     await house.append("cursed")
@@ -183,7 +176,7 @@ async def test_it_says_so_once(house: "House", sink: "Sink", capsys: pytest.Capt
     assert "\x1b" not in said
 
 
-async def test_it_expires_as_everything_does(house: "House", sink: "Sink") -> None:
+async def test_it_expires_as_everything_does(house: House, sink: Sink) -> None:
     sink.trouble = cursed(RetryableError("500"))
     house.max_age_s = 10_000
     await house.start(batches={"store": sink})
@@ -196,7 +189,7 @@ async def test_it_expires_as_everything_does(house: "House", sink: "Sink") -> No
     assert house.outcomes("store") == {"delivered": 1, "expired": 1}
 
 
-async def postponed(house: "House", sink: "Sink", kind: str = "batches") -> None:
+async def postponed(house: House, sink: Sink, kind: str = "batches") -> None:
     """One entry (or part) fails for ever and waits beside the rest; another has been taken."""
     sink.trouble = cursed(RetryableError("500"))
     await house.start(**{kind: {"store": sink}})
@@ -210,7 +203,7 @@ async def postponed(house: "House", sink: "Sink", kind: str = "batches") -> None
     assert house.delivery.status()["exporters"]["main/store"]["t"]["postponed"] == 1
 
 
-async def test_a_pause_holds_it_back_too_and_it_goes_on_after_that(house: "House", sink: "Sink") -> None:
+async def test_a_pause_holds_it_back_too_and_it_goes_on_after_that(house: House, sink: Sink) -> None:
     await postponed(house, sink)
     await house.delivery.operator.pause("store")
     calls = len(sink.calls)
@@ -227,7 +220,7 @@ async def test_a_pause_holds_it_back_too_and_it_goes_on_after_that(house: "House
     assert house.outcomes("store") == {"delivered": 3}
 
 
-async def test_a_pause_is_kept_over_a_restart_and_holds_up_no_stop(house: "House", sink: "Sink") -> None:
+async def test_a_pause_is_kept_over_a_restart_and_holds_up_no_stop(house: House, sink: Sink) -> None:
     await postponed(house, sink)
     await house.delivery.operator.pause("store")
     await asyncio.wait_for(house.stop(), 1)  # the test's clock stands still: any waiting would be for ever
@@ -242,7 +235,7 @@ async def test_a_pause_is_kept_over_a_restart_and_holds_up_no_stop(house: "House
 
 @pytest.mark.parametrize("kill", [False, True])
 @pytest.mark.parametrize("kind", ["batches", "settled"])
-async def test_when_it_is_evicted_it_is_counted_once(house: "House", sink: "Sink", kind: str, kill: bool) -> None:
+async def test_when_it_is_evicted_it_is_counted_once(house: House, sink: Sink, kind: str, kill: bool) -> None:
     house.segment_bytes, house.max_bytes, house.drop_oldest = 4096, 32 << 10, True
     await postponed(house, sink, kind)
     number = 2
@@ -263,7 +256,7 @@ async def test_when_it_is_evicted_it_is_counted_once(house: "House", sink: "Sink
     assert "cursed" not in sink.names
 
 
-async def test_its_answer_counts_for_nothing_when_it_was_evicted_meanwhile(house: "House", sink: "Sink") -> None:
+async def test_its_answer_counts_for_nothing_when_it_was_evicted_meanwhile(house: House, sink: Sink) -> None:
     house.segment_bytes, house.max_bytes, house.drop_oldest = 4096, 32 << 10, True
     await postponed(house, sink)
     going, arrived = asyncio.Event(), asyncio.Event()
@@ -291,7 +284,7 @@ async def test_its_answer_counts_for_nothing_when_it_was_evicted_meanwhile(house
     assert sum(counted.values()) == 42
 
 
-async def test_a_span_of_it_is_said_to_wait(house: "House", sink: "Sink") -> None:
+async def test_a_span_of_it_is_said_to_wait(house: House, sink: Sink) -> None:
     await postponed(house, sink)
     await house.state.flush()
     [item] = locate(house.directory, trace_id=f"{1:032x}", gather=gather).items
@@ -299,7 +292,7 @@ async def test_a_span_of_it_is_said_to_wait(house: "House", sink: "Sink") -> Non
     assert (place.where, place.said[:9]) == ("waiting", "postponed")
 
 
-async def test_many_leases_with_a_bad_item_each_hold_up_nobody(house: "House", sink: "Sink") -> None:
+async def test_many_leases_with_a_bad_item_each_hold_up_nobody(house: House, sink: Sink) -> None:
     """More of them than are tried at one time: the others wait for their turn, and the rest goes on."""
     sink.trouble = lambda names: RetryableError("500") if any("poison" in name for name in names) else None
     house.config = house.config.model_copy(update={"max_batch_items": 4})
@@ -317,7 +310,7 @@ async def test_many_leases_with_a_bad_item_each_hold_up_nobody(house: "House", s
         await asyncio.sleep(0)
 
 
-async def test_the_neighbours_of_a_bad_item_arrive_though_nothing_else_comes(house: "House", sink: "Sink") -> None:
+async def test_the_neighbours_of_a_bad_item_arrive_though_nothing_else_comes(house: House, sink: Sink) -> None:
     """Cutting needs no evidence, only giving up does: the bad one waits on."""
     sink.trouble = lambda names: RetryableError("500") if "poison" in names else None
     await house.start(batches={"store": sink})

@@ -2,32 +2,29 @@
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 import pytest
 
 from otel_bridge.errors import RefusedError, RetryableError, UsageError
+from tests.delivery.conftest import BACKOFF_S, House, Sink
 
-if TYPE_CHECKING:
-    from tests.delivery.conftest import House, Sink
-
-BACKOFF_S = 7.0
 HOUR_NS = 3600 * 10**9
 
 
-async def replay(house: "House", exporter: str, **wanted: Any) -> dict[str, Any]:
+async def replay(house: House, exporter: str, **wanted: Any) -> dict[str, Any]:
     """From an hour ago of the wall clock, by which entries are stamped, to far after it, where the test's clock is."""
     return await house.delivery.operator.replay(exporter, **{"since_ns": time.time_ns() - HOUR_NS, **wanted})
 
 
-async def done(house: "House") -> None:
+async def done(house: House) -> None:
     while house.state.replays:
         await house.clock.advance(0.01)
         await asyncio.sleep(0.001)
 
 
-def sent_again(house: "House", exporter: str) -> dict[str, int]:
+def sent_again(house: House, exporter: str) -> dict[str, int]:
     counted: dict[str, int] = {}
     for line in house.audit().lines:
         if line.account.exporter == exporter:
@@ -37,7 +34,7 @@ def sent_again(house: "House", exporter: str) -> dict[str, int]:
 
 
 async def test_everything_goes_again_with_the_same_bytes_and_is_not_accepted_again(
-    house: "House", sinks: "type[Sink]"
+    house: House, sinks: type[Sink]
 ) -> None:
     store, langfuse = sinks(), sinks()
     house.segment_bytes = 4096
@@ -67,7 +64,7 @@ async def test_everything_goes_again_with_the_same_bytes_and_is_not_accepted_aga
     assert orjson.loads(orjson.dumps(house.delivery.status()))["replayed"][0]["delivered"] == 12
 
 
-async def test_without_keep_only_what_the_journal_still_has_goes_again(house: "House", sink: "Sink") -> None:
+async def test_without_keep_only_what_the_journal_still_has_goes_again(house: House, sink: Sink) -> None:
     house.segment_bytes = 4096
     await house.start(batches={"store": sink})
     for number in range(6):
@@ -81,14 +78,18 @@ async def test_without_keep_only_what_the_journal_still_has_goes_again(house: "H
     assert 0 < len(sink.names) - 6 < 4
 
 
-async def test_only_what_was_asked_for_goes_again(house: "House", sink: "Sink") -> None:
-    await house.start(batches={"store": sink})
-    await house.append("a", tenant="a")
-    await house.append("b", tenant="b")
-    await sink.has(2)
+@pytest.mark.parametrize("kind", ["batches", "settled"])
+async def test_only_what_was_asked_for_goes_again(house: House, sink: Sink, kind: str) -> None:
+    await house.start(**{kind: {"store": sink}})
+    await house.append("a", trace=1, tenant="a")
+    await house.append("b", trace=2, tenant="b")
     between_ns = time.time_ns()
-    await house.append("late", tenant="b")
+    await house.append("late", trace=3, tenant="b")
+    if kind == "settled":
+        await house.settle()
     await sink.has(3)
+    while any(house.delivery.waiting().values()):  # noqa: ASYNC110 - no event tells
+        await asyncio.sleep(0.001)
     await replay(house, "store", tenant="a")
     await done(house)
     assert sink.names[3:] == ["a"]
@@ -103,7 +104,7 @@ async def test_only_what_was_asked_for_goes_again(house: "House", sink: "Sink") 
     assert (await replay(house, "store", tenant="default"))["replays"] == []  # it is configured, and has sent nothing
 
 
-async def test_a_replay_goes_on_after_a_kill(house: "House", sinks: "type[Sink]") -> None:
+async def test_a_replay_goes_on_after_a_kill(house: House, sinks: type[Sink]) -> None:
     store, langfuse = sinks(), sinks()
     await house.start(batches={"store": store}, settled={"langfuse": langfuse})
     await house.append("agent", "llm")
@@ -130,7 +131,7 @@ async def test_a_replay_goes_on_after_a_kill(house: "House", sinks: "type[Sink]"
 
 
 async def test_what_is_refused_when_it_is_sent_again_is_a_letter_that_the_ledger_knows_nothing_of(
-    house: "House", sink: "Sink"
+    house: House, sink: Sink
 ) -> None:
     await house.start(batches={"store": sink})
     await house.append("a", "b")
@@ -148,7 +149,7 @@ async def test_what_is_refused_when_it_is_sent_again_is_a_letter_that_the_ledger
     assert sent_again(house, "store") == {"delivered": 1, "dead_lettered": 1}
 
 
-async def test_new_data_does_not_wait_for_a_replay(house: "House", sink: "Sink") -> None:
+async def test_new_data_does_not_wait_for_a_replay(house: House, sink: Sink) -> None:
     await house.start(batches={"store": sink})
     await house.append("old")
     await sink.has(1)
@@ -159,7 +160,7 @@ async def test_new_data_does_not_wait_for_a_replay(house: "House", sink: "Sink")
     assert sink.names == ["old", "new"]
 
 
-async def test_what_is_postponed_was_not_had_and_does_not_go_again(house: "House", sink: "Sink") -> None:
+async def test_what_is_postponed_was_not_had_and_does_not_go_again(house: House, sink: Sink) -> None:
     sink.trouble = lambda names: RetryableError("500") if "cursed" in names else None
     await house.start(batches={"store": sink})
     await house.append("cursed")
@@ -179,7 +180,7 @@ async def test_what_is_postponed_was_not_had_and_does_not_go_again(house: "House
     assert sent_again(house, "store") == {"delivered": 1}
 
 
-async def test_what_always_fails_in_a_replay_holds_up_nothing_of_it(house: "House", sink: "Sink") -> None:
+async def test_what_always_fails_in_a_replay_holds_up_nothing_of_it(house: House, sink: Sink) -> None:
     """As long as it is tried, the replay is not done; after a kill it goes again with what came behind it."""
     house.config = house.config.model_copy(update={"max_batch_items": 1})
     await house.start(batches={"store": sink})

@@ -15,8 +15,8 @@ from otel_bridge.pipeline import running
 from otel_bridge.testing.fake_langfuse import FakeLangfuse
 from otel_bridge.translate import gather
 from tests.processors.passing import recorded
-from tests.test_reload import until
 from tests.values import pairs
+from tests.waiting import until
 
 TEXT = """\
 receivers: {in_process: {}}

@@ -27,6 +27,7 @@ DURATIONS = {
 """The same of milliseconds."""
 
 Settled: TypeAlias = Callable[..., None]
+Opened: TypeAlias = Callable[[], Reader]
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def settled(writer: Writer) -> Settled:
 
 
 @pytest.fixture
-def reader(writer: Writer, tmp_path: Path) -> Iterator[Callable[[], Reader]]:
+def reader(writer: Writer, tmp_path: Path) -> Iterator[Opened]:
     """Opens readers, each of which sees what was written before."""
     opened = []
 

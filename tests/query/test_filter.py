@@ -16,14 +16,14 @@ from otel_bridge.model import ObservationType, Score
 from otel_bridge.query.filter import compile_filter
 from otel_bridge.query.sessions import list_sessions
 from otel_bridge.query.traces import list_traces
-from otel_bridge.store.reader import Reader
 from otel_bridge.store.writer import Writer
+from tests.query.conftest import Opened, Settled
 
 START = 1_700_000_000_000_000_000
 
 
 @pytest.fixture
-def asked(settled: Callable[..., None], reader: Callable[[], Reader]) -> Callable[[str], list[int]]:
+def asked(settled: Settled, reader: Opened) -> Callable[[str], list[int]]:
     """Numbers of the traces that a filter finds among four."""
     settled(
         1,
@@ -132,7 +132,7 @@ def test_finds(asked: Callable[[str], list[int]], text: str, found: list[int]) -
 
 
 def test_an_open_trace_is_found_by_what_is_shown_of_it(
-    asked: Callable[[str], list[int]], writer: Writer, reader: Callable[[], Reader], monkeypatch: pytest.MonkeyPatch
+    asked: Callable[[str], list[int]], writer: Writer, reader: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By how many spans and errors came, by their names, models and types, and by what they say of their trace; lists
     are in that order, too.

@@ -1,7 +1,6 @@
 """`otel-bridge traces` and `otel-bridge trace`, as they print."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +22,13 @@ from otel_bridge.query.find import NotFoundError
 from otel_bridge.query.outline import brief, cost, duration, markdown, outline
 from otel_bridge.query.transcript import spoken
 from otel_bridge.store.writer import Writer
-from tests.query.conftest import COSTS, DURATIONS
+from tests.query.conftest import COSTS, DURATIONS, Settled
 
 HOSTILE = "\x1b[31mred\x1b]0;title\x07 \x9b2J \u202eevil [bold]not bold[/bold] :smile:\r\nnext"
 
 
 @pytest.fixture
-def hostile(settled: Callable[..., None], tmp_path: Path) -> Path:
+def hostile(settled: Settled, tmp_path: Path) -> Path:
     settled(
         1, ((1, 0), (2, 1)), name=HOSTILE, session_id=HOSTILE, tags=[HOSTILE], input=HOSTILE, error=True,
         scores=(Score("s", HOSTILE, HOSTILE, "TEXT", 5, trace_id=f"{1:032x}", comment=HOSTILE),),
@@ -65,7 +64,7 @@ def test_nothing_in_a_trace_reaches_the_terminal_raw(hostile: Path) -> None:
         assert "[bold]not bold[/bold] :smile:" in text
 
 
-def test_a_tree_shows_what_there_is_to_know(settled: Callable[..., None], tmp_path: Path) -> None:
+def test_a_tree_shows_what_there_is_to_know(settled: Settled, tmp_path: Path) -> None:
     settled(
         1, ((1, 0), (2, 1)), session_id="morning",
         scores=(Score("s", "helpful", 0.5, "NUMERIC", 5, trace_id=f"{1:032x}", observation_id=f"{2:016x}"),),
@@ -80,7 +79,7 @@ def test_a_tree_shows_what_there_is_to_know(settled: Callable[..., None], tmp_pa
 
 
 @pytest.mark.parametrize("width", [40, 80, 120])
-def test_rows_are_cut_to_the_terminal(settled: Callable[..., None], tmp_path: Path, width: int) -> None:
+def test_rows_are_cut_to_the_terminal(settled: Settled, tmp_path: Path, width: int) -> None:
     """No row reaches the next line; tokens and cost are whole where there is room for them at all."""
     settled(
         1, ((1, 0), *((child, child - 1) for child in range(2, 40))), name="a long name " * 9, session_id="s" * 50,
@@ -99,7 +98,7 @@ def test_rows_are_cut_to_the_terminal(settled: Callable[..., None], tmp_path: Pa
         assert "1234 tokens · $0.012" in tree
 
 
-def test_what_is_no_terminal_has_no_width(settled: Callable[..., None], tmp_path: Path) -> None:
+def test_what_is_no_terminal_has_no_width(settled: Settled, tmp_path: Path) -> None:
     """Names are cut to 200 characters as everywhere, and to no less."""
     settled(1, name="a long name " * 30, session_id="s" * 300, observation={"name": "b long name " * 30})
     store = tmp_path / "store.db"
@@ -111,7 +110,7 @@ def test_what_is_no_terminal_has_no_width(settled: Callable[..., None], tmp_path
 
 
 def test_a_trace_that_is_still_open_is_told_from_one_without_tokens(
-    settled: Callable[..., None], writer: Writer, tmp_path: Path
+    settled: Settled, writer: Writer, tmp_path: Path
 ) -> None:
     settled(1)
     request = ExportTraceServiceRequest()
@@ -128,7 +127,7 @@ def test_a_trace_that_is_still_open_is_told_from_one_without_tokens(
     assert "open" not in told["1"]
 
 
-def test_whose_a_trace_is_is_shown_where_there_are_tenants(settled: Callable[..., None], tmp_path: Path) -> None:
+def test_whose_a_trace_is_is_shown_where_there_are_tenants(settled: Settled, tmp_path: Path) -> None:
     """And a tenant is asked for letter for letter: ACME is another one."""
     store = tmp_path / "store.db"
     settled(1)
@@ -156,14 +155,14 @@ def test_whose_a_trace_is_is_shown_where_there_are_tenants(settled: Callable[...
         load_trace(store, tenant="beta")
 
 
-def test_columns_without_a_value_are_left_out(settled: Callable[..., None], tmp_path: Path) -> None:
+def test_columns_without_a_value_are_left_out(settled: Settled, tmp_path: Path) -> None:
     settled(1)
 
     header = printed(render_list(load_traces(tmp_path / "store.db"))).splitlines()[0]
     assert header.split() == ["id", "started", "UTC", "took", "name"]
 
 
-def test_a_list_says_that_there_are_more(settled: Callable[..., None], tmp_path: Path) -> None:
+def test_a_list_says_that_there_are_more(settled: Settled, tmp_path: Path) -> None:
     for number in range(3):
         settled(number + 1)
     store = tmp_path / "store.db"
@@ -180,7 +179,7 @@ CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arg
 TOOL = {"type": "function", "function": {"name": "weather", "description": "Asks.", "parameters": {"type": "object"}}}
 
 
-def test_an_observation_is_shown_as_a_chat(settled: Callable[..., None], tmp_path: Path) -> None:
+def test_an_observation_is_shown_as_a_chat(settled: Settled, tmp_path: Path) -> None:
     """Messages, calls, results and offered tools, each below its label; the rest as pairs."""
     settled(
         1,

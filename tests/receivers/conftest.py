@@ -66,13 +66,6 @@ def receiving(tmp_path: Path) -> Receiving:
     return run
 
 
-async def until(so: Callable[[], object]) -> None:
-    """Wait for what nobody tells of."""
-    async with asyncio.timeout(10):
-        while not so():  # noqa: ASYNC110 - there is no event for it
-            await asyncio.sleep(0.001)
-
-
 def export_one(exporter: Any) -> SpanExportResult:
     """What a stock exporter says of one span."""
     results: list[SpanExportResult] = []

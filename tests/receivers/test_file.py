@@ -17,7 +17,7 @@ from otel_bridge.errors import FilesError, RefusedError, RetryableError
 from otel_bridge.journal.disk import Disk
 from otel_bridge.otlp_json import dump
 from otel_bridge.receivers.file import FileConfig, file
-from tests.receivers.conftest import until
+from tests.waiting import until
 
 
 def line(name: str) -> bytes:

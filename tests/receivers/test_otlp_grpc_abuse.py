@@ -16,9 +16,9 @@ from otel_bridge.receivers.otlp import OtlpConfig
 from otel_bridge.receivers.otlp import grpc as door
 from otel_bridge.receivers.otlp.grpc import ARRIVING
 from tests.receivers import http2
-from tests.receivers.conftest import until
 from tests.receivers.http1 import ONE
 from tests.receivers.http2 import Http2, call, frame, message
+from tests.waiting import until
 
 TRACES = http2.EXPORT.decode()
 

@@ -16,8 +16,8 @@ from otel_bridge.pipeline import running
 from otel_bridge.receivers.otlp import memory
 from otel_bridge.receivers.otlp.admission import InflightFullError, refusal
 from otel_bridge.receivers.otlp.memory import Memory, container_share, resident_bytes
-from tests.receivers.conftest import until
 from tests.receivers.http1 import ONE, Client, request, spans
+from tests.waiting import until
 
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 MIB = 1 << 20

@@ -26,8 +26,9 @@ from otel_bridge import tls
 from otel_bridge.component import Host
 from otel_bridge.errors import FilesError
 from otel_bridge.tls import Certificates, TlsConfig, names_of, reason_of
-from tests.receivers.conftest import export_one, until
+from tests.receivers.conftest import export_one
 from tests.receivers.http1 import ONE, Client, request
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow  # keys take time to be made
 DAY = dt.timedelta(days=1)

@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_bridge.sdk import saying, sending
+from tests.sdk.sink import Sink, sink
 
 
 class Spans:
@@ -63,6 +64,12 @@ def logs(monkeypatch: pytest.MonkeyPatch) -> InMemoryLogRecordExporter:
     provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
     monkeypatch.setattr(_logs._internal, "_LOGGER_PROVIDER", provider)  # type: ignore[attr-defined]
     return exporter
+
+
+@pytest.fixture
+def arrived() -> Iterator[Sink]:
+    with sink() as found:
+        yield found
 
 
 @pytest.fixture(autouse=True)

@@ -208,10 +208,11 @@ def test_of_spans_that_were_sent_nothing_stays_in_memory(destination: Destinatio
     assert not processor.dropped
 
 
-def test_without_room_the_oldest_without_an_error_go(destination: Destination) -> None:
+@pytest.mark.parametrize("came", [("old", "failed", "new", "newest"), ("failed", "old", "new", "newest")])
+def test_without_room_the_oldest_without_an_error_go(destination: Destination, came: tuple[str, ...]) -> None:
     processor = BatchSpanProcessor(destination, delay_s=60, max_queue_bytes=3 * 1100)
     tracer = tracing(processor)
-    for name in ("old", "failed", "new", "newest"):
+    for name in came:
         span = tracer.start_span(name, attributes={"text": "x" * 600})
         if name == "failed":
             span.set_status(Status(StatusCode.ERROR))

@@ -1,10 +1,8 @@
 """`OTEL_TRACES_EXPORTER=otel_bridge`, with the processors of OpenTelemetry's SDK."""
 
 import logging
-import subprocess
 import sys
 from importlib.metadata import entry_points
-from pathlib import Path
 
 import pytest
 from opentelemetry.sdk._logs.export import LogRecordExportResult
@@ -14,8 +12,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 from otel_bridge.embedded import LangfuseSpanExporter
 from otel_bridge.sdk import installing
 from otel_bridge.sdk.exporting import BridgeLogExporter, BridgeSpanExporter
+from tests.sdk.programs import INSTRUMENT, finished
 from tests.sdk.sink import sink
-from tests.sdk.test_install import environment
 
 NOBODY = "http://127.0.0.1:9"
 
@@ -95,11 +93,8 @@ def test_a_protocol_that_is_not_installed_raises_nothing(monkeypatch: pytest.Mon
 def test_install_and_auto_instrumentation_take_it_too() -> None:
     program = "from otel_bridge.sdk import install, span\ninstall()\nwith span('a'): pass"
     with sink() as arrived:
-        variables = environment(arrived.url, OTEL_TRACES_EXPORTER="otel_bridge", OTEL_LOGS_EXPORTER="otel_bridge")
-        for command in (
-            [sys.executable],
-            [str(Path(sys.executable).with_name("opentelemetry-instrument")), sys.executable],
-        ):
-            done = subprocess.run([*command, "-c", program], env=variables, capture_output=True, text=True, timeout=60)
+        named = {"OTEL_TRACES_EXPORTER": "otel_bridge", "OTEL_LOGS_EXPORTER": "otel_bridge"}
+        for command in ([sys.executable], [INSTRUMENT, sys.executable]):
+            done = finished(*command, "-c", program, url=arrived.url, **named)
             assert (done.stdout, done.stderr) == ("", "")
     assert arrived.names == ["a", "a"]

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.sdk.programs import INSTRUMENT, finished
+from tests.sdk.sink import Sink
+
 ROOT = Path(__file__).parents[2]
 SITE = """
 import asyncio, json, logging, sqlite3, tempfile
@@ -214,3 +217,24 @@ def test_who_wants_to_be_warned_of_what_is_left_open_is(frozen: Mapping[str, str
     found = ended(tmp_path / "with", how, program, frozen)
     assert found == ended(tmp_path / "none", how, program, {})
     assert "unclosed file" in str(found[2])
+
+
+@pytest.mark.slow
+def test_what_was_imported_to_instrument_a_program_is_frozen(arrived: Sink) -> None:
+    program = (
+        "import gc; print(gc.get_freeze_count() > 10_000, end=''); out = open(1, 'w', closefd=False); out.write('!')"
+    )
+    done = finished(INSTRUMENT, sys.executable, "-c", program, url=arrived.url)
+    assert (done.stdout, done.stderr) == ("True!", "")
+
+
+@pytest.mark.slow
+def test_who_uses_another_distro_has_nothing_frozen() -> None:
+    program = """
+import gc
+begun = gc.get_freeze_count()  # Python 3.12 has frozen something itself
+from otel_bridge.sdk.distro import instrumented
+instrumented()
+print(gc.get_freeze_count() - begun)
+"""
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "0\n"

@@ -5,7 +5,6 @@ import copy
 import inspect
 import logging
 import pickle
-import subprocess
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -21,8 +20,8 @@ from pydantic import BaseModel
 from otel_bridge.sdk import instrument, tool, uninstrument
 from otel_bridge.sdk.instrumenting import kind_of, when_imported
 from tests.sdk.conftest import Spans
+from tests.sdk.programs import INSTRUMENT, finished
 from tests.sdk.sink import sink
-from tests.sdk.test_install import environment
 
 
 class Base(ABC):
@@ -412,12 +411,7 @@ def test_a_program_that_nobody_changed(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text("import asyncio, agents\nprint(asyncio.run(agents.ScoutAgent().run()))\n")
     with sink() as arrived:
-        done = subprocess.run(
-            [str(Path(sys.executable).with_name("opentelemetry-instrument")), sys.executable, str(program)],
-            env=environment(arrived.url, OTEL_BRIDGE_AUTO="agents:ScoutAgent.*"),
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        more = {"OTEL_BRIDGE_AUTO": "agents:ScoutAgent.*"}
+        done = finished(INSTRUMENT, sys.executable, str(program), url=arrived.url, **more)
     assert (done.stdout, done.stderr) == ("1\n", "")
     assert arrived.names == ["invoke_agent ScoutAgent"]

@@ -4,14 +4,13 @@ import http.client
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.process import free_port
-from tests.sdk.sink import Sink, sink
-from tests.sdk.test_install import environment
+from tests.sdk.programs import environment, finished
+from tests.sdk.sink import Sink
 
 pytestmark = pytest.mark.slow
 
@@ -51,12 +50,6 @@ if __name__ == "__main__":
         with start.Pool(1) as pool:  # which ends its workers by SIGTERM while they end by themselves
             pool.map(work, (4, 5))
 """
-
-
-@pytest.fixture
-def arrived() -> Iterator[Sink]:
-    with sink() as found:
-        yield found
 
 
 UVICORNS = ["--worker-class", "uvicorn.workers.UvicornWorker"]
@@ -134,12 +127,7 @@ def test_processes_of_multiprocessing(arrived: Sink, tmp_path: Path, method: str
         line = 'install(service="workers")'
         code = code.replace(line, "").replace("    with span", f"    {line}\n    with span")
     program.write_text(code)
-    done = subprocess.run(
-        [sys.executable, str(program)],
-        env=environment(arrived.url, PYTHONWARNINGS="ignore::DeprecationWarning", **LATER),
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
+    more = LATER | {"PYTHONWARNINGS": "ignore::DeprecationWarning"}
+    done = finished(sys.executable, str(program), url=arrived.url, **more)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert arrived.names == ["main", *(f"work {number}" for number in range(6 if method == "fork" else 4))]

@@ -13,7 +13,7 @@ from otel_bridge.sdk.installing import TALKATIVE, quiet
 from otel_bridge.sdk.open_spans import OpenSpans
 from otel_bridge.sdk.refusals import HEARD
 from otel_bridge.sdk.saying import log
-from tests.sdk.test_sending import made
+from tests.sdk.senders import made
 
 
 class Raising(logging.Handler):

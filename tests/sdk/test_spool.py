@@ -18,9 +18,9 @@ from otel_bridge.sdk import installing, spool
 from otel_bridge.sdk.batch import BatchLogRecordProcessor, BatchSpanProcessor
 from otel_bridge.sdk.exporting import BridgeLogExporter, BridgeSpanExporter
 from tests.e2e.process import free_port
+from tests.sdk.programs import environment, finished
 from tests.sdk.sink import sink
 from tests.sdk.spooling import Agent, ended, left, until_kept
-from tests.sdk.test_install import environment
 
 pytestmark = pytest.mark.usefixtures("soon")
 
@@ -298,13 +298,7 @@ def test_however_programs_end_without_a_bridge_the_next_sends_it_all(folder: Pat
     for program in programs:
         program.wait(60)
     with sink() as arrived:
-        done = subprocess.run(
-            [sys.executable, "-c", PROGRAM, "next"],
-            env=environment(arrived.url, OTEL_BRIDGE_SPOOL=str(folder)),
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        done = finished(sys.executable, "-c", PROGRAM, "next", url=arrived.url, OTEL_BRIDGE_SPOOL=str(folder))
     assert (done.returncode, done.stderr) == (0, "")
     assert arrived.names == sorted([*ENDS, "next"])
     assert left(folder) == []
@@ -324,17 +318,12 @@ for number in range(2):
 @pytest.mark.slow
 def test_processes_of_multiprocessing_send_their_own_at_their_end(folder: Path) -> None:
     with sink() as arrived:
-        done = subprocess.run(
-            [sys.executable, "-c", PROGRAM + FORKS, "parent"],
-            env=environment(
-                arrived.url,
-                OTEL_BRIDGE_SPOOL=str(folder),
-                OTEL_BSP_SCHEDULE_DELAY="60000",
-                PYTHONWARNINGS="ignore::DeprecationWarning",
-            ),
-            capture_output=True,
-            text=True,
-            timeout=60,
+        done = finished(
+            *(sys.executable, "-c", PROGRAM + FORKS, "parent"),
+            url=arrived.url,
+            OTEL_BRIDGE_SPOOL=str(folder),
+            OTEL_BSP_SCHEDULE_DELAY="60000",
+            PYTHONWARNINGS="ignore::DeprecationWarning",
         )
     assert (done.returncode, done.stderr) == (0, "")
     assert arrived.names == ["child 0", "child 1", "parent"]

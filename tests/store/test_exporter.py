@@ -14,7 +14,7 @@ from otel_bridge.model import Observation, ObservationType, TraceAttributes, Tra
 from otel_bridge.store import rows
 from otel_bridge.store.provisional import Said, Words
 from otel_bridge.store.reader import reading
-from tests.receivers.conftest import until
+from tests.waiting import until
 
 
 async def test_both_sinks_reach_the_file(tmp_path: Path) -> None:

@@ -209,6 +209,7 @@ def test_who_and_where_stand_on_every_observation(otlp: Any) -> None:
         )
     )
 
+    assert len(translation.observations) == 3
     for seen in translation.observations:
         assert (seen.trace.session_id, seen.trace.user_id, seen.trace.tags) == ("s", "u", ["x", "y"])
         assert (seen.trace.environment, seen.trace.version, seen.trace.name) == ("prod", "1.2", "handle")

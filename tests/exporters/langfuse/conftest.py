@@ -15,7 +15,14 @@ from otel_bridge.testing.fake_langfuse import FakeLangfuse
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 START_NS = 1_795_000_000_123_456_789
 
-Opened = Callable[[FakeLangfuse], AbstractAsyncContextManager[Settle]]
+OTLP = "/otel/v1/traces"
+INGESTION = "/ingestion"
+SCORES = "/scores"
+
+Opened = Callable[..., AbstractAsyncContextManager[Settle]]
+Build = Callable[..., Translation]
+Make = Callable[..., Observation]
+MakeScore = Callable[..., Score]
 
 
 def make_observation(number: int = 1, **fields: Any) -> Observation:
@@ -60,17 +67,17 @@ def make_score(number: int = 1, **fields: Any) -> Score:
 
 
 @pytest.fixture
-def observation() -> Callable[..., Observation]:
+def observation() -> Make:
     return make_observation
 
 
 @pytest.fixture
-def score() -> Callable[..., Score]:
+def score() -> MakeScore:
     return make_score
 
 
 @pytest.fixture
-def translation() -> Callable[..., Translation]:
+def translation() -> Build:
     """A translation of so many observations and scores."""
 
     def build(observations: int = 3, scores: int = 0) -> Translation:

@@ -1,17 +1,15 @@
 """Events for server 2, and what a 207 says item by item."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from otel_bridge.errors import BusyError, ParkedError, RefusedError, RetryableError
-from otel_bridge.exporters.langfuse.ingestion import events, outcome
-from otel_bridge.model import Observation, ObservationType, Score, TraceAttributes, Translation
+from otel_bridge.exporters.langfuse.ingestion import batch, events, outcome, score_events
+from otel_bridge.model import Observation, ObservationType, TraceAttributes, Translation
 from otel_bridge.testing.fake_langfuse import FakeLangfuse, Fault
-
-Make = Callable[..., Observation]
+from tests.exporters.langfuse.conftest import INGESTION, Build, Make, MakeScore, Opened
 
 
 def bodies(*observations: Observation, **kwargs: Any) -> list[tuple[str, dict[str, Any]]]:
@@ -122,9 +120,7 @@ def test_an_answer_that_says_nothing_parks(body: bytes) -> None:
     assert isinstance(error, ParkedError)
 
 
-async def test_only_what_was_not_taken_is_sent_again(
-    opened: Callable[..., Any], translation: Callable[..., Translation]
-) -> None:
+async def test_only_what_was_not_taken_is_sent_again(opened: Opened, translation: Build) -> None:
     sent = translation(observations=3)
     refused = events(sent)[2]["id"]
     successes = [{"id": event["id"], "status": 201} for event in events(sent) if event["id"] != refused]
@@ -138,9 +134,7 @@ async def test_only_what_was_not_taken_is_sent_again(
         assert [event["id"] for event in again] == [refused]
 
 
-async def test_the_refused_item_is_found_by_halving(
-    opened: Callable[..., Any], translation: Callable[..., Translation], score: Callable[..., Score]
-) -> None:
+async def test_the_refused_item_is_found_by_halving(opened: Opened, translation: Build, score: MakeScore) -> None:
     async with FakeLangfuse("2.95.12").running() as fake, opened(fake) as settle:
         whole = translation(observations=4)
         whole.scores.append(score(1, name=""))
@@ -151,3 +145,46 @@ async def test_the_refused_item_is_found_by_halving(
             await settle(Translation(scores=whole.scores))
         assert len(fake.observations) == 4
         assert fake.duplicates == 0
+
+
+def test_what_json_has_no_word_for_is_written_as_something_else(observation: Make) -> None:
+    """Servers refuse a whole batch for a NaN, or for half a surrogate."""
+    odd = observation(1, input={"n": float("nan"), "s": "\ud800"})
+    sent = batch(events(Translation(observations=[odd])))
+    assert json.loads(sent)["batch"][1]["body"]["input"] == {"n": None, "s": "?"}
+
+
+async def test_of_a_mixed_207_each_event_is_treated_by_its_own_code(opened: Opened, score: MakeScore) -> None:
+    """The one that failed is sent again alone; the refused one is refused; the taken one never comes twice."""
+    async with FakeLangfuse("4.16.0").running() as fake, opened(fake) as settle:
+        sent = Translation(scores=[score(1), score(2), score(3)])
+        first, second, third = (event["id"] for event in score_events(sent.scores, version=(4, 16, 0)))
+        answer = {
+            "successes": [{"id": first, "status": 201}],
+            "errors": [
+                {"id": second, "status": 400, "message": "bad value"},
+                {"id": third, "status": 500, "message": "try again"},
+            ],
+        }
+        fake.script("ingestion", Fault(207, json.dumps(answer)))
+        with pytest.raises(RetryableError, match="500"):
+            await settle(sent)
+        answer = {"successes": [{"id": third, "status": 201}], "errors": answer["errors"][:1]}
+        fake.script("ingestion", Fault(207, json.dumps(answer)))
+        with pytest.raises(RefusedError, match="bad value"):
+            await settle(sent)
+        batches = [json.loads(request.body)["batch"] for request in fake.sent_to(INGESTION)]
+        assert [[event["id"] for event in batch] for batch in batches] == [[first, second, third], [second, third]]
+        for one in (sent.scores[0], sent.scores[2]):
+            await settle(Translation(scores=[one]))
+        assert len(fake.sent_to(INGESTION)) == 2
+
+
+async def test_an_event_that_is_unauthorized_parks(opened: Opened, score: MakeScore) -> None:
+    async with FakeLangfuse("4.16.0").running() as fake, opened(fake) as settle:
+        [event] = score_events([score(1)], version=(4, 16, 0))
+        answer = {"successes": [], "errors": [{"id": event["id"], "status": 401, "message": "no"}]}
+        fake.script("ingestion", Fault(207, json.dumps(answer)))
+        with pytest.raises(ParkedError) as parked:
+            await settle(Translation(scores=[score(1)]))
+        assert parked.value.reason == "unauthorized"

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,7 @@ from otel_bridge.exporters.langfuse.media import ACCEPTED, Search, lift
 from otel_bridge.exporters.langfuse.uploads import STORAGE_ATTEMPTS
 from otel_bridge.model import Observation, TraceAttributes, Translation
 from otel_bridge.testing.fake_langfuse import FakeLangfuse, Fault, Request
-
-Make = Callable[..., Observation]
+from tests.exporters.langfuse.conftest import Make
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="

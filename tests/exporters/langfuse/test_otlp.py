@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,8 +13,7 @@ from otel_bridge.errors import RefusedError
 from otel_bridge.exporters.langfuse.otlp import encode
 from otel_bridge.model import Level, Observation, ObservationType, TraceAttributes, Translation
 from otel_bridge.testing import langfuse_rules as rules
-
-Make = Callable[..., Observation]
+from tests.exporters.langfuse.conftest import Make
 
 V3 = (3, 120, 0)
 V4 = (4, 61, 0)
@@ -79,7 +77,9 @@ def test_times_and_ids_are_exact(observation: Make) -> None:
 
 
 def test_server_4_is_told_of_the_trace_on_every_span(observation: Make) -> None:
-    for row in sent(observation(1), observation(2), observation(3)):
+    rows = sent(observation(1), observation(2), observation(3))
+    assert len(rows) == 3
+    for row in rows:
         fields = rules.show(row, direct=True).fields
         assert fields["traceName"] == "answer"
         assert (fields["userId"], fields["sessionId"]) == ("ada", "s-1")

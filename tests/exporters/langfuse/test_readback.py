@@ -1,7 +1,7 @@
 """What Langfuse said 200 to can be read there, or somebody is told."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,10 @@ import pytest
 
 from otel_bridge.component import Host
 from otel_bridge.exporters.langfuse import LangfuseConfig, langfuse, readback
-from otel_bridge.model import Translation
 from otel_bridge.telemetry import Counters
 from otel_bridge.testing.fake_langfuse import FakeLangfuse, Fault
+from tests.exporters.langfuse.conftest import Build
+from tests.waiting import until
 
 EMPTY = Fault(200, '{"data": [], "meta": {}}')
 
@@ -30,12 +31,6 @@ async def reading(fake: FakeLangfuse, folder: Path) -> AsyncIterator[tuple[Any, 
         yield settle, host.counters
 
 
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not holds():  # noqa: ASYNC110 - what it waits for has no event
-            await asyncio.sleep(0.005)
-
-
 def reads(fake: FakeLangfuse) -> list[str]:
     return [request.path for request in fake.requests if request.method == "GET" and "observations" in request.path]
 
@@ -44,7 +39,7 @@ def reads(fake: FakeLangfuse) -> list[str]:
     ("version", "path"), [("4.61.0", "/api/public/v2/observations"), ("3.98.2", "/api/public/observations")]
 )
 async def test_what_was_delivered_is_asked_for_once_it_is_there(
-    version: str, path: str, tmp_path: Path, translation: Callable[..., Translation]
+    version: str, path: str, tmp_path: Path, translation: Build
 ) -> None:
     async with FakeLangfuse(version).running() as fake, reading(fake, tmp_path) as (settle, counters):
         async with asyncio.timeout(10):
@@ -57,7 +52,7 @@ async def test_what_was_delivered_is_asked_for_once_it_is_there(
 
 async def test_what_never_shows_is_told_once_and_not_sent_again(
     tmp_path: Path,
-    translation: Callable[..., Translation],
+    translation: Build,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -77,9 +72,21 @@ async def test_what_never_shows_is_told_once_and_not_sent_again(
     assert "can not be read there" in capsys.readouterr().err
 
 
+async def test_what_is_not_there_after_very_long_is_given_up(
+    tmp_path: Path, translation: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other observations of its trace are none of it."""
+    monkeypatch.setattr(readback, "GIVE_UP_S", 0.05)
+    async with FakeLangfuse().running() as fake, reading(fake, tmp_path) as (settle, counters):
+        fake.always("read", Fault(200, '{"data": [{"id": "another"}], "meta": {}}'))
+        await asyncio.sleep(0)
+        await settle(translation(1))
+        await until(lambda: counters.value("readback_lost") == 1)
+
+
 @pytest.mark.parametrize("fault", [Fault(429), Fault(403), Fault(200, "<html>"), Fault(200, "[]")])
 async def test_where_nobody_can_tell_nothing_is_said_to_be_late(
-    fault: Fault, tmp_path: Path, translation: Callable[..., Translation], monkeypatch: pytest.MonkeyPatch
+    fault: Fault, tmp_path: Path, translation: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(readback, "LATE_S", 1e9)
     async with FakeLangfuse().running() as fake, reading(fake, tmp_path) as (settle, counters):
