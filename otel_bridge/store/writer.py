@@ -68,8 +68,11 @@ class Writer:
 
     @property
     def _connection(self) -> "apsw.Connection":
-        """Opened anew where the file was moved aside, and its place could not be taken then; raises FilesError: nor can
-        it be now."""
+        """Opened anew where a damaged store was to be moved aside, and no other could begin then.
+
+        Raises:
+            FilesError: nor can it now.
+        """
         if self._opened is None:
             self._opened = open_writing(self._path)
         return self._opened
