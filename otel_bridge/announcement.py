@@ -88,7 +88,7 @@ def last(data_dir: Path) -> Found | None:
         }
         config = said.get("configuration")
         return Found(int(said["pid"]), endpoints, bool(said.get("whileUsed")), Path(config) if config else None)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 

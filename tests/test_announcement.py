@@ -47,6 +47,8 @@ def test_an_address_for_everybody_is_reached_on_loopback(tmp_path: Path) -> None
         '{"pid": "x"}',
         '{"pid": 1, "endpoints": {"a": 1}}',
         '{"pid": 1, "endpoints": {"a": ["bc"]}}',
+        '{"pid": Infinity, "endpoints": {}}',
+        "[" * 100_000,
         json.dumps({"pid": 2**22 + 1, "endpoints": ENDPOINTS}),  # above the highest there can be
         json.dumps({"pid": -1, "endpoints": ENDPOINTS}),
     ],

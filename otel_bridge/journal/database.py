@@ -160,14 +160,21 @@ def damaged(path: Path, error: Exception, without: str) -> DamagedError:
 
 
 def move_aside(path: Path, why: str) -> None:
-    """Give a file another name, so that a new one can begin; its write-ahead log goes with it."""
+    """Give a file another name, so that a new one can begin; its write-ahead log goes with it.
+
+    Raises:
+        FilesError: it has to keep its name.
+    """
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
     aside = path.with_name(f"{path.name}.unreadable-{stamp}")
-    path.rename(aside)
-    for suffix in ("-wal", "-shm"):
-        beside = path.with_name(path.name + suffix)
-        if beside.exists():
-            beside.rename(aside.with_name(aside.name + suffix))
+    try:
+        path.rename(aside)
+        for suffix in ("-wal", "-shm"):
+            beside = path.with_name(path.name + suffix)
+            if beside.exists():
+                beside.rename(aside.with_name(aside.name + suffix))
+    except OSError as error:
+        raise FilesError(f"{path} can not be used ({why}), nor moved aside: {reason(path, error)}") from error
     logger(path.stem).error(f"{path.stem} moved aside, a new one begins", path=str(path), aside=str(aside), why=why)
 
 

@@ -330,8 +330,8 @@ def otlp(signal: str, endpoint: str | None) -> tuple[str, str | None]:
 
 
 def _here(spoken: str) -> str:
-    """The address of OTLP of a bridge on this machine: that which it announces where it has no configuration, on
-    whatever port; else the usual one."""
+    """Where the bridge on this machine takes OTLP: as the one that runs on the data dir announces it, on whatever port;
+    else where any does by default."""
     with contextlib.suppress(RuntimeError):  # the home of nobody
         name = "grpc" if spoken == "grpc" else "http"
         found = find(Path(_data_dir()).expanduser())

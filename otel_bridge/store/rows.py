@@ -109,7 +109,7 @@ def _logs(request: ExportLogsServiceRequest, tenant: str, seen_ns: int) -> Rows:
                     said = said or Said(block.resource)
                     heard = Words()
                     reading = heard.hear(span, scoped.scope.name, said)
-                    readings.append((tenant, trace_id, span.span_id.hex(), *reading))
+                    readings.append((tenant, trace_id, span.span_id.hex(), *reading, bool(span.attributes)))
                     words.append({"tenant": tenant, "trace_id": trace_id, **heard.of_trace()})
                 wire = record.SerializeToString()
                 logs.append(

@@ -26,7 +26,10 @@ ON CONFLICT (trace_id, id, tenant) DO UPDATE SET
 INSERT INTO spans
     (tenant, trace_id, id, parent_id, parent_place, name, start_ns, end_ns, status, scope, resource_id, span)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (trace_id, id, tenant) DO UPDATE SET end_ns = max(end_ns, excluded.end_ns) WHERE status = -1;
+ON CONFLICT (trace_id, id, tenant) DO UPDATE SET
+    end_ns = max(end_ns, excluded.end_ns),
+    span = iif(length(excluded.span) > length(span), excluded.span, span) -- with attributes, which heartbeats lack
+WHERE status = -1;
 
 -- What comes next is read with what waits already; a root, whose name this is, postpones both, to so long after the
 -- first of what waits came as it says for itself: of a trace whose roots go on coming nothing would ever be read.
@@ -69,11 +72,12 @@ FROM spans s LEFT JOIN resources r ON r.id = s.resource_id WHERE s.rowid = ?;
 -- name: reading
 INSERT OR REPLACE INTO readings (tenant, trace_id, id, type, level, model) VALUES (?, ?, ?, ?, ?, ?);
 
--- Of one that has not ended, unless its end came first, which says more. What tells of it again, as heartbeats do, says
--- less.
+-- Of one that has not ended, unless its end came first, which says more. Who tells of it without an attribute, as
+-- heartbeats do, takes nothing back of what was told, whichever comes first.
 -- name: open_reading
-INSERT OR IGNORE INTO readings (tenant, trace_id, id, type, level, model)
-SELECT tenant, trace_id, id, ?4, ?5, ?6 FROM spans WHERE tenant = ?1 AND trace_id = ?2 AND id = ?3 AND status = -1;
+INSERT INTO readings (tenant, trace_id, id, type, level, model)
+SELECT tenant, trace_id, id, ?4, ?5, ?6 FROM spans WHERE tenant = ?1 AND trace_id = ?2 AND id = ?3 AND status = -1
+ON CONFLICT DO UPDATE SET type = excluded.type, level = excluded.level, model = excluded.model WHERE ?7;
 
 -- The first who says something is heard.
 -- name: words

@@ -68,8 +68,11 @@ class Writer:
 
     @property
     def _connection(self) -> "apsw.Connection":
-        """Opened anew where the file was moved aside, and its place could not be taken then; raises FilesError: nor can
-        it be now."""
+        """Opened anew where a damaged store was to be moved aside, and no other could begin then.
+
+        Raises:
+            FilesError: nor can it now.
+        """
         if self._opened is None:
             self._opened = open_writing(self._path)
         return self._opened
@@ -179,7 +182,9 @@ class Writer:
             try:
                 attempt()
             except (apsw.CorruptError, apsw.NotADBError) as error:
-                self._move_aside(error)
+                self._connection.close(True)
+                self._opened = None
+                move_aside(self._path, str(error))
                 attempt()
         except (apsw.FullError, apsw.IOError, apsw.BusyError, apsw.LockedError, apsw.ReadOnlyError) as error:
             raise RetryableError(f"the store {self._path} can not be written now: {because(error)}") from error
@@ -187,14 +192,6 @@ class Writer:
             raise RetryableError(str(error)) from error
         except (UnicodeEncodeError, OverflowError) as error:
             raise RefusedError(f"the store can not keep a value: {error}") from error
-
-    def _move_aside(self, error: Exception) -> None:
-        self._connection.close(True)
-        self._opened = None
-        try:
-            move_aside(self._path, str(error))
-        except OSError as why:
-            raise FilesError(f"the store {self._path} is damaged, and can not be moved aside: {why}") from why
 
     def _make_room(self, needed: int, *, divisible: bool) -> None:
         """Forget the oldest where the disk is nearly full: else a store that waits for room, and the journal that waits

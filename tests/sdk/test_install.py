@@ -109,7 +109,7 @@ def test_the_place_is_that_of_the_signal_and_the_protocol(
 def test_a_bridge_on_this_machine_is_found_on_whatever_port(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: dict[str, str], traces: str, logs: str | None
 ) -> None:
-    """Where it announces itself, unless somebody says where to send; and no longer when it has ended."""
+    """Where it announces itself, unless somebody says where to send."""
     for name in [name for name in os.environ if name.startswith("OTEL_")]:
         monkeypatch.delenv(name)
     for name, value in {"OTEL_BRIDGE_DATA_DIR": str(tmp_path), **said}.items():

@@ -6,12 +6,24 @@ from unittest.mock import Mock
 
 import pytest
 from google.protobuf.message import DecodeError
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from otel_bridge.errors import RetryableError
 from otel_bridge.journal.disk import Space
 from otel_bridge.store.writer import Writer
 from tests.store.conftest import Clock
-from tests.store.written import TRACE, count, open_span, rows, saying, spans, trace_row, translation, without_root
+from tests.store.written import (
+    START,
+    TRACE,
+    count,
+    open_span,
+    rows,
+    saying,
+    spans,
+    trace_row,
+    translation,
+    without_root,
+)
 
 
 def test_only_what_stays_open_is_read_and_only_once(writer: Writer, path: Path, clock: Clock) -> None:
@@ -143,11 +155,15 @@ def test_a_span_that_ends_as_the_last_row_is_read_again_too(writer: Writer, path
     assert trace_row(path)["session_id"] == "night"
 
 
-def test_a_heartbeat_takes_nothing_back_of_what_was_told_first(writer: Writer, path: Path) -> None:
-    """It says that the span has not ended, and nothing else."""
-    writer.batch(open_span("started", 500, **{"langfuse.observation.type": "agent"}))
-    writer.batch(open_span("heartbeat", 900))
-    assert rows(path, "SELECT type FROM readings") == [{"type": "AGENT"}]
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_heartbeat_takes_nothing_back_of_what_was_told_at_the_start(writer: Writer, path: Path, order: int) -> None:
+    """It says that the span has not ended, and nothing else; what was to be tried again may come after it."""
+    told = [open_span("started", 500, **{"langfuse.observation.type": "agent"}), open_span("heartbeat", 900)]
+    for batch in told[::order]:
+        writer.batch(batch)
+    [still] = rows(path, "SELECT type, end_ns, span FROM readings JOIN spans USING (trace_id, id, tenant)")
+    assert (still["type"], still["end_ns"]) == ("AGENT", START + 900)
+    assert [pair.key for pair in Span.FromString(still["span"]).attributes] == ["langfuse.observation.type"]
 
 
 def test_a_heartbeat_after_the_end_takes_nothing_back(writer: Writer, path: Path, clock: Clock) -> None:

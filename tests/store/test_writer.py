@@ -1,5 +1,6 @@
 """What is written once or twice, settled whole or in parts; and what is done where file or disk is damaged or full."""
 
+import errno
 import resource
 import signal
 from hashlib import sha256
@@ -215,6 +216,29 @@ def test_a_new_store_begins_as_soon_as_it_can(writer: Writer, path: Path, monkey
     again.close()
 
     assert count(path, "spans") == 1
+
+
+def test_what_is_damaged_and_can_not_be_moved_aside_is_told_of(
+    writer: Writer, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the start as while it runs, however often; it is moved once it can be."""
+    writer.batch(spans("before"))
+    writer.close()
+    again = Writer(path, max_age_s=3600, max_bytes=1 << 30, counters=Counters())
+    with path.open("r+b") as file:
+        file.write(b"\xa5" * path.stat().st_size)
+    denied = PermissionError(errno.EPERM, "Operation not permitted")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", Mock(side_effect=denied))
+        for _ in range(2):
+            with pytest.raises(RetryableError, match="nor moved aside: Operation not permitted"):
+                again.settled(translation("a"))
+        with pytest.raises(FilesError, match="nor moved aside: Operation not permitted"):
+            Writer(path, max_age_s=3600, max_bytes=1 << 30, counters=Counters())
+    again.batch(spans("after"))
+    again.close()
+
+    assert [row["name"] for row in rows(path, "SELECT name FROM spans")] == ["after"]
 
 
 def test_damage_that_only_retention_meets_begins_a_new_store(writer: Writer, path: Path, clock: Clock) -> None:

@@ -146,6 +146,28 @@ async def test_nodes_of_a_tree_close_and_open(page: Page, url: str, data_dir: Pa
     await expect(rows).to_have_count(3)
 
 
+async def test_what_is_chosen_stays_in_sight_where_it_comes_below_what_is_closed(
+    page: Page, url: str, data_dir: Path
+) -> None:
+    """As when a parent comes late."""
+    made = harmful()
+    made.observations.append(replace(made.observations[2], id=f"{4:016x}", parent_id=f"{2:016x}"))
+    with writing(data_dir) as writer:
+        writer.settled(made)
+    await page.goto(f"{url}/#/t/{TRACE}/{3:016x}")
+    tree = page.get_by_role("tree")
+    rows = tree.get_by_role("treeitem")
+    await expect(rows).to_have_count(4)
+    await rows.filter(has_text="2 <script>").locator(".fold").click()
+    await expect(rows).to_have_count(3)
+    made.observations[2].parent_id = f"{2:016x}"
+    with writing(data_dir) as writer:
+        writer.settled(made)
+    await expect(tree.get_by_role("treeitem", expanded=False)).to_have_count(0, timeout=15_000)
+    await expect(tree.get_by_role("treeitem", selected=True)).to_contain_text("3 <script>")
+    await expect(rows).to_have_count(4)
+
+
 async def test_what_a_span_says_nothing_of_has_no_row(page: Page, url: str, data_dir: Path) -> None:
     made = harmful()
     made.observations[0].scope_name = "agent"

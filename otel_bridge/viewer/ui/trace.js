@@ -118,6 +118,7 @@ export function showTrace(id, chosen, tenant) {
       const first = drawn.rows.size === 0;
       drawn.draw(trace);
       if (!drawn.rows.has(chosen)) chosen = trace.observations[0]?.id;
+      drawn.reveal(chosen);
       tree.replaceChildren(...drawn.rows.values());
       mark();
       if (trace.nextCursor) tree.append(el("p", { className: "quiet" }, `Only the first ${MAX_ROWS} are shown.`));
