@@ -78,13 +78,14 @@ def _usage(attrs: dict[str, Any], answer: Json) -> Usage | None:
     """MLflow counts cached tokens inside the input, of whatever provider; thoughts only the response tells.
 
     Of some providers, and in older releases of all, it doesn't count the cached ones; then the response tells of them
-    as well, and counts as its provider does. Of embeddings it counts nothing, but the response does.
+    as well, and counts as its provider does. Of embeddings and OpenAI's completions it counts nothing, but the response
+    does.
     """
     said, raw = attrs.get("mlflow.chat.tokenUsage"), _counted(attrs, answer)
     if not isinstance(said, dict):
         if raw and attrs.get("mlflow.spanType") == "EMBEDDING":
             return Usage.inclusive(whole(raw.get("prompt_tokens")), None)
-        return None
+        return provider.usage(raw)[0] if raw and attrs.get("mlflow.spanType") == "LLM" else None
     counted = whole(said.get("input_tokens"))
     told = provider.parts(raw) if raw else {}
     read, written = whole(said.get("cache_read_input_tokens")), whole(said.get("cache_creation_input_tokens"))
