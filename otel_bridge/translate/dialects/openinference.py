@@ -74,6 +74,8 @@ def read(span: SpanView) -> Reading:
         if key in attrs:
             attrs[key] = from_json(attrs[key])
     answer = attrs.get("output.value")
+    if isinstance(answer, dict) and answer.keys() == {"data"}:
+        answer = answer["data"]  # a chunk of Mistral's, put together
     raw = answer if isinstance(answer, dict) else {}
     reading = Reading(type=_type(span), response_id=provider.response_id(answer) or _text(attrs, "llm.response.id"))
     reading.model = text(
