@@ -236,7 +236,7 @@ def _settle_beside(order: Sequence[Node]) -> None:
 
 
 def _places(node: Node) -> list[tuple[str, ObservationType, int]]:
-    """Where calls are that may be this one: of one parent or name, with one count, the cache or the input in it or not."""
+    """Where calls are that may be this one: of one parent or name, with one count, the cache or input in it or not."""
     seen, counted = node.observation, node.observation.usage or {}
     if not (total := counted.get("total", 0)):
         return [(node.span.parent_id, seen.type, 0)] if seen.level is Level.ERROR else []

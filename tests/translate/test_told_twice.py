@@ -334,17 +334,17 @@ def test_one_instrumentation_may_tell_two_exporters_of_one_response(
 
 @pytest.mark.parametrize("nested", [True, False])
 def test_of_a_stream_whose_framework_lost_what_was_asked_the_sdk_counts(otlp: Any, nested: bool) -> None:
-    lost: dict[str, Any] = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 0}
+    call = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
     answered = {key: OF_CONVENTIONS[key] for key in ("gen_ai.usage.output_tokens", "gen_ai.output.messages")}
+    lost: dict[str, Any] = {**call, **answered, "gen_ai.usage.input_tokens": 0}
     native = {
-        "gen_ai.operation.name": "chat",
-        "gen_ai.request.model": "m",
+        **call,
         "gen_ai.response.id": "r1",
         "gen_ai.usage.input_tokens": 158,
         "gen_ai.usage.output_tokens": 2,
         "gen_ai.usage.cache_read.input_tokens": 40,
     }
-    framework = otlp.span(1, 9, scope="opentelemetry.instrumentation.langchain", attrs=lost | answered)
+    framework = otlp.span(1, 9, scope="opentelemetry.instrumentation.langchain", attrs=lost)
     sdk = otlp.span(2, 1 if nested else 9, scope="com.anthropic.sdk.python", at_ms=(5, 95), attrs=native)
 
     seen = translate(otlp.trace(framework, sdk)).observations

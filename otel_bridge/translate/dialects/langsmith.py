@@ -204,7 +204,7 @@ def _content(attrs: dict[str, Any], reading: Reading) -> None:
 
 
 def _asked(raw: Json) -> tuple[Json, Json, dict[str, Any]]:
-    """The messages, the tools, and what stands beside them, as OpenAI's Responses and completions have them or others."""
+    """The messages, the tools, and what stands beside them, as OpenAI's Responses and completions have them too."""
     if isinstance(raw, dict) and "messages" not in raw and "model" in raw and not raw.keys().isdisjoint(REQUESTED):
         return provider.request(raw)
     spoken, rest = _split(raw)
