@@ -50,6 +50,13 @@ CACHE_READ = (
 )
 CACHE_WRITE = ("llm.token_count.prompt_details.cache_write", "metadata.usage.cached_creation_tokens")
 SIDES = ("llm.token_count.prompt", "llm.token_count.completion")
+MODELS = (
+    "llm.response.model_name",
+    "llm.model_name",
+    "llm.request.model_name",
+    "embedding.model_name",
+    "reranker.model_name",
+)
 COUNTED = (
     ("usage",),
     ("usage_metadata",),  # Gemini
@@ -78,19 +85,15 @@ def read(span: SpanView) -> Reading:
         answer = answer["data"]  # a chunk of Mistral's, put together
     raw = answer if isinstance(answer, dict) else {}
     reading = Reading(type=_type(span), response_id=provider.response_id(answer) or _text(attrs, "llm.response.id"))
-    reading.model = text(
-        attrs,
-        "llm.response.model_name",
-        "llm.model_name",
-        "llm.request.model_name",
-        "embedding.model_name",
-        "reranker.model_name",
-    )
+    for key in MODELS:
+        if attrs.get(key) in table.NO_MODELS:
+            reading.metadata[key] = attrs.pop(key)
+    reading.model = text(attrs, *MODELS)
     reading.usage = _usage(span, raw, reading)
     reading.cost = table.cost(attrs, ("llm.cost.total",), ("llm.cost.prompt",), ("llm.cost.completion",))
     reading.model_parameters = _parameters(attrs)
     if reading.model is None and reading.type in CALLS:
-        reading.model = _requested(attrs, reading.model_parameters or {})
+        reading.model = _text(raw, "model") or _requested(attrs, reading.model_parameters or {})
     _content(span, reading)
     _raw(attrs, reading)
     _metadata(attrs, reading)
@@ -176,7 +179,7 @@ def _parameters(attrs: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _requested(attrs: dict[str, Any], parameters: dict[str, Any]) -> str | None:
-    """The model that was asked for, where none answered."""
+    """The model that was asked for, where no answer names one."""
     sent = attrs.get("input.value")
     return _text(parameters, "model", "model_name") or (_text(sent, "model") if isinstance(sent, dict) else None)
 
