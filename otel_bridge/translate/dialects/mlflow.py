@@ -35,6 +35,7 @@ COUNTED = frozenset(
         *("cache_read_input_tokens", "cache_creation_input_tokens"),
     }
 )
+ASKED = ("prompt_tokens", "input_tokens", "prompt_token_count")  # OpenAI, Anthropic, Gemini
 WRITTEN_1H = "cache_creation_input_tokens_above_1hr"
 PREPARES = re.compile(r"\b_prepare_")  # LlamaIndex calls an LLM span what only puts a request together
 DEBUG, WARNING, ERROR = 10, 30, 40
@@ -92,7 +93,8 @@ def _usage(attrs: dict[str, Any], answer: Json) -> Usage | None:
     beside = False
     if read is None and written is None and (usage := provider.usage(_of_langchain(answer))[0]) is not None:
         return usage  # MLflow adds up what each of several answers says of all
-    if read is None and written is None and whole(raw.get("prompt_tokens", raw.get("input_tokens"))) == counted:
+    asked = next((raw[key] for key in ASKED if key in raw), None)
+    if read is None and written is None and whole(asked) == counted:
         read, written = told.get("cache_read"), told.get("cache_write")
         beside = provider.beside(raw)
     usage = (Usage.exclusive if beside else Usage.inclusive)(

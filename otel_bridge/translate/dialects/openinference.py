@@ -68,6 +68,7 @@ COUNTED = (
 )
 AGNO_SCOPE = "openinference.instrumentation.agno"
 AGNO_BESIDE = ("Anthropic", "AwsBedrock", "VertexAI", "AzureFoundry")  # whose counts Agno hands on: Claude, and Bedrock
+BEDROCK_SCOPE = "openinference.instrumentation.bedrock"  # calls every model that is invoked an LLM
 CREW_SCOPE = "openinference.instrumentation.crewai"
 TASK = ("description", "expected_output")
 DOCUMENTS_IN = ("reranker.input_documents.",)
@@ -110,6 +111,8 @@ def _type(span: SpanView) -> ObservationType | None:
         return ObservationType.CHAIN
     if kind is None and "validator_name" in span.attrs:
         return ObservationType.GUARDRAIL  # of Guardrails
+    if kind == "LLM" and span.scope_name == BEDROCK_SCOPE and "embed" in str(span.attrs.get("llm.model_name")):
+        return ObservationType.EMBEDDING
     if span.name == CHUNK and str(span.attrs.get("metadata.path")).endswith(f".{CHUNK}"):
         return ObservationType.SPAN
     return KINDS.get(kind.upper()) if isinstance(kind, str) else None
