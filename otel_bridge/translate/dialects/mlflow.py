@@ -158,6 +158,8 @@ def _call(attrs: dict[str, Any], reading: Reading) -> None:
         if isinstance(first, dict) and first.get("content") == attrs["instructions"]:
             del attrs["instructions"]
     model = rest.pop("model", rest.pop("modelId", None))
+    if reading.model is None and model is None and isinstance(invoked := attrs.get("invocation_params"), dict):
+        model = invoked.get("model") or invoked.get("model_name")  # LangChain's, in releases that name no model
     if reading.model is None and isinstance(model, str) and model:
         reading.model = model
     elif model is not None and model != reading.model:
