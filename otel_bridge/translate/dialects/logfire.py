@@ -321,5 +321,6 @@ DIALECT = Dialect(
     marks=("logfire.*",),
     rank=8,
     read=read,
-    checked="logfire 3.14.0, 4.0.0, 5.2.0 and 6.0.0b8 (OpenAI, Anthropic, OpenAI Agents), pydantic-evals 2.62.0",
+    checked="logfire 3.14.0, 4.0.0, 4.10.0, 5.2.0 and 6.0.0b8 (OpenAI, Anthropic, OpenAI Agents), "
+    "pydantic-evals 2.62.0",
 )

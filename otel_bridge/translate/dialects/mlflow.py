@@ -240,5 +240,6 @@ DIALECT = Dialect(
     marks=("mlflow.*",),
     rank=10,
     read=read,
-    checked="mlflow 3.2.0 and 3.17.2 (OpenAI, Anthropic, Gemini, Groq, Mistral, Bedrock, LangChain, LlamaIndex, DSPy)",
+    checked="mlflow 3.2.0, 3.6.0 and 3.17.2 "
+    "(OpenAI, Anthropic, Gemini, Groq, Mistral, Bedrock, LangChain, LlamaIndex, DSPy)",
 )

@@ -13,7 +13,7 @@ from otel_bridge.translate import provider, table
 from otel_bridge.translate.dialect import Dialect, Reading
 from otel_bridge.translate.messages import message, messages, with_tools
 from otel_bridge.translate.shown import Shown
-from otel_bridge.translate.span import SpanView
+from otel_bridge.translate.span import ERROR_CODE, SpanView
 from otel_bridge.translate.values import (
     as_text,
     count,
@@ -84,6 +84,8 @@ def read(span: SpanView) -> Reading:
     answer = attrs.get("output.value")
     if isinstance(answer, dict) and answer.keys() == {"data"}:
         answer = answer["data"]  # a chunk of Mistral's, put together
+    elif isinstance(answer, list) and (joined := provider.joined(answer)):
+        answer = attrs["output.value"] = joined
     raw = answer if isinstance(answer, dict) else {}
     reading = Reading(type=_type(span), response_id=provider.response_id(answer) or _text(attrs, "llm.response.id"))
     for key in MODELS:
@@ -96,6 +98,9 @@ def read(span: SpanView) -> Reading:
     if reading.model is None and reading.type in CALLS:
         reading.model = _text(raw, "model") or _requested(attrs, reading.model_parameters or {})
     _content(span, reading)
+    answered = reading.output is not None or reading.usage is not None
+    if reading.type in CALLS and not answered and any(event.name == "exception" for event in span.events):
+        span.status_code = ERROR_CODE  # older Agno's calls are OK also where they failed
     _raw(attrs, reading)
     _metadata(attrs, reading)
     if reading.type is ObservationType.SPAN:
@@ -224,6 +229,9 @@ def _content(span: SpanView, reading: Reading) -> None:
     if asked is None:
         asked = value(attrs, "input.value", *UNVALUED)
     reading.input = with_tools(asked, tools)
+    raw = attrs.get("output.value")
+    if answered is None and isinstance(raw, dict) and raw.get("object") == provider.CHUNK:
+        answered, _ = provider.response(raw)
     reading.output = value(attrs, "output.value") if answered is None else answered
     if span.scope_name == CREW_SCOPE and reading.type is ObservationType.AGENT:
         reading.input = _with_task(reading.input, reading.output)
@@ -373,5 +381,6 @@ DIALECT = Dialect(
     ),
     rank=30,
     read=read,
-    checked="openinference-instrumentation-* of November 2026 (Python, JavaScript); -openai 0.1.20, -anthropic 0.1.10",
+    checked="openinference-instrumentation-* of November 2026 (Python, JavaScript); -openai 0.1.20 to 0.1.41, "
+    "-anthropic 0.1.10 to 0.1.20, -agno 0.1.14, -litellm 0.1.22, -bedrock 0.1.28",
 )
