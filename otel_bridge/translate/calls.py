@@ -236,11 +236,11 @@ def _settle_beside(order: Sequence[Node]) -> None:
 
 
 def _places(node: Node) -> list[tuple[str, ObservationType, int]]:
-    """Where calls are that may be this one: of one parent or name, with the same count, the cache in it or not."""
+    """Where calls are that may be this one: of one parent or name, with one count, the cache or input in it or not."""
     seen, counted = node.observation, node.observation.usage or {}
     if not (total := counted.get("total", 0)):
         return [(node.span.parent_id, seen.type, 0)] if seen.level is Level.ERROR else []
-    counts = dict.fromkeys((total, total - _of_cache(counted)))
+    counts = dict.fromkeys((total, total - _of_cache(counted), _side(counted, "output") or total))
     return [(near, seen.type, count) for near in (node.span.parent_id, node.span.name) for count in counts]
 
 
@@ -253,14 +253,15 @@ def _is_beside(other: Node, node: Node) -> bool:
         other.span.scope_name != node.span.scope_name
         and is_one_call(_told(other), _told(node))
         and _one_call(other, node) is None
-        and is_alike(other.observation, node.observation)
+        and is_alike(other.observation, node.observation, lost=True)
     )
 
 
-def is_alike(one: Observation | Reading, other: Observation | Reading) -> bool:
+def is_alike(one: Observation | Reading, other: Observation | Reading, *, lost: bool = False) -> bool:
     """Whether input and output count the same, and the model is one, with its date or provider or without.
 
     One that says nothing of a cache may count what was read of it or leave it out, as providers do.
+    lost: one that counts no input may have lost it, as LangChain does of Anthropic's streams.
     """
     here, there = one.usage or {}, other.usage or {}
     taken_in, found = _side(here, "input"), _side(there, "input")
@@ -269,6 +270,7 @@ def is_alike(one: Observation | Reading, other: Observation | Reading) -> bool:
     cached, of_other = _of_cache(here), _of_cache(there)
     if (
         taken_in != found
+        and not (lost and not (taken_in and found) and _side(here, "output"))
         and not (not of_other and taken_in - cached == found)
         and not (not cached and found - of_other == taken_in)
     ):
@@ -325,13 +327,19 @@ def _keep(rich: Node, poor: Node) -> None:
         kept.completion_start_ns = None
     if left.level is Level.ERROR and not kept.output:
         kept.level = Level.ERROR
-    if kept.usage is None or (left.usage and _of_cache(left.usage) > _of_cache(kept.usage)):
+    if kept.usage is None or (left.usage and _counts_more(left.usage, kept.usage)):
         kept.usage = left.usage
     left.type = ObservationType.SPAN
     left.metadata["same_call_as"] = kept.id
     rich.reading.call = rich.reading.call or poor.reading.call  # a third may name the one or the other
     rich.reading.response_id = rich.reading.response_id or poor.reading.response_id
     uncount(left)
+
+
+def _counts_more(left: Mapping[str, int], kept: Mapping[str, int]) -> bool:
+    """What was cached; or what was asked, where the other lost it, as LangChain does of Anthropic's streams."""
+    cached, more = _of_cache(kept), _of_cache(left)
+    return more > cached or (more == cached and not kept.get("input") and bool(left.get("input")))
 
 
 def leave_known(order: Sequence[Node], calls: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from otel_bridge.model import Json, Usage
 from otel_bridge.translate.messages import instructed, message
-from otel_bridge.translate.values import whole
+from otel_bridge.translate.values import from_json, whole
 
 ASKED = ("messages", "input", "contents", "prompt")
 SYSTEM = ("system", "instructions", "system_instruction", "systemInstruction")
@@ -45,6 +45,8 @@ LANGCHAIN = frozenset({"cache_read", "cache_creation", "reasoning"})
 READ_DETAILS = frozenset(
     {*CACHE_READ, *CACHE_WRITE, *REASONING, *LASTING, *PREDICTED, *LANGCHAIN, "audio_tokens", "text_tokens"}
 )
+
+CHUNK = "chat.completion.chunk"
 
 Opened = tuple[Json, Json, dict[str, Any]]
 
@@ -88,6 +90,41 @@ def response(raw: Json) -> tuple[Json, dict[str, Any]]:
     else:
         return raw, {}
     return answered, {key: item for key, item in rest.items() if item is not None}
+
+
+def joined(raw: list[Json]) -> dict[str, Any] | None:
+    """The chunks of a stream of OpenAI's as one response; None if they are none."""
+    chunks = [chunk for item in raw if isinstance(chunk := from_json(item), dict) and chunk.get("object") == CHUNK]
+    if not chunks or len(chunks) < len(raw):
+        return None
+    answer: dict[str, Any] = {}
+    said: dict[str, list[str]] = {}
+    calls: dict[int, dict[str, list[str]]] = {}
+    for chunk in chunks:
+        answer |= {key: item for key, item in chunk.items() if item is not None and key not in ("choices", "usage")}
+        answer["usage"] = chunk.get("usage") or answer.get("usage")
+        choices = chunk.get("choices")
+        first = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+        _gather(said, {"finish_reason": first.get("finish_reason")} | _object(first, "delta"))
+        pieces = _object(first, "delta").get("tool_calls")
+        for piece in pieces if isinstance(pieces, list) else ():
+            if isinstance(piece, dict):
+                call = calls.setdefault(whole(piece.get("index")) or 0, {})
+                _gather(call, {"id": piece.get("id")} | _object(piece, "function"))
+    spoken = {key: "".join(pieces) for key, pieces in said.items() if key != "role"}
+    reason = spoken.pop("finish_reason", None)
+    made = [{key: "".join(pieces) for key, pieces in call.items()} for call in calls.values()]
+    message: dict[str, Any] = {"role": "assistant", **spoken}
+    if made:
+        message["tool_calls"] = [{"id": call.pop("id", None), "type": "function", "function": call} for call in made]
+    return answer | {"choices": [{"message": message, "finish_reason": reason}]}
+
+
+def _gather(into: dict[str, list[str]], pieces: dict[str, Any]) -> None:
+    """What comes bit by bit."""
+    for key, piece in pieces.items():
+        if isinstance(piece, str):
+            into.setdefault(key, []).append(piece)
 
 
 def response_id(raw: Json) -> str | None:

@@ -112,7 +112,7 @@ THOUGHTS_APART = ("google", "gcp.", "gemini", "vertex")
 """How the names of providers begin where Gemini's models are: these count thoughts beside the output."""
 
 MODELS = ("gen_ai.response.model", "gen_ai.request.model")
-NO_MODELS = ("unknown", "none")
+NO_MODELS = ("unknown", "unknown_model", "none")
 """What stands in the place of a model's name that an instrumentation did not find."""
 
 COST_TOTAL = ("gen_ai.usage.cost", "gen_ai.usage.total_cost", "gen_ai.cost.total_cost", "operation.cost")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from otel_bridge.model import ObservationType
+from otel_bridge.model import Level, ObservationType
 from otel_bridge.trace import SpanRecord
 from otel_bridge.translate import translate
 
@@ -85,6 +85,19 @@ def test_a_failed_call_and_its_repetition_are_two(otlp: Any) -> None:
     seen = translate(otlp.trace(otlp.span(99), failed, again)).observations
 
     assert [one.level for one in seen if one.type is ObservationType.GENERATION] == ["ERROR", "DEFAULT"]
+
+
+def test_a_stream_that_broke_off_is_one_call_that_failed(otlp: Any, id_of: Callable[[int], str]) -> None:
+    request, log = streamed(otlp, 1, 0, native=False)
+    log.span.status.code = log.span.status.STATUS_CODE_ERROR
+    log.span.status.message = "RemoteProtocolError: peer closed connection"
+
+    seen = translate(otlp.trace(otlp.span(99), request, log)).observations
+
+    calls = [one for one in seen if one.type is ObservationType.GENERATION]
+    assert [(one.id, one.level, one.status_message) for one in calls] == [
+        (id_of(3), Level.ERROR, "RemoteProtocolError: peer closed connection")
+    ]
 
 
 @pytest.mark.parametrize("native", [False, True])

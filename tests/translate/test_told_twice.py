@@ -8,6 +8,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otel_bridge.batch import Batch, Signal
+from otel_bridge.model import ObservationType
 from otel_bridge.trace import SpanRecord
 from otel_bridge.translate import traces_of, translate
 
@@ -329,3 +330,25 @@ def test_one_instrumentation_may_tell_two_exporters_of_one_response(
 
     assert len([one for one in seen if one.type == "GENERATION"]) == calls
     assert sum((one.usage or {}).get("total", 0) for one in seen) == 13 * calls
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_of_a_stream_whose_framework_lost_what_was_asked_the_sdk_counts(otlp: Any, nested: bool) -> None:
+    call = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
+    answered = {key: OF_CONVENTIONS[key] for key in ("gen_ai.usage.output_tokens", "gen_ai.output.messages")}
+    lost: dict[str, Any] = {**call, **answered, "gen_ai.usage.input_tokens": 0}
+    native = {
+        **call,
+        "gen_ai.response.id": "r1",
+        "gen_ai.usage.input_tokens": 158,
+        "gen_ai.usage.output_tokens": 2,
+        "gen_ai.usage.cache_read.input_tokens": 40,
+    }
+    framework = otlp.span(1, 9, scope="opentelemetry.instrumentation.langchain", attrs=lost)
+    sdk = otlp.span(2, 1 if nested else 9, scope="com.anthropic.sdk.python", at_ms=(5, 95), attrs=native)
+
+    seen = translate(otlp.trace(framework, sdk)).observations
+
+    calls = [(one.output is not None, one.usage) for one in seen if one.type is ObservationType.GENERATION]
+    assert calls == [(True, {"input": 118, "output": 2, "input_cached_tokens": 40, "total": 160})]
+    assert [one.usage for one in seen if one.type is not ObservationType.GENERATION] == [None]

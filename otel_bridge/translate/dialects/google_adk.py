@@ -1,6 +1,6 @@
 """Google ADK: `gcp.vertex.agent.*` of 1.x, and what its spans say beside the generative AI conventions in 2.x.
 
-Read off google-adk 1.5.0, 1.20.0 and 2.13.0 (telemetry modules), and recorded payloads of 1.5.0 and 2.13.0.
+Read off google-adk 1.5.0, 1.20.0, 1.28.0 and 2.13.0 (telemetry modules), and recorded payloads of 1.5.0 and 2.13.0.
 https://google.github.io/adk-docs/observability/
 """
 

@@ -50,6 +50,7 @@ TRACEBACK = "Traceback (most recent call last)"
 THROWN = re.compile(r"""([A-Za-z_][\w.]*)\((['"]?)(.*)\2\)\s*""", re.DOTALL)
 WRAPPERS = ("messages", "message", "input", "inputs", "output", "outputs", "query", "documents")
 OF_PROVIDER = ("token_usage", "usage", "token_count")
+REQUESTED = ("input", "prompt")
 MAX_WRAPPERS = 4
 PAIRED = ("user", "human", "assistant", "ai", "system")
 NOTHING: tuple[Json, ...] = (None, [], {})
@@ -67,7 +68,7 @@ def read(span: SpanView) -> Reading:
         reading.type = ObservationType.AGENT
     _tags(attrs, reading)
     _content(attrs, reading)
-    counted = _usage(attrs, metadata, reading.output)
+    counted = _usage(attrs, metadata, reading)
     if reading.type in CALLS:
         reading.usage = counted
         reading.model_parameters = _parameters(attrs, metadata)
@@ -103,8 +104,12 @@ def _parameters(attrs: dict[str, Any], metadata: dict[str, Any]) -> dict[str, An
     return found or None
 
 
-def _usage(attrs: dict[str, Any], metadata: dict[str, Any], answered: Json) -> Usage | None:
-    """LangChain's counts, cache and audio included; the parts stand in any of four places, the answer the last."""
+def _usage(attrs: dict[str, Any], metadata: dict[str, Any], reading: Reading) -> Usage | None:
+    """LangChain's counts, cache and audio included; the parts stand in any of four places, the answer the last.
+
+    Of OpenAI's completions only the response itself counts.
+    """
+    answered = reading.output
     last = answered[0] if isinstance(answered, list) and answered and isinstance(answered[0], dict) else {}
     details = (
         _object(metadata.get("usage_metadata"))
@@ -126,7 +131,8 @@ def _usage(attrs: dict[str, Any], metadata: dict[str, Any], answered: Json) -> U
     if summed["input"] > 1 and len(set(summed.values())) == 1:
         counted["total"] = None  # LangChain adds up what each of several answers says of all
         parts = {side: _shared(told, summed[side]) for side, told in parts.items()}
-    theirs = _of_provider(_object(last.get("response_metadata")) or {})
+    whole_answer = _object(reading.metadata.get("gen_ai.completion")) or {}
+    theirs = _of_provider(_object(last.get("response_metadata")) or {}) or _of_provider(whole_answer)
     if counted["input"] is None and counted["output"] is None:
         if counted["total"] is not None:
             attrs["gen_ai.usage.total_tokens"] = counted["total"]
@@ -198,8 +204,8 @@ def _content(attrs: dict[str, Any], reading: Reading) -> None:
 
 
 def _asked(raw: Json) -> tuple[Json, Json, dict[str, Any]]:
-    """The messages, the tools, and what stands beside them; a request to OpenAI's Responses API has them as its own."""
-    if isinstance(raw, dict) and "messages" not in raw and "input" in raw and "model" in raw:
+    """The messages, the tools, and what stands beside them, as OpenAI's Responses and completions have them too."""
+    if isinstance(raw, dict) and "messages" not in raw and "model" in raw and not raw.keys().isdisjoint(REQUESTED):
         return provider.request(raw)
     spoken, rest = _split(raw)
     return spoken, rest.pop("tools", None), rest
@@ -246,7 +252,12 @@ def _generated(item: Json, classes: set[str]) -> Json:
 
 def _choice(item: Json) -> Json:
     said = item.get("message") if isinstance(item, dict) else None
-    if not isinstance(item, dict) or not isinstance(said, dict):
+    if not isinstance(item, dict):
+        return item
+    if said is None and isinstance(item.get("text"), str):  # a completion
+        said = {"role": "assistant", "content": item["text"]}
+        item = {key: more for key, more in item.items() if key != "text"}
+    if not isinstance(said, dict):
         return item
     return said | {key: more for key, more in item.items() if key not in ("message", "index") and more is not None}
 

@@ -209,5 +209,5 @@ DIALECT = Dialect(
     marks=("litellm.*",),
     rank=12,
     read=read,
-    checked="litellm 1.65.0, 1.74.3, 1.80.0, 1.106.2, 1.110.2",
+    checked="litellm 1.65.0, 1.74.3, 1.80.0, 1.90.0, 1.106.2, 1.110.2",
 )

@@ -204,10 +204,11 @@ def _streamed(span: SpanView, reading: Reading) -> str | None:
     first = isinstance(asked, dict) and asked.get("stream") is True  # of version 1, which says no operation
     if operation not in ("chat", "text_completion") and not (operation is None and first):
         return None
-    if span.status_code == ERROR_CODE:
+    second = span.name.startswith(STREAMED)  # also of a stream that broke off
+    if span.status_code == ERROR_CODE and not second:
         return None
     answered = "gen_ai.response.id" in attrs or "gen_ai.output.messages" in attrs or "response_data" in attrs
-    if not span.name.startswith(STREAMED) and (answered or reading.usage is not None):
+    if not second and (answered or reading.usage is not None):
         return None
     said = [
         from_json(attrs.get(key)) for key in ("request_data", "gen_ai.input.messages", "gen_ai.system_instructions")
@@ -320,5 +321,6 @@ DIALECT = Dialect(
     marks=("logfire.*",),
     rank=8,
     read=read,
-    checked="logfire 3.14.0, 4.0.0, 5.2.0 and 6.0.0b8 (OpenAI, Anthropic, OpenAI Agents), pydantic-evals 2.62.0",
+    checked="logfire 3.14.0, 4.0.0, 4.10.0, 5.2.0 and 6.0.0b8 (OpenAI, Anthropic, OpenAI Agents), "
+    "pydantic-evals 2.62.0",
 )

@@ -35,6 +35,7 @@ COUNTED = frozenset(
         *("cache_read_input_tokens", "cache_creation_input_tokens"),
     }
 )
+ASKED = ("prompt_tokens", "input_tokens", "prompt_token_count")  # OpenAI, Anthropic, Gemini
 WRITTEN_1H = "cache_creation_input_tokens_above_1hr"
 PREPARES = re.compile(r"\b_prepare_")  # LlamaIndex calls an LLM span what only puts a request together
 DEBUG, WARNING, ERROR = 10, 30, 40
@@ -78,20 +79,22 @@ def _usage(attrs: dict[str, Any], answer: Json) -> Usage | None:
     """MLflow counts cached tokens inside the input, of whatever provider; thoughts only the response tells.
 
     Of some providers, and in older releases of all, it doesn't count the cached ones; then the response tells of them
-    as well, and counts as its provider does. Of embeddings it counts nothing, but the response does.
+    as well, and counts as its provider does. Of embeddings and OpenAI's completions it counts nothing, but the response
+    does.
     """
     said, raw = attrs.get("mlflow.chat.tokenUsage"), _counted(attrs, answer)
     if not isinstance(said, dict):
         if raw and attrs.get("mlflow.spanType") == "EMBEDDING":
             return Usage.inclusive(whole(raw.get("prompt_tokens")), None)
-        return None
+        return provider.usage(raw)[0] if raw and attrs.get("mlflow.spanType") == "LLM" else None
     counted = whole(said.get("input_tokens"))
     told = provider.parts(raw) if raw else {}
     read, written = whole(said.get("cache_read_input_tokens")), whole(said.get("cache_creation_input_tokens"))
     beside = False
     if read is None and written is None and (usage := provider.usage(_of_langchain(answer))[0]) is not None:
         return usage  # MLflow adds up what each of several answers says of all
-    if read is None and written is None and whole(raw.get("prompt_tokens", raw.get("input_tokens"))) == counted:
+    asked = next((raw[key] for key in ASKED if key in raw), None)
+    if read is None and written is None and whole(asked) == counted:
         read, written = told.get("cache_read"), told.get("cache_write")
         beside = provider.beside(raw)
     usage = (Usage.exclusive if beside else Usage.inclusive)(
@@ -155,6 +158,8 @@ def _call(attrs: dict[str, Any], reading: Reading) -> None:
         if isinstance(first, dict) and first.get("content") == attrs["instructions"]:
             del attrs["instructions"]
     model = rest.pop("model", rest.pop("modelId", None))
+    if reading.model is None and model is None and isinstance(invoked := attrs.get("invocation_params"), dict):
+        model = invoked.get("model") or invoked.get("model_name")  # LangChain's, in releases that name no model
     if reading.model is None and isinstance(model, str) and model:
         reading.model = model
     elif model is not None and model != reading.model:
@@ -235,5 +240,6 @@ DIALECT = Dialect(
     marks=("mlflow.*",),
     rank=10,
     read=read,
-    checked="mlflow 3.2.0 and 3.17.2 (OpenAI, Anthropic, Gemini, Groq, Mistral, Bedrock, LangChain, LlamaIndex, DSPy)",
+    checked="mlflow 3.2.0, 3.6.0 and 3.17.2 "
+    "(OpenAI, Anthropic, Gemini, Groq, Mistral, Bedrock, LangChain, LlamaIndex, DSPy)",
 )

@@ -13,7 +13,7 @@ from otel_bridge.translate import provider, table
 from otel_bridge.translate.dialect import Dialect, Reading
 from otel_bridge.translate.messages import message, messages, with_tools
 from otel_bridge.translate.shown import Shown
-from otel_bridge.translate.span import SpanView
+from otel_bridge.translate.span import ERROR_CODE, SpanView
 from otel_bridge.translate.values import (
     as_text,
     count,
@@ -50,6 +50,13 @@ CACHE_READ = (
 )
 CACHE_WRITE = ("llm.token_count.prompt_details.cache_write", "metadata.usage.cached_creation_tokens")
 SIDES = ("llm.token_count.prompt", "llm.token_count.completion")
+MODELS = (
+    "llm.response.model_name",
+    "llm.model_name",
+    "llm.request.model_name",
+    "embedding.model_name",
+    "reranker.model_name",
+)
 COUNTED = (
     ("usage",),
     ("usage_metadata",),  # Gemini
@@ -61,6 +68,7 @@ COUNTED = (
 )
 AGNO_SCOPE = "openinference.instrumentation.agno"
 AGNO_BESIDE = ("Anthropic", "AwsBedrock", "VertexAI", "AzureFoundry")  # whose counts Agno hands on: Claude, and Bedrock
+BEDROCK_SCOPE = "openinference.instrumentation.bedrock"  # calls every model that is invoked an LLM
 CREW_SCOPE = "openinference.instrumentation.crewai"
 TASK = ("description", "expected_output")
 DOCUMENTS_IN = ("reranker.input_documents.",)
@@ -74,22 +82,25 @@ def read(span: SpanView) -> Reading:
         if key in attrs:
             attrs[key] = from_json(attrs[key])
     answer = attrs.get("output.value")
+    if isinstance(answer, dict) and answer.keys() == {"data"}:
+        answer = answer["data"]  # a chunk of Mistral's, put together
+    elif isinstance(answer, list) and (joined := provider.joined(answer)):
+        answer = attrs["output.value"] = joined
     raw = answer if isinstance(answer, dict) else {}
     reading = Reading(type=_type(span), response_id=provider.response_id(answer) or _text(attrs, "llm.response.id"))
-    reading.model = text(
-        attrs,
-        "llm.response.model_name",
-        "llm.model_name",
-        "llm.request.model_name",
-        "embedding.model_name",
-        "reranker.model_name",
-    )
+    for key in MODELS:
+        if attrs.get(key) in table.NO_MODELS:
+            reading.metadata[key] = attrs.pop(key)
+    reading.model = text(attrs, *MODELS)
     reading.usage = _usage(span, raw, reading)
     reading.cost = table.cost(attrs, ("llm.cost.total",), ("llm.cost.prompt",), ("llm.cost.completion",))
     reading.model_parameters = _parameters(attrs)
     if reading.model is None and reading.type in CALLS:
-        reading.model = _requested(attrs, reading.model_parameters or {})
+        reading.model = _text(raw, "model") or _requested(attrs, reading.model_parameters or {})
     _content(span, reading)
+    answered = reading.output is not None or reading.usage is not None
+    if reading.type in CALLS and not answered and any(event.name == "exception" for event in span.events):
+        span.status_code = ERROR_CODE  # older Agno's calls are OK also where they failed
     _raw(attrs, reading)
     _metadata(attrs, reading)
     if reading.type is ObservationType.SPAN:
@@ -105,6 +116,8 @@ def _type(span: SpanView) -> ObservationType | None:
         return ObservationType.CHAIN
     if kind is None and "validator_name" in span.attrs:
         return ObservationType.GUARDRAIL  # of Guardrails
+    if kind == "LLM" and span.scope_name == BEDROCK_SCOPE and "embed" in str(span.attrs.get("llm.model_name")):
+        return ObservationType.EMBEDDING
     if span.name == CHUNK and str(span.attrs.get("metadata.path")).endswith(f".{CHUNK}"):
         return ObservationType.SPAN
     return KINDS.get(kind.upper()) if isinstance(kind, str) else None
@@ -174,7 +187,7 @@ def _parameters(attrs: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _requested(attrs: dict[str, Any], parameters: dict[str, Any]) -> str | None:
-    """The model that was asked for, where none answered."""
+    """The model that was asked for, where no answer names one."""
     sent = attrs.get("input.value")
     return _text(parameters, "model", "model_name") or (_text(sent, "model") if isinstance(sent, dict) else None)
 
@@ -216,6 +229,9 @@ def _content(span: SpanView, reading: Reading) -> None:
     if asked is None:
         asked = value(attrs, "input.value", *UNVALUED)
     reading.input = with_tools(asked, tools)
+    raw = attrs.get("output.value")
+    if answered is None and isinstance(raw, dict) and raw.get("object") == provider.CHUNK:
+        answered, _ = provider.response(raw)
     reading.output = value(attrs, "output.value") if answered is None else answered
     if span.scope_name == CREW_SCOPE and reading.type is ObservationType.AGENT:
         reading.input = _with_task(reading.input, reading.output)
@@ -365,5 +381,6 @@ DIALECT = Dialect(
     ),
     rank=30,
     read=read,
-    checked="openinference-instrumentation-* of November 2026 (Python, JavaScript); -openai 0.1.20, -anthropic 0.1.10",
+    checked="openinference-instrumentation-* of November 2026 (Python, JavaScript); -openai 0.1.20 to 0.1.41, "
+    "-anthropic 0.1.10 to 0.1.20, -agno 0.1.14, -litellm 0.1.22, -bedrock 0.1.28",
 )

@@ -194,5 +194,6 @@ DIALECT = Dialect(
     marks=("openlit.*",),
     rank=15,
     read=read,
-    checked="openlit 1.33.20, 1.34.20, 1.38.0, 1.45.0 (LangGraph, Anthropic, Gemini, Ollama, LiteLLM and others)",
+    checked="openlit 1.33.20, 1.34.20, 1.36.2, 1.38.0, 1.40.0, 1.45.0 "
+    "(LangGraph, Anthropic, Gemini, Ollama, LiteLLM and others)",
 )

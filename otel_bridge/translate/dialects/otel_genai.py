@@ -52,6 +52,7 @@ CHOICE = "gen_ai.choice"
 MESSAGES = (*SPEAKERS, CHOICE)
 FRAME = frozenset({"role", "tool_call_id", "finish_reason"})
 PROVIDERS = frozenset({"gen_ai.system", "gen_ai.provider.name"})
+BEDROCK = "aws.bedrock"
 CONTENT = ("gen_ai.content.prompt", "gen_ai.content.completion")
 
 SPOKEN = frozenset(
@@ -118,12 +119,18 @@ def _join_details(span: SpanView) -> None:
 def _type(attrs: dict[str, Any]) -> ObservationType | None:
     operation = attrs.get("gen_ai.operation.name")
     if isinstance(operation, str) and operation:
-        return TYPES.get(operation.lower())
+        return ObservationType.EMBEDDING if _embeds(attrs, operation) else TYPES.get(operation.lower())
     if "gen_ai.tool.name" in attrs or "gen_ai.tool.call.id" in attrs:
         return TOOL
     if "gen_ai.request.model" in attrs or "gen_ai.response.model" in attrs:
         return ObservationType.GENERATION
     return ObservationType.GENERATION if "gen_ai.usage.output_tokens" in attrs else None
+
+
+def _embeds(attrs: dict[str, Any], operation: str) -> bool:
+    """botocore's calls every model that Bedrock invokes a completion's; which ones embed their names say."""
+    bedrock = operation == "text_completion" and BEDROCK in (attrs.get(key) for key in PROVIDERS)
+    return bedrock and "embed" in str(attrs.get("gen_ai.request.model"))
 
 
 def _model(attrs: dict[str, Any], reading: Reading) -> str | None:

@@ -169,5 +169,5 @@ DIALECT = Dialect(
     marks=("pydantic_ai.*", "all_messages_events"),
     rank=5,
     read=read,
-    checked="pydantic-ai-slim 0.2.20, 0.6.2, 1.60.0, 1.107.10, 2.62.0, 2.68.0",
+    checked="pydantic-ai-slim 0.2.20, 0.6.2, 0.8.1, 1.30.0, 1.60.0, 1.90.0, 1.107.10, 2.62.0, 2.68.0",
 )

@@ -1,6 +1,6 @@
 """Semantic Kernel (Python): chat messages as JSON in the body of log records, cached tokens in the text of one.
 
-Read off semantic-kernel 1.20.0 and 1.45.0 (utils/telemetry, agents/runtime), and recorded payloads of both.
+Read off semantic-kernel 1.20.0, 1.35.0 and 1.45.0 (utils/telemetry, agents/runtime), and recorded payloads of both.
 https://learn.microsoft.com/semantic-kernel/concepts/enterprise-readiness/observability/
 """
 

@@ -151,5 +151,5 @@ DIALECT = Dialect(
     name="strands",
     scopes=("strands.telemetry.tracer", "strands-agents", "strands.*"),
     read=read,
-    checked="strands-agents 0.1.9, 1.9.1, 1.30.0 and 1.62.0; @strands-agents/sdk 1.16.0",
+    checked="strands-agents 0.1.9, 1.9.1, 1.20.0, 1.30.0, 1.45.0 and 1.62.0; @strands-agents/sdk 1.16.0",
 )

@@ -4,7 +4,7 @@ https://github.com/traceloop/openllmetry
 """
 
 from otel_bridge.model import Json, ObservationType
-from otel_bridge.translate import table
+from otel_bridge.translate import provider, table
 from otel_bridge.translate.dialect import Dialect, Reading
 from otel_bridge.translate.messages import messages, with_tools
 from otel_bridge.translate.records import leave, take
@@ -61,12 +61,27 @@ def read(span: SpanView) -> Reading:
         reading.output = messages(_parsed(answered), "assistant")
     else:
         reading.output = value(attrs, "traceloop.entity.output", "gen_ai.task.output", "gen_ai.tool.call.result")
+    if reading.type is ObservationType.AGENT and isinstance(reading.output, dict):
+        _turn(reading.output, reading)
     if reading.type is ObservationType.RETRIEVER and reading.output is None:
         reading.output = _documents(span)
     if reading.type is ObservationType.TOOL:
         reading.name = named(span, attrs.get("traceloop.entity.name", attrs.get("gen_ai.tool.name")))
     _chunks(span, reading)
     return reading
+
+
+def _turn(said: dict[str, Json], reading: Reading) -> None:
+    """A streamed turn of the OpenAI Agents SDK, told whole as an agent's output where no span tells of the call."""
+    answer, asked = said.get("model_response"), said.get("original_input")
+    counted = answer.get("usage") if isinstance(answer, dict) else None
+    if asked is None or not isinstance(counted, dict):
+        return
+    if counted.get("total_tokens"):  # it says 0 of what was not counted
+        reading.usage, _ = provider.usage({key: from_json(item) for key, item in counted.items()})
+    if reading.input is not None:
+        reading.metadata["traceloop.entity.input"] = reading.input
+    reading.input = messages(asked) if isinstance(asked, list) else asked
 
 
 def _type(span: SpanView) -> ObservationType | None:
