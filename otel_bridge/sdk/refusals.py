@@ -2,13 +2,15 @@
 
 import contextlib
 import logging
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator
 
 from otel_bridge.sdk.values import words
 
-UNREACHED = re.compile(r"\[Errno -?\d+\] [^'\")>]+|CERTIFICATE_VERIFY_FAILED\][^'\")]*")  # no answer has come
+UNTRUSTED = "certificate verify failed"
+UNREACHED = re.compile(rf"\[Errno -?\d+\] [^'\")>]+|{UNTRUSTED}(?:: [^'\"()]*[^'\"() ])?")  # no answer has come
 REASONS = (  # in what exporters log, the surest first
     UNREACHED,
     re.compile(r"(?<=code: )\d+, reason: .*"),
@@ -17,10 +19,11 @@ REASONS = (  # in what exporters log, the surest first
 )
 UNASKED = re.compile(r"(?<=code: None, reason: ).+")  # as where no thread can be started for it; else another has said
 HINTS = {  # what helps, by what is in the reason
-    "CERTIFICATE_VERIFY_FAILED": "OTEL_EXPORTER_OTLP_CERTIFICATE names whom to trust",
+    UNTRUSTED: "OTEL_EXPORTER_OTLP_CERTIFICATE names whom to trust",
     "401": "OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20… shows a key",
     "UNAUTHENTICATED": "OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20… shows a key",
 }
+TRUSTED = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # by `requests`, whomever its user names
 HINT = "Is a bridge there? `otel-bridge` starts one, OTEL_EXPORTER_OTLP_ENDPOINT names another"
 
 
@@ -88,4 +91,7 @@ HEARD = Heard()
 
 def hint(why: str) -> str:
     """What helps, as far as the reason tells."""
+    overruled = UNTRUSTED in why and next((name for name in TRUSTED if os.environ.get(name)), None)
+    if overruled:
+        return f"{overruled} is set, which overrules OTEL_EXPORTER_OTLP_CERTIFICATE: unset it"
     return next((helps for word, helps in HINTS.items() if word in why), HINT)
