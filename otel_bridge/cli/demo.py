@@ -16,6 +16,7 @@ import typer
 from otel_bridge.announcement import Found, announced, find
 from otel_bridge.cli.asking import ask
 from otel_bridge.cli.found import Viewer, viewer_of
+from otel_bridge.cli.holder import holder
 from otel_bridge.cli.output import ConfigOption, JsonOption, print_json
 from otel_bridge.cli.serve import as_option, banner, signals, with_keys, your_agent
 from otel_bridge.errors import BridgeError, UnreachableError
@@ -31,6 +32,7 @@ NOT_THEIRS = ("OTEL_", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # requests has t
 PROGRAM_LIMIT_S = 60.0
 LOOK_LIMIT_S = 60.0  # a trace settles six seconds after its root came; the rest is for busy machines
 LOOK_EVERY_S = 0.1
+PORTS = {"OTEL_BRIDGE_GRPC": 4317, "OTEL_BRIDGE_HTTP": 4318, "OTEL_BRIDGE_VIEWER": 4319}
 DELIVERY_LIMIT_S = 10.0
 
 
@@ -60,13 +62,17 @@ def _plan(config: Path | None, *, once: bool) -> "Plan":
     """
     from otel_bridge.plan import load
 
-    ports = {"OTEL_BRIDGE_GRPC": "4317", "OTEL_BRIDGE_HTTP": "4318", "OTEL_BRIDGE_VIEWER": "4319"}
-    anywhere = {name: "127.0.0.1:0" for name, port in ports.items() if not _free(int(port))}
+    anywhere = dict.fromkeys(_taken(), "127.0.0.1:0")
     plan = load(config, environ={**anywhere, **os.environ})
     if once:  # nobody else's agents, whose batches come up to five seconds apart, are waited for
         quick = plan.service.assemble.model_copy(update={"grace": 1.0})
         plan = replace(plan, service=plan.service.model_copy(update={"assemble": quick}))
     return plan
+
+
+def _taken() -> dict[str, int]:
+    """The usual ports that others have, by the variable that names another."""
+    return {name: port for name, port in PORTS.items() if not _free(port)}
 
 
 def _free(port: int) -> bool:
@@ -99,11 +105,16 @@ async def _bridge(plan: "Plan", *, quiet: bool) -> AsyncIterator[Found]:
         return
 
     from otel_bridge.pipeline import running
+    from otel_bridge.plan import DEFAULT
 
+    taken = [port for name, port in _taken().items() if name not in os.environ and plan.origin == DEFAULT]
     async with running(plan) as bridge:
         with announced(plan.data_dir, bridge.endpoints):
             if not quiet:
                 print(banner(plan, bridge.endpoints), flush=True)
+                for port in taken:
+                    whose = holder(f"127.0.0.1:{port}", is_viewer=False)
+                    print(f"Another port stands there for {port}, which is taken: {whose}\n", flush=True)
             yield Found(os.getpid(), bridge.endpoints)
 
 

@@ -1,8 +1,10 @@
 """`otel-bridge demo`: from nothing to a whole trace of a real program, and the numbers are the program's own."""
 
 import json
+import os
 import shlex
 import signal
+import socket
 import subprocess
 from collections import Counter
 from collections.abc import Callable
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from otel_bridge.cli import demo
 from tests.cli.programs import command
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -58,6 +61,23 @@ def test_once_is_for_people_too(run: Run, tmp_path: Path) -> None:
     assert (look_again[:2], look_again[3:]) == (["otel-bridge", "trace"], ["--config", "bridge.yaml"])
     assert "trip-planner" in run(*look_again[1:]).stdout
     assert run("audit", more=more).returncode == 0
+
+
+async def test_where_a_usual_port_is_taken_it_says_whose_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Who sends to that one reaches somebody else."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        monkeypatch.setattr(demo, "PORTS", {"OTEL_BRIDGE_HTTP": port})
+        monkeypatch.delenv("OTEL_BRIDGE_HTTP", raising=False)
+        for name, value in {"GRPC": "127.0.0.1:0", "VIEWER": "127.0.0.1:0", "DATA_DIR": str(tmp_path)}.items():
+            monkeypatch.setenv(f"OTEL_BRIDGE_{name}", value)
+        async with demo._bridge(demo._plan(None, once=True), quiet=False) as bridge:
+            assert bridge.address("otlp", name="http") != f"http://127.0.0.1:{port}"
+    said = capsys.readouterr().out
+    assert f"Another port stands there for {port}, which is taken: it is " in said
+    assert f"process {os.getpid()}" in said
 
 
 def test_it_stays_up_until_ctrl_c(environ: dict[str, str]) -> None:
