@@ -24,6 +24,7 @@ class Answer(BaseHTTPRequestHandler):
         whole = {"id": f"c-{next(NUMBERS)}", "created": 1, "model": f"{asked['model']}-2024-07-18", "usage": usage}
         if asked.get("stream"):
             parts = [{"index": 0, "delta": {"content": f"{word} "}, "finish_reason": None} for word in said.split()]
+            parts.append({"index": 0, "delta": {}, "finish_reason": "stop"})
             chunks = [{**whole, "object": "chat.completion.chunk", "usage": None, "choices": [part]} for part in parts]
             chunks.append({**whole, "object": "chat.completion.chunk", "choices": []})
             body = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + "data: [DONE]\n\n"
