@@ -28,7 +28,7 @@ INSTRUMENTED = {
 }
 INSTRUMENTORS = ",".join({found.name for found in entry_points(group="opentelemetry_instrumentor")} - {"openai"})
 BEGIN = """
-import asyncio, contextlib, dbm.dumb, functools, gc, io, json, logging, os, shelve, sqlite3, sys, tempfile, zipfile
+import asyncio, contextlib, functools, gc, io, json, logging, os, shelve, sqlite3, sys, tempfile, zipfile
 class Noted:
     def __init__(self, name): self.name = name
     def __del__(self): say(self.name)
@@ -88,7 +88,9 @@ ENDS = {
     "a database of the system's": (
         "import dbm; kept = dbm.open('data', 'n'); kept['a'] = '1'; json.JSONDecoder.kept = kept; del kept"
     ),
-    "a shelf": "json.JSONDecoder.kept = shelf = shelve.Shelf(dbm.dumb.open('shelf')); shelf['a'] = 1; del shelf",
+    "a shelf": (
+        "import dbm.dumb; json.JSONDecoder.kept = shelf = shelve.Shelf(dbm.dumb.open('shelf')); shelf['a'] = 1; del shelf"
+    ),
     "warnings that are asked for": (
         "import warnings; warnings.simplefilter('always'); out.close(); json.kept = open('script.py')"
     ),
