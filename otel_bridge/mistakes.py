@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, get_args
 
-from pydantic import BaseModel, PlainSerializer
+from pydantic import BaseModel, PlainSerializer, SecretStr
 from pydantic.fields import FieldInfo
 
 from otel_bridge.counts import plural
@@ -89,6 +89,20 @@ def model_at(model: type[BaseModel], loc: Sequence[str]) -> type[BaseModel] | No
     if getattr(here, "__origin__", None) is dict:
         return None
     return here if isinstance(here, type) and issubclass(here, BaseModel) else None
+
+
+def holds_secret(model: type[BaseModel], loc: Sequence[str]) -> bool:
+    """Whether what stands at a path is a secret, or in a list or mapping of them."""
+    for n, key in enumerate(loc):
+        holder = model_at(model, loc[:n])
+        field = holder.model_fields.get(key) if holder else None
+        if field and _mentions(field.annotation, SecretStr):
+            return True
+    return False
+
+
+def _mentions(annotation: Any, kind: type) -> bool:
+    return annotation is kind or any(_mentions(one, kind) for one in get_args(annotation))
 
 
 def _given(annotation: Any) -> Any:

@@ -22,7 +22,7 @@ from otel_bridge.delivery import DeliverConfig
 from otel_bridge.errors import PlanError
 from otel_bridge.files import Files, Stamp, local, stamp
 from otel_bridge.listening import ListeningConfig
-from otel_bridge.mistakes import hint, said
+from otel_bridge.mistakes import hint, holds_secret, said
 from otel_bridge.sides import SETTLED, side_of
 from otel_bridge.tenants import DEFAULT_TENANT, TenantConfig, TenantName, contradictions
 from otel_bridge.tls import TlsConfig, is_readable_by_all
@@ -316,7 +316,7 @@ class _Reading:
             return [self.expand(value, (*path, str(index))) for index, value in enumerate(node)]
         source = f"{self.origin}:{self.line(path)}"
         if isinstance(node, str):
-            read = expand(node, self.environ, self.files)
+            read = expand(node, self.environ, self.files, is_secret=self.is_secret(path))
             node = read.text
             for what in read.wrong:
                 self.wrong(path, what)
@@ -325,6 +325,19 @@ class _Reading:
             source += "".join(f" {one}" for one in read.used)
         self.sources["::".join(path)] = source
         return node
+
+    def is_secret(self, path: tuple[str, ...]) -> bool:
+        """Whether a value that stands there gives access to something, or is part of what does."""
+        section, *rest = path
+        model: type[BaseModel] = ServiceConfig
+        if path[:2] == ("service", "tenants") and path[3:4] == ("exporters",):
+            section, rest = "exporters", rest[3:]
+        if section in registry.SECTIONS and rest:
+            found = registry.find(section, rest.pop(0).partition("/")[0])
+            if found is None:
+                return False
+            model = found.config
+        return holds_secret(model, rest)
 
     def own(self, top: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
         """Exporter → tenant → the keys that are its own."""
