@@ -112,7 +112,7 @@ def run(words: list[str]) -> int:
         lines = undelivered(said, asked.again)
         if seen is not None:
             why_none = None if seen.get("traces") else otherwise(os.environ, otlp, grpc) or ended_by(code)
-            lines = [told(seen, asked.again, why_none), *not_taken(seen, asked.again), *lines]
+            lines = [told(seen, asked.again, why_none, code), *not_taken(seen, asked.again), *lines]
         for line in lines:
             _say(f"otel-bridge: {line}")
     gc.freeze()  # Python then ends without going over all that was imported
