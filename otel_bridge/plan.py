@@ -22,7 +22,7 @@ from otel_bridge.delivery import DeliverConfig
 from otel_bridge.errors import PlanError
 from otel_bridge.files import Files, Stamp, local, stamp
 from otel_bridge.listening import ListeningConfig
-from otel_bridge.mistakes import hint, holds_secret, said
+from otel_bridge.mistakes import hint, holds_secret, needless, said
 from otel_bridge.sides import SETTLED, side_of
 from otel_bridge.tenants import DEFAULT_TENANT, TenantConfig, TenantName, contradictions
 from otel_bridge.tls import TlsConfig, is_readable_by_all
@@ -71,6 +71,8 @@ class PipelineConfig(Config):
 
 class ServiceConfig(Config):
     """Everything that is not a component."""
+
+    INSTEAD = {"extensions": "whatever stands under extensions runs: leave it out"}  # noqa: RUF012 - as the base says
 
     data_dir: str = DATA_DIR
     journal: JournalConfig = JournalConfig()
@@ -368,7 +370,8 @@ class _Reading:
                 continue
             found = registry.find(section, name)
             if found is None:
-                self.wrong((section, key), f"no such {section[:-1]}" + hint(name, registry.names(section)))
+                there = needless(section, name) or hint(name, registry.names(section))
+                self.wrong((section, key), f"no such {section[:-1]}{there}")
                 continue
             if section == "exporters" and key in own:
                 config = self.model(_partial(found.config), given, (section, key))
@@ -421,7 +424,11 @@ class _Reading:
                     path = ("service", "pipelines", name, section)
                     line = self.line((*path, str(index)))
                     if key not in configured:
-                        there = hint(str(key), configured) or f"; name it under {section}, as `{key}: {{}}`"
+                        there = (
+                            needless(section, key.partition("/")[0])
+                            or hint(str(key), configured)
+                            or f"; name it under {section}, as `{key}: {{}}`"
+                        )
                         self.wrong(path, f"'{key}' is not configured{there}", line)
                     elif key in named[:index]:
                         self.wrong(path, f"'{key}' is there twice", line)

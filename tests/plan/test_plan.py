@@ -190,6 +190,21 @@ def test_nobody_is_told_to_write_a_default_for_a_secret(tmp_path: Path) -> None:
     ]
 
 
+def test_what_only_the_collector_needs_is_to_be_left_out() -> None:
+    """Where it is configured, and where a pipeline names it; whatever the names are."""
+    text = GOOD.replace("service:\n", "processors: {batch/2: {}}\nservice:\n  extensions: [viewer]\n")
+    found = mistakes(text.replace("[otlp],", "[otlp], processors: [memory_limiter, batch/2, batch],"))
+
+    batch = "the Collector's batch is not needed here: leave it out"
+    named = "service::pipelines::main::processors"
+    assert f"bridge.yaml:6 processors::batch/2: no such processor, {batch}" in found
+    assert f"bridge.yaml:12 {named}: 'batch' is not configured, {batch}" in found
+    assert (
+        "bridge.yaml:8 service::extensions: no such key, whatever stands under extensions runs: leave it out" in found
+    )
+    assert len([one for one in found if "memory_limiter is not needed here" in one]) == 1
+
+
 def test_a_value_of_the_environment_is_named_by_its_variable() -> None:
     """The built-in configuration is a file that nobody wrote, so its lines are nobody's."""
     with pytest.raises(PlanError) as built_in:
