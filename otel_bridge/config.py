@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Protocol, runtime_checkable
+from typing import Annotated, Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import (
     AfterValidator,
@@ -131,7 +131,11 @@ class Config(BaseModel):
     """What a user writes: unknown keys are errors, nothing changes after it was read, secrets never show.
 
     Defaults are numbers and are not validated again: only what was written has to carry units.
+
+    INSTEAD: a key that others have, as the Collector does, and that people try here → what to do.
     """
+
+    INSTEAD: ClassVar[Mapping[str, str]] = {}
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 

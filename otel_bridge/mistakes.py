@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, get_args
 
-from pydantic import BaseModel, PlainSerializer
+from pydantic import BaseModel, PlainSerializer, SecretStr
 from pydantic.fields import FieldInfo
 
+from otel_bridge.config import Config
 from otel_bridge.counts import plural
 
 WORDS = {
@@ -36,11 +37,22 @@ LIMITS = {
 }
 
 
+OF_COLLECTOR = {  # processors that everybody has there
+    "batch": "the Collector's batch is not needed here: leave it out",
+    "memory_limiter": (
+        "the Collector's memory_limiter is not needed here, as receivers::otlp::max_inflight and max_rss are limits:"
+        " leave it out"
+    ),
+}
+
+
 def said(error: Mapping[str, Any], model: type[BaseModel]) -> str:
     """One of pydantic's errors (with its input, which is shown only where a name stands for a list of names)."""
     kind, loc = error["type"], [str(part) for part in error["loc"]]
     holder = model_at(model, loc[:-1])
     if kind == "extra_forbidden":
+        if holder and issubclass(holder, Config) and (instead := holder.INSTEAD.get(loc[-1])):
+            return f"no such key, {instead}"
         return "no such key" + hint(loc[-1], list(holder.model_fields) if holder else [])
     field = holder.model_fields.get(loc[-1]) if holder and loc else None
     if kind == "list_type" and isinstance(error["input"], str):
@@ -65,11 +77,16 @@ def said(error: Mapping[str, Any], model: type[BaseModel]) -> str:
 
 def hint(word: str, known: Sequence[str]) -> str:
     """The known word that was probably meant, by the whole of it or by one of its parts; else all of them."""
-    parts = {part: whole for whole in reversed(known) for part in whole.split("_")}
-    for words in ({one: one for one in known}, parts):
-        if close := difflib.get_close_matches(word, words, n=1):
+    parts = {part.lower(): whole for whole in reversed(known) for part in whole.split("_")}
+    for words in ({one.lower(): one for one in known}, parts):
+        if close := difflib.get_close_matches(word.lower(), words, n=1):
             return f", did you mean {words[close[0]]}?"
     return f", there are: {', '.join(known)}" if known else ""
+
+
+def needless(section: str, name: str) -> str:
+    """What to say of a component that the Collector has, and that nothing here has to do; else nothing."""
+    return f", {OF_COLLECTOR[name]}" if section == "processors" and name in OF_COLLECTOR else ""
 
 
 def model_at(model: type[BaseModel], loc: Sequence[str]) -> type[BaseModel] | None:
@@ -89,6 +106,20 @@ def model_at(model: type[BaseModel], loc: Sequence[str]) -> type[BaseModel] | No
     if getattr(here, "__origin__", None) is dict:
         return None
     return here if isinstance(here, type) and issubclass(here, BaseModel) else None
+
+
+def holds_secret(model: type[BaseModel], loc: Sequence[str]) -> bool:
+    """Whether what stands at a path is a secret, or in a list or mapping of them."""
+    for n, key in enumerate(loc):
+        holder = model_at(model, loc[:n])
+        field = holder.model_fields.get(key) if holder else None
+        if field and _mentions(field.annotation, SecretStr):
+            return True
+    return False
+
+
+def _mentions(annotation: Any, kind: type) -> bool:
+    return annotation is kind or any(_mentions(one, kind) for one in get_args(annotation))
 
 
 def _given(annotation: Any) -> Any:

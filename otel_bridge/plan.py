@@ -22,7 +22,7 @@ from otel_bridge.delivery import DeliverConfig
 from otel_bridge.errors import PlanError
 from otel_bridge.files import Files, Stamp, local, stamp
 from otel_bridge.listening import ListeningConfig
-from otel_bridge.mistakes import hint, said
+from otel_bridge.mistakes import hint, holds_secret, needless, said
 from otel_bridge.sides import SETTLED, side_of
 from otel_bridge.tenants import DEFAULT_TENANT, TenantConfig, TenantName, contradictions
 from otel_bridge.tls import TlsConfig, is_readable_by_all
@@ -71,6 +71,8 @@ class PipelineConfig(Config):
 
 class ServiceConfig(Config):
     """Everything that is not a component."""
+
+    INSTEAD = {"extensions": "whatever stands under extensions runs: leave it out"}  # noqa: RUF012 - as the base says
 
     data_dir: str = DATA_DIR
     journal: JournalConfig = JournalConfig()
@@ -316,7 +318,7 @@ class _Reading:
             return [self.expand(value, (*path, str(index))) for index, value in enumerate(node)]
         source = f"{self.origin}:{self.line(path)}"
         if isinstance(node, str):
-            read = expand(node, self.environ, self.files)
+            read = expand(node, self.environ, self.files, is_secret=self.is_secret(path))
             node = read.text
             for what in read.wrong:
                 self.wrong(path, what)
@@ -325,6 +327,19 @@ class _Reading:
             source += "".join(f" {one}" for one in read.used)
         self.sources["::".join(path)] = source
         return node
+
+    def is_secret(self, path: tuple[str, ...]) -> bool:
+        """Whether a value that stands there gives access to something, or is part of what does."""
+        section, *rest = path
+        model: type[BaseModel] = ServiceConfig
+        if path[:2] == ("service", "tenants") and path[3:4] == ("exporters",):
+            section, rest = "exporters", rest[3:]
+        if section in registry.SECTIONS and rest:
+            found = registry.find(section, rest.pop(0).partition("/")[0])
+            if found is None:
+                return False
+            model = found.config
+        return holds_secret(model, rest)
 
     def own(self, top: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
         """Exporter → tenant → the keys that are its own."""
@@ -355,7 +370,8 @@ class _Reading:
                 continue
             found = registry.find(section, name)
             if found is None:
-                self.wrong((section, key), f"no such {section[:-1]}" + hint(name, registry.names(section)))
+                there = needless(section, name) or hint(name, registry.names(section))
+                self.wrong((section, key), f"no such {section[:-1]}{there}")
                 continue
             if section == "exporters" and key in own:
                 config = self.model(_partial(found.config), given, (section, key))
@@ -408,7 +424,11 @@ class _Reading:
                     path = ("service", "pipelines", name, section)
                     line = self.line((*path, str(index)))
                     if key not in configured:
-                        there = hint(str(key), configured) or f"; name it under {section}, as `{key}: {{}}`"
+                        there = (
+                            needless(section, key.partition("/")[0])
+                            or hint(str(key), configured)
+                            or f"; name it under {section}, as `{key}: {{}}`"
+                        )
                         self.wrong(path, f"'{key}' is not configured{there}", line)
                     elif key in named[:index]:
                         self.wrong(path, f"'{key}' is there twice", line)

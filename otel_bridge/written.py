@@ -78,11 +78,12 @@ class Expanded:
     wrong: list[str] = field(default_factory=list)
 
 
-def expand(text: str, environ: Mapping[str, str], files: Files) -> Expanded:
+def expand(text: str, environ: Mapping[str, str], files: Files, *, is_secret: bool = False) -> Expanded:
     """Replace references by values, and `$$` by a dollar sign.
 
     `${env:NAME}` is a value of the environment, `${file:PATH}` the content of a file; with `:-default` before the `}`
-    that stands in for what is missing or empty.
+    that stands in for what is missing or empty. What is missing is said with that remedy, but for a secret, and
+    for files, which hold secrets: everybody would know it.
     """
     out = Expanded()
 
@@ -102,7 +103,8 @@ def expand(text: str, environ: Mapping[str, str], files: Files) -> Expanded:
             out.used.append(f"env {name}")
             return environ[name]
         if default is None:
-            out.wrong.append(f"the environment has no {name}, set it or write ${{env:{name}:-default}}")
+            otherwise = "" if is_secret else f" or write ${{env:{name}:-default}}"
+            out.wrong.append(f"the environment has no {name}, set it{otherwise}")
         return default or ""
 
     out.text = REFERENCE.sub(one, text)
@@ -120,7 +122,7 @@ def _content(path: str, default: str | None, files: Files, out: Expanded) -> str
         return content
     if default is None:
         what = f"there is no file {path}" if content is None else f"the file {path} is empty"
-        out.wrong.append(f"{what}, write a value into it or write ${{file:{path}:-default}}")
+        out.wrong.append(f"{what}: write the value into it, readable by the bridge alone")
     return default or ""
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from otel_bridge import registry
 from otel_bridge.config import written_in
-from otel_bridge.mistakes import said
+from otel_bridge.mistakes import hint, said
 from otel_bridge.plan import ServiceConfig
 
 WRONG: list[Any] = [None, True, 0, -1, 10**30, 1.5, float("nan"), "", "x y", "nonsense", "-5s", "\0"]
@@ -48,6 +48,10 @@ def test_no_mistake_is_told_in_the_words_of_a_library(model: type[BaseModel]) ->
     ("written", "told"),
     [
         ({"tls": {"cert_fil": "x"}}, "no such key, did you mean cert_file?"),
+        (
+            {"protocols": {"grpc": {"endpoint": "0.0.0.0:4317"}}},
+            "no such key, write `grpc: host:port` and `http: host:port` directly under otlp",
+        ),
         ({"max_connections": 0}, "must be above 0"),
         ({"max_body": "0B"}, "must be above 0"),
         ({"tenant_from": {"header": "a b"}}, "must be of the form ^[A-Za-z0-9-]{1,100}$"),
@@ -59,3 +63,8 @@ def test_what_is_meant_is_known_also_where_it_may_be_left_out(written: dict[str,
     with pytest.raises(ValidationError) as caught:
         component.config.model_validate(written, context=written_in(Path()))
     assert told in [said(one, component.config) for one in caught.value.errors(include_url=False)]
+
+
+def test_what_is_meant_is_known_in_capitals_and_in_small_letters() -> None:
+    assert hint("acmee", ["ACME", "globex"]) == ", did you mean ACME?"
+    assert hint("OTLP", ["store", "otlp"]) == ", did you mean otlp?"

@@ -112,7 +112,7 @@ def run(words: list[str]) -> int:
         lines = undelivered(said, asked.again)
         if seen is not None:
             why_none = None if seen.get("traces") else otherwise(os.environ, otlp, grpc) or ended_by(code)
-            lines = [told(seen, asked.again, why_none), *not_taken(seen, asked.again), *lines]
+            lines = [told(seen, asked.again, why_none, code), *not_taken(seen, asked.again), *lines]
         for line in lines:
             _say(f"otel-bridge: {line}")
     gc.freeze()  # Python then ends without going over all that was imported
@@ -223,7 +223,7 @@ class _Signals:
         elif self._always is not None:
             self._process.send_signal(signal.SIGKILL if self.hurried else self._always)
             self.hurried = True
-        elif number != signal.SIGINT:  # the terminal sends that to the command as well
+        elif number != signal.SIGINT or not _is_at_terminal():  # which sends that to the command as well
             self._process.send_signal(number)
 
     @contextmanager
@@ -236,6 +236,20 @@ class _Signals:
             yield
         finally:
             self._process = self.asked = None
+
+
+def _is_at_terminal() -> bool:
+    """Whether what is typed comes here, and so to all of this group of processes."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:  # as where it has hung up
+        return False
+    finally:
+        os.close(terminal)
 
 
 def environment(given: Mapping[str, str], http: str, grpc: str | None = None) -> dict[str, str]:

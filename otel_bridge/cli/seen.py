@@ -73,10 +73,11 @@ def _left_s(until_s: float) -> float:
     return max(LOOK_EVERY_S, until_s - time.monotonic())
 
 
-def told(seen: Mapping[str, Any], again: str = "", otherwise: str | None = None) -> str:
+def told(seen: Mapping[str, Any], again: str = "", otherwise: str | None = None, code: int = 0) -> str:
     """What was seen, in a line; of several traces, the largest is the one to look at.
 
     again: what a command has to be told to find the same bridge. otherwise: why none may come, where that is known.
+    code: the program's exit code.
     """
     if "error" in seen:
         return str(seen["error"])
@@ -87,7 +88,9 @@ def told(seen: Mapping[str, Any], again: str = "", otherwise: str | None = None)
         often = plural(sum(seen["refused"].values()), "request")
         return f"no spans came, and the bridge refused {often} meanwhile: {refusals}; see {' and '.join(sorted(pages))}"
     if not seen["traces"]:
-        return "no spans came; is the program instrumented? opentelemetry-bootstrap -a requirements says what it lacks"
+        failed = f"the program ended with exit code {code}; if it had begun its work: " if code else ""
+        remedy = "is the program instrumented? opentelemetry-bootstrap -a requirements says what it lacks"
+        return f"no spans came; {failed}{remedy}"
     more = "" if seen["all"] else "more than "
     parts = [f"{more}{plural(len(seen['traces']), 'trace')}", plural(seen["spans"], "span")]
     parts += [plural(seen["tokens"], "token")] if seen["tokens"] else []

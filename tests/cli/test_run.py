@@ -47,6 +47,13 @@ def test_a_program_without_spans_is_told_so(tmp_path: Path) -> None:
     assert done.stderr.startswith("otel-bridge: no spans came; is the program instrumented?")
 
 
+@pytest.mark.slow
+def test_a_program_that_fails_at_once_is_not_only_asked_about_its_instrumentation(tmp_path: Path) -> None:
+    done = run(tmp_path, "false")
+    assert done.returncode == 1
+    assert done.stderr.startswith("otel-bridge: no spans came; the program ended with exit code 1; ")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -40,6 +40,55 @@ def test_who_asks_run_to_stop_asks_the_program_that_runs(number: int) -> None:
         signal.signal(number, before)
 
 
+LEADER = """
+import os, signal, subprocess, sys
+from otel_bridge.cli.run import _Signals
+
+case, name, program = sys.argv[1:]
+os.setsid()
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored by what runs in the background
+terminal = os.open(name, os.O_RDWR) if case != "no terminal" else -1  # it is this session's now
+group = 0 if case == "background" else None
+command = [sys.executable, "-S", "-c", program]
+with subprocess.Popen(command, stdout=subprocess.PIPE, process_group=group) as process, _Signals() as signals:
+    with signals.to(process):
+        process.stdout.readline()
+        if case == "background":
+            os.tcsetpgrp(terminal, process.pid)
+        if case == "foreground":
+            print("up", flush=True)
+            print(process.stdout.readline().decode(), flush=True)
+        else:
+            os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        print(process.stdout.read().decode())
+"""
+
+
+@pytest.mark.parametrize("case", ["no terminal", "background", "foreground"])
+def test_sigint_comes_to_the_program_once(case: str) -> None:
+    """From the terminal where it is typed there; else from us, as of a supervisor that knows us alone."""
+    keyboard, terminal = os.openpty()
+    came = "import signal, sys; signal.signal(2, lambda *_: print('came', flush=True))"
+    program = (
+        f"{came}; signal.signal(15, lambda *_: sys.exit()); print('up', flush=True); [signal.pause() for _ in range(9)]"
+    )
+    command = [sys.executable, "-c", LEADER, case, os.ttyname(terminal), program]
+    with (
+        os.fdopen(keyboard, "wb", buffering=0) as typed,
+        os.fdopen(terminal),
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as leader,
+    ):
+        assert leader.stdout is not None
+        if case == "foreground":
+            assert leader.stdout.readline() == "up\n"
+            typed.write(b"\x03")
+        try:
+            assert leader.communicate(timeout=20)[0].split() == ["came"]
+        finally:
+            leader.kill()
+
+
 @pytest.mark.slow
 def test_sigterm_reaches_the_program(tmp_path: Path) -> None:
     program = "import signal, sys, threading; signal.signal(15, lambda *_: sys.exit(9)); print('up', flush=True)"

@@ -213,3 +213,13 @@ def test_of_a_program_that_was_ended_nobody_says_that_it_lacks_instrumentation()
     assert told({"traces": [], "refused": {}}, "", ended_by(-9)) == "no spans came: the program was ended by SIGKILL"
     assert ended_by(-35) == "the program was ended by signal 35", "most of those for real time have no name"
     assert ended_by(1) is None
+
+
+def test_of_a_program_that_failed_that_is_said_first() -> None:
+    none: dict[str, Any] = {"traces": [], "refused": {}}
+    said = "no spans came; the program ended with exit code 2; if it had begun its work: is the program instrumented? "
+    assert told(none, code=2).startswith(said)
+    assert told(none, code=0).startswith("no spans came; is the program instrumented? ")
+    assert told(none, "", "OTEL_SDK_DISABLED=true is set", 2) == "no spans came: OTEL_SDK_DISABLED=true is set"
+    refused = told({**none, "refused": {"unauthenticated": 1}}, code=2)
+    assert refused.startswith("no spans came, and the bridge refused 1 request meanwhile")

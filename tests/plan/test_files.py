@@ -88,5 +88,7 @@ def test_a_file_that_is_missing_is_named_and_looked_for(tmp_path: Path) -> None:
         plan.load(config, environ={})
 
     [mistake] = caught.value.mistakes
-    assert mistake.startswith("bridge.yaml:5 exporters::file/second::path: there is no file out, ")
+    assert mistake.startswith(
+        "bridge.yaml:5 exporters::file/second::path: there is no file out: write the value into it"
+    )
     assert set(caught.value.files) == {config, tmp_path / "out"}

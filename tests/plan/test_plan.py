@@ -156,6 +156,55 @@ def test_a_missing_variable_is_said_once() -> None:
     ]
 
 
+def test_nobody_is_told_to_write_a_default_for_a_secret(tmp_path: Path) -> None:
+    """It would be the word `default`; wherever the secret stands."""
+    (tmp_path / "empty").touch()
+    config = tmp_path / "bridge.yaml"
+    config.write_text(
+        "receivers: {otlp: {}}\n"
+        "exporters:\n"
+        "  langfuse: {public_key: pk, secret_key: '${file:empty}'}\n"
+        "  langfuse/b: {public_key: pk, secret_key: '${env:A}'}\n"
+        "  otlp: {endpoint: 'http://a', headers: {authorization: 'Bearer ${env:B}'}}\n"
+        "extensions: {viewer: {password: '${file:none}'}}\n"
+        "service:\n"
+        "  tenants:\n"
+        "    acme:\n"
+        "      keys: ['${env:C}', '${file:none}']\n"
+        "      exporters: {langfuse: {secret_key: '${env:D}'}}\n"
+        "  pipelines: {main: {receivers: [otlp], exporters: [langfuse, langfuse/b, otlp]}}\n"
+    )
+
+    with pytest.raises(PlanError) as caught:
+        plan.load(config, environ={})
+
+    tenant, write = "service::tenants::acme", "write the value into it, readable by the bridge alone"
+    assert [mistake.partition(" ")[2] for mistake in caught.value.mistakes] == [
+        f"exporters::langfuse::secret_key: the file empty is empty: {write}",
+        "exporters::langfuse/b::secret_key: the environment has no A, set it",
+        "exporters::otlp::headers::authorization: the environment has no B, set it",
+        f"extensions::viewer::password: there is no file none: {write}",
+        f"{tenant}::keys::0: the environment has no C, set it",
+        f"{tenant}::keys::1: there is no file none: {write}",
+        f"{tenant}::exporters::langfuse::secret_key: the environment has no D, set it",
+    ]
+
+
+def test_what_only_the_collector_needs_is_to_be_left_out() -> None:
+    """Where it is configured, and where a pipeline names it; whatever the names are."""
+    text = GOOD.replace("service:\n", "processors: {batch/2: {}}\nservice:\n  extensions: [viewer]\n")
+    found = mistakes(text.replace("[otlp],", "[otlp], processors: [memory_limiter, batch/2, batch],"))
+
+    batch = "the Collector's batch is not needed here: leave it out"
+    named = "service::pipelines::main::processors"
+    assert f"bridge.yaml:6 processors::batch/2: no such processor, {batch}" in found
+    assert f"bridge.yaml:12 {named}: 'batch' is not configured, {batch}" in found
+    assert (
+        "bridge.yaml:8 service::extensions: no such key, whatever stands under extensions runs: leave it out" in found
+    )
+    assert len([one for one in found if "memory_limiter is not needed here" in one]) == 1
+
+
 def test_a_value_of_the_environment_is_named_by_its_variable() -> None:
     """The built-in configuration is a file that nobody wrote, so its lines are nobody's."""
     with pytest.raises(PlanError) as built_in:

@@ -36,6 +36,8 @@ HostName = Annotated[str, StringConstraints(to_lower=True, pattern=r"^[^:/\s]+$"
 class OtlpConfig(ListeningConfig):
     """Where to listen, and how much one sender may ask for."""
 
+    INSTEAD = {"protocols": "write `grpc: host:port` and `http: host:port` directly under otlp"}  # noqa: RUF012 - as the base says
+
     grpc: Endpoint | None = "127.0.0.1:4317"
     http: Endpoint | None = "127.0.0.1:4318"
     max_body: Bytes = Field(64 << 20, gt=0)  # of one request, after decompression; gRPC: at most max_inflight / 8
