@@ -1,5 +1,6 @@
 """The page in a real browser: it shows what there is, and what a trace holds stays text."""
 
+import re
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from otel_bridge.batch import Batch
 from otel_bridge.errors import RetryableError
 from otel_bridge.message_parts import CALL_KINDS, RESULT_KINDS, THOUGHT_KINDS
 from otel_bridge.model import Level, Observation, ObservationType, Score, TraceAttributes, Translation
+from otel_bridge.query.filter import FIELDS
 from otel_bridge.store.writer import Writer
 from otel_bridge.telemetry import Counters
 from tests.query.conftest import COSTS, DURATIONS
@@ -520,6 +522,28 @@ async def test_a_mistake_in_the_filter_is_said(page: Page, url: str) -> None:
 
     await expect(page.locator("#problem")).to_contain_text("did you mean name?")
     await expect(page.locator("#live")).to_have_text("live")
+
+
+async def test_a_filter_that_finds_nothing_tells_of_all_fields(page: Page, url: str) -> None:
+    await page.goto(f"{url}/#/?filter=name%3Anobody")
+    await expect(page.locator(".empty h1")).to_have_text("No trace matches this filter")
+    words = set(re.findall(r"\w+(?:\.\w+)?", await page.locator(".empty p").inner_text()))
+    assert words >= set(FIELDS)
+
+
+async def test_where_no_trace_has_come_the_page_says_how_one_does(page: Page, url: str, data_dir: Path) -> None:
+    """By a command that sends in the protocol of the port that it names."""
+    for file in data_dir.glob("store.db*"):
+        file.unlink()
+    with writing(data_dir):
+        await page.goto(url)
+        await expect(page.locator(".empty h1")).to_have_text("No traces yet")
+        first, second, _ = await page.locator(".empty pre").all_inner_texts()
+    assert first == "otel-bridge run -- python agent.py"
+    said = [line.removeprefix("export ") for line in second.splitlines()]
+    assert said == [
+        "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318", "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf", "python agent.py",
+    ]  # fmt: skip
 
 
 async def test_what_there_is_not_is_said(page: Page, url: str) -> None:

@@ -68,13 +68,20 @@ function traceRow(trace) {
   );
 }
 
-const noMatch = () => [
-  el("h1", {}, "No trace matches this filter"),
-  el("p", {}, "Fields: name, session, user, status, duration, tokens, cost, errors, model, type, tag, age, start (a day of UTC, or a time), metadata.KEY."),
-];
+/** All fields that there are (query/filter.py), those that are asked for most in front. */
+const FIELDS =
+  "name, status, duration, start (a day of UTC, or a time), age, session, user, tokens, cost, errors, model, type, tag, level, score, observation, observations, " +
+  "environment (or env), release, version, tenant, id (or trace), metadata.KEY";
 
+const noMatch = () => [el("h1", {}, "No trace matches this filter"), el("p", {}, `There are the fields ${FIELDS}.`)];
+
+// The exporters of many an OpenTelemetry send gRPC unless they are told otherwise, also to the port of HTTP.
 const noTraces = () => [
   el("h1", {}, "No traces yet"),
-  el("p", {}, "Run an agent with its OpenTelemetry exporter pointed at this bridge, or try the demo:"),
-  el("pre", {}, "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 python agent.py\notel-bridge demo"),
+  el("p", {}, "Run an agent in Python, without a change to it:"),
+  el("pre", {}, "otel-bridge run -- python agent.py"),
+  el("p", {}, "Or any that OpenTelemetry is set up in already, with where to send to (the bridge prints what it is, if not this):"),
+  el("pre", {}, "export OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318\nexport OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf\npython agent.py"),
+  el("p", {}, "Or try the demo:"),
+  el("pre", {}, "otel-bridge demo"),
 ];
