@@ -19,10 +19,11 @@ from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
+from otel_bridge.viewer.plain import plain_page
 from otel_bridge.viewer.requests import answer_json, asked, body_of, tenant_query
 
 OPEN = frozenset({"/healthz", "/readyz"})  # for probes, which are told no more than that
@@ -36,23 +37,11 @@ MAX_ADDRESSES = 4096
 MAX_FORM_BYTES = 4 << 10
 FORM = "application/x-www-form-urlencoded"
 
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 22em; margin: 20vh auto 0; padding: 0 1em }
-:root { color-scheme: light dark }
-input, button { font: inherit; padding: .3em .6em; width: 100%; box-sizing: border-box; margin: .3em 0 }
-"""
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>otel-bridge</title><link rel="icon" href="data:,"><style>{style}</style></head>
-<body><h1>otel-bridge</h1><p role="status">{said}</p>
+BODY = """<h1>otel-bridge</h1><p role="status">{said}</p>
 <form method="post"><label>Password <input type="password" name="password" autocomplete="current-password" required
 autofocus></label><button>Log in</button></form>
-<p><a href="">I am logged in</a> (a link from another site does not show it).</p></body></html>
+<p><a href="">I am logged in</a> (a link from another site does not show it).</p>
 """
-POLICY = (
-    "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'; img-src data:; style-src "
-    f"'sha256-{base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()}'"
-)
 ASK = "Log in to see traces."
 NONE_SET = " No password is configured, so it is the token in viewer.json of the data dir."
 TOO_MANY = f"Too many wrong passwords from this address: wait a minute, {FAILURES} are allowed in one."
@@ -285,8 +274,7 @@ def _said(authorization: str) -> str | None:
 def _refuse(request: Request, why: str | None, asks: str = "") -> Response:
     status, said = (401, asks) if why is None else REFUSALS[why]
     if _is_page(request.scope["path"]):
-        page = HTMLResponse(PAGE.format(style=STYLE, said=said), status)
-        page.headers["Content-Security-Policy"] = POLICY
+        page = plain_page(BODY.format(said=said), status)
         page.headers["Referrer-Policy"] = "same-origin"  # without a referrer browsers send forms with `Origin: null`
         answer: Response = page
     else:

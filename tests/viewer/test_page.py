@@ -87,6 +87,16 @@ def writing(data_dir: Path) -> Iterator[Writer]:
     writer.close()
 
 
+async def log_in(page: Page) -> None:
+    await page.get_by_label("Password").fill("correct horse battery")
+    await page.keyboard.press("Enter")
+
+
+def empty(data_dir: Path) -> None:
+    for file in data_dir.glob("store.db*"):
+        file.unlink()
+
+
 async def test_lists_traces_and_shows_one(page: Page, url: str) -> None:
     """From the list to a trace's tree, to the messages of the generation that was clicked, to its failure by key."""
     await page.goto(url)
@@ -495,21 +505,16 @@ async def test_who_is_not_logged_in_any_more_is_told_and_comes_back(page: Page, 
     """After the session has ended, as at a restart of the bridge, the page that is open says so, and leads to the
     login and from there to where it was.
     """
-
-    async def log_in() -> None:
-        await page.get_by_label("Password").fill("correct horse battery")
-        await page.keyboard.press("Enter")
-
     async with viewing(password="correct horse battery") as url:
         await page.goto(f"{url}/#/t/{TRACE}")
-        await log_in()
+        await log_in(page)
         await expect(page.get_by_role("treeitem")).to_have_count(3)
         await page.context.clear_cookies()
         await page.get_by_role("treeitem").nth(1).click()
         await expect(page.get_by_role("alert")).to_contain_text("You are not logged in any more")
         await expect(page.locator("#live")).to_have_text("logged out")
         await page.get_by_role("button", name="Log in").click()
-        await log_in()
+        await log_in(page)
         await expect(page.get_by_role("treeitem")).to_have_count(3)
         await expect(page.get_by_role("alert")).to_be_hidden()
         assert page.url == f"{url}/#/t/{TRACE}/{2:016x}"
@@ -533,17 +538,17 @@ async def test_a_filter_that_finds_nothing_tells_of_all_fields(page: Page, url: 
 
 async def test_where_no_trace_has_come_the_page_says_how_one_does(page: Page, url: str, data_dir: Path) -> None:
     """By a command that sends in the protocol of the port that it names."""
-    for file in data_dir.glob("store.db*"):
-        file.unlink()
+    empty(data_dir)
     with writing(data_dir):
         await page.goto(url)
         await expect(page.locator(".empty h1")).to_have_text("No traces yet")
         first, second, _ = await page.locator(".empty pre").all_inner_texts()
     assert first == "otel-bridge run -- python agent.py"
-    said = [line.removeprefix("export ") for line in second.splitlines()]
-    assert said == [
-        "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318", "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf", "python agent.py",
-    ]  # fmt: skip
+    assert second.splitlines() == [
+        "export OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318",
+        "export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
+        "python agent.py",
+    ]
 
 
 async def test_what_there_is_not_is_said(page: Page, url: str) -> None:
@@ -556,6 +561,43 @@ async def test_what_there_is_not_is_said(page: Page, url: str) -> None:
     await expect(page.locator("main h1")).to_have_text("There is no such page")
     await page.locator("main a").click()
     await expect(page.locator("table.traces tbody tr")).to_have_count(2)
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("/t/zzzz", "There is no such trace"),
+        ("/banana", "There is no such page"),
+        ("/t/<b>x/", "There is no such trace"),
+        ("/a%2F<img src=x onerror=alert(1)>/c/d?e", "There is no such page"),
+    ],
+)
+async def test_an_address_that_somebody_mistyped_says_so_and_leads_on(
+    page: Page, url: str, address: str, said: str
+) -> None:
+    """From however far down."""
+    seen = Seen(page, url)
+    answer = await page.goto(url + address)
+    assert answer is not None
+    assert answer.status == 404
+    await expect(page.get_by_role("heading")).to_have_text(said)
+    assert [harm for harm in seen.harm if "404" not in harm] == []
+    await page.get_by_role("link", name="All traces").click()
+    await expect(page.locator("table.traces tbody tr")).to_have_count(2)
+    assert page.url == f"{url}/"
+
+
+async def test_who_mistypes_an_address_and_is_not_logged_in_is_asked_where_that_tells_something(
+    page: Page, viewing: Any
+) -> None:
+    async with viewing(password="correct horse battery") as url:
+        await page.goto(f"{url}/banana")
+        await expect(page.get_by_role("heading")).to_have_text("There is no such page")
+        await page.goto(f"{url}/t/zzzz")
+        await log_in(page)
+        await expect(page.get_by_role("heading")).to_have_text("There is no such trace")
+        await page.get_by_role("link", name="All traces").click()
+        await expect(page.locator("table.traces tbody tr")).to_have_count(2)
 
 
 async def test_a_bridge_that_is_gone_is_said(page: Page, url: str) -> None:
