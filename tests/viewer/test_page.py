@@ -372,6 +372,41 @@ async def test_a_list_that_changes_keeps_the_focus_and_the_way_back(page: Page, 
     await expect(page.get_by_role("link", name="trace 5", exact=True)).to_be_focused()
 
 
+async def test_all_of_a_row_leads_to_its_trace(page: Page, url: str) -> None:
+    """In another tab by the middle button or Ctrl; text in it can be marked, and a link in it leads where it says."""
+    await page.goto(url)
+    row = page.locator("table.traces tbody tr").nth(1)
+    tokens, started = row.locator("td").nth(3), row.locator("time")
+    for how in ({"button": "middle"}, {"modifiers": ["Control"]}):
+        async with page.context.expect_page() as opened:
+            await tokens.click(**how)
+        other = await opened.value
+        await expect(other.get_by_role("treeitem")).to_have_count(3)
+        await other.close()
+        assert (page.url, page.context.pages) == (f"{url}/", [page])
+
+    box = await started.bounding_box()
+    assert box is not None
+    y = box["y"] + box["height"] / 2
+    await page.mouse.move(box["x"] + 1, y)
+    await page.mouse.down()
+    await page.mouse.move(box["x"] + box["width"] - 1, y)
+    await page.mouse.up()
+    assert "2023-11-14" in await page.evaluate("getSelection().toString()")
+    assert page.url == f"{url}/"
+
+    await tokens.click()
+    await expect(page.get_by_role("treeitem")).to_have_count(3)
+    assert page.url == f"{url}/#/t/{TRACE}"
+    await page.go_back()
+    await expect(row.locator("td.name a")).to_be_focused()
+    await row.locator("td.session a").click()
+    await expect(page.locator(".turn")).to_have_count(1)
+    await page.get_by_role("link", name="Sessions").click()
+    await page.locator("table.sessions tbody td.number").first.click()
+    await expect(page.locator(".turn")).to_have_count(1)
+
+
 async def test_a_session_is_read_as_a_conversation(page: Page, url: str, data_dir: Path) -> None:
     """From the list of sessions to one, whose next turn comes while it is read, to a trace of it and back."""
 
