@@ -515,6 +515,33 @@ async def test_who_logs_in_sees_what_the_link_was_to(page: Page, viewing: Any) -
         assert page.url == f"{url}/#/?filter=status%3Aerror"
 
 
+async def test_who_is_logged_in_and_follows_a_link_from_another_site_gets_on_by_a_click(
+    page: Page, viewing: Any
+) -> None:
+    """To what the link was to; who is not logged in is told so."""
+    async with viewing(password="correct horse battery") as url:
+        link = f"<a href='{url}/#/t/{TRACE}'>look</a>"
+        await page.route("http://chat.test/", lambda route: route.fulfill(body=link, content_type="text/html"))
+        await page.goto("http://chat.test/")
+        await page.get_by_role("link").click()
+        await page.get_by_role("button", name="Open the page").click()
+        await expect(page.get_by_role("status")).to_have_text("You are not logged in here.")
+        await log_in(page)
+        await expect(page.get_by_role("treeitem")).to_have_count(3)
+
+        await page.goto("http://chat.test/")
+        await page.get_by_role("link").click()
+        await expect(page.locator("body")).to_contain_text("Already logged in?")
+        await page.get_by_role("button", name="Open the page").click()
+        await expect(page.get_by_role("treeitem")).to_have_count(3)
+        assert page.url == f"{url}/#/t/{TRACE}"
+        await page.context.clear_cookies()
+        await page.goto("about:blank")
+        await page.goto(url)
+        await expect(page.get_by_label("Password")).to_be_visible()
+        await expect(page.locator("body")).not_to_contain_text("Already logged in?")
+
+
 async def test_who_logs_out_is_asked_again(page: Page, viewing: Any) -> None:
     """The session is over also for who kept its cookie; where nobody has logged in there is nothing to end."""
     log_out = page.get_by_role("button", name="Log out")
@@ -525,7 +552,9 @@ async def test_who_logs_out_is_asked_again(page: Page, viewing: Any) -> None:
         await expect(page.locator("table.traces tbody tr")).to_have_count(2)
         kept = await page.context.cookies()
         await log_out.click()
+        await expect(page.get_by_role("status")).to_have_text("You are logged out.")
         await expect(page.get_by_label("Password")).to_be_visible()
+        await expect(page.locator("body")).not_to_contain_text("Already logged in?")
         await page.context.add_cookies(kept)
         await page.reload()
         await expect(page.get_by_label("Password")).to_be_visible()
