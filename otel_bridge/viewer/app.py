@@ -44,7 +44,7 @@ UI = {
 """The only files that are served."""
 
 NOWHERE = "there is nothing at this address: the page is at /, and what programs can ask is in /openapi.json"
-IDS = "those are of 0 to 9 and a to f, 32 in all or as many of the first as tell it apart, or `last`"
+IDS = "one has 32 characters, 0 to 9 and a to f, of which the first few will do; `last` is the newest trace"
 STATUSES: dict[type[BridgeError], int] = {
     UsageError: 400,
     NotFoundError: 404,

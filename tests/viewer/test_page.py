@@ -428,7 +428,7 @@ async def test_a_session_is_read_as_a_conversation(page: Page, url: str, data_di
             writer.settled(turn(number, ("ada", "bob")[number % 2]))
         await page.goto(url)
         await page.get_by_role("link", name="Sessions").click()
-        row = page.get_by_role("row").filter(has_text="week/planning")
+        row = page.locator("table.sessions").get_by_role("row").filter(has_text="week/planning")
         await expect(row).to_contain_text("week/planning #1?")
         for cell in ("2", "40", "$0.02", "ada, bob"):
             await expect(row.get_by_role("cell", name=cell, exact=True)).to_be_visible()

@@ -75,12 +75,12 @@ const FIELDS =
 
 const noMatch = () => [el("h1", {}, "No trace matches this filter"), el("p", {}, `There are the fields ${FIELDS}.`)];
 
-// The exporters of many an OpenTelemetry send gRPC unless they are told otherwise, also to the port of HTTP.
+// Some SDKs of OpenTelemetry send gRPC unless the protocol is said, also to the port of HTTP.
 const noTraces = () => [
   el("h1", {}, "No traces yet"),
-  el("p", {}, "Run an agent in Python, without a change to it:"),
+  el("p", {}, "Run a Python agent as it is:"),
   el("pre", {}, "otel-bridge run -- python agent.py"),
-  el("p", {}, "Or any that OpenTelemetry is set up in already, with where to send to (the bridge prints what it is, if not this):"),
+  el("p", {}, "Or any agent that has OpenTelemetry set up (`otel-bridge` prints the address, where it is another):"),
   el("pre", {}, "export OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318\nexport OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf\npython agent.py"),
   el("p", {}, "Or try the demo:"),
   el("pre", {}, "otel-bridge demo"),
