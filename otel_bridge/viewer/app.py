@@ -29,6 +29,7 @@ from otel_bridge.tenants import ONLY, Tenants
 from otel_bridge.viewer.guard import Guard
 from otel_bridge.viewer.login import Entry, Login, sessions
 from otel_bridge.viewer.operating import operating
+from otel_bridge.viewer.plain import nothing_here, wants_page
 from otel_bridge.viewer.probes import probes
 from otel_bridge.viewer.requests import answer_json, asked, body_of, limit_of, one_of, tenant_query
 from otel_bridge.viewer.scores import MAX_BODY_BYTES, evaluation, read_score
@@ -43,6 +44,7 @@ UI = {
 """The only files that are served."""
 
 NOWHERE = "there is nothing at this address: the page is at /, and what programs can ask is in /openapi.json"
+IDS = "one has 32 characters, 0 to 9 and a to f, of which the first few will do; `last` is the newest trace"
 STATUSES: dict[type[BridgeError], int] = {
     UsageError: 400,
     NotFoundError: 404,
@@ -190,7 +192,9 @@ def _page() -> list[Route]:
     async def link(request: Request) -> Response:
         trace_id = request.path_params["trace_id"]
         if not HEX.fullmatch(trace_id) and trace_id != "last":
-            raise HTTPException(404, "this is no trace id")
+            if wants_page(request):
+                return nothing_here(request, "There is no such trace", f"{trace_id[:100]} is no trace id: {IDS}.")
+            raise HTTPException(404, f"this is no trace id: {IDS}")
         # Relative, so that it holds under a path prefix as well.
         return RedirectResponse(f"../#/t/{trace_id}{tenant_query(request)}")
 
@@ -206,9 +210,11 @@ def _file(path: str, name: str, media_type: str) -> Route:
     return Route(path, serve)
 
 
-async def _refused(_: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
         nowhere = error.status_code == 404 and error.detail == HTTPStatus.NOT_FOUND.phrase  # as the router says it
+        if nowhere and wants_page(request):
+            return nothing_here(request, "There is no such page", f"There is nothing at {request.url.path[:100]}.")
         return answer_json({"error": NOWHERE if nowhere else error.detail}, error.status_code)
     status = next((code for kind, code in STATUSES.items() if isinstance(error, kind)), 500)
     return answer_json({"error": str(error)}, status)

@@ -19,10 +19,11 @@ from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
+from otel_bridge.viewer.plain import plain_page
 from otel_bridge.viewer.requests import answer_json, asked, body_of, tenant_query
 
 OPEN = frozenset({"/healthz", "/readyz"})  # for probes, which are told no more than that
@@ -36,30 +37,26 @@ MAX_ADDRESSES = 4096
 MAX_FORM_BYTES = 4 << 10
 FORM = "application/x-www-form-urlencoded"
 
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 22em; margin: 20vh auto 0; padding: 0 1em }
-:root { color-scheme: light dark }
-input, button { font: inherit; padding: .3em .6em; width: 100%; box-sizing: border-box; margin: .3em 0 }
-"""
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>otel-bridge</title><link rel="icon" href="data:,"><style>{style}</style></head>
-<body><h1>otel-bridge</h1><p role="status">{said}</p>
+BODY = """<h1>otel-bridge</h1><p role="status">{said}</p>
 <form method="post"><label>Password <input type="password" name="password" autocomplete="current-password" required
 autofocus></label><button>Log in</button></form>
-<p><a href="">I am logged in</a> (a link from another site does not show it).</p></body></html>
+{hint}
 """
-POLICY = (
-    "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'; img-src data:; style-src "
-    f"'sha256-{base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()}'"
-)
+# Sent as a form, since that keeps what stands behind the # of the address, and from here the session comes along.
+HINT = """<form method="post"><p>Already logged in? After a link on another site that takes one more click:
+<button>Open the page</button></p></form>"""
 ASK = "Log in to see traces."
 NONE_SET = " No password is configured, so it is the token in viewer.json of the data dir."
 TOO_MANY = f"Too many wrong passwords from this address: wait a minute, {FAILURES} are allowed in one."
-REFUSALS = {"wrong": (401, "This is not the password."), "often": (429, TOO_MANY)}
-"""What a login may be refused for; the browser that is led back to the page says which it was, once."""
+REASONS = {
+    "wrong": (401, "This is not the password."),
+    "often": (429, TOO_MANY),
+    "nobody": (401, "You are not logged in here."),
+    "out": (401, "You are logged out."),
+}
+"""What may have led to the page but its address; the browser that is led there says which it was, once."""
 
-REFUSAL_S = 60
+REASON_S = 60
 PROGRAMS = "log in by loading this page anew; programs send the viewer's password as `Authorization: Bearer PASSWORD`"
 
 
@@ -138,14 +135,14 @@ class Login:
         secure = "; Secure" if self._secure else ""
         return f"{self._cookie}={name}; Path=/; Max-Age={max_age_s}; HttpOnly; SameSite=Strict{secure}"
 
-    def refusal(self, why: str, max_age_s: int = REFUSAL_S) -> str:
-        """The cookie that says why a login was refused; without an age it is taken back."""
-        return f"{self._cookie}_refused={why}; Path=/; Max-Age={max_age_s}; HttpOnly; SameSite=Strict"
+    def reason(self, why: str, max_age_s: int = REASON_S) -> str:
+        """The cookie that says why somebody is asked; without an age it is taken back."""
+        return f"{self._cookie}_reason={why}; Path=/; Max-Age={max_age_s}; HttpOnly; SameSite=Strict"
 
-    def refused(self, headers: Headers) -> str | None:
-        """Which of the `REFUSALS` a browser was led back with."""
-        why = _cookie(headers, f"{self._cookie}_refused")
-        return why if why in REFUSALS else None
+    def reason_of(self, headers: Headers) -> str | None:
+        """Which of the `REASONS` a browser was led to the page with."""
+        why = _cookie(headers, f"{self._cookie}_reason")
+        return why if why in REASONS else None
 
     def _session(self, headers: Headers) -> bytes | None:
         """The digest of the session that a request is of."""
@@ -193,20 +190,20 @@ class Entry:
         try:
             answer = await self._answer(request, address)
         except TooManyFailuresError:
-            answer = self._back(request, self._login.refusal("often")) if is_login(scope) else _refuse(request, "often")
+            answer = self._back(request, self._login.reason("often")) if is_login(scope) else _refuse(request, "often")
         await (answer or self._app)(scope, receive, send)
 
     async def _answer(self, request: Request, address: str) -> Response | None:
         if request.scope["path"] in OPEN:
             return None
         if is_login(request.scope):
-            return self._back(request, await self._log_in(request, address) or self._login.refusal("wrong"))
+            return self._back(request, await self._log_in(request, address))
         if self._login.allows(request.headers, address) or self._is_nowhere(request.scope):
             return None
-        why = self._login.refused(request.headers) if _is_page(request.scope["path"]) else None
+        why = self._login.reason_of(request.headers) if _is_page(request.scope["path"]) else None
         answer = _refuse(request, why, self._login.asks)
         if why is not None:
-            answer.headers["Set-Cookie"] = self._login.refusal(why, 0)
+            answer.headers["Set-Cookie"] = self._login.reason(why, 0)
         return answer
 
     def _is_nowhere(self, scope: Scope) -> bool:
@@ -215,17 +212,22 @@ class Entry:
         return not api and all(route.matches(scope)[0] is Match.NONE for route in self._app.routes)
 
     async def _log_in(self, request: Request, address: str) -> str | None:
+        """The cookie to answer with; none for who was logged in."""
         try:
             form = parse_qs((await body_of(request, MAX_FORM_BYTES)).decode(errors="replace"))
         except HTTPException:  # it is too long to be a password
-            return None
-        return self._login.open_session(form.get("password", [""])[0], request.headers, address)
+            return self._login.reason("wrong")
+        if "password" not in form:  # it is the form of the hint
+            return None if self._login.has_session(request.headers) else self._login.reason("nobody")
+        return self._login.open_session(form["password"][0], request.headers, address) or self._login.reason("wrong")
 
-    def _back(self, request: Request, cookie: str) -> Response:
+    def _back(self, request: Request, cookie: str | None) -> Response:
         """To the page that was asked for, in or not: so that to load it anew is not to send the form again."""
         here = quote(request.scope["path"].rpartition("/")[2], safe="")
         there = f"./{here}{tenant_query(request)}"  # a proxy may have a prefix before it
-        return Response(status_code=303, headers={"Location": there, "Set-Cookie": cookie})
+        return Response(
+            status_code=303, headers={"Location": there} | ({} if cookie is None else {"Set-Cookie": cookie})
+        )
 
 
 def sessions(login: Login) -> list[Route]:
@@ -239,6 +241,7 @@ def sessions(login: Login) -> list[Route]:
         asked(request)
         answer = answer_json({"loggedIn": False})
         answer.headers["Set-Cookie"] = login.end_session(request.headers)
+        answer.headers.append("Set-Cookie", login.reason("out"))
         return answer
 
     return [Route(PATH, tell), Route(PATH, log_out, methods=["DELETE"])]
@@ -283,10 +286,11 @@ def _said(authorization: str) -> str | None:
 
 
 def _refuse(request: Request, why: str | None, asks: str = "") -> Response:
-    status, said = (401, asks) if why is None else REFUSALS[why]
+    status, said = (401, asks) if why is None else REASONS[why]
     if _is_page(request.scope["path"]):
-        page = HTMLResponse(PAGE.format(style=STYLE, said=said), status)
-        page.headers["Content-Security-Policy"] = POLICY
+        # Other ways here are known not to be a link; where there is no TLS browsers tell of none.
+        linked = why is None and request.headers.get("sec-fetch-site") not in ("none", "same-origin")
+        page = plain_page(BODY.format(said=said, hint=HINT if linked else ""), status)
         page.headers["Referrer-Policy"] = "same-origin"  # without a referrer browsers send forms with `Origin: null`
         answer: Response = page
     else:

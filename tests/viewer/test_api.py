@@ -123,6 +123,11 @@ async def test_what_can_not_be_answered_is_said(http: aiohttp.ClientSession, pat
     assert said in (await got(http, path, status))["error"]
 
 
+async def test_who_asks_the_api_with_a_browser_has_its_answer(http: aiohttp.ClientSession) -> None:
+    async with http.get("/api/v1/nothing", headers={"Accept": "text/html,*/*;q=0.8"}) as response:
+        assert (response.status, response.content_type) == (404, "application/json")
+
+
 async def test_a_link_leads_to_the_page(http: aiohttp.ClientSession) -> None:
     async with http.get(f"/t/{TRACE}", allow_redirects=False) as response:
         assert (response.status, response.headers["Location"]) == (307, f"../#/t/{TRACE}")

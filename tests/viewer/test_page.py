@@ -1,5 +1,6 @@
 """The page in a real browser: it shows what there is, and what a trace holds stays text."""
 
+import re
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from otel_bridge.batch import Batch
 from otel_bridge.errors import RetryableError
 from otel_bridge.message_parts import CALL_KINDS, RESULT_KINDS, THOUGHT_KINDS
 from otel_bridge.model import Level, Observation, ObservationType, Score, TraceAttributes, Translation
+from otel_bridge.query.filter import FIELDS
 from otel_bridge.store.writer import Writer
 from otel_bridge.telemetry import Counters
 from tests.query.conftest import COSTS, DURATIONS
@@ -83,6 +85,16 @@ def writing(data_dir: Path) -> Iterator[Writer]:
     writer = Writer(data_dir / "store.db", max_age_s=1e9, max_bytes=1 << 30, counters=Counters())
     yield writer
     writer.close()
+
+
+async def log_in(page: Page) -> None:
+    await page.get_by_label("Password").fill("correct horse battery")
+    await page.keyboard.press("Enter")
+
+
+def empty(data_dir: Path) -> None:
+    for file in data_dir.glob("store.db*"):
+        file.unlink()
 
 
 async def test_lists_traces_and_shows_one(page: Page, url: str) -> None:
@@ -360,6 +372,41 @@ async def test_a_list_that_changes_keeps_the_focus_and_the_way_back(page: Page, 
     await expect(page.get_by_role("link", name="trace 5", exact=True)).to_be_focused()
 
 
+async def test_all_of_a_row_leads_to_its_trace(page: Page, url: str) -> None:
+    """In another tab by the middle button or Ctrl; text in it can be marked, and a link in it leads where it says."""
+    await page.goto(url)
+    row = page.locator("table.traces tbody tr").nth(1)
+    tokens, started = row.locator("td").nth(3), row.locator("time")
+    for how in ({"button": "middle"}, {"modifiers": ["Control"]}):
+        async with page.context.expect_page() as opened:
+            await tokens.click(**how)
+        other = await opened.value
+        await expect(other.get_by_role("treeitem")).to_have_count(3)
+        await other.close()
+        assert (page.url, page.context.pages) == (f"{url}/", [page])
+
+    box = await started.bounding_box()
+    assert box is not None
+    y = box["y"] + box["height"] / 2
+    await page.mouse.move(box["x"] + 1, y)
+    await page.mouse.down()
+    await page.mouse.move(box["x"] + box["width"] - 1, y)
+    await page.mouse.up()
+    assert "2023-11-14" in await page.evaluate("getSelection().toString()")
+    assert page.url == f"{url}/"
+
+    await tokens.click()
+    await expect(page.get_by_role("treeitem")).to_have_count(3)
+    assert page.url == f"{url}/#/t/{TRACE}"
+    await page.go_back()
+    await expect(row.locator("td.name a")).to_be_focused()
+    await row.locator("td.session a").click()
+    await expect(page.locator(".turn")).to_have_count(1)
+    await page.get_by_role("link", name="Sessions").click()
+    await page.locator("table.sessions tbody td.number").first.click()
+    await expect(page.locator(".turn")).to_have_count(1)
+
+
 async def test_a_session_is_read_as_a_conversation(page: Page, url: str, data_dir: Path) -> None:
     """From the list of sessions to one, whose next turn comes while it is read, to a trace of it and back."""
 
@@ -381,7 +428,7 @@ async def test_a_session_is_read_as_a_conversation(page: Page, url: str, data_di
             writer.settled(turn(number, ("ada", "bob")[number % 2]))
         await page.goto(url)
         await page.get_by_role("link", name="Sessions").click()
-        row = page.get_by_role("row").filter(has_text="week/planning")
+        row = page.locator("table.sessions").get_by_role("row").filter(has_text="week/planning")
         await expect(row).to_contain_text("week/planning #1?")
         for cell in ("2", "40", "$0.02", "ada, bob"):
             await expect(row.get_by_role("cell", name=cell, exact=True)).to_be_visible()
@@ -468,6 +515,33 @@ async def test_who_logs_in_sees_what_the_link_was_to(page: Page, viewing: Any) -
         assert page.url == f"{url}/#/?filter=status%3Aerror"
 
 
+async def test_who_is_logged_in_and_follows_a_link_from_another_site_gets_on_by_a_click(
+    page: Page, viewing: Any
+) -> None:
+    """To what the link was to; who is not logged in is told so."""
+    async with viewing(password="correct horse battery") as url:
+        link = f"<a href='{url}/#/t/{TRACE}'>look</a>"
+        await page.route("http://chat.test/", lambda route: route.fulfill(body=link, content_type="text/html"))
+        await page.goto("http://chat.test/")
+        await page.get_by_role("link").click()
+        await page.get_by_role("button", name="Open the page").click()
+        await expect(page.get_by_role("status")).to_have_text("You are not logged in here.")
+        await log_in(page)
+        await expect(page.get_by_role("treeitem")).to_have_count(3)
+
+        await page.goto("http://chat.test/")
+        await page.get_by_role("link").click()
+        await expect(page.locator("body")).to_contain_text("Already logged in?")
+        await page.get_by_role("button", name="Open the page").click()
+        await expect(page.get_by_role("treeitem")).to_have_count(3)
+        assert page.url == f"{url}/#/t/{TRACE}"
+        await page.context.clear_cookies()
+        await page.goto("about:blank")
+        await page.goto(url)
+        await expect(page.get_by_label("Password")).to_be_visible()
+        await expect(page.locator("body")).not_to_contain_text("Already logged in?")
+
+
 async def test_who_logs_out_is_asked_again(page: Page, viewing: Any) -> None:
     """The session is over also for who kept its cookie; where nobody has logged in there is nothing to end."""
     log_out = page.get_by_role("button", name="Log out")
@@ -478,7 +552,9 @@ async def test_who_logs_out_is_asked_again(page: Page, viewing: Any) -> None:
         await expect(page.locator("table.traces tbody tr")).to_have_count(2)
         kept = await page.context.cookies()
         await log_out.click()
+        await expect(page.get_by_role("status")).to_have_text("You are logged out.")
         await expect(page.get_by_label("Password")).to_be_visible()
+        await expect(page.locator("body")).not_to_contain_text("Already logged in?")
         await page.context.add_cookies(kept)
         await page.reload()
         await expect(page.get_by_label("Password")).to_be_visible()
@@ -493,21 +569,16 @@ async def test_who_is_not_logged_in_any_more_is_told_and_comes_back(page: Page, 
     """After the session has ended, as at a restart of the bridge, the page that is open says so, and leads to the
     login and from there to where it was.
     """
-
-    async def log_in() -> None:
-        await page.get_by_label("Password").fill("correct horse battery")
-        await page.keyboard.press("Enter")
-
     async with viewing(password="correct horse battery") as url:
         await page.goto(f"{url}/#/t/{TRACE}")
-        await log_in()
+        await log_in(page)
         await expect(page.get_by_role("treeitem")).to_have_count(3)
         await page.context.clear_cookies()
         await page.get_by_role("treeitem").nth(1).click()
         await expect(page.get_by_role("alert")).to_contain_text("You are not logged in any more")
         await expect(page.locator("#live")).to_have_text("logged out")
         await page.get_by_role("button", name="Log in").click()
-        await log_in()
+        await log_in(page)
         await expect(page.get_by_role("treeitem")).to_have_count(3)
         await expect(page.get_by_role("alert")).to_be_hidden()
         assert page.url == f"{url}/#/t/{TRACE}/{2:016x}"
@@ -522,6 +593,28 @@ async def test_a_mistake_in_the_filter_is_said(page: Page, url: str) -> None:
     await expect(page.locator("#live")).to_have_text("live")
 
 
+async def test_a_filter_that_finds_nothing_tells_of_all_fields(page: Page, url: str) -> None:
+    await page.goto(f"{url}/#/?filter=name%3Anobody")
+    await expect(page.locator(".empty h1")).to_have_text("No trace matches this filter")
+    words = set(re.findall(r"\w+(?:\.\w+)?", await page.locator(".empty p").inner_text()))
+    assert words >= set(FIELDS)
+
+
+async def test_where_no_trace_has_come_the_page_says_how_one_does(page: Page, url: str, data_dir: Path) -> None:
+    """By a command that sends in the protocol of the port that it names."""
+    empty(data_dir)
+    with writing(data_dir):
+        await page.goto(url)
+        await expect(page.locator(".empty h1")).to_have_text("No traces yet")
+        first, second, _ = await page.locator(".empty pre").all_inner_texts()
+    assert first == "otel-bridge run -- python agent.py"
+    assert second.splitlines() == [
+        "export OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318",
+        "export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
+        "python agent.py",
+    ]
+
+
 async def test_what_there_is_not_is_said(page: Page, url: str) -> None:
     """The bridge answers, so the page is connected; a trace on its way shows when it comes, so it asks again."""
     await page.goto(f"{url}/#/t/ffff")
@@ -532,6 +625,43 @@ async def test_what_there_is_not_is_said(page: Page, url: str) -> None:
     await expect(page.locator("main h1")).to_have_text("There is no such page")
     await page.locator("main a").click()
     await expect(page.locator("table.traces tbody tr")).to_have_count(2)
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("/t/zzzz", "There is no such trace"),
+        ("/banana", "There is no such page"),
+        ("/t/<b>x/", "There is no such trace"),
+        ("/a%2F<img src=x onerror=alert(1)>/c/d?e", "There is no such page"),
+    ],
+)
+async def test_an_address_that_somebody_mistyped_says_so_and_leads_on(
+    page: Page, url: str, address: str, said: str
+) -> None:
+    """From however far down."""
+    seen = Seen(page, url)
+    answer = await page.goto(url + address)
+    assert answer is not None
+    assert answer.status == 404
+    await expect(page.get_by_role("heading")).to_have_text(said)
+    assert [harm for harm in seen.harm if "404" not in harm] == []
+    await page.get_by_role("link", name="All traces").click()
+    await expect(page.locator("table.traces tbody tr")).to_have_count(2)
+    assert page.url == f"{url}/"
+
+
+async def test_who_mistypes_an_address_and_is_not_logged_in_is_asked_where_that_tells_something(
+    page: Page, viewing: Any
+) -> None:
+    async with viewing(password="correct horse battery") as url:
+        await page.goto(f"{url}/banana")
+        await expect(page.get_by_role("heading")).to_have_text("There is no such page")
+        await page.goto(f"{url}/t/zzzz")
+        await log_in(page)
+        await expect(page.get_by_role("heading")).to_have_text("There is no such trace")
+        await page.get_by_role("link", name="All traces").click()
+        await expect(page.locator("table.traces tbody tr")).to_have_count(2)
 
 
 async def test_a_bridge_that_is_gone_is_said(page: Page, url: str) -> None:

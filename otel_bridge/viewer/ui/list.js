@@ -68,13 +68,20 @@ function traceRow(trace) {
   );
 }
 
-const noMatch = () => [
-  el("h1", {}, "No trace matches this filter"),
-  el("p", {}, "Fields: name, session, user, status, duration, tokens, cost, errors, model, type, tag, age, start (a day of UTC, or a time), metadata.KEY."),
-];
+/** All fields that there are (query/filter.py), those that are asked for most in front. */
+const FIELDS =
+  "name, status, duration, start (a day of UTC, or a time), age, session, user, tokens, cost, errors, model, type, tag, level, score, observation, observations, " +
+  "environment (or env), release, version, tenant, id (or trace), metadata.KEY";
 
+const noMatch = () => [el("h1", {}, "No trace matches this filter"), el("p", {}, `There are the fields ${FIELDS}.`)];
+
+// Some SDKs of OpenTelemetry send gRPC unless the protocol is said, also to the port of HTTP.
 const noTraces = () => [
   el("h1", {}, "No traces yet"),
-  el("p", {}, "Run an agent with its OpenTelemetry exporter pointed at this bridge, or try the demo:"),
-  el("pre", {}, "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 python agent.py\notel-bridge demo"),
+  el("p", {}, "Run a Python agent as it is:"),
+  el("pre", {}, "otel-bridge run -- python agent.py"),
+  el("p", {}, "Or any agent that has OpenTelemetry set up (`otel-bridge` prints the address, where it is another):"),
+  el("pre", {}, "export OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318\nexport OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf\npython agent.py"),
+  el("p", {}, "Or try the demo:"),
+  el("pre", {}, "otel-bridge demo"),
 ];

@@ -36,6 +36,13 @@ export function paged(into, { ask, key, draw, nothing }) {
   into.addEventListener("click", (event) => {
     const link = event.target.closest("a");
     if (link) leave(link);
+    else if (getSelection().isCollapsed) follow(event, event);
+  });
+  into.addEventListener("auxclick", (event) => {
+    if (event.button === 1) follow(event, { ctrlKey: true, metaKey: true, bubbles: true, cancelable: true });
+  });
+  into.addEventListener("mousedown", (event) => {
+    if (event.button === 1 && !event.target.closest("a") && rowLink(event)) event.preventDefault(); // it would scroll
   });
   more.addEventListener("click", () => {
     pages += 1;
@@ -44,6 +51,14 @@ export function paged(into, { ask, key, draw, nothing }) {
   });
   repeat(refresh);
   return [empty, more];
+}
+
+/** A row of a table leads, all of it, to where the first link in it does. */
+const rowLink = (event) => event.target.closest("tr")?.querySelector("a");
+
+/** As if that link had been clicked, with the keys that are held: by them it opens in another tab, or window. */
+function follow(event, how) {
+  if (!event.target.closest("a")) rowLink(event)?.dispatchEvent(new MouseEvent("click", how));
 }
 
 /** Draws rows; what has not changed stays, and so do the focus and what is marked. */
