@@ -157,10 +157,11 @@ async def test_what_follows_is_read_while_a_destination_takes_its_time(
     house: House, sinks: type[Sink], monkeypatch: pytest.MonkeyPatch, disturbed: bool
 ) -> None:
     """Once; and where it can not be read, that is nothing to what is being sent."""
-    passing = asyncio.Semaphore(0)
+    begun, passing = asyncio.Event(), asyncio.Semaphore(0)
 
     class Held(sinks):  # type: ignore[misc, valid-type]
         async def __call__(self, piece: Any) -> None:
+            begun.set()
             await passing.acquire()
             await super().__call__(piece)
 
@@ -179,8 +180,10 @@ async def test_what_follows_is_read_while_a_destination_takes_its_time(
         return scan(start_seq, *args, **kwargs)
 
     monkeypatch.setattr(house.journal, "scan", counted)
-    for name in ("a", "b", "c"):
-        await house.append(name)
+    await house.append("a")
+    await begun.wait()  # else what follows may be read when a part of it is there, and the rest not ahead
+    await house.append("b")
+    await house.append("c")
     passing.release()
     await read.wait()
     assert sink.names == ["a"]
