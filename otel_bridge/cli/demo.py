@@ -62,17 +62,12 @@ def _plan(config: Path | None, *, once: bool) -> "Plan":
     """
     from otel_bridge.plan import load
 
-    anywhere = dict.fromkeys(_taken(), "127.0.0.1:0")
+    anywhere = {name: "127.0.0.1:0" for name, port in PORTS.items() if not _free(port)}
     plan = load(config, environ={**anywhere, **os.environ})
     if once:  # nobody else's agents, whose batches come up to five seconds apart, are waited for
         quick = plan.service.assemble.model_copy(update={"grace": 1.0})
         plan = replace(plan, service=plan.service.model_copy(update={"assemble": quick}))
     return plan
-
-
-def _taken() -> dict[str, int]:
-    """The usual ports that others have, by the variable that names another."""
-    return {name: port for name, port in PORTS.items() if not _free(port)}
 
 
 def _free(port: int) -> bool:
@@ -107,12 +102,15 @@ async def _bridge(plan: "Plan", *, quiet: bool) -> AsyncIterator[Found]:
     from otel_bridge.pipeline import running
     from otel_bridge.plan import DEFAULT
 
-    taken = [port for name, port in _taken().items() if name not in os.environ and plan.origin == DEFAULT]
+    usual = [port for name, port in PORTS.items() if name not in os.environ and plan.origin == DEFAULT]
     async with running(plan) as bridge:
         with announced(plan.data_dir, bridge.endpoints):
             if not quiet:
                 print(banner(plan, bridge.endpoints), flush=True)
-                for port in taken:
+                listens = {url.rpartition(":")[2] for names in bridge.endpoints.values() for url in names.values()}
+                for port in usual:
+                    if str(port) in listens:
+                        continue
                     whose = holder(f"127.0.0.1:{port}", is_viewer=False)
                     print(f"Another port stands there for {port}, which is taken: {whose}\n", flush=True)
             yield Found(os.getpid(), bridge.endpoints)
