@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Optional
+from typing import Annotated, Any, ClassVar, Literal, Optional
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError, create_model, field_validator
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
@@ -72,7 +72,7 @@ class PipelineConfig(Config):
 class ServiceConfig(Config):
     """Everything that is not a component."""
 
-    INSTEAD = {"extensions": "whatever stands under extensions runs: leave it out"}  # noqa: RUF012 - as the base says
+    INSTEAD: ClassVar = {"extensions": "whatever stands under extensions runs: leave it out"}
 
     data_dir: str = DATA_DIR
     journal: JournalConfig = JournalConfig()

@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
@@ -36,7 +36,7 @@ HostName = Annotated[str, StringConstraints(to_lower=True, pattern=r"^[^:/\s]+$"
 class OtlpConfig(ListeningConfig):
     """Where to listen, and how much one sender may ask for."""
 
-    INSTEAD = {"protocols": "write `grpc: host:port` and `http: host:port` directly under otlp"}  # noqa: RUF012 - as the base says
+    INSTEAD: ClassVar = {"protocols": "write `grpc: host:port` and `http: host:port` directly under otlp"}
 
     grpc: Endpoint | None = "127.0.0.1:4317"
     http: Endpoint | None = "127.0.0.1:4318"
