@@ -20,6 +20,7 @@ from otel_bridge.cli.holder import holder
 from otel_bridge.cli.output import ConfigOption, JsonOption, print_json
 from otel_bridge.cli.serve import as_option, banner, signals, with_keys, your_agent
 from otel_bridge.errors import BridgeError, UnreachableError
+from otel_bridge.telemetry import printable
 
 if TYPE_CHECKING:
     from otel_bridge.plan import Plan
@@ -112,7 +113,8 @@ async def _bridge(plan: "Plan", *, quiet: bool) -> AsyncIterator[Found]:
                     if str(port) in listens:
                         continue
                     whose = holder(f"127.0.0.1:{port}", is_viewer=False)
-                    print(f"Another port stands there for {port}, which is taken: {whose}\n", flush=True)
+                    said = f"Another port stands there for {port}, which is taken: {printable(whose)}"
+                    print(said, end="\n\n", flush=True)
             yield Found(os.getpid(), bridge.endpoints)
 
 

@@ -66,18 +66,19 @@ def test_once_is_for_people_too(run: Run, tmp_path: Path) -> None:
 async def test_where_a_usual_port_is_taken_it_says_whose_it_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """Who sends to that one reaches somebody else."""
+    """Who sends to that one reaches somebody else, whose names may be anything."""
+    folder = tmp_path / "\x1b]0;yours\a"
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         monkeypatch.setattr(demo, "PORTS", {"OTEL_BRIDGE_HTTP": port})
         monkeypatch.delenv("OTEL_BRIDGE_HTTP", raising=False)
-        for name, value in {"GRPC": "127.0.0.1:0", "VIEWER": "127.0.0.1:0", "DATA_DIR": str(tmp_path)}.items():
+        for name, value in {"GRPC": "127.0.0.1:0", "VIEWER": "127.0.0.1:0", "DATA_DIR": str(folder)}.items():
             monkeypatch.setenv(f"OTEL_BRIDGE_{name}", value)
         async with demo._bridge(demo._plan(None, once=True), quiet=False) as bridge:
             assert bridge.address("otlp", name="http") != f"http://127.0.0.1:{port}"
     said = capsys.readouterr().out
     assert f"Another port stands there for {port}, which is taken: it is " in said
-    assert f"process {os.getpid()}" in said
+    assert f"/\\x1b]0;yours\\x07, process {os.getpid()}\n" in said
 
 
 def test_it_stays_up_until_ctrl_c(environ: dict[str, str]) -> None:
