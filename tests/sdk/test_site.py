@@ -58,6 +58,16 @@ def test_once_it_has_begun_ctrl_c_is_its_own(tmp_path: Path, does: str, said: st
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{said}\n", "")
 
 
+def test_a_python_that_knows_no_types_of_collections_is_instrumented_too(tmp_path: Path) -> None:
+    """As before 3.9, where none of them takes one in brackets."""
+    path = _instrumented_by(tmp_path, "print('instrumented')")
+    older = "import collections.abc, contextlib, runpy; collections.abc.Iterator = type('Iterator', (), {})"
+    command = [sys.executable, "-c", f"{older}; runpy.run_path({str(SITE / 'sitecustomize.py')!r})"]
+    environ = {**os.environ, "PYTHONPATH": str(path)}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "instrumented\n", "")
+
+
 @pytest.mark.slow
 def test_run_says_how_it_ended(tmp_path: Path) -> None:
     path = _instrumented_by(tmp_path, CTRL_C)

@@ -3,6 +3,8 @@
 The program's Python may be another than the bridge's, and have less: then it is OpenTelemetry's own that is used.
 """
 
+from __future__ import annotations  # which Pythons before 3.9 could not make sense of
+
 import os
 import signal
 import sys
