@@ -24,12 +24,14 @@ class Found:
 
     while_used: it ends with the last `otel-bridge run` that uses it.
     configuration: the file that it was started with; None for the default, or where it does not say.
+    began: when its process did, in ticks of the machine's clock; None where the system does not tell.
     """
 
     pid: int
     endpoints: Endpoints
     while_used: bool = False
     configuration: Path | None = None
+    began: int | None = None
 
     def address(self, *types: str, name: str | None = None) -> str | None:
         """The first address of a component of these types, by its name where it has several; reachable from here."""
@@ -60,7 +62,8 @@ def announced(
 
 def announce(data_dir: Path, endpoints: Endpoints, *, while_used: bool = False, config: Path | None = None) -> None:
     """Say where this process is as the bridge of a data dir, in the place of what was said before."""
-    said = {"pid": os.getpid(), "version": __version__, "endpoints": endpoints, "whileUsed": while_used}
+    pid = os.getpid()
+    said = {"pid": pid, "began": _began(pid), "version": __version__, "endpoints": endpoints, "whileUsed": while_used}
     write(data_dir / ANNOUNCEMENT, {**said, "configuration": str(config.absolute()) if config else None})
 
 
@@ -75,7 +78,7 @@ def write(path: Path, said: Mapping[str, Any]) -> None:
 def find(data_dir: Path) -> Found | None:
     """The bridge that runs on a data dir, None where there is none (or it died without a word)."""
     found = last(data_dir)
-    return found if found is not None and found.pid > 0 and is_alive(found.pid) else None
+    return found if found is not None and found.pid > 0 and is_alive(found.pid) and _is_itself(found) else None
 
 
 def last(data_dir: Path) -> Found | None:
@@ -86,8 +89,14 @@ def last(data_dir: Path) -> Found | None:
             str(key): {str(name): str(url) for name, url in addresses.items()}
             for key, addresses in said["endpoints"].items()
         }
-        config = said.get("configuration")
-        return Found(int(said["pid"]), endpoints, bool(said.get("whileUsed")), Path(config) if config else None)
+        config, began = said.get("configuration"), said.get("began")
+        return Found(
+            int(said["pid"]),
+            endpoints,
+            bool(said.get("whileUsed")),
+            Path(config) if config else None,
+            began if type(began) is int else None,
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
@@ -100,11 +109,23 @@ def is_alive(pid: int) -> bool:
         return True
     except (ProcessLookupError, OverflowError):
         return False
-    return not _is_zombie(pid)
+    return _stat(pid)[:1] != [b"Z"]  # as under a first process of a container that asks for nobody's end
 
 
-def _is_zombie(pid: int) -> bool:
-    """As under a first process of a container that asks for nobody's end."""
+def _is_itself(found: Found) -> bool:
+    """Whether its process is no other that has its number since; if nobody tells, it is."""
+    began = _began(found.pid)
+    return None in (began, found.began) or began == found.began
+
+
+def _began(pid: int) -> int | None:
+    """When a process did, in ticks since the machine was started."""
+    said = _stat(pid)
+    return int(said[19]) if len(said) > 19 else None
+
+
+def _stat(pid: int) -> list[bytes]:
+    """What Linux tells of a process, from its state on; nothing elsewhere, and of none that may not be seen."""
     with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[:1] == [b"Z"]
-    return False
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    return []

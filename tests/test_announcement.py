@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,15 @@ def test_what_a_dead_bridge_left_is_nobody(tmp_path: Path, left: str) -> None:
     (tmp_path / "bridge.json").write_text(left)
 
     assert find(tmp_path) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of others than Linux it is not asked when a process began")
+def test_another_process_by_the_number_of_a_dead_bridge_is_nobody(tmp_path: Path) -> None:
+    """As numbers are given out again."""
+    with announced(tmp_path, ENDPOINTS):
+        said = json.loads((tmp_path / "bridge.json").read_text())
+        assert find(tmp_path) is not None
+    (tmp_path / "bridge.json").write_text(json.dumps({**said, "began": said["began"] - 1}))
+    assert find(tmp_path) is None
+    (tmp_path / "bridge.json").write_text(json.dumps({**said, "began": None}))
+    assert find(tmp_path) is not None, "where the system does not tell when, the number is believed"
