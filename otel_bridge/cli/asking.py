@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from otel_bridge.announcement import find, from_here
+from otel_bridge.cli.findings import is_to_move
 from otel_bridge.cli.found import PASSWORD, Place, Viewer, place, viewer_of
 from otel_bridge.errors import BridgeError, UnreachableError, UsageError
 
@@ -18,7 +19,6 @@ ANSWER_TIMEOUT_S = 10.0
 HOLDER_TIMEOUT_S = 1.0
 MAX_ANSWER_BYTES = 64 << 20
 MAX_NAME = 300
-NEEDS_A_RESTART = "needs a restart"  # says the bridge of what it can not change while it runs
 
 
 class LockedError(UnreachableError):
@@ -72,9 +72,7 @@ def _before(where: Place) -> Viewer | None:
         return None
     try:
         status = ask(where.url, "/api/v1/status")
-        told = (status["configuration_rejected"] or {"mistakes": ()})["mistakes"]
-        moved = f"service::data_dir: {where.data_dir.absolute()} {NEEDS_A_RESTART}"
-        return viewer_of(Path(status["data_dir"]), where.url) if any(moved in mistake for mistake in told) else None
+        return viewer_of(Path(status["data_dir"]), where.url) if is_to_move(status, where.data_dir) else None
     except LockedError as error:
         raise UnreachableError(
             f"no bridge runs on {where.data_dir}; what answers at {where.url} asks who you are: if it is the one with"

@@ -1,12 +1,14 @@
 """What somebody should know of a bridge's status, in sentences; light, as `healthcheck` is run often."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from otel_bridge.counts import plural
 from otel_bridge.undelivered import NOT_CONFIGURED, PAUSED, configured, reason
 
 NO_KEYS = "no_keys"
+NEEDS_A_RESTART = "needs a restart"  # says the bridge of what it can not change while it runs
 
 
 def faults(status: Mapping[str, Any]) -> list[str]:
@@ -33,6 +35,13 @@ def findings(status: Mapping[str, Any]) -> list[str]:
     )
     paused = (f"{exporter} is paused, its data is kept" for exporter in status["paused"])
     return [*faults(status), *paused, *alone, *_dead_letters(status)]
+
+
+def is_to_move(status: Mapping[str, Any], data_dir: Path) -> bool:
+    """Whether a bridge has read that its data dir is this one, and stays on another until it is restarted."""
+    rejected = status["configuration_rejected"] or {"mistakes": ()}
+    moved = f"service::data_dir: {data_dir.absolute()} {NEEDS_A_RESTART}"
+    return any(moved in mistake for mistake in rejected["mistakes"])
 
 
 def _dead_letters(status: Mapping[str, Any]) -> list[str]:

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-from otel_bridge.announcement import last
-from otel_bridge.cli.findings import findings
+from otel_bridge.announcement import find, last
+from otel_bridge.cli.findings import findings, is_to_move
 from otel_bridge.cli.found import Viewer, place, viewer_of
 from otel_bridge.cli.streams import say
 from otel_bridge.errors import BridgeError, UsageError
@@ -20,6 +21,7 @@ from otel_bridge.telemetry import printable
 TIMEOUT_S = 3.0
 MAX_ANSWER = 1000
 MAX_STATUS = 16 << 20
+MAX_NAME = 300
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -33,9 +35,9 @@ def check(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     url, code, said = options.url, 0, ""
     try:
-        viewer = Viewer.at(url) if url else _viewer(options.config, options.data_dir)
+        viewer, expected = (Viewer.at(url), None) if url else _viewer(options.config, options.data_dir)
         url = viewer.url
-        code, said = ask(viewer)
+        code, said = ask(viewer, expected)
     except BridgeError as error:
         code, said = error.exit_code, str(error)
     if options.json:
@@ -45,8 +47,10 @@ def check(arguments: Sequence[str]) -> int:
     return code
 
 
-def _viewer(config: Path | None, data_dir: Path | None) -> Viewer:
+def _viewer(config: Path | None, data_dir: Path | None) -> tuple[Viewer, Path | None]:
     """Where the bridge said that it listens, killed since or not; else where it would.
+
+    With the data dir, unless it is that bridge that runs: another one may have the address.
 
     Raises:
         PlanError: the configuration cannot be read.
@@ -57,11 +61,14 @@ def _viewer(config: Path | None, data_dir: Path | None) -> Viewer:
     url = (bridge and bridge.address("viewer", "health")) or where.url
     if url is None:
         raise UsageError(f"{config} has no viewer and no health extension to ask; add one, or name one with --url")
-    return viewer_of(where.data_dir, url)
+    return viewer_of(where.data_dir, url), None if find(where.data_dir) else where.data_dir
 
 
-def ask(viewer: Viewer) -> tuple[int, str]:
-    """(exit code, a sentence) for the bridge at an address."""
+def ask(viewer: Viewer, expected: Path | None = None) -> tuple[int, str]:
+    """(exit code, a sentence) for the bridge at an address.
+
+    expected: its data dir; one that says that it has another is not the one that was asked for.
+    """
     try:
         where = urlsplit(viewer.url)
         host, port = where.hostname, where.port
@@ -77,24 +84,45 @@ def ask(viewer: Viewer) -> tuple[int, str]:
         connection.request("GET", "/readyz", headers=headers)
         answer = connection.getresponse()
         said = answer.read(MAX_ANSWER).decode(errors="replace").strip()
-        told = _told(connection, headers) if ", " in said else ""
+        status = _status(connection, headers) if expected or ", " in said else {}
     except (OSError, HTTPException) as error:
         return 3, f"nobody answers ({str(error) or type(error).__name__})"
     finally:
         connection.close()
+    if expected and (other := _other(status, expected)):
+        who = f"the bridge on {printable(other[:MAX_NAME])} answers, and none runs on {printable(str(expected))}"
+        return 3, f"{who}; --data-dir, --config or --url names the one to ask"
+    told = _told(status)
     if answer.status != 200:
         return 1, f"answered {answer.status}: {printable(told or said)}"
     notes = told or said.partition(", ")[2]
     return 0, f"healthy, but {printable(notes)}" if notes else "healthy"
 
 
-def _told(connection: HTTPConnection, headers: Mapping[str, str]) -> str:
-    """What `/readyz` says in a word, in sentences; empty where nobody tells, as `health` does not."""
-    with suppress(OSError, HTTPException, ValueError, LookupError, TypeError, AttributeError):
+def _status(connection: HTTPConnection, headers: Mapping[str, str]) -> dict[str, Any]:
+    """All that the bridge says of itself; nothing where nobody tells, as `health` does not."""
+    with suppress(OSError, HTTPException, ValueError, RecursionError):
         connection.request("GET", "/api/v1/status", headers=headers)
         answer = connection.getresponse()
-        if answer.status == 200:
-            return "; ".join(findings(json.loads(answer.read(MAX_STATUS))))
+        said = json.loads(answer.read(MAX_STATUS))
+        if answer.status == 200 and isinstance(said, dict):
+            return said
+    return {}
+
+
+def _other(status: Mapping[str, Any], expected: Path) -> str | None:
+    """The data dir of a bridge that is not the one on the expected one, as far as it has told of itself."""
+    with suppress(ValueError, LookupError, TypeError, AttributeError):
+        folder = status["data_dir"]
+        if Path(folder).resolve() != expected.resolve() and not is_to_move(status, expected):
+            return str(folder)
+    return None
+
+
+def _told(status: Mapping[str, Any]) -> str:
+    """What `/readyz` says in a word, in sentences, as far as a bridge has told of itself."""
+    with suppress(ValueError, LookupError, TypeError, AttributeError):
+        return "; ".join(findings(status))
     return ""
 
 

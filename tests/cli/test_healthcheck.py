@@ -14,14 +14,15 @@ from otel_bridge.cli.healthcheck import check
 
 
 @contextmanager
-def answering(status: int, said: bytes = b"") -> Iterator[str]:
-    """A server that gives the same answer to everything."""
+def answering(status: int, said: bytes = b"", told: bytes | None = None) -> Iterator[str]:
+    """A server that gives the same answer to everything; told: what it says of itself."""
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(status if self.path == "/readyz" else 404)
+            tells = told is not None and self.path == "/api/v1/status"
+            self.send_response(200 if tells else status if self.path == "/readyz" else 404)
             self.end_headers()
-            self.wfile.write(said)
+            self.wfile.write(told if told is not None and tells else said)
 
         def log_message(self, *_: object) -> None: ...
 
@@ -92,6 +93,44 @@ def test_after_a_kill_its_last_address_is_asked(tmp_path: Path, capsys: pytest.C
 
     assert check(["--data-dir", str(tmp_path)]) == 3
     assert "http://127.0.0.1:1: nobody answers" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_the_bridge_of_another_data_dir_is_not_the_one_that_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], killed: bool
+) -> None:
+    """It may have the address of one that was killed, or the usual one, and be well or not."""
+    for code in (200, 503):
+        with answering(
+            code, told=json.dumps({"data_dir": "/else\x1bwhere", "configuration_rejected": None}).encode()
+        ) as url:
+            if killed:
+                left = {"pid": 2**22 + 1, "endpoints": {"viewer": {"viewer": url}}}
+                (tmp_path / "bridge.json").write_text(json.dumps(left))
+            monkeypatch.setenv("OTEL_BRIDGE_VIEWER", url.removeprefix("http://"))
+            assert check(["--data-dir", str(tmp_path)]) == 3
+            said = capsys.readouterr().out
+            assert said.startswith(f"{url}: the bridge on /else\\x1bwhere answers, and none runs on {tmp_path}; ")
+            assert check(["--url", url]) == (0 if code == 200 else 1), "which names no data dir"
+            capsys.readouterr()
+
+
+@pytest.mark.parametrize("folder", [".", "link"])
+def test_a_bridge_that_has_not_announced_itself_yet_is_known_by_its_data_dir(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    told = json.dumps({"data_dir": str(tmp_path), "configuration_rejected": None}).encode()
+    with answering(200, told=told) as url:
+        monkeypatch.setenv("OTEL_BRIDGE_VIEWER", url.removeprefix("http://"))
+        assert check(["--data-dir", str(tmp_path / folder)]) == 0
+
+
+@pytest.mark.parametrize("told", [b"[]", b"{", b'{"data_dir": 7}', b"[" * 100_000])
+def test_what_tells_no_data_dir_may_be_the_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bytes) -> None:
+    with answering(200, told=told) as url:
+        monkeypatch.setenv("OTEL_BRIDGE_VIEWER", url.removeprefix("http://"))
+        assert check(["--data-dir", str(tmp_path)]) == 0
 
 
 def test_before_the_first_start_the_environment_says_where_it_will_be(

@@ -104,8 +104,10 @@ async def test_a_data_dir_that_was_changed_while_it_runs_needs_a_restart_and_say
             await asyncio.to_thread(file.write_text, moved.replace("HERE", address))
             with pytest.raises(UnreachableError, match=f"no bridge runs on {new}"):
                 await asyncio.to_thread(status, config=file)  # of which it does not know yet
+            assert await asyncio.to_thread(check, ["--config", str(file)]) == (0 if tenants else 3)
             with pytest.raises(PlanError):
                 await bridge.reload(plan.load(file, environ={}))
+            assert await asyncio.to_thread(check, ["--config", str(file)]) == 0
             if tenants:
                 with pytest.raises(UnreachableError, match="needs a restart; --data-dir names the old one"):
                     await asyncio.to_thread(status, config=file)
