@@ -48,9 +48,10 @@ class FakeBridge:
     def __init__(self) -> None:
         self.batches: list[Batch] = []
         self.ready = True
+        self.endpoints = {"otlp": {"grpc": "http://127.0.0.1:4317", "http": "http://127.0.0.1:4318"}}
 
     def status(self) -> dict[str, Any]:
-        return {"ready": self.ready, "waiting": 0}
+        return {"ready": self.ready, "waiting": 0, "endpoints": self.endpoints}
 
     async def consume(self, batch: Batch) -> None:
         self.batches.append(batch)

@@ -34,7 +34,7 @@ export function showList(parameters) {
       },
       key: (trace) => `${trace.id} ${trace.tenant}`,
       draw: traceRow,
-      nothing: asked.filter ? noMatch() : noTraces(),
+      nothing: asked.filter ? noMatch : noTraces,
     }),
   );
   view.querySelector(`[data-sort="${sorting}"]`)?.focus();
@@ -75,13 +75,25 @@ const FIELDS =
 
 const noMatch = () => [el("h1", {}, "No trace matches this filter"), el("p", {}, `There are the fields ${FIELDS}.`)];
 
-// Some SDKs of OpenTelemetry send gRPC unless the protocol is said, also to the port of HTTP.
-const noTraces = () => [
-  el("h1", {}, "No traces yet"),
-  el("p", {}, "Run a Python agent as it is:"),
-  el("pre", {}, "otel-bridge run -- python agent.py"),
-  el("p", {}, "Or any agent that has OpenTelemetry set up (`otel-bridge` prints the address, where it is another):"),
-  el("pre", {}, "export OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318\nexport OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf\npython agent.py"),
-  el("p", {}, "Or try the demo:"),
-  el("pre", {}, "otel-bridge demo"),
-];
+async function noTraces() {
+  const settings = pointedAt((await ask("api/v1/status")).endpoints);
+  const words = "Or any agent that has OpenTelemetry set up (where it has to show a key or a certificate, `otel-bridge` prints how):";
+  return [
+    el("h1", {}, "No traces yet"),
+    el("p", {}, "Run a Python agent as it is:"),
+    el("pre", {}, "otel-bridge run -- python agent.py"),
+    ...(settings ? [el("p", {}, words), el("pre", {}, `${settings}\npython agent.py`)] : []),
+    el("p", {}, "Or try the demo:"),
+    el("pre", {}, "otel-bridge demo"),
+  ];
+}
+
+/** What has an agent on this machine send to where the bridge listens; nothing where it takes no OTLP. */
+function pointedAt(endpoints) {
+  const named = (name) => Object.values(endpoints).find((addresses) => addresses[name])?.[name];
+  const address = named("http") ?? named("grpc");
+  if (!address) return null;
+  const here = address.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:");
+  // Some SDKs of OpenTelemetry send gRPC unless the protocol is said, also to the port of HTTP, and others the reverse.
+  return `export OTEL_EXPORTER_OTLP_ENDPOINT=${here}\nexport OTEL_EXPORTER_OTLP_PROTOCOL=${named("http") ? "http/protobuf" : "grpc"}`;
+}

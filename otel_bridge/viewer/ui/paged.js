@@ -7,11 +7,11 @@ const view = document.getElementById("view");
 
 /**
  * Fill `into` with what `ask` gives for a cursor: `{rows, nextCursor}`, each row drawn once by `draw` and known by `key`.
- * Gives what stands below it: the button for more, and `nothing`, which is shown where there is nothing else.
+ * Gives what stands below it: the button for more, and what `nothing` gives, which is shown where there is nothing else.
  */
 export function paged(into, { ask, key, draw, nothing }) {
   const more = el("button", { className: "more", hidden: true, type: "button" }, "Show more");
-  const empty = el("div", { className: "empty", hidden: true }, nothing);
+  const empty = el("div", { className: "empty", hidden: true });
   let { pages = 1, scrolled = 0, opened = null } = history.state ?? {};
   const drawAll = drawing(into, key, draw);
   const refresh = async () => {
@@ -25,6 +25,7 @@ export function paged(into, { ask, key, draw, nothing }) {
     }
     more.hidden = !cursor;
     drawAll(rows);
+    if (!rows.length && !empty.hasChildNodes()) empty.replaceChildren(...(await nothing()));
     empty.hidden = rows.length > 0;
     if (scrolled) view.scrollTop = scrolled;
     if (opened) [...into.querySelectorAll("a")].find((link) => link.hash === opened)?.focus({ preventScroll: true });

@@ -26,7 +26,7 @@ export function showSessions(parameters) {
       },
       key: (session) => session.id,
       draw: sessionRow,
-      nothing: [el("h1", {}, "No sessions yet"), el("p", {}, "A trace belongs to the session that its spans name, as by the attribute session.id.")],
+      nothing: () => [el("h1", {}, "No sessions yet"), el("p", {}, "A trace belongs to the session that its spans name, as by the attribute session.id.")],
     }),
   );
 }
@@ -67,7 +67,7 @@ export function showSession(id, tenant) {
     },
     key: (trace) => `${trace.id} ${trace.tenant}`,
     draw: turn,
-    nothing: notFoundWords("There is no such session", `No trace names ${id}${tenant ? ` of the tenant ${tenant}` : ""}. If one is on its way, it will show here.`),
+    nothing: () => notFoundWords("There is no such session", `No trace names ${id}${tenant ? ` of the tenant ${tenant}` : ""}. If one is on its way, it will show here.`),
   });
   view.replaceChildren(el("article", { className: "conversation" }, summary, turns, ...below));
 }

@@ -10,7 +10,7 @@ from playwright.async_api import Browser, Page, expect
 from otel_bridge.model import Level, Observation, ObservationType, TraceAttributes, Translation
 from otel_bridge.query.filter import FIELDS
 from tests.query.conftest import COSTS, DURATIONS
-from tests.viewer.conftest import START, TRACE
+from tests.viewer.conftest import START, TRACE, FakeBridge
 from tests.viewer.page.browser import IN_A_BROWSER, writing
 
 pytestmark = IN_A_BROWSER
@@ -169,8 +169,19 @@ def empty(data_dir: Path) -> None:
         file.unlink()
 
 
-async def test_where_no_trace_has_come_the_page_says_how_one_does(page: Page, url: str, data_dir: Path) -> None:
-    """By a command that sends in the protocol of the port that it names."""
+@pytest.mark.parametrize(
+    ("endpoints", "address", "protocol"),
+    [
+        ({"otlp": {"grpc": "http://127.0.0.1:1", "http": "https://10.0.0.7:2"}}, "https://10.0.0.7:2", "http/protobuf"),
+        ({"viewer": {"viewer": "http://127.0.0.1:3"}, "otlp/b": {"grpc": "http://[::]:4"}}, "http://[::1]:4", "grpc"),
+        ({"otlp": {"http": "http://0.0.0.0:5"}}, "http://127.0.0.1:5", "http/protobuf"),
+    ],
+)
+async def test_where_no_trace_has_come_the_page_says_how_one_does(
+    page: Page, url: str, data_dir: Path, bridge: FakeBridge, endpoints: Any, address: str, protocol: str
+) -> None:
+    """By a command that sends to where the bridge listens, in the protocol of the port that it names."""
+    bridge.endpoints = endpoints
     empty(data_dir)
     with writing(data_dir):
         await page.goto(url)
@@ -178,7 +189,18 @@ async def test_where_no_trace_has_come_the_page_says_how_one_does(page: Page, ur
         first, second, _ = await page.locator(".empty pre").all_inner_texts()
     assert first == "otel-bridge run -- python agent.py"
     assert second.splitlines() == [
-        "export OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318",
-        "export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
+        f"export OTEL_EXPORTER_OTLP_ENDPOINT={address}",
+        f"export OTEL_EXPORTER_OTLP_PROTOCOL={protocol}",
         "python agent.py",
     ]
+
+
+async def test_where_the_bridge_takes_no_otlp_the_page_names_no_address(
+    page: Page, url: str, data_dir: Path, bridge: FakeBridge
+) -> None:
+    bridge.endpoints = {"viewer": {"viewer": url}}
+    empty(data_dir)
+    with writing(data_dir):
+        await page.goto(url)
+        await expect(page.locator(".empty h1")).to_have_text("No traces yet")
+        assert "OTLP" not in await page.locator(".empty").inner_text()
