@@ -1,5 +1,6 @@
 """`otel-bridge dead-letter`: what a destination would not take, by the bridge that runs or from its file."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
@@ -118,9 +119,8 @@ def retry_letters(
     viewer = running(url, config, data_dir)
     wanted = _wanted(viewer, ids, every, {"exporter": exporter, "tenant": tenant, "reason": reason})
     results: list[dict[str, Any]] = []
-    for some in (wanted[start : start + AT_ONCE] for start in range(0, len(wanted), AT_ONCE)):
-        results += ask(viewer, f"{LETTERS}/retry", change={"ids": some}, timeout_s=HANDING_OUT_S)["letters"]
-        progress(f"{len(results)} of {len(wanted)}")
+    for answer in _some_at_once(viewer, "retry", wanted):
+        results += answer["letters"]
     if json:
         print_json({"letters": results})
     elif not results:
@@ -147,12 +147,21 @@ def drop_letters(
     viewer = running(url, config, data_dir)
     wanted = _wanted(viewer, ids, every, {"exporter": exporter, "tenant": tenant, "reason": reason})
     dropped: list[str] = []
-    for some in (wanted[start : start + AT_ONCE] for start in range(0, len(wanted), AT_ONCE)):
-        dropped += ask(viewer, f"{LETTERS}/drop", change={"ids": some})["dropped"]
+    for answer in _some_at_once(viewer, "drop", wanted):
+        dropped += answer["dropped"]
     if json:
         print_json({"dropped": dropped})
     else:
         print(f"{len(dropped)} dropped")
+
+
+def _some_at_once(viewer: Viewer, what: str, ids: list[str]) -> Iterator[dict[str, Any]]:
+    """The answers to one request after another, telling meanwhile how far they are."""
+    with progress() as show:
+        for start in range(0, len(ids), AT_ONCE):
+            some = ids[start : start + AT_ONCE]
+            yield ask(viewer, f"{LETTERS}/{what}", change={"ids": some}, timeout_s=HANDING_OUT_S)
+            show(f"{start + len(some)} of {len(ids)}")
 
 
 def _place_of(url: str | None, config: Path | None, data_dir: Path | None) -> Place | Viewer:

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -158,15 +159,7 @@ def replay(
         if held and held > begun["since"]:
             print("what came before that is not sent again", file=sys.stderr)
     if follow:
-        told = ""
-        while waiting := [one for one in ask(viewer, "/api/v1/replays")["replays"] if one["id"] in begun["replays"]]:
-            trouble = "; ".join(dict.fromkeys(one["why"] for one in waiting if one["why"]))
-            progress(trouble or "sending")
-            if trouble not in ("", told) and not sys.stderr.isatty():
-                told = trouble
-                print(printable(f"it waits: {trouble}"), file=sys.stderr, flush=True)
-                print("it goes on in the bridge, also if this command is ended", file=sys.stderr, flush=True)
-            time.sleep(FOLLOW_EVERY_S)
+        _follow(viewer, begun["replays"])
         after = _replayed(ask(viewer, "/api/v1/replays"), exporter)
         begun["sent"] = {outcome: after[outcome] - before.get(outcome, 0) for outcome in after}
     if json:
@@ -176,6 +169,20 @@ def replay(
         print(f"done: {sent or 'nothing to send'}")
     else:
         print("it goes on in the bridge; `otel-bridge audit` counts what was sent again")
+
+
+def _follow(viewer: Viewer, replays: Collection[Any]) -> None:
+    """Wait until they are done, and say what they wait for."""
+    told = ""
+    with progress() as show:
+        while waiting := [one for one in ask(viewer, "/api/v1/replays")["replays"] if one["id"] in replays]:
+            trouble = "; ".join(dict.fromkeys(one["why"] for one in waiting if one["why"]))
+            show(trouble or "sending")
+            if trouble not in ("", told) and not sys.stderr.isatty():
+                told = trouble
+                print(printable(f"it waits: {trouble}"), file=sys.stderr, flush=True)
+                print("it goes on in the bridge, also if this command is ended", file=sys.stderr, flush=True)
+            time.sleep(FOLLOW_EVERY_S)
 
 
 def _replayed(status: dict[str, Any], exporter: str) -> dict[str, int]:

@@ -3,13 +3,16 @@
 import shutil
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from otel_bridge.telemetry import printable
+
+CLEAR_LINE = "\r\x1b[K"
 
 ConfigOption = Annotated[
     Path | None,
@@ -77,7 +80,13 @@ def print_row(name: str, value: str | Mapping[str, str]) -> None:
     print(printable(row(name, value)))
 
 
-def progress(what: str) -> None:
-    """Show how far something has come, in one line of a terminal; nothing elsewhere."""
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{printable(what)[:100]}", end="", file=sys.stderr, flush=True)
+@contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """Show how far something has come, in one line of a terminal that is empty again in the end; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    try:
+        yield lambda what: print(f"{CLEAR_LINE}{printable(what)[:100]}", end="", file=sys.stderr, flush=True)
+    finally:
+        print(CLEAR_LINE, end="", file=sys.stderr, flush=True)
