@@ -13,9 +13,8 @@ def test_what_was_shown_while_it_lasted_is_gone_before_the_result(monkeypatch: p
     reading, terminal = os.openpty()
     with os.fdopen(reading, "rb", buffering=0) as seen, os.fdopen(terminal, "w") as shown:
         monkeypatch.setattr(sys, "stderr", shown)
-        with pytest.raises(ConnectionError), progress() as show:
+        with progress() as show:
             show("10 of 10\x1b]0;hostile\x07")
-            raise ConnectionError
         said = seen.read(1000).decode()
     assert said.startswith(f"{CLEAR_LINE}10 of 10\\x1b")
     assert said.endswith(CLEAR_LINE)
