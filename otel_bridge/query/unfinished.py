@@ -1,5 +1,7 @@
 """What of a trace has not ended yet, as far as anybody has told: a span comes when it ends, and not before."""
 
+from time import time_ns
+
 from otel_bridge.query.answer import Answer, moment, name
 from otel_bridge.store.database import REMOTE, TOLD
 from otel_bridge.store.reader import Reader, Row
@@ -9,6 +11,7 @@ SQL = statements("otel_bridge.query", "unfinished.sql")
 
 MOST = 20
 NAMED = 3
+SILENT_NS = 30_000_000_000  # three heartbeats, unless somebody has configured others
 
 
 def unfinished(reader: Reader, trace_id: str, tenant: str, summary: Answer) -> Answer | None:
@@ -31,15 +34,17 @@ def unfinished(reader: Reader, trace_id: str, tenant: str, summary: Answer) -> A
         "spanCount": spans[0]["of"] if spans else 0,
         "lastTime": moment(max(row["end_ns"] for row in spans)) if spans else None,
         "parents": [row["id"] for row in parents],
-        "said": _said(spans, parents, is_settled=summary["settled"]),
+        "said": _said(spans, parents, is_settled=summary["settled"], now_ns=time_ns()),
     }
 
 
-def _said(spans: list[Row], parents: list[Row], *, is_settled: bool) -> str:
+def _said(spans: list[Row], parents: list[Row], *, is_settled: bool, now_ns: int) -> str:
     begin = "settled in part" if is_settled else "still running"
     if spans:
         have = "has" if spans[0]["of"] == 1 else "have"
-        return f"{begin}: {_names([row['name'] for row in spans], spans[0]['of'])} {have} not ended"
+        is_silent = now_ns - max(row["end_ns"] for row in spans) > SILENT_NS
+        gone = "; no heartbeat for half a minute: its program may be gone" if is_silent else ""
+        return f"{begin}: {_names([row['name'] for row in spans], spans[0]['of'])} {have} not ended{gone}"
     if local := [row for row in parents if row["place"] != REMOTE]:
         children = sum(row["children"] for row in local)
         below = _names([row["child"] for row in local], children)

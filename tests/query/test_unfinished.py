@@ -1,5 +1,7 @@
 """What is said of a trace that has not ended, or has settled in part."""
 
+import pytest
+
 from otel_bridge.model import Omitted, Translation
 from otel_bridge.query.observations import one_observation
 from otel_bridge.query.outline import outline
@@ -8,6 +10,32 @@ from otel_bridge.store.writer import Writer
 from otel_bridge.trace import Decision
 from tests.query.conftest import START, Opened, Settled
 from tests.query.spans import ONE, came, still_open
+
+SECOND = 10**9
+BEAT = 60 * SECOND  # after the start, as `still_open` tells
+
+
+@pytest.fixture(autouse=True)
+def now(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How long after the start it is asked, in ns."""
+    after = [BEAT + SECOND]
+    monkeypatch.setattr("otel_bridge.query.unfinished.time_ns", lambda: START + after[-1])
+    return after
+
+
+def test_a_program_that_tells_nothing_any_more_may_be_gone(writer: Writer, reader: Opened, now: list[int]) -> None:
+    """It was killed, say; one that is alive tells of itself every ten seconds."""
+
+    def said() -> str:
+        return str(one_trace(reader(), ONE)["unfinished"]["said"])
+
+    still_open(writer, 1, "agent")
+    now.append(BEAT + 29 * SECOND)
+    assert said() == "still running: agent has not ended"
+    now.append(BEAT + 31 * SECOND)
+    assert said().endswith("agent has not ended; no heartbeat for half a minute: its program may be gone")
+    came(writer, span=1, parent=0)
+    assert "gone" not in said()
 
 
 def test_of_an_open_trace_is_said_what_has_not_ended(writer: Writer, reader: Opened) -> None:
