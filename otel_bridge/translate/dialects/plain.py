@@ -1,13 +1,16 @@
-"""What any span may say, by whatever instrumentation: errors, the first token, who and where, input and output."""
+"""What any span may say, by whatever instrumentation: errors, the first token, who and where, input and output.
+
+And what people write on spans of their own: `agent.type`, the kind of an agent's step or that of the agent.
+"""
 
 from typing import Any
 
-from otel_bridge.model import Level
+from otel_bridge.model import Level, ObservationType
 from otel_bridge.translate import table
 from otel_bridge.translate.dialect import Dialect, Reading
 from otel_bridge.translate.records import leave, take
 from otel_bridge.translate.span import ERROR_CODE, OK_CODE, LogView, SpanView
-from otel_bridge.translate.values import text, value, whole
+from otel_bridge.translate.values import as_text, text, value, whole
 
 INPUT = ("input", "agent.input", "tool.input", "request.input")
 OUTPUT = ("output", "agent.output", "tool.output", "response.output")
@@ -17,7 +20,22 @@ NAMELESS = ("", "_OTHER")
 UNSAID = "it failed, and does not say why"
 NOISE = ("asgi.event.type",)
 HTTP_STATUS = ("http.response.status_code", "http.status_code")
+AGENT_TYPE = "agent.type"
+STEPS = {
+    "tool": ObservationType.TOOL,
+    "llm": ObservationType.GENERATION,
+    "model": ObservationType.GENERATION,
+    "generation": ObservationType.GENERATION,
+    "embedding": ObservationType.EMBEDDING,
+    "retriever": ObservationType.RETRIEVER,
+    "chain": ObservationType.CHAIN,
+    "workflow": ObservationType.CHAIN,
+    "evaluator": ObservationType.EVALUATOR,
+    "guardrail": ObservationType.GUARDRAIL,
+}
+"""What `agent.type` says of a step that is no agent; all else is a type of agent, as `planner`."""
 READ = {
+    AGENT_TYPE: "type",
     **dict.fromkeys(INPUT, "input"),
     **dict.fromkeys(OUTPUT, "output"),
     **dict.fromkeys(table.DELAYS, "first_token"),
@@ -47,6 +65,8 @@ def read(span: SpanView) -> Reading | None:
         reading.noise = True
     if "who" in told:
         table.identity(attrs, reading)
+    if "type" in told and (kind := as_text(attrs[AGENT_TYPE])):
+        reading.type = STEPS.get(kind.lower(), ObservationType.AGENT)
     _error(span, reading)
     return reading
 
