@@ -56,7 +56,19 @@ STATUS = {
 OF_OBSERVATIONS = "observations o WHERE o.trace_id = t.trace_id AND o.tenant = t.tenant AND"
 OF_RESOURCES = "observed_resources r WHERE r.trace_id = t.trace_id AND r.tenant = t.tenant AND"
 OF_SCORES = "scores s WHERE s.trace_id = t.trace_id AND s.tenant = t.tenant AND"
-FIELDS = (*TEXTS, *OBSERVED, *NUMBERS, "duration", "start", "age", "status", "tag", "score", "metadata.KEY")
+FIELDS = (
+    *TEXTS,
+    *OBSERVED,
+    *NUMBERS,
+    "duration",
+    "start",
+    "age",
+    "status",
+    "tag",
+    "score",
+    "metadata.KEY",
+    "resource.KEY",
+)
 
 QUOTED_OR_OFFSET = re.compile(
     r'"(?:\\.|[^"\\])*"|(?<=[:\[{>=<\s])(\d{4}-\d\d-\d\dT[\d:.]+[+-]\d\d(?::?\d\d)?)(?=[\s\]})]|$)'
@@ -164,15 +176,31 @@ class _Compiler:
             return _exists(OF_SCORES, _like("s.name", field, node))
         if field == "tag":
             return _exists("json_each(t.tags) x WHERE", _like("x.value", field, node))
-        if field.startswith("metadata."):
-            inner = _like("x.value", field, node)
-            key = field.removeprefix("metadata.")
-            return _exists("json_each(t.metadata) x WHERE x.key = ? AND", Condition(inner.sql, (key, *inner.values)))
+        if field.startswith(OPEN):
+            return _described(field, _like("x.value", field, node))
         raise _unknown(field)
 
 
 def _exists(source: str, inner: Condition) -> Condition:
     return Condition(f"EXISTS (SELECT 1 FROM {source} {inner.sql})", inner.values)  # noqa: S608 - both are our own SQL
+
+
+def _has(column: str, key: str, said: Condition) -> Condition:
+    """Whether an object in JSON says so of a key; column: with the path to the object in it, where it is not all."""
+    return _exists(f"json_each({column}) x WHERE x.key = ? AND", Condition(said.sql, (key, *said.values)))
+
+
+def _described(field: str, said: Condition) -> Condition:
+    """`metadata.KEY`: of the trace, or of one of its observations, which is read where it has the key written at all;
+    `resource.KEY`: of one of its resources."""
+    where, _, key = field.partition(".")
+    if where == "resource":
+        return _exists(OF_RESOURCES, _has("r.resource", key, said))
+    whole = _has("t.metadata", key, said)
+    part = _has("o.detail, '$.metadata'", key, said)
+    written = f"%{_pattern(orjson.dumps(key).decode(), wild=False)}%"
+    one = _exists(OF_OBSERVATIONS, Condition(f"o.detail LIKE ? ESCAPE '\\' AND {part.sql}", (written, *part.values)))
+    return Condition(f"({whole.sql} OR {one.sql})", (*whole.values, *one.values))
 
 
 def _observed(became: Condition, came: Condition, source: str) -> Condition:

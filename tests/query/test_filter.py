@@ -38,6 +38,8 @@ def asked(settled: Settled, reader: Opened) -> Callable[[str], list[int]]:
             "usage": {"total": 2000},
             "cost": {"total": 0.5},
             "input": [{"role": "user", "content": 'the "wobble" timeout, 100%'}],
+            "metadata": {"workflow.id": "w1", 'odd"key': True, "team": {"name": "blue"}},
+            "resource": {"k8s.namespace.name": "agents"},
         },
     )
     settled(2, name="chat", session_id="evening", error=True, start_s=3600, metadata={"team": "blue", "job.id": "7"})
@@ -95,6 +97,14 @@ def asked(settled: Settled, reader: Opened) -> Callable[[str], list[int]]:
         ("score:helpful", [3]),
         ("metadata.team:blue", [2]),
         (r"metadata.job.id:7", [2]),
+        ("metadata.workflow.id:w1", [1]),
+        ("metadata.workflow.id:w*", [1]),
+        ("metadata.workflow_id:w1", []),
+        ("-metadata.workflow.id:w1", [3, 4, 2]),
+        (r"metadata.odd\"key:1", [1]),
+        ("metadata.name:blue", []),
+        ("resource.k8s.namespace.name:agents", [1]),
+        ("-resource.k8s.namespace.name:agents", [3, 4, 2]),
         ("environment:production release:r2 version:7", [4]),
         ("env:prod*", [4]),
         ("wobble", [1]),

@@ -71,7 +71,7 @@ function traceRow(trace) {
 /** All fields that there are (query/filter.py), those that are asked for most in front. */
 const FIELDS =
   "name, status, duration, start (a day of UTC, or a time), age, session, user, tokens, cost, errors, model, type, tag, level, score, observation, observations, " +
-  "environment (or env), release, version, tenant, id (or trace), metadata.KEY";
+  "environment (or env), release, version, tenant, id (or trace), metadata.KEY, resource.KEY";
 
 const noMatch = () => [el("h1", {}, "No trace matches this filter"), el("p", {}, `There are the fields ${FIELDS}.`)];
 
