@@ -69,6 +69,8 @@ FIELDS = (
     "metadata.KEY",
     "resource.KEY",
 )
+OPEN = ("metadata.", "resource.")
+"""What may be followed by any key."""
 
 QUOTED_OR_OFFSET = re.compile(
     r'"(?:\\.|[^"\\])*"|(?<=[:\[{>=<\s])(\d{4}-\d\d-\d\dT[\d:.]+[+-]\d\d(?::?\d\d)?)(?=[\s\]})]|$)'
