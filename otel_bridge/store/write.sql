@@ -171,7 +171,9 @@ SELECT
         SELECT s.name FROM spans s WHERE s.trace_id = :trace_id AND s.tenant = :tenant AND s.status = -1
         AND s.parent_id IS NULL AND s.name <> '' AND EXISTS (
             SELECT 1 FROM observations o
-            WHERE o.trace_id = :trace_id AND o.tenant = :tenant AND o.parent_id IS NULL AND o.name = :name
+            WHERE o.trace_id = :trace_id AND o.tenant = :tenant AND o.name = :name AND NOT EXISTS (
+                SELECT 1 FROM observations p WHERE p.trace_id = :trace_id AND p.id = o.parent_id AND p.tenant = :tenant
+            )
         )
     ), :name),
     :user_id, :session_id, :environment, :release, :version, :public, :tags, :metadata, :input, :output
