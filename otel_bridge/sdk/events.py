@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any, Literal, SupportsFloat
 
 from opentelemetry import _logs, trace
@@ -18,12 +19,15 @@ from otel_bridge.sdk.values import attributes_of, number, words
 EVALUATION = "gen_ai.evaluation.result"
 
 
-def event(name: str, attributes: Mapping[str, Any] | None = None, *, on: Parent | None = None, **named: Any) -> None:
+def event(name: str, payload: object = None, *, on: Parent | None = None, **named: Any) -> None:
     """Something that happened, with the current span (or `on`), and with the ids of `correlation`.
 
-    name: in dots, as `file.upload`, `task.start`, `cache.hit`; named: attributes, dots written as two underscores.
+    name: in dots, as `file.upload`, `task.start`, `cache.hit`.
+    payload: its attributes: a mapping, or a dataclass or Pydantic model of somebody's own, whose fields they are. With
+        anything else the event is without them, and a warning says so.
+    named: attributes, dots written as two underscores.
     """
-    given = {**(attributes or {}), **{key.replace("__", "."): value for key, value in named.items()}}
+    given = {**_fields(name, payload), **{key.replace("__", "."): value for key, value in named.items()}}
     _emit(name, given, context_of(on) if on is not None else otel.get_current())
 
 
@@ -75,6 +79,25 @@ def feedback(
         log.warning("otel-bridge: feedback is up, down, yes, no or a number, and not %r: it is left out", value)
         return
     score("user-feedback", thumb, comment=comment, on=on, metadata={"user.id": user} if user else None)
+
+
+def _fields(name: str, payload: object) -> Mapping[str, Any]:
+    try:
+        if payload is None or isinstance(payload, Mapping):
+            return payload or {}
+        if is_dataclass(payload) and not isinstance(payload, type):
+            return {field.name: getattr(payload, field.name) for field in fields(payload)}
+        if isinstance(said := payload.model_dump(mode="json"), dict):  # type: ignore[attr-defined]  # Pydantic's
+            return said
+    except Exception:  # noqa: BLE001, S110 - somebody's own methods: the warning below is what becomes of it
+        pass
+    log.warning(
+        "otel-bridge: the payload of the event %r is a mapping, a dataclass or a Pydantic model, and not %s: it is left"
+        " out",
+        name,
+        type(payload).__name__,
+    )
+    return {}
 
 
 def _judged(on: Parent) -> Context:

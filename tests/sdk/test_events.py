@@ -1,5 +1,7 @@
 """Scores, feedback and events, and the ids that stand on all of them."""
 
+import logging
+from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any, SupportsFloat
@@ -7,6 +9,7 @@ from typing import Any, SupportsFloat
 import pytest
 from opentelemetry import baggage, propagate
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
+from pydantic import BaseModel
 
 from otel_bridge.sdk import correlation, event, feedback, score, span
 from tests.sdk.conftest import Spans
@@ -117,3 +120,42 @@ def test_a_score_takes_the_numbers_of_others(logs: InMemoryLogRecordExporter) ->
     values = [attributes["gen_ai.evaluation.score.value"] for _, attributes in said(logs)]
     assert values == [0.5, True, 0.25, 0.75]
     assert values[1] is True
+
+
+@dataclass
+class Upload:
+    path: str
+    bytes: int
+    tags: list[str] = field(default_factory=list)
+
+
+class Hit(BaseModel):
+    key: str
+    age_s: float
+
+
+class Broken(BaseModel):
+    def model_dump(self, **_: Any) -> dict[str, Any]:
+        raise RuntimeError("boom")
+
+
+def test_the_payload_of_an_event_may_be_of_a_class_of_ones_own(logs: InMemoryLogRecordExporter) -> None:
+    event("file.upload", Upload("a.txt", 7, ["x"]), user__id="ada")
+    event("cache.hit", Hit(key="k", age_s=1.5))
+    event("file.upload", {"path": "b.txt"})
+    assert said(logs) == [
+        ("file.upload", {"path": "a.txt", "bytes": 7, "tags": ("x",), "user.id": "ada"}),
+        ("cache.hit", {"key": "k", "age_s": 1.5}),
+        ("file.upload", {"path": "b.txt"}),
+    ]
+
+
+@pytest.mark.parametrize("payload", [7, "word", [1], object(), Upload, Broken()])
+def test_what_is_no_payload_is_said_to_be_none_and_the_event_is_told(
+    logs: InMemoryLogRecordExporter, caplog: pytest.LogCaptureFixture, payload: object
+) -> None:
+    """An agent does not fail by its telemetry."""
+    with caplog.at_level(logging.WARNING):
+        event("file.upload", payload, bytes=7)
+    assert said(logs) == [("file.upload", {"bytes": 7})]
+    assert "'file.upload' is a mapping, a dataclass or a Pydantic model, and not " in caplog.text
