@@ -124,9 +124,7 @@ def test_a_trace_that_settled_in_part_is_marked_and_keeps_the_root_that_is_known
     settled(3, ((8, 0),), name="by hand")
     assert shown(3)[:2] == ("by hand", True)
     still_open(writer, 1, "agent", number=4)
-    settled(
-        4, ((8, 1),), name="observation 8"
-    )  # by `max_hold`: what it came under may still come, and stays its parent
+    settled(4, ((8, 1),), name="observation 8")  # by `max_hold`: its parent may still come
     assert shown(4)[:2] == ("agent", True)
 
 
