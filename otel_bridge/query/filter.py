@@ -5,16 +5,17 @@ typed only ever becomes a parameter of the SQL, never a part of it.
 """
 
 import re
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from time import time_ns as clock_ns
 from typing import Any, TypeAlias
 
 import orjson
 
 from otel_bridge.errors import UsageError
 from otel_bridge.query.quantities import after_ns, duration_ns, number, time_ns
+from otel_bridge.query.unfinished import SILENT_NS
 
 MAX_LENGTH = 1000
 MAX_DEPTH = 30
@@ -44,7 +45,8 @@ NUMBERS = {
     "observations": OBSERVATION_COUNT,
 }
 LEFT_OUT = "SELECT 1 FROM omitted x WHERE x.trace_id = t.trace_id AND x.id = '' AND x.tenant = t.tenant"
-PARTIAL = f"(t.settled = 1 AND (t.lacks_parent = 1 OR EXISTS (SELECT 1 FROM {OF_SPANS} AND s.status = -1)))"  # noqa: S608
+OF_OPEN = f"{OF_SPANS} AND s.status = -1"
+PARTIAL = f"(t.settled = 1 AND (t.lacks_parent = 1 OR EXISTS (SELECT 1 FROM {OF_OPEN})))"  # noqa: S608
 STATUS = {
     "error": "t.error_count > 0",
     "ok": "(t.error_count = 0 AND t.settled = 1)",
@@ -53,6 +55,8 @@ STATUS = {
     "filtered": f"(t.settled = 0 AND EXISTS ({LEFT_OUT} AND x.decision = 'filtered'))",
     "partial": PARTIAL,
 }
+BY_HEARTBEATS = ("running", "lost")
+"""What is told of a span that has not ended, or no more, whether its trace has settled in part or not."""
 OF_OBSERVATIONS = "observations o WHERE o.trace_id = t.trace_id AND o.tenant = t.tenant AND"
 OF_RESOURCES = "observed_resources r WHERE r.trace_id = t.trace_id AND r.tenant = t.tenant AND"
 OF_SCORES = "scores s WHERE s.trace_id = t.trace_id AND s.tenant = t.tenant AND"
@@ -89,6 +93,7 @@ class Condition:
 
 
 ALL = Condition("1")
+ALL_OF_THEM = Condition("")
 
 
 def compile_filter(text: str, now_ns: int | None = None) -> Condition:
@@ -114,7 +119,7 @@ def compile_filter(text: str, now_ns: int | None = None) -> Condition:
         raise UsageError(
             f'the filter can not be read: {error}. Write it as: status:error duration:>10s name:chat* "free text"'
         ) from error
-    return _Compiler(time.time_ns() if now_ns is None else now_ns).condition(tree)
+    return _Compiler(clock_ns() if now_ns is None else now_ns).condition(tree)
 
 
 class _Compiler:
@@ -167,7 +172,7 @@ class _Compiler:
         if field == "age":
             return _compared(f"({self._now_ns} - t.start_ns)", field, node, duration_ns)
         if field == "status":
-            return _status(_literal(field, node))
+            return self._status(_literal(field, node))
         if field in TEXTS:
             return _like(TEXTS[field], field, node)
         if field in OBSERVED:
@@ -181,6 +186,16 @@ class _Compiler:
         if field.startswith(OPEN):
             return _described(field, _like("x.value", field, node))
         raise _unknown(field)
+
+    def _status(self, text: str) -> Condition:
+        if text in STATUS:
+            return Condition(STATUS[text])
+        told = _exists(OF_OPEN, Condition("AND s.end_ns >= ?", (self._now_ns - SILENT_NS,)))
+        if text == "running":
+            return told
+        if text == "lost":
+            return Condition(f"({_exists(OF_OPEN, ALL_OF_THEM).sql} AND NOT {told.sql})", told.values)
+        raise UsageError(f"no status {text!r}, there are {', '.join((*STATUS, *BY_HEARTBEATS))}")
 
 
 def _exists(source: str, inner: Condition) -> Condition:
@@ -266,12 +281,6 @@ def _contains(text: str) -> Condition:
         f"(coalesce(t.name LIKE ? ESCAPE '\\', 0) OR {observed.sql} OR {under.sql})",
         (named, *observed.values, *under.values),
     )
-
-
-def _status(text: str) -> Condition:
-    if text not in STATUS:
-        raise UsageError(f"no status {text!r}, there are {', '.join(STATUS)}")
-    return Condition(STATUS[text])
 
 
 def _compared(column: str, field: str, node: Any, convert: Convert) -> Condition:

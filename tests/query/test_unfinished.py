@@ -19,7 +19,8 @@ BEAT = 60 * SECOND  # after the start, as `still_open` tells
 def now(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How long after the start it is asked, in ns."""
     after = [BEAT + SECOND]
-    monkeypatch.setattr("otel_bridge.query.unfinished.time_ns", lambda: START + after[-1])
+    for clock in ("unfinished.time_ns", "filter.clock_ns"):
+        monkeypatch.setattr(f"otel_bridge.query.{clock}", lambda: START + after[-1])
     return after
 
 
@@ -30,12 +31,19 @@ def test_a_program_that_tells_nothing_any_more_may_be_gone(writer: Writer, reade
         return str(one_trace(reader(), ONE)["unfinished"]["said"])
 
     still_open(writer, 1, "agent")
+
+    def found(status: str) -> int:
+        return len(list_traces(reader(), f"status:{status}")["traces"])
+
     now.append(BEAT + 29 * SECOND)
     assert said() == "still running: agent has not ended"
+    assert (found("running"), found("lost")) == (1, 0)
     now.append(BEAT + 31 * SECOND)
+    assert (found("running"), found("lost")) == (0, 1)
     assert said().endswith("agent has not ended; no heartbeat for half a minute: its program may be gone")
     came(writer, span=1, parent=0)
     assert "gone" not in said()
+    assert (found("running"), found("lost")) == (0, 0)
 
 
 def test_of_an_open_trace_is_said_what_has_not_ended(writer: Writer, reader: Opened) -> None:
