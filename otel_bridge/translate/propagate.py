@@ -55,6 +55,9 @@ FIELDS = {**{name: name for name in (*RESOURCE, "public")}, "name": "trace_name"
 TOLD = (*FIELDS.values(), "tags", "trace_input", "trace_output", "trace_metadata")
 told_of = attrgetter(*TOLD)
 NOTHING = told_of(Reading())
+CORRELATION = ("workflow.id", "run.id", "agent.id")
+"""Ids of what a trace belongs to, beside session and user, as programs write them, and the SDK's `correlation()`."""
+
 OF_RESOURCE_KEYS = [key for keys in RESOURCE.values() for key in keys]
 UNSAID: tuple[Any, ...] = (None, [], {})
 OF_ITEM = tuple(f"{EXPERIMENT}{name}" for name in ("description", "item.version", "item.expected_output"))
@@ -144,6 +147,7 @@ def _share_metadata(
 ) -> None:
     """As much as there is room for: that of earlier parts first, then what is configured."""
     by_spans = {key: item for node in reversed(speakers) for key, item in node.reading.trace_metadata.items()}
+    by_spans = _correlated(tree) | by_spans
     found = dict(configured.get("metadata", {}))
     whole = by_spans | found | said.metadata
     if not whole:
@@ -159,6 +163,22 @@ def _share_metadata(
         for key in left - by_spans.keys():
             tree.root.observation.metadata.setdefault(key, whole[key])
     _count_left_out(said, LEFT_OUT[1], len(left))
+
+
+def _correlated(tree: Arranged) -> dict[str, Any]:
+    """What the trace is a part of: as the root says, else as all say that say it."""
+    spoken = [node for node in tree.order if not node.observation.metadata.keys().isdisjoint(CORRELATION)]
+    if not spoken:
+        return {}
+    root = tree.former or tree.root
+    found: dict[str, Any] = {}
+    for key in CORRELATION:
+        said = [node.observation.metadata[key] for node in spoken if key in node.observation.metadata]
+        if root is not None and key in root.observation.metadata:
+            said = [root.observation.metadata[key]]
+        if said and isinstance(said[0], str | int) and all(one == said[0] for one in said):
+            found[key] = said[0]
+    return found
 
 
 def _count_left_out(said: TraceAttributes, mark: str, left: int) -> None:

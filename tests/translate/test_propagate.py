@@ -29,6 +29,25 @@ def test_a_span_that_says_other_metadata_of_its_trace_keeps_it(otlp: Any) -> Non
     assert [seen.metadata.get("tier") for seen in made.observations] == [None, "silver", None]
 
 
+@pytest.mark.parametrize(
+    ("said", "whole"),
+    [
+        ([{"workflow.id": "w1", "agent.id": "a"}, {"agent.id": "b"}, {}], {"workflow.id": "w1", "agent.id": "a"}),
+        ([{}, {"workflow.id": "w1", "agent.id": "a"}, {"workflow.id": "w1", "agent.id": "b"}], {"workflow.id": "w1"}),
+        ([{"langfuse.trace.metadata.run.id": "by hand"}, {"run.id": "r"}, {}], {"run.id": "by hand"}),
+        ([{"run.id": 7}, {}, {}], {"run.id": 7}),
+        ([{"run.id": ["r"]}, {}, {}], {}),
+    ],
+)
+def test_what_a_trace_is_a_part_of_is_what_its_root_says_or_all_say(
+    otlp: Any, said: list[dict[str, Any]], whole: dict[str, Any]
+) -> None:
+    """So that it can be found by it, here and in Langfuse; each span keeps what it says."""
+    made = translate(otlp.trace(*[otlp.span(n, n - 1, attrs=attrs) for n, attrs in enumerate(said, 1)]))
+    assert made.traces[0].metadata == whole
+    assert made.observations[1].metadata.get("agent.id") == said[1].get("agent.id")
+
+
 class TestConfigured:
     def test_it_overrules_what_the_spans_say(self, otlp: Any) -> None:
         spans = [otlp.span(1, attrs={"langfuse.user.id": "by hand", "session.id": "s-1"}), otlp.span(2, 1)]
