@@ -9,13 +9,16 @@ from otel_bridge.cli.output import ConfigOption, JsonOption, print_json
 
 
 def version(json: JsonOption = False) -> None:
-    """Print the version, and that of Python."""
+    """Print the version, and those of Python and of what it stands on."""
     import platform
+    from importlib.metadata import version as installed
 
+    others = {package: installed(package) for package in ("opentelemetry-sdk", "langfuse")}
     if json:
-        print_json({"version": __version__, "python": platform.python_version()})
+        print_json({"version": __version__, "python": platform.python_version(), **others})
     else:
-        print(f"otel-bridge {__version__} (Python {platform.python_version()})")
+        on = ", ".join(f"{package} {number}" for package, number in others.items())
+        print(f"otel-bridge {__version__} (Python {platform.python_version()}, {on})")
 
 
 def dialects(json: JsonOption = False) -> None:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,8 @@ def test_healthcheck_imports_next_to_nothing() -> None:
 @pytest.mark.slow
 def test_version(run: Run) -> None:
     assert run("version").stdout.startswith(f"otel-bridge {__version__}")
-    assert json.loads(run("version", "--json").stdout)["version"] == __version__
+    found = json.loads(run("version", "--json").stdout)
+    assert (found["version"], found["langfuse"]) == (__version__, version("langfuse"))
 
 
 @pytest.mark.slow
