@@ -128,6 +128,7 @@ FIRST_TOKEN_S = (
     "gen_ai.client.inference.time_to_first_chunk",
     "gen_ai.server.time_to_first_token",
     "gen_ai.time_to_first_token",
+    "gen_ai.streaming.time_to_first_token",  # AgentOps
     "gen_ai.usage.time_to_first_token",
     "gen_ai.latency.time_to_first_token",
     "llm.time_to_first_token",
