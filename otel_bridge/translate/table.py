@@ -28,6 +28,7 @@ SESSION = (
     "conversationId",
     "chat_id",
     "chatId",
+    "keywordsai.threads.thread_identifier",
 )
 THREAD = "thread.id"  # as a text; a number is the operating system's thread
 USER = (
@@ -39,6 +40,7 @@ USER = (
     "enduser.pseudo.id",
     "gen_ai.user",  # these two: whom OpenAI's request names as its user
     "llm.user",
+    "keywordsai.customer_params.customer_identifier",
 )
 TAGS = ("tag.tags", "langfuse.tags")
 ENVIRONMENT = ("deployment.environment.name", "deployment.environment")
