@@ -230,19 +230,22 @@ def _find(model: str, provider: str | None) -> "tuple[Provider, ModelInfo] | Non
     from genai_prices.data_snapshot import get_snapshot
 
     every = get_snapshot().providers
+    prefix, _, rest = model.replace(":", "/").partition("/")
     if provider is not None and provider not in GO_BETWEENS:
-        offers = [(_provider(provider, every), model)]
+        offering = _provider(provider, every)
+        offers = [(offering, model)]
+        if rest and _provider(prefix, every) is offering:
+            offers.append((offering, rest))  # who is said twice
     else:
-        prefix, _, rest = model.replace(":", "/").partition("/")
         first = ALIASES.get(prefix, prefix)
         offers = [(each, rest) for each in every if each.id == first]
         offers += [(each, model) for each in every if each.model_match is not None and each.model_match.is_match(model)]
         if model.startswith("text-embedding-"):  # two makers call theirs so, and neither is known by it
             offers += [(each, model) for each in every if each.id in ("google", "openai")]
-    for offering, name in offers:
-        info = offering.find_model(name, all_providers=every) if offering is not None else None
-        if offering is not None and info is not None:
-            return offering, info
+    for who, name in offers:
+        info = who.find_model(name, all_providers=every) if who is not None else None
+        if who is not None and info is not None:
+            return who, info
     return None
 
 

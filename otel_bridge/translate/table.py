@@ -28,6 +28,7 @@ SESSION = (
     "conversationId",
     "chat_id",
     "chatId",
+    "keywordsai.threads.thread_identifier",
 )
 THREAD = "thread.id"  # as a text; a number is the operating system's thread
 USER = (
@@ -39,13 +40,14 @@ USER = (
     "enduser.pseudo.id",
     "gen_ai.user",  # these two: whom OpenAI's request names as its user
     "llm.user",
+    "keywordsai.customer_params.customer_identifier",
 )
 TAGS = ("tag.tags", "langfuse.tags")
 ENVIRONMENT = ("deployment.environment.name", "deployment.environment")
 
 INPUT_TOKENS = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.usage.prompt_tokens")
 OUTPUT_TOKENS = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens", "llm.usage.completion_tokens")
-TOTAL_TOKENS = ("gen_ai.usage.total_tokens", "llm.usage.total_tokens")
+TOTAL_TOKENS = ("gen_ai.usage.total_tokens", "llm.usage.total_tokens", "llm_token_count_total")
 CACHE_READ = (
     "gen_ai.usage.cache_read.input_tokens",
     "gen_ai.usage.cache_read_input_tokens",
@@ -58,6 +60,7 @@ CACHE_READ = (
     "gen_ai.usage.cached_input_tokens",
     "gen_ai.usage.cached_tokens",
     "llm.usage.cache_read_input_tokens",
+    "llm_token_count_prompt_details_cached_read",
 )
 CACHE_WRITE = (
     "gen_ai.usage.cache_write.input_tokens",
@@ -79,6 +82,7 @@ REASONING = (
     "gen_ai.usage.details.thoughts_tokens",
     "gen_ai.usage.thoughts_tokens",
     "llm.usage.reasoning_tokens",
+    "llm_token_count_completion_details_reasoning",  # these: Microsoft Agent 365
 )
 INPUT_AUDIO = (
     "gen_ai.usage.audio.input_tokens",
@@ -114,6 +118,8 @@ THOUGHTS_APART = ("google", "gcp.", "gemini", "vertex")
 MODELS = ("gen_ai.response.model", "gen_ai.request.model")
 NO_MODELS = ("unknown", "unknown_model", "none")
 """What stands in the place of a model's name that an instrumentation did not find."""
+AZURE_INFERENCE, AZURE_NO_MODEL = "az.ai.inference", "chat"
+"""A provider, and what its SDK calls a model that the call does not name."""
 
 COST_TOTAL = ("gen_ai.usage.cost", "gen_ai.usage.total_cost", "gen_ai.cost.total_cost", "operation.cost")
 COST_INPUT = ("gen_ai.usage.input_cost", "gen_ai.cost.input_cost")
@@ -128,6 +134,7 @@ FIRST_TOKEN_S = (
     "gen_ai.client.inference.time_to_first_chunk",
     "gen_ai.server.time_to_first_token",
     "gen_ai.time_to_first_token",
+    "gen_ai.streaming.time_to_first_token",  # AgentOps
     "gen_ai.usage.time_to_first_token",
     "gen_ai.latency.time_to_first_token",
     "llm.time_to_first_token",

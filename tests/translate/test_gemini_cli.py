@@ -128,3 +128,31 @@ def test_qwen_code_says_the_same_in_its_own_name(otlp: Any) -> None:
     assert call.input == [{"role": "user", "content": "Look"}]
     assert call.output == [{"role": "assistant", "content": "Done."}]
     assert (tool.level, tool.status_message) == ("ERROR", "no such place")
+
+
+def test_a_turn_of_qwen_code_with_spans_asks_and_answers_what_its_records_say(otlp: Any) -> None:
+    def span(number: int, name: str, parent: int, operation: str, **attrs: Any) -> Any:
+        said = {"gen_ai.operation.name": operation} | attrs
+        return otlp.span(number, parent=parent, name=f"qwen-code.{name}", scope="qwen-code", attrs=said)
+
+    def say(number: int, name: str, at_ms: float, **attrs: Any) -> LogEntry:
+        said = {"event.name": f"qwen-code.{name}", "session.id": "s1"}
+        return otlp.log(number, attrs=said | attrs, scope="qwen-code", at_ms=at_ms)  # type: ignore[no-any-return]
+
+    asked = '[{"role": "user", "parts": [{"text": "<skills/>"}, {"text": "Look"}]}]'
+    trace = otlp.trace(
+        span(1, "interaction", 0, "invoke_agent"),
+        span(2, "llm_request", 1, "chat"),
+        span(3, "tool", 1, "execute_tool", **{"gen_ai.tool.name": "look", "call_id": "c1"}),
+        span(4, "tool_call", 3, "", **{"event.name": "qwen-code.tool_call", "function_name": "look", "call_id": "c1"}),
+        span(5, "llm_request", 1, "chat"),
+        say(2, "api_request", 10, request_text=asked),
+        say(2, "api_response", 20, response_text=None),
+        say(5, "api_request", 40, request_text='[{"role": "user", "parts": [{"functionResponse": {}}]}]'),
+        say(5, "api_response", 50, response_text="Done."),
+    )
+
+    turn, *below = seen(trace)
+
+    assert (turn.type, turn.input, turn.output) == ("AGENT", "Look", "Done.")
+    assert shape(of_type(below, "TOOL")) == [("TOOL", "look")]

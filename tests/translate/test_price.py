@@ -132,6 +132,8 @@ def test_a_model_that_costs_nothing_costs_nothing(otlp: Any) -> None:
         ("x_ai", "grok-4"),
         ("groq", "llama-3.3-70b-versatile"),
         ("deepseek", "deepseek-chat"),
+        ("openai", "openai/gpt-4o"),
+        ("azure.ai.openai", "azure:gpt-4o"),
         ("litellm", "openai/gpt-4o"),
         ("litellm", "bedrock/anthropic.claude-3-5-sonnet-20241022-v2:0"),
         ("langchain", "claude-sonnet-4-5"),

@@ -3,8 +3,9 @@
 Each span is a trace of its own, counts tokens only if asked for details, and never those that were cached or thought;
 the record of a response names no trace and always counts all. So where records come a request is what its record says,
 in the trace of its turn, and its span is only a span.
-Qwen Code, which came out of it, has no spans and says `qwen-code.*`; without an address for log records it sends each
-as a span of its own, in a trace for the session.
+Qwen Code, which came out of it, says `qwen-code.*`. An old one has no spans, and without an address for log records it
+sends each as a span of its own, in a trace for the session. A new one has spans after the conventions, which do not say
+what was asked and answered unless it is asked for; its records do, and name their spans.
 https://github.com/google-gemini/gemini-cli/blob/main/docs/cli/telemetry.md
 https://github.com/QwenLM/qwen-code/blob/main/docs/developers/development/telemetry.md
 """
@@ -32,6 +33,10 @@ SENT = _by_each("api_request")
 ANSWERED = _by_each("api_response")
 FAILED = _by_each("api_error")
 RAN = _by_each("tool_call")
+OWN_REQUEST = _by_each("llm_request")  # spans whose records name them
+OWN_TURN = _by_each("interaction")
+OWN_TOOL = _by_each("tool")
+STEP = _by_each("tool.execution")
 DETAILS = "gen_ai.client.inference.operation.details"
 ENDED = (*ANSWERED, *FAILED)
 REQUEST = (*SENT, *ENDED, DETAILS)
@@ -40,14 +45,20 @@ NEAR_NS = 1_000 * MS  # the details of a request come with its records
 
 TURN = _by_each("turn")
 SESSION = _by_each("session")
-ANSWER = "gemini_cli.answer"
+QUESTION, ANSWER = "gemini_cli.question", "gemini_cli.answer"
+ASKED = "input_token_count"
+AGAIN = {
+    "gen_ai.usage.input_tokens": ASKED,
+    "gen_ai.usage.output_tokens": "output_token_count",
+    "gen_ai.usage.cache_read.input_tokens": "cached_content_token_count",
+}
 COMMON = ("session.id", "prompt_id", "user.email", "installation.id", "interactive", "auth_type")
 
 
 def read(span: SpanView) -> Reading:
     """Read a span, whether it was sent or made out of records."""
-    operation = span.attrs.get("gen_ai.operation.name", span.attrs.get("event.name", span.name))
-    reader = READERS.get(operation) if isinstance(operation, str) else None
+    operation = span.attrs.get("gen_ai.operation.name", span.attrs.get("event.name"))
+    reader = (READERS.get(operation) if isinstance(operation, str) else None) or READERS.get(span.name)
     reading = reader(span) if reader else Reading(noise=True if span.name in SESSION else None)
     reading.user_id = text(span.attrs, "user.email")
     return reading
@@ -69,8 +80,12 @@ def _request(span: SpanView) -> Reading:
     attrs = span.attrs
     reading = Reading(type=ObservationType.GENERATION, model=text(attrs, "model", "gen_ai.request.model"))
     reading.model_parameters = nested(attrs, "gen_ai.request.") or None
-    reading.usage = _usage(attrs)
-    if not names.isdisjoint(SENT) and names.isdisjoint(ENDED):
+    for key, again in AGAIN.items():
+        if key in attrs and attrs.get(again) == attrs[key]:
+            del attrs[key]
+    if ASKED in attrs or span.name not in OWN_REQUEST:  # only the total tells whether what was thought is in the rest
+        reading.usage = _usage(attrs)
+    if not names.isdisjoint(SENT) and names.isdisjoint(ENDED) and span.name not in OWN_REQUEST:
         reading.type = ObservationType.SPAN  # its response's record, which names no trace, tells of it
         counts = nested(attrs, "gen_ai.usage.")
         reading.metadata = {"uncounted_usage": counts} if counts else {}
@@ -81,7 +96,7 @@ def _request(span: SpanView) -> Reading:
 
 def _usage(attrs: dict[str, Any]) -> Usage | None:
     """Thoughts and what tools put into the prompt are beside the rest."""
-    asked, answered = count(attrs, "input_token_count"), count(attrs, "output_token_count")
+    asked, answered = count(attrs, ASKED), count(attrs, "output_token_count")
     thought, total = count(attrs, "thoughts_token_count"), count(attrs, "total_token_count")
     by_tools = whole(attrs.get("tool_token_count")) or 0
     if asked is not None and total == asked + by_tools + (answered or 0) + (thought or 0):
@@ -183,6 +198,8 @@ def _tool(span: SpanView) -> Reading:
     reading = Reading(
         type=ObservationType.TOOL, name=as_text(attrs.get("gen_ai.tool.name", attrs.get("function_name")))
     )
+    if span.name in RAN:
+        reading.tool = reading.name  # a record that was sent as a span, maybe below that of the tool
     called, gave = value(attrs, "gen_ai.input.messages"), value(attrs, "gen_ai.output.messages")
     given = value(attrs, "function_args")
     if isinstance(called, dict) and "args" in called:
@@ -222,6 +239,15 @@ def _schedule(span: SpanView) -> Reading:
     )
 
 
+def _interaction(span: SpanView) -> Reading:
+    asked = span.attrs.pop(QUESTION, None)
+    return Reading(type=ObservationType.AGENT, input=asked, output=text(span.attrs, ANSWER))
+
+
+def _step(span: SpanView) -> Reading:
+    return Reading(type=ObservationType.SPAN, name=span.name)
+
+
 def _prompted(span: SpanView) -> Reading:
     return Reading(input=text(span.attrs, "prompt"))
 
@@ -230,6 +256,10 @@ READERS = {
     "llm_call": _request,
     "tool_call": _tool,
     "schedule_tool_calls": _schedule,
+    **dict.fromkeys(OWN_REQUEST, _request),
+    **dict.fromkeys(OWN_TURN, _interaction),
+    **dict.fromkeys(OWN_TOOL, _tool),
+    **dict.fromkeys(STEP, _step),
     **dict.fromkeys(TURN, _turn),
     **dict.fromkeys(ENDED, _request),
     **dict.fromkeys(RAN, _tool),
@@ -238,7 +268,10 @@ READERS = {
 
 
 def _join(spans: dict[str, SpanView], logs: list[LogView]) -> None:
-    """The record of a tool's run stands at the span that schedules all tools of an answer."""
+    """The record of a tool's run stands at the span that schedules all tools of an answer.
+
+    And a span of a turn that does not say what was asked and answered, is told by the records of its requests.
+    """
     free: dict[tuple[str, str], list[SpanView]] = {}
     for span in reversed(spans.values()):
         if span.name == "tool_call":
@@ -247,6 +280,23 @@ def _join(spans: dict[str, SpanView], logs: list[LogView]) -> None:
         mine = free.get((log.span_id, str(log.attrs.get("function_name"))))
         if log.name in RAN and mine:
             log.span_id = mine.pop().id
+        request = spans.get(log.span_id)
+        turn = spans.get(request.parent_id) if request is not None and request.name in OWN_REQUEST else None
+        if turn is None or turn.name not in OWN_TURN:
+            continue
+        if log.name in SENT and QUESTION not in turn.attrs and "gen_ai.input.messages" not in turn.attrs:
+            turn.attrs[QUESTION] = _asked(log)
+        elif log.name in ANSWERED and "gen_ai.output.messages" not in turn.attrs and (said := _text(log)):
+            turn.attrs[ANSWER] = said
+
+
+def _asked(log: LogView) -> Json:
+    """What the last message of a request ends with; before it stands what the program tells the model."""
+    spoken = messages(from_json(log.attrs.get("request_text")))
+    last = spoken[-1] if isinstance(spoken, list) and spoken else None
+    content = last.get("content") if isinstance(last, dict) else None
+    part = content[-1] if isinstance(content, list) and content else content
+    return part.get("text") if isinstance(part, dict) else part
 
 
 # Records alone.
@@ -271,7 +321,7 @@ def _spans(logs: list[LogView]) -> list[SpanView]:
 
 def _turn_of(key: str, logs: list[LogView]) -> list[SpanView]:
     told = any(log.name in TOLD for log in logs)
-    prefix = next((prefix for prefix in PREFIXES if logs[0].name.startswith(prefix)), PREFIXES[0])
+    prefix = next((prefix for log in logs for prefix in PREFIXES if log.name.startswith(prefix)), PREFIXES[0])
     root = root_of(logs[0], f"{prefix}{'turn' if told else 'session'}", key)
     root.attrs = {name: log.attrs[name] for name in COMMON for log in logs if log.attrs.get(name) is not None}
     made: list[SpanView] = []
@@ -366,5 +416,5 @@ DIALECT = Dialect(
     join=_join,
     spans=_spans,
     key=_key,
-    checked="Gemini CLI 0.61.0, with and without detailed traces; Qwen Code 0.15.10",
+    checked="Gemini CLI 0.61.0, with and without detailed traces; Qwen Code 0.15.10 and 0.24.4",
 )

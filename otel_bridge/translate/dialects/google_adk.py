@@ -1,9 +1,11 @@
 """Google ADK: `gcp.vertex.agent.*` of 1.x, and what its spans say beside the generative AI conventions in 2.x.
 
+Its JavaScript writes the words of a request and an answer in camel case.
 Read off google-adk 1.5.0, 1.20.0, 1.28.0 and 2.13.0 (telemetry modules), and recorded payloads of 1.5.0 and 2.13.0.
 https://google.github.io/adk-docs/observability/
 """
 
+import re
 from itertools import groupby
 from typing import Any
 
@@ -18,6 +20,7 @@ ELIDED = "<elided>"
 MERGED_TOOLS = "(merged tools)"
 LOGS = frozenset({"gen_ai.system.message", "gen_ai.user.message", "gen_ai.choice"})
 OUTPUT = "gen_ai.output.messages"
+HUMP = re.compile("(?<=[a-z0-9])([A-Z])")
 PARAMETERS = (bool, int, float, str)
 COUNTED = frozenset(
     {
@@ -64,27 +67,27 @@ def _model_call(attrs: dict[str, Any], reading: Reading) -> None:
     if isinstance(asked, dict):
         del attrs[f"{PREFIX}llm_request"]
         if asked:
-            _request(asked, reading)
+            _request(_snake(asked), reading)
     elif isinstance(asked, str) and "gen_ai.input.messages" not in attrs:  # that a limit cut off
         reading.input = attrs.pop(f"{PREFIX}llm_request")
     if isinstance(answered, dict):
         del attrs[f"{PREFIX}llm_response"]
         if answered:
-            _response(answered, attrs, reading)
+            _response(_snake(answered), attrs, reading)
     elif isinstance(answered, str) and "gen_ai.output.messages" not in attrs:
         reading.output = attrs.pop(f"{PREFIX}llm_response")
 
 
 def _request(asked: dict[str, Any], reading: Reading) -> None:
     reading.model = text(asked, "model")
-    config = asked.pop("config") if isinstance(asked.get("config"), dict) else {}
+    config = _snake(asked.pop("config")) if isinstance(asked.get("config"), dict) else {}
     spoken = system(_instructions(config.pop("system_instruction", None)))
     if isinstance(asked.get("contents"), list):
         found = messages([_opened(content) for content in asked.pop("contents")])
         spoken += found if isinstance(found, list) else []
     tools = [
         {"type": "function", "function": declared} if isinstance(declared, dict) else declared
-        for tool in _list(config.pop("tools", None))
+        for tool in map(_snake, _list(config.pop("tools", None)))
         for declared in (
             tool["function_declarations"]
             if isinstance(tool, dict) and isinstance(tool.get("function_declarations"), list) and len(tool) == 1
@@ -103,7 +106,7 @@ def _request(asked: dict[str, Any], reading: Reading) -> None:
 def _response(answered: dict[str, Any], attrs: dict[str, Any], reading: Reading) -> None:
     if isinstance(answered.get("content"), dict):
         reading.output = message(_opened(answered.pop("content")), "assistant")
-    counted = answered.get("usage_metadata")
+    counted = _snake(answered.get("usage_metadata"))
     reading.usage = _usage(counted)
     if reading.usage is not None and isinstance(counted, dict):
         answered["usage_metadata"] = {key: item for key, item in counted.items() if key not in COUNTED}
@@ -164,6 +167,10 @@ def _opened(content: Json) -> Any:
 def _part(part: Json) -> Json:
     if not isinstance(part, dict):
         return part
+    if "inlineData" in part:
+        part = {key: item for key, item in part.items() if key != "inlineData"} | {
+            "inline_data": _snake(part["inlineData"])
+        }
     if part.get("thought") is True and isinstance(part.get("text"), str):
         rest = {key: item for key, item in part.items() if key not in ("thought", "text")}
         return {"type": "reasoning", "content": part["text"]} | rest
@@ -220,6 +227,11 @@ def _speaks_as(part: Any) -> Json:
     return part["type"] if spoken else None
 
 
+def _snake(raw: Any) -> Any:
+    """An object with its own names as Python writes them."""
+    return {HUMP.sub(r"_\1", key).lower(): item for key, item in raw.items()} if isinstance(raw, dict) else raw
+
+
 def _list(raw: Json) -> list[Any]:
     return raw if isinstance(raw, list) else [] if raw is None else [raw]
 
@@ -229,5 +241,5 @@ DIALECT = Dialect(
     scopes=("gcp.vertex.agent",),
     marks=("gcp.vertex.agent.*",),
     read=read,
-    checked="google-adk 1.5.0, 1.20.0 and 2.13.0",
+    checked="google-adk 1.5.0, 1.20.0 and 2.13.0 (Python), @google/adk 2.0.0",
 )

@@ -5,7 +5,7 @@ of runs that are no LLM's is that of a message they pass on. `langsmith.trace.se
 
 https://docs.langchain.com/langsmith/trace-with-opentelemetry
 Checked against recordings of langsmith 0.14 with LangChain 1.4, and the exporters' sources of langsmith 0.14 (Python)
-and 0.10 (JavaScript).
+and 0.10 and 0.12 (JavaScript).
 """
 
 import re
@@ -353,5 +353,5 @@ DIALECT = Dialect(
     marks=("langsmith.*",),
     rank=20,
     read=read,
-    checked="langsmith 0.4, 0.14 and 0.15 (Python), 0.10 (JavaScript), with LangChain 0.3 to 1.5 and nine providers",
+    checked="langsmith 0.4, 0.14 and 0.15 (Python), 0.10 and 0.12 (JavaScript), LangChain 0.3 to 1.5, nine providers",
 )

@@ -41,6 +41,7 @@ KINDS = {
 PREPARES = re.compile(r"\b_prepare_")  # LlamaIndex calls an LLM span what only puts a request together
 CHUNK = "new_token"  # BeeAI calls an LLM span what is one chunk of a stream
 RAW = ("input.value", "output.value")
+SPOKEN = ("role", "content", "tool_calls", "reasoning_content")
 SILENT = {"role": "user", "content": None}  # LangChain's agents, of messages that are not its own
 UNVALUED = ("crew_tasks", "flow_inputs")  # what CrewAI's crews and flows were asked to do, beside no value
 CACHE_READ = (
@@ -57,13 +58,14 @@ MODELS = (
     "embedding.model_name",
     "reranker.model_name",
 )
+GENERATED = ("generations", 0, 0, "message")  # LangChain
 COUNTED = (
     ("usage",),
     ("usage_metadata",),  # Gemini
     ("meta", "usage"),
     ("meta", "billed_units"),  # Cohere
     ("llm_output", "token_usage"),
-    ("generations", 0, 0, "message", "kwargs", "usage_metadata"),
+    (*GENERATED, "kwargs", "usage_metadata"),
     ("generations", 0, 0, "generation_info", "token_count"),  # Cohere, streamed
 )
 AGNO_SCOPE = "openinference.instrumentation.agno"
@@ -73,11 +75,33 @@ CREW_SCOPE = "openinference.instrumentation.crewai"
 TASK = ("description", "expected_output")
 DOCUMENTS_IN = ("reranker.input_documents.",)
 DOCUMENTS_OUT = ("retrieval.documents.", "reranker.output_documents.")
+FORK_SCOPE = "traceai_"
+FORKED = {
+    "fi.span.kind": "openinference.span.kind",
+    "gen_ai.span.kind": "openinference.span.kind",
+    "gen_ai.request.model": "llm.model_name",
+    "gen_ai.request.parameters": "llm.invocation_parameters",
+    "gen_ai.tool.name": "tool.name",
+    "gen_ai.usage.input_tokens": SIDES[0],
+    "gen_ai.usage.output_tokens": SIDES[1],
+    "gen_ai.usage.total_tokens": "llm.token_count.total",
+    "gen_ai.usage.input_tokens.cache_read": CACHE_READ[0],
+    "gen_ai.usage.input_tokens.cache_write": CACHE_WRITE[0],
+    "gen_ai.usage.output_tokens.reasoning": "llm.token_count.completion_details.reasoning",
+}
+FORKED_LISTS = {
+    "gen_ai.input.messages.": "llm.input_messages.",
+    "gen_ai.output.messages.": "llm.output_messages.",
+    "gen_ai.tool.definitions.": "llm.tools.",
+}
+"""What traceAI, which came out of OpenInference, calls by names of the conventions."""
 
 
 def read(span: SpanView) -> Reading:
     """Read a span of any kind; content in messages goes before the raw values, of which what they say besides stays."""
     attrs = span.attrs
+    if span.scope_name.startswith(FORK_SCOPE):
+        _rename(attrs)
     for key in RAW:
         if key in attrs:
             attrs[key] = from_json(attrs[key])
@@ -108,6 +132,18 @@ def read(span: SpanView) -> Reading:
     if reading.type is ObservationType.TOOL:
         reading.name = named(span, attrs.get("tool.name"))
     return reading
+
+
+def _rename(attrs: dict[str, Any]) -> None:
+    if attrs.get("gen_ai.tool.definitions") == "null":
+        del attrs["gen_ai.tool.definitions"]
+    for key in list(attrs):
+        called = FORKED.get(key)
+        for prefix, ours in FORKED_LISTS.items():
+            if key.startswith(prefix):
+                called = ours + key.removeprefix(prefix)
+        if called is not None and called not in attrs:
+            attrs[called] = attrs.pop(key)
 
 
 def _type(span: SpanView) -> ObservationType | None:
@@ -243,9 +279,19 @@ def _answered(attrs: dict[str, Any], spoken: list[Json] | None) -> list[Json] | 
     if spoken is None or not isinstance(raw, dict):
         return spoken
     if all(isinstance(said, dict) and said.keys() <= SILENT.keys() and not said.get("content") for said in spoken):
-        found, _ = provider.response(raw)
+        generated = _at(raw, GENERATED)
+        found = _generated(generated) if isinstance(generated, dict) else provider.response(raw)[0]
         spoken = found if isinstance(found, list) and found else spoken
     return [*_looped(attrs.get("input.value"), raw), *spoken]
+
+
+def _generated(raw: dict[str, Any]) -> list[Json]:
+    """What LangChain's model said, without what it notes beside; that stays in the raw answer."""
+    spoken = messages([raw], "assistant")
+    return [
+        {key: item for key, item in said.items() if key in SPOKEN} if isinstance(said, dict) else said
+        for said in (spoken if isinstance(spoken, list) else [])
+    ]
 
 
 def _with_task(asked: Json, answered: Json) -> Json:
@@ -370,7 +416,7 @@ def _text(said: dict[str, Any], *keys: str) -> str | None:
 
 DIALECT = Dialect(
     name="openinference",
-    scopes=("openinference.*", "@arizeai/openinference*"),
+    scopes=("openinference.*", "@arizeai/openinference*", f"{FORK_SCOPE}*"),
     marks=(
         "openinference.*",
         "llm.token_count.*",
@@ -382,5 +428,6 @@ DIALECT = Dialect(
     rank=30,
     read=read,
     checked="openinference-instrumentation-* of November 2026 (Python, JavaScript); -openai 0.1.20 to 0.1.41, "
-    "-anthropic 0.1.10 to 0.1.20, -agno 0.1.14, -litellm 0.1.22, -bedrock 0.1.28",
+    "-anthropic 0.1.10 to 0.1.20, -agno 0.1.14, -litellm 0.1.22, -bedrock 0.1.28; "
+    "traceai-openai 0.1.10, -langchain 0.2.0",
 )

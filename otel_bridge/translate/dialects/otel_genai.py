@@ -136,7 +136,9 @@ def _embeds(attrs: dict[str, Any], operation: str) -> bool:
 def _model(attrs: dict[str, Any], reading: Reading) -> str | None:
     """What answered, else what was asked; the one that is not used stays."""
     for key in table.MODELS:
-        if attrs.get(key) in table.NO_MODELS:
+        named = attrs.get(key)
+        unnamed = named == table.AZURE_NO_MODEL and attrs.get("gen_ai.system") == table.AZURE_INFERENCE
+        if unnamed or named in table.NO_MODELS:
             reading.metadata[key] = attrs.pop(key)
     answered = text(attrs, "gen_ai.response.model")
     if answered is None:

@@ -1,12 +1,13 @@
 """Spring AI (Java): the conventions by way of Micrometer, whose values are texts, and content in log records.
 
-There was no recorded payload: read off spring-ai 1.1 and its documentation.
+Read off recorded payloads of spring-ai 1.1.2 and 2.0.1; content in records off the source of 1.1.
 https://docs.spring.io/spring-ai/reference/observability/index.html
 """
 
 from typing import Any
 
 from otel_bridge.model import Json, ObservationType
+from otel_bridge.translate import table
 from otel_bridge.translate.dialect import Dialect, Reading
 from otel_bridge.translate.records import leave
 from otel_bridge.translate.span import LogView, SpanView
@@ -20,6 +21,7 @@ TYPES = {
     "tool_call": ObservationType.TOOL,
 }
 STORE = "vector_store"
+CACHE_BESIDE = ("anthropic", "bedrock_converse")  # whose input counts are handed on, without what was cached
 TOOL = "spring.ai.tool.definition.name"
 ASKED = ("Chat Model Prompt Content:\n", "Chat Client Prompt Content:\n")
 ANSWERED = ("Chat Model Completion:\n", "Chat Client Completion:\n")
@@ -42,6 +44,8 @@ def read(span: SpanView) -> Reading | None:
         reading.output = value(attrs, "spring.ai.tool.call.result", "spring.ai.chat.client.output")
         reading.session_id = identifier(attrs, "spring.ai.chat.client.conversation.id")
         reading.name = named(span, attrs.get(TOOL))
+    if attrs.get("gen_ai.system") in CACHE_BESIDE:
+        reading.usage = table.usage(attrs, beside=True)
     if span.logs:
         _logged(span, reading)
     return reading
@@ -93,5 +97,5 @@ DIALECT = Dialect(
     marks=("spring.ai.*",),
     rank=20,
     read=read,
-    checked="spring-ai 1.1, from its source",
+    checked="spring-ai 1.1.2 and 2.0.1 (OpenAI, Anthropic)",
 )
