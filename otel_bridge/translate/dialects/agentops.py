@@ -35,10 +35,10 @@ def read(span: SpanView) -> Reading | None:
     """Read what decorators wrap; of a model's call what has another prefix than in OpenLLMetry."""
     attrs = span.attrs
     for key in [key for key in attrs if key.startswith(FUNCTIONS)]:
-        attrs.setdefault(f"llm.request.functions.{key.removeprefix(FUNCTIONS)}", attrs.pop(key))
+        _rename(attrs, key, f"llm.request.functions.{key.removeprefix(FUNCTIONS)}")
     reading = Reading(type=REQUESTS.get(str(attrs.get(REQUEST))), tags=strings(attrs.get("agentops.tags")))
     if REQUEST in attrs:
-        attrs.setdefault("llm.request.type", attrs.pop(REQUEST))
+        _rename(attrs, REQUEST, "llm.request.type")
     kind = attrs.get(KIND)
     if not isinstance(kind, str):
         return reading
@@ -53,6 +53,11 @@ def read(span: SpanView) -> Reading | None:
         reading.input = value(attrs, "tool.parameters") if reading.input is None else reading.input
         reading.output = value(attrs, "tool.result") if reading.output is None else reading.output
     return reading
+
+
+def _rename(attrs: dict[str, Any], key: str, called: str) -> None:
+    if called not in attrs:
+        attrs[called] = attrs.pop(key)
 
 
 def _given(raw: Json) -> Json:

@@ -51,6 +51,8 @@ def _call(attrs: dict[str, Any], reading: Reading) -> None:
         asked, tools, reading.model_parameters = provider.request(value(attrs, ASKED))
         if asked is not None and not isinstance(asked, list) and reading.type is ObservationType.GENERATION:
             asked = messages({"role": "user", "content": asked})
+        if reading.input is not None:
+            reading.metadata["judgment.input"] = reading.input
         reading.input = with_tools(asked, tools)
         requested = text(reading.model_parameters, "model")
         reading.model = reading.model or requested
@@ -59,6 +61,8 @@ def _call(attrs: dict[str, Any], reading: Reading) -> None:
         answered, _ = provider.response(raw)
         if isinstance(answered, str):
             answered = messages({"role": "assistant", "content": answered})
+        if reading.output is not None:
+            reading.metadata["judgment.output"] = reading.output
         reading.output, reading.response_id = answered, provider.response_id(raw)
         attrs[ANSWERED] = Shown(reading).rest(raw)
         if attrs[ANSWERED] is None:

@@ -43,7 +43,7 @@ def read(span: SpanView) -> Reading:
         said = {name: attrs.pop(f"llm.{name}") for name in PARAMETERS if f"llm.{name}" in attrs}
         reading.model_parameters = said or None
         cost = finite(attrs.get("usage.cost"))
-        reading.cost = {"total": cost} if cost else None
+        reading.cost = {"total": cost} if cost is not None and cost > 0 else None
     elif kind == "tool":
         reading.name = as_text(attrs.get("tool.name"))
         reading.call = as_text(attrs.get("tool.call.id"))
