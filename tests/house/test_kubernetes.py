@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from starlette.testclient import TestClient
 
 from otel_bridge import __version__, plan
+from otel_bridge.cli.demo import PROGRAM
 from otel_bridge.viewer.app import application
 from otel_bridge.viewer.login import Login
 
@@ -188,6 +189,12 @@ def test_images_are_of_this_version() -> None:
     assert set(re.findall(r"newTag: (\S+)\}", PAGE)) == {__version__}
 
 
+def test_the_demo_is_that_of_the_command_line() -> None:
+    (runs,) = read(FOLDER / "agent" / "demo.yaml")["spec"]["template"]["spec"]["containers"]
+
+    assert runs["command"] == ["python", "-m", PROGRAM]
+
+
 def test_agents_send_to_the_service() -> None:
     ports = {port["port"]: port["name"] for port in read(FOLDER / "base" / "service.yaml")["spec"]["ports"]}
     endpoints = [
@@ -271,12 +278,15 @@ def test_kubectl_renders_it(folder: str) -> None:
 @needs_kubectl
 def test_the_kustomization_on_the_page_names_the_image(tmp_path: Path) -> None:
     (written,) = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    (added,) = re.findall(r"add `(\S+)` to the resources", PAGE)
+    written = written.replace("resources:\n", f"resources:\n  - {added}\n")
     (tmp_path / "kustomization.yaml").write_text(written, encoding="utf-8")
     shutil.copytree(FOLDER, tmp_path / "otel-bridge" / "config" / "kubernetes")
 
-    runs = rendered(tmp_path)["StatefulSet"]
+    made = rendered(tmp_path)
 
-    assert runs["metadata"]["namespace"] == "agents"
-    image = runs["spec"]["template"]["spec"]["containers"][0]["image"]
-    assert image == f"registry.example/otel-bridge:{__version__}"
+    assert {one["metadata"]["namespace"] for one in made.values()} == {"agents"}
+    image = f"registry.example/otel-bridge:{__version__}"
+    for kind in ("StatefulSet", "Job"):
+        assert made[kind]["spec"]["template"]["spec"]["containers"][0]["image"] == image
     assert f"--tag {image}" in PAGE
