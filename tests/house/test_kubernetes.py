@@ -276,10 +276,11 @@ def test_kubectl_renders_it(folder: str) -> None:
 
 
 @needs_kubectl
-def test_the_kustomization_on_the_page_names_the_image(tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder", ["base", "configured"])
+def test_the_kustomization_on_the_page_names_the_image(folder: str, tmp_path: Path) -> None:
     (written,) = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     (added,) = re.findall(r"add `(\S+)` to the resources", PAGE)
-    written = written.replace("resources:\n", f"resources:\n  - {added}\n")
+    written = written.replace("resources:\n", f"resources:\n  - {added}\n").replace("/base", f"/{folder}")
     (tmp_path / "kustomization.yaml").write_text(written, encoding="utf-8")
     shutil.copytree(FOLDER, tmp_path / "otel-bridge" / "config" / "kubernetes")
 
