@@ -4,6 +4,7 @@ import re
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import typer.core
@@ -11,6 +12,7 @@ import typer.main
 from ruamel.yaml import YAML
 
 from otel_bridge.cli.app import app
+from otel_bridge.cli.demo import PROGRAM
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -43,6 +45,18 @@ def test_compose_names_only_what_it_has(compose: dict[str, Any]) -> None:
         assert set(service.get("depends_on", {})) <= set(services)
         assert {volume.partition(":")[0] for volume in service.get("volumes", ())} <= set(compose["volumes"])
     assert services["bridge"]["read_only"] is True
+
+
+def test_compose_runs_the_demo_against_its_bridge(compose: dict[str, Any]) -> None:
+    """Once the image's own check has found that well; it sends to a port of the image."""
+    demo, dockerfile = compose["services"]["demo"], (ROOT / "Dockerfile").read_text()
+    where = urlsplit(demo["environment"]["OTEL_EXPORTER_OTLP_ENDPOINT"])
+
+    assert (demo["build"], demo["image"]) == tuple(compose["services"]["bridge"][key] for key in ("build", "image"))
+    assert demo["entrypoint"] == ["python", "-m", PROGRAM]
+    assert demo["depends_on"] == {where.hostname: {"condition": "service_healthy"}}
+    assert "HEALTHCHECK" in dockerfile
+    assert f"OTEL_BRIDGE_HTTP=0.0.0.0:{where.port} " in dockerfile
 
 
 def test_the_two_langfuse_services_agree(compose: dict[str, Any]) -> None:
