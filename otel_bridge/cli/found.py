@@ -123,8 +123,10 @@ def place(config: Path | None, data_dir: Path | None = None) -> Place:
     has_own = text("", *at_store, "path")
     store = path_at(written, (*at_store, "path"), "", config, os.environ) if has_own else folder / "store.db"
     at_log = _first(written, "exporters", call_log_names.EXPORTER)
-    has_log = text("", *at_log, "dir")
-    logged = path_at(written, (*at_log, "dir"), "", config, os.environ) if has_log else folder / call_log_names.FOLDER
+    if name := text("", *at_log, "dir") or _of_job(text("", *at_log, "job"), config):
+        logged = _local(name, config.parent, f"{config.name} {'::'.join(at_log)}::dir")
+    else:
+        logged = folder / call_log_names.FOLDER
     logged = _said_log(config.parent) or logged
     for name, default in (("viewer", "127.0.0.1:4319"), ("health", "127.0.0.1:13133")):
         if at := _first(written, "extensions", name):
@@ -140,12 +142,30 @@ def _said_log(folder: Path) -> Path | None:
         PlanError: that leads nowhere.
     """
     name = call_log_names.variable(call_log_names.DIR, os.environ)
-    if not (said := os.environ.get(name)):
-        return None
+    return _local(said, folder, name) if (said := os.environ.get(name)) else None
+
+
+def _of_job(name: str, config: Path) -> str:
+    """The folder that a program's own job file names; empty where it names none.
+
+    Raises:
+        PlanError: it can not be followed.
+    """
+    if not name:
+        return ""
+    from otel_bridge.exporters.call_log.job import in_job
+
     try:
-        return local(said, folder)
+        return str(in_job(Files(config.parent).text(name), name).get("dir", ""))
     except ValueError as error:
-        raise PlanError([f"{name}: {error}"]) from None
+        raise PlanError([f"{config.name}: {error}"]) from None
+
+
+def _local(name: str, folder: Path, said: str) -> Path:
+    try:
+        return local(name, folder)
+    except ValueError as error:
+        raise PlanError([f"{said}: {error}"]) from None
 
 
 def _check(data_dir: Path, name: str) -> None:

@@ -79,7 +79,7 @@ def show(
     path, run = _found(folder or place(config, data_dir).call_log, run_id)
     calls = [call for call in run.calls if call.number is not None]
     if as_json:
-        print_json({**summary(run), "folder": str(path), "calls": [_told(call) for call in calls]})
+        print_json({"folder": str(path), "summary": summary(run), "calls": [_told(call) for call in calls]})
         return
     print(printable(encoded(summary(run), "yaml").decode(), keep="\n"))
     print_table([("call", "agent", "model", "took", "tokens", "cost", "file"), *map(_call, calls)])

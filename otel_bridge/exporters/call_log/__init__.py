@@ -4,15 +4,17 @@ import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Annotated, ClassVar, Literal
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, model_validator
 
 from otel_bridge import call_log_names
 from otel_bridge.component import Host, Settle, Takes, exporter
 from otel_bridge.config import Bytes, Config, LocalPath, Seconds
 from otel_bridge.errors import FilesError, RetryableError
-from otel_bridge.files import reason
+from otel_bridge.exporters.call_log.job import in_job
+from otel_bridge.files import Files, reason
 from otel_bridge.model import Translation
 
 
@@ -22,10 +24,13 @@ class CallLogConfig(Config):
 
     `minimal` has no content: tokens, cost, latency, model, whether it went well; `standard` has what was asked and
     answered as well, `full` all else that is known of a call. Past the limits, the oldest runs go.
+
+    job: a program's own JSON file, whose `llm_logging` says what is not said here.
     """
 
     ENVIRONMENT: ClassVar = {"level": call_log_names.LEVEL, "format": call_log_names.FORMAT, "dir": call_log_names.DIR}
 
+    job: LocalPath | None = None
     dir: LocalPath | None = None
     level: Literal["off", "minimal", "standard", "full"] = "standard"
     format: Literal["yaml", "json", "jsonl"] = "yaml"
@@ -34,6 +39,14 @@ class CallLogConfig(Config):
     max_bytes: Bytes = 1 << 30
     max_age: Seconds = 30 * 24 * 3600
     fsync: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_its_job_says(cls, given: Any, info: ValidationInfo) -> Any:
+        if not isinstance(given, dict) or not isinstance(given.get("job"), str | Path):
+            return given
+        folder = Path((info.context or {}).get("folder", ""))
+        return {**in_job(Files(folder).text(str(given["job"])), given["job"]), **given}
 
 
 @exporter(CallLogConfig, takes=Takes.SETTLED)
