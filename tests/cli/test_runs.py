@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,6 +15,18 @@ from otel_bridge.model import Level
 from tests.cli.conftest import Run
 from tests.exporters.call_log.made import seen, translated
 
+PROGRAM = """
+from opentelemetry import trace
+tracer = trace.get_tracer("program")
+with tracer.start_as_current_span("invoke_agent planner", attributes={"gen_ai.operation.name": "invoke_agent"}):
+    tracer.start_span("chat", attributes={
+        "gen_ai.operation.name": "chat",
+        "gen_ai.request.model": "gpt-4o-mini",
+        "gen_ai.usage.input_tokens": 12,
+        "gen_ai.usage.output_tokens": 5,
+        "gen_ai.input.messages": '[{"role": "user", "parts": [{"type": "text", "content": "Lisbon?"}]}]',
+    }).end()
+"""
 EVIL = "a\x1b[2Jb/../c"
 
 
@@ -97,3 +110,26 @@ def test_a_run_that_is_not_there_is_told_of(run: Run, logged: Path) -> None:
 
     assert (missing.returncode, missing.stdout) == (2, "")
     assert f"there is no run 'third' in {logged}" in missing.stderr
+
+
+@pytest.mark.slow
+def test_one_variable_is_enough(run: Run, tmp_path: Path) -> None:
+    """No configuration, no bridge that runs, no code; and at `minimal` no content."""
+    log = {"OTEL_BRIDGE_LLM_LOG": "minimal", "OTEL_BRIDGE_LLM_LOG_FORMAT": "json", "OTEL_BRIDGE_LLM_LOG_DIR": "mine"}
+    done = run("run", "--", sys.executable, "-c", PROGRAM, more=log)
+    assert done.returncode == 0, done.stderr
+
+    [folder] = [path for path in (tmp_path / "mine").iterdir() if path.is_dir()]
+    [call] = (folder / "llm_calls").iterdir()
+    assert call.name == "call_001_planner.json"
+    assert json.loads(call.read_text())["tokens"] == {"input": 12, "output": 5, "total": 17}
+    assert "Lisbon" not in call.read_text()
+    assert json.loads((folder / "summary.json").read_text())["calls"] == 1
+
+
+@pytest.mark.slow
+def test_a_word_that_is_no_level_keeps_the_bridge_from_starting(run: Run) -> None:
+    done = run("serve", more={"OTEL_BRIDGE_LLM_LOG": "verbose"})
+
+    assert (done.returncode, done.stdout) == (78, "")
+    assert done.stderr == "OTEL_BRIDGE_LLM_LOG: must be 'off', 'minimal', 'standard' or 'full'\n"
