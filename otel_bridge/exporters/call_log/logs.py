@@ -1,13 +1,15 @@
 """Writing calls into the folders of their runs: each call keeps its file, however often it comes."""
 
+import errno
 import fcntl
 import os
 import re
 import shutil
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar
 
@@ -35,7 +37,9 @@ V = TypeVar("V")
 Format: TypeAlias = Literal["yaml", "json", "jsonl"]
 
 MOST_CALLS = 10_000  # of one run: its index is written anew each time
-MOST_RUN_ID = 200  # characters; what is longer is no id
+MOST_NAME = 200  # characters of a name; what is longer is no id of a run
+MOST_BUCKETS, MOST_BUCKET = 50, 100  # of tokens or cost; characters of the name of one
+LOCKED_S = 5.0
 REMEMBERED = 20_000  # observations, to find the agent of calls whose trace comes in pieces; and traces
 LOOK_AFTER_BYTES = 4 << 20  # that were written, what there is in all is counted again
 NUMBER = re.compile(r"call_(\d{1,9})_")
@@ -75,9 +79,9 @@ class Logs:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._alone():
             self._make_room(keep=None)
-            for _, run in reversed(list(listed(folder))):
-                for trace_id in run.trace_ids:
-                    _remember(self._run_of, (run.tenant, trace_id), run.run_id)
+            known = ((run.tenant, trace_id, run.run_id) for _, run in listed(folder) for trace_id in run.trace_ids)
+            for tenant, trace_id, run_id in reversed(list(islice(known, REMEMBERED))):
+                _remember(self._run_of, (tenant, trace_id), run_id)
 
     def settled(self, translation: Translation) -> None:
         """Write the calls in it; the same ones again change nothing.
@@ -113,7 +117,7 @@ class Logs:
     def _write(self, tenant: str, run_id: str, observations: Sequence[Observation]) -> None:
         folder, run = self._opened(tenant, run_id)
         is_new = not run.calls
-        run.name = run.name or observations[0].trace.name
+        run.name = run.name or (observations[0].trace.name or "")[:MOST_NAME] or None
         bodies = list(self._bodies(run, sorted(observations, key=lambda seen: (seen.start_ns, seen.id))))
         lines = [body for file, body in bodies if file == LINES]
         for path in (folder, folder / CALLS):
@@ -144,8 +148,8 @@ class Logs:
                 continue
             has_line = call.file == LINES and call.id in known
             known[call.id] = call
-            call.model, call.ok = seen.model, seen.level is not Level.ERROR
-            call.tokens, call.cost = dict(seen.usage or {}), dict(seen.cost or {})
+            call.model, call.ok = (seen.model or "")[:MOST_NAME] or None, seen.level is not Level.ERROR
+            call.tokens, call.cost = _few(seen.usage), _few(seen.cost)
             if call.number is None or call.file is None or has_line:
                 continue
             told = document(seen, number=call.number, agent=call.agent, run_id=run.run_id, level=self._level)
@@ -206,7 +210,7 @@ class Logs:
             above, agent = self._above.get((tenant, seen.trace_id, above), (None, ""))
             if agent:
                 return agent
-        return seen.name[:MOST_RUN_ID]
+        return seen.name[:MOST_NAME]
 
     def _count(self, name: str, reason: str, amount: int = 1) -> None:
         self._host.counters.add(name, amount, exporter=self._host.id, reason=reason)
@@ -215,11 +219,18 @@ class Logs:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """While no other process writes to the folder; where the file system knows no locks there has to be none."""
+        """While no other process writes to the folder; where the file system knows no locks there has to be none.
+
+        Raises:
+            OSError: another does, for long.
+        """
         descriptor = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            with suppress(OSError):
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            until_s = time.monotonic() + LOCKED_S
+            while not _locked(descriptor):
+                if time.monotonic() > until_s:
+                    raise OSError(errno.EBUSY, "another process has it locked")
+                time.sleep(0.01)
             yield
         finally:
             os.close(descriptor)
@@ -259,7 +270,8 @@ class Logs:
             if reason and folder != keep:
                 shutil.rmtree(folder, ignore_errors=True)
                 self._sizes.pop(folder, None)
-                self._count("call_log_runs_removed", reason)
+                if not folder.exists():
+                    self._count("call_log_runs_removed", reason)
 
     def _size(self, folder: Path) -> tuple[int, int]:
         """When a run was written last, and how many bytes it has."""
@@ -295,14 +307,28 @@ def _agent(seen: Observation) -> str:
     """The agent that an observation names or is; empty where it is none."""
     for key in AGENT_NAMES:
         if isinstance(named := seen.metadata.get(key), str) and named:
-            return named[:MOST_RUN_ID]
-    return seen.name.removeprefix("invoke_agent ")[:MOST_RUN_ID] if seen.type is ObservationType.AGENT else ""
+            return named[:MOST_NAME]
+    return seen.name.removeprefix("invoke_agent ")[:MOST_NAME] if seen.type is ObservationType.AGENT else ""
 
 
 def _run_id(said: object) -> str | None:
     if isinstance(said, int) and not isinstance(said, bool):
         said = str(said)
-    return said if isinstance(said, str) and 0 < len(said) <= MOST_RUN_ID else None
+    return said if isinstance(said, str) and 0 < len(said) <= MOST_NAME else None
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EWOULDBLOCK, errno.EINTR)
+    return True
+
+
+def _few(counted: Mapping[str, V] | None) -> dict[str, V]:
+    """As many buckets as a provider may have."""
+    named = ((name, amount) for name, amount in (counted or {}).items() if len(name) <= MOST_BUCKET)
+    return dict(islice(named, MOST_BUCKETS))
 
 
 def _sync(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Each call has one file in the folder of its run, whatever comes how often and however it is called."""
 
 import asyncio
+import fcntl
 import json
 import time
 from collections.abc import AsyncIterator
@@ -358,6 +359,29 @@ async def test_what_can_not_be_written_now_is_tried_again(folder: Path, monkeypa
         f"t1/llm_calls/{name}" for name in ("call_001_planner.yaml", "call_002_writer.yaml", "call_003_embed_it.yaml")
     ]
     assert orjson.loads((folder / "t1" / INDEX).read_bytes())["numbered"] == 3
+
+
+async def test_a_process_that_keeps_the_folder_locked_holds_up_nothing_else(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "LOCKED_S", 0.05)
+    async with writing(folder) as settle:
+        with (folder / ".lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with pytest.raises(RetryableError, match="could not be written: another process has it locked"):
+                await settle(translated(seen("c1")))
+        await settle(translated(seen("c1")))
+
+    assert len(files(folder)) == 2
+
+
+async def test_names_of_any_length_take_little_room(folder: Path) -> None:
+    long = "x" * 100_000
+    buckets = {f"input_{n}": 1 for n in range(10_000)} | {long: 1}
+    call = seen("c1", name=long, model=long, usage=buckets, trace=TraceAttributes("t1", name=long))
+    await written(folder, call, level="minimal")
+
+    assert sum((folder / "t1" / name).stat().st_size for name in (INDEX, "summary.yaml")) < 10_000
 
 
 async def test_what_is_said_of_the_whole_trace_names_its_run_first(folder: Path) -> None:
