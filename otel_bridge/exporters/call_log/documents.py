@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -18,6 +19,7 @@ Document: TypeAlias = dict[str, Any]
 
 PLAIN_WORDS = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?:[ ./-][A-Za-z0-9_]+)*")
 OTHER_THAN_TEXT = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")  # for some reader of YAML
+HARMLESS = dict.fromkeys(map(ord, "\n\t\xa0\u2007\u202f\u3000\u200c\u200d"))  # spaces, and what joins emojis
 MOST_PLAIN = 80  # characters
 
 
@@ -80,16 +82,27 @@ def encoded(told: Document, suffix: str) -> bytes:
     if suffix == "yaml":
         out = io.StringIO()
         _yaml().dump(plain, out)
-        return out.getvalue().encode()
+        return _shown(out.getvalue(), _in_yaml).encode()
     text = json.dumps(plain, ensure_ascii=False, indent=2 if suffix == "json" else None)
-    return _shown(text).encode() + b"\n"
+    return _shown(text, _in_json).encode() + b"\n"
 
 
-def _shown(text: str) -> str:
-    """JSON with everything escaped that would act on the terminal of whoever prints the file."""
-    if text.replace("\n", "").isprintable():
-        return text
-    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+def _only_shows(text: str) -> bool:
+    """Whether nothing in it acts on a terminal or an editor, as control characters and bidi marks do."""
+    return text.translate(HARMLESS).isprintable()
+
+
+def _shown(text: str, escaped: Callable[[str], str]) -> str:
+    """With everything escaped that acts, all of which is in quotes."""
+    return text if _only_shows(text) else "".join(c if _only_shows(c) else escaped(c) for c in text)
+
+
+def _in_json(character: str) -> str:
+    return json.dumps(character)[1:-1]
+
+
+def _in_yaml(character: str) -> str:
+    return f"\\U{ord(character):08x}"
 
 
 def _yaml() -> Any:
@@ -115,11 +128,17 @@ def _representer() -> type["SafeRepresenter"]:
 
     def text(representer: Representer, said: str) -> Any:
         style: str | None = '"'
-        if "\n" in said and said.replace("\n", "").replace("\t", "").isprintable():
+        if "\n" in said and _only_shows(said):
             style = "|"
         elif len(said) <= MOST_PLAIN and PLAIN_WORDS.fullmatch(said) and said.lower() not in OTHER_THAN_TEXT:
             style = None
         return representer.represent_scalar("tag:yaml.org,2002:str", said, style=style)
 
+    def number(representer: Representer, said: float) -> Any:
+        mantissa, e, exponent = repr(said).partition("e")  # `1e-05` is a text to who reads YAML as of 2005
+        shown = f"{mantissa}.0e{exponent}" if e and "." not in mantissa else repr(said)
+        return representer.represent_scalar("tag:yaml.org,2002:float", shown)
+
     Representer.add_representer(str, text)
+    Representer.add_representer(float, number)
     return Representer

@@ -99,7 +99,9 @@ def read(text: bytes) -> Any:
     return YAML(typ="safe", pure=True).load(text.decode())
 
 
-HOSTILE = st.text("ab \n\t\r:#-'\"|>%@`{}[],&*!?\x00\x1b\x85\u2028\u202e\ufeff\x7f日🙂\\~=<0.e", max_size=14)
+HOSTILE = st.text(
+    "ab \n\t\r:#-'\"|>%@`{}[],&*!?\x00\x1b\x85\u2028\u202e\ufeff\x7f\xa0\u3000\u200d\U000e0041日🙂\\~=<0.e", max_size=14
+)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | HOSTILE,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(HOSTILE, inner, max_size=3),
@@ -109,13 +111,27 @@ JSON = st.recursive(
 
 @given(JSON)
 def test_the_formats_say_the_same(content: Any) -> None:
-    """Of whatever a prompt may hold; and no file has a character that a terminal acts on."""
+    """Of whatever a prompt may hold; and no file has a character that a terminal or an editor acts on."""
     told = {"input": content}
     as_yaml, as_json, as_line = (encoded(told, suffix) for suffix in ("yaml", "json", "jsonl"))
 
     assert read(as_yaml) == json.loads(as_json) == json.loads(as_line) == told
     assert as_line.count(b"\n") == 1
-    assert "\x1b" not in (as_yaml + as_json + as_line).decode()
+    assert set("\x1b\x85\u2028\u202e\ufeff\x7f\U000e0041").isdisjoint((as_yaml + as_json + as_line).decode())
+
+
+def test_other_readers_of_yaml_take_nothing_for_something_else() -> None:
+    """Those of YAML 1.1, as Python's most common one, know more words that are no text, and fewer numbers."""
+    told = {"small": 1e-05, "large": 1e300, "said": "on", "octal": "0o17", "sixty": "12:30:45", "no": "~"}
+
+    assert encoded(told, "yaml").decode().splitlines() == [
+        "small: 1.0e-05",
+        "large: 1.0e+300",
+        'said: "on"',
+        'octal: "0o17"',
+        'sixty: "12:30:45"',
+        '"no": "~"',
+    ]
 
 
 def test_what_neither_format_has_a_word_for_is_written_as_near_as_may_be() -> None:
