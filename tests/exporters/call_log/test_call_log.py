@@ -128,10 +128,12 @@ async def test_what_comes_twice_is_there_once_also_after_a_restart(folder: Path,
 
 
 async def test_the_files_of_a_run_that_goes_on_in_another_format_stay(folder: Path) -> None:
-    await written(folder, seen("c1", name="one"))
+    """At the level of now, where they come again."""
+    await written(folder, seen("c1", name="one", input="asked"))
     await written(folder, seen("c1", name="one"), seen("c2", name="two", at=1), format="json", level="minimal")
 
     assert files(folder) == ["t1/llm_calls/call_001_one.yaml", "t1/llm_calls/call_002_two.json", "t1/summary.json"]
+    assert "input" not in read(folder / "t1/llm_calls/call_001_one.yaml")
 
 
 async def test_a_late_part_goes_on_in_the_run_of_its_trace(folder: Path) -> None:
