@@ -386,6 +386,21 @@ async def test_names_of_any_length_take_little_room(folder: Path) -> None:
     assert sum((folder / "t1" / name).stat().st_size for name in (INDEX, "summary.yaml")) < 10_000
 
 
+async def test_a_file_is_there_as_it_was_or_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await written(folder, seen("c1", input="first"))
+    before = {name: (folder / name).read_bytes() for name in files(folder)}
+
+    def broken(_descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    async with writing(folder) as settle:
+        monkeypatch.setattr(logs.os, "fsync", broken)
+        with pytest.raises(RetryableError, match="Input/output error"):
+            await settle(translated(seen("c1", input="second" * 10_000), seen("c2", at=1)))
+
+    assert {name: (folder / name).read_bytes() for name in files(folder)} == before
+
+
 async def test_what_is_said_of_the_whole_trace_names_its_run_first(folder: Path) -> None:
     """As a trace processor says it."""
     trace = TraceAttributes("t1", metadata={"run.id": "of-the-trace"})
