@@ -133,9 +133,11 @@ class Config(BaseModel):
     Defaults are numbers and are not validated again: only what was written has to carry units.
 
     INSTEAD: a key that others have, as the Collector does, and that people try here → what to do.
+    ENVIRONMENT: a key → the variable of the environment that overrules what is written, where it is set.
     """
 
     INSTEAD: ClassVar[Mapping[str, str]] = {}
+    ENVIRONMENT: ClassVar[Mapping[str, str]] = {}
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 

@@ -45,8 +45,14 @@ LANGFUSE = """\
 """
 
 
-def default_text(*, langfuse: bool) -> str:
-    """The configuration that the bridge runs with when it is given none, as it stands in `config/`."""
+CALL_LOG = """\
+  call_log: {}                    # a file for each call of a model, as OTEL_BRIDGE_LLM_LOG asks for
+"""
+
+
+def default_text(*, langfuse: bool, call_log: bool = False) -> str:
+    """The configuration that the bridge runs with when it is given none; without a log of calls as it stands in
+    `config/`."""
     return f"""\
 {WITH_LANGFUSE if langfuse else ALONE}
 receivers:
@@ -56,7 +62,7 @@ receivers:
 
 exporters:
   store: {{}}                       # the local store, which the viewer and `otel-bridge traces` read
-{LANGFUSE if langfuse else ""}
+{LANGFUSE if langfuse else ""}{CALL_LOG if call_log else ""}
 extensions:
   viewer:
     endpoint: {DEFAULT_VIEWER}
@@ -64,7 +70,7 @@ extensions:
 service:
   data_dir: {DEFAULT_DATA_DIR}
   pipelines:
-    main: {{receivers: [otlp], exporters: [store{", langfuse" if langfuse else ""}]}}
+    main: {{receivers: [otlp], exporters: [store{", langfuse" if langfuse else ""}{", call_log" if call_log else ""}]}}
 """
 
 

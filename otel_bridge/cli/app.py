@@ -17,6 +17,7 @@ from otel_bridge.cli import (
     demo,
     operating,
     questions,
+    runs,
     serve,
     status,
     translate,
@@ -65,6 +66,7 @@ app.command()(demo.demo)
 app.command()(translate.translate)
 app.command()(questions.traces)
 app.command()(questions.trace)
+app.add_typer(runs.runs)
 app.command()(configuration.validate)
 app.add_typer(configuration.config)
 app.command()(configuration.components)

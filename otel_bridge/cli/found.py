@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from otel_bridge import call_log_names
 from otel_bridge.announcement import DATA_DIR, DATA_DIR_VARIABLE, from_here
 from otel_bridge.errors import PlanError, UsageError
 from otel_bridge.files import FOLDER, Files, kind, local
@@ -80,11 +81,13 @@ class Viewer:
 class Place:
     """Where a bridge is, as far as its configuration says; `url` is that of its viewer, else of `health`.
 
+    call_log: where calls are logged, where they are.
     tenants: the names of those that are configured.
     """
 
     data_dir: Path
     store: Path
+    call_log: Path
     url: str | None
     tenants: tuple[str, ...] = ()
 
@@ -108,7 +111,8 @@ def place(config: Path | None, data_dir: Path | None = None) -> Place:
         except ValueError as error:
             raise PlanError([f"{name}: {error}"]) from None
         _check(folder, name)
-        return Place(folder, folder / "store.db", from_here(f"http://{_default(DEFAULT_VIEWER)}"), tenants)
+        logged = _said_log(Path()) or folder / call_log_names.FOLDER
+        return Place(folder, folder / "store.db", logged, from_here(f"http://{_default(DEFAULT_VIEWER)}"), tenants)
 
     def text(default: str, *path: str) -> str:
         return text_at(written, path, default, config, os.environ)
@@ -118,11 +122,50 @@ def place(config: Path | None, data_dir: Path | None = None) -> Place:
     at_store = _first(written, "exporters", "store")
     has_own = text("", *at_store, "path")
     store = path_at(written, (*at_store, "path"), "", config, os.environ) if has_own else folder / "store.db"
+    at_log = _first(written, "exporters", call_log_names.EXPORTER)
+    if name := text("", *at_log, "dir") or _of_job(text("", *at_log, "job"), config):
+        logged = _local(name, config.parent, f"{config.name} {'::'.join(at_log)}::dir")
+    else:
+        logged = folder / call_log_names.FOLDER
+    logged = _said_log(config.parent) or logged
     for name, default in (("viewer", "127.0.0.1:4319"), ("health", "127.0.0.1:13133")):
         if at := _first(written, "extensions", name):
             scheme = "https" if _has(written, (*at, "tls")) else "http"
-            return Place(folder, store, from_here(f"{scheme}://{text(default, *at, 'endpoint')}"), tenants)
-    return Place(folder, store, None, tenants)
+            return Place(folder, store, logged, from_here(f"{scheme}://{text(default, *at, 'endpoint')}"), tenants)
+    return Place(folder, store, logged, None, tenants)
+
+
+def _said_log(folder: Path) -> Path | None:
+    """Where the environment says that calls are logged, which overrules a configuration; names begin at `folder`.
+
+    Raises:
+        PlanError: that leads nowhere.
+    """
+    name = call_log_names.variable(call_log_names.DIR, os.environ)
+    return _local(said, folder, name) if (said := os.environ.get(name)) else None
+
+
+def _of_job(name: str, config: Path) -> str:
+    """The folder that a program's own job file names; empty where it names none.
+
+    Raises:
+        PlanError: it can not be followed.
+    """
+    if not name:
+        return ""
+    from otel_bridge.exporters.call_log.job import in_job
+
+    try:
+        return str(in_job(Files(config.parent).text(name), name).get("dir", ""))
+    except ValueError as error:
+        raise PlanError([f"{config.name}: {error}"]) from None
+
+
+def _local(name: str, folder: Path, said: str) -> Path:
+    try:
+        return local(name, folder)
+    except ValueError as error:
+        raise PlanError([f"{said}: {error}"]) from None
 
 
 def _check(data_dir: Path, name: str) -> None:

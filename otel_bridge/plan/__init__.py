@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from otel_bridge import call_log_names
 from otel_bridge import langfuse_names as names
 from otel_bridge.errors import PlanError
 from otel_bridge.files import Files, stamp
@@ -31,7 +32,8 @@ __all__ = [
 
 
 def load(path: Path | None, *, environ: Mapping[str, str], allow_public: bool = False) -> Plan:
-    """Read a configuration; None stands for the default, with Langfuse where its keys are in the environment.
+    """Read a configuration; None stands for the default, with Langfuse where its keys are in the environment, and a log
+    of calls where that asks for one.
 
     allow_public: whatever listens for others than this machine without protection is meant to.
 
@@ -45,7 +47,8 @@ def load(path: Path | None, *, environ: Mapping[str, str], allow_public: bool = 
     if path is None:
         has_keys = environ.get(names.PUBLIC_KEY) and environ.get(names.SECRET_KEY)
         with_langfuse = bool(has_keys) and names.is_enabled(environ)
-        plan = parse(default_text(langfuse=with_langfuse), DEFAULT, environ=environ, allow_public=allow_public)
+        text = default_text(langfuse=with_langfuse, call_log=call_log_names.is_on(environ))
+        plan = parse(text, DEFAULT, environ=environ, allow_public=allow_public)
     else:
         path = path.absolute()
         files = Files(path.parent, {path: stamp(path)})  # before it is read: what is written meanwhile is a change
@@ -54,7 +57,19 @@ def load(path: Path | None, *, environ: Mapping[str, str], allow_public: bool = 
         except PlanError as error:
             error.files = files.stamps
             raise
-    return plan if hint is None else replace(plan, warnings=(*plan.warnings, hint))
+    hints = [one for one in (hint, _missing_log(plan, environ)) if one is not None]
+    return replace(plan, warnings=(*plan.warnings, *hints)) if hints else plan
+
+
+def _missing_log(plan: Plan, environ: Mapping[str, str]) -> str | None:
+    """Where a configuration has several pipelines, only its author knows which may be logged."""
+    name = call_log_names.EXPORTER
+    if not call_log_names.is_on(environ) or any(one.component.name == name for one in plan.exporters.values()):
+        return None
+    said = call_log_names.variable(call_log_names.LEVEL, environ)
+    return (
+        f"{said} does nothing here: {plan.origin} has no exporter {name}; add it, as `{name}: {{}}`, and to a pipeline"
+    )
 
 
 def parse(

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from otel_bridge import registry
+from otel_bridge.call_log_names import variable
 from otel_bridge.config import Config, written_in
 from otel_bridge.errors import PlanError
 from otel_bridge.files import Files
@@ -139,6 +140,7 @@ class _Reading:
                 there = needless(section, name) or hint(name, registry.names(section))
                 self.remarks.wrong((section, key), f"no such {section[:-1]}{there}")
                 continue
+            given = self.overruled(found.config, given, (section, key))  # noqa: PLW2901 - the environment's word
             if section == "exporters" and key in own:
                 config = self.model(partial(found.config), given, (section, key))
                 tenants = self.tenants(key, found.config, mapping(given), own[key])
@@ -148,6 +150,18 @@ class _Reading:
                 out[key] = Planned(key, found, config, tenants)
         return out
 
+    def overruled(self, model: type[Config], given: Any, path: Place) -> Any:
+        """What was given, but for what the environment says otherwise."""
+        found = {key: variable(name, self.environ) for key, name in model.ENVIRONMENT.items()}
+        found = {key: name for key, name in found.items() if self.environ.get(name)}
+        if not found or not isinstance(given, dict | None):
+            return given
+        for key, name in found.items():
+            here = (*path, key)
+            self.remarks.used[here] = [f"env {name}"]
+            self.sources["::".join(here)] = f"{self.remarks.origin}:{self.remarks.line(here)} env {name}"
+        return {**(given or {}), **{key: self.environ[name] for key, name in found.items()}}
+
     def tenants(
         self, exporter: str, model: type[Config], base: Mapping[str, Any], own: Mapping[str, Mapping[str, Any]]
     ) -> dict[str, Config]:
@@ -155,7 +169,8 @@ class _Reading:
         out = {}
         for tenant, given in own.items():
             path = ("service", "tenants", tenant, "exporters", exporter)
-            config = self.model(model, {**base, **given}, path, said_of=base.keys() - given.keys())
+            whole = self.overruled(model, {**base, **given}, path)
+            config = self.model(model, whole, path, said_of=base.keys() - given.keys())
             if config is not None:
                 out[tenant] = config
         return out

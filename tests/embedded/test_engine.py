@@ -22,6 +22,11 @@ receivers: {{in_process: {{}}}}
 exporters: {{langfuse: {{base_url: "{url}", public_key: pk-lf-fake, secret_key: sk-lf-fake}}}}
 service: {{data_dir: "{data_dir}", pipelines: {{main: {{receivers: [in_process], exporters: [langfuse]}}}}}}
 """
+LOGGING = """
+receivers: {in_process: {}}
+exporters: {call_log: {dir: logs, level: "off"}}
+service: {data_dir: data, pipelines: {main: {receivers: [in_process], exporters: [call_log]}}}
+"""
 PATIENT_S = 20.0  # this machine may be busy
 delivers_at_its_end = pytest.mark.skipif(
     (3, 12) <= sys.version_info < (3, 12, 3),
@@ -345,3 +350,25 @@ def test_a_forked_child_delivers_its_own(fake: FakeLangfuse, tmp_path: Path) -> 
     done = run(fake, tmp_path, FORKED)
     assert done.stderr == ""
     assert [name for name in names(fake) if name in ("forked", "parent")] == ["forked", "parent"]
+
+
+@delivers_at_its_end
+@pytest.mark.slow
+def test_calls_are_logged_without_any_server(tmp_path: Path) -> None:
+    """The files are there when the program has ended."""
+    (tmp_path / "bridge.yaml").write_text(LOGGING)
+    program = f"""
+from otel_bridge.sdk import agent_run, answered, install, llm_call
+install(__import__("pathlib").Path({str(tmp_path / "bridge.yaml")!r}))
+with agent_run("planner"):
+    with llm_call("gpt-4o-mini", messages=[{{"role": "user", "content": "Lisbon?"}}]) as call:
+        call.tags.update(answered(output="Yes.", input_tokens=12, output_tokens=9))
+"""
+    environ = {**os.environ, "OTEL_BRIDGE_LLM_LOG": "full", "OTEL_BRIDGE_EXIT_SECONDS": str(PATIENT_S)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, env=environ)
+    assert (done.returncode, done.stderr) == (0, "")
+
+    [call] = (tmp_path / "logs").glob("*/llm_calls/*")
+    assert call.name == "call_001_planner.yaml"
+    assert "Lisbon?" in call.read_text()
+    assert "resource:" in call.read_text()
