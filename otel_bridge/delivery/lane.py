@@ -8,11 +8,12 @@ outage nothing is taken, so nothing is ever given up in one.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from otel_bridge.batch import Signal
+from otel_bridge.component import Probe
 from otel_bridge.delivery.cursor import Lease, Source, Stretch
 from otel_bridge.delivery.gate import Gate
 from otel_bridge.delivery.leasing import Leasing
@@ -52,6 +53,7 @@ class Lane:
     ready: to be set when there may be more.
     parked: why nothing can be delivered until somebody acts, in a word; None while something can.
     trouble: what the destination said last, or what became of the attempt; None since it took something.
+    destination: what it has told of itself; None as long as it has not, or where nobody asks.
     """
 
     def __init__(
@@ -64,10 +66,12 @@ class Lane:
         around: Surroundings,
         gate: Gate,
         max_batch_age_s: float,
+        probe: Probe | None = None,
     ) -> None:
         self.ready = asyncio.Event()
         self.parked: str | None = None
         self.trouble: str | None = None
+        self.destination: Mapping[str, Any] | None = None
         self._told = False  # whoever reads the log, of the trouble
         self._pipeline = pipeline
         self._exporter = exporter
@@ -75,6 +79,8 @@ class Lane:
         self._around = around
         self._gate = gate
         self._max_batch_age_s = max_batch_age_s
+        self._probe = probe
+        self._probes = 0  # in vain, since it answered last
         limit = SizeLimit(around.config.max_batch_bytes, around.clock)
         self._leasing = Leasing(pipeline, exporter, tenant, source, around, limit)
         self._sender = Sender(pipeline, exporter, tenant, send, around, gate, limit)
@@ -101,9 +107,10 @@ class Lane:
         return {
             "parked": self.parked,
             "why": self.trouble or next((printable(parcel.said) for parcel in foremost if parcel.said), None),
-            "tries": max((parcel.tries for parcel in foremost), default=0),
+            "tries": max((parcel.tries for parcel in foremost), default=self._probes),
             "oldest_s": (self._around.clock.steady_ns() - min(received)) / 1e9 if received else 0.0,
             "postponed": len(self._leasing.stretches()) - 1,
+            "destination": self.destination,
         }
 
     def revoke(self) -> None:
@@ -118,8 +125,39 @@ class Lane:
             *postponed, front = self._leasing.stretches()
             for stretch in postponed:
                 tasks.create_task(self._catch_up(stretch))
+            asking = None if self._probe is None else tasks.create_task(self._ask(self._probe))
             await self._go_on(front, tasks)
             self._leasing.forget_ahead()
+            if asking is not None:
+                asking.cancel()
+
+    async def _ask(self, probe: Probe) -> None:
+        """Ask until the destination has answered: of a wrong key or address somebody is to hear before the first item.
+
+        It holds up nothing, and what becomes of items overrules what it has found.
+        """
+        said = None
+        while await self._gate.passed(self._around.stopping):
+            try:
+                self.destination = await probe()
+            except ConsumeError as error:
+                failed = error
+            except Exception:  # noqa: BLE001 - a bug in it must not stop the flow
+                logger(self._exporter).exception("the destination can not be asked", tenant=self._tenant)
+                return
+            else:
+                self._probes = 0
+                if said is not None and self.trouble == said:
+                    self._recover()
+                return
+            self._probes += 1
+            said = printable(str(failed))
+            if not self._sender.taken and isinstance(failed, ParkedError):
+                self._tell(failed, self._probes)
+            elif not self._sender.taken and not self.leased:
+                self.parked, self.trouble = None, said  # for whoever asks: nothing waits for it
+            if await self._around.clock.within(self._delay_s(failed, self._probes), self._around.stopping.wait()):
+                return
 
     async def _go_on(self, front: Stretch, tasks: asyncio.TaskGroup) -> None:
         """Deliver what is not postponed."""
@@ -222,7 +260,7 @@ class Lane:
                 self._recover()
             if error is None:
                 continue
-            self._tell(error, parcel)
+            self._tell(error, parcel.tries)
             await self._pause(error, parcel, sending)
             if parcel.tries >= OVERTAKE_AFTER and sending.waiting:
                 distance = distance % OVERTAKE_AT_MOST + 1
@@ -337,12 +375,9 @@ class Lane:
 
     async def _pause(self, error: ConsumeError, parcel: Parcel, sending: Sending) -> None:
         """Wait until it is time to try again, and give up what has reached its age meanwhile."""
-        clock, pace = self._around.clock, self._around.pace
+        clock = self._around.clock
         self._around.counters.add("delivery_retries", pipeline=self._pipeline, exporter=self._exporter)
-        if isinstance(error, ParkedError):
-            delay_s = pace.probe()
-        else:
-            delay_s = pace.backoff(parcel.tries - 1, getattr(error, "retry_after_s", None))
+        delay_s = self._delay_s(error, parcel.tries)
         left_s = (sending.lease.expires_ns - clock.steady_ns()) / 1e9
         stopping, interrupted = self._around.stopping, first(self._gate.closed(), sending.revoked.wait())
         if await clock.within(min(delay_s, left_s), first(stopping.wait(), interrupted)):
@@ -352,9 +387,14 @@ class Lane:
                 sending.losses[signal_of(late.piece), Outcome.EXPIRED, "max_age"] += count(late.piece)
             sending.waiting.clear()
 
+    def _delay_s(self, error: ConsumeError, tries: int) -> float:
+        if isinstance(error, ParkedError):
+            return self._around.pace.probe()
+        return self._around.pace.backoff(tries - 1, getattr(error, "retry_after_s", None))
+
     # What people are told.
 
-    def _tell(self, why: ConsumeError, parcel: Parcel) -> None:
+    def _tell(self, why: ConsumeError, tries: int) -> None:
         """Say once that it does not work; not of a first failure, which is common and soon over."""
         self._leasing.forget_ahead()  # it may be long until that is wanted, and it takes memory
         self.trouble = printable(str(why))
@@ -367,7 +407,7 @@ class Lane:
                 reason=reason,
                 why=self.trouble,
             )
-        elif parcel.tries > 1 and not self._told:
+        elif tries > 1 and not self._told:
             self._told = True
             logger(self._exporter).warning(
                 "not delivered, trying again until it is; everything is kept", tenant=self._tenant, why=self.trouble

@@ -7,12 +7,13 @@ scores by the API that the version has (`scores`). Queue, retry, bisecting and b
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -66,6 +67,7 @@ async def langfuse(config: LangfuseConfig, host: Host) -> AsyncIterator[Settle]:
         storage = await stack.enter_async_context(http(config.timeout, reach.check))
         tasks = await stack.enter_async_context(owned_tasks())
         client = Client(config, connections, storage)
+        host.probe = partial(_known, client, host)
         project = Project(config, client, host, taken)
         forgetful = Project(config, client, host, None)
 
@@ -85,6 +87,23 @@ async def langfuse(config: LangfuseConfig, host: Host) -> AsyncIterator[Settle]:
             readback.delivered(translation.observations)
 
         yield settle_and_look
+
+
+async def _known(client: "Client", host: Host) -> Mapping[str, Any]:
+    """What Langfuse says of itself and of the project, asked before there is anything to deliver.
+
+    Raises:
+        ParkedError: it is none, or does not know the keys.
+        RetryableError: it does not answer now.
+    """
+    version = ".".join(map(str, await client.version()))
+    project = await client.project()
+    if project is None:
+        host.log.info("the server does not name the project of the keys", to=client.base_url, server=version)
+        return {"server": version}
+    host.log.info("the keys are good", project=project.name, id=project.id, to=client.base_url, server=version)
+    said = {"id": project.id, "name": project.name}
+    return {"server": version, "project": said, "trace_url": project.trace_url(client.base_url)}
 
 
 def _file(config: LangfuseConfig, host: Host) -> Path:
