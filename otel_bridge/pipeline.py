@@ -454,7 +454,8 @@ async def _deliver(
     if any(planned.component.takes is not Takes.BATCHES for planned in exporters):
         from otel_bridge.translate import Prices, translate
 
-        priced = partial(translate, prices=Prices(plan.service.translate.prices))
+        config = plan.service.translate
+        priced = partial(translate, prices=Prices(config.prices), environment=config.environment)
         process = await _open_trace_processors(plan, pipeline, host, partial(_translated, priced), stack)
         await delivery.assemble(pipeline, plan.service.assemble, process=process, translate=priced)
     for planned in exporters:

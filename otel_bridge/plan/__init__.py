@@ -10,6 +10,7 @@ from pathlib import Path
 from otel_bridge import langfuse_names as names
 from otel_bridge.errors import PlanError
 from otel_bridge.files import Files, stamp
+from otel_bridge.plan import checks
 from otel_bridge.plan.checks import ALLOW_PUBLIC
 from otel_bridge.plan.planned import JournalConfig, PipelineConfig, Plan, Planned, ServiceConfig
 from otel_bridge.plan.reading import read
@@ -40,21 +41,26 @@ def load(path: Path | None, *, environ: Mapping[str, str], allow_public: bool = 
     Raises:
         PlanError: with all mistakes.
     """
-    environ, hint = names.as_meant(environ)
+    variables = names.as_meant(environ)
+    consulted = set()
     allow_public = allow_public or environ.get(ALLOW_PUBLIC, "").strip().lower() not in ("", *names.NO)
     if path is None:
         has_keys = environ.get(names.PUBLIC_KEY) and environ.get(names.SECRET_KEY)
-        with_langfuse = bool(has_keys) and names.is_enabled(environ)
-        plan = parse(default_text(langfuse=with_langfuse), DEFAULT, environ=environ, allow_public=allow_public)
+        with_langfuse = bool(has_keys) and names.is_enabled(variables.environ)
+        consulted |= {names.ENABLED} if has_keys else set()
+        plan = read(default_text(langfuse=with_langfuse), DEFAULT, variables, Files(), allow_public=allow_public)
     else:
         path = path.absolute()
         files = Files(path.parent, {path: stamp(path)})  # before it is read: what is written meanwhile is a change
         try:
-            plan = parse(read_text(path), path.name, environ=environ, allow_public=allow_public, files=files)
+            plan = read(read_text(path), path.name, variables, files, allow_public=allow_public)
         except PlanError as error:
             error.files = files.stamps
             raise
-    return plan if hint is None else replace(plan, warnings=(*plan.warnings, hint))
+    told = [*checks.unread(plan, variables)]
+    if hint := variables.hint(consulted | checks.variables_of(plan, variables)):
+        told.append(hint)
+    return replace(plan, warnings=(*plan.warnings, *told))
 
 
 def parse(
@@ -66,4 +72,4 @@ def parse(
     Raises:
         PlanError: with all mistakes.
     """
-    return read(text, origin, environ, files or Files(), allow_public=allow_public)
+    return read(text, origin, names.as_meant(environ), files or Files(), allow_public=allow_public)

@@ -10,6 +10,7 @@ from otel_bridge import registry
 from otel_bridge.config import Config, written_in
 from otel_bridge.errors import PlanError
 from otel_bridge.files import Files
+from otel_bridge.langfuse_names import Variables
 from otel_bridge.mistakes import hint, holds_secret, needless, said
 from otel_bridge.plan import checks
 from otel_bridge.plan.planned import Plan, Planned, ServiceConfig, mapping, partial
@@ -20,9 +21,9 @@ from otel_bridge.written import expand, read_yaml
 ConfigT = TypeVar("ConfigT", bound=Config)
 
 
-def read(text: str, origin: str, environ: Mapping[str, str], files: Files, *, allow_public: bool) -> Plan:
+def read(text: str, origin: str, variables: Variables, files: Files, *, allow_public: bool) -> Plan:
     """See `parse`."""
-    reading = _Reading(Remarks(origin), environ, files)
+    reading = _Reading(Remarks(origin), variables, files)
     top, planned, service = reading.parts(text)
     remarks = reading.remarks
     checks.references(remarks, top)
@@ -51,9 +52,9 @@ def read(text: str, origin: str, environ: Mapping[str, str], files: Files, *, al
 
 
 class _Reading:
-    def __init__(self, remarks: Remarks, environ: Mapping[str, str], files: Files) -> None:
+    def __init__(self, remarks: Remarks, variables: Variables, files: Files) -> None:
         self.remarks = remarks
-        self.environ = environ
+        self.variables = variables
         self.files = files
         self.unreadable: set[Place] = set()
         self.sources: dict[str, str] = {}
@@ -82,7 +83,8 @@ class _Reading:
             return [self.expand(value, (*path, str(index))) for index, value in enumerate(node)]
         source = f"{self.remarks.origin}:{self.remarks.line(path)}"
         if isinstance(node, str):
-            read = expand(node, self.environ, self.files, is_secret=self.is_secret(path))
+            of = self.variables
+            read = expand(node, of.environ, self.files, is_secret=self.is_secret(path), called=of.taken)
             node = read.text
             for what in read.wrong:
                 self.remarks.wrong(path, what)
