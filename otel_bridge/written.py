@@ -43,6 +43,7 @@ LANGFUSE = """\
     base_url: ${env:LANGFUSE_BASE_URL:-https://cloud.langfuse.com}
     public_key: ${env:LANGFUSE_PUBLIC_KEY}
     secret_key: ${env:LANGFUSE_SECRET_KEY}
+    browser_url: ${env:OTEL_BRIDGE_LANGFUSE_BROWSER_URL:-}   # where people open it, if that is another address
 """
 SAMPLE = """\
 processors:

@@ -159,3 +159,13 @@ async def test_what_is_refused_beside_good_keys_stays_parked(tmp_path: Path) -> 
         await bridge.consume(batch("one"))
         await until(lambda: bridge.destinations() and lane(bridge)["parked"])
         assert lane(bridge)["parked"] == "forbidden"
+
+
+async def test_links_begin_with_the_address_for_people(tmp_path: Path) -> None:
+    async with FakeLangfuse().running() as fake:
+        text = CONFIG.replace('"URL"', f'"{fake.url}", browser_url: "https://langfuse.team/"')
+        read = plan.parse(text.replace("KEY", GOOD).replace("DIR", str(tmp_path)), "bridge.yaml", environ={})
+        async with running(read) as bridge:
+            await until(bridge.destinations)
+            known = bridge.destinations()["langfuse"]["default"]
+    assert known["trace_url"] == "https://langfuse.team/project/fake-project/traces/{traceId}"
