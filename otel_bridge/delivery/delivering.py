@@ -334,7 +334,7 @@ class Delivery:
     def parked(self) -> int:
         """How many exporters have a tenant for whom nothing can be delivered until somebody acts."""
         return sum(
-            any(lane.parked is not None for lane in destination.lanes.values())
+            any(lane.standing.parked is not None for lane in destination.lanes.values())
             for destination in self._destinations.values()
         )
 
@@ -372,8 +372,8 @@ class Delivery:
         told: dict[str, dict[str, Mapping[str, Any]]] = {}
         for (_, exporter), destination in self._destinations.items():
             for tenant, lane in destination.lanes.items():
-                if lane.destination is not None:
-                    told.setdefault(side_of(exporter), {})[tenant] = lane.destination
+                if lane.standing.destination is not None:
+                    told.setdefault(side_of(exporter), {})[tenant] = lane.standing.destination
         return told
 
     async def _settle(self) -> None:
