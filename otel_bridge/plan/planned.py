@@ -43,11 +43,9 @@ class TranslateConfig(Config):
     def _is_one(cls, said: str | None) -> str | None:
         if not said:
             return None
-        if as_environment(said) != said:
-            raise ValueError(
-                "write a-z, 0-9, - and _, at most 40 of them, not beginning with `langfuse`: Langfuse takes no others"
-            )
-        return said
+        if (taken := as_environment(said)) is None:
+            raise ValueError("write a-z, 0-9, - and _, not beginning with `langfuse`: Langfuse takes no others")
+        return taken
 
 
 class PipelineConfig(Config):

@@ -62,7 +62,7 @@ def test_what_a_configuration_does_not_use_is_not_said_to_be_taken(
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("LANGFUSE_SAMPLE_RATE", "most"), ("LANGFUSE_SAMPLING_RATE", "2"), ("LANGFUSE_ENVIRONMENT", "langfuse-x")],
+    [("LANGFUSE_SAMPLE_RATE", "most"), ("LANGFUSE_SAMPLING_RATE", "2"), ("LANGFUSE_ENVIRONMENT", "langfuse")],
 )
 def test_what_can_not_be_used_is_a_mistake_under_its_own_name(name: str, value: str) -> None:
     with pytest.raises(PlanError, match=f"^{name}: "):
@@ -72,7 +72,7 @@ def test_what_can_not_be_used_is_a_mistake_under_its_own_name(name: str, value: 
 async def test_without_a_configuration_the_rate_and_the_environment_count(tmp_path: Path) -> None:
     """What an agent has sampled at this rate all arrives: the two are no share of a share."""
     here = dict.fromkeys(("OTEL_BRIDGE_GRPC", "OTEL_BRIDGE_HTTP", "OTEL_BRIDGE_VIEWER"), "127.0.0.1:0")
-    said = {"LANGFUSE_SAMPLE_RATE": "0.25", "LANGFUSE_ENVIRONMENT": "staging"}
+    said = {"LANGFUSE_SAMPLE_RATE": "0.25", "LANGFUSE_ENVIRONMENT": "Staging"}  # as people write it
     made = [f"{number * 0x9E3779B97F4A7C15 % (1 << 128):032x}" for number in range(1, 101)]
     kept = {trace_id for trace_id in made if is_kept(int(trace_id, 16), 0.25)}
     async with FakeLangfuse().running() as fake:
