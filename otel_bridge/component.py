@@ -5,7 +5,7 @@ this gives the order of start and stop for free, and there is no "built but not 
 """
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -32,6 +32,10 @@ Pass: TypeAlias = Callable[[Trace], Awaitable[None]]
 
 Translated: TypeAlias = Callable[[Trace], Awaitable[Translation]]
 """What a trace would become as it is; who asks pays nothing for it if the trace goes on as it is."""
+
+Probe: TypeAlias = Callable[[], Awaitable[Mapping[str, Any]]]
+"""Asks a destination whether it would take anything, and raises as a delivery would. Returns what is known of it, as
+plain JSON without secrets: `project` with `id` and `name`; `trace_url`, with `{traceId}` in it, where it shows one."""
 
 C = TypeVar("C", bound=Config)
 
@@ -122,6 +126,9 @@ class Bridge(Protocol):
     def status(self) -> dict[str, Any]:
         """Pipelines, endpoints, waiting items, parked destinations, counters: plain JSON without secrets."""
 
+    def destinations(self) -> dict[str, dict[str, Mapping[str, Any]]]:
+        """What is known of where exporters send to, by exporter and tenant, as a `Probe` returns it."""
+
     async def consume(self, batch: Batch) -> None:
         """Take a batch in as if a receiver had sent it, into every pipeline."""
 
@@ -136,6 +143,7 @@ class Host:
     tenants: those of the newest configuration; may change while it runs.
     translate: for trace processors, what a trace would become; as the pipelines do it, with the user's prices.
     endpoints: a receiver or extension puts the addresses here that it really bound, by name, as {"http": "http://127.0.0.1:4318"}.
+    probe: an exporter may put here what is asked before there is anything to deliver.
     """
 
     id: str
@@ -145,6 +153,7 @@ class Host:
     tenants: Tenants = ONLY
     translate: Translated = _untranslated
     endpoints: dict[str, str] = field(default_factory=dict)
+    probe: Probe | None = None
 
     @property
     def log(self) -> "FilteringBoundLogger":

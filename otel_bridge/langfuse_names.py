@@ -1,6 +1,7 @@
 """The variables of Langfuse's own SDK, and the names that people give them which it does not know."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
 
 PUBLIC_KEY, SECRET_KEY, BASE_URL = "LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY", "LANGFUSE_BASE_URL"
 ENABLED, SAMPLE_RATE = "LANGFUSE_TRACING_ENABLED", "LANGFUSE_SAMPLE_RATE"
@@ -20,22 +21,40 @@ MEANT = {
 }
 """A common name → the one that is meant; `LANGFUSE_HOST` is Langfuse's own old one."""
 
+ALL = frozenset(MEANT.values())
+"""What such names may mean."""
+
 NO = ("false", "0", "no", "off")
 
 
-def as_meant(environ: Mapping[str, str]) -> tuple[Mapping[str, str], str | None]:
-    """The environment with common names taken for what they mean, and a line about them; None where there are none.
+@dataclass(slots=True, frozen=True)
+class Variables:
+    """An environment with common names taken for what they mean.
 
-    Where the right name is set as well, it alone counts.
+    taken: the right name → the one whose value it has.
     """
-    taken = {
-        name: meant for name, meant in MEANT.items() if environ.get(name, "").strip() and not environ.get(meant, "")
-    }
-    if not taken:
-        return environ, None
-    values = {meant: environ[name] for name, meant in reversed(taken.items())}
-    said = ", ".join(f"{name} is taken for {meant}" for name, meant in taken.items())
-    return {**environ, **values}, f"{said}: write that, which Langfuse's own SDK knows too"
+
+    environ: Mapping[str, str]
+    taken: Mapping[str, str]
+
+    def called(self, name: str) -> str:
+        """The variable that a value was really read from."""
+        return self.taken.get(name, name)
+
+    def hint(self, read: Container[str]) -> str | None:
+        """A line about those of them that somebody has read, by their right names; None where there are none."""
+        said = ", ".join(f"{name} is taken for {meant}" for meant, name in self.taken.items() if meant in read)
+        return f"{said}: write that, which Langfuse's own SDK knows too" if said else None
+
+
+def as_meant(environ: Mapping[str, str]) -> Variables:
+    """Where the right name is set as well, it alone counts."""
+    taken: dict[str, str] = {}
+    for name, meant in MEANT.items():
+        if environ.get(name, "").strip() and not environ.get(meant, ""):
+            taken.setdefault(meant, name)
+    values = {meant: environ[name] for meant, name in taken.items()}
+    return Variables({**environ, **values} if taken else environ, taken)
 
 
 def resource(environ: Mapping[str, str]) -> dict[str, str]:

@@ -107,10 +107,11 @@ class LateError(LostError, SlowError):
 
 @dataclass(slots=True, frozen=True)
 class Answer:
-    """A status of the 200s and the first bytes of what came with it."""
+    """A status of the 200s and the first bytes of what came with it; `date` as the header says, empty without one."""
 
     status: int
     body: bytes
+    date: str = ""
 
 
 class Http:
@@ -153,7 +154,7 @@ class Http:
                     while len(told) < max_answer and (some := await response.content.read(max_answer - len(told))):
                         told += some
                     check(response.status, response.headers, bytes(told), who=str(url))
-                    return Answer(response.status, bytes(told))
+                    return Answer(response.status, bytes(told), response.headers.get("Date", ""))
             raise AssertionError("the last hop is answered or raises")
         except aiohttp.ClientSSLError as error:
             raise ParkedError(f"{url}: TLS failed: {_untrusted(error)}", "tls") from error

@@ -20,7 +20,7 @@ from typing import Any
 
 from otel_bridge import __version__
 from otel_bridge.batch import DEFAULT_TENANT, Batch
-from otel_bridge.component import Consume, Host, Kind, Operator, Pass, Settle, Sinks, Takes, Translated
+from otel_bridge.component import Consume, Host, Kind, Operator, Pass, Probe, Settle, Sinks, Takes, Translated
 from otel_bridge.delivery import (
     DEAD_LETTERS_FILE,
     JOURNAL_DIR,
@@ -139,6 +139,10 @@ class RunningBridge:
                 for (name, labels), value in sorted(self._ground.counters.snapshot().items())
             ],
         }
+
+    def destinations(self) -> dict[str, dict[str, Mapping[str, Any]]]:
+        """What is known of where exporters send to, by exporter and tenant."""
+        return {} if self._back is None else self._back.delivery.destinations()
 
     def _outcomes(self) -> list[dict[str, Any]]:
         """What became of all that was ever accepted, restarts included, for each exporter and tenant."""
@@ -358,17 +362,18 @@ class _Back:
 
 async def _open_back(plan: Plan, ground: _Ground, host: Callable[[str], Host]) -> _Back:
     service = plan.service
+    tenants = tuple(service.tenants) or (DEFAULT_TENANT,)
     async with AsyncExitStack() as stack:
         delivery = await stack.enter_async_context(
             delivering(
                 *(ground.journal, ground.state, ground.dead_letters, service.deliver),
                 counters=ground.counters,
                 max_age_s=service.journal.max_age,
-                tenants=tuple(service.tenants) or (DEFAULT_TENANT,),
+                tenants=tenants,
             )
         )
         sinks = {
-            key: await _open_exporter(planned, host, stack)
+            key: await _open_exporter(planned, tenants, host, stack)
             for key, planned in plan.exporters.items()
             if any(key in of.exporters for of in service.pipelines.values())
         }
@@ -381,30 +386,42 @@ async def _open_back(plan: Plan, ground: _Ground, host: Callable[[str], Host]) -
         return _Back(delivery, stack.pop_all())
 
 
-async def _open_exporter(planned: Planned, host: Callable[[str], Host], stack: AsyncExitStack) -> Any:
+@dataclass(slots=True, frozen=True)
+class _Open:
+    """An exporter that is open: what it takes, and by tenant what asks its destination whether it would."""
+
+    sink: Any
+    probes: Mapping[str, Probe]
+
+
+async def _open_exporter(
+    planned: Planned, configured: Sequence[str], host: Callable[[str], Host], stack: AsyncExitStack
+) -> _Open:
     """What an exporter takes, each for itself where tenants have keys of their own.
 
     Its own secrets are those of `default`. Whether others have, or had, keys of their own is not asked: what a tenant
     left behind never follows the last of them into a project that all share.
     """
     if planned.tenants:
+        hosts = {tenant: host(f"{planned.id}@{tenant}") for tenant in planned.tenants}
         sinks = {
-            tenant: await stack.enter_async_context(
-                _opened(replace(planned, config=config), host(f"{planned.id}@{tenant}"))
-            )
+            tenant: await stack.enter_async_context(_opened(replace(planned, config=config), hosts[tenant]))
             for tenant, config in planned.tenants.items()
         }
     else:
-        sink = await stack.enter_async_context(_opened(planned, host(planned.id)))
+        hosts = {DEFAULT_TENANT: host(planned.id)}
+        sink = await stack.enter_async_context(_opened(planned, hosts[DEFAULT_TENANT]))
         if not planned.has_secrets:
-            return sink
+            return _Open(sink, {})
         sinks = {DEFAULT_TENANT: sink}
+    probes = {tenant: of.probe for tenant, of in hosts.items() if of.probe is not None and tenant in configured}
     if planned.component.takes is not Takes.BOTH:
-        return _to_its_tenant(planned.id, sinks)
-    return Sinks(
+        return _Open(_to_its_tenant(planned.id, sinks), probes)
+    both = Sinks(
         batches=_to_its_tenant(planned.id, {tenant: sink.batches for tenant, sink in sinks.items()}),
         settled=_to_its_tenant(planned.id, {tenant: sink.settled for tenant, sink in sinks.items()}),
     )
+    return _Open(both, probes)
 
 
 def _to_its_tenant(exporter: str, sinks: Mapping[str, Consume | Settle]) -> Any:
@@ -427,7 +444,7 @@ def _to_its_tenant(exporter: str, sinks: Mapping[str, Consume | Settle]) -> Any:
 async def _deliver(
     plan: Plan,
     pipeline: str,
-    sinks: Mapping[str, Any],
+    opened: Mapping[str, _Open],
     delivery: Delivery,
     host: Callable[[str], Host],
     stack: AsyncExitStack,
@@ -437,18 +454,20 @@ async def _deliver(
     if any(planned.component.takes is not Takes.BATCHES for planned in exporters):
         from otel_bridge.translate import Prices, translate
 
-        priced = partial(translate, prices=Prices(plan.service.translate.prices))
+        config = plan.service.translate
+        priced = partial(translate, prices=Prices(config.prices), environment=config.environment)
         process = await _open_trace_processors(plan, pipeline, host, partial(_translated, priced), stack)
         await delivery.assemble(pipeline, plan.service.assemble, process=process, translate=priced)
     for planned in exporters:
-        sink, age_s = sinks[planned.id], planned.component.max_batch_age_s
+        sink, probes = opened[planned.id].sink, opened[planned.id].probes
+        age_s = planned.component.max_batch_age_s
         match planned.component.takes:
             case Takes.BATCHES:
-                await delivery.batches(pipeline, planned.id, sink, max_batch_age_s=age_s)
+                await delivery.batches(pipeline, planned.id, sink, max_batch_age_s=age_s, probes=probes)
             case Takes.SETTLED:
-                await delivery.settled(pipeline, planned.id, sink, max_batch_age_s=age_s)
+                await delivery.settled(pipeline, planned.id, sink, max_batch_age_s=age_s, probes=probes)
             case Takes.BOTH:
-                await delivery.batches(pipeline, planned.id, sink.batches, max_batch_age_s=age_s)
+                await delivery.batches(pipeline, planned.id, sink.batches, max_batch_age_s=age_s, probes=probes)
                 await delivery.settled(
                     pipeline, settled_side(planned.id), sink.settled, tell_omitted=True, max_batch_age_s=age_s
                 )

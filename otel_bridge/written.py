@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from otel_bridge.announcement import DATA_DIR, DATA_DIR_VARIABLE
@@ -42,6 +43,17 @@ LANGFUSE = """\
     base_url: ${env:LANGFUSE_BASE_URL:-https://cloud.langfuse.com}
     public_key: ${env:LANGFUSE_PUBLIC_KEY}
     secret_key: ${env:LANGFUSE_SECRET_KEY}
+    browser_url: ${env:OTEL_BRIDGE_LANGFUSE_BROWSER_URL:-}   # where people open it, if that is another address
+"""
+SAMPLE = """\
+processors:
+  sample:                         # whole traces, of the local store too
+    rate: ${env:LANGFUSE_SAMPLE_RATE:-1}
+
+"""
+ENVIRONMENT = """\
+  translate:
+    environment: ${env:LANGFUSE_TRACING_ENVIRONMENT:-}   # of traces that name none
 """
 
 
@@ -53,6 +65,8 @@ CALL_LOG = """\
 def default_text(*, langfuse: bool, call_log: bool = False) -> str:
     """The configuration that the bridge runs with when it is given none; without a log of calls as it stands in
     `config/`."""
+    exporters = ["store", *(["langfuse"] if langfuse else []), *(["call_log"] if call_log else [])]
+    steps = ("processors: [sample], " if langfuse else "") + f"exporters: [{', '.join(exporters)}]"
     return f"""\
 {WITH_LANGFUSE if langfuse else ALONE}
 receivers:
@@ -60,6 +74,7 @@ receivers:
     grpc: ${{env:OTEL_BRIDGE_GRPC:-127.0.0.1:4317}}
     http: ${{env:OTEL_BRIDGE_HTTP:-127.0.0.1:4318}}
 
+{SAMPLE if langfuse else ""}\
 exporters:
   store: {{}}                       # the local store, which the viewer and `otel-bridge traces` read
 {LANGFUSE if langfuse else ""}{CALL_LOG if call_log else ""}
@@ -69,8 +84,9 @@ extensions:
 
 service:
   data_dir: {DEFAULT_DATA_DIR}
+{ENVIRONMENT if langfuse else ""}\
   pipelines:
-    main: {{receivers: [otlp], exporters: [store{", langfuse" if langfuse else ""}{", call_log" if call_log else ""}]}}
+    main: {{receivers: [otlp], {steps}}}
 """
 
 
@@ -84,12 +100,21 @@ class Expanded:
     wrong: list[str] = field(default_factory=list)
 
 
-def expand(text: str, environ: Mapping[str, str], files: Files, *, is_secret: bool = False) -> Expanded:
+def expand(
+    text: str,
+    environ: Mapping[str, str],
+    files: Files,
+    *,
+    is_secret: bool = False,
+    called: Mapping[str, str] = MappingProxyType({}),
+) -> Expanded:
     """Replace references by values, and `$$` by a dollar sign.
 
     `${env:NAME}` is a value of the environment, `${file:PATH}` the content of a file; with `:-default` before the `}`
     that stands in for what is missing or empty. What is missing is said with that remedy, but for a secret, and
     for files, which hold secrets: everybody would know it.
+
+    called: names of variables whose values were read under another name.
     """
     out = Expanded()
 
@@ -106,7 +131,7 @@ def expand(text: str, environ: Mapping[str, str], files: Files, *, is_secret: bo
             return _content(found["path"], found["otherwise"], files, out)
         name, default = found["name"], found["default"]
         if environ.get(name):
-            out.used.append(f"env {name}")
+            out.used.append(f"env {called.get(name, name)}")
             return environ[name]
         if default is None:
             otherwise = "" if is_secret else f" or write ${{env:{name}:-default}}"

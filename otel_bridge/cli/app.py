@@ -15,6 +15,7 @@ from otel_bridge.cli import (
     dead_letters,
     delivery,
     demo,
+    doctor,
     operating,
     questions,
     runs,
@@ -72,6 +73,7 @@ app.add_typer(configuration.config)
 app.command()(configuration.components)
 app.command()(operating.dialects)
 app.command()(status.status)
+app.command()(doctor.doctor)
 app.command()(audit.audit)
 app.add_typer(dead_letters.dead_letter)
 app.command()(delivery.pause)

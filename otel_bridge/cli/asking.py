@@ -103,7 +103,7 @@ def ask(
     """
     viewer = Viewer.at(viewer) if isinstance(viewer, str) else viewer
     url = viewer.url
-    connection, base = _connection(viewer, timeout_s)
+    connection, base = connection_to(viewer, timeout_s)
     target = f"{base}{path}" + (f"?{urlencode(query)}" if query else "")
     try:
         if change is None:
@@ -175,7 +175,12 @@ def _exchange(
     return response.status, told
 
 
-def _connection(viewer: Viewer, timeout_s: float) -> tuple[HTTPConnection, str]:
+def connection_to(viewer: Viewer, timeout_s: float) -> tuple[HTTPConnection, str]:
+    """A connection, and what paths begin with there.
+
+    Raises:
+        UsageError: its URL is no address.
+    """
     url = viewer.url
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")

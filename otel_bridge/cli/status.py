@@ -60,7 +60,7 @@ def _show(status: Mapping[str, Any]) -> None:
     rows = list(_lanes(status))
     if rows:
         print()
-        print_table([("pipeline", "exporter", "tenant", "state", "waiting", "oldest", "delivered"), *rows])
+        print_table([("pipeline", "exporter", "tenant", "state", "waiting", "oldest", "delivered", "project"), *rows])
         for whom, why in _troubles(status):
             print_wrapped(f"{whom}: {why}", "- ")
     if dropped := list(_dropped(status)):
@@ -93,7 +93,13 @@ def _lanes(status: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
         for tenant, lane in tenants.items():
             oldest = duration(lane["oldest_s"] * 1000) if lane["oldest_s"] else ""
             done = str(delivered[pipeline, exporter, tenant])
-            yield pipeline, exporter, tenant, _state(lane), str(lane["waiting"]), oldest, done
+            yield pipeline, exporter, tenant, _state(lane), str(lane["waiting"]), oldest, done, _project(lane)
+
+
+def _project(lane: Mapping[str, Any]) -> str:
+    """Which one its keys are of, where the destination has said so."""
+    project = (lane.get("destination") or {}).get("project")
+    return f"{project['name']} ({project['id']})" if project else ""
 
 
 def _troubles(status: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,7 @@ from typing import Any
 from otel_bridge.assemble import AssembleConfig, Assembler, Gather, assembling
 from otel_bridge.batch import DEFAULT_TENANT, Signal
 from otel_bridge.clock import Clock
-from otel_bridge.component import Consume, Settle
+from otel_bridge.component import Consume, Probe, Settle
 from otel_bridge.delivery.absent import Absent
 from otel_bridge.delivery.cursor import Cursor, EntryCursor, PartCursor, Retention
 from otel_bridge.delivery.dead_letter import DeadLetters
@@ -144,9 +144,18 @@ class Delivery:
             self._start_assembly(pipeline)
 
     async def batches(
-        self, pipeline: str, exporter: str, consume: Consume, *, max_batch_age_s: float = math.inf
+        self,
+        pipeline: str,
+        exporter: str,
+        consume: Consume,
+        *,
+        max_batch_age_s: float = math.inf,
+        probes: Mapping[str, Probe] | None = None,
     ) -> None:
-        """Begin to deliver a pipeline's batches as they come; max_batch_age_s: as a `Component` has it."""
+        """Begin to deliver a pipeline's batches as they come.
+
+        max_batch_age_s: as a `Component` has it; probes: by tenant, as a `Host` has it.
+        """
         cursor = EntryCursor(
             self._journal,
             self._state,
@@ -156,7 +165,9 @@ class Delivery:
             clock=self._around.clock,
             thread=self._thread,
         )
-        await self._add(pipeline, exporter, cursor, consume, settled=False, max_batch_age_s=max_batch_age_s)
+        await self._add(
+            pipeline, exporter, cursor, consume, settled=False, max_batch_age_s=max_batch_age_s, probes=probes
+        )
 
     async def settled(
         self,
@@ -166,6 +177,7 @@ class Delivery:
         *,
         tell_omitted: bool = False,
         max_batch_age_s: float = math.inf,
+        probes: Mapping[str, Probe] | None = None,
     ) -> None:
         """Begin to deliver a pipeline's settled traces; `assemble` was called for it before.
 
@@ -186,6 +198,7 @@ class Delivery:
             settled=True,
             tell_omitted=tell_omitted,
             max_batch_age_s=max_batch_age_s,
+            probes=probes,
         )
 
     async def drain(
@@ -321,7 +334,7 @@ class Delivery:
     def parked(self) -> int:
         """How many exporters have a tenant for whom nothing can be delivered until somebody acts."""
         return sum(
-            any(lane.parked is not None for lane in destination.lanes.values())
+            any(lane.standing.parked is not None for lane in destination.lanes.values())
             for destination in self._destinations.values()
         )
 
@@ -335,15 +348,14 @@ class Delivery:
             if is_absent and not items:
                 continue
             tenants = exporters.setdefault(f"{account.pipeline}/{account.exporter}", {})
-            of_tenant = tenants.setdefault(
-                account.tenant, {"waiting": 0, "parked": None, "why": None, "tries": 0, "oldest_s": 0.0, "postponed": 0}
-            )
-            of_tenant["settled"] = known.settled
+            of_tenant = tenants.setdefault(account.tenant, _nothing(settled=known.settled))
             of_tenant["waiting"] += items
             of_tenant["parked"] = "not_configured" if is_absent else None
         for (pipeline, exporter), destination in self._destinations.items():
             for tenant, lane in destination.lanes.items():
-                exporters.get(f"{pipeline}/{exporter}", {}).get(tenant, {}).update(lane.status())
+                tenants = exporters.setdefault(f"{pipeline}/{exporter}", {})
+                known = self._state.exporters.registered[pipeline, exporter]
+                tenants.setdefault(tenant, _nothing(settled=known.settled)).update(lane.status())
             for tenant, of_tenant in exporters.get(f"{pipeline}/{exporter}", {}).items():
                 if not destination.gates.is_open(tenant):
                     of_tenant["parked"] = "paused"
@@ -354,6 +366,15 @@ class Delivery:
             "dead_letters": self._around.dead_letters.waiting(),
             **self.operator.replays(),
         }
+
+    def destinations(self) -> dict[str, dict[str, Mapping[str, Any]]]:
+        """What destinations have told of themselves, by exporter and tenant."""
+        told: dict[str, dict[str, Mapping[str, Any]]] = {}
+        for (_, exporter), destination in self._destinations.items():
+            for tenant, lane in destination.lanes.items():
+                if lane.standing.destination is not None:
+                    told.setdefault(side_of(exporter), {})[tenant] = lane.standing.destination
+        return told
 
     async def _settle(self) -> None:
         async with self._changing:
@@ -372,9 +393,10 @@ class Delivery:
         settled: bool,
         tell_omitted: bool = False,
         max_batch_age_s: float,
+        probes: Mapping[str, Probe] | None,
     ) -> None:
         age_s = min(max_batch_age_s, self._around.config.max_batch_age)
-        destination = Destination(cursor, send, self.operator.gates(exporter), {}, age_s, tell_omitted)
+        destination = Destination(cursor, send, self.operator.gates(exporter), {}, age_s, tell_omitted, probes or {})
         async with self._changing:
             is_new = (pipeline, exporter) not in self._state.exporters.registered
             start_seq, accepted = (self._begin_seq, self._begin_accepted) if is_new else self._journal.accepted()
@@ -410,11 +432,12 @@ class Delivery:
         destination.lanes.clear()
         async with asyncio.TaskGroup() as tasks:
             while True:
-                for tenant, head in destination.cursor.heads().items():
+                for tenant, head in {**dict.fromkeys(destination.probes, 0), **destination.cursor.heads()}.items():
                     if tenant not in destination.lanes:
                         lane = Lane(
                             *(pipeline, exporter, tenant, destination.cursor, destination.send),
                             *(self._around, destination.gates.of(tenant), destination.max_batch_age_s),
+                            destination.probes.get(tenant),
                         )
                         destination.lanes[tenant] = lane
                         self._supervise(f"deliver:{exporter}", lane.run, tasks)
@@ -463,6 +486,12 @@ class Delivery:
         self, name: str, work: Callable[[], Awaitable[None]], tasks: asyncio.TaskGroup
     ) -> asyncio.Task[None]:
         return tasks.create_task(self._around.supervision.run(name, work), name=name)
+
+
+def _nothing(*, settled: bool) -> dict[str, Any]:
+    """The status of a tenant of whom nothing is here, for an exporter."""
+    nothing = {"waiting": 0, "parked": None, "why": None, "tries": 0, "oldest_s": 0.0, "postponed": 0}
+    return {**nothing, "destination": None, "settled": settled}
 
 
 def _of(pipeline: str, accepted: Mapping[tuple[str, str, Signal], int]) -> dict[tuple[str, Signal], int]:

@@ -13,14 +13,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from otel_bridge.batch import Signal
+from otel_bridge.component import Probe
 from otel_bridge.delivery.cursor import Lease, Source, Stretch
 from otel_bridge.delivery.gate import Gate
 from otel_bridge.delivery.leasing import Leasing
 from otel_bridge.delivery.limit import SizeLimit
 from otel_bridge.delivery.piece import Piece, count, is_single, score_count, signal_of, split
 from otel_bridge.delivery.sending import PATIENCE, LeaseAnewError, Parcel, Sender, Sending
+from otel_bridge.delivery.standing import Standing
 from otel_bridge.delivery.surroundings import Surroundings
-from otel_bridge.errors import BusyError, ConsumeError, ParkedError, RefusedError, TooLargeError
+from otel_bridge.errors import BusyError, ConsumeError, RefusedError, TooLargeError
 from otel_bridge.journal.exporters import Outcomes
 from otel_bridge.tasks import first
 from otel_bridge.telemetry import Outcome, logger, printable
@@ -50,8 +52,7 @@ class Lane:
     """Delivers what one tenant has for one exporter, in order, but for what is postponed.
 
     ready: to be set when there may be more.
-    parked: why nothing can be delivered until somebody acts, in a word; None while something can.
-    trouble: what the destination said last, or what became of the attempt; None since it took something.
+    standing: with the destination.
     """
 
     def __init__(
@@ -64,17 +65,17 @@ class Lane:
         around: Surroundings,
         gate: Gate,
         max_batch_age_s: float,
+        probe: Probe | None = None,
     ) -> None:
         self.ready = asyncio.Event()
-        self.parked: str | None = None
-        self.trouble: str | None = None
-        self._told = False  # whoever reads the log, of the trouble
+        self.standing = Standing(exporter, tenant)
         self._pipeline = pipeline
         self._exporter = exporter
         self._tenant = tenant
         self._around = around
         self._gate = gate
         self._max_batch_age_s = max_batch_age_s
+        self._probe = probe
         limit = SizeLimit(around.config.max_batch_bytes, around.clock)
         self._leasing = Leasing(pipeline, exporter, tenant, source, around, limit)
         self._sender = Sender(pipeline, exporter, tenant, send, around, gate, limit)
@@ -99,11 +100,12 @@ class Lane:
         foremost = [one.waiting[0] for one in sending if one.waiting]
         received = [one.lease.oldest_ns for one in sending if one.lease.oldest_ns is not None]
         return {
-            "parked": self.parked,
-            "why": self.trouble or next((printable(parcel.said) for parcel in foremost if parcel.said), None),
-            "tries": max((parcel.tries for parcel in foremost), default=0),
+            "parked": self.standing.parked,
+            "why": self.standing.trouble or next((printable(parcel.said) for parcel in foremost if parcel.said), None),
+            "tries": max((parcel.tries for parcel in foremost), default=self.standing.unanswered),
             "oldest_s": (self._around.clock.steady_ns() - min(received)) / 1e9 if received else 0.0,
             "postponed": len(self._leasing.stretches()) - 1,
+            "destination": self.standing.destination,
         }
 
     def revoke(self) -> None:
@@ -118,8 +120,17 @@ class Lane:
             *postponed, front = self._leasing.stretches()
             for stretch in postponed:
                 tasks.create_task(self._catch_up(stretch))
+            asking = tasks.create_task(self._ask())
             await self._go_on(front, tasks)
             self._leasing.forget_ahead()
+            asking.cancel()
+
+    async def _ask(self) -> None:
+        if self._probe is not None:
+            await self.standing.introduce(self._probe, self._around, self._gate, self._is_used)
+
+    def _is_used(self) -> bool:
+        return self.leased or self._sender.taken > 0
 
     async def _go_on(self, front: Stretch, tasks: asyncio.TaskGroup) -> None:
         """Deliver what is not postponed."""
@@ -139,7 +150,7 @@ class Lane:
                         return
                     continue
             more = self._front.lease.more
-            if more and self.trouble is None:
+            if more and self.standing.trouble is None:
                 self._leasing.read_ahead(front, self._front.lease.position, tasks)
             try:
                 overtaking = await self._deliver(self._front)
@@ -219,10 +230,11 @@ class Lane:
             parcel, taken = sending.waiting[0], sending.taken
             error = await self._sender.step(sending)
             if sending.taken > taken:
-                self._recover()
+                self.standing.recover()
             if error is None:
                 continue
-            self._tell(error, parcel)
+            self._leasing.forget_ahead()  # it may be long until that is wanted, and it takes memory
+            self.standing.tell(error, parcel.tries)
             await self._pause(error, parcel, sending)
             if parcel.tries >= OVERTAKE_AFTER and sending.waiting:
                 distance = distance % OVERTAKE_AT_MOST + 1
@@ -253,7 +265,7 @@ class Lane:
         if error is None:
             other.waiting.remove(parcel)
             other.taken += 1
-            self._recover()
+            self.standing.recover()
             return _Overtaking(ends[1:-1], None if other is sending else other)
         if not isinstance(error, RefusedError | TooLargeError):
             await self._pause(error, parcel, sending)
@@ -337,12 +349,9 @@ class Lane:
 
     async def _pause(self, error: ConsumeError, parcel: Parcel, sending: Sending) -> None:
         """Wait until it is time to try again, and give up what has reached its age meanwhile."""
-        clock, pace = self._around.clock, self._around.pace
+        clock = self._around.clock
         self._around.counters.add("delivery_retries", pipeline=self._pipeline, exporter=self._exporter)
-        if isinstance(error, ParkedError):
-            delay_s = pace.probe()
-        else:
-            delay_s = pace.backoff(parcel.tries - 1, getattr(error, "retry_after_s", None))
+        delay_s = self._around.pace.after(error, parcel.tries)
         left_s = (sending.lease.expires_ns - clock.steady_ns()) / 1e9
         stopping, interrupted = self._around.stopping, first(self._gate.closed(), sending.revoked.wait())
         if await clock.within(min(delay_s, left_s), first(stopping.wait(), interrupted)):
@@ -351,34 +360,6 @@ class Lane:
             for late in sending.waiting:
                 sending.losses[signal_of(late.piece), Outcome.EXPIRED, "max_age"] += count(late.piece)
             sending.waiting.clear()
-
-    # What people are told.
-
-    def _tell(self, why: ConsumeError, parcel: Parcel) -> None:
-        """Say once that it does not work; not of a first failure, which is common and soon over."""
-        self._leasing.forget_ahead()  # it may be long until that is wanted, and it takes memory
-        self.trouble = printable(str(why))
-        reason = why.reason if isinstance(why, ParkedError) else None
-        if reason is not None and reason != self.parked:
-            self._told = True
-            logger(self._exporter).error(
-                "nothing can be delivered until somebody acts; everything is kept",
-                tenant=self._tenant,
-                reason=reason,
-                why=self.trouble,
-            )
-        elif parcel.tries > 1 and not self._told:
-            self._told = True
-            logger(self._exporter).warning(
-                "not delivered, trying again until it is; everything is kept", tenant=self._tenant, why=self.trouble
-            )
-        self.parked = reason
-
-    def _recover(self) -> None:
-        self.parked = self.trouble = None
-        if self._told:
-            self._told = False
-            logger(self._exporter).info("delivering again", tenant=self._tenant)
 
 
 def account(items: Counter[Signal], losses: Outcomes) -> Outcomes:

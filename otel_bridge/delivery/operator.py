@@ -4,11 +4,11 @@ import asyncio
 from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from otel_bridge.batch import Signal
-from otel_bridge.component import Consume, Settle
+from otel_bridge.component import Consume, Probe, Settle
 from otel_bridge.delivery.cursor import Cursor
 from otel_bridge.delivery.dead_letter import TRANSLATION, Chosen, DeadLetter, check_chosen
 from otel_bridge.delivery.gate import Gates
@@ -33,6 +33,7 @@ class Destination:
 
     max_batch_age_s: how long a lane waits for more when something has come.
     tell_omitted: it is told of what is left out.
+    probes: by tenant, what asks it whether it would take anything; such a tenant has a lane from the start.
     """
 
     cursor: Cursor
@@ -41,6 +42,7 @@ class Destination:
     lanes: dict[str, Lane]
     max_batch_age_s: float
     tell_omitted: bool = False
+    probes: Mapping[str, Probe] = field(default_factory=dict)
 
 
 class _Refused(NamedTuple):

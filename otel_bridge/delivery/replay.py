@@ -275,7 +275,7 @@ class Replays:
         destination = self._destinations.get((one.pipeline, one.exporter))
         if destination is not None and not destination.gates.is_open(one.tenant):
             return "paused"
-        return self._lanes[one.id].trouble if one.id in self._lanes else None
+        return self._lanes[one.id].standing.trouble if one.id in self._lanes else None
 
     async def _heads(self, pipeline: str, exporter: str) -> Mapping[str, int]:
         """The tenants of which there is something for an exporter."""

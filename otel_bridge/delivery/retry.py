@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from random import Random
 
 from otel_bridge.clock import Clock
+from otel_bridge.errors import ConsumeError, ParkedError
 from otel_bridge.telemetry import Counters, logger
 
 FIRST_S, LAST_S = 1.0, 60.0
@@ -24,6 +25,12 @@ class Pace:
         if retry_after_s is not None:
             return min(max(retry_after_s, RETRY_AFTER_LEAST_S), RETRY_AFTER_MOST_S)
         return self._random.uniform(0, min(LAST_S, FIRST_S * 2 ** min(tries, 10)))
+
+    def after(self, error: ConsumeError, tries: int) -> float:
+        """After an answer, the `tries`th that was none to go on with."""
+        if isinstance(error, ParkedError):
+            return self.probe()
+        return self.backoff(tries - 1, getattr(error, "retry_after_s", None))
 
     def probe(self) -> float:
         """Before a parked destination is asked again."""

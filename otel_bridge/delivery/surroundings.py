@@ -11,6 +11,8 @@ from otel_bridge.delivery.dead_letter import DeadLetters
 from otel_bridge.delivery.retry import Pace, Supervision
 from otel_bridge.telemetry import Counters
 
+PROBES_AT_ONCE = 8
+
 
 class DeliverConfig(Config):
     """How batches are cut for an exporter."""
@@ -25,6 +27,7 @@ class Surroundings:
     """What all lanes share.
 
     stopping: set when what can not be delivered at once is to stay in the journal.
+    probing: held by who asks a destination before there is anything for it, as many tenants may at a start.
     leaving: then what has not been leased stays there as well, though it could be delivered.
     """
 
@@ -36,3 +39,4 @@ class Surroundings:
     supervision: Supervision
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     leaving: bool = False
+    probing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PROBES_AT_ONCE))

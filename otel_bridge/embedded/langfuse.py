@@ -19,6 +19,8 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_bridge import langfuse_names as names
 from otel_bridge.counts import plural
+from otel_bridge.ratio import is_kept
+from otel_bridge.sdk.sampling import sample_rate
 from otel_bridge.sdk.saying import Log
 
 if TYPE_CHECKING:
@@ -35,7 +37,6 @@ WARN_EVERY_S = 60.0
 MAX_ANSWER = 1 << 20
 MAX_TRACES_KNOWN, MAX_BYTES_KNOWN = 2000, 16 << 20  # a trace of thousands of spans has half a megabyte
 CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
-LOW = (1 << 64) - 1
 
 
 class LangfuseSpanExporter(SpanExporter):
@@ -68,9 +69,10 @@ class LangfuseSpanExporter(SpanExporter):
         release: str | None = None,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
-        variables, hint = names.as_meant(os.environ)
-        if hint:
+        meant = names.as_meant(os.environ)
+        if hint := meant.hint(names.ALL):
             log.warning("otel-bridge: %s", hint)
+        variables = meant.environ
         self.dropped: Counter[str] = Counter()
         self._keys = (
             public_key or variables.get(names.PUBLIC_KEY, ""),
@@ -80,7 +82,7 @@ class LangfuseSpanExporter(SpanExporter):
         given = {names.ENVIRONMENT: environment, names.RELEASE: release}
         self._resource = names.resource({**variables, **{name: said for name, said in given.items() if said}})
         self._enabled = names.is_enabled(variables)
-        self._least_out = _sampled_below(variables.get(names.SAMPLE_RATE))
+        self._rate = sample_rate(meant)
         self._timeout_s = timeout_s
         self._prices: Prices | None = None
         self._warned_s = float("-inf")
@@ -101,7 +103,7 @@ class LangfuseSpanExporter(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send a batch; FAILURE where some of it is worth sending again."""
-        spans = [span for span in spans if span.context is None or span.context.trace_id & LOW < self._least_out]
+        spans = [span for span in spans if span.context is None or is_kept(span.context.trace_id, self._rate)]
         if not self._enabled or not spans:
             return SpanExportResult.SUCCESS
         until_s = time.monotonic() + self._timeout_s
@@ -384,15 +386,3 @@ class _Sent:
     left: set[str] = field(default_factory=set)
     lost: Counter[str] = field(default_factory=Counter)
     given_up: Counter[str] = field(default_factory=Counter)
-
-
-def _sampled_below(rate: str | None) -> int:
-    """The lower half of the first trace id that a rate leaves out, as OpenTelemetry's own sampler has it."""
-    try:
-        share = float(rate or 1)
-    except ValueError:
-        share = -1
-    if not 0 <= share <= 1:
-        log.warning("otel-bridge: %s=%r is no number from 0 to 1, and ignored", names.SAMPLE_RATE, rate)
-        share = 1
-    return round(share * (LOW + 1))

@@ -11,6 +11,7 @@ from otel_bridge import call_log_names
 from otel_bridge import langfuse_names as names
 from otel_bridge.errors import PlanError
 from otel_bridge.files import Files, stamp
+from otel_bridge.plan import checks
 from otel_bridge.plan.checks import ALLOW_PUBLIC
 from otel_bridge.plan.planned import JournalConfig, PipelineConfig, Plan, Planned, ServiceConfig
 from otel_bridge.plan.reading import read
@@ -42,23 +43,29 @@ def load(path: Path | None, *, environ: Mapping[str, str], allow_public: bool = 
     Raises:
         PlanError: with all mistakes.
     """
-    environ, hint = names.as_meant(environ)
+    variables = names.as_meant(environ)
+    consulted = set()
     allow_public = allow_public or environ.get(ALLOW_PUBLIC, "").strip().lower() not in ("", *names.NO)
     if path is None:
         has_keys = environ.get(names.PUBLIC_KEY) and environ.get(names.SECRET_KEY)
-        with_langfuse = bool(has_keys) and names.is_enabled(environ)
+        with_langfuse = bool(has_keys) and names.is_enabled(variables.environ)
+        consulted |= {names.ENABLED} if has_keys else set()
         text = default_text(langfuse=with_langfuse, call_log=call_log_names.is_on(environ))
-        plan = parse(text, DEFAULT, environ=environ, allow_public=allow_public)
+        plan = read(text, DEFAULT, variables, Files(), allow_public=allow_public)
     else:
         path = path.absolute()
         files = Files(path.parent, {path: stamp(path)})  # before it is read: what is written meanwhile is a change
         try:
-            plan = parse(read_text(path), path.name, environ=environ, allow_public=allow_public, files=files)
+            plan = read(read_text(path), path.name, variables, files, allow_public=allow_public)
         except PlanError as error:
             error.files = files.stamps
             raise
-    hints = [one for one in (hint, _missing_log(plan, environ)) if one is not None]
-    return replace(plan, warnings=(*plan.warnings, *hints)) if hints else plan
+    told = [*checks.unread(plan, variables)]
+    if hint := variables.hint(consulted | checks.variables_of(plan, variables)):
+        told.append(hint)
+    if (missing := _missing_log(plan, environ)) is not None:
+        told.append(missing)
+    return replace(plan, warnings=(*plan.warnings, *told))
 
 
 def _missing_log(plan: Plan, environ: Mapping[str, str]) -> str | None:
@@ -81,4 +88,4 @@ def parse(
     Raises:
         PlanError: with all mistakes.
     """
-    return read(text, origin, environ, files or Files(), allow_public=allow_public)
+    return read(text, origin, names.as_meant(environ), files or Files(), allow_public=allow_public)

@@ -2,15 +2,16 @@
 what is open to all, and tenants whose data comes from nobody or goes nowhere."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from otel_bridge import langfuse_names as names
 from otel_bridge.files import local
 from otel_bridge.listening import ListeningConfig
 from otel_bridge.mistakes import hint, needless
-from otel_bridge.plan.planned import Planned, ServiceConfig, mapping
+from otel_bridge.plan.planned import Plan, Planned, ServiceConfig, mapping
 from otel_bridge.plan.remarks import Remarks
 from otel_bridge.tenants import DEFAULT_TENANT, contradictions
 from otel_bridge.tls import TlsConfig, is_readable_by_all
@@ -24,6 +25,14 @@ PROTECT = (
     "add it, listen on 127.0.0.1, or say that only those reach it who may, by `insecure: true`, "
     f"`serve --insecure-allow-public` or {ALLOW_PUBLIC}=true"
 )
+
+OF_ENVIRONMENT = re.compile(r" env (\S+)")
+INSTEAD = {
+    names.SAMPLE_RATE: f"a processor `sample` with `rate: ${{env:{names.SAMPLE_RATE}:-1}}` does",
+    names.ENVIRONMENT: f"`environment: ${{env:{names.ENVIRONMENT}:-}}` under service::translate does",
+    names.ENABLED: "Langfuse gets everything all the same; take its exporter out of the pipelines",
+}
+"""What does what a variable of Langfuse's alone does not."""
 
 
 def references(remarks: Remarks, top: Mapping[str, Any]) -> None:
@@ -179,3 +188,24 @@ def named(remarks: Remarks, processors: Mapping[str, Planned], service: ServiceC
             else:
                 what = f"there are no service::tenants, so all is of {DEFAULT_TENANT}, and this does nothing"
                 remarks.warn(path, what)
+
+
+def variables_of(plan: Plan, variables: names.Variables) -> set[str]:
+    """The variables that a plan has values of, by their right names."""
+    right = {called: name for name, called in variables.taken.items()}
+    return {right.get(name, name) for source in plan.sources.values() for name in OF_ENVIRONMENT.findall(source)}
+
+
+def unread(plan: Plan, variables: names.Variables) -> Iterator[str]:
+    """What Langfuse's variables say, of a bridge that sends there, and a configuration does not ask for."""
+    used = {key.partition("/")[0] for pipeline in plan.service.pipelines.values() for key in pipeline.exporters}
+    if "langfuse" not in used:
+        return
+    read = variables_of(plan, variables)
+    says_nothing = {names.SAMPLE_RATE: ("1", "1.0")}
+    for name, instead in INSTEAD.items():
+        said = variables.environ.get(name, "").strip()
+        if name == names.ENABLED and names.is_enabled(variables.environ):
+            continue
+        if said and name not in read and said not in says_nothing.get(name, ()):
+            yield f"{variables.called(name)} is set, and {plan.origin} does not use it: {instead}"

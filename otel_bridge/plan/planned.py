@@ -14,6 +14,7 @@ from otel_bridge.component import Component, Kind
 from otel_bridge.config import Bytes, BytesOrNone, Config, OfTenants, Seconds
 from otel_bridge.delivery import DeliverConfig
 from otel_bridge.files import Stamp, local
+from otel_bridge.model import as_environment
 from otel_bridge.tenants import TenantConfig, TenantName
 
 
@@ -31,9 +32,20 @@ class TranslateConfig(Config):
     """What the bridge adds to what the agents said.
 
     prices: model (or the beginning of its name and `*`) → usage bucket → US dollars per million tokens.
+    environment: of traces that name none.
     """
 
     prices: dict[str, dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]] = Field(default_factory=dict)
+    environment: str | None = None
+
+    @field_validator("environment")
+    @classmethod
+    def _is_one(cls, said: str | None) -> str | None:
+        if not said:
+            return None
+        if (taken := as_environment(said)) is None:
+            raise ValueError("write a-z, 0-9, - and _, not beginning with `langfuse`: Langfuse takes no others")
+        return taken
 
 
 class PipelineConfig(Config):

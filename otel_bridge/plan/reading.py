@@ -11,6 +11,7 @@ from otel_bridge.call_log_names import variable
 from otel_bridge.config import Config, written_in
 from otel_bridge.errors import PlanError
 from otel_bridge.files import Files
+from otel_bridge.langfuse_names import Variables
 from otel_bridge.mistakes import hint, holds_secret, needless, said
 from otel_bridge.plan import checks
 from otel_bridge.plan.planned import Plan, Planned, ServiceConfig, mapping, partial
@@ -21,9 +22,9 @@ from otel_bridge.written import expand, read_yaml
 ConfigT = TypeVar("ConfigT", bound=Config)
 
 
-def read(text: str, origin: str, environ: Mapping[str, str], files: Files, *, allow_public: bool) -> Plan:
+def read(text: str, origin: str, variables: Variables, files: Files, *, allow_public: bool) -> Plan:
     """See `parse`."""
-    reading = _Reading(Remarks(origin), environ, files)
+    reading = _Reading(Remarks(origin), variables, files)
     top, planned, service = reading.parts(text)
     remarks = reading.remarks
     checks.references(remarks, top)
@@ -52,9 +53,9 @@ def read(text: str, origin: str, environ: Mapping[str, str], files: Files, *, al
 
 
 class _Reading:
-    def __init__(self, remarks: Remarks, environ: Mapping[str, str], files: Files) -> None:
+    def __init__(self, remarks: Remarks, variables: Variables, files: Files) -> None:
         self.remarks = remarks
-        self.environ = environ
+        self.variables = variables
         self.files = files
         self.unreadable: set[Place] = set()
         self.sources: dict[str, str] = {}
@@ -83,7 +84,8 @@ class _Reading:
             return [self.expand(value, (*path, str(index))) for index, value in enumerate(node)]
         source = f"{self.remarks.origin}:{self.remarks.line(path)}"
         if isinstance(node, str):
-            read = expand(node, self.environ, self.files, is_secret=self.is_secret(path))
+            of = self.variables
+            read = expand(node, of.environ, self.files, is_secret=self.is_secret(path), called=of.taken)
             node = read.text
             for what in read.wrong:
                 self.remarks.wrong(path, what)
@@ -152,15 +154,15 @@ class _Reading:
 
     def overruled(self, model: type[Config], given: Any, path: Place) -> Any:
         """What was given, but for what the environment says otherwise."""
-        found = {key: variable(name, self.environ) for key, name in model.ENVIRONMENT.items()}
-        found = {key: name for key, name in found.items() if self.environ.get(name)}
+        found = {key: variable(name, self.variables.environ) for key, name in model.ENVIRONMENT.items()}
+        found = {key: name for key, name in found.items() if self.variables.environ.get(name)}
         if not found or not isinstance(given, dict | None):
             return given
         for key, name in found.items():
             here = (*path, key)
             self.remarks.used[here] = [f"env {name}"]
             self.sources["::".join(here)] = f"{self.remarks.origin}:{self.remarks.line(here)} env {name}"
-        return {**(given or {}), **{key: self.environ[name] for key, name in found.items()}}
+        return {**(given or {}), **{key: self.variables.environ[name] for key, name in found.items()}}
 
     def tenants(
         self, exporter: str, model: type[Config], base: Mapping[str, Any], own: Mapping[str, Mapping[str, Any]]

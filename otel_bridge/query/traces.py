@@ -136,7 +136,8 @@ def one_trace(
     not settled, or that no observation stands for, is among them with `settled` false, and `open` if it has not
     ended: its end is then when it was told of last. `omitted` says why, where nothing will become of it;
     `unfinished` what is waited for. `scoreCount` counts all scores, where only the first are shown. These two are
-    told on the first page, and None where there is no time left for them. `nextCursor` is None on the last page.
+    told on the first page, and None where there is no time left for them. `links` are for who knows of any.
+    `nextCursor` is None on the last page.
 
     Raises:
         NotFoundError: there is none.
@@ -175,6 +176,7 @@ def one_trace(
         "output": loaded(content.get("output")),
         "scores": scores_of_trace(reader, whole_id, its_tenant),
         "scoreCount": None,
+        "links": [],
         "observations": observations,
         "nextCursor": write_cursor(end, ordered[end - 1][0]) if len(ordered) > end else None,
     }

@@ -8,6 +8,7 @@ from opentelemetry.sdk._configuration import _OTelSDKConfigurator
 
 from otel_bridge.sdk import freezing, installing
 from otel_bridge.sdk.batch import BatchLogRecordProcessor, BatchSpanProcessor
+from otel_bridge.sdk.sampling import sampled_by, sampler
 
 DEFAULTS = {
     "OTEL_TRACES_EXPORTER": "otlp",
@@ -41,6 +42,7 @@ class Configurator(_OTelSDKConfigurator):
             return
         if os.environ.get("OTEL_CONFIG_FILE"):
             super()._configure()  # type: ignore[no-untyped-call]
+            sampled_by("OTEL_CONFIG_FILE")
             installing.was_installed(installing.prepare_by_file())
             return
         folder = installing.spool_folder()
@@ -55,6 +57,7 @@ class Configurator(_OTelSDKConfigurator):
             logging.append(BatchLogRecordProcessor(exporter, spool=folder))
             return logging[-1]
 
+        kwargs.setdefault("sampler", sampler())
         kwargs["resource_attributes"] = {**installing.of_langfuse(), **(kwargs.get("resource_attributes") or {})}
         super()._configure(export_span_processor=spans, export_log_record_processor=logs, **kwargs)  # type: ignore[no-untyped-call]
         installing.was_installed(installing.prepare(sending, logging))

@@ -27,6 +27,7 @@ from otel_bridge.sdk.context import ContextProcessor
 from otel_bridge.sdk.installed import Engine, Installed, Provider
 from otel_bridge.sdk.open_spans import BEAT_S, OpenSpans
 from otel_bridge.sdk.refusals import HEARD
+from otel_bridge.sdk.sampling import sampled_by, sampler
 from otel_bridge.sdk.saying import log
 from otel_bridge.sdk.signals import on_end, that_came
 
@@ -234,7 +235,9 @@ def _set_up(endpoint: Destination | None, service: str | None, spool: Path | Non
         spans, logs = [BatchSpanProcessor(engine.spans)], [BatchLogRecordProcessor(engine.logs)]
     resource = Resource.create({**of_langfuse(), **({"service.name": service} if service else {})})
     if spans and _adds_spans(trace.get_tracer_provider()) is None:
-        trace.set_tracer_provider(TracerProvider(resource=resource, id_generator=_id_generator()))
+        trace.set_tracer_provider(TracerProvider(sampler=sampler(), resource=resource, id_generator=_id_generator()))
+    elif spans:
+        sampled_by("the provider that was set before")
     if logs and _adds_logs(_logs.get_logger_provider()) is None:
         _logs.set_logger_provider(LoggerProvider(resource=resource))
     found = prepare(spans, logs, engine)
@@ -273,6 +276,7 @@ def _set_up_by_file(spool: Path | None) -> Installed:
         log.warning("otel-bridge: OTEL_CONFIG_FILE can not be used, and nothing is exported: %s", error)
         return Installed()
     instrument_threads()
+    sampled_by("OTEL_CONFIG_FILE")
     return prepare_by_file(spool)
 
 
@@ -292,10 +296,10 @@ def of_langfuse() -> dict[str, str]:
     """What Langfuse's own variables say of the process."""
     from otel_bridge import langfuse_names as names
 
-    variables, hint = names.as_meant(os.environ)
-    if hint:
+    variables = names.as_meant(os.environ)
+    if hint := variables.hint((names.ENVIRONMENT, names.SAMPLE_RATE)):
         log.warning("otel-bridge: %s", hint)
-    return names.resource(variables)
+    return names.resource(variables.environ)
 
 
 def _id_generator() -> IdGenerator | None:

@@ -34,14 +34,14 @@ def prepare() -> None:
     price.prepare()
 
 
-def translate(trace: Trace, prices: Prices | None = None) -> Translation:
+def translate(trace: Trace, prices: Prices | None = None, *, environment: str | None = None) -> Translation:
     """One part of a trace as Langfuse shows it; never raises for what spans and log records contain.
 
     Every span becomes one observation under its own id. Spans that have no valid ids or times are `rejected`;
     of two spans with one id the shorter is `dropped`, unless they are the same. What an earlier part sent stands: its
     spans are `dropped` when they come again, and if they come with another content become an EVENT without usage
     below what was sent. What is noise is `dropped` where it can be (`translate.hide`). With `prices`, calls whose cost
-    nobody said have one too.
+    nobody said have one too; with `environment` traces that name none.
     """
     translation = Translation(tenant=trace.tenant)
     spans, digests = _views(trace, translation)
@@ -74,6 +74,7 @@ def translate(trace: Trace, prices: Prices | None = None) -> Translation:
     arranged = arrange(nodes, trace, trace.known or translation.known, before)
     tree, hidden = _without_noise(arranged, trace, nodes, said, before)
     attributes, unsure = propagate.tell(said, tree, trace.attributes)
+    said.environment = said.environment or environment
     if prices is not None:
         prices.tell(tree.order)
     translation.known = remember(tree, digests)

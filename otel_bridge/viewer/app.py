@@ -27,6 +27,7 @@ from otel_bridge.query.traces import MAX_OBSERVATIONS, list_traces, one_trace
 from otel_bridge.store.reader import Reader, SlowQuestionError, reading
 from otel_bridge.tenants import ONLY, Tenants
 from otel_bridge.viewer.guard import Guard
+from otel_bridge.viewer.links import links
 from otel_bridge.viewer.login import Entry, Login, sessions
 from otel_bridge.viewer.operating import operating
 from otel_bridge.viewer.plain import nothing_here, wants_page
@@ -81,7 +82,14 @@ def routes(store: Path, bridge: Bridge | None, thread: Executor, login: Login, t
     """All that can be asked for."""
     asking = _Store(store, thread)
     told = probes(bridge, login.knows)
-    return [*_api(asking, tenants), *_bridge(bridge, asking), *told, *operating(bridge), *sessions(login), *_page()]
+    return [
+        *_api(asking, bridge, tenants),
+        *_bridge(bridge, asking),
+        *told,
+        *operating(bridge),
+        *sessions(login),
+        *_page(),
+    ]
 
 
 class _Store:
@@ -99,7 +107,7 @@ class _Store:
         return await asyncio.get_running_loop().run_in_executor(self._thread, answer)
 
 
-def _api(store: _Store, tenants: Tenants) -> list[Route]:
+def _api(store: _Store, bridge: Bridge | None, tenants: Tenants) -> list[Route]:
     async def traces(request: Request) -> Response:
         said = asked(request, "filter", "sort", "limit", "cursor", "tenant")
         filter_text, sort, cursor = said.get("filter", ""), said.get("sort", "-start"), said.get("cursor")
@@ -121,7 +129,7 @@ def _api(store: _Store, tenants: Tenants) -> list[Route]:
             lambda reader: one_trace(reader, trace_id, tenant=tenant, limit=limit, cursor=cursor, full=full)
         )
         if form == "json":
-            return answer_json(found)
+            return answer_json({**found, "links": links(bridge, found)})
         name = f"trace-{found['id']}.{'md' if form == 'md' else 'txt'}"
         return PlainTextResponse(
             markdown(found) if form == "md" else outline(found),

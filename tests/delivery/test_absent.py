@@ -48,6 +48,7 @@ async def test_what_an_absent_exporter_lacks_is_delivered_when_it_is_back(
         "oldest_s": 0.0,
         "postponed": 0,
         "settled": False,
+        "destination": None,
     }
     assert capsys.readouterr().err.count("an exporter is not configured any more, and items wait for it") == 1
     await house.stop()

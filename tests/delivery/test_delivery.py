@@ -78,6 +78,7 @@ async def test_parked_keeps_everything_and_probes(house: House, sink: Sink) -> N
             "oldest_s": pytest.approx(house.clock.steady_ns() / 1e9 - appended_s, abs=10),
             "postponed": 0,
             "settled": False,
+            "destination": None,
         }
         await house.clock.advance(PROBE_S)
         await sink.called(tries + 1)

@@ -145,5 +145,8 @@ def test_the_defaults_change_nothing() -> None:
 def test_compose_takes_the_keys_from_the_file() -> None:
     compose = YAML(typ="safe").load(ROOT / "docker-compose.yaml")
 
-    passed = {name for name in compose["services"]["bridge"]["environment"] if name.startswith("LANGFUSE_")}
-    assert passed == {"LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY", "LANGFUSE_BASE_URL"}
+    passed = {name for name in compose["services"]["bridge"]["environment"] if "LANGFUSE_" in name}
+    assert passed == {
+        *("LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY", "LANGFUSE_BASE_URL", "OTEL_BRIDGE_LANGFUSE_BROWSER_URL"),
+        *("LANGFUSE_SAMPLE_RATE", "LANGFUSE_TRACING_ENVIRONMENT"),
+    }

@@ -48,10 +48,14 @@ class FakeBridge:
     def __init__(self) -> None:
         self.batches: list[Batch] = []
         self.ready = True
+        self.told: dict[str, dict[str, dict[str, Any]]] = {}
         self.endpoints = {"otlp": {"grpc": "http://127.0.0.1:4317", "http": "http://127.0.0.1:4318"}}
 
     def status(self) -> dict[str, Any]:
         return {"ready": self.ready, "waiting": 0, "endpoints": self.endpoints}
+
+    def destinations(self) -> dict[str, dict[str, dict[str, Any]]]:
+        return self.told
 
     async def consume(self, batch: Batch) -> None:
         self.batches.append(batch)

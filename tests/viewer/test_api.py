@@ -19,7 +19,7 @@ from otel_bridge.telemetry import Counters
 from otel_bridge.trace import Decision
 from otel_bridge.viewer.app import routes
 from otel_bridge.viewer.login import Login
-from tests.viewer.conftest import OPEN, harmful
+from tests.viewer.conftest import OPEN, FakeBridge, harmful
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 GENERATION = f"{2:016x}"
@@ -55,6 +55,24 @@ async def test_one_trace_and_one_observation(http: aiohttp.ClientSession) -> Non
     ]  # fmt: skip
     observation = await got(http, f"/api/v1/traces/{TRACE}/observations/{GENERATION}")
     assert observation["input"]["messages"][0]["content"] == "<script>alert(1)</script>"
+
+
+async def test_a_trace_leads_to_where_else_it_is_shown(http: aiohttp.ClientSession, bridge: FakeBridge) -> None:
+    """Not while it is open; and nowhere but on the web, whatever a destination says of itself."""
+    assert (await got(http, f"/api/v1/traces/{TRACE}"))["links"] == []
+    bridge.told = {
+        "langfuse": {"default": {"trace_url": "https://langfuse.team/project/p%22/traces/{traceId}"}, "acme": {}},
+        "langfuse/acme": {"acme": {"trace_url": "https://langfuse.acme/project/q/traces/{traceId}"}},
+        "langfuse/old": {"default": {"server": "2.95.12"}},
+        **{
+            f"langfuse/{n}": {"default": {"trace_url": url}}
+            for n, url in enumerate(("javascript:alert(1)", "//x", "http://["))
+        },
+    }
+    assert (await got(http, f"/api/v1/traces/{TRACE}"))["links"] == [
+        {"exporter": "langfuse", "url": f"https://langfuse.team/project/p%22/traces/{TRACE}"}
+    ]
+    assert (await got(http, f"/api/v1/traces/{OPEN}"))["links"] == []
 
 
 async def test_an_observation_is_found_by_name_and_a_trace_may_be_full(http: aiohttp.ClientSession) -> None:

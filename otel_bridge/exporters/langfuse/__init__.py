@@ -7,14 +7,15 @@ scores by the API that the version has (`scores`). Queue, retry, bisecting and b
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from otel_bridge.component import Host, Settle, Takes, exporter
 from otel_bridge.config import Bytes, Config, Seconds, SecretStr
@@ -40,6 +41,7 @@ IN_THREAD_BYTES = 64 << 10  # encoding more than this would hold up the loop
 class LangfuseConfig(Config):
     """One project. `environment` overrules what spans say; `max_request` is uncompressed.
 
+    browser_url: the address for people, where that is another one; links to traces begin with it.
     media: take images, sound and files out of observations and upload them; else they stay in them as base64.
     read_back: so often one of the observations that were delivered is asked for, to see that Langfuse shows it.
     """
@@ -47,6 +49,7 @@ class LangfuseConfig(Config):
     base_url: Address = "https://cloud.langfuse.com"
     public_key: Annotated[str, Field(min_length=1)]
     secret_key: Annotated[SecretStr, Field(min_length=1)]
+    browser_url: Annotated[Address | None, BeforeValidator(lambda said: said or None)] = None
     environment: str | None = None
     timeout: Annotated[Seconds, Field(gt=0)] = 30
     max_request: Annotated[Bytes, Field(ge=64 << 10)] = MAX_REQUEST
@@ -66,6 +69,7 @@ async def langfuse(config: LangfuseConfig, host: Host) -> AsyncIterator[Settle]:
         storage = await stack.enter_async_context(http(config.timeout, reach.check))
         tasks = await stack.enter_async_context(owned_tasks())
         client = Client(config, connections, storage)
+        host.probe = partial(_known, client, host, config.browser_url or config.base_url)
         project = Project(config, client, host, taken)
         forgetful = Project(config, client, host, None)
 
@@ -85,6 +89,23 @@ async def langfuse(config: LangfuseConfig, host: Host) -> AsyncIterator[Settle]:
             readback.delivered(translation.observations)
 
         yield settle_and_look
+
+
+async def _known(client: "Client", host: Host, browser_url: str) -> Mapping[str, Any]:
+    """What Langfuse says of itself and of the project, asked before there is anything to deliver.
+
+    Raises:
+        ParkedError: it is none, or does not know the keys.
+        RetryableError: it does not answer now.
+    """
+    version = ".".join(map(str, await client.version()))
+    project = await client.project()
+    if project is None:
+        host.log.info("the server does not name the project of the keys", to=client.base_url, server=version)
+        return {"server": version}
+    host.log.info("the keys are good", project=project.name, id=project.id, to=client.base_url, server=version)
+    said = {"id": project.id, "name": project.name}
+    return {"server": version, "project": said, "trace_url": project.trace_url(browser_url)}
 
 
 def _file(config: LangfuseConfig, host: Host) -> Path:

@@ -1,4 +1,8 @@
-"""What every request of ours to Langfuse's API says, and what its health says of the server, whoever asks."""
+"""What every request of ours to Langfuse's API says, and what its answers say of the server and of the project, whoever
+asks."""
+
+from dataclasses import dataclass
+from urllib.parse import quote
 
 import orjson
 
@@ -9,6 +13,7 @@ from otel_bridge.exporters.langfuse import versions
 from otel_bridge.exporters.langfuse.versions import Version
 
 HEALTH = "/api/public/health"
+PROJECTS = "/api/public/projects"
 OTLP_PATH = "/api/public/otel/v1/traces"
 
 
@@ -40,3 +45,25 @@ def server_version(health: bytes, url: str) -> Version:
     if version is None:
         raise ParkedError(f"{url} names no version ({excerpt(health, 80)}): is this Langfuse?", "not_langfuse")
     return version
+
+
+@dataclass(slots=True, frozen=True)
+class Project:
+    """The project that keys belong to."""
+
+    id: str
+    name: str
+
+    def trace_url(self, base_url: str) -> str:
+        """Where Langfuse shows a trace of it, with `{traceId}` for its id."""
+        return f"{base_url}/project/{quote(self.id, safe='')}/traces/{{traceId}}"
+
+
+def project(told: bytes) -> Project | None:
+    """The project that an answer names; None where it names none."""
+    try:
+        found = orjson.loads(told)["data"][0]
+        of = (found["id"], found["name"])
+    except (orjson.JSONDecodeError, LookupError, TypeError):
+        return None
+    return Project(*map(excerpt, of)) if all(isinstance(one, str) and one for one in of) else None

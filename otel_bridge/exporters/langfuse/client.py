@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from otel_bridge.errors import BusyError, ParkedError
+from otel_bridge.answers import PARKED
+from otel_bridge.errors import BusyError, ParkedError, RefusedError, TooLargeError
 from otel_bridge.exporters.langfuse import api
 from otel_bridge.exporters.langfuse.versions import Version
 from otel_bridge.outbound import MAX_ANSWER, Answer, Http, LostError, compress
@@ -16,6 +17,7 @@ from otel_bridge.outbound import MAX_ANSWER, Answer, Http, LostError, compress
 if TYPE_CHECKING:
     from otel_bridge.exporters.langfuse import LangfuseConfig
 
+UNAUTHORIZED = PARKED[401]
 OWN_QUOTA = ("/api/public/scores",)  # all else that is written shares one
 LONGEST_WAIT_S = 15 * 60.0
 MAX_READ = 8 << 20  # of what is read back
@@ -37,6 +39,7 @@ class Client:
             **api.headers(config.public_key),
         }
         self._version: Version | None = None
+        self._project: api.Project | None = None
         self._busy_until_s: dict[str, float] = {}
         self._asking = asyncio.Lock()
 
@@ -50,6 +53,24 @@ class Client:
             if self._version is None:
                 self._version = await self._ask_version()
             return self._version
+
+    async def project(self) -> api.Project | None:
+        """The project of the keys; None where the server does not say, which is no reason not to send there.
+
+        Raises:
+            ParkedError: it does not know the keys.
+            RetryableError: it does not say now.
+        """
+        async with self._asking:
+            if self._project is None:
+                try:
+                    self._project = api.project((await self.get(api.PROJECTS)).body)
+                except (RefusedError, TooLargeError):
+                    return None
+                except ParkedError as error:
+                    if error.reason == UNAUTHORIZED:
+                        raise
+            return self._project
 
     def forget_version(self) -> None:
         """What answers may be another server now: ask again before the next delivery."""

@@ -89,14 +89,24 @@ class Readback:
     async def _is_there(self, sample: _Sample) -> bool | None:
         """None where nobody can tell: Langfuse does not answer, or not such questions."""
         try:
-            path = READ_V4 if await self._client.version() >= versions.V4 else READ
-            answer = await self._client.get(f"{path}?{urlencode({'traceId': sample.trace_id, 'limit': MAX_ROWS})}")
+            there = await is_there(self._client, sample.trace_id, sample.observation_id)
         except ConsumeError:
+            there = None
+        if there is None:
             self._host.counters.add("readback_failures", exporter=self._host.id)
-            return None
-        try:
-            rows = orjson.loads(answer.body)["data"]
-            return bool(rows) if len(rows) >= MAX_ROWS else any(row["id"] == sample.observation_id for row in rows)
-        except (orjson.JSONDecodeError, KeyError, TypeError):
-            self._host.counters.add("readback_failures", exporter=self._host.id)
-            return None
+        return there
+
+
+async def is_there(client: "Client", trace_id: str, observation_id: str) -> bool | None:
+    """Whether an observation can be read; None where what is answered is no answer to that.
+
+    Raises:
+        RetryableError, RefusedError, TooLargeError, ParkedError: as a delivery does.
+    """
+    path = READ_V4 if await client.version() >= versions.V4 else READ
+    answer = await client.get(f"{path}?{urlencode({'traceId': trace_id, 'limit': MAX_ROWS})}")
+    try:
+        rows = orjson.loads(answer.body)["data"]
+        return bool(rows) if len(rows) >= MAX_ROWS else any(row["id"] == observation_id for row in rows)
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None

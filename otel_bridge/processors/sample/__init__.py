@@ -11,12 +11,9 @@ from pydantic import Field, model_validator
 from otel_bridge.component import Host, Pass, trace_processor
 from otel_bridge.config import Config, Seconds
 from otel_bridge.processors.sample.condition import TraceCondition, TraceFacts
+from otel_bridge.ratio import RANDOM_BITS, is_kept
 from otel_bridge.tenants import TenantName
 from otel_bridge.trace import ANSWER, SESSION, Decision, Ruling, Trace
-
-RANDOM_BITS = (
-    56  # the last of a trace id: https://opentelemetry.io/docs/specs/otel/trace/tracestate-probability-sampling
-)
 
 MANY = 200  # spans, from which on looking at them would keep others waiting
 
@@ -133,12 +130,6 @@ async def sample(config: SampleConfig, consume: Pass, host: Host) -> AsyncIterat
     yield decide
 
 
-def is_kept(trace_id: str, rate: float) -> bool:
-    """Whether a share of all traces holds this one; a greater share holds all that a smaller one does."""
-    random = int(trace_id[-RANDOM_BITS // 4 :], 16)
-    return random >= round((1 - rate) * (1 << RANDOM_BITS))
-
-
 async def _ruled(config: SampleConfig, purse: "_Purse", trace: Trace, host: Host) -> Ruling:
     called, rate = "rate", config.rate
     if config.policies:
@@ -149,7 +140,7 @@ async def _ruled(config: SampleConfig, purse: "_Purse", trace: Trace, host: Host
             policy = await asyncio.to_thread(_fitting, config.policies, facts)
         if policy is not None:
             called, rate = policy.called, policy.rate
-    if not is_kept(trace.key, rate):
+    if not is_kept(int(trace.key[-RANDOM_BITS // 4 :], 16), rate):
         return Ruling(Decision.SAMPLED_OUT, called)
     if await purse.is_empty():
         return Ruling(Decision.SAMPLED_OUT, "budget")

@@ -163,6 +163,7 @@ function traceSummary(trace) {
       trace.tags.map((tag) => el("a", { className: "tag", href: filterHash("tag", tag) }, tag)),
       trace.scores.filter((score) => !score.observationId).map(scoreTag),
       trace.scoreCount > trace.scores.length && el("span", {}, `the first ${trace.scores.length} of ${count(trace.scoreCount)} scores`),
+      trace.links.filter(({ url }) => /^https?:\/\//.test(url)).map(({ exporter, url }) => el("a", { href: url, target: "_blank", rel: "noopener noreferrer" }, `open in ${exporter}`)),
       el("span", { className: "mono" }, trace.id),
     ),
   ].filter(Boolean);

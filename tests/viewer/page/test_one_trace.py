@@ -11,7 +11,7 @@ from otel_bridge.batch import Batch
 from otel_bridge.errors import RetryableError
 from otel_bridge.message_parts import CALL_KINDS, RESULT_KINDS, THOUGHT_KINDS
 from otel_bridge.model import Score, Translation
-from tests.viewer.conftest import OPEN, START, TRACE, harmful
+from tests.viewer.conftest import OPEN, START, TRACE, FakeBridge, harmful
 from tests.viewer.page.browser import IN_A_BROWSER, writing
 
 pytestmark = IN_A_BROWSER
@@ -40,6 +40,21 @@ async def test_lists_traces_and_shows_one(page: Page, url: str) -> None:
     await page.keyboard.press("e")
     await expect(page.locator(".detail .failure")).to_contain_text("ERROR")
     assert page.url.endswith(f"#/t/{TRACE}/{3:016x}")
+
+
+async def test_it_leads_to_the_trace_in_langfuse_and_nowhere_that_acts(
+    page: Page, url: str, bridge: FakeBridge
+) -> None:
+    bridge.told = {
+        "langfuse": {"default": {"trace_url": "https://langfuse.team/project/p/traces/{traceId}"}},
+        "other": {"default": {"trace_url": "javascript:alert(1)"}},
+    }
+    await page.goto(f"{url}/t/{TRACE}")
+    link = page.get_by_role("link", name="open in")
+    await expect(link).to_have_count(1)
+    await expect(link).to_have_text("open in langfuse")
+    await expect(link).to_have_attribute("href", f"https://langfuse.team/project/p/traces/{TRACE}")
+    await expect(link).to_have_attribute("rel", "noopener noreferrer")
 
 
 async def test_nodes_of_a_tree_close_and_open(page: Page, url: str, data_dir: Path) -> None:
