@@ -80,12 +80,14 @@ def answered(
     input_tokens: int | None = None,
     output_tokens: int | None = None,
     cached_tokens: int | None = None,
+    cache_creation_tokens: int | None = None,
     reasoning_tokens: int | None = None,
     cost_usd: float | None = None,
 ) -> dict[str, Any]:
     """What a model answered, as attributes: `call.tags.update(answered(...))`. What is not known is left out.
 
-    input_tokens: with the cached ones among them; output_tokens: with those of reasoning.
+    input_tokens: with those among them that came out of the provider's cache (`cached_tokens`) and those that went into
+        it (`cache_creation_tokens`), which Anthropic counts apart; output_tokens: with those of reasoning.
     """
     said = {
         "output.value": output,
@@ -93,6 +95,7 @@ def answered(
         "gen_ai.usage.input_tokens": input_tokens,
         "gen_ai.usage.output_tokens": output_tokens,
         "gen_ai.usage.cache_read.input_tokens": cached_tokens,
+        "gen_ai.usage.cache_creation.input_tokens": cache_creation_tokens,
         "gen_ai.usage.reasoning.output_tokens": reasoning_tokens,
         "gen_ai.usage.cost": cost_usd,
     }
