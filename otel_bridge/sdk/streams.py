@@ -40,6 +40,7 @@ FIRST_CHUNK = "first_chunk"
 CHUNKS = "otel_bridge.stream.chunks"
 OUTPUT = "output.value"
 MAX_OUTPUT_CHARS = 64 << 10
+CLOSING = "async_generator_athrow"  # the type of what `aclose()` gives, which Python names nowhere
 COPIED = [name for name in functools.WRAPPER_ASSIGNMENTS if name != "__annotations__"]
 CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 
@@ -177,7 +178,7 @@ def driving(
                 except GeneratorExit:
                     raise
                 except BaseException as error:  # noqa: BLE001 - whatever was thrown in is the source's to answer
-                    item = await _Step(own, _thrower(source), error)
+                    item = await _Step(own, _thrown_in, source, error)
                 else:
                     item = await (onward if given is None or not send else _Step(own, send, given))
         except StopAsyncIteration:
@@ -334,6 +335,12 @@ def _thrower(source: Any) -> Callable[..., Any]:
     return thrown or _raise
 
 
+def _thrown_in(source: Any, error: BaseException) -> Any:
+    if _is_of_closing(error):
+        raise GeneratorExit from None
+    return _thrower(source)(error)
+
+
 def _raise(error: BaseException) -> Any:
     raise error
 
@@ -351,6 +358,22 @@ def _first(source: Any) -> Any:
         return source.__anext__()
     finally:
         sys.set_asyncgen_hooks(*hooks)
+
+
+def _is_of_closing(error: BaseException) -> bool:
+    """Whether it only cancels the closing of what a consumer broke off, as a loop does that ends meanwhile.
+
+    It comes in place of what closes a generator, to one that waits for nothing but its consumer. What somebody raises
+    in it comes from a coroutine of theirs.
+    """
+    aio = sys.modules.get("asyncio")
+    if aio is None or not isinstance(error, aio.CancelledError):
+        return False
+    try:
+        task = aio.current_task()
+    except RuntimeError:  # trio runs it, or nobody
+        return False
+    return task is not None and type(task.get_coro()).__name__ == CLOSING
 
 
 def _close_now(context: contextvars.Context, source: Any) -> None:
