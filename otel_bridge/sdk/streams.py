@@ -9,7 +9,6 @@ import contextlib
 import contextvars
 import functools
 import inspect
-import os
 import sys
 import time
 from collections.abc import (
@@ -31,6 +30,7 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
 from otel_bridge.sdk import leaving
+from otel_bridge.sdk.contents import MAX_CHARS, OUTPUT_BYTES, OUTPUT_CUT, captures, size
 from otel_bridge.sdk.spans import Parent, SpanBlock
 from otel_bridge.sdk.values import clean
 
@@ -39,10 +39,8 @@ T = TypeVar("T")
 FIRST_CHUNK = "first_chunk"
 CHUNKS = "otel_bridge.stream.chunks"
 OUTPUT = "output.value"
-MAX_OUTPUT_CHARS = 64 << 10
 CLOSING = "async_generator_athrow"  # the type of what `aclose()` gives, which Python names nowhere
 COPIED = [name for name in functools.WRAPPER_ASSIGNMENTS if name != "__annotations__"]
-CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 
 
 @dataclass(slots=True, frozen=True)
@@ -50,7 +48,7 @@ class Output:
     """What of a stream's items becomes its output: the text that `text` finds in each, up to so many characters."""
 
     text: Callable[[Any], str | None] | None = None
-    max_chars: int = MAX_OUTPUT_CHARS
+    max_chars: int = MAX_CHARS
 
 
 @overload
@@ -64,7 +62,7 @@ def stream(
     links: Sequence[Parent | None] = (),
     tracer: trace.Tracer | None = None,
     text: Callable[[T], str | None] | None = None,
-    max_output_chars: int = MAX_OUTPUT_CHARS,
+    max_output_chars: int = MAX_CHARS,
 ) -> AsyncGenerator[T, Any]: ...
 
 
@@ -79,7 +77,7 @@ def stream(
     links: Sequence[Parent | None] = (),
     tracer: trace.Tracer | None = None,
     text: Callable[[T], str | None] | None = None,
-    max_output_chars: int = MAX_OUTPUT_CHARS,
+    max_output_chars: int = MAX_CHARS,
 ) -> Generator[T, Any, Any]: ...
 
 
@@ -93,13 +91,14 @@ def stream(
     links: Sequence[Parent | None] = (),
     tracer: trace.Tracer | None = None,
     text: Callable[[Any], str | None] | None = None,
-    max_output_chars: int = MAX_OUTPUT_CHARS,
+    max_output_chars: int = MAX_CHARS,
 ) -> Any:
     """The items of a generator (or of anything that can be iterated, async or not) under a span of their own.
 
     The span begins with the first step and its parent is what was current at this call; it ends once: when the items
     do, with what is raised, when the task is cancelled, or abandoned, when the consumer wants no more. It has the event
-    `first_chunk`, the number of items, and their text: of items that are text as they are, of others by `text`.
+    `first_chunk`, the number of items, and their text: of items that are text as they are, of others by `text`. Where
+    that is cut, its whole size is told (`otel_bridge.output.truncated`, and `.bytes` of UTF-8).
     """
     named = name or getattr(source, "__qualname__", None) or type(source).__qualname__
     block = SpanBlock(named, attributes or {}, kind, parent, links, tracer)
@@ -247,7 +246,7 @@ def driving_sync(
 class _Watched:
     """The span of a stream, current in the context that this is made in, and what was seen of its items."""
 
-    __slots__ = ("_chars", "_count", "_ended", "_parts", "_read", "_span", "closes")
+    __slots__ = ("_bytes", "_chars", "_count", "_ended", "_max", "_parts", "_read", "_span", "closes")
 
     def __init__(self, block: SpanBlock, output: Output) -> None:
         self._ended = True
@@ -258,17 +257,20 @@ class _Watched:
         self._read = output.text
         self._count = 0
         self._parts: list[str] = []
-        self._chars = output.max_chars if captures() else 0
+        self._max = output.max_chars if captures() else 0
+        self._chars = self._bytes = 0
 
     def saw(self, item: Any) -> None:
         self._count += 1
         if self._count == 1:
             self._span.otel.add_event(FIRST_CHUNK)
-        if self._chars > 0:
+        if self._max > 0:
             said = item if self._read is None else self._text(self._read, item)
             if isinstance(said, str):
-                self._parts.append(said[: self._chars])
-                self._chars -= len(said)
+                if self._chars < self._max:
+                    self._parts.append(said[: self._max - self._chars])
+                self._chars += len(said)
+                self._bytes += size(said)
 
     def end(self, error: BaseException | None, ended_ns: int | None = None) -> None:
         if self._ended:
@@ -278,6 +280,8 @@ class _Watched:
         span.set_attribute(CHUNKS, self._count)
         if self._parts:
             span.set_attribute(OUTPUT, clean("".join(self._parts)))
+        if self._chars > self._max > 0:
+            span.set_attributes({OUTPUT_CUT: True, OUTPUT_BYTES: self._bytes})
         leaving.tell(span, error)
         span.end(ended_ns)
 
@@ -390,8 +394,3 @@ async def _awaited(close: Callable[[], Any]) -> None:
     closing = close()
     if inspect.isawaitable(closing):
         await closing
-
-
-def captures() -> bool:
-    """Whether content may be said: unless the variable of the conventions says no."""
-    return os.environ.get(CAPTURE, "").strip().lower() not in ("false", "0", "no", "no_content", "none")
