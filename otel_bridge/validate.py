@@ -41,7 +41,8 @@ RESERVED = "otel_bridge."  # only the bridge says what begins so, but for what o
 SAID_BY_SDK = frozenset(
     RESERVED + key
     for key in (
-        *("outcome", "parent_ended", "stream.chunks", "output.truncated", "output.bytes"),
+        *("outcome", "parent_ended", "stream.chunks"),
+        *("input.truncated", "input.bytes", "output.truncated", "output.bytes", "output.items"),
         *("span.name", "span.kind", "span.start_time_unix_nano", "span.parent_id"),
     )
 )

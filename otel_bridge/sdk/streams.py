@@ -21,34 +21,21 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from dataclasses import dataclass
 from types import MethodType
 from typing import Any, TypeVar, overload
 
-from opentelemetry import context as otel
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
-from otel_bridge.sdk import leaving
-from otel_bridge.sdk.contents import MAX_CHARS, OUTPUT_BYTES, OUTPUT_CUT, captures, size
+from otel_bridge.sdk.calls import Calls
+from otel_bridge.sdk.contents import MAX_CHARS
 from otel_bridge.sdk.spans import Parent, SpanBlock
-from otel_bridge.sdk.values import clean
+from otel_bridge.sdk.watching import Output, Watched
 
 T = TypeVar("T")
 
-FIRST_CHUNK = "first_chunk"
-CHUNKS = "otel_bridge.stream.chunks"
-OUTPUT = "output.value"
 CLOSING = "async_generator_athrow"  # the type of what `aclose()` gives, which Python names nowhere
 COPIED = [name for name in functools.WRAPPER_ASSIGNMENTS if name != "__annotations__"]
-
-
-@dataclass(slots=True, frozen=True)
-class Output:
-    """What of a stream's items becomes its output: the text that `text` finds in each, up to so many characters."""
-
-    text: Callable[[Any], str | None] | None = None
-    max_chars: int = MAX_CHARS
 
 
 @overload
@@ -115,14 +102,17 @@ class GeneratorFunction:
     The first step is too late for that: whoever asks for it may have a context of its own, as servers of events do.
     """
 
-    __slots__ = ("__dict__", "__weakref__", "_annotations", "_block", "_drive")
+    __slots__ = ("__dict__", "__weakref__", "_annotations", "_block", "_drive", "_output")
 
-    def __init__(self, function: Callable[..., Any], block: SpanBlock, drive: Callable[..., Any]) -> None:
+    def __init__(
+        self, function: Callable[..., Any], block: SpanBlock, drive: Callable[..., Any], calls: Calls | None = None
+    ) -> None:
+        self._output = Output(calls=calls)
         self._block = block
         self._drive = drive
         self._annotations: dict[str, Any] | None = None
         functools.update_wrapper(self, function, COPIED)
-        self.__code__ = drive(function, block, Output()).__code__
+        self.__code__ = drive(function, block, self._output).__code__
         self.__defaults__ = self.__kwdefaults__ = None
 
     @property
@@ -139,7 +129,7 @@ class GeneratorFunction:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         function = self.__wrapped__  # type: ignore[attr-defined]  # `update_wrapper` sets it
-        return self._drive(function, self._block, Output(), contextvars.copy_context())(*args, **kwargs)
+        return self._drive(function, self._block, self._output, contextvars.copy_context())(*args, **kwargs)
 
     def __get__(self, owner: Any, _kind: type | None = None) -> Any:
         return self if owner is None else MethodType(self, owner)
@@ -163,7 +153,7 @@ def driving(
     @functools.wraps(make)
     async def generator(*args: Any, **kwargs: Any) -> AsyncGenerator[T, Any]:
         own = context or contextvars.copy_context()
-        watched = own.run(_Watched, block, output)
+        watched = own.run(Watched, block, output, args, kwargs)
         try:
             source: Any = own.run(lambda: aiter(make(*args, **kwargs)))
             watched.closes = functools.partial(_close_now, own, source)
@@ -211,7 +201,7 @@ def driving_sync(
     @functools.wraps(make)
     def generator(*args: Any, **kwargs: Any) -> Generator[T, Any, Any]:
         own = context or contextvars.copy_context()
-        watched = own.run(_Watched, block, output)
+        watched = own.run(Watched, block, output, args, kwargs)
         try:
             source: Any = own.run(lambda: iter(make(*args, **kwargs)))
             send = getattr(source, "send", None)
@@ -241,63 +231,6 @@ def driving_sync(
             raise
 
     return generator
-
-
-class _Watched:
-    """The span of a stream, current in the context that this is made in, and what was seen of its items."""
-
-    __slots__ = ("_bytes", "_chars", "_count", "_ended", "_max", "_parts", "_read", "_span", "closes")
-
-    def __init__(self, block: SpanBlock, output: Output) -> None:
-        self._ended = True
-        self.closes: Callable[[], None] | None = None  # what is left to Python otherwise, in nobody's context
-        self._span, mine = block.start(link_ended=False)
-        self._ended = False
-        otel.attach(mine)
-        self._read = output.text
-        self._count = 0
-        self._parts: list[str] = []
-        self._max = output.max_chars if captures() else 0
-        self._chars = self._bytes = 0
-
-    def saw(self, item: Any) -> None:
-        self._count += 1
-        if self._count == 1:
-            self._span.otel.add_event(FIRST_CHUNK)
-        if self._max > 0:
-            said = item if self._read is None else self._text(self._read, item)
-            if isinstance(said, str):
-                if self._chars < self._max:
-                    self._parts.append(said[: self._max - self._chars])
-                self._chars += len(said)
-                self._bytes += size(said)
-
-    def end(self, error: BaseException | None, ended_ns: int | None = None) -> None:
-        if self._ended:
-            return
-        self._ended, self.closes = True, None
-        span = self._span.otel
-        span.set_attribute(CHUNKS, self._count)
-        if self._parts:
-            span.set_attribute(OUTPUT, clean("".join(self._parts)))
-        if self._chars > self._max > 0:
-            span.set_attributes({OUTPUT_CUT: True, OUTPUT_BYTES: self._bytes})
-        leaving.tell(span, error)
-        span.end(ended_ns)
-
-    def __del__(self) -> None:
-        """Nobody closed the generator, as its loop is gone."""
-        if not self._ended:
-            if self.closes is not None:
-                self.closes()
-            self.end(GeneratorExit())
-
-    @staticmethod
-    def _text(read: Callable[[Any], str | None], item: Any) -> str | None:
-        try:
-            return read(item)
-        except Exception:  # noqa: BLE001 - the agent's stream goes on whatever its reader does
-            return None
 
 
 class _Step:

@@ -32,6 +32,8 @@ def test_research(bench: Bench) -> None:
     ]
     [failed] = [found for found in seen.observations if found["level"] == "ERROR"]
     assert failed["statusMessage"] == "TimeoutError: the library did not answer"
+    looked = {json.dumps(found["input"]): found.get("output") for found in seen.observations if found["type"] == "TOOL"}
+    assert looked == {'{"topic": "lisbon"}': "three books about lisbon", '{"topic": "oslo"}': None}
     assert [score["name"] for score in seen.said["scores"]] == ["helpful"]
 
 
