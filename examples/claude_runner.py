@@ -33,15 +33,16 @@ async def turn(prompt: str, resume: str | None) -> dict[str, Any]:
     async with llm_call("claude", provider="anthropic", messages=prompt) as call:
         result = await claude(prompt, resume)
         usage = result.get("usage") or {}  # what was not counted is not 0
-        cached = usage.get("cache_read_input_tokens")
+        cached, created = usage.get("cache_read_input_tokens"), usage.get("cache_creation_input_tokens")
         asked = usage.get("input_tokens")
         call.tags.update(
             answered(
                 output=result["result"],
                 model=next(iter(result.get("modelUsage") or {}), None),
-                input_tokens=None if asked is None else asked + (cached or 0),
+                input_tokens=None if asked is None else asked + (cached or 0) + (created or 0),
                 output_tokens=usage.get("output_tokens"),
                 cached_tokens=cached,
+                cache_creation_tokens=created,
                 cost_usd=result.get("total_cost_usd"),
             )
         )

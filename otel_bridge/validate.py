@@ -42,6 +42,7 @@ SAID_BY_SDK = frozenset(
     RESERVED + key
     for key in (
         *("outcome", "parent_ended", "stream.chunks"),
+        *("input.truncated", "input.bytes", "output.truncated", "output.bytes", "output.items"),
         *("span.name", "span.kind", "span.start_time_unix_nano", "span.parent_id"),
     )
 )

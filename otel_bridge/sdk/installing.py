@@ -225,13 +225,16 @@ def _set_up(endpoint: Destination | None, service: str | None, spool: Path | Non
     engine: Engine | None = None
     if endpoint is None or isinstance(endpoint, str):
         folder = spool or spool_folder()
-        spans = [BatchSpanProcessor(exporter, spool=folder) for exporter in _exporters("TRACES", Spans, endpoint)]
-        logs = [BatchLogRecordProcessor(exporter, spool=folder) for exporter in _exporters("LOGS", Logs, endpoint)]
+        to_spans, to_logs = _exporters("TRACES", Spans, endpoint), _exporters("LOGS", Logs, endpoint)
+        spans = [BatchSpanProcessor(exporter, spool=folder) for exporter in to_spans]
+        logs = [BatchLogRecordProcessor(exporter, spool=folder) for exporter in to_logs]
+        told = f"spans {_to(to_spans)}, log records {_to(to_logs)}"
     else:
         module, name = ENGINE
         engine = getattr(import_module(module), name)(endpoint)
         assert engine is not None  # noqa: S101 - it was made just now
         engine.start()
+        told = "spans and log records to the bridge in this process"
         spans, logs = [BatchSpanProcessor(engine.spans)], [BatchLogRecordProcessor(engine.logs)]
     resource = Resource.create({**of_langfuse(), **({"service.name": service} if service else {})})
     if spans and _adds_spans(trace.get_tracer_provider()) is None:
@@ -244,8 +247,14 @@ def _set_up(endpoint: Destination | None, service: str | None, spool: Path | Non
     instrument_threads()
     _add("spans", spans, provider := trace.get_tracer_provider(), _adds_spans(provider))
     _add("log records", logs, loggers := _logs.get_logger_provider(), _adds_logs(loggers))
-    log.info("otel-bridge: exporting spans by %d and log records by %d exporters", len(spans), len(logs))
+    log.info("otel-bridge: exporting %s", told)
     return found
+
+
+def _to(exporters: "Sequence[Spans | Logs]") -> str:
+    """Where each sends to, and how."""
+    places = [f"{each.where} ({each.protocol})" if each.protocol else each.where for each in exporters]
+    return f"to {' and '.join(places)}" if places else "nowhere"
 
 
 def _adds_spans(provider: object) -> Callable[[Any], None] | None:
@@ -374,7 +383,9 @@ class _Late:
         self._url = url
         said = os.environ.get(f"OTEL_EXPORTER_OTLP_{self.signal}_ENDPOINT") or os.environ.get(GENERAL)
         self.where = url or said or name
-        self.by_http = name == OTLP[HTTP] or (name == OURS and protocol(self.signal) == HTTP)
+        spoken = {name: spoken for spoken, name in OTLP.items()} | {OURS: protocol(self.signal)}
+        self.protocol = spoken.get(name)
+        self.by_http = self.protocol == HTTP
         self._made: Any = None
 
     def prepare(self) -> None:

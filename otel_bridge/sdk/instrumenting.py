@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from types import FunctionType, ModuleType
 from typing import Any, TypeVar
 
-from otel_bridge.sdk.kinds import agent_run, reasoning, retrieval, task, tool, workflow
+from otel_bridge.sdk.kinds import agent_run, of_kind, reasoning, retrieval, task, tool, workflow
 from otel_bridge.sdk.saying import log
 from otel_bridge.sdk.spans import WRAPPED, SpanBlock, span
 from otel_bridge.sdk.streams import GeneratorFunction
@@ -24,7 +24,7 @@ _become = vars(object)["__class__"].__set__  # whatever the object itself makes 
 
 
 def _llm(name: str) -> SpanBlock:
-    return span(f"chat {name}", {"gen_ai.operation.name": "chat"})
+    return of_kind(f"chat {name}", None, None, {"gen_ai.operation.name": "chat"})
 
 
 KINDS: Mapping[str, Callable[[str], SpanBlock]] = {

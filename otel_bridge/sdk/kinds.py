@@ -1,4 +1,7 @@
-"""Spans of the usual kinds: each only says the attributes that OpenTelemetry's GenAI conventions have for it."""
+"""Spans of the usual kinds: each only says the attributes that OpenTelemetry's GenAI conventions have for it.
+
+On a function that is also what it is given and gives, see `calls`.
+"""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -7,9 +10,12 @@ from typing import Any, Generic, TypeVar
 
 from opentelemetry.trace import SpanKind
 
-from otel_bridge.sdk.spans import Parent, SpanBlock, span
+from otel_bridge.sdk.calls import ARGUMENTS, INPUT, OUTPUT, RESULT, Keys
+from otel_bridge.sdk.spans import Parent, SpanBlock
 
 T = TypeVar("T")
+
+MESSAGES, TOOL = Keys(INPUT, OUTPUT), Keys(ARGUMENTS, RESULT)
 
 
 def agent_run(
@@ -23,7 +29,7 @@ def agent_run(
     parent: Parent | None = None,
 ) -> SpanBlock:
     """A run of an agent; `task` is what it was asked."""
-    return _of(
+    return of_kind(
         f"invoke_agent {name}",
         attributes,
         parent,
@@ -42,7 +48,7 @@ def reasoning(
     phase: str = "plan", attributes: Mapping[str, Any] | None = None, *, parent: Parent | None = None
 ) -> SpanBlock:
     """A phase of thinking between calls."""
-    return _of(phase, attributes, parent, {"gen_ai.operation.name": "plan"})
+    return of_kind(phase, attributes, parent, {"gen_ai.operation.name": "plan"})
 
 
 def llm_call(
@@ -57,7 +63,7 @@ def llm_call(
     parent: Parent | None = None,
 ) -> SpanBlock:
     """A call of a language model; what it answers is for `answered`."""
-    return _of(
+    return of_kind(
         f"{operation} {model}",
         attributes,
         parent,
@@ -80,12 +86,14 @@ def answered(
     input_tokens: int | None = None,
     output_tokens: int | None = None,
     cached_tokens: int | None = None,
+    cache_creation_tokens: int | None = None,
     reasoning_tokens: int | None = None,
     cost_usd: float | None = None,
 ) -> dict[str, Any]:
     """What a model answered, as attributes: `call.tags.update(answered(...))`. What is not known is left out.
 
-    input_tokens: with the cached ones among them; output_tokens: with those of reasoning.
+    input_tokens: with those among them that came out of the provider's cache (`cached_tokens`) and those that went into
+        it (`cache_creation_tokens`), which Anthropic counts apart; output_tokens: with those of reasoning.
     """
     said = {
         "output.value": output,
@@ -93,6 +101,7 @@ def answered(
         "gen_ai.usage.input_tokens": input_tokens,
         "gen_ai.usage.output_tokens": output_tokens,
         "gen_ai.usage.cache_read.input_tokens": cached_tokens,
+        "gen_ai.usage.cache_creation.input_tokens": cache_creation_tokens,
         "gen_ai.usage.reasoning.output_tokens": reasoning_tokens,
         "gen_ai.usage.cost": cost_usd,
     }
@@ -107,8 +116,8 @@ def tool(
     call_id: str | None = None,
     parent: Parent | None = None,
 ) -> SpanBlock:
-    """A run of a tool; its result is the attribute `gen_ai.tool.call.result`."""
-    return _of(
+    """A run of a tool; its result is the attribute `gen_ai.tool.call.result`, which a function says by itself."""
+    return of_kind(
         f"execute_tool {name}",
         attributes,
         parent,
@@ -117,8 +126,9 @@ def tool(
             "gen_ai.tool.name": name,
             "gen_ai.tool.type": "function",
             "gen_ai.tool.call.id": call_id,
-            "gen_ai.tool.call.arguments": arguments,
+            ARGUMENTS: arguments,
         },
+        keys=TOOL,
     )
 
 
@@ -126,7 +136,7 @@ def retrieval(
     source: str, attributes: Mapping[str, Any] | None = None, *, query: Any = None, parent: Parent | None = None
 ) -> SpanBlock:
     """A look into documents; `source` is where."""
-    return _of(
+    return of_kind(
         f"retrieval {source}",
         attributes,
         parent,
@@ -138,12 +148,12 @@ def retrieval(
 def workflow(name: str, attributes: Mapping[str, Any] | None = None, *, parent: Parent | None = None) -> SpanBlock:
     """Several agents or steps that are one piece of work."""
     said = {"gen_ai.operation.name": "invoke_workflow", "gen_ai.workflow.name": name}
-    return _of(f"invoke_workflow {name}", attributes, parent, said)
+    return of_kind(f"invoke_workflow {name}", attributes, parent, said)
 
 
 def task(name: str, attributes: Mapping[str, Any] | None = None, *, parent: Parent | None = None) -> SpanBlock:
     """A step of plain work."""
-    return _of(name, attributes, parent, {"task.name": name})
+    return of_kind(name, attributes, parent, {"task.name": name})
 
 
 class asynchronous(Generic[T]):  # noqa: N801 - used like a function, as contextlib's own
@@ -163,11 +173,13 @@ class asynchronous(Generic[T]):  # noqa: N801 - used like a function, as context
         return self._manager.__exit__(kind, error, traceback)
 
 
-def _of(
+def of_kind(
     name: str,
     given: Mapping[str, Any] | None,
     parent: Parent | None,
     said: Mapping[str, Any],
     kind: SpanKind = SpanKind.INTERNAL,
+    keys: Keys = MESSAGES,
 ) -> SpanBlock:
-    return span(name, {**said, **(given or {})}, kind=kind, parent=parent)
+    """A span with the attributes of its kind and those that were given; on a function, with its content."""
+    return SpanBlock(name, {**said, **(given or {})}, kind, parent, (), None, keys)

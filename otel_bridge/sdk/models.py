@@ -19,6 +19,15 @@ def is_model(value: Any) -> bool:
     )
 
 
+def is_structured(kind: type) -> bool:
+    """Whether what is of it is a model, or has the fields of a data class; without asking the object itself."""
+    return (
+        hasattr(kind, "__dataclass_fields__")
+        or hasattr(kind, "__pydantic_serializer__")
+        or callable(getattr(kind, "model_dump", None))
+    )
+
+
 def shown(model: Any) -> dict[str, Any]:
     """Its fields, but for those that are never serialized."""
     fields = getattr(type(model), "__pydantic_fields__", None)

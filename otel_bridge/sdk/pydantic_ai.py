@@ -7,8 +7,8 @@ from typing import Any
 
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]  # without types
 
+from otel_bridge.sdk.contents import captures
 from otel_bridge.sdk.saying import log
-from otel_bridge.sdk.streams import captures
 
 MODULE = "pydantic_ai"
 

@@ -11,6 +11,13 @@ from otel_bridge.sdk.values import words
 
 UNTRUSTED = "certificate verify failed"
 UNREACHED = re.compile(rf"\[Errno -?\d+\] [^'\")>]+|{UNTRUSTED}(?:: [^'\"()]*[^'\"() ])?")  # no answer has come
+BY_GRPC, BY_HTTP = "gRPC answers there, and no HTTP", "HTTP answers there, and no gRPC"
+WITHOUT_TLS = "nobody speaks TLS there"
+MISTAKEN = (  # what exporters log of somebody who is there, and speaks otherwise → said in words
+    (re.compile(r"BadStatusLine\(.\\x00\\x00(?:\\x..|\\?.)\\x04"), BY_GRPC),  # the settings that HTTP/2 begins with
+    (re.compile(r"connect an http1\.x server|got frame type (?:80|79)\b"), BY_HTTP),  # of `HTTP/1.1`, and `<!DOCTYPE`
+    (re.compile(r"WRONG_VERSION_NUMBER"), WITHOUT_TLS),
+)
 REASONS = (  # in what exporters log, the surest first
     UNREACHED,
     re.compile(r"(?<=code: )\d+, reason: .*"),
@@ -18,12 +25,19 @@ REASONS = (  # in what exporters log, the surest first
     re.compile(r"StatusCode\.[A-Z_]+"),
 )
 UNASKED = re.compile(r"(?<=code: None, reason: ).+")  # as where no thread can be started for it; else another has said
+ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+PATH = re.compile(r"/v1/(?:traces|logs|metrics)")
 HINTS = {  # what helps, by what is in the reason
+    BY_GRPC: "OTEL_EXPORTER_OTLP_PROTOCOL=grpc speaks to it, or name the port for HTTP: a bridge has 4318",
+    BY_HTTP: "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf speaks to it, or name the port for gRPC: a bridge has 4317",
+    WITHOUT_TLS: "OTEL_EXPORTER_OTLP_ENDPOINT begins with http:// then, or names a port that has TLS",
     UNTRUSTED: "OTEL_EXPORTER_OTLP_CERTIFICATE names whom to trust",
     "401": "OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20… shows a key",
     "UNAUTHENTICATED": "OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20… shows a key",
 }
 TRUSTED = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # by `requests`, whomever its user names
+NO_PATH = f"Nothing takes OTLP at that address: {ENDPOINT} is that of a bridge's receiver, without a path"
+PATH_TWICE = f"{ENDPOINT} is an address without a path, as /v1/traces and /v1/logs are put behind it: leave that out"
 HINT = "Is a bridge there? `otel-bridge` starts one, OTEL_EXPORTER_OTLP_ENDPOINT names another"
 
 
@@ -73,13 +87,19 @@ class Heard(logging.Filter):
             said = record.getMessage()
         except Exception:  # noqa: BLE001 - what is logged is broken, which is no failure of what sends
             said = words(record.msg)
-        if found := next(filter(None, (reason.search(said) for reason in REASONS)), None):
-            self._of[threading.get_ident()] = found[0]
-            if (tell := self._here.tell) is not None and UNREACHED.match(found[0]):
-                tell(words(found[0]))
+        if mistaken := next((in_words for pattern, in_words in MISTAKEN if pattern.search(said)), None):
+            self._heard(mistaken, is_of_nobody=True)
+        elif found := next(filter(None, (reason.search(said) for reason in REASONS)), None):
+            self._heard(found[0], is_of_nobody=UNREACHED.match(found[0]) is not None)
         elif found := UNASKED.search(said):
             self._of.setdefault(threading.get_ident(), found[0])
         return False
+
+    def _heard(self, why: str, *, is_of_nobody: bool) -> None:
+        """is_of_nobody: of nobody who could take anything; trying again is of no use then."""
+        self._of[threading.get_ident()] = why
+        if is_of_nobody and (tell := self._here.tell) is not None:
+            tell(words(why))
 
     def take(self, thread: threading.Thread | None) -> str:
         """Why the last try of a thread failed, as far as that was heard."""
@@ -89,9 +109,13 @@ class Heard(logging.Filter):
 HEARD = Heard()
 
 
-def hint(why: str) -> str:
-    """What helps, as far as the reason tells."""
+def hint(why: str, where: str | None = None) -> str:
+    """What helps, as far as the reason and the address tell."""
     overruled = UNTRUSTED in why and next((name for name in TRUSTED if os.environ.get(name)), None)
     if overruled:
         return f"{overruled} is set, which overrules OTEL_EXPORTER_OTLP_CERTIFICATE: unset it"
+    if why.startswith("404"):
+        said = where or ""
+        is_path_given = said == os.environ.get(ENDPOINT) and PATH.search(said)  # it has another behind it
+        return PATH_TWICE if is_path_given or len(PATH.findall(said)) > 1 else NO_PATH
     return next((helps for word, helps in HINTS.items() if word in why), HINT)

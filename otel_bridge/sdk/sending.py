@@ -243,7 +243,7 @@ class Sender(Generic[T]):
                 else:
                     self.dropped["exit"] += left
                     why = HEARD.take(thread) or self._why  # it may still be trying
-                    loss = Loss(left, self._what, self._where, why, self._helps or hint(why))
+                    loss = Loss(left, self._what, self._where, why, self._helps or hint(why, self._where))
                 self._lost_unsaid = True
                 self._plain.clear()
                 self._precious.clear()
@@ -500,7 +500,7 @@ class Sender(Generic[T]):
     def _warn_unsent(self, why: str) -> None:
         """While `_changed` is held."""
         left = "what waits at the end is dropped." if self._kept is None else self._kept()
-        self._warn("unsent", f"nothing can be sent{self._to}: {why}; {left} {self._helps or hint(why)}")
+        self._warn("unsent", f"nothing can be sent{self._to}: {why}; {left} {self._helps or hint(why, self._where)}")
 
     def _put_back(self, batch: list[_Put[T]]) -> None:
         """While `_changed` is held."""

@@ -19,6 +19,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind
 
 from otel_bridge.sdk import leaving
+from otel_bridge.sdk.calls import Calls, Keys
 from otel_bridge.sdk.values import attribute, attributes_of, clean_name, words
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -96,9 +97,12 @@ W3C's header; or 32 hexadecimal digits, a trace id."""
 
 
 class SpanBlock:
-    """What `span()` returns: to be entered, or put on a function. One object may be entered again and again."""
+    """What `span()` returns: to be entered, or put on a function. One object may be entered again and again.
 
-    __slots__ = ("_attributes", "_entered", "_kind", "_links", "_name", "_parent", "_tracer")
+    keys: for what the function is given and gives, if that is to be told.
+    """
+
+    __slots__ = ("_attributes", "_entered", "_kind", "_links", "_name", "_parent", "_tracer", "keys")
 
     def __init__(
         self,
@@ -108,7 +112,9 @@ class SpanBlock:
         parent: Parent | None,
         links: Sequence[Parent | None],
         tracer: trace.Tracer | None,
+        keys: Keys | None = None,
     ) -> None:
+        self.keys = keys
         self._name = name
         self._attributes = attributes
         self._kind = kind
@@ -182,7 +188,8 @@ class SpanBlock:
 
     def copy(self, name: str | None = None) -> "SpanBlock":
         """The same, for somebody else to enter."""
-        return SpanBlock(name or self._name, self._attributes, self._kind, self._parent, self._links, self._tracer)
+        named = name or self._name
+        return SpanBlock(named, self._attributes, self._kind, self._parent, self._links, self._tracer, self.keys)
 
 
 class Entered:
@@ -313,23 +320,34 @@ def _from_text(said: str) -> SpanContext:
 def _around(function: Callable[..., Any], block: SpanBlock) -> Callable[..., Any]:
     from otel_bridge.sdk.streams import GeneratorFunction, driving, driving_sync
 
+    calls = Calls(function, block.keys) if block.keys else None
     if _is(function, inspect.isasyncgenfunction):
-        return GeneratorFunction(function, block, driving)
+        return GeneratorFunction(function, block, driving, calls)
     if _is(function, inspect.isgeneratorfunction):
-        return GeneratorFunction(function, block, driving_sync)
+        return GeneratorFunction(function, block, driving_sync, calls)
     if _is(function, inspect.iscoroutinefunction):
 
         @functools.wraps(function)
         async def asynchronous(*args: Any, **kwargs: Any) -> Any:
-            with block.copy():
-                return await function(*args, **kwargs)
+            with block.copy() as entered:
+                if calls is None:
+                    return await function(*args, **kwargs)
+                calls.asked(entered.otel, entered.tags, args, kwargs)
+                result = await function(*args, **kwargs)
+                calls.answered(entered.otel, result)
+                return result
 
         return asynchronous
 
     @functools.wraps(function)
     def plain(*args: Any, **kwargs: Any) -> Any:
-        with block.copy():
-            return function(*args, **kwargs)
+        with block.copy() as entered:
+            if calls is None:
+                return function(*args, **kwargs)
+            calls.asked(entered.otel, entered.tags, args, kwargs)
+            result = function(*args, **kwargs)
+            calls.answered(entered.otel, result)
+            return result
 
     return plain
 

@@ -9,7 +9,6 @@ import contextlib
 import contextvars
 import functools
 import inspect
-import os
 import sys
 import time
 from collections.abc import (
@@ -22,34 +21,21 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from dataclasses import dataclass
 from types import MethodType
 from typing import Any, TypeVar, overload
 
-from opentelemetry import context as otel
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
-from otel_bridge.sdk import leaving
+from otel_bridge.sdk.calls import Calls
+from otel_bridge.sdk.contents import MAX_CHARS
 from otel_bridge.sdk.spans import Parent, SpanBlock
-from otel_bridge.sdk.values import clean
+from otel_bridge.sdk.watching import Output, Watched
 
 T = TypeVar("T")
 
-FIRST_CHUNK = "first_chunk"
-CHUNKS = "otel_bridge.stream.chunks"
-OUTPUT = "output.value"
-MAX_OUTPUT_CHARS = 64 << 10
+CLOSING = "async_generator_athrow"  # the type of what `aclose()` gives, which Python names nowhere
 COPIED = [name for name in functools.WRAPPER_ASSIGNMENTS if name != "__annotations__"]
-CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
-
-
-@dataclass(slots=True, frozen=True)
-class Output:
-    """What of a stream's items becomes its output: the text that `text` finds in each, up to so many characters."""
-
-    text: Callable[[Any], str | None] | None = None
-    max_chars: int = MAX_OUTPUT_CHARS
 
 
 @overload
@@ -63,7 +49,7 @@ def stream(
     links: Sequence[Parent | None] = (),
     tracer: trace.Tracer | None = None,
     text: Callable[[T], str | None] | None = None,
-    max_output_chars: int = MAX_OUTPUT_CHARS,
+    max_output_chars: int = MAX_CHARS,
 ) -> AsyncGenerator[T, Any]: ...
 
 
@@ -78,7 +64,7 @@ def stream(
     links: Sequence[Parent | None] = (),
     tracer: trace.Tracer | None = None,
     text: Callable[[T], str | None] | None = None,
-    max_output_chars: int = MAX_OUTPUT_CHARS,
+    max_output_chars: int = MAX_CHARS,
 ) -> Generator[T, Any, Any]: ...
 
 
@@ -92,13 +78,14 @@ def stream(
     links: Sequence[Parent | None] = (),
     tracer: trace.Tracer | None = None,
     text: Callable[[Any], str | None] | None = None,
-    max_output_chars: int = MAX_OUTPUT_CHARS,
+    max_output_chars: int = MAX_CHARS,
 ) -> Any:
     """The items of a generator (or of anything that can be iterated, async or not) under a span of their own.
 
     The span begins with the first step and its parent is what was current at this call; it ends once: when the items
     do, with what is raised, when the task is cancelled, or abandoned, when the consumer wants no more. It has the event
-    `first_chunk`, the number of items, and their text: of items that are text as they are, of others by `text`.
+    `first_chunk`, the number of items, and their text: of items that are text as they are, of others by `text`. Where
+    that is cut, its whole size is told (`otel_bridge.output.truncated`, and `.bytes` of UTF-8).
     """
     named = name or getattr(source, "__qualname__", None) or type(source).__qualname__
     block = SpanBlock(named, attributes or {}, kind, parent, links, tracer)
@@ -115,14 +102,17 @@ class GeneratorFunction:
     The first step is too late for that: whoever asks for it may have a context of its own, as servers of events do.
     """
 
-    __slots__ = ("__dict__", "__weakref__", "_annotations", "_block", "_drive")
+    __slots__ = ("__dict__", "__weakref__", "_annotations", "_block", "_drive", "_output")
 
-    def __init__(self, function: Callable[..., Any], block: SpanBlock, drive: Callable[..., Any]) -> None:
+    def __init__(
+        self, function: Callable[..., Any], block: SpanBlock, drive: Callable[..., Any], calls: Calls | None = None
+    ) -> None:
+        self._output = Output(calls=calls)
         self._block = block
         self._drive = drive
         self._annotations: dict[str, Any] | None = None
         functools.update_wrapper(self, function, COPIED)
-        self.__code__ = drive(function, block, Output()).__code__
+        self.__code__ = drive(function, block, self._output).__code__
         self.__defaults__ = self.__kwdefaults__ = None
 
     @property
@@ -139,7 +129,7 @@ class GeneratorFunction:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         function = self.__wrapped__  # type: ignore[attr-defined]  # `update_wrapper` sets it
-        return self._drive(function, self._block, Output(), contextvars.copy_context())(*args, **kwargs)
+        return self._drive(function, self._block, self._output, contextvars.copy_context())(*args, **kwargs)
 
     def __get__(self, owner: Any, _kind: type | None = None) -> Any:
         return self if owner is None else MethodType(self, owner)
@@ -163,7 +153,7 @@ def driving(
     @functools.wraps(make)
     async def generator(*args: Any, **kwargs: Any) -> AsyncGenerator[T, Any]:
         own = context or contextvars.copy_context()
-        watched = own.run(_Watched, block, output)
+        watched = own.run(Watched, block, output, args, kwargs)
         try:
             source: Any = own.run(lambda: aiter(make(*args, **kwargs)))
             watched.closes = functools.partial(_close_now, own, source)
@@ -177,7 +167,7 @@ def driving(
                 except GeneratorExit:
                     raise
                 except BaseException as error:  # noqa: BLE001 - whatever was thrown in is the source's to answer
-                    item = await _Step(own, _thrower(source), error)
+                    item = await _Step(own, _thrown_in, source, error)
                 else:
                     item = await (onward if given is None or not send else _Step(own, send, given))
         except StopAsyncIteration:
@@ -211,7 +201,7 @@ def driving_sync(
     @functools.wraps(make)
     def generator(*args: Any, **kwargs: Any) -> Generator[T, Any, Any]:
         own = context or contextvars.copy_context()
-        watched = own.run(_Watched, block, output)
+        watched = own.run(Watched, block, output, args, kwargs)
         try:
             source: Any = own.run(lambda: iter(make(*args, **kwargs)))
             send = getattr(source, "send", None)
@@ -241,58 +231,6 @@ def driving_sync(
             raise
 
     return generator
-
-
-class _Watched:
-    """The span of a stream, current in the context that this is made in, and what was seen of its items."""
-
-    __slots__ = ("_chars", "_count", "_ended", "_parts", "_read", "_span", "closes")
-
-    def __init__(self, block: SpanBlock, output: Output) -> None:
-        self._ended = True
-        self.closes: Callable[[], None] | None = None  # what is left to Python otherwise, in nobody's context
-        self._span, mine = block.start(link_ended=False)
-        self._ended = False
-        otel.attach(mine)
-        self._read = output.text
-        self._count = 0
-        self._parts: list[str] = []
-        self._chars = output.max_chars if captures() else 0
-
-    def saw(self, item: Any) -> None:
-        self._count += 1
-        if self._count == 1:
-            self._span.otel.add_event(FIRST_CHUNK)
-        if self._chars > 0:
-            said = item if self._read is None else self._text(self._read, item)
-            if isinstance(said, str):
-                self._parts.append(said[: self._chars])
-                self._chars -= len(said)
-
-    def end(self, error: BaseException | None, ended_ns: int | None = None) -> None:
-        if self._ended:
-            return
-        self._ended, self.closes = True, None
-        span = self._span.otel
-        span.set_attribute(CHUNKS, self._count)
-        if self._parts:
-            span.set_attribute(OUTPUT, clean("".join(self._parts)))
-        leaving.tell(span, error)
-        span.end(ended_ns)
-
-    def __del__(self) -> None:
-        """Nobody closed the generator, as its loop is gone."""
-        if not self._ended:
-            if self.closes is not None:
-                self.closes()
-            self.end(GeneratorExit())
-
-    @staticmethod
-    def _text(read: Callable[[Any], str | None], item: Any) -> str | None:
-        try:
-            return read(item)
-        except Exception:  # noqa: BLE001 - the agent's stream goes on whatever its reader does
-            return None
 
 
 class _Step:
@@ -334,6 +272,12 @@ def _thrower(source: Any) -> Callable[..., Any]:
     return thrown or _raise
 
 
+def _thrown_in(source: Any, error: BaseException) -> Any:
+    if _is_of_closing(error):
+        raise GeneratorExit from None
+    return _thrower(source)(error)
+
+
 def _raise(error: BaseException) -> Any:
     raise error
 
@@ -353,6 +297,22 @@ def _first(source: Any) -> Any:
         sys.set_asyncgen_hooks(*hooks)
 
 
+def _is_of_closing(error: BaseException) -> bool:
+    """Whether it only cancels the closing of what a consumer broke off, as a loop does that ends meanwhile.
+
+    It comes in place of what closes a generator, to one that waits for nothing but its consumer. What somebody raises
+    in it comes from a coroutine of theirs.
+    """
+    aio = sys.modules.get("asyncio")
+    if aio is None or not isinstance(error, aio.CancelledError):
+        return False
+    try:
+        task = aio.current_task()
+    except RuntimeError:  # trio runs it, or nobody
+        return False
+    return task is not None and type(task.get_coro()).__name__ == CLOSING
+
+
 def _close_now(context: contextvars.Context, source: Any) -> None:
     """An async generator, as far as that can be done without a loop."""
     if not inspect.isasyncgen(source):
@@ -367,8 +327,3 @@ async def _awaited(close: Callable[[], Any]) -> None:
     closing = close()
     if inspect.isawaitable(closing):
         await closing
-
-
-def captures() -> bool:
-    """Whether content may be said: unless the variable of the conventions says no."""
-    return os.environ.get(CAPTURE, "").strip().lower() not in ("false", "0", "no", "no_content", "none")

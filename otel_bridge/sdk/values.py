@@ -26,17 +26,17 @@ def attribute(value: Any) -> Any:
     raises, whatever the object does. Of a model it tells no more than that serializes of itself.
     """
     try:
-        return _scalar(value) if issubclass(type(value), SCALARS) else _Telling().tell(value)
+        return _scalar(value) if issubclass(type(value), SCALARS) else Telling().tell(value)
     except Exception:  # noqa: BLE001 - somebody's object is broken, which is not the agent's end
         return words(value)
 
 
-class _Telling:
+class Telling:
     """One value, with what is left of its budgets and the objects that one stands in."""
 
-    def __init__(self) -> None:
-        self._left = MOST_NODES
-        self._to_look_at = MOST_NODES
+    def __init__(self, most_nodes: int = MOST_NODES) -> None:
+        self._left = most_nodes
+        self._to_look_at = most_nodes
         self._path: set[int] = set()
         self._kinds = frozenset((models.ANYTHING,))
 
@@ -44,38 +44,50 @@ class _Telling:
         self._left -= 1
         try:
             if issubclass(type(value), SCALARS):
-                return _scalar(value)
+                return self._scalar(value)
             if self._left < 0 or id(value) in self._path or len(self._path) >= DEEPEST:
-                return _kind(value)
+                return self._too_much(value)
             self._path.add(id(value))
             try:
                 return self._inside(value)
             finally:
                 self._path.discard(id(value))
         except Exception:  # noqa: BLE001 - as above; what is around it can still be told
-            return words(value)
+            return self._other(value)
+
+    def _scalar(self, value: Any) -> Any:
+        return _scalar(value)
+
+    def _too_much(self, value: Any) -> Any:
+        return type_name(value)
+
+    def _other(self, value: Any) -> Any:
+        """What is none of all that is known, or broken."""
+        return words(value)
 
     def _inside(self, value: Any) -> Any:
         most = max(0, self._left)
         if isinstance(value, SCALARS):  # it only says so, as a proxy does
-            return words(value)
+            return self._other(value)
         if isinstance(value, Mapping):
             return {words(key): self.tell(item) for key, item in list(islice(value.items(), most))}
         if isinstance(value, Sequence | AbstractSet):
             return [self.tell(item) for item in list(islice(value, most))]
-        is_dataclass, is_model = dataclasses.is_dataclass(value) and not isinstance(value, type), models.is_model(value)
-        if (is_dataclass or is_model) and self._kinds.isdisjoint((type(value), models.ANYTHING)):
-            return _kind(value)  # of a model where its base is meant, only what the base has is serialized
-        if is_model:
-            try:
-                return self._model(value)
-            except Exception:  # noqa: BLE001 - as above, but its words may say what it masks
-                return _kind(value)
+        if models.is_model(value) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
+            return self._structured(value)
         if isinstance(value, Real) and (plain := number(value)) is not None:
-            return _scalar(plain)
-        if is_dataclass:
+            return self._scalar(plain)
+        return self._other(value)
+
+    def _structured(self, value: Any) -> Any:
+        if self._kinds.isdisjoint((type(value), models.ANYTHING)):
+            return type_name(value)  # of a model where its base is meant, only what the base has is serialized
+        if not models.is_model(value):
             return {field.name: self.tell(getattr(value, field.name, None)) for field in dataclasses.fields(value)}
-        return words(value)
+        try:
+            return self._model(value)
+        except Exception:  # noqa: BLE001 - as above, but its words may say what it masks
+            return type_name(value)
 
     def _model(self, model: Any) -> Any:
         fields = models.shown(model)
@@ -85,7 +97,7 @@ class _Telling:
             with contextlib.suppress(Exception):  # one of them can not be serialized: the others can
                 return self.tell(models.dumped(model))
         if not models.is_sum_of_fields(type(model)):
-            return _kind(model)
+            return type_name(model)
         told: dict[str, Any] = {}
         for name, item in islice(fields.items(), max(0, self._left)):
             told |= self._field(model, name, item, can_be_dumped=name in fit)
@@ -97,7 +109,7 @@ class _Telling:
                 return {clean(key): self.tell(value) for key, value in models.dumped_field(model, name).items()}
         kinds = models.held_kinds(type(model), name)
         if kinds is None:
-            return {clean(name): _kind(item)}
+            return {clean(name): type_name(item)}
         before, self._kinds = self._kinds, kinds
         try:
             return {clean(name): self.tell(item)}
@@ -134,7 +146,8 @@ def _held(value: Any) -> Iterable[Any]:
     return ()
 
 
-def _kind(value: Any) -> str:
+def type_name(value: Any) -> str:
+    """What can be said of anything."""
     return f"<{type(value).__qualname__}>"
 
 
@@ -180,7 +193,7 @@ def words(value: Any) -> str:
     try:
         return clean(str(value))
     except Exception:  # noqa: BLE001 - its __str__ is broken
-        return _kind(value)
+        return type_name(value)
 
 
 def clean(text: str) -> str:

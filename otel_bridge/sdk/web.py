@@ -17,6 +17,7 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+ORIGIN, EXPOSED = "origin", b"access-control-expose-headers"
 SESSION, USER, TRACE, RESPONSE = "x-session-id", "x-user-id", "x-trace-id", "traceresponse"
 SERVER_ERROR = 500
 WHOLE = ("http.response.body", "http.response.pathsend", "http.response.zerocopysend")  # with the last of them
@@ -26,7 +27,8 @@ class TraceMiddleware:
     """Around an ASGI application: each request goes on in its sender's trace, and its answer says which that is.
 
     Session and user come by baggage or by `x-session-id` and `x-user-id`, and stand on every span of the request. The
-    answer has `traceresponse` and `x-trace-id`, also one that streams. What is cancelled because the client has gone
+    answer has `traceresponse` and `x-trace-id`, also one that streams, and to a browser it says that a page of another
+    origin may read them, if CORS lets that page read the answer at all. What is cancelled because the client has gone
     is abandoned. Where an instrumentation has made a span for the request already, no second one is made, and that one
     is told of it, too.
     """
@@ -40,7 +42,7 @@ class TraceMiddleware:
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         ids = correlation(session=headers.get(SESSION), user=headers.get(USER))
-        answering = _Answering(receive, send)
+        answering = _Answering(receive, send, is_of_page=ORIGIN in headers)
         if (current := trace.get_current_span()).get_span_context().is_valid:
             before = otel.attach(otel.set_value(CLIENT, answering.client, ids.apply()))
             try:
@@ -76,9 +78,13 @@ def outgoing(headers: Iterable[tuple[str, str]] = ()) -> dict[str, str]:
 
 
 class _Answering:
-    """The answer to a request as it is being sent: what it says of its trace, and whether somebody is still there."""
+    """The answer to a request as it is being sent: what it says of its trace, and whether somebody is still there.
 
-    def __init__(self, receive: Receive, send: Send) -> None:
+    is_of_page: a browser asks for one of its pages, which may be another's.
+    """
+
+    def __init__(self, receive: Receive, send: Send, *, is_of_page: bool) -> None:
+        self._is_of_page = is_of_page
         self._receive = receive
         self._send = send
         self._is_whole = False
@@ -101,7 +107,7 @@ class _Answering:
                 if told.is_valid:
                     message = {
                         **message,
-                        "headers": [*message.get("headers", ()), *_headers(told)],
+                        "headers": [*message.get("headers", ()), *_headers(told, exposed=self._is_of_page)],
                     }  # it may be sent again
             elif message["type"] in WHOLE and not message.get("more_body"):
                 self._is_whole = True
@@ -123,9 +129,11 @@ class _Answering:
                 request.set_status(trace.Status(trace.StatusCode.ERROR, f"HTTP {self.status}"))
 
 
-def _headers(told: trace.SpanContext) -> list[tuple[bytes, bytes]]:
+def _headers(told: trace.SpanContext, *, exposed: bool) -> list[tuple[bytes, bytes]]:
+    """exposed: to pages of other origins; who may read the answer says somebody else, perhaps further out."""
     trace_id, span_id = trace.format_trace_id(told.trace_id), trace.format_span_id(told.span_id)
     return [
         (RESPONSE.encode(), f"00-{trace_id}-{span_id}-{int(told.trace_flags):02x}".encode()),
         (TRACE.encode(), trace_id.encode()),
+        *([(EXPOSED, f"{RESPONSE}, {TRACE}".encode())] if exposed else ()),
     ]

@@ -32,6 +32,8 @@ def test_research(bench: Bench) -> None:
     ]
     [failed] = [found for found in seen.observations if found["level"] == "ERROR"]
     assert failed["statusMessage"] == "TimeoutError: the library did not answer"
+    looked = {json.dumps(found["input"]): found.get("output") for found in seen.observations if found["type"] == "TOOL"}
+    assert looked == {'{"topic": "lisbon"}': "three books about lisbon", '{"topic": "oslo"}': None}
     assert [score["name"] for score in seen.said["scores"]] == ["helpful"]
 
 
@@ -142,7 +144,7 @@ def test_claude_code_without_a_line_of_code(bench: Bench) -> None:
     seen = bench.trace("session:c-1 name:claude_code.interaction", 2)
     assert seen.tree == ["AGENT claude_code.interaction", "  GENERATION claude_code.llm_request"]
     assert (seen.said["input"], seen.said["output"]) == ("Lisbon or Oslo?", "Lisbon, as it is warmer.")
-    assert (seen.said["totalTokens"], seen.said["totalCost"]) == (174, 0.02)
+    assert (seen.said["totalTokens"], seen.said["totalCost"]) == (186, 0.02)
 
 
 @pytest.mark.usefixtures("claude")
@@ -157,7 +159,9 @@ def test_claude_runner(bench: Bench) -> None:
     assert (seen.said["sessionId"], seen.said["userId"], seen.said["totalCost"]) == ("c-1", "ada", 0.06)
     turns = seen.observations[1:]
     assert [turn["input"] for turn in turns] == ["Lisbon or Oslo?", "And in May?", "uncounted"]
-    assert [turn["totalTokens"] for turn in turns] == [174, 174, None]
+    assert [turn["totalTokens"] for turn in turns] == [186, 186, None]
+    counted = {"input": 111, "output": 23, "input_cached_tokens": 40, "input_cache_creation": 12, "total": 186}
+    assert [turn["usageDetails"] for turn in turns[:2]] == [counted] * 2
     times = {"duration_ms": 900, "duration_api_ms": 800, "num_turns": 1}
     assert all(turn["metadata"].items() >= times.items() for turn in turns)
 

@@ -11,6 +11,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+PATHS = ("/v1/traces", "/v1/logs", "/v1/metrics")
+
 
 class Sink:
     """What arrived.
@@ -53,6 +55,8 @@ def sink(port: int = 0) -> Iterator[Sink]:
             if found.busy:
                 found.busy -= 1
                 status = 503
+            if self.path not in PATHS:
+                status = 404
             if status == 200:
                 found.take(self.path, body)
             self.send_response(status)

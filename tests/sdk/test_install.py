@@ -131,6 +131,30 @@ def test_an_unchanged_program_finds_it_too(arrived: Sink, tmp_path: Path) -> Non
     assert arrived.names == [*ENDED, "open"]
 
 
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({}, "spans to {url}/v1/traces (http/protobuf), log records to {url}/v1/logs (http/protobuf)"),
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "spans to {url} (grpc), log records to {url} (grpc)"),
+        (
+            {"OTEL_TRACES_EXPORTER": "otlp,console", "OTEL_LOGS_EXPORTER": "none"},
+            "spans to {url}/v1/traces (http/protobuf) and console, log records nowhere",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("ends_alone")
+def test_a_line_says_where_everything_goes_and_how(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, variables: dict[str, str], told: str
+) -> None:
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", TracerProvider(shutdown_on_exit=False))
+    monkeypatch.setattr(_logs._internal, "_LOGGER_PROVIDER", LoggerProvider(shutdown_on_exit=False))  # type: ignore[attr-defined]
+    for name, value in {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "threading", **variables}.items():
+        monkeypatch.setenv(name, value)
+    with caplog.at_level("INFO", "otel_bridge.sdk"):
+        installing._set_up("http://127.0.0.1:9", None, None).shutdown()
+    assert caplog.messages == [f"otel-bridge: exporting {told.format(url='http://127.0.0.1:9')}"]
+
+
 def test_importing_it_imports_nothing_of_the_server() -> None:
     program = """
 import sys

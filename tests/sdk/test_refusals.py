@@ -1,15 +1,24 @@
-"""A destination whose certificate is not trusted: the reason is said whole, and what helps in this environment."""
+"""Why a destination takes nothing is said in words, and what helps with that: of each mistake its own."""
 
+import logging
 import ssl
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from queue import SimpleQueue
 
+import grpc
 import pytest
 import trustme
+from opentelemetry.sdk.trace import TracerProvider
 
+from otel_bridge.sdk.batch import BatchSpanProcessor
+from otel_bridge.sdk.installing import Spans, otlp, quiet
+from otel_bridge.sdk.refusals import HINT
 from tests.sdk.programs import run
+from tests.sdk.sink import Sink
 
 
 @pytest.fixture
@@ -45,3 +54,98 @@ def test_who_is_not_trusted_is_said_and_what_helps(
     assert done.returncode == 0
     [line] = done.stderr.splitlines()
     assert f"{distrusted} (certificate verify failed: unable to get local issuer certificate). {helps}" in line
+
+
+@pytest.fixture
+def by_grpc() -> Iterator[str]:
+    """A port that speaks gRPC."""
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"127.0.0.1:{port}"
+    server.stop(None).wait()
+
+
+class Lines(logging.Handler):
+    """What is said, also by a thread that goes on saying it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: SimpleQueue[str] = SimpleQueue()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.put(record.getMessage())
+
+
+@pytest.fixture
+def lines() -> Iterator[Lines]:
+    made = Lines()
+    logging.getLogger("otel_bridge.sdk").addHandler(made)
+    yield made
+    logging.getLogger("otel_bridge.sdk").removeHandler(made)
+
+
+def warned(lines: Lines, endpoint: str | None) -> str:
+    """The line about a span that could not be sent."""
+    quiet()
+    processor = BatchSpanProcessor(Spans(*otlp("TRACES", endpoint)), exit_s=0)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(processor)
+    provider.get_tracer("agent").start_span("a").end()
+    assert processor.force_flush(30_000) is False
+    line = lines.said.get(timeout=30)
+    provider.shutdown()
+    assert line.startswith("otel-bridge: nothing can be sent to ")
+    assert HINT not in line
+    return line
+
+
+def test_http_to_a_port_of_grpc(by_grpc: str, lines: Lines) -> None:
+    line = warned(lines, f"http://{by_grpc}")
+    assert f"http://{by_grpc}/v1/traces: gRPC answers there, and no HTTP; " in line
+    assert line.endswith("OTEL_EXPORTER_OTLP_PROTOCOL=grpc speaks to it, or name the port for HTTP: a bridge has 4318")
+
+
+def test_grpc_to_a_port_of_http(arrived: Sink, monkeypatch: pytest.MonkeyPatch, lines: Lines) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    line = warned(lines, arrived.url)
+    assert "HTTP answers there, and no gRPC; " in line
+    assert line.endswith(
+        "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf speaks to it, or name the port for gRPC: a bridge has 4317"
+    )
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_tls_to_a_port_without(arrived: Sink, protocol: str, monkeypatch: pytest.MonkeyPatch, lines: Lines) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+    line = warned(lines, arrived.url.replace("http", "https"))
+    assert "nobody speaks TLS there; " in line
+    assert line.endswith("OTEL_EXPORTER_OTLP_ENDPOINT begins with http:// then, or names a port that has TLS")
+
+
+TWICE = "OTEL_EXPORTER_OTLP_ENDPOINT is an address without a path, as /v1/traces and /v1/logs are put behind it"
+NO_PATH = "Nothing takes OTLP at that address: OTEL_EXPORTER_OTLP_ENDPOINT is that of a bridge's receiver"
+
+
+@pytest.mark.parametrize(
+    ("path", "variable", "helps"),
+    [
+        ("/v1/traces", None, TWICE),
+        ("/v1/traces", "OTEL_EXPORTER_OTLP_ENDPOINT", TWICE),
+        ("/otlp", "OTEL_EXPORTER_OTLP_ENDPOINT", NO_PATH),
+        ("/v1/spans", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", NO_PATH),
+    ],
+)
+def test_a_path_that_nobody_has(
+    arrived: Sink,
+    path: str,
+    variable: str | None,
+    helps: str,
+    monkeypatch: pytest.MonkeyPatch,
+    lines: Lines,
+) -> None:
+    if variable is not None:
+        monkeypatch.setenv(variable, arrived.url + path)
+    line = warned(lines, None if variable else arrived.url + path)
+    assert ": 404, reason: " in line
+    assert helps in line

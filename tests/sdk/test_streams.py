@@ -2,7 +2,7 @@
 
 import asyncio
 import contextvars
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import anyio
@@ -113,5 +113,30 @@ async def test_the_output_is_cut_and_can_be_left_out(spans: Spans, monkeypatch: 
     monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "false")
     _ = [item async for item in stream(chunks(3), "silent")]
 
-    assert attributes(spans, "cut") == {CHUNKS: 3, OUTPUT: "0 1"}
+    assert attributes(spans, "cut") == {
+        CHUNKS: 3,
+        OUTPUT: "0 1",
+        "otel_bridge.output.truncated": True,
+        "otel_bridge.output.bytes": 6,
+    }
     assert attributes(spans, "silent") == {CHUNKS: 3}
+
+
+@pytest.mark.parametrize("word", ["é 🙂 ", "word "])
+async def test_of_a_long_answer_its_whole_size_is_told(spans: Spans, word: str) -> None:
+    """Of one that just fits nothing is."""
+
+    async def answer(count: int) -> AsyncIterator[str]:
+        for _ in range(count):
+            yield word
+
+    fits = (64 << 10) // len(word)
+    for name, count in (("long", 3 * fits), ("fits", fits)):
+        _ = [item async for item in stream(answer(count), name)]
+    said = attributes(spans, "long")
+    assert len(said[OUTPUT]) == 64 << 10
+    assert (said["otel_bridge.output.truncated"], said["otel_bridge.output.bytes"]) == (
+        True,
+        3 * fits * len(word.encode()),
+    )
+    assert attributes(spans, "fits").keys() == {CHUNKS, OUTPUT}

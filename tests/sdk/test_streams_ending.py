@@ -56,6 +56,48 @@ def test_one_that_nobody_closes_ends_when_it_is_forgotten(spans: Spans, run: Cal
     assert spans.parent("after") == "consumer"
 
 
+async def answering() -> AsyncIterator[str]:
+    with span("over its yields"):
+        for word in ("Lisbon", "Oslo"):
+            yield word
+            await anyio.lowlevel.checkpoint()
+
+
+@pytest.mark.filterwarnings("ignore:Async generator .* was garbage collected:ResourceWarning")  # trio says so
+@pytest.mark.parametrize("begin", [span("llm_stream")(answering), lambda: stream(answering(), "llm_stream")])
+def test_one_that_is_broken_off_as_the_last_thing_of_a_program_is_abandoned(
+    spans: Spans, run: Callable[[Main], Any], begin: Callable[[], AsyncIterator[str]]
+) -> None:
+    """A loop that ends cancels what it has begun to close, which is no cancellation of the agent's."""
+
+    async def main() -> None:
+        async for _ in begin():
+            break
+
+    run(main)
+    gc.collect()
+    assert attributes(spans, "llm_stream")[OUTCOME] == "abandoned"
+    assert {found.status.status_code for found in spans.all} == {StatusCode.UNSET}
+
+
+async def test_a_cancellation_that_its_user_raises_in_it_is_one(spans: Spans) -> None:
+    @contextlib.asynccontextmanager
+    @span("session")
+    async def session() -> AsyncIterator[int]:
+        yield 1
+
+    async def use() -> None:
+        async with session():
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(use())
+    await asyncio.sleep(0)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    assert attributes(spans, "session")[OUTCOME] == "cancelled"
+
+
 def test_closing_it_in_another_task_is_clean(spans: Spans, run: Callable[[Main], Any]) -> None:
     async def main() -> None:
         async with span("consumer"):

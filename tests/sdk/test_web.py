@@ -12,6 +12,7 @@ import uvicorn
 from opentelemetry import baggage, trace
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -55,16 +56,22 @@ async def url(spans: Spans) -> AsyncIterator[str]:
     spans.provider.add_span_processor(ContextProcessor())
     routes = [Route("/ids", ids), Route("/broken", broken), Route("/events", events)]
     routes.append(Route("/for-ever", for_ever))
+    async with serving(TraceMiddleware(Starlette(routes=routes))) as found:
+        yield found
+
+
+@contextlib.asynccontextmanager
+async def serving(app: App) -> AsyncIterator[str]:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(TraceMiddleware(Starlette(routes=routes)), log_config=None, lifespan="off")
+        config = uvicorn.Config(app, log_config=None, lifespan="off")
         server = uvicorn.Server(config)
-        serving = asyncio.create_task(server.serve([listening]), context=None)
+        task = asyncio.create_task(server.serve([listening]), context=None)
         while not server.started:  # noqa: ASYNC110 - it has no event for that
             await asyncio.sleep(0.01)
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         server.should_exit = True
-        await serving
+        await task
 
 
 async def test_client_and_server_are_one_trace_with_the_same_ids(url: str, spans: Spans) -> None:
@@ -84,6 +91,25 @@ async def test_client_and_server_are_one_trace_with_the_same_ids(url: str, spans
         attributes = spans[name].attributes or {}
         assert (attributes["session.id"], attributes["user.id"]) == ("s1", "u1")
     assert (served.attributes or {})["http.response.status_code"] == 200
+
+
+@pytest.mark.parametrize("is_outer", [True, False], ids=["CORS around it", "it around CORS"])
+async def test_a_page_of_another_origin_may_read_the_trace(spans: Spans, is_outer: bool) -> None:
+    """Beside what the application lets it read; others are told nothing of that."""
+    app: Any = Starlette(routes=[Route("/ids", ids)])
+    if is_outer:
+        app = CORSMiddleware(TraceMiddleware(app), allow_origins=["https://page.test"])
+    else:
+        app = TraceMiddleware(CORSMiddleware(app, allow_origins=["https://page.test"], expose_headers=["x-own"]))
+    async with serving(app) as url, aiohttp.ClientSession() as client:
+        from_page = await client.get(f"{url}/ids", headers={"Origin": "https://page.test"})
+        from_program = await client.get(f"{url}/ids")
+        _ = await from_page.read(), await from_program.read()
+    exposed = ", ".join(from_page.headers.getall("Access-Control-Expose-Headers"))
+    assert set(exposed.split(", ")) == {"traceresponse", "x-trace-id"} | (set() if is_outer else {"x-own"})
+    assert from_page.headers["Access-Control-Allow-Origin"] == "https://page.test"
+    assert from_program.headers["x-trace-id"]
+    assert "traceresponse" not in from_program.headers.get("Access-Control-Expose-Headers", "")
 
 
 async def test_plain_headers_name_session_and_user(url: str, spans: Spans) -> None:
