@@ -11,8 +11,9 @@ SAID = """
     prompt prompts completion completions input inputs output outputs messages message content contents body arguments
     args kwargs result results return response request document documents query question answer text texts transcript
     instructions thinking reasoning thought thoughts parameters variables template value values events definitions
-    embedding embeddings vector history context ctx chat object data choices statement snippet summary description
-    payload params memory plan todos diff command commands task tasks node nodes stacktrace exception item items path
+    embedding embeddings vector history context contexts ctx chat object data choices statement snippet summary
+    description payload params memory plan todos diff command commands task tasks node nodes stacktrace exception item
+    items path
 """
 WORDS = frozenset(SAID.split())
 OF_IT = """
@@ -26,6 +27,7 @@ NEVER = ("gen_ai.usage.", "gen_ai.request.", "llm.token_count.", "gen_ai.token",
 STILL = (
     *("http.request.body", "http.response.body"),
     *(f"gen_ai.request.{said}" for said in ("instructions", "message", "prompt", "content", "input", "tool_result")),
+    "gen_ai.request.functions.",  # AgentOps
 )
 PARTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 
