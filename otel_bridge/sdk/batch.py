@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import StatusCode, TraceFlags
 
 from otel_bridge.sdk.losses import told_together
-from otel_bridge.sdk.saying import log
+from otel_bridge.sdk.saying import log, public
 from otel_bridge.sdk.sending import EXIT_S, MAX_QUEUE_BYTES, Sender
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class BatchLogRecordProcessor(_Batching, LogRecordProcessor):
 def _where(exporter: object) -> str | None:
     """The address that an exporter of OpenTelemetry's sends to, as far as it lets on."""
     found = getattr(exporter, "where", None) or getattr(exporter, "_endpoint", None)
-    return found if isinstance(found, str) else None
+    return public(found) if isinstance(found, str) else None
 
 
 def _sender(

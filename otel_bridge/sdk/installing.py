@@ -28,7 +28,7 @@ from otel_bridge.sdk.installed import Engine, Installed, Provider
 from otel_bridge.sdk.open_spans import BEAT_S, OpenSpans
 from otel_bridge.sdk.refusals import HEARD
 from otel_bridge.sdk.sampling import sampled_by, sampler
-from otel_bridge.sdk.saying import log
+from otel_bridge.sdk.saying import log, public
 from otel_bridge.sdk.signals import on_end, that_came
 
 ENDPOINT, GRPC_ENDPOINT = "http://127.0.0.1:4318", "http://127.0.0.1:4317"
@@ -382,7 +382,7 @@ class _Late:
         self._name = name
         self._url = url
         said = os.environ.get(f"OTEL_EXPORTER_OTLP_{self.signal}_ENDPOINT") or os.environ.get(GENERAL)
-        self.where = url or said or name
+        self.where = public(url or said or name)
         spoken = {name: spoken for spoken, name in OTLP.items()} | {OURS: protocol(self.signal)}
         self.protocol = spoken.get(name)
         self.by_http = self.protocol == HTTP

@@ -2,11 +2,13 @@
 
 import contextlib
 import logging
+import re
 import sys
 import time
 from typing import Any
 
 WARN_EVERY_S = 60.0
+USER = re.compile(r"(?<=//)[^/?#\s]*@")
 
 
 class Log(logging.LoggerAdapter[logging.Logger]):
@@ -30,6 +32,11 @@ class ToldError(OSError):
 
 log = Log(logging.getLogger("otel_bridge.sdk"))
 _told: dict[str, float] = {}  # about what → monotonic: not again before; of the whole process, as it has one log
+
+
+def public(address: str) -> str:
+    """An address as anybody may read it: without who is to be shown to whom listens there."""
+    return USER.sub("***@", address)
 
 
 def is_time_to_say(about: str) -> bool:

@@ -155,6 +155,12 @@ def test_a_line_says_where_everything_goes_and_how(
     assert caplog.messages == [f"otel-bridge: exporting {told.format(url='http://127.0.0.1:9')}"]
 
 
+def test_a_password_in_an_address_is_told_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://ada:secret@127.0.0.1:9/v1/traces")
+    [spans] = installing._exporters("TRACES", installing.Spans, None)
+    assert spans.where == "http://***@127.0.0.1:9/v1/traces"
+
+
 def test_importing_it_imports_nothing_of_the_server() -> None:
     program = """
 import sys
