@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 from otel_bridge.component import Bridge
 from otel_bridge.errors import BridgeError, ConsumeError, FilesError, UsageError
 from otel_bridge.query.answer import Answer
+from otel_bridge.query.events import list_events
 from otel_bridge.query.find import HEX, NotFoundError, find_trace, left_out
 from otel_bridge.query.observations import one_observation
 from otel_bridge.query.outline import markdown, outline
@@ -134,6 +135,16 @@ def _api(store: _Store, tenants: Tenants) -> list[Route]:
             await store.ask(lambda reader: one_observation(reader, ids["trace_id"], ids["observation"], tenant=tenant))
         )
 
+    async def events(request: Request) -> Response:
+        said = asked(request, "name", "trace", "last", "limit", "cursor", "tenant")
+        pattern, limit, cursor = said.pop("name", ""), limit_of(said, 50), said.get("cursor")
+        narrowed = {key: said.get(key) for key in ("trace", "last", "tenant")}
+        return answer_json(
+            await store.ask(
+                lambda reader: list_events(reader, pattern, limit, cursor, **narrowed, tenants=tenants.configs)
+            )
+        )
+
     async def sessions(request: Request) -> Response:
         said = asked(request, "limit", "cursor", "tenant")
         limit, cursor, tenant = limit_of(said, 50), said.get("cursor"), said.get("tenant")
@@ -160,6 +171,7 @@ def _api(store: _Store, tenants: Tenants) -> list[Route]:
         Route("/api/v1/traces", traces),
         Route("/api/v1/traces/{trace_id}", trace),
         Route("/api/v1/traces/{trace_id}/observations/{observation:path}", observation),
+        Route("/api/v1/events", events),
         Route("/api/v1/sessions", sessions),
         Route("/api/v1/sessions/{session_id:path}", session),
         Route("/api/v1/scores", scores),

@@ -1,0 +1,66 @@
+"""Lists of what the store holds besides traces: `events`; from its file or a bridge."""
+
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from otel_bridge.cli.asking import ask
+from otel_bridge.cli.found import place
+from otel_bridge.cli.output import ConfigOption, DataDirOption, JsonOption, TenantOption, UrlOption, print_json
+from otel_bridge.cli.questions import FILE_BUDGET_S
+
+if TYPE_CHECKING:
+    from otel_bridge.store.reader import Reader
+
+LimitOption = Annotated[int, typer.Option(help="How many, 200 at most.")]
+LastOption = Annotated[str | None, typer.Option(help="Of so long a time until now, as 30m, 1h or 7d.")]
+
+
+def events(
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help="Of an event, or names with * in them: 'file.*'.")] = "",
+    trace: Annotated[str | None, typer.Option(help="Of one trace: its id, the beginning of it, or last.")] = None,
+    last: LastOption = None,
+    limit: LimitOption = 20,
+    tenant: TenantOption = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    url: UrlOption = None,
+) -> None:
+    """List log records, the newest first: events and plain lines, of traces and of none."""
+
+    def question(reader: "Reader", tenants: Collection[str]) -> dict[str, Any]:
+        from otel_bridge.query.events import list_events
+
+        return list_events(reader, name, limit, trace=trace, last=last, tenant=tenant, tenants=tenants)
+
+    said = {"name": name or None, "trace": trace, "last": last, "limit": limit, "tenant": tenant}
+    found = _answer("/api/v1/events", said, question, config, data_dir, url)
+    if as_json:
+        print_json(found)
+        return
+    from otel_bridge.cli.render import show
+    from otel_bridge.cli.tables import render_events
+
+    show(partial(render_events, found))
+
+
+def _answer(
+    path: str,
+    said: Mapping[str, Any],
+    question: "Callable[[Reader, Collection[str]], dict[str, Any]]",
+    config: Path | None,
+    data_dir: Path | None,
+    url: str | None,
+) -> dict[str, Any]:
+    """What the viewer at a URL answers at a path, or a store's file to the question, with the tenants configured."""
+    if url:
+        return ask(url, path, {key: str(value) for key, value in said.items() if value is not None})
+    from otel_bridge.store.reader import reading
+
+    where = place(config, data_dir)
+    with reading(where.store, FILE_BUDGET_S) as reader:
+        return question(reader, where.tenants)

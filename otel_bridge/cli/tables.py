@@ -1,0 +1,118 @@
+"""Lists on the terminal, a row each: what they hold is escaped, and the last column is cut to the width.
+
+Where the output is no terminal there is no width: nothing is cut, and a row is one line.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
+
+from otel_bridge.batch import DEFAULT_TENANT
+from otel_bridge.query.outline import brief
+from otel_bridge.telemetry import printable
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.text import Text
+
+COLUMN_WIDTH = 32
+"""Of a terminal, for any column but the last."""
+LAST_WIDTH = 16
+"""What the last column keeps of a narrow terminal, before others are cut to nothing but their beginning."""
+LEAST_WIDTH = 8
+
+LEVELS = {"ERROR": "red", "FATAL": "red", "WARN": "yellow", "WARNING": "yellow"}
+
+
+def table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    width: int | None = None,
+    *,
+    numbers: Collection[str] = (),
+    styles: Sequence[str] = (),
+) -> "list[Text]":
+    """Lines of columns that line up; those without a value are left out, and `numbers` stand on the right.
+
+    styles: of each row.
+    """
+    from rich.cells import cell_len
+    from rich.text import Text
+
+    shown = [[printable(cell) for cell in row] for row in rows]
+    longest = [max(map(cell_len, column)) for column in zip(*shown, strict=True)]
+    there = [i for i, most in enumerate(longest) if most]
+    widths = {i: max(longest[i], len(header[i])) for i in there}
+    if width is not None and there:
+        *others, last = there
+        widths |= {i: min(widths[i], COLUMN_WIDTH) for i in others if header[i] not in numbers}
+        over = sum(widths[i] + 2 for i in others) + min(widths[last], LAST_WIDTH) - width
+        for i in sorted(others, key=lambda i: -widths[i]):
+            if over > 0 and header[i] not in numbers:
+                cut = min(over, max(widths[i] - LEAST_WIDTH, 0))
+                widths[i], over = widths[i] - cut, over - cut
+
+    def line(cells: Sequence[str], style: str) -> Text:
+        columns = []
+        for i in there:
+            columns.append(Text(cells[i]))
+            columns[-1].truncate(widths[i], overflow="ellipsis")
+            columns[-1].align("right" if header[i] in numbers else "left", widths[i])
+        joined = Text("  ").join(columns)
+        joined.stylize(style)
+        joined.rstrip()
+        if width is not None:
+            joined.truncate(width, overflow="ellipsis")
+        return joined
+
+    return [line(header, "dim"), *map(line, shown, styles or [""] * len(shown))]
+
+
+def render_events(found: dict[str, Any], width: int | None = None) -> "RenderableType":
+    """Log records, the newest first."""
+    rows = found["events"]
+    if not rows:
+        return _nothing("No such log record. Without a name and options, the newest of all are listed.")
+    cells = [
+        (
+            _second(row["time"]),
+            _of(row["tenant"]),
+            row["severity"] or "",
+            row["name"] or "",
+            row["service"] or "",
+            (row["traceId"] or "")[:8],
+            " ".join(filter(None, (brief(row["body"]), *_pairs(row["attributes"], row["name"])))),
+        )
+        for row in rows
+    ]
+    header = ("time UTC", "tenant", "severity", "name", "service", "trace", "said")
+    lines = table(header, cells, width, styles=[LEVELS.get((row["severity"] or "").upper(), "") for row in rows])
+    return _lines(lines, found, "a name, --trace, --last or --limit chooses")
+
+
+def _lines(lines: "list[Text]", found: dict[str, Any], chooses: str) -> "RenderableType":
+    from rich.console import Group
+    from rich.text import Text
+
+    more = [Text(f"… and more: {chooses}", "dim")] if found.get("nextCursor") else []
+    return Group(*lines, *more)
+
+
+def _nothing(said: str) -> "RenderableType":
+    from rich.text import Text
+
+    return Text(said)
+
+
+def _second(time: str) -> str:
+    return time[5:19].replace("T", " ")
+
+
+def _of(tenant: str) -> str:
+    return "" if tenant == DEFAULT_TENANT else tenant
+
+
+def _pairs(attributes: Any, name: str | None = None) -> list[str]:
+    """Attributes as `key=value`; without the one that says the name again."""
+    if not isinstance(attributes, dict):  # too long to be shown whole
+        return [brief(attributes)]
+    return [f"{key}={brief(value)}" for key, value in attributes.items() if (key, value) != ("event.name", name)]
