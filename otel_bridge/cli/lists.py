@@ -1,9 +1,10 @@
-"""Lists of what the store holds besides traces: `events`; from its file or a bridge."""
+"""Lists of what the store holds besides traces: `events` and `metrics`; from its file or a bridge."""
 
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -11,6 +12,7 @@ from otel_bridge.cli.asking import ask
 from otel_bridge.cli.found import place
 from otel_bridge.cli.output import ConfigOption, DataDirOption, JsonOption, TenantOption, UrlOption, print_json
 from otel_bridge.cli.questions import FILE_BUDGET_S
+from otel_bridge.errors import UsageError
 
 if TYPE_CHECKING:
     from otel_bridge.store.reader import Reader
@@ -46,6 +48,40 @@ def events(
     from otel_bridge.cli.tables import render_events
 
     show(partial(render_events, found))
+
+
+def metrics(
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help="Of a metric; with * in it those that fit.")] = "",
+    last: LastOption = None,
+    limit: LimitOption = 50,
+    tenant: TenantOption = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    url: UrlOption = None,
+) -> None:
+    """List the metrics there are, or show one over the last hour: average, least, most, last and its trend."""
+    is_list = not name or "*" in name
+    if is_list and last is not None:
+        raise UsageError("--last is for one metric: name it, as `otel-bridge metrics process.memory.usage --last 1h`")
+
+    def question(reader: "Reader", tenants: Collection[str]) -> dict[str, Any]:
+        from otel_bridge.query.metrics import list_metrics, one_metric
+
+        if is_list:
+            return list_metrics(reader, name, limit, tenant=tenant, tenants=tenants)
+        return one_metric(reader, name, last or "1h", limit, tenant=tenant)
+
+    path = "/api/v1/metrics" + ("" if is_list else f"/{quote(name, safe='', errors='replace')}")
+    said = {"name": (name or None) if is_list else None, "last": last, "limit": limit, "tenant": tenant}
+    found = _answer(path, said, question, config, data_dir, url)
+    if as_json:
+        print_json(found)
+        return
+    from otel_bridge.cli.render import show
+    from otel_bridge.cli.tables import render_metric, render_metrics
+
+    show(partial(render_metrics if is_list else render_metric, found))
 
 
 def _answer(

@@ -3,7 +3,7 @@
 Where the output is no terminal there is no width: nothing is cut, and a row is one line.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from otel_bridge.batch import DEFAULT_TENANT
@@ -20,6 +20,7 @@ LAST_WIDTH = 16
 """What the last column keeps of a narrow terminal, before others are cut to nothing but their beginning."""
 LEAST_WIDTH = 8
 
+STATS = {"value": "", "rate": "per second", "mean": "(mean)"}
 LEVELS = {"ERROR": "red", "FATAL": "red", "WARN": "yellow", "WARNING": "yellow"}
 
 
@@ -89,7 +90,76 @@ def render_events(found: dict[str, Any], width: int | None = None) -> "Renderabl
     return _lines(lines, found, "a name, --trace, --last or --limit chooses")
 
 
-def _lines(lines: "list[Text]", found: dict[str, Any], chooses: str) -> "RenderableType":
+def render_metrics(found: dict[str, Any], width: int | None = None) -> "RenderableType":
+    """The metrics there are."""
+    if not found["metrics"]:
+        return _nothing("No such metric. Without a name, all are listed; docs/agents.md says how a program sends some.")
+    cells = [
+        (
+            _second(row["lastTime"]),
+            _of(row["tenant"]),
+            "counter" if row["monotonic"] else row["kind"],
+            str(row["series"]),
+            str(row["points"]),
+            number(row["lastValue"]),
+            row["unit"] or "",
+            row["name"],
+        )
+        for row in found["metrics"]
+    ]
+    header = ("last UTC", "tenant", "kind", "series", "points", "last", "unit", "name")
+    lines = table(header, cells, width, numbers=("series", "points", "last"))
+    return _lines(lines, found, "a pattern or --limit chooses")
+
+
+def render_metric(found: dict[str, Any], width: int | None = None) -> "RenderableType":
+    """One metric over a time, a row for each series."""
+    from rich.text import Text
+
+    rows = found["series"]
+    stat = STATS[rows[0]["stat"]] if rows else ""
+    facts = ["counter" if found["monotonic"] else found["kind"], f"{printable(found['unit'] or '')} {stat}".strip()]
+    heading = Text.assemble((printable(found["name"]), "bold"), "  ", " · ".join(filter(None, facts)))
+    if not rows:
+        since, last = _second(found["since"]), _second(found["lastTime"])
+        return _lines(
+            [heading, Text(f"nothing since {since} UTC, the last was at {last}: --last asks for more")], {}, ""
+        )
+    cells = [
+        (
+            _of(row["tenant"]),
+            row["service"] or "",
+            str(row["pointCount"]),
+            *(number(row[key]) for key in ("avg", "min", "max", "last")),
+            _trend(row["trend"]),
+            " ".join(_pairs(row["attributes"])),
+        )
+        for row in rows
+    ]
+    numbers = ("points", "avg", "min", "max", "last")
+    header = ("tenant", "service", *numbers, "trend", "attributes")
+    styles = ["yellow" if row["trend"]["verdict"] == "rising" else "" for row in rows]
+    lines = [heading, *table(header, cells, width, numbers=numbers, styles=styles)]
+    more = {"nextCursor": found["seriesCount"] > len(rows)}
+    return _lines(lines, more, f"{found['seriesCount']} series in all; --limit or --tenant chooses")
+
+
+def number(value: float | None) -> str:
+    """A measure for people: four digits that count, and thousands apart."""
+    if value is None:
+        return ""
+    if 1000 <= abs(value) < 1e15:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
+def _trend(trend: dict[str, Any]) -> str:
+    if trend["verdict"] in ("rising", "falling"):
+        return f"{trend['verdict']} {trend['change']:+.0%}"
+    return "too few points" if trend["verdict"] == "unknown" else str(trend["verdict"])
+
+
+def _lines(lines: "list[Text]", found: Mapping[str, Any] = {}, chooses: str = "") -> "RenderableType":
     from rich.console import Group
     from rich.text import Text
 

@@ -10,10 +10,13 @@ from rich.cells import cell_len
 from typer.testing import CliRunner
 
 from otel_bridge.cli.app import app
-from otel_bridge.cli.tables import render_events, table
+from otel_bridge.cli.tables import number, render_events, render_metric, render_metrics, table
 from otel_bridge.errors import UsageError
+from otel_bridge.query.find import NotFoundError
 from otel_bridge.store.writer import Writer
+from tests.query.points import measured
 from tests.query.records import logged
+from tests.query.test_metrics import MINUTE_NS, NOW_NS, minutes
 from tests.query.test_questions import HOSTILE, printed
 
 Asked = Callable[..., str]
@@ -88,3 +91,55 @@ def test_nothing_in_a_record_reaches_the_terminal_raw(writer: Writer, asked: Ask
     assert held_back(text)
     assert held_back(asked("events"))
     assert text.count("[bold]not bold[/bold] :smile:") == 7
+
+
+def columns(line: str) -> list[str]:
+    return re.split(r"\s{2,}", line.strip())
+
+
+def test_metrics_are_listed_and_shown(writer: Writer, asked: Asked) -> None:
+    grow = [(NOW_NS - (59 - i) * MINUTE_NS, 1e6 + i * 1e5) for i in range(60)]
+    measured(writer, "process.memory.usage", grow, kind="sum", service="leak")
+    measured(writer, "process.memory.usage", minutes(2048, 2048, before=1), kind="sum", attributes={"state": "used"})
+    measured(writer, "calls", minutes(60, 120, 150), kind="sum", grows=True, unit="{call}", tenant="acme")
+
+    header, first, second = map(columns, asked("metrics").splitlines())
+    assert header == ["last UTC", "tenant", "kind", "series", "points", "last", "unit", "name"]
+    assert first[1:] == ["acme", "counter", "1", "3", "150", "{call}", "calls"]
+    assert second[1:] == ["sum", "2", "62", "6,900,000", "By", "process.memory.usage"]
+    assert len(asked("metrics", "proc*").splitlines()) == 2
+    title, header, *rows = map(columns, asked("metrics", "process.memory.usage", "--last", "2h").splitlines())
+    assert title == ["process.memory.usage", "sum · By"]
+    assert header == ["service", "points", "avg", "min", "max", "last", "trend", "attributes"]
+    assert rows == [
+        ["leak", "60", "3,950,000", "1,000,000", "6,900,000", "6,900,000", "rising +149%"],
+        ["agents", "2", "2,048", "2,048", "2,048", "2,048", "too few points", "state=used"],
+    ]
+    assert columns(asked("metrics", "calls").splitlines()[0]) == ["calls", "counter · {call} per second"]
+    assert "… and more: 2 series in all" in asked("metrics", "process.memory.usage", "--limit", "1")
+    assert asked("metrics", "nobody*").startswith("No such metric.")
+    with pytest.raises(UsageError, match="--last is for one metric"):
+        asked("metrics", "--last", "1h")
+
+
+def test_a_metric_that_says_nothing_now_is_told_from_one_that_is_not_there(writer: Writer, asked: Asked) -> None:
+    measured(writer, "m", minutes(1, before=90))
+
+    assert "nothing since" in asked("metrics", "m")
+    assert json.loads(asked("metrics", "m", "--last", "2h", "--json"))["series"][0]["avg"] == 1
+    with pytest.raises(NotFoundError):
+        asked("metrics", "n")
+
+
+def test_nothing_in_a_metric_reaches_the_terminal_raw(writer: Writer, asked: Asked) -> None:
+    measured(writer, HOSTILE, minutes(1), unit=HOSTILE, attributes={HOSTILE: HOSTILE}, service=HOSTILE, tenant=HOSTILE)
+    listed, one = (json.loads(asked("metrics", *name, "--json")) for name in ((), (HOSTILE,)))
+    for text in (printed(render_metrics(listed)), printed(render_metric(one)), asked("metrics")):
+        assert held_back(text)
+        assert text.count("[bold]not bold[/bold] :smile:") >= 3
+
+
+def test_numbers_are_short() -> None:
+    assert [number(value) for value in (None, 0.0, 0.123456, 5e-7, 999.5, 1234.5, -123456789.0, 1e99)] == [
+        "", "0", "0.1235", "5e-07", "999.5", "1,234", "-123,456,789", "1e+99",
+    ]  # fmt: skip

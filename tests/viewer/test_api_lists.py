@@ -13,7 +13,9 @@ from typer.testing import CliRunner
 from otel_bridge.cli.app import app
 from otel_bridge.store.writer import Writer
 from otel_bridge.telemetry import Counters
+from tests.query.points import measured
 from tests.query.records import logged
+from tests.query.test_metrics import NOW_NS, minutes
 
 Got = Callable[..., Any]
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -67,9 +69,37 @@ async def test_events(writer: Writer, got: Got, same: Got) -> None:
     assert (await same("events", "odd \ud800&x=1"))["events"] == []
 
 
+async def test_metrics(writer: Writer, got: Got, same: Got, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("otel_bridge.query.metrics.time_ns", lambda: NOW_NS)
+    measured(writer, "process.memory.usage", minutes(1, 2, 3))
+    measured(writer, "odd / name?", minutes(5))
+
+    assert [row["name"] for row in (await got("/api/v1/metrics"))["metrics"]] == ["odd / name?", "process.memory.usage"]
+    first = await got("/api/v1/metrics?name=*&limit=1&tenant=default")
+    rest = await got(f"/api/v1/metrics?cursor={first['nextCursor']}")
+    assert [row["lastValue"] for row in first["metrics"] + rest["metrics"]] == [5, 3]
+    assert (await got("/api/v1/metrics/odd%20%2F%20name%3F"))["series"][0]["avg"] == 5
+    [series] = (await got("/api/v1/metrics/process.memory.usage?last=90s&limit=1&tenant=default"))["series"]
+    assert [point["value"] for point in series["points"]] == [2, 3]
+    assert len((await same("metrics"))["metrics"]) == 2
+    assert len((await same("metrics", "p*"))["metrics"]) == 1
+
+
+async def test_the_command_line_shows_a_metric_of_a_bridge(writer: Writer, url: str) -> None:
+    measured(writer, "odd / name?", minutes(5))
+
+    done = await asyncio.to_thread(CliRunner().invoke, app, ["metrics", "odd / name?", "--last", "1h", "--url", url])
+    assert done.output.startswith("odd / name?  gauge")
+
+
 @pytest.mark.parametrize(
     ("path", "status", "said"),
     [
+        ("/api/v1/metrics?last=1h", 400, "no parameter 'last'"),
+        ("/api/v1/metrics?cursor=x", 400, "cursor"),
+        ("/api/v1/metrics?tenant=acme", 400, "no tenant 'acme'"),
+        ("/api/v1/metrics/nobody", 404, "no metric 'nobody'"),
+        ("/api/v1/metrics/nobody?last=soon", 400, "no duration"),
         ("/api/v1/events?trace=ffff", 404, "no trace 'ffff'"),
         ("/api/v1/events?last=soon", 400, "no duration"),
         ("/api/v1/events?tenant=acme", 400, "no tenant 'acme'"),
