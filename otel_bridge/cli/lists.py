@@ -1,4 +1,4 @@
-"""Lists of what the store holds besides traces: `events` and `metrics`; from its file or a bridge."""
+"""What the store holds besides traces: `events`, `metrics`, `sessions`, `scores`; from its file or a bridge."""
 
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
@@ -82,6 +82,70 @@ def metrics(
     from otel_bridge.cli.tables import render_metric, render_metrics
 
     show(partial(render_metrics if is_list else render_metric, found))
+
+
+def sessions(
+    session_id: Annotated[str, typer.Argument(metavar="[ID]", help="Of one session, which is shown.")] = "",
+    turns: Annotated[bool, typer.Option("--turns", help="With what was said in each of its traces.")] = False,
+    sort: Annotated[
+        str | None, typer.Option(help="Of its traces: start, duration, tokens, cost or errors; descending with a -.")
+    ] = None,
+    limit: LimitOption = 20,
+    tenant: TenantOption = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    url: UrlOption = None,
+) -> None:
+    """List sessions, the most recent first, or show one with its traces."""
+    if not session_id and (turns or sort is not None):
+        raise UsageError("--turns and --sort are for one session: name it, `otel-bridge sessions` lists them")
+    order = sort or ("start" if turns else "-start")
+
+    def question(reader: "Reader", tenants: Collection[str]) -> dict[str, Any]:
+        from otel_bridge.query.sessions import list_sessions, one_session
+
+        if not session_id:
+            return list_sessions(reader, limit, tenant=tenant, tenants=tenants)
+        known = session_id.encode(errors="replace").decode()  # half surrogates are no text to SQLite
+        return one_session(reader, known, limit, tenant=tenant, sort=order, turns=turns)
+
+    path, said = "/api/v1/sessions", {"limit": limit, "tenant": tenant}
+    if session_id:
+        path += f"/{quote(session_id, safe='', errors='replace')}"
+        said |= {"sort": order, "turns": "true" if turns else None}
+    found = _answer(path, said, question, config, data_dir, url)
+    if as_json:
+        print_json(found)
+        return
+    from otel_bridge.cli.render import show
+    from otel_bridge.cli.tables import render_session, render_sessions
+
+    show(partial(render_session if session_id else render_sessions, found))
+
+
+def scores(
+    limit: LimitOption = 20,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    url: UrlOption = None,
+) -> None:
+    """List scores, the newest first."""
+
+    def question(reader: "Reader", _: Collection[str]) -> dict[str, Any]:
+        from otel_bridge.query.scores import list_scores
+
+        return list_scores(reader, limit)
+
+    found = _answer("/api/v1/scores", {"limit": limit}, question, config, data_dir, url)
+    if as_json:
+        print_json(found)
+        return
+    from otel_bridge.cli.render import show
+    from otel_bridge.cli.tables import render_scores
+
+    show(partial(render_scores, found))
 
 
 def _answer(

@@ -7,7 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from otel_bridge.batch import DEFAULT_TENANT
-from otel_bridge.query.outline import brief
+from otel_bridge.cli.render import body, render_list
+from otel_bridge.counts import plural
+from otel_bridge.query.outline import brief, cost, facts
+from otel_bridge.query.transcript import spoken
 from otel_bridge.telemetry import printable
 
 if TYPE_CHECKING:
@@ -144,6 +147,71 @@ def render_metric(found: dict[str, Any], width: int | None = None) -> "Renderabl
     return _lines(lines, more, f"{found['seriesCount']} series in all; --limit or --tenant chooses")
 
 
+def render_sessions(found: dict[str, Any], width: int | None = None) -> "RenderableType":
+    """Sessions, the most recent first."""
+    if not found["sessions"]:
+        return _nothing("No sessions: no trace names one. docs/agents.md says how a program does.")
+    cells = [
+        (
+            _second(row["endTime"]),
+            ", ".join(filter(None, map(_of, row["tenants"]))),
+            str(row["traceCount"]),
+            "" if row["totalTokens"] is None else str(row["totalTokens"]),
+            "" if row["totalCost"] is None else cost(row["totalCost"]),
+            str(row["errorCount"] or ""),
+            ", ".join(row["userIds"]),
+            row["id"],
+        )
+        for row in found["sessions"]
+    ]
+    header = ("last UTC", "tenants", "traces", "tokens", "cost", "errors", "users", "session")
+    return _lines(table(header, cells, width, numbers=header[2:6]), found, "--limit or --tenant chooses")
+
+
+def render_session(found: dict[str, Any], width: int | None = None) -> "RenderableType":
+    """One session with its traces; with what was said in each, where that was asked for."""
+    from rich.console import Group
+    from rich.text import Text
+
+    said = [plural(found["traceCount"], "trace"), facts(found)]
+    parts: list[RenderableType] = [Text(printable(found["id"]), "bold"), Text(" · ".join(said))]
+    if found["userIds"]:
+        parts.append(Text.assemble(("user: ", "dim"), printable(", ".join(found["userIds"]))))
+    parts.append(Text())
+    if not any("input" in trace for trace in found["traces"]):
+        rows = [{**trace, "sessionId": None} for trace in found["traces"]]
+        return Group(*parts, render_list({**found, "traces": rows}, width=width))
+    for trace in found["traces"]:
+        heading = ((printable(trace["name"] or "trace"), "bold"), "  ", (trace["id"], "dim"), "  ", facts(trace))
+        parts.append(Text.assemble(*heading))
+        for content in (trace["input"], trace["output"]):
+            for label, text in spoken(content):
+                parts += [Text(f"  {printable(label)}", "cyan")] if label else []
+                parts.append(body(text, 4, width))
+        parts.append(Text())
+    return _lines(parts, found, "--limit chooses")
+
+
+def render_scores(found: dict[str, Any], width: int | None = None) -> "RenderableType":
+    """Scores, the newest first."""
+    if not found["scores"]:
+        return _nothing("No scores. `score()` in a program gives one, or a POST to /api/v1/scores: docs/api.md.")
+    cells = [
+        (
+            _second(row["timestamp"]),
+            row["name"],
+            number(row["value"]) if isinstance(row["value"], float) else brief(row["value"]),
+            (row["traceId"] or "")[:8],
+            row["observationId"] or "",
+            row["sessionId"] or "",
+            brief(row["comment"]),
+        )
+        for row in found["scores"]
+    ]
+    header = ("time UTC", "name", "value", "trace", "observation", "session", "comment")
+    return _lines(table(header, cells, width))
+
+
 def number(value: float | None) -> str:
     """A measure for people: four digits that count, and thousands apart."""
     if value is None:
@@ -159,7 +227,7 @@ def _trend(trend: dict[str, Any]) -> str:
     return "too few points" if trend["verdict"] == "unknown" else str(trend["verdict"])
 
 
-def _lines(lines: "list[Text]", found: Mapping[str, Any] = {}, chooses: str = "") -> "RenderableType":
+def _lines(lines: "Sequence[RenderableType]", found: Mapping[str, Any] = {}, chooses: str = "") -> "RenderableType":
     from rich.console import Group
     from rich.text import Text
 

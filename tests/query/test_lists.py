@@ -10,10 +10,21 @@ from rich.cells import cell_len
 from typer.testing import CliRunner
 
 from otel_bridge.cli.app import app
-from otel_bridge.cli.tables import number, render_events, render_metric, render_metrics, table
+from otel_bridge.cli.tables import (
+    number,
+    render_events,
+    render_metric,
+    render_metrics,
+    render_scores,
+    render_session,
+    render_sessions,
+    table,
+)
 from otel_bridge.errors import UsageError
+from otel_bridge.model import Score
 from otel_bridge.query.find import NotFoundError
 from otel_bridge.store.writer import Writer
+from tests.query.conftest import START, Settled
 from tests.query.points import measured
 from tests.query.records import logged
 from tests.query.test_metrics import MINUTE_NS, NOW_NS, minutes
@@ -143,3 +154,74 @@ def test_numbers_are_short() -> None:
     assert [number(value) for value in (None, 0.0, 0.123456, 5e-7, 999.5, 1234.5, -123456789.0, 1e99)] == [
         "", "0", "0.1235", "5e-07", "999.5", "1,234", "-123,456,789", "1e+99",
     ]  # fmt: skip
+
+
+def test_sessions_are_listed_and_shown(settled: Settled, asked: Asked) -> None:
+    said = {"usage": {"total": 7}, "cost": {"total": 0.5}}
+    settled(1, session_id="s/1", user_id="ada", input="Oslo?", output="No.\nLisbon.", observation=said)
+    settled(2, session_id="s/1", user_id="bob", start_s=60, name="second", input="Why?", error=True)
+    settled(3, session_id="s 2", tenant="acme")
+
+    header, *rows = map(columns, asked("sessions").splitlines())
+    assert header == ["last UTC", "tenants", "traces", "tokens", "cost", "errors", "users", "session"]
+    assert sorted(row[1:] for row in rows) == [["2", "7", "$0.5", "1", "ada, bob", "s/1"], ["acme", "1", "s 2"]]
+    assert len(asked("sessions", "--tenant", "acme").splitlines()) == 2
+    assert asked("sessions", "--limit", "1").endswith("… and more: --limit or --tenant chooses\n")
+    shown = asked("sessions", "s/1").splitlines()
+    assert shown[:3] == ["s/1", "2 traces · 61.0 s · 7 tokens · $0.5 · 1 error", "user: ada, bob"]
+    assert [columns(line)[-1] for line in shown[4:]] == ["name", "second", "trace 1"]
+    assert [columns(line)[-1] for line in asked("sessions", "s/1", "--sort", "start").splitlines()[5:]] == [
+        "trace 1", "second",
+    ]  # fmt: skip
+    turns = asked("sessions", "s/1", "--turns")
+    assert "    Oslo?\n    No.\n    Lisbon.\n" in turns
+    assert turns.index("trace 1") < turns.index("second")
+    assert asked("sessions", "s/1", "--turns", "--limit", "1").endswith("… and more: --limit chooses\n")
+    with pytest.raises(NotFoundError, match="`otel-bridge sessions` lists"):
+        asked("sessions", "s/\ud800")
+    for odd in (["--turns"], ["--sort", "start"]):
+        with pytest.raises(UsageError, match="for one session"):
+            asked("sessions", *odd)
+
+
+def test_scores_are_listed(settled: Settled, asked: Asked) -> None:
+    assert asked("scores").startswith("No scores.")
+    settled(
+        0xAB << 120,
+        scores=(
+            Score("a", "helpful", 0.5, "NUMERIC", START, trace_id=f"{0xAB << 120:032x}", observation_id=f"{1:016x}"),
+            Score("b", "tone", "kind", "CATEGORICAL", START + 10**9, session_id="s", comment="very\nkind"),
+        ),
+    )
+    assert [columns(line) for line in asked("scores").splitlines()] == [
+        ["time UTC", "name", "value", "trace", "observation", "session", "comment"],
+        ["11-14 22:13:21", "tone", "kind", "s", "very kind"],
+        ["11-14 22:13:20", "helpful", "0.5", "ab000000", f"{1:016x}"],
+    ]
+    assert [score["name"] for score in json.loads(asked("scores", "--limit", "1", "--json"))["scores"]] == ["tone"]
+    with pytest.raises(UsageError, match="1 to 200"):
+        asked("scores", "--limit", "0")
+
+
+def test_nothing_in_a_session_or_score_reaches_the_terminal_raw(settled: Settled, asked: Asked) -> None:
+    hostile = {"session_id": HOSTILE, "user_id": HOSTILE, "name": HOSTILE, "input": HOSTILE, "output": HOSTILE}
+    settled(1, **hostile, tenant=HOSTILE, scores=(Score("a", HOSTILE, HOSTILE, "TEXT", START, comment=HOSTILE),))
+    for words, render in (
+        (("sessions",), render_sessions),
+        (("sessions", HOSTILE), render_session),
+        (("sessions", HOSTILE, "--turns"), render_session),
+        (("scores",), render_scores),
+    ):
+        for text in (printed(render(json.loads(asked(*words, "--json")))), asked(*words)):
+            assert not any(bad in text for bad in "\x1b\x07\x9b\u202e\r")
+            assert "\nnext" not in text  # a text of several lines is set in
+            assert text.count("[bold]not bold[/bold] :smile:") >= 3
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_sessions_are_cut_to_the_terminal(settled: Settled, asked: Asked, width: int) -> None:
+    settled(1, session_id="s" * 300, user_id="u" * 300, input="word " * 100, name="n" * 50)
+
+    listed, one = (json.loads(asked("sessions", *words, "--json")) for words in ((), ("s" * 300, "--turns")))
+    assert max(map(cell_len, printed(render_sessions(listed, width), width).splitlines())) <= width
+    assert max(map(cell_len, printed(render_session(one, width), width).splitlines())) <= width

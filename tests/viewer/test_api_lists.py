@@ -92,6 +92,16 @@ async def test_the_command_line_shows_a_metric_of_a_bridge(writer: Writer, url: 
     assert done.output.startswith("odd / name?  gauge")
 
 
+async def test_sessions_and_scores(writer: Writer, got: Got, same: Got) -> None:
+    """Those of the API as it stands."""
+    [session] = (await same("sessions"))["sessions"]
+    assert "/" in session["id"]
+    one = await same("sessions", session["id"], "--turns", "--sort", "start", "--tenant", "default", "--limit", "5")
+    assert [trace["id"] for trace in one["traces"]] == [TRACE]
+    assert "output" in one["traces"][0]
+    assert await same("scores") == await got("/api/v1/scores?limit=20")
+
+
 @pytest.mark.parametrize(
     ("path", "status", "said"),
     [
