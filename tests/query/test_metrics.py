@@ -115,6 +115,16 @@ def test_a_counter_that_falls_began_anew_though_nobody_says_so(writer: Writer, r
     assert [point["value"] for point in series["points"]] == [1, 1, 2]
 
 
+def test_a_counter_that_says_that_it_began_anew_need_not_have_fallen(writer: Writer, reader: Opened) -> None:
+    measured(writer, "calls", minutes(60, before=1), kind="sum", grows=True, start_ns=NOW_NS - 99 * MINUTE_NS)
+    measured(writer, "calls", minutes(120), kind="sum", grows=True, start_ns=NOW_NS - MINUTE_NS // 2)
+    measured(writer, "took", minutes((6, 3), before=1), kind="histogram", start_ns=NOW_NS - 99 * MINUTE_NS)
+    measured(writer, "took", minutes((20, 4)), kind="histogram", start_ns=NOW_NS - MINUTE_NS // 2)
+
+    assert [point["value"] for point in one_metric(reader(), "calls")["series"][0]["points"]] == [2]
+    assert [point["value"] for point in one_metric(reader(), "took")["series"][0]["points"]] == [5]
+
+
 def test_what_was_added_is_told_as_a_rate(writer: Writer, reader: Opened) -> None:
     measured(writer, "calls", minutes(60, 120, 30), kind="sum", delta=True)
     [series] = one_metric(reader(), "calls")["series"]
