@@ -16,6 +16,7 @@ from otel_bridge.cli import (
     delivery,
     demo,
     doctor,
+    lists,
     operating,
     questions,
     runs,
@@ -68,6 +69,10 @@ app.command()(translate.translate)
 app.command()(questions.traces)
 app.command()(questions.trace)
 app.add_typer(runs.runs)
+app.command()(lists.events)
+app.command()(lists.metrics)
+app.command()(lists.sessions)
+app.command()(lists.scores)
 app.command()(configuration.validate)
 app.add_typer(configuration.config)
 app.command()(configuration.components)

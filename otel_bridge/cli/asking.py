@@ -104,7 +104,7 @@ def ask(
     viewer = Viewer.at(viewer) if isinstance(viewer, str) else viewer
     url = viewer.url
     connection, base = connection_to(viewer, timeout_s)
-    target = f"{base}{path}" + (f"?{urlencode(query)}" if query else "")
+    target = f"{base}{path}" + (f"?{urlencode(query, errors='replace')}" if query else "")
     try:
         if change is None:
             status, body = _exchange(connection, timeout_s, "GET", target, None, viewer.headers())

@@ -175,13 +175,7 @@ def _telling(ids: list[str]) -> int:
 def render_observation(found: dict[str, Any], width: int | None = None) -> "RenderableType":
     """One observation with all it holds; texts are wrapped to the width, below their labels."""
     from rich.console import Group
-    from rich.padding import Padding
     from rich.text import Text
-
-    def body(text: str, label: str) -> "RenderableType":
-        """Indented, so that no line of it can be taken for a label or a heading."""
-        shown, by = printable(text, keep="\n\t").expandtabs(4), 4 if label else 2
-        return Text(indent(shown, " " * by)) if width is None else Padding(Text(shown), (0, 0, 0, by), expand=False)
 
     kind, name = found["type"], printable(found["name"])
     parts: list[RenderableType] = [
@@ -202,5 +196,14 @@ def render_observation(found: dict[str, Any], width: int | None = None) -> "Rend
             if label:
                 parts.append(Text(f"  {printable(label)}", "cyan"))
             if text:
-                parts.append(body(text, label))
+                parts.append(body(text, 4 if label else 2, width))
     return Group(*parts)
+
+
+def body(text: str, by: int, width: int | None) -> "RenderableType":
+    """A text of any length, set in, so that no line of it can be taken for a label or a heading."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    shown = printable(text, keep="\n\t").expandtabs(4)
+    return Text(indent(shown, " " * by)) if width is None else Padding(Text(shown), (0, 0, 0, by), expand=False)

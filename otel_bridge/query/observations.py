@@ -23,6 +23,8 @@ MAX_OCCURRENCES = 200
 OCCURRENCE_CHARACTERS = 5000
 """Of what one event or log record says; of all together it is about 2 MB."""
 
+SEVERITIES = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
+
 
 def one_observation(reader: Reader, trace_id: str, observation: str, *, tenant: str | None = None) -> Answer:
     """One observation, as `find_observation` finds it, with all it holds; long content is cut.
@@ -127,20 +129,28 @@ def _span_content(row: Row, logs: list[Row]) -> Answer:
             for event in view.events[:MAX_OCCURRENCES]
         ],
         "eventCount": len(view.events),
-        "logs": [_log(_record(log)) for log in logs],
+        "logs": [log_record(log) for log in logs],
         "logCount": logs[0]["log_count"] if logs else 0,
     }
 
 
-def _record(row: Row) -> Answer:
+def log_record(row: Row) -> Answer:
+    """A record of the store (`record`, `time_ns`, `event_name`) as answers show it, cut where it is long."""
     record = LogRecord.FromString(row["record"])
-    return {
-        "time_ns": row["time_ns"],
-        "name": row["event_name"],
-        "severity": record.severity_text,
-        "body": plain(record.body),
-        "attributes": attributes(record.attributes),
-    }
+    return _log(
+        {
+            "time_ns": row["time_ns"],
+            "name": row["event_name"],
+            "severity": record.severity_text or _severity(record.severity_number),
+            "body": plain(record.body),
+            "attributes": attributes(record.attributes),
+        }
+    )
+
+
+def _severity(number: int) -> str | None:
+    """OTLP's numbers come in fours: 9 to 12 are INFO."""
+    return SEVERITIES[(number - 1) // 4] if 0 < number <= 4 * len(SEVERITIES) else None
 
 
 def _event(event: Answer) -> Answer:

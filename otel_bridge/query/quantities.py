@@ -29,6 +29,11 @@ def duration_ns(text: str) -> float:
     return float(found[1]) * SECONDS[found[2]] * 1e9
 
 
+def since_ns(last: str, now_ns: int) -> int:
+    """When the last `1h` began, or 1970 where that was later."""
+    return now_ns - int(min(duration_ns(last), now_ns))
+
+
 def time_ns(text: str) -> float:
     """A day or a time in nanoseconds since 1970; in UTC unless it says otherwise."""
     try:

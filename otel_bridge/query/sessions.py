@@ -83,7 +83,9 @@ def one_session(
     row = reader.row(PAGE, named)
     if row is None:
         of = "" if tenant is None else f" of the tenant {tenant[:50]!r}"
-        raise NotFoundError(f"the store holds no session {session_id!r}{of}")
+        raise NotFoundError(
+            f"the store holds no session {session_id!r}{of}: `otel-bridge sessions` lists those it holds"
+        )
     condition = Condition("t.session_id = ?", (session_id,))
     if tenant is not None:
         condition = Condition(f"{condition.sql} AND t.tenant = ?", (*condition.values, tenant))

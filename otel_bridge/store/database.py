@@ -16,7 +16,7 @@ from otel_bridge.translate.propagate import MAX_TAGS
 if TYPE_CHECKING:
     import apsw
 
-VERSION = 5
+VERSION = 6
 """Of the schema, in SQLite's user_version; a store of an older one is begun anew, as everything in it is derived."""
 
 TOLD = SpanFlags.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK

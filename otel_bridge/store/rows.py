@@ -12,7 +12,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
-from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
@@ -32,6 +32,10 @@ UNREAD_NS = 3 * 10**9
 """What comes of a trace is read after so long, if that has not settled."""
 SETTLING_NS = 10 * 10**9
 """The same where its root has come: then it mostly settles within `grace`, and nothing of it is read twice."""
+
+COUNTED = ("sum", "histogram", "exponential_histogram")
+"""Kinds that say whether they count since the program began."""
+DELTA = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
 
 ERROR = Status.STATUS_CODE_ERROR
 OPEN = -1  # in the place of the status of a span that has not ended
@@ -121,7 +125,7 @@ def _logs(request: ExportLogsServiceRequest, tenant: str, seen_ns: int) -> Rows:
                         min(record.time_unix_nano or record.observed_time_unix_nano, MAX_INTEGER),
                         seen_ns,
                         record.severity_number,
-                        record.event_name,
+                        record.event_name or _called(record),
                         scoped.scope.name,
                         resource_id,
                         wire,
@@ -135,6 +139,11 @@ def _logs(request: ExportLogsServiceRequest, tenant: str, seen_ns: int) -> Rows:
         "open_reading": readings,
         "words": words,
     }
+
+
+def _called(record: LogRecord) -> str:
+    """What a record says by an attribute that it is an event of, as programs do that know no field for it."""
+    return next((pair.value.string_value for pair in record.attributes if pair.key == "event.name"), "")
 
 
 def _open_span(record: LogRecord) -> Span:
@@ -162,22 +171,25 @@ def _points(request: ExportMetricsServiceRequest, tenant: str, seen_ns: int) -> 
         for scoped in block.scope_metrics:
             scope = scoped.scope.name
             for metric in scoped.metrics:
-                for kind, time_ns, attributes, value, count, wire in _measured(metric):
+                what = _kind(metric)
+                for (time_ns, *said), attributes, wire in _measured(metric, what[0]):
                     series = blake2b(resource_id + scope.encode() + b"\0" + attributes, digest_size=16).digest()
                     points.append(
-                        (
-                            tenant, metric.name, series, time_ns, seen_ns, kind, metric.unit, value, count, scope,
-                            resource_id, wire,
-                        )
-                    )  # fmt: skip
+                        (tenant, metric.name, series, time_ns, seen_ns, *what, *said, scope, resource_id, wire)
+                    )
     return {"resource": resources, "point": points}
 
 
-def _measured(metric: Metric) -> Iterator[tuple[str, int, bytes, float | None, int | None, bytes]]:
-    kind = metric.WhichOneof("data")
-    if kind is None:
-        return
-    for point in getattr(metric, kind).data_points:
+def _kind(metric: Metric) -> tuple[str, str, bool, bool]:
+    """Its kind and unit, whether it only grows, and whether each point is of the time since the one before alone."""
+    kind = metric.WhichOneof("data") or ""
+    is_delta = kind in COUNTED and getattr(metric, kind).aggregation_temporality == DELTA
+    return kind, metric.unit, kind == "sum" and metric.sum.is_monotonic, is_delta
+
+
+def _measured(metric: Metric, kind: str) -> Iterator[tuple[tuple[int, int, float | None, int | None], bytes, bytes]]:
+    """Of each point its time, start, value and count; its attributes, and all of it."""
+    for point in getattr(metric, kind).data_points if kind else ():
         value: float | None
         if kind in ("gauge", "sum"):
             which = point.WhichOneof("value")
@@ -186,7 +198,8 @@ def _measured(metric: Metric) -> Iterator[tuple[str, int, bytes, float | None, i
             has_sum = kind == "summary" or point.HasField("sum")  # a summary's sum is always there
             value, count = point.sum if has_sum else None, min(point.count, MAX_INTEGER)
         attributes = b"".join(pair.SerializeToString() for pair in point.attributes)
-        yield kind, min(point.time_unix_nano, MAX_INTEGER), attributes, value, count, point.SerializeToString()
+        time_ns, start_ns = (min(ns, MAX_INTEGER) for ns in (point.time_unix_nano, point.start_time_unix_nano))
+        yield (time_ns, start_ns, value, count), attributes, point.SerializeToString()
 
 
 def became(translation: Translation, seen_ns: int) -> Rows:

@@ -140,6 +140,7 @@ CREATE INDEX scores_by_time ON scores (time_ns);
 CREATE INDEX scores_by_seen ON scores (seen_ns);
 
 -- Log records have no id: their key is a digest of their bytes, so that the same record twice is one row.
+-- event_name: of the record, else of its attribute `event.name`, as older programs say it; '' where it is no event.
 CREATE TABLE logs (
     key BLOB NOT NULL,
     tenant TEXT NOT NULL,
@@ -156,8 +157,11 @@ CREATE TABLE logs (
 );
 CREATE INDEX logs_by_trace ON logs (trace_id) WHERE trace_id IS NOT NULL;
 CREATE INDEX logs_by_seen ON logs (seen_ns);
+CREATE INDEX logs_by_name ON logs (event_name, seen_ns) WHERE event_name <> '';
 
 -- series: a digest of resource, scope and attributes. value: the number, or a histogram's sum.
+-- is_monotonic: a sum that only grows. is_delta: value and count are of the time since start_ns, or since the point
+-- before; else (0) since the program began, or, of a gauge, at this time.
 CREATE TABLE points (
     tenant TEXT NOT NULL,
     name TEXT NOT NULL,
@@ -166,12 +170,15 @@ CREATE TABLE points (
     seen_ns INTEGER NOT NULL,
     kind TEXT NOT NULL,
     unit TEXT NOT NULL,
+    is_monotonic INTEGER NOT NULL,
+    is_delta INTEGER NOT NULL,
+    start_ns INTEGER NOT NULL,
     value REAL,
     count INTEGER,
     scope TEXT NOT NULL,
     resource_id BLOB NOT NULL,
     point BLOB NOT NULL,
-    UNIQUE (name, series, time_ns, tenant)
+    UNIQUE (tenant, name, series, time_ns)
 );
 CREATE INDEX points_by_seen ON points (seen_ns);
 

@@ -101,8 +101,9 @@ ON CONFLICT DO NOTHING;
 
 -- name: point
 INSERT INTO points
-    (tenant, name, series, time_ns, seen_ns, kind, unit, value, count, scope, resource_id, point)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    (tenant, name, series, time_ns, seen_ns, kind, unit, is_monotonic, is_delta, start_ns, value, count, scope,
+    resource_id, point)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO NOTHING;
 
 -- name: observation

@@ -18,7 +18,9 @@ from starlette.types import ASGIApp
 from otel_bridge.component import Bridge
 from otel_bridge.errors import BridgeError, ConsumeError, FilesError, UsageError
 from otel_bridge.query.answer import Answer
+from otel_bridge.query.events import list_events
 from otel_bridge.query.find import HEX, NotFoundError, find_trace, left_out
+from otel_bridge.query.metrics import list_metrics, one_metric
 from otel_bridge.query.observations import one_observation
 from otel_bridge.query.outline import markdown, outline
 from otel_bridge.query.scores import list_scores
@@ -142,6 +144,32 @@ def _api(store: _Store, bridge: Bridge | None, tenants: Tenants) -> list[Route]:
             await store.ask(lambda reader: one_observation(reader, ids["trace_id"], ids["observation"], tenant=tenant))
         )
 
+    async def events(request: Request) -> Response:
+        said = asked(request, "name", "trace", "last", "limit", "cursor", "tenant")
+        pattern, limit, cursor = said.pop("name", ""), limit_of(said, 50), said.get("cursor")
+        narrowed = {key: said.get(key) for key in ("trace", "last", "tenant")}
+        return answer_json(
+            await store.ask(
+                lambda reader: list_events(reader, pattern, limit, cursor, **narrowed, tenants=tenants.configs)
+            )
+        )
+
+    async def metrics(request: Request) -> Response:
+        said = asked(request, "name", "limit", "cursor", "tenant")
+        pattern, limit, cursor = said.get("name", ""), limit_of(said, 50), said.get("cursor")
+        tenant = said.get("tenant")
+        return answer_json(
+            await store.ask(
+                lambda reader: list_metrics(reader, pattern, limit, cursor, tenant=tenant, tenants=tenants.configs)
+            )
+        )
+
+    async def metric(request: Request) -> Response:
+        said = asked(request, "last", "limit", "tenant")
+        last, limit, tenant = said.get("last", "1h"), limit_of(said, 50), said.get("tenant")
+        name = request.path_params["name"]
+        return answer_json(await store.ask(lambda reader: one_metric(reader, name, last, limit, tenant=tenant)))
+
     async def sessions(request: Request) -> Response:
         said = asked(request, "limit", "cursor", "tenant")
         limit, cursor, tenant = limit_of(said, 50), said.get("cursor"), said.get("tenant")
@@ -168,6 +196,9 @@ def _api(store: _Store, bridge: Bridge | None, tenants: Tenants) -> list[Route]:
         Route("/api/v1/traces", traces),
         Route("/api/v1/traces/{trace_id}", trace),
         Route("/api/v1/traces/{trace_id}/observations/{observation:path}", observation),
+        Route("/api/v1/events", events),
+        Route("/api/v1/metrics", metrics),
+        Route("/api/v1/metrics/{name:path}", metric),
         Route("/api/v1/sessions", sessions),
         Route("/api/v1/sessions/{session_id:path}", session),
         Route("/api/v1/scores", scores),

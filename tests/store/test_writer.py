@@ -10,6 +10,7 @@ from unittest.mock import Mock
 
 import orjson
 import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otel_bridge.batch import Batch, Signal
@@ -153,13 +154,29 @@ def test_points_of_every_kind(writer: Writer, path: Path) -> None:
     writer.batch(points())
 
     with reading(path) as reader:
-        rows = reader.rows("SELECT name, kind, value, count FROM points ORDER BY name, value")
+        rows = reader.rows(
+            "SELECT name, kind, is_monotonic, is_delta, start_ns, value, count FROM points ORDER BY name, value"
+        )
     assert [tuple(row.values()) for row in rows] == [
-        ("latency", "histogram", 1.5, 3),
-        ("old", "summary", 4.0, 2),
-        ("requests", "sum", 0.5, None),
-        ("requests", "sum", 7.0, None),
+        ("latency", "histogram", 0, 1, START - 5, 1.5, 3),
+        ("old", "summary", 0, 0, 0, 4.0, 2),
+        ("requests", "sum", 1, 0, 0, 0.5, None),
+        ("requests", "sum", 1, 0, 0, 7.0, None),
     ]
+
+
+def test_an_event_is_called_as_its_attribute_says_where_there_is_no_field_for_it(writer: Writer, path: Path) -> None:
+    request = ExportLogsServiceRequest()
+    records = request.resource_logs.add().scope_logs.add().log_records
+    for number, field in enumerate(("", "acme.new", "")):
+        records.add(time_unix_nano=START + number, event_name=field)
+    for record in records[:2]:
+        record.attributes.add(key="event.name").value.string_value = "acme.old"
+    writer.batch(Batch.from_request(request))
+
+    with reading(path) as reader:
+        named = [row["event_name"] for row in reader.rows("SELECT event_name FROM logs ORDER BY time_ns")]
+    assert named == ["acme.old", "acme.new", ""]
 
 
 @pytest.mark.parametrize("label", ["good", ["a", "b"], {"a": 1}, 5, None])
@@ -266,7 +283,7 @@ def test_damage_that_only_retention_meets_begins_a_new_store(writer: Writer, pat
 def test_another_schema_is_another_version() -> None:
     """Or the store of an older bridge is taken for one of this, and no statement fits it."""
     digest = sha256(text("otel_bridge.store", "schema.sql").encode()).hexdigest()[:16]
-    assert (VERSION, digest) == (5, "1178c96150f42f10")
+    assert (VERSION, digest) == (6, "6fddfed0608a73fb")
 
 
 def test_a_newer_format_is_left_alone(path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.metrics.v1.metrics_pb2 import ResourceMetrics
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, ResourceMetrics
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from otel_bridge.batch import Batch
@@ -133,7 +133,10 @@ def points() -> Batch:
     metric = scoped.metrics.add(name="requests", unit="1")
     metric.sum.data_points.add(time_unix_nano=START, as_int=7)
     metric.sum.data_points.add(time_unix_nano=START, as_double=0.5).attributes.add(key="a").value.string_value = "b"
-    scoped.metrics.add(name="latency").histogram.data_points.add(time_unix_nano=START, count=3, sum=1.5)
+    metric.sum.is_monotonic = True
+    latency = scoped.metrics.add(name="latency").histogram
+    latency.aggregation_temporality = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
+    latency.data_points.add(time_unix_nano=START, start_time_unix_nano=START - 5, count=3, sum=1.5)
     scoped.metrics.add(name="old").summary.data_points.add(time_unix_nano=START, count=2, sum=4.0)
     scoped.metrics.add(name="empty")
     return Batch.from_request(ExportMetricsServiceRequest(resource_metrics=[block]))
