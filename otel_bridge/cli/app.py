@@ -15,6 +15,7 @@ from otel_bridge.cli import (
     dead_letters,
     delivery,
     demo,
+    detect,
     operating,
     questions,
     serve,
@@ -65,6 +66,7 @@ app.command()(demo.demo)
 app.command()(translate.translate)
 app.command()(questions.traces)
 app.command()(questions.trace)
+app.command()(detect.detect)
 app.command()(configuration.validate)
 app.add_typer(configuration.config)
 app.command()(configuration.components)
