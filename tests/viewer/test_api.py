@@ -215,16 +215,19 @@ async def test_a_score_for_an_id_that_two_tenants_have_says_whose(
     assert [batch.tenant for batch in bridge.batches] == ["default", "acme"]
 
 
-async def test_findings_are_told_as_the_command_line_tells_them(http: aiohttp.ClientSession, data_dir: Path) -> None:
+async def test_findings_are_told_as_the_command_line_tells_them(
+    http: aiohttp.ClientSession, url: str, data_dir: Path
+) -> None:
     writer = Writer(data_dir / "store.db", max_age_s=1e9, max_bytes=1 << 30, counters=Counters())
     beat(writer, 1, name="agent")
     writer.close()
 
     found = await got(http, "/api/v1/findings?kind=stalled&last=3650d")
     assert [(one["kind"], one["traceIds"]) for one in found["findings"]] == [("stalled", [f"{1:032x}"])]
-    assert (
-        load_findings(data_dir / "store.db", ["stalled"], "3650d")["findings"][0].keys() == found["findings"][0].keys()
-    )
+    for source in (url, data_dir / "store.db"):
+        told = await asyncio.to_thread(load_findings, source, ["stalled"], "3650d", tenant="default")
+        assert [one["traceIds"] for one in told["findings"]] == [[f"{1:032x}"]]
+        assert told.keys() == found.keys()
     assert (await got(http, "/api/v1/findings?kind=stalled&last=1h"))["findings"] == []
     assert "did you mean stalled?" in (await got(http, "/api/v1/findings?kind=stalled,staled", 400))["error"]
     assert "is no duration" in (await got(http, "/api/v1/findings?last=soon", 400))["error"]
