@@ -42,17 +42,27 @@ def find(reader: Reader, window: Window) -> list[Finding]:
     for row in reader.rows(SQL["open"], {**window.named, **limits}):
         named = {"trace_id": row["trace_id"], "tenant": row["tenant"], "most": MOST_OPEN}
         deepest = _deepest(reader.rows(SQL["spans"], named))
-        span = reader.rows(SQL["span"], {**named, "id": deepest["id"]})[0]["span"]
-        found.append(_finding(row, deepest, span, window.now_ns))
+        named["id"] = deepest["id"]
+        is_lost = window.now_ns - row["told_ns"] > _silence_ns(reader.rows(SQL["beats"], named), deepest)
+        if is_lost or row["moved_ns"] < limits["still"]:
+            span = reader.rows(SQL["span"], named)[0]["span"]
+            found.append(_finding(row, deepest, span, window.now_ns, is_lost=is_lost))
     return found
 
 
-def _finding(row: Row, deepest: Row, span: bytes, now_ns: int) -> Finding:
+def _silence_ns(beats: list[Row], span: Row) -> int:
+    """After how long without a heartbeat its program may be gone: theirs may be slower than ours mostly are."""
+    told = [beat["time_ns"] for beat in beats] or [span["end_ns"]]
+    moments: list[int] = [*told, span["start_ns"]]
+    last, before = moments[:2]
+    return max(SILENT_NS, (last - before) * 5 // 2)
+
+
+def _finding(row: Row, deepest: Row, span: bytes, now_ns: int, *, is_lost: bool) -> Finding:
     run = called(row["name"], "a run without a name")
     what = _waiting(deepest["name"], attributes(Span.FromString(span).attributes))
     open_ms = milliseconds(deepest["start_ns"], now_ns)
     silent_ms, still_ms = milliseconds(row["told_ns"], now_ns), milliseconds(row["moved_ns"], now_ns)
-    is_lost = now_ns - row["told_ns"] > SILENT_NS
     if is_lost:
         says = f"{run} fell silent {duration(silent_ms)} ago, while {what} was open: its program may be gone"
         remedy = (

@@ -36,8 +36,9 @@ def test_long_work_that_goes_on_is_no_standstill(writer: Writer, reader: Opened)
 def test_a_program_that_was_killed_is_lost_and_the_end_of_its_spans_takes_that_back(
     writer: Writer, reader: Opened
 ) -> None:
-    beat(writer, 1, told=60, name="agent")
-    beat(writer, 2, 1, start=1, told=60, name="tool")
+    for told in (50, 60):
+        beat(writer, 1, told=told, name="agent")
+        beat(writer, 2, 1, start=1, told=told, name="tool")
 
     assert found(reader(), "stalled", now=60 + 29) == []
     [one] = found(reader(), "stalled", now=60 + 31)
@@ -46,6 +47,15 @@ def test_a_program_that_was_killed_is_lost_and_the_end_of_its_spans_takes_that_b
 
     came(writer, span(2, 1, 1, 61), span(1, 0, 0, 62))
     assert found(reader(), "stalled", now=60 + 31) == []
+
+
+def test_heartbeats_may_be_slow(writer: Writer, reader: Opened) -> None:
+    """Somebody has set them to a minute: the second is awaited as long as the first let wait."""
+    beat(writer, 1, told=60)
+    assert found(reader(), "stalled", now=120) == []
+    beat(writer, 1, told=120)
+    assert found(reader(), "stalled", now=120 + 149) == []
+    assert found(reader(), "stalled", now=120 + 151)[0]["severity"] == "error"
 
 
 def test_what_fell_silent_before_the_window_is_an_old_story(writer: Writer, reader: Opened) -> None:
