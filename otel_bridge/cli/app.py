@@ -15,6 +15,7 @@ from otel_bridge.cli import (
     dead_letters,
     delivery,
     demo,
+    detect,
     doctor,
     lists,
     operating,
@@ -73,6 +74,7 @@ app.command()(lists.events)
 app.command()(lists.metrics)
 app.command()(lists.sessions)
 app.command()(lists.scores)
+app.command()(detect.detect)
 app.command()(configuration.validate)
 app.add_typer(configuration.config)
 app.command()(configuration.components)

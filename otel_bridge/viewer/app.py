@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 from otel_bridge.component import Bridge
 from otel_bridge.errors import BridgeError, ConsumeError, FilesError, UsageError
 from otel_bridge.query.answer import Answer
+from otel_bridge.query.detect import LAST, detect
 from otel_bridge.query.events import list_events
 from otel_bridge.query.find import HEX, NotFoundError, find_trace, left_out
 from otel_bridge.query.metrics import list_metrics, one_metric
@@ -192,6 +193,14 @@ def _api(store: _Store, bridge: Bridge | None, tenants: Tenants) -> list[Route]:
         limit = limit_of(asked(request, "limit"), 50)
         return answer_json(await store.ask(lambda reader: list_scores(reader, limit)))
 
+    async def findings(request: Request) -> Response:
+        said = asked(request, "kind", "last", "tenant")
+        kinds, last, tenant = said.get("kind", ""), said.get("last", LAST), said.get("tenant")
+        names = [name for name in kinds.split(",") if name]
+        return answer_json(
+            await store.ask(lambda reader: detect(reader, names, last, tenant=tenant, tenants=tenants.configs))
+        )
+
     return [
         Route("/api/v1/traces", traces),
         Route("/api/v1/traces/{trace_id}", trace),
@@ -202,6 +211,7 @@ def _api(store: _Store, bridge: Bridge | None, tenants: Tenants) -> list[Route]:
         Route("/api/v1/sessions", sessions),
         Route("/api/v1/sessions/{session_id:path}", session),
         Route("/api/v1/scores", scores),
+        Route("/api/v1/findings", findings),
     ]
 
 

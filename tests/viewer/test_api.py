@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
+from otel_bridge.cli.detect import load_findings
 from otel_bridge.cli.questions import load_observation, load_trace
 from otel_bridge.model import Omitted, Translation
 from otel_bridge.store.writer import Writer
@@ -19,6 +20,7 @@ from otel_bridge.telemetry import Counters
 from otel_bridge.trace import Decision
 from otel_bridge.viewer.app import routes
 from otel_bridge.viewer.login import Login
+from tests.query.detectors.spans import beat
 from tests.viewer.conftest import OPEN, FakeBridge, harmful
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -229,6 +231,24 @@ async def test_a_score_for_an_id_that_two_tenants_have_says_whose(
     assert "which of acme, default is meant" in answers[0][1]
     assert "of the tenant 'globex'" in answers[3][1]
     assert [batch.tenant for batch in bridge.batches] == ["default", "acme"]
+
+
+async def test_findings_are_told_as_the_command_line_tells_them(
+    http: aiohttp.ClientSession, url: str, data_dir: Path
+) -> None:
+    writer = Writer(data_dir / "store.db", max_age_s=1e9, max_bytes=1 << 30, counters=Counters())
+    beat(writer, 1, name="agent")
+    writer.close()
+
+    found = await got(http, "/api/v1/findings?kind=stalled&last=3650d")
+    assert [(one["kind"], one["traceIds"]) for one in found["findings"]] == [("stalled", [f"{1:032x}"])]
+    for source in (url, data_dir / "store.db"):
+        told = await asyncio.to_thread(load_findings, source, ["stalled"], "3650d", tenant="default")
+        assert [one["traceIds"] for one in told["findings"]] == [[f"{1:032x}"]]
+        assert told.keys() == found.keys()
+    assert (await got(http, "/api/v1/findings?kind=stalled&last=1h"))["findings"] == []
+    assert "did you mean stalled?" in (await got(http, "/api/v1/findings?kind=stalled,staled", 400))["error"]
+    assert "is no duration" in (await got(http, "/api/v1/findings?last=soon", 400))["error"]
 
 
 async def test_without_a_store_the_answer_says_so(http: aiohttp.ClientSession, data_dir: Path) -> None:

@@ -1,0 +1,175 @@
+"""Messages between programs or agents, as their spans, span events and log records tell of them by OpenTelemetry's
+`messaging.*`: who has sent which, and who has received which.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+
+from otel_bridge.query.detector import Window
+from otel_bridge.store.reader import Reader, Row
+from otel_bridge.store.statements import statements
+from otel_bridge.translate.span import attributes
+
+SQL = statements("otel_bridge.query", "messaging.sql")
+
+MAX_ROWS = 20_000
+"""So many spans and so many log records, the newest, are looked through for what was sent; and for what was received
+twice as many, as a message may be told of by who has received it before who has sent it tells of that."""
+
+GRACE_NS = 5 * 60 * 10**9
+"""What is under way for less may arrive yet; who works on it may tell of it only when that is done."""
+
+
+_read: WeakKeyDictionary[Reader, tuple[str | None, list["Message"]]] = WeakKeyDictionary()
+"""What a reader has read of one tenant's, or of everybody's: it answers from one moment, and several detectors ask."""
+
+
+class Way(StrEnum):
+    """What was done with a message."""
+
+    SENT = "sent"
+    RECEIVED = "received"
+    PROCESSED = "processed"
+
+
+WAYS = {
+    "send": Way.SENT,
+    "publish": Way.SENT,
+    "create": Way.SENT,
+    "receive": Way.RECEIVED,
+    "process": Way.PROCESSED,
+    "deliver": Way.PROCESSED,
+}
+CONSUMERS = (
+    "messaging.consumer.group.name",
+    "messaging.kafka.consumer.group",
+    "messaging.destination.subscription.name",
+    "messaging.client.id",
+    "gen_ai.agent.id",
+    "gen_ai.agent.name",
+    "agent.id",
+    "agent.name",
+)
+"""Who receives: each of several gets a message of its own."""
+
+
+@dataclass(slots=True, frozen=True)
+class Message:
+    """Something was done with one message, or with several at once.
+
+    trace_id: None of a log record without a trace. ids: of the messages. destination: a queue, a topic, an event's
+    name. consumer: who received it, where that is said; service: of which program. above: (trace id, span id) of what
+    it came from. is_done: neither failed nor still under way. is_new: among the rows that are looked through for what
+    was sent.
+    """
+
+    way: Way
+    tenant: str
+    trace_id: str | None
+    span_id: str | None
+    name: str
+    start_ns: int
+    end_ns: int
+    ids: Sequence[str]
+    destination: str | None
+    consumer: tuple[str, ...]
+    service: str
+    above: Sequence[tuple[str, str]]
+    is_done: bool
+    is_new: bool
+
+    def is_due(self, window: Window) -> bool:
+        """Whether it was sent within the window, and so long ago that it should have arrived."""
+        is_then = self.start_ns >= window.since_ns and self.end_ns <= window.now_ns - GRACE_NS
+        return self.way is Way.SENT and self.is_done and self.is_new and is_then and self.trace_id is not None
+
+
+def messages(reader: Reader, window: Window) -> Sequence[Message]:
+    """All that the newest spans and log records tell of, in the order in which they came."""
+    tenant, told = _read.get(reader, (None, None))
+    if told is None or tenant != window.tenant:
+        named = {"tenant": window.tenant, "half": MAX_ROWS, "whole": 2 * MAX_ROWS}
+        told = [each for row in reader.rows(SQL["spans"], named) for each in _of_span(row)]
+        told += [each for row in reader.rows(SQL["logs"], named) for each in _of_log(row)]
+        _read[reader] = window.tenant, told
+    return told
+
+
+def _of_span(row: Row) -> Iterator[Message]:
+    span = Span.FromString(row["span"])
+    links = [(link.trace_id.hex(), link.span_id.hex()) for link in span.links]
+    above = [*links, *([(row["trace_id"], row["parent_id"])] if row["parent_id"] else [])]
+    is_done = row["status"] not in (-1, Status.STATUS_CODE_ERROR)
+    linked = [each for link in span.links for each in _ids(attributes(link.attributes))]
+    times = row["start_ns"], row["end_ns"]
+    told = (_message(row, attributes(span.attributes), linked, above, times, is_done=is_done),)
+    happened = (
+        _message(row, {"event.name": event.name, **attributes(event.attributes)}, (), (), times, is_done=True)
+        for event in span.events
+    )
+    yield from (each for each in (*told, *happened) if each is not None)
+
+
+def _of_log(row: Row) -> Iterator[Message]:
+    said = attributes(LogRecord.FromString(row["record"]).attributes)
+    said = {**({"event.name": row["name"]} if row["name"] else {}), **said}
+    found = _message(row, said, (), (), (row["time_ns"], row["time_ns"]), is_done=True)
+    if found is not None:
+        yield found
+
+
+def _message(
+    row: Row,
+    said: dict[str, Any],
+    linked: Sequence[str],
+    above: Sequence[tuple[str, str]],
+    times: tuple[int, int],
+    *,
+    is_done: bool,
+) -> Message | None:
+    way = WAYS.get(_text(said, "messaging.operation.type", "messaging.operation") or "")
+    if way is None:
+        return None
+    return Message(
+        way=way,
+        tenant=row["tenant"],
+        trace_id=row["trace_id"],
+        span_id=row["id"],
+        name=row["name"],
+        start_ns=times[0],
+        end_ns=times[1],
+        ids=[*_ids(said), *(linked if way is not Way.SENT else ())],
+        destination=_text(said, "messaging.destination.name", "messaging.destination", "event.name"),
+        consumer=tuple(f"{key}={told}" for key in CONSUMERS if (told := _text(said, key))),
+        service=_service(row["resource"] or b""),
+        above=above,
+        is_done=is_done,
+        is_new=bool(row["is_new"]),
+    )
+
+
+def _ids(said: dict[str, Any]) -> list[str]:
+    found = _text(said, "messaging.message.id", "messaging.message_id")
+    return [] if found is None else [found]
+
+
+def _text(said: dict[str, Any], *keys: str) -> str | None:
+    """The first that is said, as text; numbers are ids, too."""
+    for key in keys:
+        told = said.get(key)
+        if isinstance(told, str | int) and not isinstance(told, bool) and told != "":
+            return str(told)
+    return None
+
+
+@lru_cache(200)
+def _service(resource: bytes) -> str:
+    return str(attributes(Resource.FromString(resource).attributes).get("service.name", ""))
