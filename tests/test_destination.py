@@ -138,6 +138,17 @@ async def test_one_that_hangs_holds_up_neither_start_nor_end(tmp_path: Path) -> 
                 assert bridge.status()["ready"]
 
 
+async def test_who_does_not_say_whose_the_keys_are_gets_what_there_is_meanwhile(tmp_path: Path) -> None:
+    async with FakeLangfuse().running() as fake:
+        fake.always("projects", Fault(does="hang"))
+        text = CONFIG.replace("URL", fake.url).replace("KEY", GOOD).replace("DIR", str(tmp_path)).replace("2s", "60s")
+        async with running(plan.parse(text, "bridge.yaml", environ={})) as bridge:
+            await until(lambda: fake.sent_to("/projects"))
+            await bridge.consume(batch("one"))
+            await until(lambda: fake.rows)
+            assert len(fake.sent_to("/projects")) == 1, "it is being asked still"
+
+
 @pytest.mark.parametrize(
     "fault", [Fault(403), Fault(404), Fault(400), Fault(200, "{}"), Fault(200, '{"data": [{"id": 3, "name": ""}]}')]
 )

@@ -61,16 +61,15 @@ class Client:
             ParkedError: it does not know the keys.
             RetryableError: it does not say now.
         """
-        async with self._asking:
-            if self._project is None:
-                try:
-                    self._project = api.project((await self.get(api.PROJECTS)).body)
-                except (RefusedError, TooLargeError):
-                    return None
-                except ParkedError as error:
-                    if error.reason == UNAUTHORIZED:
-                        raise
-            return self._project
+        if self._project is None:
+            try:
+                self._project = api.project((await self.get(api.PROJECTS)).body)
+            except (RefusedError, TooLargeError):
+                return None
+            except ParkedError as error:
+                if error.reason == UNAUTHORIZED:
+                    raise
+        return self._project
 
     def forget_version(self) -> None:
         """What answers may be another server now: ask again before the next delivery."""
