@@ -87,4 +87,7 @@ async def call_log(config: CallLogConfig, host: Host) -> AsyncIterator[Settle]:
             except OSError as error:
                 raise RetryableError(f"{folder} could not be written: {error.strerror or error}") from error
 
-        yield settle
+        try:
+            yield settle
+        finally:
+            await asyncio.to_thread(thread.shutdown)  # it may wait for another process, seconds long

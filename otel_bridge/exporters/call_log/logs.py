@@ -140,14 +140,15 @@ class Logs:
 
     def _bodies(self, run: Run, observations: Sequence[Observation]) -> Iterator[tuple[str, bytes]]:
         """What is to be written of them, by file; the run knows them then, as far as there is room."""
-        known = {call.id: call for call in run.calls}
+        known = {(call.trace_id, call.id): call for call in run.calls}
         size = run.size
         for seen in observations:
-            call = known.get(seen.id) or self._begun(run, seen)
+            key = seen.trace_id, seen.id
+            call = known.get(key) or self._begun(run, seen)
             if call is None:
                 continue
-            has_line = call.file == LINES and call.id in known
-            known[call.id] = call
+            has_line = call.file == LINES and key in known
+            known[key] = call
             call.model, call.ok = (seen.model or "")[:MOST_NAME] or None, seen.level is not Level.ERROR
             call.tokens, call.cost = _few(seen.usage), _few(seen.cost)
             if call.number is None or call.file is None or has_line:

@@ -407,3 +407,12 @@ async def test_what_is_said_of_the_whole_trace_names_its_run_first(folder: Path)
     await written(folder, seen("c1", trace=trace), seen("x1", "TOOL", trace=trace, metadata={"run.id": "other"}))
 
     assert {name.partition("/")[0] for name in files(folder)} == {"of-the-trace"}
+
+
+async def test_two_traces_of_a_run_may_have_spans_of_one_id(folder: Path) -> None:
+    """Ids of spans are unique within a trace alone."""
+    for trace_id in ("a", "b"):
+        said = {"trace_id": trace_id, "metadata": {"run.id": "r"}, "usage": {"input": 5, "total": 5}}
+        await written(folder, seen("0000000000000001", **said), run_key="run.id")
+
+    assert len([name for name in files(folder) if "call_0" in name]) == 2
