@@ -57,6 +57,7 @@ def print_wrapped(text: str, begin: str = "") -> None:
 
 def wrapped(text: str, begin: str, width: int | None) -> str:
     """A text in lines that are so wide at most, the others set in as far as what the first begins with."""
+    begin = printable(begin)
     shown = f"{begin}{printable(text)}"
     if width is None:
         return shown

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from otel_bridge.cli.output import CLEAR_LINE, progress
+from otel_bridge.cli.output import CLEAR_LINE, progress, wrapped
 
 
 def test_what_was_shown_while_it_lasted_is_gone_before_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,3 +25,8 @@ def test_programs_are_shown_nothing_meanwhile(capsys: pytest.CaptureFixture[str]
     with progress() as show:
         show("10 of 10")
     assert capsys.readouterr() == ("", "")
+
+
+def test_what_a_paragraph_begins_with_is_others_word_too() -> None:
+    """As the severity of a finding that a viewer elsewhere tells of."""
+    assert wrapped("a\x1bb", "- \x1b[31m ", None) == "- \\x1b[31m a\\x1bb"

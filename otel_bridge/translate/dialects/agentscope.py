@@ -48,8 +48,11 @@ def _asked(attrs: dict[str, Any]) -> Json:
     args, named = given.get("args") or [], given.get("kwargs") or {}
     if not isinstance(args, list) or not isinstance(named, dict):
         return None
-    asked = named.pop("messages", None) or (args.pop(0) if args else None)
-    if not isinstance(asked, list):
+    if isinstance(asked := named.get("messages"), list) and asked:
+        del named["messages"]
+    elif args and isinstance(asked := args[0], list):
+        del args[0]
+    else:
         return None
     attrs[GIVEN] = {key: item for key, item in given.items() if item}
     return asked
