@@ -12,9 +12,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from otel_bridge.announcement import find, from_here
-from otel_bridge.cli.doctor.environment import GENERAL, GRPC, OTLP, without_user
+from otel_bridge.cli.doctor.environment import GENERAL, GRPC, OTLP
 from otel_bridge.cli.doctor.finding import Finding, fault, ms_since, ok, warning
 from otel_bridge.errors import UnreachableError
+from otel_bridge.sdk.saying import public
 
 TIMEOUT_S = 10.0
 MAX_ANSWER = 1000
@@ -37,7 +38,7 @@ class Endpoint:
 
     def checked(self, status: Mapping[str, Any] | None) -> Iterator[Finding]:
         """Whether somebody there takes spans."""
-        shown = without_user(self.url)
+        shown = public(self.url)
         if not self._by_http:
             yield self._connected(shown)
             if status is not None:
@@ -54,7 +55,7 @@ class Endpoint:
         """Send a request of spans; what is wrong, None where it was taken."""
         from otel_bridge.answers import answered
 
-        shown = without_user(self.url)
+        shown = public(self.url)
         if not self._by_http:
             return fault(
                 "endpoint",

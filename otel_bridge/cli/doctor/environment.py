@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from otel_bridge import langfuse_names as names
 from otel_bridge.cli.doctor.finding import Finding, fault, ok, warning
+from otel_bridge.sdk.saying import public
 
 OTLP = "OTEL_EXPORTER_OTLP_"
 GENERAL = f"{OTLP}ENDPOINT"
@@ -79,7 +80,7 @@ def _endpoint(name: str, said: str, path: str, protocol: str | None) -> Iterator
             yield fault("environment", f"{name} is no address: write it as http://HOST:4318")
         return
     written = parts.path.rstrip("/")
-    shown = without_user(said)
+    shown = public(said)
     signal = next((one for one in SIGNALS.values() if written.endswith(one)), None)
     if signal is not None and protocol != GRPC and not path:
         base = shown.rstrip("/").removesuffix(signal)
@@ -106,13 +107,6 @@ def _endpoint(name: str, said: str, path: str, protocol: str | None) -> Iterator
         yield fault(
             "environment", f"{name} has the port {port}, of {usual}, and the protocol is {protocol}: write port {other}"
         )
-
-
-def without_user(url: str) -> str:
-    """An address without the name and password that may stand in it."""
-    scheme, separator, rest = url.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}" if separator else url.rpartition("@")[2]
 
 
 def _headers(environ: Mapping[str, str]) -> Iterator[Finding]:
