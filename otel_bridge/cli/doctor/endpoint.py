@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from otel_bridge.announcement import find, from_here
-from otel_bridge.cli.doctor.environment import GENERAL, GRPC, OTLP
+from otel_bridge.cli.doctor.environment import GENERAL, GRPC, HEADERS, NOT_SENT, OTLP, can_be_sent, headers
 from otel_bridge.cli.doctor.finding import Finding, fault, ms_since, ok, warning
 from otel_bridge.errors import UnreachableError
 from otel_bridge.sdk.saying import public
@@ -22,6 +22,9 @@ MAX_ANSWER = 1000
 PATH = "/v1/traces"
 UNREACHABLE = UnreachableError.exit_code
 START = "start a bridge with `otel-bridge`, or set OTEL_EXPORTER_OTLP_ENDPOINT to where one is"
+
+# What it says is not shown: of a password that is not escaped a part may stand where the port should.
+NO_ADDRESS = "where programs send to is no address: write it as http://HOST:4318"
 
 
 class Endpoint:
@@ -61,12 +64,20 @@ class Endpoint:
                 "endpoint",
                 f"a test is sent over HTTP, and {shown} is gRPC's: set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
             )
-        if urlsplit(self.url).scheme not in ("http", "https"):
+        try:
+            parts = urlsplit(self.url)
+            is_address = parts.scheme in ("http", "https") and (parts.port is None or parts.port > 0)
+        except ValueError:
+            return fault("endpoint", NO_ADDRESS)
+        if not is_address:
             return fault("endpoint", f"{shown} is no address: write it as http://HOST:4318")
+        name = next((name for name in HEADERS if os.environ.get(name)), "")
+        if not can_be_sent(shows := headers(os.environ.get(name, ""))):
+            return fault("endpoint", f"{name} {NOT_SENT}")
         try:
             connection, path = self._connection()
             try:
-                connection.request("POST", path, body, {"Content-Type": "application/x-protobuf", **_headers()})
+                connection.request("POST", path, body, {"Content-Type": "application/x-protobuf", **shows})
                 response = connection.getresponse()
                 status, told = response.status, response.read(MAX_ANSWER)
             finally:
@@ -89,8 +100,8 @@ class Endpoint:
             403: "the key is another's",
             404: f"the path is {PATH} once, at the address of OTLP/HTTP",
         }
-        asks = {"asks": True} if status in (401, 403) else {}
-        return replace(fault("endpoint", f"{said}: {hints.get(status, 'is it a bridge?')}"), facts=asks)
+        facts = {"asks": True} if status in (401, 403) else {}
+        return replace(fault("endpoint", f"{said}: {hints.get(status, 'is it a bridge?')}"), facts=facts)
 
     def _connection(self) -> tuple[HTTPConnection, str]:
         parts = urlsplit(self.url)
@@ -107,7 +118,9 @@ class Endpoint:
             parts = urlsplit(self.url if "://" in self.url else f"//{self.url}")
             with socket.create_connection((parts.hostname or "", parts.port or 4317), TIMEOUT_S):
                 return ok("endpoint", f"somebody listens at {shown}, for gRPC", url=shown)
-        except (OSError, ValueError) as error:
+        except ValueError:
+            return fault("endpoint", NO_ADDRESS)
+        except OSError as error:
             return fault("endpoint", f"nobody listens at {shown} ({error}): {START}", UNREACHABLE)
 
     def _use(self, status: Mapping[str, Any]) -> None:
@@ -133,10 +146,3 @@ def endpoint(folder: Path | None) -> Endpoint:
     announced = found and found.address("otlp", name="http" if by_http else "grpc")
     base = announced or (installing.ENDPOINT if by_http else installing.GRPC_ENDPOINT)
     return Endpoint(f"{base}{PATH}" if by_http else base, by_http=by_http, is_said=False)
-
-
-def _headers() -> Mapping[str, str]:
-    from opentelemetry.util.re import parse_env_headers
-
-    said = os.environ.get(f"{OTLP}TRACES_HEADERS") or os.environ.get(f"{OTLP}HEADERS") or ""
-    return parse_env_headers(said, liberal=True)
