@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from otel_bridge.announcement import find, from_here
+from otel_bridge.cli.doctor import secured
 from otel_bridge.cli.doctor.environment import GENERAL, GRPC, HEADERS, NOT_SENT, OTLP, can_be_sent, headers
 from otel_bridge.cli.doctor.finding import Finding, fault, ms_since, ok, warning
 from otel_bridge.errors import UnreachableError
@@ -87,9 +88,13 @@ class Endpoint:
                 "endpoint",
                 f"{shown} does not speak HTTP ({type(error).__name__}): is it the port of gRPC? HTTP's is 4318",
             )
+        except secured.UnusableError as unusable:
+            return fault("endpoint", str(unusable))
         except ssl.SSLError as error:
-            why = f"{shown} can not be trusted ({error.reason}): OTEL_EXPORTER_OTLP_CERTIFICATE names whom to trust"
-            return replace(fault("endpoint", why), facts={"asks": True})
+            return secured.failed(shown, error)
+        except (ConnectionResetError, BrokenPipeError) as error:  # as it may where who is refused goes on speaking
+            asks = f", and does it ask for {OTLP}{secured.CLIENT_CERTIFICATE}" if parts.scheme == "https" else ""
+            return fault("endpoint", f"{shown} hangs up ({error}): is it a bridge{asks}?")
         except (OSError, ValueError) as error:
             return fault("endpoint", f"nobody answers at {shown} ({error}): {START}", UNREACHABLE)
         if 200 <= status < 300:
@@ -108,10 +113,7 @@ class Endpoint:
         host, port, path = parts.hostname or "", parts.port, parts.path or "/"
         if parts.scheme != "https":
             return HTTPConnection(host, port, timeout=TIMEOUT_S), path
-        context = ssl.create_default_context(cafile=os.environ.get("OTEL_EXPORTER_OTLP_CERTIFICATE") or None)
-        if certificate := os.environ.get("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"):
-            context.load_cert_chain(certificate, os.environ.get("OTEL_EXPORTER_OTLP_CLIENT_KEY") or None)
-        return HTTPSConnection(host, port, timeout=TIMEOUT_S, context=context), path
+        return HTTPSConnection(host, port, timeout=TIMEOUT_S, context=secured.context()), path
 
     def _connected(self, shown: str) -> Finding:
         try:
