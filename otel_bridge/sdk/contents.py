@@ -13,6 +13,7 @@ from otel_bridge.sdk import models
 from otel_bridge.sdk.values import Telling, clean, number, type_name, words
 
 CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+WITHOUT = ("false", "0", "no", "none", "no_content", "event_only")  # its values that put no content on spans
 MAX_CHARS = 64 << 10
 MOST_NODES = 2000
 MOST_MEASURED = 1 << 20  # characters of a text that is not ASCII: more of them take milliseconds
@@ -23,8 +24,8 @@ STANDARD = frozenset(("datetime", "decimal", "fractions", "ipaddress", "pathlib"
 
 
 def captures() -> bool:
-    """Whether content may be said: unless the variable of the conventions says no."""
-    return os.environ.get(CAPTURE, "").strip().lower() not in ("false", "0", "no", "no_content", "none")
+    """Whether content may be said on spans: unless the variable of the conventions says no, or events alone."""
+    return os.environ.get(CAPTURE, "").strip().lower() not in WITHOUT
 
 
 def size(text: str) -> int:

@@ -87,8 +87,8 @@ class Heard(logging.Filter):
             said = record.getMessage()
         except Exception:  # noqa: BLE001 - what is logged is broken, which is no failure of what sends
             said = words(record.msg)
-        if mistaken := next((in_words for pattern, in_words in MISTAKEN if pattern.search(said)), None):
-            self._heard(mistaken, is_of_nobody=True)
+        if in_words := mistaken(said):
+            self._heard(in_words, is_of_nobody=True)
         elif found := next(filter(None, (reason.search(said) for reason in REASONS)), None):
             self._heard(found[0], is_of_nobody=UNREACHED.match(found[0]) is not None)
         elif found := UNASKED.search(said):
@@ -107,6 +107,11 @@ class Heard(logging.Filter):
 
 
 HEARD = Heard()
+
+
+def mistaken(said: str) -> str | None:
+    """Of somebody who is there and speaks otherwise, in words; None where that is not it."""
+    return next((in_words for pattern, in_words in MISTAKEN if pattern.search(said)), None)
 
 
 def hint(why: str, where: str | None = None) -> str:

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 WARN_EVERY_S = 60.0
-USER = re.compile(r"(?<=//)[^/?#\s]*@")
+USER = re.compile(r"(?:(?<=//)|^)[^/?#\s]*@")  # also of an address without a scheme, as gRPC takes it
 
 
 class Log(logging.LoggerAdapter[logging.Logger]):

@@ -1,5 +1,6 @@
 """The span of a stream, from its first step to its end, and what was seen of its items."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -55,18 +56,13 @@ class Watched:
             self._content = Content(self._max)
 
     def saw(self, item: Any) -> None:
-        self._count += 1
-        if self._count == 1:
-            self._span.otel.add_event(FIRST_CHUNK)
-        if self._max > 0:
-            said = item if self._read is None else self._text(self._read, item)
-            if isinstance(said, str):
-                if self._chars < self._max:
-                    self._parts.append(said[: self._max - self._chars])
-                self._chars += len(said)
-                self._bytes += size(said)
-            elif self._content is not None and not self._content.is_full:
-                self._items.append(self._content.tell(item))
+        """Raises nothing, whatever the item is: the agent's stream goes on."""
+        with contextlib.suppress(Exception):
+            self._count += 1
+            if self._count == 1:
+                self._span.otel.add_event(FIRST_CHUNK)
+            if self._max > 0:
+                self._keep(item)
 
     def end(self, error: BaseException | None, ended_ns: int | None = None) -> None:
         if self._ended:
@@ -89,6 +85,17 @@ class Watched:
             if self.closes is not None:
                 self.closes()
             self.end(GeneratorExit())
+
+    def _keep(self, item: Any) -> None:
+        said = item if self._read is None else self._text(self._read, item)
+        if issubclass(type(said), str):  # and not what it says that it is: to ask may be work, or raise
+            text = str.__str__(said)
+            if self._chars < self._max:
+                self._parts.append(text[: self._max - self._chars])
+            self._chars += len(text)
+            self._bytes += size(text)
+        elif self._content is not None and not self._content.is_full:
+            self._items.append(self._content.tell(item))
 
     @staticmethod
     def _text(read: Callable[[Any], str | None], item: Any) -> str | None:

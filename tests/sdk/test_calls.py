@@ -143,7 +143,10 @@ def test_of_what_fails_there_is_the_input_as_it_was(spans: Spans) -> None:
     assert content(spans) == {ARGUMENTS: '{"topics": ["Oslo"]}'}
 
 
-def test_the_variable_of_the_conventions_switches_it_off(spans: Spans, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("said", ["false", "NO_CONTENT", "no_content", "EVENT_ONLY", "event_only"])
+def test_the_variable_of_the_conventions_switches_it_off(
+    spans: Spans, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
     @tool("small")
     def small(topic: str) -> Iterator[str]:
         yield topic
@@ -152,7 +155,7 @@ def test_the_variable_of_the_conventions_switches_it_off(spans: Spans, monkeypat
     def whole(topic: str) -> str:
         return topic
 
-    monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "false")
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", said)
     assert [*small("Oslo"), whole("Oslo")] == ["Oslo", "Oslo"]
     told = [(found.attributes or {}).keys() & {ARGUMENTS, RESULT, INPUT, OUTPUT} for found in spans.all]
     assert told == [set(), set()]

@@ -12,7 +12,7 @@ from otel_bridge.sdk.batch import environ
 from otel_bridge.sdk.installing import TALKATIVE, quiet
 from otel_bridge.sdk.open_spans import OpenSpans
 from otel_bridge.sdk.refusals import HEARD
-from otel_bridge.sdk.saying import log
+from otel_bridge.sdk.saying import log, public
 from tests.sdk.senders import made
 
 
@@ -167,3 +167,17 @@ def test_an_export_within_another_hears_its_own_and_leaves_the_other_what_that_h
         assert hear("[Errno 113] No route to host") is False, "this is ours still"
         assert outer == ["[Errno 113] No route to host"]
     assert hear("theirs: Failed to export") is True
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("http://me:5ec7e7@b:4318/v1/traces", "http://***@b:4318/v1/traces"),
+        ("https://me:5e@c7e7@b", "https://***@b"),
+        ("me:5ec7e7@b:4317", "***@b:4317"),
+        ("http://b:4318/of/@me", "http://b:4318/of/@me"),
+        ("b:4317", "b:4317"),
+    ],
+)
+def test_who_is_to_be_shown_to_an_address_is_not_said(address: str, shown: str) -> None:
+    assert public(address) == shown

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextvars
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import anyio
@@ -10,7 +10,7 @@ import anyio.lowlevel
 import pytest
 from opentelemetry import trace
 
-from otel_bridge.sdk import span, stream
+from otel_bridge.sdk import span, stream, tool
 from tests.sdk.conftest import Main, Spans
 from tests.sdk.streaming import CHUNKS, OUTCOME, OUTPUT, attributes, chunks
 
@@ -140,3 +140,66 @@ async def test_of_a_long_answer_its_whole_size_is_told(spans: Spans, word: str) 
         3 * fits * len(word.encode()),
     )
     assert attributes(spans, "fits").keys() == {CHUNKS, OUTPUT}
+
+
+class Unbound:
+    """A proxy with nothing behind it, as outside of a request."""
+
+    @property
+    def __class__(self) -> type:
+        raise RuntimeError("outside of a request")
+
+    @__class__.setter
+    def __class__(self, _kind: type) -> None: ...
+
+
+class Text(str):
+    """Somebody's own text, which does as it likes."""
+
+    __slots__ = ()
+
+    def isascii(self) -> bool:
+        raise RuntimeError("own")
+
+    __len__ = __getitem__ = __str__ = isascii  # type: ignore[assignment]
+
+
+async def test_what_a_stream_gives_is_asked_for_nothing(spans: Spans) -> None:
+    given = [Unbound(), Text("word"), "s"]
+
+    async def items() -> AsyncIterator[Any]:
+        for item in given:
+            yield item
+
+    @tool("async_tool")
+    async def async_tool() -> AsyncIterator[Any]:
+        for item in given:
+            yield item
+
+    @tool("sync_tool")
+    def sync_tool() -> Iterator[Any]:
+        yield from given
+
+    came = [
+        [item async for item in stream(items(), "async")],
+        list(stream(iter(given), "sync")),
+        [item async for item in stream(items(), "read", text=lambda item: item)],
+        [item async for item in async_tool()],
+        list(sync_tool()),
+    ]
+    assert [[id(item) for item in each] for each in came] == [[id(item) for item in given]] * 5
+    for name in ("async", "sync", "read"):
+        assert attributes(spans, name) == {CHUNKS: 3, OUTPUT: "words"}
+    for name in ("execute_tool async_tool", "execute_tool sync_tool"):
+        assert attributes(spans, name)["gen_ai.tool.call.result"] == "words"
+
+
+async def test_a_span_that_takes_no_event_does_not_stop_the_stream(
+    spans: Spans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise RuntimeError("full")
+
+    monkeypatch.setattr("opentelemetry.sdk.trace.Span.add_event", full)
+    assert [item async for item in stream(chunks(2), "llm_stream")] == ["0 ", "1 "]
+    assert attributes(spans, "llm_stream")[CHUNKS] == 2

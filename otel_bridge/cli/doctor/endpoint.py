@@ -12,15 +12,20 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from otel_bridge.announcement import find, from_here
-from otel_bridge.cli.doctor.environment import GENERAL, GRPC, OTLP, without_user
+from otel_bridge.cli.doctor import secured
+from otel_bridge.cli.doctor.environment import GENERAL, GRPC, HEADERS, NOT_SENT, OTLP, can_be_sent, headers
 from otel_bridge.cli.doctor.finding import Finding, fault, ms_since, ok, warning
 from otel_bridge.errors import UnreachableError
+from otel_bridge.sdk.saying import public
 
 TIMEOUT_S = 10.0
 MAX_ANSWER = 1000
 PATH = "/v1/traces"
 UNREACHABLE = UnreachableError.exit_code
 START = "start a bridge with `otel-bridge`, or set OTEL_EXPORTER_OTLP_ENDPOINT to where one is"
+
+# What it says is not shown: of a password that is not escaped a part may stand where the port should.
+NO_ADDRESS = "where programs send to is no address: write it as http://HOST:4318"
 
 
 class Endpoint:
@@ -37,7 +42,7 @@ class Endpoint:
 
     def checked(self, status: Mapping[str, Any] | None) -> Iterator[Finding]:
         """Whether somebody there takes spans."""
-        shown = without_user(self.url)
+        shown = public(self.url)
         if not self._by_http:
             yield self._connected(shown)
             if status is not None:
@@ -54,18 +59,26 @@ class Endpoint:
         """Send a request of spans; what is wrong, None where it was taken."""
         from otel_bridge.answers import answered
 
-        shown = without_user(self.url)
+        shown = public(self.url)
         if not self._by_http:
             return fault(
                 "endpoint",
                 f"a test is sent over HTTP, and {shown} is gRPC's: set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
             )
-        if urlsplit(self.url).scheme not in ("http", "https"):
+        try:
+            parts = urlsplit(self.url)
+            is_address = parts.scheme in ("http", "https") and (parts.port is None or parts.port > 0)
+        except ValueError:
+            return fault("endpoint", NO_ADDRESS)
+        if not is_address:
             return fault("endpoint", f"{shown} is no address: write it as http://HOST:4318")
+        name = next((name for name in HEADERS if os.environ.get(name)), "")
+        if not can_be_sent(shows := headers(os.environ.get(name, ""))):
+            return fault("endpoint", f"{name} {NOT_SENT}")
         try:
             connection, path = self._connection()
             try:
-                connection.request("POST", path, body, {"Content-Type": "application/x-protobuf", **_headers()})
+                connection.request("POST", path, body, {"Content-Type": "application/x-protobuf", **shows})
                 response = connection.getresponse()
                 status, told = response.status, response.read(MAX_ANSWER)
             finally:
@@ -75,9 +88,13 @@ class Endpoint:
                 "endpoint",
                 f"{shown} does not speak HTTP ({type(error).__name__}): is it the port of gRPC? HTTP's is 4318",
             )
+        except secured.UnusableError as unusable:
+            return fault("endpoint", str(unusable))
         except ssl.SSLError as error:
-            why = f"{shown} can not be trusted ({error.reason}): OTEL_EXPORTER_OTLP_CERTIFICATE names whom to trust"
-            return replace(fault("endpoint", why), facts={"asks": True})
+            return secured.failed(shown, error)
+        except (ConnectionResetError, BrokenPipeError) as error:  # as it may where who is refused goes on speaking
+            asks = f", and does it ask for {OTLP}{secured.CLIENT_CERTIFICATE}" if parts.scheme == "https" else ""
+            return fault("endpoint", f"{shown} hangs up ({error}): is it a bridge{asks}?")
         except (OSError, ValueError) as error:
             return fault("endpoint", f"nobody answers at {shown} ({error}): {START}", UNREACHABLE)
         if 200 <= status < 300:
@@ -88,25 +105,24 @@ class Endpoint:
             403: "the key is another's",
             404: f"the path is {PATH} once, at the address of OTLP/HTTP",
         }
-        asks = {"asks": True} if status in (401, 403) else {}
-        return replace(fault("endpoint", f"{said}: {hints.get(status, 'is it a bridge?')}"), facts=asks)
+        facts = {"asks": True} if status in (401, 403) else {}
+        return replace(fault("endpoint", f"{said}: {hints.get(status, 'is it a bridge?')}"), facts=facts)
 
     def _connection(self) -> tuple[HTTPConnection, str]:
         parts = urlsplit(self.url)
         host, port, path = parts.hostname or "", parts.port, parts.path or "/"
         if parts.scheme != "https":
             return HTTPConnection(host, port, timeout=TIMEOUT_S), path
-        context = ssl.create_default_context(cafile=os.environ.get("OTEL_EXPORTER_OTLP_CERTIFICATE") or None)
-        if certificate := os.environ.get("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"):
-            context.load_cert_chain(certificate, os.environ.get("OTEL_EXPORTER_OTLP_CLIENT_KEY") or None)
-        return HTTPSConnection(host, port, timeout=TIMEOUT_S, context=context), path
+        return HTTPSConnection(host, port, timeout=TIMEOUT_S, context=secured.context()), path
 
     def _connected(self, shown: str) -> Finding:
         try:
             parts = urlsplit(self.url if "://" in self.url else f"//{self.url}")
             with socket.create_connection((parts.hostname or "", parts.port or 4317), TIMEOUT_S):
                 return ok("endpoint", f"somebody listens at {shown}, for gRPC", url=shown)
-        except (OSError, ValueError) as error:
+        except ValueError:
+            return fault("endpoint", NO_ADDRESS)
+        except OSError as error:
             return fault("endpoint", f"nobody listens at {shown} ({error}): {START}", UNREACHABLE)
 
     def _use(self, status: Mapping[str, Any]) -> None:
@@ -132,10 +148,3 @@ def endpoint(folder: Path | None) -> Endpoint:
     announced = found and found.address("otlp", name="http" if by_http else "grpc")
     base = announced or (installing.ENDPOINT if by_http else installing.GRPC_ENDPOINT)
     return Endpoint(f"{base}{PATH}" if by_http else base, by_http=by_http, is_said=False)
-
-
-def _headers() -> Mapping[str, str]:
-    from opentelemetry.util.re import parse_env_headers
-
-    said = os.environ.get(f"{OTLP}TRACES_HEADERS") or os.environ.get(f"{OTLP}HEADERS") or ""
-    return parse_env_headers(said, liberal=True)

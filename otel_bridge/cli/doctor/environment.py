@@ -1,12 +1,14 @@
 """What of the environment keeps programs from sending, or this bridge from sending to Langfuse."""
 
 import difflib
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 from otel_bridge import langfuse_names as names
 from otel_bridge.cli.doctor.finding import Finding, fault, ok, warning
+from otel_bridge.sdk.saying import public
 
 OTLP = "OTEL_EXPORTER_OTLP_"
 GENERAL = f"{OTLP}ENDPOINT"
@@ -20,6 +22,9 @@ OF_LANGFUSE = (  # of its SDK
     *(names.PUBLIC_KEY, names.SECRET_KEY, names.BASE_URL, names.ENABLED, names.SAMPLE_RATE, names.ENVIRONMENT),
     *(names.RELEASE, "LANGFUSE_TIMEOUT", "LANGFUSE_FLUSH_AT", "LANGFUSE_FLUSH_INTERVAL", "LANGFUSE_DEBUG"),
 )
+HEADERS = (f"{OTLP}TRACES_HEADERS", f"{OTLP}HEADERS")  # of spans, those that count first
+UNSENT = re.compile(r"[\r\n]|[^\x00-\xff]")
+NOT_SENT = "has a line break in it, or letters that no header has: write it as authorization=Bearer%20<the key>"
 QUOTES = "\"'"
 
 
@@ -79,7 +84,7 @@ def _endpoint(name: str, said: str, path: str, protocol: str | None) -> Iterator
             yield fault("environment", f"{name} is no address: write it as http://HOST:4318")
         return
     written = parts.path.rstrip("/")
-    shown = without_user(said)
+    shown = public(said)
     signal = next((one for one in SIGNALS.values() if written.endswith(one)), None)
     if signal is not None and protocol != GRPC and not path:
         base = shown.rstrip("/").removesuffix(signal)
@@ -108,20 +113,36 @@ def _endpoint(name: str, said: str, path: str, protocol: str | None) -> Iterator
         )
 
 
-def without_user(url: str) -> str:
-    """An address without the name and password that may stand in it."""
-    scheme, separator, rest = url.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}" if separator else url.rpartition("@")[2]
+def headers(said: str) -> Mapping[str, str]:
+    """As exporters read them; what they can not read is left out, and not shown: it may be a key."""
+    from opentelemetry.util import re as of_variables
+
+    log = logging.getLogger(of_variables.__name__)
+    log.addFilter(_nothing)
+    try:
+        return of_variables.parse_env_headers(said, liberal=True)
+    finally:
+        log.removeFilter(_nothing)
+
+
+def can_be_sent(found: Mapping[str, str]) -> bool:
+    """Whether a request may have these headers."""
+    return not any(UNSENT.search(value) for value in found.values())
+
+
+def _nothing(_: logging.LogRecord) -> bool:
+    return False
 
 
 def _headers(environ: Mapping[str, str]) -> Iterator[Finding]:
-    for name in (f"{OTLP}HEADERS", f"{OTLP}TRACES_HEADERS", f"{OTLP}LOGS_HEADERS"):
-        pairs = [pair for pair in environ.get(name, "").split(",") if pair.strip()]
-        if any("=" not in pair for pair in pairs):
+    for name in (*HEADERS, f"{OTLP}LOGS_HEADERS"):
+        said = environ.get(name, "")
+        if any(pair.strip() and not headers(pair) for pair in said.split(",")):
             yield fault(
                 "environment", f"{name} is not read: write it as authorization=Bearer%20…, and several by commas"
             )
+        elif not can_be_sent(headers(said)):
+            yield fault("environment", f"{name} {NOT_SENT}")
 
 
 def _langfuse(environ: Mapping[str, str]) -> Iterator[Finding]:

@@ -10,11 +10,11 @@ from urllib.parse import quote
 from otel_bridge.cli.asking import ask
 from otel_bridge.cli.doctor.bridge import Running
 from otel_bridge.cli.doctor.endpoint import Endpoint
-from otel_bridge.cli.doctor.environment import without_user
 from otel_bridge.cli.doctor.finding import Finding, Level, fault, ms_since, ok, warning
 from otel_bridge.cli.doctor.langfuse import read_back
 from otel_bridge.cli.found import Viewer
 from otel_bridge.errors import BridgeError
+from otel_bridge.sdk.saying import public
 
 if TYPE_CHECKING:
     from otel_bridge.exporters.langfuse import LangfuseConfig
@@ -33,7 +33,7 @@ def sent(target: Endpoint, bridge: Running, projects: "Mapping[str, LangfuseConf
     if (wrong := target.send(_trace(trace_id, span_id))) is not None:
         yield Finding("test", wrong.level, f"no trace could be sent: {wrong.said}", wrong.exit_code)
         return
-    shown = without_user(target.url)
+    shown = public(target.url)
     yield ok(
         "test",
         f"{shown} has taken the trace {trace_id}",

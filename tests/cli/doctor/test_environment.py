@@ -77,4 +77,4 @@ def test_what_is_well_is_said_to_be(environ: dict[str, str]) -> None:
 
 def test_a_password_in_an_address_is_not_shown() -> None:
     [found] = environment({ENDPOINT: "http://me:5ec7e7@b:4318/v1/traces", **HTTP})
-    assert found.said.endswith("write http://b:4318")
+    assert found.said.endswith("write http://***@b:4318")
