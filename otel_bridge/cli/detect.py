@@ -94,7 +94,7 @@ def _show(found: dict[str, Any]) -> None:
         print_wrapped(_evidence(finding), "         ")
         print()
     looked = f"{plural(len(found['detectors']), 'detector')} looked at {plural(found['traceCount'], 'trace')}"
-    newest = ", the newest alone, as there are more" if found["partial"] else ""
+    newest = ", the newest that are not too large, as there are more" if found["partial"] else ""
     count = plural(len(found["findings"]), "finding") if found["findings"] else "nothing found"
     print(f"{count}: {looked}{newest}")
 

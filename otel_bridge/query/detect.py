@@ -23,7 +23,7 @@ LONGEST_NS = 10 * 366 * 86400 * 10**9
 
 MAX_TRACES = 2000
 MAX_SPANS = 20_000
-"""Of all traces that are looked at: one more trace than that is never read."""
+"""Of all traces that are looked at: one that has more alone is passed over."""
 
 
 @lru_cache(1)
@@ -53,7 +53,7 @@ def detect(
     now_ns: the end of what is looked at; the wall clock unless given.
 
     The findings come by severity, and of one severity by detector, 100 of each at most. `partial`: only the newest
-    traces of that time could be looked at, `traceCount` of them.
+    traces of that time, and none that is too large, could be looked at, `traceCount` of them.
 
     Raises:
         UsageError: there is no such detector or tenant, or `last` is no duration.
@@ -91,7 +91,7 @@ def chosen(names: Collection[str]) -> Sequence[Detector]:
 
 
 def window(reader: Reader, last: str = LAST, *, tenant: str | None = None, now_ns: int | None = None) -> Window:
-    """The newest traces that came first within that time, and what time it is.
+    """The newest traces that came first within that time and are not too large, and what time it is.
 
     Raises:
         UsageError: `last` is no duration.
@@ -105,8 +105,10 @@ def window(reader: Reader, last: str = LAST, *, tenant: str | None = None, now_n
     traces: list[tuple[str, str]] = []
     room = MAX_SPANS
     for row in rows[:MAX_TRACES]:
+        if row["spans"] > MAX_SPANS:
+            continue
         room -= row["spans"]
-        if room < 0 and traces:
+        if room < 0:
             break
         traces.append((row["trace_id"], row["tenant"]))
     return Window(since, now, tenant, traces, is_cut=len(traces) < len(rows))

@@ -17,6 +17,9 @@ MAX_FINDINGS = 100
 MAX_IDS = 100
 """Of traces, and of observations, that one finding names."""
 
+MAX_SPAN_BYTES = 1 << 20
+"""A span, or log record, that is larger is not looked into."""
+
 SAID_CHARACTERS = 1000
 NAME_CHARACTERS = 80
 

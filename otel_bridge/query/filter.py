@@ -14,8 +14,8 @@ from typing import Any, TypeAlias
 import orjson
 
 from otel_bridge.errors import UsageError
+from otel_bridge.query.heartbeats import is_awaited
 from otel_bridge.query.quantities import after_ns, duration_ns, number, time_ns
-from otel_bridge.query.unfinished import SILENT_NS
 
 MAX_LENGTH = 1000
 MAX_DEPTH = 30
@@ -93,7 +93,6 @@ class Condition:
 
 
 ALL = Condition("1")
-ALL_OF_THEM = Condition("")
 
 
 def compile_filter(text: str, now_ns: int | None = None) -> Condition:
@@ -190,11 +189,11 @@ class _Compiler:
     def _status(self, text: str) -> Condition:
         if text in STATUS:
             return Condition(STATUS[text])
-        told = _exists(OF_OPEN, Condition("AND s.end_ns >= ?", (self._now_ns - SILENT_NS,)))
+        told = _exists(OF_OPEN, Condition(f"AND {is_awaited(self._now_ns)}"))
         if text == "running":
             return told
         if text == "lost":
-            return Condition(f"({_exists(OF_OPEN, ALL_OF_THEM).sql} AND NOT {told.sql})", told.values)
+            return Condition(f"({_exists(OF_OPEN, Condition('')).sql} AND NOT {told.sql})")
         raise UsageError(f"no status {text!r}, there are {', '.join((*STATUS, *BY_HEARTBEATS))}")
 
 

@@ -2,10 +2,9 @@
 `messaging.*`: who has sent which, and who has received which.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -13,7 +12,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from otel_bridge.query.detector import Window
+from otel_bridge.query.detector import MAX_SPAN_BYTES, Window
 from otel_bridge.store.reader import Reader, Row
 from otel_bridge.store.statements import statements
 from otel_bridge.translate.span import attributes
@@ -23,6 +22,13 @@ SQL = statements("otel_bridge.query", "messaging.sql")
 MAX_ROWS = 20_000
 """So many spans and so many log records, the newest, are looked through for what was sent; and for what was received
 twice as many, as a message may be told of by who has received it before who has sent it tells of that."""
+
+MAX_TOLD = 200_000
+"""So many messages, their ids and what they came of, are kept of spans, and of log records: the newest. Of half of that
+it is looked for what was sent."""
+
+MAX_CHARACTERS = 250
+"""What is longer is no id, and no name that anybody has given."""
 
 GRACE_NS = 5 * 60 * 10**9
 """What is under way for less may arrive yet; who works on it may tell of it only when that is done."""
@@ -96,11 +102,36 @@ def messages(reader: Reader, window: Window) -> Sequence[Message]:
     """All that the newest spans and log records tell of, in the order in which they came."""
     tenant, told = _read.get(reader, (None, None))
     if told is None or tenant != window.tenant:
-        named = {"tenant": window.tenant, "half": MAX_ROWS, "whole": 2 * MAX_ROWS}
-        told = [each for row in reader.rows(SQL["spans"], named) for each in _of_span(row)]
-        told += [each for row in reader.rows(SQL["logs"], named) for each in _of_log(row)]
+        services: dict[bytes, str] = {}
+        spans = _newest(reader, window, "spans", _of_span, services)
+        logs = _newest(reader, window, "logs", _of_log, services)
+        told = [*spans, *logs]
         _read[reader] = window.tenant, told
     return told
+
+
+def _newest(
+    reader: Reader,
+    window: Window,
+    where: str,
+    read: Callable[[Row], Iterator[Message]],
+    services: dict[bytes, str],
+) -> Iterator[Message]:
+    """services: the names of programs by the id of their resource, as far as they are known."""
+    named = {"tenant": window.tenant, "half": MAX_ROWS, "whole": 2 * MAX_ROWS, "bytes": MAX_SPAN_BYTES}
+    found: list[Message] = []
+    room = MAX_TOLD
+    for row in reader.each(SQL[where], named):
+        resource = row["resource_id"]
+        if resource not in services:
+            services[resource] = _service(reader, resource)
+        row |= {"service": services[resource], "is_new": row["is_new"] and room > MAX_TOLD // 2}
+        some = list(read(row))
+        found += reversed(some)
+        room -= sum(1 + len(each.ids) + len(each.above) for each in some)
+        if room <= 0:
+            break
+    return reversed(found)
 
 
 def _of_span(row: Row) -> Iterator[Message]:
@@ -149,7 +180,7 @@ def _message(
         ids=[*_ids(said), *(linked if way is not Way.SENT else ())],
         destination=_text(said, "messaging.destination.name", "messaging.destination", "event.name"),
         consumer=tuple(f"{key}={told}" for key in CONSUMERS if (told := _text(said, key))),
-        service=_service(row["resource"] or b""),
+        service=row["service"],
         above=above,
         is_done=is_done,
         is_new=bool(row["is_new"]),
@@ -165,11 +196,12 @@ def _text(said: dict[str, Any], *keys: str) -> str | None:
     """The first that is said, as text; numbers are ids, too."""
     for key in keys:
         told = said.get(key)
-        if isinstance(told, str | int) and not isinstance(told, bool) and told != "":
+        if isinstance(told, str | int) and not isinstance(told, bool) and 0 < len(str(told)) <= MAX_CHARACTERS:
             return str(told)
     return None
 
 
-@lru_cache(200)
-def _service(resource: bytes) -> str:
-    return str(attributes(Resource.FromString(resource).attributes).get("service.name", ""))
+def _service(reader: Reader, resource_id: bytes) -> str:
+    row = reader.row(SQL["resource"], {"id": resource_id, "bytes": MAX_SPAN_BYTES})
+    said = attributes(Resource.FromString(row["resource"]).attributes) if row else {}
+    return str(said.get("service.name", ""))[:MAX_CHARACTERS]

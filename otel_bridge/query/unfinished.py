@@ -3,6 +3,7 @@
 from time import time_ns
 
 from otel_bridge.query.answer import Answer, moment, name
+from otel_bridge.query.heartbeats import is_silent
 from otel_bridge.store.database import REMOTE, TOLD
 from otel_bridge.store.reader import Reader, Row
 from otel_bridge.store.statements import statements
@@ -11,7 +12,6 @@ SQL = statements("otel_bridge.query", "unfinished.sql")
 
 MOST = 20
 NAMED = 3
-SILENT_NS = 30_000_000_000  # three heartbeats, unless somebody has configured others
 
 
 def unfinished(reader: Reader, trace_id: str, tenant: str, summary: Answer) -> Answer | None:
@@ -28,22 +28,22 @@ def unfinished(reader: Reader, trace_id: str, tenant: str, summary: Answer) -> A
     parents = reader.rows(SQL["parents"], {**named, "settled": summary["settled"], "told": TOLD})
     if summary["settled"] and not (spans or parents):
         return None
+    is_lost = bool(spans) and is_silent(reader, trace_id, tenant, time_ns())
     return {
         "since": min([summary["startTime"], *(moment(row["start_ns"]) for row in spans)]),
         "spans": [row["id"] for row in spans],
         "spanCount": spans[0]["of"] if spans else 0,
         "lastTime": moment(max(row["end_ns"] for row in spans)) if spans else None,
         "parents": [row["id"] for row in parents],
-        "said": _said(spans, parents, is_settled=summary["settled"], now_ns=time_ns()),
+        "said": _said(spans, parents, is_settled=summary["settled"], is_lost=is_lost),
     }
 
 
-def _said(spans: list[Row], parents: list[Row], *, is_settled: bool, now_ns: int) -> str:
+def _said(spans: list[Row], parents: list[Row], *, is_settled: bool, is_lost: bool) -> str:
     begin = "settled in part" if is_settled else "still running"
     if spans:
         have = "has" if spans[0]["of"] == 1 else "have"
-        is_silent = now_ns - max(row["end_ns"] for row in spans) > SILENT_NS
-        gone = "; no heartbeat for half a minute: its program may be gone" if is_silent else ""
+        gone = "; no heartbeat comes any more: its program may be gone" if is_lost else ""
         return f"{begin}: {_names([row['name'] for row in spans], spans[0]['of'])} {have} not ended{gone}"
     if local := [row for row in parents if row["place"] != REMOTE]:
         children = sum(row["children"] for row in local)

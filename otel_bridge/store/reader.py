@@ -42,21 +42,41 @@ class Reader:
             SlowQuestionError: the reader's time is up.
             FilesError: the file is damaged.
         """
-        import apsw
+        with self._mistakes():
+            return cast("list[Row]", self._connection.execute(sql, values).fetchall())  # the row trace makes them
 
-        try:
-            found = cast("list[Row]", self._connection.execute(sql, values).fetchall())  # the row trace makes them
-        except apsw.InterruptError as error:
-            raise SlowQuestionError(
-                f"the store did not answer within {self._budget_s:g} s: narrow the filter, as by name, session or age"
-            ) from error
-        except (apsw.CorruptError, apsw.NotADBError, apsw.IOError) as error:
-            raise FilesError(f"the store {self._connection.filename} can not be read: {because(error)}") from error
-        return found
+    def each(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> Iterator[Row]:
+        """The rows of a SELECT, of which only one at a time is in memory; raises as `rows`, and while they are read."""
+        with self._mistakes():
+            rows = self._connection.execute(sql, values)
+        while True:
+            with self._mistakes():
+                row = cast("Row | None", next(rows, None))
+            if row is None:
+                return
+            if time.monotonic() > self._deadline:  # what is done with a row takes no steps of SQLite
+                raise self._slow()
+            yield row
 
     def row(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> Row | None:
         """The first row of a SELECT, or None; raises as `rows`."""
         return next(iter(self.rows(sql, values)), None)
+
+    @contextmanager
+    def _mistakes(self) -> Iterator[None]:
+        import apsw
+
+        try:
+            yield
+        except apsw.InterruptError as error:
+            raise self._slow() from error
+        except (apsw.CorruptError, apsw.NotADBError, apsw.IOError) as error:
+            raise FilesError(f"the store {self._connection.filename} can not be read: {because(error)}") from error
+
+    def _slow(self) -> SlowQuestionError:
+        return SlowQuestionError(
+            f"the store did not answer within {self._budget_s:g} s: narrow the filter, as by name, session or age"
+        )
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from otel_bridge.query.traces import list_traces, one_trace
 from otel_bridge.store.writer import Writer
 from otel_bridge.trace import Decision
 from tests.query.conftest import START, Opened, Settled
+from tests.query.detectors.spans import beat, found
 from tests.query.spans import ONE, came, still_open
 
 SECOND = 10**9
@@ -30,20 +31,40 @@ def test_a_program_that_tells_nothing_any_more_may_be_gone(writer: Writer, reade
     def said() -> str:
         return str(one_trace(reader(), ONE)["unfinished"]["said"])
 
+    beat(writer, 1, told=50, name="agent")
     still_open(writer, 1, "agent")
 
-    def found(status: str) -> int:
+    def listed(status: str) -> int:
         return len(list_traces(reader(), f"status:{status}")["traces"])
 
     now.append(BEAT + 29 * SECOND)
     assert said() == "still running: agent has not ended"
-    assert (found("running"), found("lost")) == (1, 0)
+    assert (listed("running"), listed("lost")) == (1, 0)
     now.append(BEAT + 31 * SECOND)
-    assert (found("running"), found("lost")) == (0, 1)
-    assert said().endswith("agent has not ended; no heartbeat for half a minute: its program may be gone")
+    assert (listed("running"), listed("lost")) == (0, 1)
+    assert said().endswith("agent has not ended; no heartbeat comes any more: its program may be gone")
     came(writer, span=1, parent=0)
     assert "gone" not in said()
-    assert (found("running"), found("lost")) == (0, 0)
+    assert (listed("running"), listed("lost")) == (0, 0)
+
+
+def test_all_who_say_that_a_program_is_gone_give_slow_heartbeats_their_time(
+    writer: Writer, reader: Opened, now: list[int]
+) -> None:
+    """They come each minute, from two programs that tell of one trace in turn."""
+    for number, told in ((1, 60), (2, 90), (1, 120), (2, 150)):
+        beat(writer, number, start=30 * number - 30, told=told)
+
+    def gone(after: float) -> set[bool]:
+        now.append(round(after * SECOND))
+        statuses = [status for status in ("running", "lost") if list_traces(reader(), f"status:{status}")["traces"]]
+        said = one_trace(reader(), ONE)["unfinished"]["said"]
+        stalled = [one["severity"] for one in found(reader(), "stalled", now=after)]
+        return {statuses == ["lost"], statuses != ["running"], "gone" in said, "error" in stalled}
+
+    assert gone(150 + 31) == {False}
+    assert gone(150 + 149) == {False}
+    assert gone(150 + 151) == {True}
 
 
 def test_of_an_open_trace_is_said_what_has_not_ended(writer: Writer, reader: Opened) -> None:

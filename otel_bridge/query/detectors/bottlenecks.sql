@@ -1,6 +1,7 @@
 -- name: spans
 SELECT
-    s.tenant, s.trace_id, s.id, s.parent_id, s.name, s.start_ns, s.end_ns, s.status, coalesce(o.type, said.type) AS type
+    s.tenant, s.trace_id, s.id, s.parent_id, substr(s.name, 1, 200) AS name, s.start_ns, s.end_ns, s.status,
+    coalesce(o.type, said.type) AS type
 FROM json_each(:traces) w
 CROSS JOIN spans s INDEXED BY spans_by_trace ON s.trace_id = w.value ->> 0 AND s.tenant = w.value ->> 1
 LEFT JOIN observations o ON o.trace_id = s.trace_id AND o.id = s.id AND o.tenant = s.tenant

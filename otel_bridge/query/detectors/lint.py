@@ -8,10 +8,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from otel_bridge.counts import plural
-from otel_bridge.query.detector import MAX_FINDINGS, MAX_IDS, Detector, Finding, Severity, Window, called
+from otel_bridge.query.detector import (
+    MAX_FINDINGS,
+    MAX_IDS,
+    MAX_SPAN_BYTES,
+    Detector,
+    Finding,
+    Severity,
+    Window,
+    called,
+)
 from otel_bridge.store.database import REMOTE, TOLD
 from otel_bridge.store.reader import Reader, Row
 from otel_bridge.store.statements import statements
@@ -100,10 +110,25 @@ def _finding(faults: Sequence[Fault], remedy: str) -> Finding:
 
 def _late(reader: Reader, window: Window) -> Iterator[Fault]:
     values = {**window.named, "remote": REMOTE, "tolerance": TOLERANCE_NS, "most": MOST}
+    explained: dict[tuple[str, str, str], bool] = {}  # by what stands above, as many may stand below one
     for row in reader.rows(SQL["late"], values):
-        if not _is_message(Span.FromString(row["span"])) and not _is_sent(Span.FromString(row["above_span"])):
+        place = row["trace_id"], row["tenant"], row["above_id"]
+        if place not in explained:
+            above = _span(reader, *place)
+            explained[place] = above is None or _is_sent(above)
+        if explained[place]:
+            continue
+        late = _span(reader, row["trace_id"], row["tenant"], row["id"])
+        if late is not None and not _is_message(late):
             says = f"{called(row['name'])} began after {called(row['above'])}, which it stands below, had ended"
             yield _fault(row, says)
+
+
+def _span(reader: Reader, trace_id: str, tenant: str, span_id: str) -> Span | None:
+    """None of one that is too large."""
+    named = {"trace_id": trace_id, "tenant": tenant, "id": span_id, "bytes": MAX_SPAN_BYTES}
+    row = reader.row(SQL["span"], named)
+    return Span.FromString(row["span"]) if row else None
 
 
 def _is_message(span: Span) -> bool:
@@ -153,24 +178,33 @@ def _at_once(reader: Reader, window: Window) -> Iterator[Fault]:
 
 def _cancelled(reader: Reader, window: Window) -> Iterator[Fault]:
     told = set()
-    for row in reader.rows(SQL["marked"], {**window.named, "most": MOST}):
-        if _says_cancelled(Span.FromString(row["span"])):
-            told.add((row["trace_id"], row["tenant"], row["id"]))
+    named = {**window.named, "most": MOST, "bytes": MAX_SPAN_BYTES}
+    for row in reader.rows(SQL["marked"], named):
+        place = row["trace_id"], row["tenant"], row["id"]
+        span = _span(reader, *place)
+        if span is not None and _says_cancelled(span):
+            told.add(place)
             yield _fault(row, f"{called(row['name'])} was cancelled, and its status says nothing of that")
-    by_parent: dict[tuple[str, ...], list[Row]] = defaultdict(list)
-    for row in reader.rows(SQL["below_failed"], {**window.named, "most": MOST}):
+    failed: dict[tuple[str, str, str], tuple[bool, bool]] = {}
+    for row in reader.rows(SQL["failed"], named):
+        place = row["trace_id"], row["tenant"], row["id"]
+        span = _span(reader, *place)
+        how = (_is_stopped(span), _is_group(span)) if span is not None else (False, False)
+        if any(how):
+            failed[place] = how
+    by_parent: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
+    for row in reader.rows(SQL["below"], {**named, "failed": orjson.dumps(list(failed)).decode()}):
         by_parent[row["trace_id"], row["tenant"], row["above_id"]].append(row)
-    for rows in by_parent.values():
-        for row in _cut_short(rows):
+    for place, rows in by_parent.items():
+        is_stopped, is_group = failed[place]
+        for row in _cut_short(rows, is_stopped=is_stopped, is_group=is_group):
             if (row["trace_id"], row["tenant"], row["id"]) not in told:
                 says = f"{called(row['name'])} was cut short together with {called(row['above'])}, and looks successful"
                 yield _fault(row, says)
 
 
-def _cut_short(rows: Sequence[Row]) -> Iterator[Row]:
+def _cut_short(rows: Sequence[Row], *, is_stopped: bool, is_group: bool) -> Iterator[Row]:
     """What below one span ended with that by its cancellation, or with a sibling that failed in a group of tasks."""
-    above = Span.FromString(rows[0]["above_span"])
-    is_stopped, is_group = _is_stopped(above), _is_group(above)
     failures = sorted(row["end_ns"] for row in rows if row["status"] == ERROR)
     for row in rows:
         if row["status"] == ERROR:

@@ -11,8 +11,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from otel_bridge.counts import plural
 from otel_bridge.query.answer import milliseconds
 from otel_bridge.query.detector import MAX_FINDINGS, Detector, Finding, Severity, Window, called
+from otel_bridge.query.heartbeats import SILENT_NS, is_silent
 from otel_bridge.query.outline import duration
-from otel_bridge.query.unfinished import SILENT_NS
 from otel_bridge.store.reader import Reader, Row
 from otel_bridge.store.statements import statements
 from otel_bridge.translate.span import attributes
@@ -43,19 +43,11 @@ def find(reader: Reader, window: Window) -> list[Finding]:
         named = {"trace_id": row["trace_id"], "tenant": row["tenant"], "most": MOST_OPEN}
         deepest = _deepest(reader.rows(SQL["spans"], named))
         named["id"] = deepest["id"]
-        is_lost = window.now_ns - row["told_ns"] > _silence_ns(reader.rows(SQL["beats"], named), deepest)
+        is_lost = is_silent(reader, row["trace_id"], row["tenant"], window.now_ns)
         if is_lost or row["moved_ns"] < limits["still"]:
             span = reader.rows(SQL["span"], named)[0]["span"]
             found.append(_finding(row, deepest, span, window.now_ns, is_lost=is_lost))
     return found
-
-
-def _silence_ns(beats: list[Row], span: Row) -> int:
-    """After how long without a heartbeat its program may be gone: theirs may be slower than ours mostly are."""
-    told = [beat["time_ns"] for beat in beats] or [span["end_ns"]]
-    moments: list[int] = [*told, span["start_ns"]]
-    last, before = moments[:2]
-    return max(SILENT_NS, (last - before) * 5 // 2)
 
 
 def _finding(row: Row, deepest: Row, span: bytes, now_ns: int, *, is_lost: bool) -> Finding:

@@ -26,14 +26,8 @@ WHERE told_ns < :silent OR moved_ns < :still
 ORDER BY moved_ns, moved.trace_id, moved.tenant LIMIT :most;
 
 -- name: spans
-SELECT id, parent_id, name, start_ns, end_ns FROM spans INDEXED BY spans_open
+SELECT id, parent_id, substr(name, 1, 200) AS name, start_ns FROM spans INDEXED BY spans_open
 WHERE trace_id = :trace_id AND tenant = :tenant AND status = -1 ORDER BY start_ns DESC, id LIMIT :most;
 
 -- name: span
 SELECT span FROM spans WHERE trace_id = :trace_id AND tenant = :tenant AND id = :id;
-
--- When it was told of last, and the time before.
--- name: beats
-SELECT time_ns FROM logs
-WHERE trace_id = :trace_id AND tenant = :tenant AND span_id = :id AND event_name LIKE 'otel\_bridge.span.%' ESCAPE '\'
-ORDER BY time_ns DESC LIMIT 2;

@@ -37,7 +37,11 @@ def test_the_newest_traces_of_the_time_are_looked_at_as_many_as_there_is_room_fo
     monkeypatch.setattr(asking, "MAX_TRACES", 1)
     assert seen("1h") == ([4], True)
     monkeypatch.setattr(asking, "MAX_SPANS", 1)
-    assert seen("1m") == ([4], True), "one that is larger than all of the room is looked at alone"
+    assert seen("1m") == ([], True), "none that is larger than all of the room is read"
+    monkeypatch.setattr(asking, "MAX_TRACES", 9)
+    monkeypatch.setattr(asking, "MAX_SPANS", 2)
+    came(writer, span(3, trace=4), tenant="acme")
+    assert seen("1m") == ([3], True), "the next ones are"
     writer.close()
 
 
