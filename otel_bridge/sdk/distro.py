@@ -9,6 +9,7 @@ from opentelemetry.sdk._configuration import _OTelSDKConfigurator
 from otel_bridge.sdk import freezing, installing
 from otel_bridge.sdk.batch import BatchLogRecordProcessor, BatchSpanProcessor
 from otel_bridge.sdk.sampling import sampled_by, sampler
+from otel_bridge.sdk.saying import log
 
 DEFAULTS = {
     "OTEL_TRACES_EXPORTER": "otlp",
@@ -59,7 +60,15 @@ class Configurator(_OTelSDKConfigurator):
 
         kwargs.setdefault("sampler", sampler())
         kwargs["resource_attributes"] = {**installing.of_langfuse(), **(kwargs.get("resource_attributes") or {})}
-        super()._configure(export_span_processor=spans, export_log_record_processor=logs, **kwargs)  # type: ignore[no-untyped-call]
+        try:
+            super()._configure(export_span_processor=spans, export_log_record_processor=logs, **kwargs)  # type: ignore[no-untyped-call]
+        except RuntimeError as error:  # of OpenTelemetry, where a variable names what is not installed
+            log.warning(
+                "otel-bridge: nothing is set up, and nothing sent: %s. Names of exporters are otlp, console, none, and"
+                " those that are installed",
+                error,
+            )
+            return
         installing.was_installed(installing.prepare(sending, logging))
 
 

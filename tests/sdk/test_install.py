@@ -131,6 +131,15 @@ def test_an_unchanged_program_finds_it_too(arrived: Sink, tmp_path: Path) -> Non
     assert arrived.names == [*ENDED, "open"]
 
 
+@pytest.mark.slow
+def test_an_exporter_that_there_is_not_is_told_of_in_a_line(tmp_path: Path) -> None:
+    done = finished(INSTRUMENT, sys.executable, "-c", "print(1)", url="", OTEL_TRACES_EXPORTER="oltp")
+    assert (done.returncode, done.stdout) == (0, "1\n")
+    [line] = done.stderr.splitlines()
+    assert "'oltp' not found" in line
+    assert "otlp, console, none" in line
+
+
 @pytest.mark.parametrize(
     ("variables", "told"),
     [

@@ -25,12 +25,27 @@ OF_LANGFUSE = (  # of its SDK
 HEADERS = (f"{OTLP}TRACES_HEADERS", f"{OTLP}HEADERS")  # of spans, those that count first
 UNSENT = re.compile(r"[\r\n]|[^\x00-\xff]")
 NOT_SENT = "has a line break in it, or letters that no header has: write it as authorization=Bearer%20<the key>"
+OURS = (
+    *("OTEL_BRIDGE_CONFIG", "OTEL_BRIDGE_DATA_DIR", "OTEL_BRIDGE_GRPC", "OTEL_BRIDGE_HTTP", "OTEL_BRIDGE_VIEWER"),
+    *("OTEL_BRIDGE_INSECURE_ALLOW_PUBLIC", "OTEL_BRIDGE_VIEWER_PASSWORD", "OTEL_BRIDGE_CLIENT_CERT"),
+    *("OTEL_BRIDGE_CLIENT_KEY", "OTEL_BRIDGE_LANGFUSE_BROWSER_URL", "OTEL_BRIDGE_ENABLED", "OTEL_BRIDGE_SPOOL"),
+    *("OTEL_BRIDGE_EXIT_SECONDS", "OTEL_BRIDGE_HEARTBEAT_SECONDS", "OTEL_BRIDGE_CORRELATION_KEYS", "OTEL_BRIDGE_AUTO"),
+    *("OTEL_BRIDGE_LLM_LOG", "OTEL_BRIDGE_LLM_LOG_FORMAT", "OTEL_BRIDGE_LLM_LOG_DIR", "OTEL_BRIDGE_LLM_LOG_PREFIX"),
+)
+NEAR = 0.93  # as similar as one letter too many, too few or in the wrong place makes it
 QUOTES = "\"'"
 
 
 def environment(environ: Mapping[str, str]) -> list[Finding]:
     """What keeps a program with this environment from sending, or this bridge from sending to Langfuse."""
-    found = [*_switched_off(environ), *_endpoints(environ), *_headers(environ), *_langfuse(environ), *_quoted(environ)]
+    found = [
+        *_switched_off(environ),
+        *_endpoints(environ),
+        *_headers(environ),
+        *_langfuse(environ),
+        *_misspelt(environ),
+        *_quoted(environ),
+    ]
     return found or [ok("environment", "nothing in it stands in the way")]
 
 
@@ -161,6 +176,16 @@ def _langfuse(environ: Mapping[str, str]) -> Iterator[Finding]:
         yield fault("environment", f"{missing} is not set, so nothing goes to Langfuse: set it as well")
     if public.startswith("sk-") or secret.startswith("pk-"):
         yield fault("environment", f"{names.PUBLIC_KEY} and {names.SECRET_KEY} are the wrong way round: exchange them")
+
+
+def _misspelt(environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Of our own variables and of those of OpenTelemetry's SDK; instrumentations have many of theirs."""
+    from opentelemetry.sdk import environment_variables as of_sdk
+
+    known = {*OURS, *(name for name in vars(of_sdk) if name.startswith("OTEL_"))}
+    for name in sorted(name for name in environ if name.startswith("OTEL_") and name not in known):
+        if near := difflib.get_close_matches(name, known, 1, NEAR):
+            yield fault("environment", f"nobody reads {name[:100]}: is it {near[0]}?")
 
 
 def _quoted(environ: Mapping[str, str]) -> Iterator[Finding]:

@@ -12,7 +12,8 @@ def unbindable(door: str, endpoint: str, error: OSError | None = None) -> FilesE
     port = endpoint.rpartition(":")[2]
     said = f"{door}: {endpoint} can not be bound"
     if error is None or error.errno == errno.EADDRINUSE:
-        return AddressInUseError(f"{said}: another program uses it; stop it, or choose another address", endpoint)
+        instead = f"choose another address (OTEL_BRIDGE_{door.upper()}, where there is no configuration file)"
+        return AddressInUseError(f"{said}: another program uses it; stop it, or {instead}", endpoint)
     if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
         what = f"it is no address of this machine; choose one that is, as 127.0.0.1:{port}, or 0.0.0.0:{port} for all"
     elif error.errno == errno.EACCES:

@@ -1,8 +1,11 @@
 """Each thing in an environment that stands in the way has a line of its own, with what to do."""
 
+import re
+from pathlib import Path
+
 import pytest
 
-from otel_bridge.cli.doctor.environment import environment
+from otel_bridge.cli.doctor.environment import OURS, environment
 from otel_bridge.cli.doctor.finding import Level
 
 ENDPOINT, PROTOCOL, HEADERS = (f"OTEL_EXPORTER_OTLP_{what}" for what in ("ENDPOINT", "PROTOCOL", "HEADERS"))
@@ -35,6 +38,8 @@ PLANTED = {
     "headers": ({HEADERS: "Authorization: Bearer x"}, Level.FAULT, f"{HEADERS} is not read", "authorization=Bearer%20"),
     "common name": ({"LANGFUSE_HOST": "http://h"}, Level.WARNING, "LANGFUSE_HOST is taken for", "write that"),
     "misspelt": ({"LANGFUSE_SECRETKEY": "x"}, Level.FAULT, "nobody reads LANGFUSE_SECRETKEY", "LANGFUSE_SECRET_KEY"),
+    "ours misspelt": ({"OTEL_BRIDGE_VEIWER": "x"}, Level.FAULT, "nobody reads", "OTEL_BRIDGE_VIEWER"),
+    "otlp misspelt": ({"OTEL_EXPORTER_OLTP_ENDPOINT": HERE}, Level.FAULT, "nobody reads", ENDPOINT),
     "mistyped": ({"LANFUSE_PUBLIC_KEY": "x"}, Level.FAULT, "nobody reads LANFUSE_PUBLIC_KEY", "LANGFUSE_PUBLIC_KEY"),
     "one key": ({"LANGFUSE_PUBLIC_KEY": "pk"}, Level.FAULT, "LANGFUSE_SECRET_KEY is not set", "set it as well"),
     "exchanged": (
@@ -78,3 +83,19 @@ def test_what_is_well_is_said_to_be(environ: dict[str, str]) -> None:
 def test_a_password_in_an_address_is_not_shown() -> None:
     [found] = environment({ENDPOINT: "http://me:5ec7e7@b:4318/v1/traces", **HTTP})
     assert found.said.endswith("write http://***@b:4318")
+
+
+def test_our_own_variables_are_those_on_the_page() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "variables.md").read_text(encoding="utf-8")
+    assert set(OURS) == set(re.findall(r"^\| `(OTEL_BRIDGE_[A-Z_]+)`", page, re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_NODE_RESOURCE_DETECTORS"),
+        *("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "OTEL_PYTHON_LOG_CORRELATION", "OTEL_LOG_USER_PROMPTS"),
+    ],
+)
+def test_variables_of_others_are_not_taken_for_mistakes(name: str) -> None:
+    assert [one.said for one in environment({name: "http://b:9"}) if "nobody reads" in one.said] == []
