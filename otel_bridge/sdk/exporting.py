@@ -14,9 +14,8 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_bridge.counts import plural
 from otel_bridge.sdk.installing import Logs, Spans, otlp, quiet
-from otel_bridge.sdk.refusals import HEARD
+from otel_bridge.sdk.refusals import HEARD, raised
 from otel_bridge.sdk.saying import is_time_to_say, log
-from otel_bridge.sdk.values import words
 
 
 class _ToBridge:
@@ -54,7 +53,7 @@ class _ToBridge:
                 result = self._exporter.export(items)
                 why = HEARD.take(threading.current_thread()) or "it was not taken"
         except Exception as error:  # noqa: BLE001 - whatever an exporter raises must not reach the agent
-            result, why = self._results.FAILURE, f"{type(error).__name__}: {words(error)}"
+            result, why = self._results.FAILURE, raised(error)
         if result is not self._results.SUCCESS:
             self.dropped["unsent"] += len(items)
             self._lost = True

@@ -26,7 +26,7 @@ from otel_bridge.sdk.batch import BatchLogRecordProcessor, BatchSpanProcessor, e
 from otel_bridge.sdk.context import ContextProcessor
 from otel_bridge.sdk.installed import Engine, Installed, Provider
 from otel_bridge.sdk.open_spans import BEAT_S, OpenSpans
-from otel_bridge.sdk.refusals import HEARD
+from otel_bridge.sdk.refusals import HEARD, without_header
 from otel_bridge.sdk.sampling import sampled_by, sampler
 from otel_bridge.sdk.saying import log, public
 from otel_bridge.sdk.signals import on_end, that_came
@@ -185,9 +185,13 @@ def _join_parent() -> None:
 
 
 def quiet() -> None:
-    """Under our processors an exporter's own word for each failed try is left out: they say it once in a while."""
+    """Under our processors an exporter's own word for each failed try is left out: they say it once in a while.
+
+    And no key is in what OpenTelemetry says of headers.
+    """
     for name in TALKATIVE:
         logging.getLogger(name).addFilter(HEARD)
+    logging.getLogger("opentelemetry.util.re").addFilter(without_header)
 
 
 def says_where(signal: str) -> bool:

@@ -13,10 +13,15 @@ UNTRUSTED = "certificate verify failed"
 UNREACHED = re.compile(rf"\[Errno -?\d+\] [^'\")>]+|{UNTRUSTED}(?:: [^'\"()]*[^'\"() ])?")  # no answer has come
 BY_GRPC, BY_HTTP = "gRPC answers there, and no HTTP", "HTTP answers there, and no gRPC"
 WITHOUT_TLS = "nobody speaks TLS there"
-MISTAKEN = (  # what exporters log of somebody who is there, and speaks otherwise → said in words
+NO_HEADER = "a header can not be sent, for a line break or letters that no header has"
+MISTAKEN = (  # what exporters log where somebody speaks otherwise, or nothing can be asked → said in words
     (re.compile(r"BadStatusLine\(.\\x00\\x00(?:\\x..|\\?.)\\x04"), BY_GRPC),  # the settings that HTTP/2 begins with
     (re.compile(r"connect an http1\.x server|got frame type (?:80|79)\b"), BY_HTTP),  # of `HTTP/1.1`, and `<!DOCTYPE`
     (re.compile(r"WRONG_VERSION_NUMBER"), WITHOUT_TLS),
+    (
+        re.compile(r"in header (?:name|value): |'latin-1' codec can't encode"),
+        NO_HEADER,
+    ),  # behind which the key is shown
 )
 REASONS = (  # in what exporters log, the surest first
     UNREACHED,
@@ -30,6 +35,7 @@ PATH = re.compile(r"/v1/(?:traces|logs|metrics)")
 HINTS = {  # what helps, by what is in the reason
     BY_GRPC: "OTEL_EXPORTER_OTLP_PROTOCOL=grpc speaks to it, or name the port for HTTP: a bridge has 4318",
     BY_HTTP: "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf speaks to it, or name the port for gRPC: a bridge has 4317",
+    NO_HEADER: "OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20… shows a key",
     WITHOUT_TLS: "OTEL_EXPORTER_OTLP_ENDPOINT begins with http:// then, or names a port that has TLS",
     UNTRUSTED: "OTEL_EXPORTER_OTLP_CERTIFICATE names whom to trust",
     "401": "OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20… shows a key",
@@ -110,8 +116,21 @@ HEARD = Heard()
 
 
 def mistaken(said: str) -> str | None:
-    """Of somebody who is there and speaks otherwise, in words; None where that is not it."""
+    """Where somebody speaks otherwise, or nothing can be asked, that in words; None where that is not it."""
     return next((in_words for pattern, in_words in MISTAKEN if pattern.search(said)), None)
+
+
+def raised(error: BaseException) -> str:
+    """What an exporter has raised, in words."""
+    said = f"{type(error).__name__}: {words(error)}"
+    return mistaken(said) or said
+
+
+def without_header(record: logging.LogRecord) -> bool:
+    """A filter: what OpenTelemetry logs of a header that it can not read goes without it, as it may be a key."""
+    if record.args:
+        record.args = ("(not shown, as it may be a key)",)
+    return True
 
 
 def hint(why: str, where: str | None = None) -> str:

@@ -22,7 +22,7 @@ from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context
 from otel_bridge.counts import plural
 from otel_bridge.sdk import forks, losses
 from otel_bridge.sdk.losses import Loss
-from otel_bridge.sdk.refusals import HEARD, hint
+from otel_bridge.sdk.refusals import HEARD, hint, raised
 from otel_bridge.sdk.saying import ToldError, is_time_to_say, log
 from otel_bridge.sdk.values import words
 
@@ -429,7 +429,7 @@ class Sender(Generic[T]):
             why = "" if sent else heard or "the exporter says that it failed"
             is_theirs, is_said = False, not sent
         except BaseException as error:  # noqa: BLE001 - whatever an exporter raises must not end this thread
-            sent, why = False, f"{type(error).__name__}: {words(error)}"
+            sent, why = False, raised(error)
             is_theirs = is_theirs and not isinstance(error, OSError)
             is_hopeless, is_told = isinstance(error, UnsendableError), isinstance(error, ToldError)
             why = words(error) if is_told else why

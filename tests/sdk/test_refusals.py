@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from otel_bridge.sdk.batch import BatchSpanProcessor
 from otel_bridge.sdk.installing import Spans, otlp, quiet
-from otel_bridge.sdk.refusals import HINT
+from otel_bridge.sdk.refusals import HINT, raised
 from tests.sdk.programs import run
 from tests.sdk.sink import Sink
 
@@ -149,3 +149,36 @@ def test_a_path_that_nobody_has(
     line = warned(lines, None if variable else arrived.url + path)
     assert ": 404, reason: " in line
     assert helps in line
+
+
+@pytest.mark.parametrize("value", ["5ec7e7%0D%0AX:1", "5ec7e7%E2%80%A6"])
+def test_a_header_that_can_not_be_sent_is_said_and_its_key_is_not(
+    arrived: Sink, monkeypatch: pytest.MonkeyPatch, lines: Lines, value: str
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", f"authorization=Bearer%20{value}")
+    line = warned(lines, arrived.url)
+    assert ": a header can not be sent, for a line break or letters that no header has; " in line
+    assert line.endswith("OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20… shows a key")
+    assert "5ec7e7" not in line
+
+
+def test_an_exporter_that_raises_it_is_heard_as_well() -> None:
+    assert raised(ValueError("Invalid return character(s) in header value: 'Bearer 5ec7e7\n'")).startswith("a header")
+    assert raised(ValueError("else")) == "ValueError: else"
+
+
+def test_a_header_that_can_not_be_read_is_not_shown(
+    arrived: Sink, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization:Bearer 5ec7e7")
+    quiet()
+    processor = BatchSpanProcessor(Spans(*otlp("TRACES", arrived.url)), exit_s=0)
+    with caplog.at_level(logging.WARNING):
+        provider = TracerProvider(shutdown_on_exit=False)
+        provider.add_span_processor(processor)
+        provider.get_tracer("agent").start_span("a").end()
+        assert processor.force_flush(30_000) is True
+        provider.shutdown()
+    [line] = [line for line in caplog.messages if "Header format invalid" in line]
+    assert line.endswith("(not shown, as it may be a key)")
+    assert "5ec7e7" not in caplog.text
