@@ -107,8 +107,7 @@ def sessions(
 
         if not session_id:
             return list_sessions(reader, limit, tenant=tenant, tenants=tenants)
-        known = session_id.encode(errors="replace").decode()  # half surrogates are no text to SQLite
-        return one_session(reader, known, limit, tenant=tenant, sort=order, turns=turns)
+        return one_session(reader, session_id, limit, tenant=tenant, sort=order, turns=turns)
 
     path, said = "/api/v1/sessions", {"limit": limit, "tenant": tenant}
     if session_id:

@@ -9,6 +9,7 @@ from otel_bridge.errors import UsageError
 from otel_bridge.query.answer import Answer, moment, name
 from otel_bridge.query.cursor import read_cursor, write_cursor
 from otel_bridge.query.find import HEX, check_tenant, find_trace
+from otel_bridge.query.names import as_glob, checked
 from otel_bridge.query.observations import log_record
 from otel_bridge.query.quantities import since_ns
 from otel_bridge.query.resources import services
@@ -18,7 +19,6 @@ from otel_bridge.store.statements import statements
 SQL = statements("otel_bridge.query", "events.sql")
 
 MAX_EVENTS = 200
-MAX_PATTERN = 256
 
 MAX_NAMES = 50
 """That fit a pattern and are looked for one by one; where there are more, all records are gone through."""
@@ -58,9 +58,7 @@ def list_events(
     """
     if not 1 <= limit <= MAX_EVENTS:
         raise UsageError(f"limit is {limit}, it may be 1 to {MAX_EVENTS}")
-    if len(pattern) > MAX_PATTERN:
-        raise UsageError(f"the name has {len(pattern)} characters, {MAX_PATTERN} at most")
-    pattern = pattern.encode(errors="replace").decode()  # half surrogates, as arguments may hold, are no text to SQLite
+    pattern = checked(pattern)
     seen_ns, row = (NEWEST, NEWEST) if cursor is None else _position(cursor)
     named = {
         "name": as_glob(pattern),
@@ -81,11 +79,6 @@ def list_events(
         "events": [_event(reader, row, of) for row in shown],
         "nextCursor": write_cursor(shown[-1]["seen_ns"], str(shown[-1]["row"])) if len(found) > len(shown) else None,
     }
-
-
-def as_glob(pattern: str) -> str:
-    """A name in which `*` stands for anything, for SQLite's GLOB."""
-    return "".join(f"[{character}]" if character in "[?" else character for character in pattern)
 
 
 def _rows(reader: Reader, pattern: str, named: dict[str, Any]) -> list[Row]:

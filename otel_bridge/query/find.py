@@ -6,6 +6,7 @@ from collections.abc import Collection
 from otel_bridge.batch import DEFAULT_TENANT
 from otel_bridge.errors import BridgeError, UsageError
 from otel_bridge.mistakes import hint
+from otel_bridge.query.names import storable
 from otel_bridge.store.reader import Reader
 from otel_bridge.store.statements import statements
 
@@ -89,8 +90,7 @@ def find_observation(reader: Reader, trace_id: str, tenant: str, said: str) -> s
         NotFoundError: there is none.
         UsageError: there are several.
     """
-    known = said.encode(errors="replace").decode()  # half surrogates, as arguments may hold, are no text to SQLite
-    rows = reader.rows(SQL["observation"], {"trace_id": trace_id, "tenant": tenant, "said": known})
+    rows = reader.rows(SQL["observation"], {"trace_id": trace_id, "tenant": tenant, "said": storable(said)})
     if not rows:
         raise NotFoundError(f"trace {trace_id} has no observation {said!r}: `otel-bridge trace` shows those it has")
     closest: list[str] = [row["id"] for row in rows if row["closeness"] == rows[0]["closeness"]]

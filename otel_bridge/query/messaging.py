@@ -2,7 +2,7 @@
 `messaging.*`: who has sent which, and who has received which.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -108,6 +108,34 @@ def messages(reader: Reader, window: Window) -> Sequence[Message]:
         told = [*spans, *logs]
         _read[reader] = window.tenant, told
     return told
+
+
+class Arrived:
+    """Which of the messages that were sent somebody is known to have received, by their ids or by what came of them.
+
+    messages: what was received or processed.
+    """
+
+    def __init__(self, told: Iterable[Message]) -> None:
+        self.messages = [each for each in told if each.way is not Way.SENT]
+        self._ids = {(each.tenant, one) for each in self.messages for one in each.ids}
+        self._above = {(each.tenant, *one) for each in self.messages for one in each.above}
+
+    def has(self, sent: Message) -> bool:
+        """Whether one that was sent has arrived."""
+        return (sent.tenant, sent.trace_id, sent.span_id) in self._above or any(
+            (sent.tenant, one) in self._ids for one in sent.ids
+        )
+
+
+def traces_of(some: Iterable[Message]) -> list[str]:
+    """The ids of the traces that tell of them, each once."""
+    return list(dict.fromkeys(each.trace_id for each in some if each.trace_id))
+
+
+def spans_of(some: Iterable[Message]) -> list[str]:
+    """The ids of the spans that tell of them, each once."""
+    return list(dict.fromkeys(each.span_id for each in some if each.span_id))
 
 
 def _newest(

@@ -16,8 +16,8 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 from otel_bridge.errors import UsageError
 from otel_bridge.query.answer import ID_CHARACTERS, Answer, cut, moment, name
 from otel_bridge.query.cursor import read_cursor, write_cursor
-from otel_bridge.query.events import MAX_PATTERN, as_glob
 from otel_bridge.query.find import NotFoundError, check_tenant
+from otel_bridge.query.names import MAX_PATTERN, as_glob, checked, storable
 from otel_bridge.query.quantities import since_ns
 from otel_bridge.query.resources import services
 from otel_bridge.query.trend import trend
@@ -73,10 +73,9 @@ def list_metrics(
         UsageError: something can not be used as it is, or there is no such tenant.
     """
     _check_limit(limit, MAX_METRICS)
-    if len(pattern) > MAX_PATTERN:
-        raise UsageError(f"the name has {len(pattern)} characters, {MAX_PATTERN} at most")
+    pattern = checked(pattern)
     _, first_of, after = (0, "", "") if cursor is None else read_cursor(cursor, 2)
-    glob = as_glob(_text(pattern) or "*")
+    glob = as_glob(pattern or "*")
     found: list[tuple[str, str]] = []
     for whose in _tenants(reader, tenant):
         if whose >= first_of and len(found) <= limit:
@@ -114,7 +113,11 @@ def one_metric(
     """
     _check_limit(limit, MAX_SERIES)
     now_ns = time_ns()
-    named: dict[str, Any] = {"name": _text(metric), "since_ns": since_ns(last, now_ns), "until_ns": now_ns + AHEAD_NS}
+    named: dict[str, Any] = {
+        "name": storable(metric),
+        "since_ns": since_ns(last, now_ns),
+        "until_ns": now_ns + AHEAD_NS,
+    }
     known = [
         {"tenant": whose, **row}
         for whose in _tenants(reader, tenant)
@@ -226,8 +229,3 @@ def _check_limit(limit: int, most: int) -> None:
 
 def _ratio(part: float | None, whole: float | None) -> float | None:
     return part / whole if part is not None and whole else None
-
-
-def _text(said: str) -> str:
-    """Half surrogates, as arguments may hold, are no text to SQLite."""
-    return said.encode(errors="replace").decode()

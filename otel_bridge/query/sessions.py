@@ -9,6 +9,7 @@ from otel_bridge.query.answer import ID_CHARACTERS, Answer, cut, milliseconds, m
 from otel_bridge.query.cursor import read_cursor, write_cursor
 from otel_bridge.query.filter import ERROR_COUNT, Condition
 from otel_bridge.query.find import NotFoundError, check_tenant
+from otel_bridge.query.names import storable
 from otel_bridge.query.traces import page
 from otel_bridge.query.transcript import calls_tools, messages_of
 from otel_bridge.store.reader import Reader, Row
@@ -79,6 +80,7 @@ def one_session(
         NotFoundError: no trace names it.
         UsageError: the limit, sort or cursor can not be used.
     """
+    session_id = storable(session_id)
     named = {"only": session_id, "tenant": tenant, "latest_ns": None, "session_id": None, "limit": 1}
     row = reader.row(PAGE, named)
     if row is None:

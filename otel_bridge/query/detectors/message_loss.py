@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from otel_bridge.counts import plural
 from otel_bridge.query.detector import Detector, Finding, Severity, Window, called
-from otel_bridge.query.messaging import GRACE_NS, Message, Way, messages
+from otel_bridge.query.messaging import GRACE_NS, Arrived, Message, Way, messages, spans_of, traces_of
 from otel_bridge.query.outline import duration
 from otel_bridge.store.reader import Reader
 
@@ -35,17 +35,15 @@ def find(reader: Reader, window: Window) -> list[Finding]:
 def _lost(told: Sequence[Message], window: Window) -> Iterable[Finding]:
     """By destination; only of those from which somebody is known to receive: who tells of nothing may have received
     everything."""
-    arrived = [each for each in told if each.way is not Way.SENT]
-    ids = {(each.tenant, one) for each in arrived for one in each.ids}
-    above = {(each.tenant, *one) for each in arrived for one in each.above}
-    heard = {(each.tenant, each.destination) for each in arrived if each.ids}
+    arrived = Arrived(told)
+    heard = {(each.tenant, each.destination) for each in arrived.messages if each.ids}
     sent: dict[tuple[str, str | None], dict[str, Message]] = defaultdict(dict)
     lost: dict[tuple[str, str | None], dict[str, Message]] = defaultdict(dict)
     for each in told:
         if each.way is not Way.SENT or not each.ids:
             continue
         [message_id], place = each.ids, (each.tenant, each.destination)
-        has_arrived = (each.tenant, message_id) in ids or (each.tenant, each.trace_id, each.span_id) in above
+        has_arrived = arrived.has(each)
         if has_arrived:
             heard.add(place)
         if each.is_due(window):
@@ -66,7 +64,7 @@ def _lost_there(tenant: str, destination: str | None, lost: dict[str, Message], 
         says=f"{of} sent and not received within {duration(GRACE_NS / 1e6)}: {_named(lost)}",
         remedy=LOST,
         tenant=tenant,
-        traces=_traces(lost.values()),
+        traces=traces_of(lost.values()),
         observations=[each.span_id for each in lost.values() if each.span_id],
         numbers={"sent": sent, "lost": len(lost)},
     )
@@ -109,14 +107,10 @@ def _twice_there(tenant: str, destination: str, twice: dict[str, list[Message]],
         says=f"{plural(len(twice), 'message')}{source} {was} {first.way} more than once by {by}: {_named(twice)}",
         remedy=TWICE,
         tenant=tenant,
-        traces=_traces(every),
-        observations=list(dict.fromkeys(each.span_id for each in every if each.span_id)),
+        traces=traces_of(every),
+        observations=spans_of(every),
         numbers={"received": received, "twice": len(twice)},
     )
-
-
-def _traces(some: Iterable[Message]) -> list[str]:
-    return list(dict.fromkeys(each.trace_id for each in some if each.trace_id))
 
 
 def _named(ids: Iterable[str]) -> str:

@@ -5,7 +5,7 @@ is nearly written so: `signals:discovered` and `signals.discovered`.
 from collections import defaultdict
 
 from otel_bridge.query.detector import Detector, Finding, Severity, Window, called
-from otel_bridge.query.messaging import Message, Way, messages
+from otel_bridge.query.messaging import Arrived, Message, Way, messages, spans_of, traces_of
 from otel_bridge.store.reader import Reader
 
 REMEDY = "Send and listen under one name: write it once, as a constant that both sides use."
@@ -14,11 +14,9 @@ REMEDY = "Send and listen under one name: write it once, as a constant that both
 def find(reader: Reader, window: Window) -> list[Finding]:
     """Those that were sent to most often first."""
     told = messages(reader, window)
-    arrived = [each for each in told if each.way is not Way.SENT]
-    ids = {(each.tenant, one) for each in arrived for one in each.ids}
-    above = {(each.tenant, *one) for each in arrived for one in each.above}
+    arrived = Arrived(told)
     heard: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for each in arrived:
+    for each in arrived.messages:
         if each.destination:
             heard[each.tenant, plain(each.destination)].add(each.destination)
     sent: dict[tuple[str, str], list[Message]] = defaultdict(list)
@@ -26,9 +24,7 @@ def find(reader: Reader, window: Window) -> list[Finding]:
     for each in told:
         if each.way is Way.SENT and each.destination:
             place = each.tenant, each.destination
-            if (each.tenant, each.trace_id, each.span_id) in above or any(
-                (each.tenant, one) in ids for one in each.ids
-            ):
+            if arrived.has(each):
                 arriving.add(place)
             if each.is_due(window):
                 sent[place].append(each)
@@ -53,8 +49,8 @@ def _finding(tenant: str, name: str, near: str, sent: list[Message]) -> Finding:
         says=f"{called(name)} was sent to {times} and nobody receives from it: did you mean {called(near)}?",
         remedy=REMEDY,
         tenant=tenant,
-        traces=list(dict.fromkeys(each.trace_id for each in sent if each.trace_id)),
-        observations=list(dict.fromkeys(each.span_id for each in sent if each.span_id)),
+        traces=traces_of(sent),
+        observations=spans_of(sent),
         numbers={"sent": len(sent)},
     )
 
