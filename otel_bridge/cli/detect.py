@@ -2,12 +2,10 @@
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from otel_bridge.cli.asking import ask
-from otel_bridge.cli.found import place
 from otel_bridge.cli.output import (
     ConfigOption,
     DataDirOption,
@@ -18,8 +16,11 @@ from otel_bridge.cli.output import (
     print_table,
     print_wrapped,
 )
-from otel_bridge.cli.questions import FILE_BUDGET_S
+from otel_bridge.cli.questions import answered, source_of
 from otel_bridge.counts import plural
+
+if TYPE_CHECKING:
+    from otel_bridge.store.reader import Reader
 
 SHOWN_IDS = 3
 
@@ -41,8 +42,7 @@ def detect(
     if list_them:
         _list(as_json=as_json)
         return 0
-    where = None if url else place(config, data_dir)
-    source, tenants = (where.store, where.tenants) if where else (url or "", ())
+    source, tenants = source_of(url, config, data_dir)
     found = load_findings(source, names or (), last, tenant=tenant, tenants=tenants)
     if as_json:
         print_json(found)
@@ -68,14 +68,14 @@ def load_findings(
         FilesError: there is no store.
         UnreachableError: no viewer answers at the URL, or it has no store to ask.
     """
-    if not isinstance(source, Path):
-        asked = {"last": last, **({"kind": ",".join(names)} if names else {})}
-        return ask(source, "/api/v1/findings", asked | ({} if tenant is None else {"tenant": tenant}))
-    from otel_bridge.query.detect import detect as find
-    from otel_bridge.store.reader import reading
 
-    with reading(source, FILE_BUDGET_S) as reader:
+    def question(reader: "Reader") -> dict[str, Any]:
+        from otel_bridge.query.detect import detect as find
+
         return find(reader, names, last, tenant=tenant, tenants=tenants)
+
+    said = {"last": last, "kind": ",".join(names) or None, "tenant": tenant}
+    return answered(source, "/api/v1/findings", said, question)
 
 
 def _list(*, as_json: bool) -> None:

@@ -8,10 +8,8 @@ from urllib.parse import quote
 
 import typer
 
-from otel_bridge.cli.asking import ask
-from otel_bridge.cli.found import place
 from otel_bridge.cli.output import ConfigOption, DataDirOption, JsonOption, TenantOption, UrlOption, print_json
-from otel_bridge.cli.questions import FILE_BUDGET_S
+from otel_bridge.cli.questions import answered, source_of
 from otel_bridge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -155,11 +153,6 @@ def _answer(
     data_dir: Path | None,
     url: str | None,
 ) -> dict[str, Any]:
-    """What the viewer at a URL answers at a path, or a store's file to the question, with the tenants configured."""
-    if url:
-        return ask(url, path, {key: str(value) for key, value in said.items() if value is not None})
-    from otel_bridge.store.reader import reading
-
-    where = place(config, data_dir)
-    with reading(where.store, FILE_BUDGET_S) as reader:
-        return question(reader, where.tenants)
+    """As `answered`; the question is handed the tenants that are configured, too."""
+    source, tenants = source_of(url, config, data_dir)
+    return answered(source, path, said, lambda reader: question(reader, tenants))

@@ -1,9 +1,9 @@
 """Questions to the store: `traces` lists, `trace` shows one, or an observation; from the store's file or a bridge."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 import typer
@@ -11,6 +11,9 @@ import typer
 from otel_bridge.cli.asking import ANSWER_TIMEOUT_S, ask
 from otel_bridge.cli.found import Viewer, place
 from otel_bridge.cli.output import ConfigOption, DataDirOption, JsonOption, TenantOption, UrlOption, print_json
+
+if TYPE_CHECKING:
+    from otel_bridge.store.reader import Reader
 
 FILE_BUDGET_S = 60.0
 """A question from the terminal keeps nobody else waiting."""
@@ -29,7 +32,7 @@ def traces(
     url: UrlOption = None,
 ) -> None:
     """List traces, the newest first."""
-    source, tenants = (url, ()) if url else _stored(config, data_dir)
+    source, tenants = source_of(url, config, data_dir)
     found = load_traces(source, filter_text, sort=sort, limit=limit, tenant=tenant, tenants=tenants)
     if as_json:
         print_json(found)
@@ -92,20 +95,43 @@ def load_traces(
         FilesError: there is no store.
         UnreachableError: no viewer answers at the URL, or it has no store to ask.
     """
+
+    def question(reader: "Reader") -> dict[str, Any]:
+        from otel_bridge.query.traces import list_traces
+
+        return list_traces(reader, filter_text, sort, limit, cursor, tenant=tenant, tenants=tenants)
+
+    said = {"filter": filter_text, "sort": sort, "limit": limit, "tenant": tenant, "cursor": cursor}
+    return answered(source, "/api/v1/traces", said, question, timeout_s=timeout_s)
+
+
+def source_of(url: str | None, config: Path | None, data_dir: Path | None) -> tuple[Path | str, Collection[str]]:
+    """Whom to ask, a viewer or a store's file; of the latter with the tenants that are configured."""
+    if url:
+        return url, ()
+    where = place(config, data_dir)
+    return where.store, where.tenants
+
+
+def answered(
+    source: Path | str | Viewer,
+    path: str,
+    said: Mapping[str, Any],
+    question: "Callable[[Reader], dict[str, Any]]",
+    *,
+    timeout_s: float = ANSWER_TIMEOUT_S,
+) -> dict[str, Any]:
+    """What the viewer at a URL answers at a path, or a store's file to the question.
+
+    said: parameters of the path; those that are None are left out. timeout_s: for the viewer's answer.
+    """
     if not isinstance(source, Path):
-        asked = {"filter": filter_text, "sort": sort, "limit": str(limit), **_of(tenant)}
-        asked |= {} if cursor is None else {"cursor": cursor}
-        return ask(source, "/api/v1/traces", asked, timeout_s=timeout_s)
-    from otel_bridge.query.traces import list_traces
+        asked = {key: str(value) for key, value in said.items() if value is not None}
+        return ask(source, path, asked, timeout_s=timeout_s)
     from otel_bridge.store.reader import reading
 
     with reading(source, FILE_BUDGET_S) as reader:
-        return list_traces(reader, filter_text, sort, limit, cursor, tenant=tenant, tenants=tenants)
-
-
-def _stored(config: Path | None, data_dir: Path | None) -> tuple[Path, Collection[str]]:
-    where = place(config, data_dir)
-    return where.store, where.tenants
+        return question(reader)
 
 
 def load_trace(
@@ -155,11 +181,11 @@ def load_observation(
     source: Path | str, trace_id: str, observation: str, *, tenant: str | None = None
 ) -> dict[str, Any]:
     """One observation with all it holds, by its id, the beginning of it or its name; raises as `load_trace`."""
-    if isinstance(source, str):
-        path = f"/api/v1/traces/{quote(trace_id, safe='')}/observations/{quote(observation, safe='', errors='replace')}"
-        return ask(source, path, _of(tenant))
-    from otel_bridge.query.observations import one_observation
-    from otel_bridge.store.reader import reading
 
-    with reading(source, FILE_BUDGET_S) as reader:
+    def question(reader: "Reader") -> dict[str, Any]:
+        from otel_bridge.query.observations import one_observation
+
         return one_observation(reader, trace_id, observation, tenant=tenant)
+
+    path = f"/api/v1/traces/{quote(trace_id, safe='')}/observations/{quote(observation, safe='', errors='replace')}"
+    return answered(source, path, {"tenant": tenant}, question)
