@@ -170,11 +170,11 @@ def _langfuse(environ: Mapping[str, str]) -> Iterator[Finding]:
         near = difflib.get_close_matches(name.upper(), OF_LANGFUSE, 1, 0.88)
         if near and not environ.get(near[0]):
             yield fault("environment", f"nobody reads {name}: is it {near[0]}, which is not set?")
-    public, secret = (environ.get(name, "").strip() for name in (names.PUBLIC_KEY, names.SECRET_KEY))
-    if bool(public) is not bool(secret):
-        missing = names.SECRET_KEY if public else names.PUBLIC_KEY
+    public_key, secret_key = (environ.get(name, "").strip() for name in (names.PUBLIC_KEY, names.SECRET_KEY))
+    if bool(public_key) is not bool(secret_key):
+        missing = names.SECRET_KEY if public_key else names.PUBLIC_KEY
         yield fault("environment", f"{missing} is not set, so nothing goes to Langfuse: set it as well")
-    if public.startswith("sk-") or secret.startswith("pk-"):
+    if public_key.startswith("sk-") or secret_key.startswith("pk-"):
         yield fault("environment", f"{names.PUBLIC_KEY} and {names.SECRET_KEY} are the wrong way round: exchange them")
 
 
